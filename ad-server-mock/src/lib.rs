@@ -1,0 +1,1 @@
+//! A small ad decisioning service: campaigns, VAST, signed beacons, reports.

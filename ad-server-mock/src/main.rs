@@ -1,0 +1,2 @@
+//! The `ad-server-mock` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Cue points, ad decisions, conditioning, splicing and beacons.

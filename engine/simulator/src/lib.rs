@@ -1,0 +1,1 @@
+//! Whole swarms of the shipped core on a virtual clock.

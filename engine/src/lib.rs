@@ -1,0 +1,1 @@
+//! Verified delivery: metainfo, swarm, origin, store, trackers.

@@ -1,0 +1,2 @@
+//! The `grove` command.
+fn main() {}
