@@ -1,0 +1,45 @@
+# What a person or a machine does with this repository. `make demo` and `make test` need a Rust toolchain and nothing else.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+GROVE_FIXTURES ?= $(CURDIR)/.fixtures
+export GROVE_FIXTURES
+
+.PHONY: demo test conformance fixtures setup lint build clean
+
+## the whole story on this machine: publish, five viewers, ads, reports
+demo: setup fixtures
+	@echo "== compiling grove (the first time takes some minutes; the demo itself takes less than one)"
+	$(CARGO) build --release --package grove
+	@echo "== the demo"
+	$(TARGET)/release/grove demo $(DEMO_ARGS)
+
+## everything that must be true of a change
+test: setup fixtures
+	$(CARGO) test --workspace
+
+## inputs that others wrote: make conformance CONFORMANCE=folder
+conformance: setup
+	@test -d "$(CONFORMANCE)" || { echo "conformance: give the folder, as in: make conformance CONFORMANCE=../shared/conformance" >&2; exit 2; }
+	GROVE_CONFORMANCE="$(abspath $(CONFORMANCE))" $(CARGO) test --workspace conformance
+
+## an episode, creatives, a feed and campaigns, made from nothing into .fixtures
+fixtures: setup
+	@python3 fixtures/make_fixtures.py >/dev/null
+
+## the Debian packages that are missing
+setup:
+	@fixtures/setup.sh
+
+## what reviewers should not have to say
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+build: setup
+	$(CARGO) build --release --workspace
+
+clean:
+	rm -rf .fixtures .fixtures.lock
+	$(CARGO) clean
