@@ -1,0 +1,224 @@
+//! The policy over real sockets on loopback: what resolves or redirects to a refused address is not reached.
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect};
+use axum::routing::{any, get};
+use gate::{Class, Error, Gate, Policy, Url};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// A server on loopback; it stops when the set is dropped.
+async fn serve(tasks: &mut JoinSet<()>, app: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+fn url(text: &str) -> Url {
+    text.parse().unwrap()
+}
+
+fn gate_with_host(name: &str, ip: Ipv4Addr) -> Gate {
+    let mut policy = Policy::default();
+    policy.hosts.insert(name.to_owned(), vec![IpAddr::V4(ip)]);
+    Gate::new(policy)
+}
+
+#[tokio::test]
+async fn a_name_is_judged_by_what_it_resolves_to() {
+    let gate = gate_with_host("media.example", Ipv4Addr::new(10, 1, 2, 3));
+    let error = gate
+        .get(url("http://media.example/ep.mp3"))
+        .send()
+        .await
+        .unwrap_err();
+    let Error::Forbidden(forbidden) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(forbidden.class, Class::Private);
+    assert_eq!(forbidden.address, "10.1.2.3:80".parse().unwrap());
+    // The system's resolver is judged the same way.
+    let error = gate.get(url("http://localhost:1/")).send().await.unwrap_err();
+    assert!(matches!(error, Error::Forbidden(_)), "{error}");
+}
+
+#[tokio::test]
+async fn literal_addresses_are_judged() {
+    let gate = Gate::default();
+    for text in [
+        "http://127.0.0.1/",
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://2130706433/",
+        "http://0/",
+    ] {
+        let error = gate.get(url(text)).send().await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden(_)), "{text}: {error}");
+    }
+    let error = gate.get(url("ftp://example.com/")).send().await.unwrap_err();
+    assert!(matches!(error, Error::Scheme { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn trust_is_for_one_host_and_port() {
+    let mut tasks = JoinSet::new();
+    let address = serve(&mut tasks, Router::new().route("/", get(|| async { "hello" }))).await;
+    let gate = gate_with_host("media.example", Ipv4Addr::LOCALHOST);
+    gate.trust_url(&url(&format!("http://media.example:{}/", address.port())));
+    let response = gate
+        .get(url(&format!("http://media.example:{}/", address.port())))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(&response.bytes_limited(5).await.unwrap()[..], b"hello");
+    let other = if address.port() == 80 { 81 } else { 80 };
+    assert!(
+        gate.check(SocketAddr::new(address.ip(), other), "media.example")
+            .is_err()
+    );
+    assert!(
+        gate.check(address, "127.0.0.1").is_err(),
+        "another name for the same address is not trusted"
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_to_a_refused_address_is_not_followed() {
+    let mut tasks = JoinSet::new();
+    let hits = Arc::new(AtomicUsize::new(0));
+    let counter = hits.clone();
+    let inside = serve(
+        &mut tasks,
+        Router::new().fallback(any(move || async move {
+            counter.fetch_add(1, Ordering::SeqCst);
+            "secret"
+        })),
+    )
+    .await;
+    let target = format!("http://{inside}/secret");
+    let front = serve(
+        &mut tasks,
+        Router::new().fallback(any(move || async move { Redirect::temporary(&target) })),
+    )
+    .await;
+    let gate = Gate::default();
+    gate.trust("127.0.0.1", front.port());
+    let error = gate
+        .get(url(&format!("http://{front}/")))
+        .send()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Forbidden(_)), "{error}");
+    assert_eq!(hits.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn credentials_stay_with_their_host() {
+    let mut tasks = JoinSet::new();
+    let echo = serve(
+        &mut tasks,
+        Router::new().fallback(any(|headers: HeaderMap| async move {
+            format!(
+                "{:?} {:?}",
+                headers.get(header::AUTHORIZATION),
+                headers.get(header::ACCEPT)
+            )
+        })),
+    )
+    .await;
+    let target = format!("http://{echo}/there");
+    let front = serve(
+        &mut tasks,
+        Router::new().route("/", get(move || async move { Redirect::permanent(&target) })),
+    )
+    .await;
+    let gate = Gate::new(Policy {
+        allow_private: true,
+        ..Policy::default()
+    });
+    let response = gate
+        .get(url(&format!("http://{front}/")))
+        .header_text(header::AUTHORIZATION, "Bearer x")
+        .header_text(header::ACCEPT, "text/plain")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.url().path(), "/there");
+    let body = response.bytes_limited(1000).await.unwrap();
+    assert_eq!(&body[..], b"None Some(\"text/plain\")");
+}
+
+#[tokio::test]
+async fn loops_long_bodies_and_silence_end() {
+    let mut tasks = JoinSet::new();
+    let address = serve(
+        &mut tasks,
+        Router::new()
+            .route("/loop", get(|| async { Redirect::temporary("/loop") }))
+            .route(
+                "/bad",
+                get(|| async {
+                    (StatusCode::FOUND, [(header::LOCATION, "http://[nonsense")]).into_response()
+                }),
+            )
+            .route("/long", get(|| async { vec![0_u8; 100_000] }))
+            .route("/silent", get(|| async { std::future::pending::<()>().await })),
+    )
+    .await;
+    let gate = Gate::new(Policy {
+        allow_private: true,
+        ..Policy::default()
+    });
+    let at = |path: &str| gate.get(url(&format!("http://{address}{path}")));
+    let error = at("/loop").send().await.unwrap_err();
+    assert!(matches!(error, Error::TooManyRedirects { .. }), "{error}");
+    let error = at("/bad").send().await.unwrap_err();
+    assert!(matches!(error, Error::Location { .. }), "{error}");
+    let error = at("/long")
+        .send()
+        .await
+        .unwrap()
+        .bytes_limited(99_999)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::TooLong { .. }), "{error}");
+    let error = at("/silent")
+        .timeout(Duration::from_millis(100))
+        .send()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_source_address_is_the_one_asked_for() {
+    let mut tasks = JoinSet::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = Router::new().route(
+        "/",
+        get(
+            |axum::extract::ConnectInfo(from): axum::extract::ConnectInfo<SocketAddr>| async move {
+                from.ip().to_string()
+            },
+        ),
+    );
+    tasks.spawn(async move {
+        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
+            .await
+            .unwrap();
+    });
+    let local = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));
+    let gate = Gate::new(Policy {
+        allow_private: true,
+        local_addresses: vec![local],
+        ..Policy::default()
+    });
+    let response = gate.get(url(&format!("http://{address}/"))).send().await.unwrap();
+    assert_eq!(&response.bytes_limited(100).await.unwrap()[..], b"127.0.0.7");
+}
