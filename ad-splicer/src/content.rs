@@ -1,0 +1,92 @@
+//! How the ad-splicer reads content: bytes at an offset, with a deadline.
+//!
+//! The content may still be downloading; a read waits until the bytes are there, or says that they did not come in time. Where the bytes come from (peers, an origin,
+//! a file) is not known here. Content is read roughly in order, except that its head, its tail and the surroundings of cues may be asked for first.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Random access to content of known length whose bytes may not all be here yet.
+pub trait Content: Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> u64;
+
+    /// Reads some bytes at `offset` into `buffer`, and says how many; 0 only at the end or for an empty buffer. Blocks until at least one byte is there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] when nothing came within `deadline`; whatever the source says otherwise.
+    fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<usize>;
+
+    /// Whether there are no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `buffer` from `offset`; each read has `deadline` of its own.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] when the content ends before, and those of [`Content::read_at`].
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<()> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.read_at(offset + done as u64, &mut buffer[done..], deadline) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Content that is a whole file on this machine.
+#[derive(Debug)]
+pub struct FileContent {
+    file: Mutex<File>,
+    len: u64,
+}
+
+impl FileContent {
+    /// Opens the file at `path`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        Ok(Self {
+            file: Mutex::new(file),
+            len,
+        })
+    }
+}
+
+impl Content for FileContent {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8], _deadline: Duration) -> io::Result<usize> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(offset))?;
+        file.read(buffer)
+    }
+}
+
+/// Content in memory: for tests and small files.
+impl Content for Vec<u8> {
+    fn len(&self) -> u64 {
+        Vec::len(self) as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8], _deadline: Duration) -> io::Result<usize> {
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|offset| self.get(offset..))
+            .unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+}

@@ -1,0 +1,401 @@
+//! The splice plan: what the viewer gets, as a list of segments, and the map between content time and presentation time.
+//!
+//! Pure data, in samples at the content's rate. Invariants: segments are not empty, content segments are in order and never overlap; their presentation ranges follow each other without a gap.
+//! At a cue, a content time means *after* the ad; a replaced span has no presentation time. How the bytes are made is not here (see [`crate::splice`]).
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::time::{ContentTime, PresentationTime, duration_of};
+
+/// Which ad of which break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AdIndex {
+    /// Index into the list of breaks, in cue order.
+    pub break_index: usize,
+    /// Index into the break's ads.
+    pub ad: usize,
+}
+
+/// A run of samples of one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// Samples of the content, by content sample index.
+    Content(Range<u64>),
+    /// A whole ad.
+    Ad {
+        /// Which.
+        index: AdIndex,
+        /// How many samples.
+        samples: u64,
+    },
+    /// Silence after the ads of a break that brings the content back onto its own frame grid; always shorter than a frame.
+    Pad {
+        /// How many samples.
+        samples: u64,
+    },
+}
+
+impl Segment {
+    /// How many samples the segment takes in the presentation.
+    pub fn samples(&self) -> u64 {
+        match self {
+            Self::Content(range) => range.end - range.start,
+            Self::Ad { samples, .. } | Self::Pad { samples } => *samples,
+        }
+    }
+}
+
+/// A break as the plan sees it: a span of content (empty to insert) and how long each ad is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedBreak {
+    /// The content samples that the ads take the place of; empty to insert at `start`.
+    pub span: Range<u64>,
+    /// Samples of each ad, in order.
+    pub ads: Vec<u64>,
+}
+
+/// Why breaks do not make a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The breaks are not in order, or one replaces content that another uses.
+    #[error("break {0} begins before the one before it ends")]
+    Overlap(usize),
+    /// A break lies after the end of the content, or its end lies before its beginning.
+    #[error("break {0} is outside the content")]
+    Outside(usize),
+}
+
+/// What is at a presentation time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Content, at this content time.
+    Content(ContentTime),
+    /// An ad, this far into it.
+    Ad(AdIndex, Duration),
+    /// The short silence after a break's ads; content goes on at this content time.
+    Pad(ContentTime),
+}
+
+/// Segments of content and ads on the presentation timeline. See the module documentation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplicePlan {
+    sample_rate: u32,
+    content_samples: u64,
+    /// Each with the presentation sample that it starts at.
+    segments: Vec<(u64, Segment)>,
+    samples: u64,
+}
+
+impl SplicePlan {
+    /// Lays out `breaks` (in cue order) over content of `content_samples` samples at `sample_rate` Hz. `grid` is the number of samples that the content moves in steps of, a frame (1 for formats
+    /// without frames): after each break before the content's end, silence is added up to the next step. Breaks without ads change nothing, also when they would replace content.
+    pub fn new(
+        sample_rate: u32,
+        content_samples: u64,
+        grid: u32,
+        breaks: &[PlannedBreak],
+    ) -> Result<Self, PlanError> {
+        let grid = i128::from(grid.max(1));
+        let mut plan = Self {
+            sample_rate,
+            content_samples,
+            segments: Vec::new(),
+            samples: 0,
+        };
+        let mut position = 0;
+        for (break_index, planned) in breaks.iter().enumerate() {
+            let span = &planned.span;
+            if span.start > span.end || span.end > content_samples {
+                return Err(PlanError::Outside(break_index));
+            }
+            if span.start < position {
+                return Err(PlanError::Overlap(break_index));
+            }
+            if planned.ads.iter().all(|samples| *samples == 0) {
+                continue;
+            }
+            plan.push(Segment::Content(position..span.start));
+            for (ad, samples) in planned.ads.iter().enumerate() {
+                plan.push(Segment::Ad {
+                    index: AdIndex { break_index, ad },
+                    samples: *samples,
+                });
+            }
+            position = span.end;
+            if position < content_samples {
+                let shift = i128::from(plan.samples) - i128::from(position);
+                plan.push(Segment::Pad {
+                    samples: (-shift).rem_euclid(grid) as u64,
+                });
+            }
+        }
+        plan.push(Segment::Content(position..content_samples));
+        Ok(plan)
+    }
+
+    fn push(&mut self, segment: Segment) {
+        let samples = segment.samples();
+        if samples > 0 {
+            self.segments.push((self.samples, segment));
+            self.samples += samples;
+        }
+    }
+
+    /// Samples a second.
+    pub fn sample_rate(&self) -> u32 {
+        self.sample_rate
+    }
+
+    /// Samples of the content, without ads.
+    pub fn content_samples(&self) -> u64 {
+        self.content_samples
+    }
+
+    /// Samples of the presentation.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// How long the presentation is.
+    pub fn duration(&self) -> Duration {
+        duration_of(self.samples, self.sample_rate)
+    }
+
+    /// The segments in order, each with the presentation sample that it starts at.
+    pub fn segments(&self) -> impl Iterator<Item = (u64, &Segment)> {
+        self.segments.iter().map(|(start, segment)| (*start, segment))
+    }
+
+    /// Where an ad starts in the presentation, and how long it is, in samples.
+    pub fn ad(&self, wanted: AdIndex) -> Option<(u64, u64)> {
+        self.segments.iter().find_map(|(start, segment)| match segment {
+            Segment::Ad { index, samples } if *index == wanted => Some((*start, *samples)),
+            _ => None,
+        })
+    }
+
+    /// The presentation sample of a content sample: at a cue the one after the ads; `None` in a replaced span. The content's end (and what lies after it) is the presentation's end
+    /// unless ads come there: then it is their end too.
+    pub fn content_to_presentation(&self, sample: u64) -> Option<u64> {
+        if sample >= self.content_samples {
+            return Some(self.samples);
+        }
+        self.segments.iter().find_map(|(start, segment)| match segment {
+            Segment::Content(range) if range.contains(&sample) => Some(start + (sample - range.start)),
+            _ => None,
+        })
+    }
+
+    /// Like [`Self::content_to_presentation`], but a replaced sample becomes the first presentation sample after the ads that replaced it.
+    pub fn content_to_presentation_or_next(&self, sample: u64) -> u64 {
+        self.content_to_presentation(sample).unwrap_or_else(|| {
+            self.segments
+                .iter()
+                .find_map(|(start, segment)| match segment {
+                    Segment::Content(range) if range.start >= sample => Some(*start),
+                    _ => None,
+                })
+                .unwrap_or(self.samples)
+        })
+    }
+
+    /// [`Self::content_to_presentation`] in times.
+    pub fn to_presentation(&self, time: ContentTime) -> Option<PresentationTime> {
+        self.content_to_presentation(time.to_samples(self.sample_rate))
+            .map(|sample| PresentationTime::from_samples(sample, self.sample_rate))
+    }
+
+    /// What is at a presentation time; past the end, the content's end.
+    pub fn at(&self, time: PresentationTime) -> Place {
+        let sample = time.to_samples(self.sample_rate);
+        let next = self.segments.partition_point(|(start, _)| *start <= sample);
+        let end = Place::Content(ContentTime::from_samples(self.content_samples, self.sample_rate));
+        if sample >= self.samples {
+            return end;
+        }
+        let Some((start, segment)) = next.checked_sub(1).and_then(|index| self.segments.get(index)) else {
+            return end;
+        };
+        match segment {
+            Segment::Content(range) => Place::Content(ContentTime::from_samples(
+                range.start + (sample - start),
+                self.sample_rate,
+            )),
+            Segment::Ad { index, .. } => Place::Ad(*index, duration_of(sample - start, self.sample_rate)),
+            Segment::Pad { .. } => {
+                let resume = self.segments[next..]
+                    .iter()
+                    .find_map(|(_, segment)| match segment {
+                        Segment::Content(range) => Some(range.start),
+                        _ => None,
+                    });
+                Place::Pad(ContentTime::from_samples(
+                    resume.unwrap_or(self.content_samples),
+                    self.sample_rate,
+                ))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn insert(at: u64, ads: &[u64]) -> PlannedBreak {
+        PlannedBreak {
+            span: at..at,
+            ads: ads.to_vec(),
+        }
+    }
+
+    #[test]
+    fn an_insert_moves_what_follows_by_whole_frames() {
+        let plan = SplicePlan::new(
+            1000,
+            10_000,
+            100,
+            &[insert(0, &[150]), insert(5_000, &[30, 30]), insert(10_000, &[50])],
+        )
+        .unwrap();
+        assert_eq!(plan.content_to_presentation(0), Some(200));
+        assert_eq!(plan.content_to_presentation(4_999), Some(5_199));
+        assert_eq!(plan.content_to_presentation(5_000), Some(5_300));
+        assert_eq!(
+            plan.ad(AdIndex {
+                break_index: 1,
+                ad: 1
+            }),
+            Some((5_230, 30))
+        );
+        assert_eq!(plan.samples(), 10_350);
+        assert_eq!(
+            plan.at(PresentationTime::from_millis(5_210)),
+            Place::Ad(
+                AdIndex {
+                    break_index: 1,
+                    ad: 0
+                },
+                Duration::from_millis(10)
+            )
+        );
+        assert_eq!(
+            plan.at(PresentationTime::from_millis(5_270)),
+            Place::Pad(ContentTime::from_millis(5_000))
+        );
+        assert_eq!(
+            plan.at(PresentationTime::from_millis(99_999)),
+            Place::Content(ContentTime::from_millis(10_000))
+        );
+    }
+
+    #[test]
+    fn a_replaced_span_has_no_presentation_time() {
+        let plan = SplicePlan::new(
+            1000,
+            10_000,
+            100,
+            &[PlannedBreak {
+                span: 2_000..4_050,
+                ads: vec![500],
+            }],
+        )
+        .unwrap();
+        assert_eq!(plan.content_to_presentation(1_999), Some(1_999));
+        assert_eq!(plan.content_to_presentation(2_000), None);
+        assert_eq!(plan.content_to_presentation_or_next(2_000), 2_550);
+        assert_eq!(plan.content_to_presentation(4_050), Some(2_550), "{plan:?}");
+        assert_eq!((4_050 - 2_550) % 100, 0);
+    }
+
+    #[test]
+    fn a_break_without_ads_changes_nothing() {
+        let plan = SplicePlan::new(
+            1000,
+            10_000,
+            100,
+            &[PlannedBreak {
+                span: 2_000..4_000,
+                ads: vec![],
+            }],
+        )
+        .unwrap();
+        assert_eq!(plan.samples(), 10_000);
+        assert_eq!(plan.segments().count(), 1);
+    }
+
+    #[test]
+    fn wrong_breaks_are_named() {
+        assert_eq!(
+            SplicePlan::new(1000, 100, 1, &[insert(101, &[1])]),
+            Err(PlanError::Outside(0))
+        );
+        assert_eq!(
+            SplicePlan::new(1000, 100, 1, &[insert(50, &[1]), insert(49, &[1])]),
+            Err(PlanError::Overlap(1))
+        );
+    }
+
+    fn breaks() -> impl Strategy<Value = (u64, Vec<PlannedBreak>)> {
+        (
+            1u64..100_000,
+            proptest::collection::vec(
+                (
+                    0u64..=1_000,
+                    0u64..20,
+                    proptest::collection::vec(0u64..5_000, 0..3),
+                ),
+                0..6,
+            ),
+        )
+            .prop_map(|(content, raw)| {
+                let mut cuts: Vec<_> = raw
+                    .into_iter()
+                    .map(|(at, len, ads)| (content * at / 1_000, len, ads))
+                    .collect();
+                cuts.sort_by_key(|cut| cut.0);
+                let starts: Vec<u64> = cuts.iter().map(|cut| cut.0).chain([content]).collect();
+                let breaks = cuts
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, (start, len, ads))| PlannedBreak {
+                        span: start..(start + len).min(starts[i + 1]).min(content),
+                        ads,
+                    })
+                    .collect();
+                (content, breaks)
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn the_map_is_monotonic_and_its_own_inverse((content, breaks) in breaks(), grid in 1u32..2_000, probes in proptest::collection::vec(0.0f64..1.0, 20)) {
+            let plan = SplicePlan::new(44_100, content, grid, &breaks).unwrap();
+            let mut end = 0;
+            for (start, segment) in plan.segments() {
+                prop_assert_eq!(start, end);
+                end += segment.samples();
+                if let Segment::Content(range) = segment {
+                    prop_assert!((i128::from(start) - i128::from(range.start)).rem_euclid(i128::from(grid)) == 0);
+                }
+            }
+            prop_assert_eq!(end, plan.samples());
+            let mut samples: Vec<u64> = probes.iter().map(|p| (p * content as f64) as u64).collect();
+            samples.sort_unstable();
+            let mut last = None;
+            for sample in samples {
+                let time = ContentTime::from_samples(sample, 44_100);
+                if let Some(there) = plan.to_presentation(time) {
+                    prop_assert!(last <= Some(there));
+                    last = Some(there);
+                    prop_assert_eq!(plan.at(there), Place::Content(time));
+                } else {
+                    let replaced = breaks.iter().any(|b| b.span.contains(&sample));
+                    prop_assert!(replaced);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Splicing ads into content: from content, breaks and conditioned ads to the bytes of a rendition.
+//!
+//! [`prepare`] reads what it must (for MP3: every frame's header once, and the surroundings of the cues), makes the bridges and freezes the rendition: from then on its length and each of its bytes are
+//! determined, as runs of content bytes and of bytes made here. Writing is copying; any range can be asked for. The same content, breaks and ads give the same bytes, wherever they go.
+//! Not here: which ad plays where (`decide`), making ads fit (`conditioning`), network.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::content::Content;
+use crate::plan::{AdIndex, PlanError, SplicePlan};
+use crate::time::{ContentTime, PresentationTime};
+
+/// The codings that can be spliced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Codec {
+    /// MPEG-1, -2 or -2.5 Audio Layer III.
+    Mp3,
+}
+
+/// What ads must be like to be spliced in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamFormat {
+    /// The content's coding.
+    pub codec: Codec,
+    /// Samples a second.
+    pub sample_rate: u32,
+    /// 1 or 2.
+    pub channels: u16,
+}
+
+/// Where a break is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum At {
+    /// At a content time.
+    Time(ContentTime),
+    /// Before the first sample.
+    Start,
+    /// After the last sample.
+    End,
+    /// At a fraction of the content's duration, 0–1.
+    Fraction(f64),
+}
+
+/// One conditioned ad.
+#[derive(Clone, Debug)]
+pub struct Ad {
+    /// Given back in the report.
+    pub id: String,
+    /// Interleaved samples (±1.0) at the content's rate and channels, gain already applied.
+    pub pcm: Arc<[f32]>,
+}
+
+/// A cue point and the ads that play there.
+#[derive(Clone, Debug)]
+pub struct Break {
+    /// Where.
+    pub at: At,
+    /// How much content the ads take the place of; zero to insert.
+    pub replace: Duration,
+    /// In order. A break without ads changes nothing.
+    pub ads: Vec<Ad>,
+}
+
+/// How to splice.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long one read of the content may wait for its bytes.
+    pub read_deadline: Duration,
+    /// Length of the fades on both sides of a seam.
+    pub fade: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            read_deadline: Duration::from_secs(60),
+            fade: Duration::from_millis(5),
+        }
+    }
+}
+
+/// Why content could not be spliced.
+#[derive(Debug, thiserror::Error)]
+pub enum SpliceError {
+    /// The content is not of a kind that can be spliced.
+    #[error("cannot splice: {0}")]
+    NotAudio(String),
+    /// The content ends within a frame.
+    #[error("cannot splice: the audio ends within a frame, at byte {offset}")]
+    Truncated {
+        /// Where the frame begins.
+        offset: u64,
+    },
+    /// Something that is not audio lies within the audio.
+    #[error("cannot splice: no audio frame at byte {offset}, within the audio")]
+    Corrupt {
+        /// Where a frame was due.
+        offset: u64,
+    },
+    /// The content is fine, but not something that this code handles.
+    #[error("cannot splice: {0}")]
+    Unsupported(String),
+    /// The breaks do not fit the content or each other.
+    #[error("cannot lay out the ads: {0}")]
+    Plan(#[from] PlanError),
+    /// Making or checking a bridge failed.
+    #[error("cannot make the bridge at break {break_index}: {reason}")]
+    Bridge {
+        /// The (first) break of the bridge.
+        break_index: usize,
+        /// What failed.
+        reason: String,
+    },
+    /// The content could not be read.
+    #[error("cannot read the content at byte {offset}: {source}")]
+    Read {
+        /// Where.
+        offset: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// The result could not be written.
+    #[error("cannot write the spliced audio: {0}")]
+    Write(#[source] io::Error),
+}
+
+/// One ad as it was spliced in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplicedAd {
+    /// Index into the breaks that were given, and into its ads.
+    pub index: AdIndex,
+    /// The ad's id.
+    pub id: String,
+    /// The cue, in content time.
+    pub content: ContentTime,
+    /// Where the ad begins in the result.
+    pub presentation: PresentationTime,
+    /// How long it is.
+    pub duration: Duration,
+}
+
+/// Which side of a bridge a seam is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeamKind {
+    /// From content frames to re-encoded ones.
+    Entry,
+    /// From re-encoded frames to content frames.
+    Exit,
+}
+
+/// A place where untouched content frames meet re-encoded ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seam {
+    /// Which side.
+    pub kind: SeamKind,
+    /// The break, as an index into those given.
+    pub break_index: usize,
+    /// Where in the result.
+    pub presentation: PresentationTime,
+    /// How many content frames between the seam and the cue were re-encoded.
+    pub frames: u32,
+    /// RMS of the difference to the original's decoded samples in the worst block of 576 samples near the seam, in dB of full scale.
+    pub error_db: f64,
+}
+
+/// A chapter of the result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chapter {
+    /// The element id in the tag.
+    pub id: String,
+    /// Empty when it has none.
+    pub title: String,
+    /// Where it begins.
+    pub start: PresentationTime,
+    /// Where it ends.
+    pub end: PresentationTime,
+}
+
+/// What a rendition holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Length in bytes.
+    pub bytes: u64,
+    /// How long it plays.
+    pub duration: Duration,
+    /// In order of presentation.
+    pub ads: Vec<SplicedAd>,
+    /// In order of presentation.
+    pub seams: Vec<Seam>,
+    /// The content's chapters, moved.
+    pub chapters: Vec<Chapter>,
+}
+
+/// Where the bytes of a piece of a rendition come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The content's bytes from this offset on, unchanged.
+    Content(u64),
+    /// Bytes that were made: tags, bridges, repacked frames.
+    Made(Arc<[u8]>),
+}
+
+/// A run of bytes of a rendition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Where it begins in the rendition.
+    pub start: u64,
+    /// Its length in bytes, never 0.
+    pub len: u64,
+    /// Where its bytes come from.
+    pub source: Source,
+}
+
+/// A frozen rendition: every byte of it is determined.
+#[derive(Clone, Debug)]
+pub struct Rendition {
+    runs: Vec<Run>,
+    plan: SplicePlan,
+    report: Report,
+}
+
+impl Rendition {
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.report.bytes
+    }
+
+    /// Whether there are no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The runs in order, without gaps.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// What plays when.
+    pub fn plan(&self) -> &SplicePlan {
+        &self.plan
+    }
+
+    /// What the rendition holds.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Reads some bytes of the rendition at `offset`, and says how many: 0 only at the end or for an empty buffer. `content` must be what it was prepared from.
+    ///
+    /// # Errors
+    /// Those of [`Content::read_at`].
+    pub fn read_at(
+        &self,
+        content: &dyn Content,
+        offset: u64,
+        buffer: &mut [u8],
+        deadline: Duration,
+    ) -> io::Result<usize> {
+        let next = self.runs.partition_point(|run| run.start <= offset);
+        let Some(run) = next.checked_sub(1).and_then(|index| self.runs.get(index)) else {
+            return Ok(0);
+        };
+        let within = offset - run.start;
+        if within >= run.len {
+            return Ok(0);
+        }
+        let count = usize::try_from(run.len - within)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        match &run.source {
+            Source::Content(from) => match content.read_at(from + within, &mut buffer[..count], deadline)? {
+                0 if count > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                read => Ok(read),
+            },
+            Source::Made(bytes) => {
+                // A run's length is that of its bytes, so this lies within them.
+                buffer[..count].copy_from_slice(&bytes[within as usize..][..count]);
+                Ok(count)
+            }
+        }
+    }
+
+    /// Writes the whole rendition, in order. `content` must be what it was prepared from.
+    pub fn write_to(
+        &self,
+        content: &dyn Content,
+        out: &mut dyn Write,
+        options: &Options,
+    ) -> Result<(), SpliceError> {
+        let mut buffer = vec![0; 256 * 1024];
+        let mut offset = 0;
+        loop {
+            match self.read_at(content, offset, &mut buffer, options.read_deadline) {
+                Ok(0) => return out.flush().map_err(SpliceError::Write),
+                Ok(count) => {
+                    out.write_all(&buffer[..count]).map_err(SpliceError::Write)?;
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(SpliceError::Read { offset, source }),
+            }
+        }
+    }
+}
+
+/// Reads the head of the content and says what ads for it must be like.
+///
+/// # Errors
+/// [`SpliceError::NotAudio`] when it is not MP3, [`SpliceError::Read`].
+pub fn probe(_content: &dyn Content, _options: &Options) -> Result<StreamFormat, SpliceError> {
+    Err(SpliceError::Unsupported("probing is not written yet".into()))
+}
+
+/// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given).
+pub fn prepare(
+    _content: &dyn Content,
+    _breaks: &[Break],
+    _options: &Options,
+) -> Result<Rendition, SpliceError> {
+    Err(SpliceError::Unsupported("splicing is not written yet".into()))
+}
+
+/// [`prepare`], then [`Rendition::write_to`].
+pub fn splice(
+    content: &dyn Content,
+    breaks: &[Break],
+    options: &Options,
+    out: &mut dyn Write,
+) -> Result<Report, SpliceError> {
+    let rendition = prepare(content, breaks, options)?;
+    rendition.write_to(content, out, options)?;
+    Ok(rendition.report)
+}
