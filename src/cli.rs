@@ -1,0 +1,199 @@
+//! The command line as data: what may be written, not what it does. One file per command does it.
+//!
+//! A command that does not exist yet is not here, so that the help tells the truth.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use url::Url;
+
+use crate::units::{parse_rate, parse_span};
+
+const EXAMPLES: &str = "\
+Examples:
+  grove publish ep1.mp3 --origin https://example.org/shows/ --tracker https://example.org/announce --cue 10:00
+  grove inspect https://example.org/shows/ep1.mp3
+  grove get https://example.org/shows/ep1.mp3 -o ep1.mp3
+  grove play https://example.org/feed.xml --episode latest
+  grove seed ep1.mp3.torrent --from .
+
+A SOURCE is a .torrent file or URL, a magnet link, a media URL (its .torrent is looked for beside it), or a feed with --episode.";
+
+/// Verified podcasts from viewer to viewer, with ads decided when they are played.
+#[derive(Debug, Parser)]
+#[command(name = "grove", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// One JSON object (or one a line while it streams) on stdout, and nothing else there
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more (repeat for still more); RUST_LOG is heard too
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands that exist.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// What every command that opens a socket takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct NetArgs {
+    /// Address to listen on and to speak from (repeat for IPv4 and IPv6); port 0 lets the system choose
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Folder for state: keys, partial downloads, decisions and beacons
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Accept private, link-local and loopback addresses that come out of a .torrent, a tracker or an ad response
+    #[arg(long)]
+    pub(crate) allow_private: bool,
+    /// Upload at most this many bytes per second (k, M, G, KiB, MiB …)
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) up: Option<u64>,
+    /// Download at most this many bytes per second
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) down: Option<u64>,
+}
+
+/// Which item of a feed is meant.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct EpisodeArgs {
+    /// When the source is a feed: the episode's GUID, `latest`, or its number (1 is the first in the feed)
+    #[arg(long, value_name = "GUID|latest|N")]
+    pub(crate) episode: Option<String>,
+}
+
+/// `grove publish`
+#[derive(Args, Debug)]
+pub(crate) struct PublishArgs {
+    /// The files to publish
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where the file is (or will be) served: its URL, or its folder's URL ending in `/`
+    #[arg(long, value_name = "URL")]
+    pub(crate) origin: Url,
+    /// A tracker's announce URL
+    #[arg(long, value_name = "URL")]
+    pub(crate) tracker: Vec<Url>,
+    /// A cue point: TIME[+REPLACE][,max=SEC][,ads=N], where TIME is SS, MM:SS, HH:MM:SS, start, end or n%
+    #[arg(long, value_name = "CUE")]
+    pub(crate) cue: Vec<String>,
+    /// The ad tag (a VAST URL) that is asked at each cue
+    #[arg(long, value_name = "URL")]
+    pub(crate) ads: Option<String>,
+    /// A creative at a cue, with no ad server: TIME=FILE or TIME=URL
+    #[arg(long, value_name = "TIME=CREATIVE")]
+    pub(crate) ad: Vec<String>,
+    /// The publisher's key; it is made on first use
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// A podcast feed: a copy with the .torrent beside the enclosure is written
+    #[arg(long, value_name = "FEED.xml")]
+    pub(crate) feed: Option<PathBuf>,
+    /// Folder for what is written (default: beside each file)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// How long the cue sheet is valid
+    #[arg(long, value_name = "TIME", default_value = "365d", value_parser = parse_span)]
+    pub(crate) valid_for: Duration,
+    /// Write the files although the origin could not be compared with them (it is not uploaded yet)
+    #[arg(long)]
+    pub(crate) no_check: bool,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
+}
+
+/// `grove inspect`
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// A .torrent file or URL, a magnet link, a media URL or a feed
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    #[command(flatten)]
+    pub(crate) episode: EpisodeArgs,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
+}
+
+/// How much the origin may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OriginPolicy {
+    /// Draw from the origin only what no peer has
+    Thrifty,
+    /// Use the origin whenever it makes the download faster
+    Fast,
+}
+
+/// How a download may go about it: common to `get` and `play`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SwarmArgs {
+    /// Take and give the master without ads
+    #[arg(long)]
+    pub(crate) no_ads: bool,
+    /// Never ask the origin (the web server) for content
+    #[arg(long)]
+    pub(crate) no_origin: bool,
+    /// Never speak with peers
+    #[arg(long)]
+    pub(crate) no_peers: bool,
+    /// A peer to dial (repeat for more)
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) peer: Vec<SocketAddr>,
+    /// A further web seed
+    #[arg(long, value_name = "URL")]
+    pub(crate) web_seed: Vec<Url>,
+    /// How much the origin may be used
+    #[arg(long, value_enum, default_value = "thrifty")]
+    pub(crate) origin_policy: OriginPolicy,
+}
+
+/// `grove get`
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    /// What to download (repeat for more)
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(crate) sources: Vec<String>,
+    /// Where to write: a file, a folder, or `-` for stdout (default: the file's name, here)
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) episode: EpisodeArgs,
+    #[command(flatten)]
+    pub(crate) swarm: SwarmArgs,
+    /// Keep serving for so long after the file is complete
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    pub(crate) seed_for: Option<Duration>,
+    /// Keep serving until so many times the file's size was uploaded
+    #[arg(long, value_name = "N")]
+    pub(crate) seed_ratio: Option<f64>,
+    /// Decide ads for at most so long; breaks that are not ready then stay empty
+    #[arg(long, value_name = "TIME", default_value = "8", value_parser = crate::units::parse_time)]
+    pub(crate) freeze: Duration,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
+}
+
+/// `grove completions`
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,333 @@
+//! What every command says and how it ends: exit status, error sentence with a hint, JSON on stdout, progress on stderr.
+//!
+//! Invariants: data goes to stdout and everything else to stderr; with `--json` stdout holds JSON and nothing else; an error is one line,
+//! then at most one `hint:` line.
+//!
+//! Not for: what a command's data means (each command formats its own).
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+/// How a command ended, as scripts see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExitStatus {
+    /// 0: what was asked for is done.
+    Done,
+    /// 1: it failed on the way.
+    Failed,
+    /// 2: what was given (a file, an argument) is no good.
+    BadInput,
+    /// 130: the person stopped it.
+    Interrupted,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        match status {
+            ExitStatus::Done => ExitCode::SUCCESS,
+            ExitStatus::Failed => ExitCode::from(1),
+            ExitStatus::BadInput => ExitCode::from(2),
+            ExitStatus::Interrupted => ExitCode::from(130),
+        }
+    }
+}
+
+/// What a command returns.
+pub(crate) type Outcome = anyhow::Result<ExitStatus>;
+
+/// An error that knows its exit status and what the person can do about it. It travels inside [`anyhow::Error`].
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: ExitStatus,
+    message: Option<String>,
+    hint: Option<String>,
+    source: Option<anyhow::Error>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.message, &self.source) {
+            (Some(message), _) => f.write_str(message),
+            (None, Some(source)) => write!(f, "{source}"),
+            (None, None) => f.write_str("it failed"),
+        }
+    }
+}
+
+impl StdError for Failure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let source: &(dyn StdError + 'static) = self.source.as_ref()?.as_ref();
+        if self.message.is_some() {
+            Some(source)
+        } else {
+            source.source()
+        }
+    }
+}
+
+/// An error with exit status 2 that says what is wrong with the input.
+pub(crate) fn bad_input(message: impl Into<String>) -> anyhow::Error {
+    Failure {
+        status: ExitStatus::BadInput,
+        message: Some(message.into()),
+        hint: None,
+        source: None,
+    }
+    .into()
+}
+
+/// Adds what a person needs to know to an error on its way up.
+pub(crate) trait Explain<T> {
+    /// The input was bad (exit status 2): says which.
+    fn or_bad_input(self, what: impl FnOnce() -> String) -> anyhow::Result<T>;
+    /// What there is to do about it.
+    fn hint(self, hint: impl FnOnce() -> String) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> Explain<T> for Result<T, E> {
+    fn or_bad_input(self, what: impl FnOnce() -> String) -> anyhow::Result<T> {
+        self.map_err(|error| {
+            let source = Some(error.into());
+            Failure {
+                status: ExitStatus::BadInput,
+                message: Some(what()),
+                hint: None,
+                source,
+            }
+            .into()
+        })
+    }
+
+    fn hint(self, hint: impl FnOnce() -> String) -> anyhow::Result<T> {
+        self.map_err(|error| {
+            let source = error.into();
+            let status = status_of(&source);
+            Failure {
+                status,
+                message: None,
+                hint: Some(hint()),
+                source: Some(source),
+            }
+            .into()
+        })
+    }
+}
+
+fn status_of(error: &anyhow::Error) -> ExitStatus {
+    failures(error)
+        .map(|failure| failure.status)
+        .find(|status| *status != ExitStatus::Failed)
+        .unwrap_or(ExitStatus::Failed)
+}
+
+/// The [`Failure`]s in an error's chain, also those that are only wrappers with a hint.
+fn failures(error: &anyhow::Error) -> impl Iterator<Item = &Failure> {
+    let mut next = error.chain().find_map(|cause| cause.downcast_ref::<Failure>());
+    std::iter::from_fn(move || {
+        let this = next?;
+        next = this
+            .source
+            .as_ref()
+            .and_then(|source| source.chain().find_map(|cause| cause.downcast_ref::<Failure>()));
+        Some(this)
+    })
+}
+
+/// One sentence: the causes in order, without those that the sentence before already tells.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let text = text.trim_end_matches('.').replace('\n', " ");
+        if told.is_empty() {
+            told = text;
+        } else if !told.contains(&text) {
+            told.push_str(": ");
+            told.push_str(&text);
+        }
+    }
+    told
+}
+
+/// Prints an error as the house does, and gives the exit status that belongs to it.
+pub(crate) fn report_error(error: &anyhow::Error, json: bool) -> ExitStatus {
+    let status = status_of(error);
+    let said = sentence(error);
+    let hint = failures(error).find_map(|failure| failure.hint.clone());
+    if json {
+        let code = if status == ExitStatus::BadInput { 2 } else { 1 };
+        print_json(&serde_json::json!({ "event": "error", "error": said, "hint": hint, "status": code }));
+    }
+    eprintln!("error: {said}");
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
+    }
+    status
+}
+
+/// One JSON value on a line of stdout, flushed, so that who reads line by line sees it at once.
+pub(crate) fn print_json(value: &impl Serialize) {
+    let mut out = std::io::stdout().lock();
+    // A reader that went away is no reason to fail: the work is what was asked for.
+    if serde_json::to_writer(&mut out, value).is_ok() {
+        let _ = out.write_all(b"\n");
+        let _ = out.flush();
+    }
+}
+
+/// A line of data on stdout.
+pub(crate) fn print_line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
+}
+
+/// Starts logging to stderr: `RUST_LOG` when set, else warnings, and more for each `-v`.
+pub(crate) fn start_logging(verbose: u8) {
+    let default = match verbose {
+        0 => "error",
+        1 => "warn,grove=info,engine=info,gate=info,ad_splicer=info,ad_server_mock=info",
+        2 => "info,grove=debug,engine=debug,gate=debug,ad_splicer=debug,ad_server_mock=debug",
+        _ => "debug,grove=trace,engine=trace,gate=trace,ad_splicer=trace,ad_server_mock=trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
+}
+
+/// Resolves when the person (Ctrl-C) or the system (SIGTERM) asks the process to stop.
+pub(crate) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
+
+/// How far a job is: a bar on a terminal, a plain line every two seconds elsewhere, nothing with `--json` (which has its own lines).
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    plain: bool,
+    label: String,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Progress {
+    /// A progress display for `total` bytes.
+    pub(crate) fn bytes(label: &str, total: u64, quiet: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = (terminal && !quiet).then(|| {
+            let bar = ProgressBar::new(total);
+            // The template is a constant that is tested; falling back to the default bar would be no harm either.
+            if let Ok(style) =
+                ProgressStyle::with_template("{prefix} {bar:32} {bytes}/{total_bytes} {wide_msg}")
+            {
+                bar.set_style(style);
+            }
+            bar.set_prefix(label.to_owned());
+            bar
+        });
+        Progress {
+            bar,
+            plain: !terminal && !quiet,
+            label: label.to_owned(),
+            last: Mutex::new(None),
+        }
+    }
+
+    /// Says where the job is.
+    pub(crate) fn set(&self, done: u64, total: u64, message: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(message.to_owned());
+        }
+        if self.plain {
+            let mut last = self
+                .last
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let now = Instant::now();
+            if last.is_none_or(|last| now.duration_since(last) >= Duration::from_secs(2)) {
+                *last = Some(now);
+                let percent = (done * 100).checked_div(total).unwrap_or(0);
+                eprintln!(
+                    "{} {percent}% of {} {message}",
+                    self.label,
+                    crate::units::human_bytes(total)
+                );
+            }
+        }
+    }
+
+    /// A line that stays, above the bar if there is one.
+    pub(crate) fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None if self.plain => eprintln!("{text}"),
+            None => {}
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn an_error_is_one_sentence_with_its_status_and_hint() {
+        let io = std::io::Error::other("no such file");
+        let error = Err::<(), _>(io)
+            .or_bad_input(|| "cannot read a.torrent".into())
+            .hint(|| "give a file".into())
+            .context("inspecting a.torrent")
+            .unwrap_err();
+        assert_eq!(
+            sentence(&error),
+            "inspecting a.torrent: cannot read a.torrent: no such file"
+        );
+        assert_eq!(status_of(&error), ExitStatus::BadInput);
+        assert_eq!(
+            failures(&error).find_map(|f| f.hint.clone()).as_deref(),
+            Some("give a file")
+        );
+    }
+
+    #[test]
+    fn a_cause_that_is_already_told_is_not_told_twice() {
+        let inner = std::io::Error::other("refused");
+        let error = anyhow::Error::from(inner).context("cannot connect: refused");
+        assert_eq!(sentence(&error), "cannot connect: refused");
+        assert_eq!(status_of(&error), ExitStatus::Failed);
+    }
+
+    #[test]
+    fn the_bar_template_is_valid() {
+        assert!(ProgressStyle::with_template("{prefix} {bar:32} {bytes}/{total_bytes} {wide_msg}").is_ok());
+    }
+}
