@@ -1,0 +1,608 @@
+//! Creatives: the ads' media files, fetched through the gate and cached by content hash.
+//!
+//! Two kinds of file live in the cache's folder: an *original*, the bytes as they came, named by their SHA-256; and,
+//! for each [`Profile`] it was wanted in, its *PCM* (32-bit float, little-endian, interleaved) with a small JSON file
+//! of facts beside it. Invariants:
+//!
+//! - A name in the folder is only ever given to a whole file (written aside, then renamed).
+//! - An original's bytes have the hash that it is named by, checked again whenever it is taken from the cache.
+//! - The folder holds at most its limit plus what is in use; least recently used files go first. A [`Creative`] that
+//!   is in use keeps its samples readable after its file was removed.
+//!
+//! Not for: choosing which media file of an ad to fetch (that is `decide`), or decoding (that is `conditioning`).
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use gate::Gate;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+use url::Url;
+
+/// The audio format that creatives are conditioned to: that of the content they go into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Profile {
+    /// Samples a second of each channel: 8,000 to 192,000.
+    pub sample_rate: u32,
+    /// Channels: 1 or 2.
+    pub channels: u16,
+}
+
+impl Profile {
+    /// Bytes of one second of PCM in this profile.
+    pub fn bytes_per_second(self) -> u64 {
+        u64::from(self.sample_rate) * self.bytes_per_frame()
+    }
+
+    /// Bytes of one sample of every channel.
+    pub fn bytes_per_frame(self) -> u64 {
+        u64::from(self.channels) * 4
+    }
+
+    /// How long `samples` (of each channel) last.
+    pub fn duration(self, samples: u64) -> Duration {
+        let rate = u64::from(self.sample_rate.max(1));
+        let nanos = (samples % rate) * 1_000_000_000 / rate;
+        Duration::from_secs(samples / rate) + Duration::from_nanos(nanos)
+    }
+}
+
+impl std::fmt::Display for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} Hz, {} ch", self.sample_rate, self.channels)
+    }
+}
+
+/// The SHA-256 of a creative's bytes as they were fetched. Displayed and serialized as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ContentHash(#[serde(with = "hex::serde")] pub [u8; 32]);
+
+impl ContentHash {
+    /// The hash of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl std::fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl std::fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ContentHash({self})")
+    }
+}
+
+impl std::str::FromStr for ContentHash {
+    type Err = hex::FromHexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut hash = [0; 32];
+        hex::decode_to_slice(text, &mut hash)?;
+        Ok(Self(hash))
+    }
+}
+
+/// A creative's bytes as they came, in the cache and verified.
+#[derive(Debug, Clone)]
+pub struct Original {
+    /// The SHA-256 of the bytes.
+    pub sha256: ContentHash,
+    /// How many bytes.
+    pub bytes: u64,
+    file: Arc<File>,
+}
+
+impl Original {
+    /// Another handle on the bytes, readable also after the cache dropped the file. Handles share one position.
+    pub(crate) fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+}
+
+/// A creative in the content's profile: decoded, resampled and measured, before any gain.
+#[derive(Debug, Clone)]
+pub struct Creative {
+    /// The SHA-256 of the original bytes.
+    pub sha256: ContentHash,
+    /// The format of the samples.
+    pub profile: Profile,
+    /// Where the PCM is: 32-bit float, little-endian, interleaved. The cache may remove it; [`Creative::pcm`] reads on.
+    pub path: PathBuf,
+    /// Samples of each channel.
+    pub samples: u64,
+    /// Gated loudness (ITU-R BS.1770) in LUFS; `None` when there is nothing above the gate (silence).
+    pub loudness: Option<f64>,
+    /// True peak in dBTP; `f64::NEG_INFINITY` for digital silence.
+    pub true_peak: f64,
+    /// Size of the original, in bytes.
+    pub bytes: u64,
+    file: Arc<File>,
+}
+
+impl Creative {
+    /// How long the ad is.
+    pub fn duration(&self) -> Duration {
+        self.profile.duration(self.samples)
+    }
+
+    /// All samples, interleaved. Every value is finite.
+    pub fn pcm(&self) -> io::Result<Vec<f32>> {
+        let frame = usize::from(self.profile.channels);
+        let mut samples = Vec::with_capacity(self.samples as usize * frame);
+        let mut bytes = vec![0; 1 << 16];
+        let end = self.samples * self.profile.bytes_per_frame();
+        let mut at = 0;
+        while at < end {
+            let n = (end - at).min(bytes.len() as u64) as usize;
+            self.file.read_exact_at(&mut bytes[..n], at)?;
+            samples.extend(bytes[..n].chunks_exact(4).map(read_sample));
+            at += n as u64;
+        }
+        Ok(samples)
+    }
+
+    /// Whether the ad lasts as long as the ad response declared. Durations in VAST are often rounded to whole seconds,
+    /// so a difference of up to one second is agreement; more is VAST error 202.
+    pub fn agrees_with(&self, declared: Duration) -> bool {
+        self.duration().abs_diff(declared) <= Duration::from_secs(1)
+    }
+}
+
+/// One sample of PCM; what a decoder should never have written (not a number, infinite) becomes silence.
+pub(crate) fn read_sample(bytes: &[u8]) -> f32 {
+    let value = bytes.try_into().map_or(0.0, f32::from_le_bytes);
+    // Eight times full scale leaves room for any honest overshoot and keeps sums of squares finite.
+    if value.is_finite() {
+        value.clamp(-8.0, 8.0)
+    } else {
+        0.0
+    }
+}
+
+/// Why a creative could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Only `http` and `https` are fetched.
+    #[error("cannot fetch the creative {url}: only http and https URLs are fetched")]
+    Scheme {
+        /// What was asked for.
+        url: String,
+    },
+    /// The server answered with something else than 200.
+    #[error("cannot fetch the creative {url}: the server answered {status}")]
+    Status {
+        /// What was asked for.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// It took longer than allowed.
+    #[error("cannot fetch the creative {url}: not complete after {} s", limit.as_secs_f64())]
+    TimedOut {
+        /// What was asked for.
+        url: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The address is not allowed, or the transfer failed.
+    #[error("cannot fetch the creative: {0}")]
+    Gate(#[from] gate::Error),
+    /// It is larger than allowed; the transfer was stopped there.
+    #[error("cannot use the creative {source_name}: it is larger than {max} bytes")]
+    TooLarge {
+        /// A URL or a path.
+        source_name: String,
+        /// The limit, in bytes.
+        max: u64,
+    },
+    /// There are no bytes.
+    #[error("cannot use the creative {source_name}: it is empty")]
+    Empty {
+        /// A URL or a path.
+        source_name: String,
+    },
+    /// It is not what the ad response promised.
+    #[error(
+        "cannot use the creative {source_name}: its SHA-256 is {actual}, the ad response said {expected}"
+    )]
+    Hash {
+        /// A URL or a path.
+        source_name: String,
+        /// What was promised.
+        expected: ContentHash,
+        /// What came.
+        actual: ContentHash,
+    },
+    /// A local file, or the cache's folder, could not be read or written.
+    #[error("cannot {doing} {path}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl FetchError {
+    /// The VAST error code to report (VAST 4.2 §2.3.6.3): 401 not found or refused, 402 timeout, 405 undecodable,
+    /// 400 anything else.
+    pub fn vast_code(&self) -> u16 {
+        match self {
+            Self::Status { .. } => 401,
+            Self::TimedOut { .. } | Self::Gate(gate::Error::Timeout { .. }) => 402,
+            Self::Gate(gate::Error::TooLong { .. }) => 400,
+            Self::Gate(_) => 401,
+            Self::Empty { .. } => 405,
+            Self::Scheme { .. } | Self::TooLarge { .. } | Self::Hash { .. } | Self::Io { .. } => 400,
+        }
+    }
+}
+
+/// What fetching one creative may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchLimits {
+    /// Largest size in bytes.
+    pub max_bytes: u64,
+    /// Longest time from the request to the last byte.
+    pub timeout: Duration,
+}
+
+impl Default for FetchLimits {
+    /// 64 MiB, 30 s.
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 20,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is written beside a PCM file.
+#[derive(Debug, Serialize, Deserialize)]
+struct PcmFacts {
+    samples: u64,
+    loudness: Option<f64>,
+    /// `None` for digital silence: JSON has no infinity.
+    true_peak: Option<f64>,
+    bytes: u64,
+}
+
+/// The folder of creatives. Several processes may share it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    dir: PathBuf,
+    max_bytes: u64,
+}
+
+/// A file of the folder younger than this stays, whatever the limit: somebody may be between writing and opening it.
+const FRESH: Duration = Duration::from_secs(60);
+/// What a file that is being written starts with; left-overs of killed processes are removed after [`ABANDONED`].
+const ASIDE: &str = "part-";
+/// Older than any fetch or conditioning may last.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+impl Cache {
+    /// The size that suits a viewer: 1 GiB.
+    pub const DEFAULT_MAX_BYTES: u64 = 1 << 30;
+
+    /// The cache in `dir`, which is made when it is not there; `max_bytes` bounds what it keeps.
+    pub fn open(dir: impl Into<PathBuf>, max_bytes: u64) -> Result<Self, FetchError> {
+        let dir = dir.into();
+        std::fs::create_dir_all(&dir).map_err(io_error("make the folder", &dir))?;
+        let cache = Self { dir, max_bytes };
+        cache.trim();
+        Ok(cache)
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Fetches a creative, hashing while it streams to disk. When the ad response gave its hash (`expected`) and the
+    /// cache has it, nothing is fetched.
+    ///
+    /// The caller may give up at any time by dropping the future; nothing stays behind then.
+    pub async fn fetch(
+        &self,
+        gate: &Gate,
+        url: &Url,
+        expected: Option<ContentHash>,
+        limits: FetchLimits,
+    ) -> Result<Original, FetchError> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(FetchError::Scheme { url: url.to_string() });
+        }
+        if let Some(hit) = expected.and_then(|hash| self.original(hash)) {
+            tracing::debug!(%url, sha256 = %hit.sha256, "creative taken from the cache");
+            return Ok(hit);
+        }
+        let transfer = self.transfer(gate, url, expected, limits);
+        match tokio::time::timeout(limits.timeout, transfer).await {
+            Ok(result) => result,
+            Err(_) => Err(FetchError::TimedOut {
+                url: url.to_string(),
+                limit: limits.timeout,
+            }),
+        }
+    }
+
+    async fn transfer(
+        &self,
+        gate: &Gate,
+        url: &Url,
+        expected: Option<ContentHash>,
+        limits: FetchLimits,
+    ) -> Result<Original, FetchError> {
+        let too_large = || FetchError::TooLarge {
+            source_name: url.to_string(),
+            max: limits.max_bytes,
+        };
+        let mut response = gate.get(url.clone()).send().await?;
+        if response.status().as_u16() != 200 {
+            return Err(FetchError::Status {
+                url: url.to_string(),
+                status: response.status().as_u16(),
+            });
+        }
+        if response.content_length().is_some_and(|n| n > limits.max_bytes) {
+            return Err(too_large());
+        }
+        let aside = self.aside()?;
+        let write_error = io_error("write the creative", aside.path());
+        let copy = aside.as_file().try_clone().map_err(&write_error)?;
+        let mut file = tokio::fs::File::from_std(copy);
+        let mut hasher = Sha256::new();
+        let mut bytes = 0;
+        while let Some(chunk) = response.chunk().await? {
+            bytes += chunk.len() as u64;
+            if bytes > limits.max_bytes {
+                return Err(too_large());
+            }
+            hasher.update(&chunk);
+            file.write_all(&chunk).await.map_err(&write_error)?;
+        }
+        file.flush().await.map_err(&write_error)?;
+        drop(file);
+        let name = url.to_string();
+        self.keep_original(
+            aside,
+            ContentHash(hasher.finalize().into()),
+            bytes,
+            &name,
+            expected,
+        )
+    }
+
+    /// Takes in a local file that a person named.
+    pub fn import(&self, path: &Path, limits: FetchLimits) -> Result<Original, FetchError> {
+        let mut input = File::open(path).map_err(io_error("open the creative", path))?;
+        let mut aside = self.aside()?;
+        let mut hasher = Sha256::new();
+        let mut bytes = 0;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = input
+                .read(&mut buffer)
+                .map_err(io_error("read the creative", path))?;
+            if n == 0 {
+                break;
+            }
+            bytes += n as u64;
+            if bytes > limits.max_bytes {
+                return Err(FetchError::TooLarge {
+                    source_name: path.display().to_string(),
+                    max: limits.max_bytes,
+                });
+            }
+            hasher.update(&buffer[..n]);
+            aside
+                .write_all(&buffer[..n])
+                .map_err(io_error("write the creative", &self.dir))?;
+        }
+        let hash = ContentHash(hasher.finalize().into());
+        self.keep_original(aside, hash, bytes, &path.display().to_string(), None)
+    }
+
+    /// The original with this hash, when the cache has it and its bytes still have that hash.
+    pub fn original(&self, hash: ContentHash) -> Option<Original> {
+        let path = self.dir.join(hash.to_string());
+        let file = File::open(&path).ok()?;
+        let mut hasher = Sha256::new();
+        let mut bytes = 0;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = file.read_at(&mut buffer, bytes).ok()?;
+            if n == 0 {
+                break;
+            }
+            hasher.update(&buffer[..n]);
+            bytes += n as u64;
+        }
+        if hasher.finalize().as_slice() != hash.0 {
+            tracing::warn!(path = %path.display(), "a cached creative was damaged, it is removed");
+            drop(std::fs::remove_file(&path));
+            return None;
+        }
+        touch(&file);
+        Some(Original {
+            sha256: hash,
+            bytes,
+            file: Arc::new(file),
+        })
+    }
+
+    /// The creative in `profile`, when it was conditioned before.
+    pub fn conditioned(&self, hash: ContentHash, profile: Profile) -> Option<Creative> {
+        let (pcm, facts) = self.pcm_paths(hash, profile);
+        let facts: PcmFacts = serde_json::from_slice(&std::fs::read(facts).ok()?).ok()?;
+        let file = File::open(&pcm).ok()?;
+        if file.metadata().ok()?.len() != facts.samples.checked_mul(profile.bytes_per_frame())? {
+            return None;
+        }
+        touch(&file);
+        Some(Creative {
+            sha256: hash,
+            profile,
+            path: pcm,
+            samples: facts.samples,
+            loudness: facts.loudness,
+            true_peak: facts.true_peak.unwrap_or(f64::NEG_INFINITY),
+            bytes: facts.bytes,
+            file: Arc::new(file),
+        })
+    }
+
+    /// Takes in PCM that was written aside, with what was measured of it.
+    pub(crate) fn keep_conditioned(
+        &self,
+        original: &Original,
+        profile: Profile,
+        aside: tempfile::NamedTempFile,
+        samples: u64,
+        loudness: Option<f64>,
+        true_peak: f64,
+    ) -> Result<Creative, FetchError> {
+        let (pcm, facts_path) = self.pcm_paths(original.sha256, profile);
+        let facts = PcmFacts {
+            samples,
+            loudness,
+            true_peak: true_peak.is_finite().then_some(true_peak),
+            bytes: original.bytes,
+        };
+        let json = serde_json::to_vec(&facts).map_err(|e| io_error("write", &facts_path)(e.into()))?;
+        // The PCM first: facts without PCM would be refused, PCM without facts is not looked at.
+        let file = persist(aside, &pcm)?;
+        let mut facts_aside = self.aside()?;
+        facts_aside
+            .write_all(&json)
+            .map_err(io_error("write", &facts_path))?;
+        persist(facts_aside, &facts_path)?;
+        self.trim();
+        Ok(Creative {
+            sha256: original.sha256,
+            profile,
+            path: pcm,
+            samples,
+            loudness,
+            true_peak,
+            bytes: original.bytes,
+            file: Arc::new(file),
+        })
+    }
+
+    /// A new file in the folder, removed unless it is kept.
+    pub(crate) fn aside(&self) -> Result<tempfile::NamedTempFile, FetchError> {
+        tempfile::Builder::new()
+            .prefix(ASIDE)
+            .tempfile_in(&self.dir)
+            .map_err(io_error("make a file in", &self.dir))
+    }
+
+    fn keep_original(
+        &self,
+        aside: tempfile::NamedTempFile,
+        hash: ContentHash,
+        bytes: u64,
+        source_name: &str,
+        expected: Option<ContentHash>,
+    ) -> Result<Original, FetchError> {
+        if let Some(expected) = expected.filter(|e| *e != hash) {
+            return Err(FetchError::Hash {
+                source_name: source_name.to_owned(),
+                expected,
+                actual: hash,
+            });
+        }
+        if bytes == 0 {
+            return Err(FetchError::Empty {
+                source_name: source_name.to_owned(),
+            });
+        }
+        let file = persist(aside, &self.dir.join(hash.to_string()))?;
+        self.trim();
+        Ok(Original {
+            sha256: hash,
+            bytes,
+            file: Arc::new(file),
+        })
+    }
+
+    fn pcm_paths(&self, hash: ContentHash, profile: Profile) -> (PathBuf, PathBuf) {
+        let stem = format!("{hash}.{}x{}", profile.sample_rate, profile.channels);
+        (
+            self.dir.join(format!("{stem}.f32")),
+            self.dir.join(format!("{stem}.json")),
+        )
+    }
+
+    /// Removes least recently used files until the limit holds, and what killed processes left behind. Failures are
+    /// left to the next time: a cache that is too large is not a reason to fail.
+    fn trim(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.dir) else {
+            return;
+        };
+        let now = SystemTime::now();
+        let mut total = 0;
+        let mut files = Vec::new();
+        for entry in entries.flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            if !meta.is_file() {
+                continue;
+            }
+            let age = meta
+                .modified()
+                .ok()
+                .and_then(|at| now.duration_since(at).ok())
+                .unwrap_or_default();
+            if entry.file_name().to_string_lossy().starts_with(ASIDE) {
+                if age > ABANDONED {
+                    drop(std::fs::remove_file(entry.path()));
+                }
+                continue;
+            }
+            total += meta.len();
+            files.push((age, meta.len(), entry.path()));
+        }
+        files.sort_by(|a, b| b.0.cmp(&a.0));
+        for (age, len, path) in files {
+            if total <= self.max_bytes || age < FRESH {
+                break;
+            }
+            if std::fs::remove_file(path).is_ok() {
+                total -= len;
+            }
+        }
+    }
+}
+
+/// Marks a file as used just now; when that fails it is merely forgotten sooner.
+fn touch(file: &File) {
+    drop(file.set_modified(SystemTime::now()));
+}
+
+fn persist(aside: tempfile::NamedTempFile, path: &Path) -> Result<File, FetchError> {
+    aside
+        .persist(path)
+        .map_err(|e| io_error("keep the file", path)(e.error))
+}
+
+fn io_error(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> FetchError + use<> {
+    let path = path.to_owned();
+    move |source| FetchError::Io {
+        doing,
+        path: path.clone(),
+        source,
+    }
+}

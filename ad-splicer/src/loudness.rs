@@ -1,0 +1,243 @@
+//! Loudness: how loud ads should be, and how they are brought there.
+//!
+//! Loudness is gated loudness of ITU-R BS.1770-4 in LUFS, differences of it are in LU, true peaks are in dBTP (BS.1770
+//! annex 2). An ad gets one static gain, so that its own dynamics stay as they were mixed, and only what would exceed
+//! the [`CEILING`] afterwards is turned down by a limiter that looks ahead. Invariants of [`fit`]:
+//!
+//! - The true peak of the result is at most the ceiling.
+//! - The limiter never takes off more than [`MAX_LIMITING`]; what cannot be reached with that is reported, not forced.
+//! - The result's loudness, measured after limiting, is the target unless a shortfall is reported.
+//!
+//! Not for: fades at the seams (the bridge makes them), or the content's own samples (they are never changed).
+
+use ebur128::{EbuR128, Mode};
+
+use crate::creatives::{Creative, Profile};
+
+mod limiter;
+
+/// The quietest reference: content below it gets ads at this loudness. LUFS.
+pub const QUIETEST: f64 = -24.0;
+/// The loudest reference: content above it gets ads at this loudness. LUFS.
+pub const LOUDEST: f64 = -14.0;
+/// The reference when the content around the cue is silent or not known: the common target of podcasts. LUFS.
+pub const UNKNOWN: f64 = -16.0;
+/// The true peak that what the viewer gets keeps to, in dBTP.
+pub const MAX_TRUE_PEAK: f64 = -1.0;
+/// The true peak that [`fit`] keeps to, in dBTP. It is lower than [`MAX_TRUE_PEAK`] by what lossy encoding of the
+/// result may add to a peak.
+pub const CEILING: f64 = -2.0;
+/// The most that the limiter takes off, in dB.
+pub const MAX_LIMITING: f64 = 6.0;
+/// How close [`fit`] comes to its target unless it reports a shortfall, in LU.
+pub const TOLERANCE: f64 = 0.2;
+
+/// What was measured of some audio.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// Gated loudness in LUFS; `None` when nothing is above the absolute gate (silence, or under 400 ms).
+    pub loudness: Option<f64>,
+    /// True peak in dBTP; `f64::NEG_INFINITY` for digital silence.
+    pub true_peak: f64,
+}
+
+/// Measures audio that comes in parts.
+pub struct Meter {
+    inner: EbuR128,
+    channels: usize,
+}
+
+impl Meter {
+    /// A meter for loudness and true peak of interleaved samples in `profile`.
+    pub fn new(profile: Profile) -> Result<Self, LoudnessError> {
+        Self::with_mode(profile, Mode::I | Mode::TRUE_PEAK)
+    }
+
+    fn with_mode(profile: Profile, mode: Mode) -> Result<Self, LoudnessError> {
+        let inner = EbuR128::new(profile.channels.into(), profile.sample_rate, mode)
+            .map_err(|_| LoudnessError { profile })?;
+        Ok(Self {
+            inner,
+            channels: profile.channels.into(),
+        })
+    }
+
+    /// Takes in the next samples; an incomplete last frame is left out.
+    pub fn add(&mut self, samples: &[f32]) {
+        let whole = samples.len() - samples.len() % self.channels;
+        // It fails only when the number of samples is no multiple of the channels.
+        let _ = self.inner.add_frames_f32(&samples[..whole]);
+    }
+
+    /// What was measured so far.
+    pub fn measured(&self) -> Measured {
+        let peak = (0..self.channels as u32)
+            .filter_map(|channel| self.inner.true_peak(channel).ok())
+            .fold(0.0, f64::max);
+        Measured {
+            loudness: self.loudness(),
+            true_peak: to_db(peak),
+        }
+    }
+
+    fn loudness(&self) -> Option<f64> {
+        self.inner.loudness_global().ok().filter(|l| l.is_finite())
+    }
+}
+
+impl std::fmt::Debug for Meter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meter")
+            .field("channels", &self.channels)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Audio of this profile cannot be measured.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("cannot measure loudness of audio with {profile}")]
+pub struct LoudnessError {
+    /// What was asked for.
+    pub profile: Profile,
+}
+
+/// Measures interleaved samples.
+pub fn measure(samples: &[f32], profile: Profile) -> Result<Measured, LoudnessError> {
+    let mut meter = Meter::new(profile)?;
+    meter.add(samples);
+    Ok(meter.measured())
+}
+
+fn loudness_of(samples: &[f32], profile: Profile) -> Result<Option<f64>, LoudnessError> {
+    let mut meter = Meter::with_mode(profile, Mode::I)?;
+    meter.add(samples);
+    Ok(meter.loudness())
+}
+
+/// The loudness that ads at a cue are brought to, in LUFS: that of the content around the cue (measured over 60 to
+/// 120 s in the content's own rate and channels), kept between [`QUIETEST`] and [`LOUDEST`].
+pub fn reference(content: Option<f64>) -> f64 {
+    content
+        .filter(|l| l.is_finite())
+        .unwrap_or(UNKNOWN)
+        .clamp(QUIETEST, LOUDEST)
+}
+
+/// What was done to an ad.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Applied {
+    /// The static gain, in dB.
+    pub gain_db: f64,
+    /// The most that the limiter took off anywhere, in dB: 0 (unused) to [`MAX_LIMITING`].
+    pub limited_db: f64,
+    /// By how much the result is quieter than the target, in LU; 0 when it was reached.
+    pub shortfall_lu: f64,
+    /// Loudness of the result in LUFS; `None` for silence.
+    pub loudness: Option<f64>,
+    /// True peak of the result in dBTP.
+    pub true_peak: f64,
+}
+
+/// The samples of `creative` brought to `target` LUFS, and what was done for it.
+pub fn conditioned(creative: &Creative, target: f64) -> Result<(Vec<f32>, Applied), ConditionedError> {
+    let mut samples = creative.pcm()?;
+    let applied = fit(&mut samples, creative.profile, target)?;
+    Ok((samples, applied))
+}
+
+/// Why [`conditioned`] failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConditionedError {
+    /// The samples could not be read.
+    #[error("cannot read the conditioned creative: {0}")]
+    Io(#[from] std::io::Error),
+    /// They could not be measured.
+    #[error(transparent)]
+    Loudness(#[from] LoudnessError),
+}
+
+/// Brings interleaved samples to `target` LUFS under the [`CEILING`]. Silence stays as it is.
+pub fn fit(samples: &mut [f32], profile: Profile, target: f64) -> Result<Applied, LoudnessError> {
+    let before = measure(samples, profile)?;
+    let Some(loudness) = before.loudness else {
+        // Nothing to measure, perhaps a click under 400 ms: no gain, but the ceiling holds.
+        let gain = (CEILING - before.true_peak).min(0.0);
+        scale(samples, gain);
+        return Ok(Applied {
+            gain_db: gain,
+            true_peak: before.true_peak + gain,
+            ..Applied::default()
+        });
+    };
+    let wanted = target - loudness;
+    if before.true_peak + wanted <= CEILING {
+        scale(samples, wanted);
+        return Ok(Applied {
+            gain_db: wanted,
+            loudness: Some(target),
+            true_peak: before.true_peak + wanted,
+            ..Applied::default()
+        });
+    }
+    limit_to(samples, profile, target, wanted)
+}
+
+/// The part of [`fit`] that needs the limiter: looks for the gain whose result, limited, has the target's loudness.
+fn limit_to(
+    samples: &mut [f32],
+    profile: Profile,
+    target: f64,
+    wanted: f64,
+) -> Result<Applied, LoudnessError> {
+    let channels = usize::from(profile.channels);
+    let peaks = limiter::peaks(samples, channels);
+    let highest = peaks.iter().copied().fold(0.0, f32::max);
+    // With more gain than this the limiter would have to take off more than it may.
+    let most = CEILING + MAX_LIMITING - to_db(highest.into());
+    let original = samples.to_vec();
+    let mut gain = wanted.min(most);
+    let mut result = None;
+    // Limiting costs loudness, so more gain is needed, which needs more limiting: each round halves the rest at least.
+    for _ in 0..6 {
+        samples.copy_from_slice(&original);
+        let limited_db = limiter::limit(samples, &peaks, profile, from_db(gain), from_db(CEILING));
+        let loudness = loudness_of(samples, profile)?;
+        let missing = loudness.map_or(0.0, |l| target - l);
+        result = Some((gain, limited_db, loudness, missing));
+        if missing.abs() <= TOLERANCE / 4.0 || (missing > 0.0 && gain >= most) {
+            break;
+        }
+        gain = (gain + missing).min(most);
+    }
+    let (gain_db, limited_db, _, _) = result.unwrap_or_default();
+    // The limiter's estimate of peaks and the meter's differ by hundredths of a dB; the meter has the last word.
+    let peak = measure(samples, profile)?.true_peak;
+    let trim = (CEILING - peak).min(0.0);
+    scale(samples, trim);
+    let after = measure(samples, profile)?;
+    let missing = after.loudness.map_or(0.0, |l| target - l);
+    Ok(Applied {
+        gain_db: gain_db + trim,
+        limited_db,
+        shortfall_lu: if missing > TOLERANCE { missing } else { 0.0 },
+        loudness: after.loudness,
+        true_peak: after.true_peak,
+    })
+}
+
+fn scale(samples: &mut [f32], gain_db: f64) {
+    if gain_db != 0.0 {
+        let factor = from_db(gain_db);
+        for sample in samples {
+            *sample *= factor;
+        }
+    }
+}
+
+fn to_db(amplitude: f64) -> f64 {
+    20.0 * amplitude.log10()
+}
+
+fn from_db(db: f64) -> f32 {
+    10_f64.powf(db / 20.0) as f32
+}
