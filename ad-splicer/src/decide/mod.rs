@@ -1,0 +1,16 @@
+//! Decisions: from a break's ad source to the ads that would play, by VAST 2.0–4.3.
+//!
+//! The parts, in the order in which a decision passes through them:
+//! `macros` fill the request's URL; `fetch` gets documents under a deadline; `vast` parses them; `resolve` (pure)
+//! follows wrappers, merges what they carry and orders the pod; `select` (pure) chooses the media file; the result is a
+//! [`Decision`]. Only `fetch` does I/O.
+//!
+//! Invariants: a decision always comes, within the deadline, and an ad never blocks content: whatever goes wrong is a
+//! [`Problem`] with its VAST error code and the URLs to tell it to. Not for fetching creatives or for playing.
+
+pub mod decision;
+
+pub use decision::{
+    Ad, AdKind, Category, Companion, Decision, MediaFile, Offset, Problem, Tracking, UniversalAdId, VastCode,
+    Verification, WrapperHop,
+};
