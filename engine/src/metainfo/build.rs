@@ -1,0 +1,273 @@
+//! Makes hybrid metainfo of one file in one pass over its bytes.
+//!
+//! The `info` dictionary has only what a hybrid needs, so that the same file, name and piece length give the
+//! same info hashes whoever publishes: libtorrent's are equal.
+
+use std::io::Read;
+
+use sha1::{Digest, Sha1};
+
+use super::{MAX_PIECE_LENGTH, Metainfo, MetainfoError, Parts, parse};
+use crate::bencode::Encode;
+use crate::merkle::{BLOCK, FileHasher, Hash};
+
+/// Why a file could not be made into metainfo.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Nothing to deliver.
+    #[error("{0:?} is empty: there is nothing to publish")]
+    Empty(String),
+    /// The name cannot be a file name.
+    #[error("{0:?} cannot be the name of a published file")]
+    Name(String),
+    /// See [`Builder::piece_length`].
+    #[error("a piece length of {0} bytes is not a power of two from 16 KiB to 512 MiB")]
+    PieceLength(u64),
+    /// The file was cut or grew while it was read.
+    #[error("{name:?} changed while it was read: {expected} bytes were expected, {found} were there")]
+    Changed {
+        /// The file.
+        name: String,
+        /// Its length at the beginning.
+        expected: u64,
+        /// The bytes that were read.
+        found: u64,
+    },
+    /// Reading failed.
+    #[error("cannot read {name:?}: {source}")]
+    Read {
+        /// The file.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The result would not be accepted, for example because it is too large.
+    #[error("the metainfo would not be valid: {0}")]
+    Metainfo(#[from] MetainfoError),
+}
+
+/// The piece length for a file: 64 KiB, doubled until there are at most 4,096 pieces.
+pub fn piece_length_for(length: u64) -> u64 {
+    let mut piece_length = 64 * 1024;
+    while length.div_ceil(piece_length) > 4096 && piece_length < MAX_PIECE_LENGTH {
+        piece_length *= 2;
+    }
+    piece_length
+}
+
+/// Collects what the metainfo shall say, then hashes the file.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    name: String,
+    piece_length: Option<u64>,
+    web_seeds: Vec<String>,
+    trackers: Vec<Vec<String>>,
+    private: bool,
+    creation_date: Option<i64>,
+    created_by: Option<String>,
+}
+
+impl Builder {
+    /// For a file that shall be called `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            piece_length: None,
+            web_seeds: Vec::new(),
+            trackers: Vec::new(),
+            private: false,
+            creation_date: None,
+            created_by: None,
+        }
+    }
+
+    /// Overrides [`piece_length_for`]: a power of two from 16 KiB to 512 MiB.
+    #[must_use]
+    pub fn piece_length(mut self, bytes: u64) -> Self {
+        self.piece_length = Some(bytes);
+        self
+    }
+
+    /// Adds a web seed (BEP 19): the URL of the file itself.
+    #[must_use]
+    pub fn web_seed(mut self, url: impl Into<String>) -> Self {
+        self.web_seeds.push(url.into());
+        self
+    }
+
+    /// Adds a tracker, as a tier of its own (BEP 12).
+    #[must_use]
+    pub fn tracker(mut self, url: impl Into<String>) -> Self {
+        self.trackers.push(vec![url.into()]);
+        self
+    }
+
+    /// Sets the `private` flag (BEP 27), which changes the info hashes.
+    #[must_use]
+    pub fn private(mut self, private: bool) -> Self {
+        self.private = private;
+        self
+    }
+
+    /// Writes `creation date`, in unix seconds. Without it the result depends on the file alone.
+    #[must_use]
+    pub fn creation_date(mut self, unix_seconds: i64) -> Self {
+        self.creation_date = Some(unix_seconds);
+        self
+    }
+
+    /// Writes `created by`.
+    #[must_use]
+    pub fn created_by(mut self, program: impl Into<String>) -> Self {
+        self.created_by = Some(program.into());
+        self
+    }
+
+    /// Hashes `length` bytes of `content`, which must end there, and gives the metainfo. `progress` is told the
+    /// bytes that are done, about once a MiB.
+    pub fn hash(
+        self,
+        mut content: impl Read,
+        length: u64,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Metainfo, BuildError> {
+        if length == 0 {
+            return Err(BuildError::Empty(self.name));
+        }
+        if parse::check_name(self.name.as_bytes()).is_err() {
+            return Err(BuildError::Name(self.name));
+        }
+        let piece_length = self.piece_length.unwrap_or_else(|| piece_length_for(length));
+        if !piece_length.is_power_of_two() || !(BLOCK as u64..=MAX_PIECE_LENGTH).contains(&piece_length) {
+            return Err(BuildError::PieceLength(piece_length));
+        }
+
+        let mut tree = FileHasher::new(piece_length);
+        let mut pieces = V1Pieces {
+            piece_length,
+            left: piece_length,
+            hasher: Sha1::new(),
+            hashes: Vec::new(),
+        };
+        let mut buffer = vec![0; 1 << 20];
+        let mut done = 0;
+        loop {
+            let count = match content.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(source) => {
+                    return Err(BuildError::Read {
+                        name: self.name,
+                        source,
+                    });
+                }
+            };
+            done += count as u64;
+            if done > length {
+                break;
+            }
+            tree.update(&buffer[..count]);
+            pieces.update(&buffer[..count]);
+            progress(done);
+        }
+        if done != length {
+            return Err(BuildError::Changed {
+                name: self.name,
+                expected: length,
+                found: done,
+            });
+        }
+
+        let (root, layer) = tree.finish();
+        let layers: Vec<(Hash, Vec<Hash>)> = if layer.is_empty() {
+            Vec::new()
+        } else {
+            vec![(root, layer)]
+        };
+        let parts = Parts {
+            info: self.info(length, piece_length, root, pieces.finish()).to_bytes(),
+            piece_layers: &layers,
+            trackers: &self.trackers,
+            web_seeds: &self.web_seeds,
+            creation_date: self.creation_date,
+            created_by: self.created_by.as_deref(),
+        };
+        Ok(Metainfo::parse(&parts.assemble())?)
+    }
+
+    /// As [`hash`](Self::hash), for the file at `path`.
+    pub fn hash_file(
+        self,
+        path: &std::path::Path,
+        progress: impl FnMut(u64),
+    ) -> Result<Metainfo, BuildError> {
+        let opened = std::fs::File::open(path).and_then(|file| {
+            let length = file.metadata()?.len();
+            Ok((file, length))
+        });
+        match opened {
+            Ok((file, length)) => self.hash(file, length, progress),
+            Err(source) => Err(BuildError::Read {
+                name: path.display().to_string(),
+                source,
+            }),
+        }
+    }
+
+    fn info(&self, length: u64, piece_length: u64, root: Hash, pieces: Vec<u8>) -> Encode {
+        let length = Encode::Integer(length as i64); // a file's length fits
+        let leaf = Encode::dictionary([
+            ("length", length.clone()),
+            ("pieces root", Encode::Bytes(root.0.to_vec())),
+        ]);
+        let file_tree = Encode::dictionary([(self.name.as_str(), Encode::dictionary([("", leaf)]))]);
+        let mut info = vec![
+            ("file tree", file_tree),
+            ("length", length),
+            ("meta version", Encode::Integer(2)),
+            ("name", Encode::text(&self.name)),
+            ("piece length", Encode::Integer(piece_length as i64)),
+            ("pieces", Encode::Bytes(pieces)),
+        ];
+        if self.private {
+            info.push(("private", Encode::Integer(1)));
+        }
+        Encode::dictionary(info)
+    }
+}
+
+/// SHA-1 of each piece, for clients that know only version 1.
+struct V1Pieces {
+    piece_length: u64,
+    left: u64,
+    hasher: Sha1,
+    hashes: Vec<u8>,
+}
+
+impl V1Pieces {
+    fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (now, rest) = bytes.split_at(bytes.len().min(self.left as usize));
+            self.hasher.update(now);
+            self.left -= now.len() as u64;
+            bytes = rest;
+            if self.left == 0 {
+                self.end_piece();
+            }
+        }
+    }
+
+    fn end_piece(&mut self) {
+        self.hashes
+            .extend_from_slice(&std::mem::take(&mut self.hasher).finalize());
+        self.left = self.piece_length;
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        if self.left < self.piece_length {
+            self.end_piece();
+        }
+        self.hashes
+    }
+}
