@@ -4,6 +4,7 @@
 
 mod cli;
 mod completions;
+mod feed;
 mod output;
 mod units;
 
