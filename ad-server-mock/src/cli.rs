@@ -1,0 +1,249 @@
+//! The command line: `ad-server-mock serve|load|report`, and the same as `grove adserver …`.
+//!
+//! Data goes to stdout, progress and logs to stderr. Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::load::LoadError;
+use crate::server::{Config, Error, load_files, serve};
+use crate::store::{Store, StoreError, database_path};
+
+/// A small ad server: campaigns, VAST 4.2, creatives, signed beacons, reports.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ad-server-mock",
+    version,
+    after_help = "Examples:\n  ad-server-mock serve --http 127.0.0.1:8090 --db ads.db --load ads.toml\n  \
+                  curl 'http://127.0.0.1:8090/vast?break=1&max=30&ads=2'\n  ad-server-mock report --db ads.db --csv"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// Database: a path, or sqlite:PATH [default: adserver.db in the platform's data folder]
+    #[arg(long, global = true, value_name = "URL|PATH")]
+    db: Option<String>,
+    /// One JSON object (or one a line) on stdout, nothing else
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer for ads, serve creatives, take beacons, until stopped
+    Serve {
+        /// Address to listen on; port 0 takes a free one
+        #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8090")]
+        http: SocketAddr,
+        /// TOML file to load first; may be repeated
+        #[arg(long, value_name = "FILE.toml")]
+        load: Vec<PathBuf>,
+        /// Our URL as clients know it, when it is not the host that they ask for
+        #[arg(long, value_name = "URL")]
+        public_url: Option<url::Url>,
+        /// Seconds for which a decision may be played
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600,
+              value_parser = clap::value_parser!(u32).range(1..=604_800))]
+        expires: u32,
+    },
+    /// Load advertisers, campaigns, flights and creatives; what is there already is brought up to date
+    Load {
+        /// TOML files
+        #[arg(value_name = "FILE.toml", required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Decisions, impressions by basis, quartiles, errors and spend for each creative
+    Report {
+        /// Rows as CSV
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
+}
+
+/// How a command ended when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It did what was asked, or was told to end (SIGTERM).
+    Done,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl From<Ended> for ExitCode {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Done => Self::SUCCESS,
+            Ended::Interrupted => Self::from(130),
+        }
+    }
+}
+
+/// Runs a command, and prints what went wrong if something did. The status is for the process to exit with.
+pub async fn run(args: Args) -> ExitCode {
+    match execute(args).await {
+        Ok(ended) => ended.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if let Some(hint) = hint(&error) {
+                eprintln!("hint: {hint}");
+            }
+            status(&error)
+        }
+    }
+}
+
+/// Exit status of a failure: 2 for bad input, 1 for the rest.
+pub fn status(error: &anyhow::Error) -> ExitCode {
+    let bad_input = match error.downcast_ref::<Error>() {
+        Some(Error::Load(_) | Error::PublicUrl(_) | Error::Store(StoreError::Kind(_))) => true,
+        _ => matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Kind(_))),
+    };
+    ExitCode::from(if bad_input { 2 } else { 1 })
+}
+
+/// What to do about a failure, where there is something.
+pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    match error.downcast_ref::<Error>()? {
+        Error::Load(LoadError::Bad { reason, .. }) if reason.starts_with("file:") => {
+            Some("files are looked for in the folder of the TOML file that names them")
+        }
+        Error::Load(_) => Some("nothing was loaded; correct the file and load it again"),
+        Error::Listen { .. } => Some("choose another address with --http; port 0 takes a free one"),
+        Error::Store(StoreError::Migrate { .. }) => {
+            Some("the database was written by another version, or by another program; choose one with --db")
+        }
+        _ => None,
+    }
+}
+
+/// Runs a command.
+pub async fn execute(args: Args) -> anyhow::Result<Ended> {
+    let db = match args.db {
+        Some(db) => db,
+        None => default_db()?,
+    };
+    match args.command {
+        Command::Serve {
+            http,
+            load,
+            public_url,
+            expires,
+        } => {
+            let expires = Duration::from_secs(expires.into());
+            let config = Config {
+                http,
+                load,
+                public_url,
+                expires,
+                ..Config::new(db)
+            };
+            serve_until_told(config, args.json).await
+        }
+        Command::Load { files } => {
+            let store = Store::open(&database_path(&db)?).await.map_err(Error::from)?;
+            load_files(&store, &files).await?;
+            let creatives = store.creatives().await?;
+            store.close().await;
+            if args.json {
+                print(&json!({"event": "loaded", "files": files.len(), "creatives": creatives}).to_string())?;
+            } else {
+                let s = if files.len() == 1 { "" } else { "s" };
+                eprintln!(
+                    "loaded {} file{s}; the database now has {creatives} creatives",
+                    files.len()
+                );
+            }
+            Ok(Ended::Done)
+        }
+        Command::Report { csv } => {
+            let path = database_path(&db)?;
+            anyhow::ensure!(
+                path.exists(),
+                "cannot report: there is no database at {}",
+                path.display()
+            );
+            let store = Store::open(&path).await.map_err(Error::from)?;
+            let report = store.report(SystemClock.now()).await?;
+            store.close().await;
+            let text = match (args.json, csv) {
+                (true, _) => serde_json::to_string(&report)?,
+                (_, true) => report.to_csv().trim_end().to_owned(),
+                _ => report.to_table().trim_end().to_owned(),
+            };
+            print(&text)?;
+            Ok(Ended::Done)
+        }
+    }
+}
+
+fn default_db() -> anyhow::Result<String> {
+    let folders = directories::ProjectDirs::from("", "", "grove")
+        .context("cannot find this platform's data folder: give --db PATH")?;
+    let path = folders.data_dir().join("adserver.db");
+    Ok(path
+        .to_str()
+        .context("the data folder's path is not UTF-8: give --db PATH")?
+        .to_owned())
+}
+
+fn print(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("cannot write to stdout")
+}
+
+async fn serve_until_told(config: Config, as_json: bool) -> anyhow::Result<Ended> {
+    let db = config.db.clone();
+    let mut running = serve(config).await?;
+    if as_json {
+        print(
+            &json!({
+                "event": "listening",
+                "http": running.addr().to_string(),
+                "url": running.url(),
+                "vast": format!("{}/vast", running.url()),
+                "db": db,
+            })
+            .to_string(),
+        )?;
+    } else {
+        eprintln!(
+            "Grove Ads listens on {}; ads at {}/vast; database {db}",
+            running.addr(),
+            running.url()
+        );
+    }
+    let ended = tokio::select! {
+        error = running.failed() => return Err(error.into()),
+        told = told_to_end() => told?,
+    };
+    running.stop().await?;
+    Ok(ended)
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn told_to_end() -> anyhow::Result<Ended> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        tokio::select! {
+            done = tokio::signal::ctrl_c() => done.context("cannot listen for Ctrl-C").map(|()| Ended::Interrupted),
+            _ = terminate.recv() => Ok(Ended::Done),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c()
+        .await
+        .context("cannot listen for Ctrl-C")
+        .map(|()| Ended::Interrupted)
+}
