@@ -19,5 +19,10 @@
 pub mod bencode;
 pub mod merkle;
 pub mod metainfo;
+pub mod net;
+pub mod node;
+pub mod rate;
+pub mod store;
 pub mod swarm;
+pub mod verify;
 pub mod wire;

@@ -1,0 +1,219 @@
+//! A UDP socket that both listens and dials, and the connections over it.
+
+use super::identity::{Identity, peer_id, server_name};
+use crate::swarm::PeerId;
+use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt};
+use rustls::pki_types::CertificateDer;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of socket buffer asked of the system, each way: this alone ends most loss on fast links.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// Streams that a peer may have open at a time. quinn allocates for all of them ahead.
+const MAX_STREAMS: u32 = 128;
+/// A connection without a sign of life for so long is dead.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionFailure {
+    /// It could not be begun.
+    #[error("cannot dial: {0}")]
+    Connect(#[from] quinn::ConnectError),
+    /// The handshake failed.
+    #[error("{0}")]
+    Handshake(#[from] quinn::ConnectionError),
+    /// The other side shows no usable key. The handshake does not let this happen.
+    #[error("the peer shows no key")]
+    NoKey,
+}
+
+/// A socket with our identity.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    quinn: quinn::Endpoint,
+    client: quinn::ClientConfig,
+}
+
+impl Endpoint {
+    /// Binds a UDP address for listening and dialling. Needs a tokio runtime.
+    pub fn bind(address: SocketAddr, identity: &Identity) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // The system caps these at its own limits; less is slower, not wrong.
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+        socket.bind(&address.into())?;
+        socket.set_nonblocking(true)?;
+
+        let transport = Arc::new(transport());
+        let mut server = quinn::ServerConfig::with_crypto(identity.server.clone());
+        server.transport_config(transport.clone());
+        server.max_incoming(1 << 10);
+        server.incoming_buffer_size_total(8 << 20);
+        let mut client = quinn::ClientConfig::new(identity.client.clone());
+        client.transport_config(transport);
+        let runtime =
+            quinn::default_runtime().ok_or_else(|| io::Error::other("no async runtime is running"))?;
+        let quinn = quinn::Endpoint::new(
+            quinn::EndpointConfig::default(),
+            Some(server),
+            socket.into(),
+            runtime,
+        )?;
+        Ok(Self { quinn, client })
+    }
+
+    /// The address that was bound, with its port.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.quinn.local_addr()
+    }
+
+    /// Whether it can reach addresses of this family.
+    pub fn reaches(&self, address: SocketAddr) -> bool {
+        self.local_addr()
+            .is_ok_and(|local| local.is_ipv4() == address.is_ipv4())
+    }
+
+    /// Dials. With `expected`, only that peer will do.
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        expected: Option<PeerId>,
+    ) -> Result<Connection, ConnectionFailure> {
+        let connecting = self
+            .quinn
+            .connect_with(self.client.clone(), address, &server_name(expected))?;
+        Connection::new(connecting.await?, true)
+    }
+
+    /// The next handshake that somebody begins; `None` once the endpoint is closed.
+    pub async fn accept(&self) -> Option<Handshake> {
+        self.quinn.accept().await.map(Handshake)
+    }
+
+    /// Closes every connection, telling the peers.
+    pub fn close(&self) {
+        self.quinn.close(VarInt::from_u32(0), b"");
+    }
+
+    /// Waits until the peers were told.
+    pub async fn wait_idle(&self) {
+        self.quinn.wait_idle().await;
+    }
+}
+
+/// A handshake that somebody else began.
+pub struct Handshake(quinn::Incoming);
+
+impl std::fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Handshake")
+            .field(&self.0.remote_address())
+            .finish()
+    }
+}
+
+impl Handshake {
+    /// Goes through with it. When `busy`, an address that has not proven itself must first come back (RFC 9000 §8.1.2):
+    /// that costs us 20 µs instead of a handshake, and gives `None` here.
+    pub async fn finish(self, busy: bool) -> Result<Option<Connection>, ConnectionFailure> {
+        if busy && !self.0.remote_address_validated() && self.0.may_retry() {
+            // It only fails when retrying is not possible, which was asked just now.
+            let _ = self.0.retry();
+            return Ok(None);
+        }
+        let connection = self.0.accept()?.await?;
+        Connection::new(connection, false).map(Some)
+    }
+}
+
+/// A connection whose other side proved its key. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    quinn: quinn::Connection,
+    id: PeerId,
+    dialed: bool,
+}
+
+impl Connection {
+    fn new(quinn: quinn::Connection, dialed: bool) -> Result<Self, ConnectionFailure> {
+        let chain = quinn
+            .peer_identity()
+            .and_then(|i| i.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let certificate = chain
+            .as_ref()
+            .and_then(|chain| chain.first())
+            .ok_or(ConnectionFailure::NoKey)?;
+        let id = peer_id(certificate).map_err(|_| ConnectionFailure::NoKey)?;
+        Ok(Self { quinn, id, dialed })
+    }
+
+    /// Who the other side is.
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// Whether we dialled it.
+    pub fn dialed(&self) -> bool {
+        self.dialed
+    }
+
+    /// Where the other side is.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.quinn.remote_address()
+    }
+
+    /// The round-trip time, smoothed.
+    pub fn rtt(&self) -> Duration {
+        self.quinn.rtt()
+    }
+
+    /// Whether it is over.
+    pub fn is_closed(&self) -> bool {
+        self.quinn.close_reason().is_some()
+    }
+
+    /// Ends it, telling the other side why.
+    pub fn close(&self, why: &str) {
+        self.quinn.close(VarInt::from_u32(1), why.as_bytes());
+    }
+
+    /// Waits for its end, and says why.
+    pub async fn closed(&self) -> quinn::ConnectionError {
+        self.quinn.closed().await
+    }
+
+    /// Whether both are the same connection.
+    pub fn is(&self, other: &Self) -> bool {
+        self.quinn.stable_id() == other.quinn.stable_id()
+    }
+
+    pub(super) fn quinn(&self) -> &quinn::Connection {
+        &self.quinn
+    }
+}
+
+fn transport() -> TransportConfig {
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(25));
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .initial_rtt(Duration::from_millis(100))
+        .ack_frequency_config(Some(acks))
+        .stream_receive_window(VarInt::from_u32(2 << 20))
+        .receive_window(VarInt::from_u32(16 << 20))
+        .send_window(4 << 20)
+        .datagram_receive_buffer_size(None)
+        .keep_alive_interval(Some(Duration::from_secs(5)))
+        // 15 s is far below the limit of a VarInt in milliseconds.
+        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok());
+    config
+}

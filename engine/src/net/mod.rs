@@ -1,0 +1,17 @@
+//! QUIC between peers: who we are, the sockets, and the two kinds of stream.
+//!
+//! Authentication is by key alone: each side shows a self-signed certificate made for this process and proves that it
+//! holds the key; a peer's id is SHA-256 of its Ed25519 public key. What the streams carry is in [`crate::wire`].
+//!
+//! Not for deciding whom to connect to, or which of two connections to keep.
+
+mod endpoint;
+mod identity;
+mod streams;
+
+pub use endpoint::{Connection, ConnectionFailure, Endpoint, Handshake};
+pub use identity::{Identity, IdentityError};
+pub use streams::{
+    ControlReader, ControlWriter, Incoming, Reply, StreamError, accept_stream, open_control, open_request,
+    priority, send_reply_header,
+};

@@ -1,0 +1,220 @@
+//! The streams of a connection: control messages, and requests with their replies.
+//!
+//! Buffers are bounded by the limits of [`crate::wire`]. Dropping the half that receives sends STOP_SENDING, which is
+//! how a request is withdrawn.
+
+use super::endpoint::Connection;
+use crate::swarm::Urgency;
+use crate::wire::{self, Decoded, Message, ReplyHeader, Request, StreamKind, WireError};
+use bytes::{Buf, Bytes, BytesMut};
+use quinn::{RecvStream, SendStream};
+
+/// Priority of control streams: above any content.
+const CONTROL: i32 = 100;
+
+/// Why a stream ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The connection, or the other side's reset.
+    #[error("{0}")]
+    Read(#[from] quinn::ReadError),
+    /// It ended in the middle.
+    #[error("the stream ended early")]
+    Short,
+    /// The connection, or the other side stopped it.
+    #[error("{0}")]
+    Write(#[from] quinn::WriteError),
+    /// The connection is gone.
+    #[error("{0}")]
+    Connection(#[from] quinn::ConnectionError),
+    /// The other side broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Wire(#[from] WireError),
+}
+
+impl StreamError {
+    /// Whether the other side is to blame for bytes that make no sense.
+    pub fn is_protocol(&self) -> bool {
+        matches!(self, Self::Wire(_))
+    }
+}
+
+/// The priority of content that is needed so soon.
+pub fn priority(urgency: Urgency) -> i32 {
+    match urgency {
+        Urgency::Urgent => 2,
+        Urgency::Near => 1,
+        Urgency::Far => 0,
+    }
+}
+
+/// Opens the control stream of a swarm. The caller sends [`Message::Hello`] first.
+pub async fn open_control(connection: &Connection) -> Result<(ControlWriter, ControlReader), StreamError> {
+    let (mut send, recv) = connection.quinn().open_bi().await?;
+    // It fails only on a closed stream, which the write will tell.
+    let _ = send.set_priority(CONTROL);
+    send.write_all(&[StreamKind::Control as u8]).await?;
+    Ok((
+        ControlWriter { send },
+        ControlReader {
+            recv,
+            buffer: BytesMut::new(),
+        },
+    ))
+}
+
+/// Sends a request; what comes back is the beginning of its reply.
+pub async fn open_request(connection: &Connection, request: &Request) -> Result<Reply, StreamError> {
+    let (mut send, recv) = connection.quinn().open_bi().await?;
+    let mut bytes = BytesMut::with_capacity(1 + wire::REQUEST_LEN);
+    bytes.extend_from_slice(&[StreamKind::Request as u8]);
+    request.encode(&mut bytes);
+    let _ = send.set_priority(CONTROL);
+    send.write_all(&bytes).await?;
+    // Already finished is the only failure.
+    let _ = send.finish();
+    Ok(Reply {
+        recv,
+        buffer: BytesMut::new(),
+    })
+}
+
+/// A stream that the other side opened.
+#[derive(Debug)]
+pub enum Incoming {
+    /// The control stream of some swarm: the first message says which.
+    Control(ControlWriter, ControlReader),
+    /// A request, and where its reply goes.
+    Request(Request, SendStream),
+}
+
+/// Reads what a stream that was accepted is for. `None` for kinds of a later version.
+async fn incoming(mut send: SendStream, mut recv: RecvStream) -> Result<Option<Incoming>, StreamError> {
+    let mut kind = [0];
+    read_exact(&mut recv, &mut kind).await?;
+    match StreamKind::from_byte(kind[0]) {
+        Some(StreamKind::Control) => {
+            let _ = send.set_priority(CONTROL);
+            Ok(Some(Incoming::Control(
+                ControlWriter { send },
+                ControlReader {
+                    recv,
+                    buffer: BytesMut::new(),
+                },
+            )))
+        }
+        Some(StreamKind::Request) => {
+            let mut bytes = [0; wire::REQUEST_LEN];
+            read_exact(&mut recv, &mut bytes).await?;
+            match Request::decode(&bytes)? {
+                Decoded::Value(request, _) => Ok(Some(Incoming::Request(request, send))),
+                Decoded::NeedMore(_) => Err(StreamError::Short),
+            }
+        }
+        None => {
+            let _ = send.reset(quinn::VarInt::from_u32(1));
+            Ok(None)
+        }
+    }
+}
+
+/// Waits for the next stream; its first bytes are read by the future that comes back, which may run beside others.
+pub async fn accept_stream(
+    connection: &Connection,
+) -> Result<impl Future<Output = Result<Option<Incoming>, StreamError>> + Send + use<>, StreamError> {
+    let (send, recv) = connection.quinn().accept_bi().await?;
+    Ok(incoming(send, recv))
+}
+
+async fn read_exact(recv: &mut RecvStream, buffer: &mut [u8]) -> Result<(), StreamError> {
+    recv.read_exact(buffer).await.map_err(|e| match e {
+        quinn::ReadExactError::FinishedEarly(_) => StreamError::Short,
+        quinn::ReadExactError::ReadError(e) => e.into(),
+    })
+}
+
+/// The half of a control stream that sends.
+#[derive(Debug)]
+pub struct ControlWriter {
+    send: SendStream,
+}
+
+impl ControlWriter {
+    /// Sends a message.
+    pub async fn send(&mut self, message: &Message) -> Result<(), StreamError> {
+        let mut bytes = BytesMut::new();
+        message.encode(&mut bytes)?;
+        self.send.write_all(&bytes).await?;
+        Ok(())
+    }
+}
+
+/// The half of a control stream that receives.
+#[derive(Debug)]
+pub struct ControlReader {
+    recv: RecvStream,
+    buffer: BytesMut,
+}
+
+impl ControlReader {
+    /// The next message; `None` when the other side ended the stream between messages.
+    pub async fn next(&mut self) -> Result<Option<Message>, StreamError> {
+        loop {
+            if let Decoded::Value(message, used) = Message::decode(&self.buffer)? {
+                self.buffer.advance(used);
+                return Ok(Some(message));
+            }
+            match self.recv.read_chunk(64 * 1024, true).await? {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk.bytes),
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(StreamError::Short),
+            }
+        }
+    }
+}
+
+/// The reply to a request, as it arrives.
+#[derive(Debug)]
+pub struct Reply {
+    recv: RecvStream,
+    buffer: BytesMut,
+}
+
+impl Reply {
+    /// Its beginning: whether blocks follow, and the hashes that prove them. `blocks` is what was asked for.
+    pub async fn header(&mut self, blocks: u32) -> Result<ReplyHeader, StreamError> {
+        loop {
+            if let Decoded::Value(header, used) = ReplyHeader::decode(&self.buffer, blocks)? {
+                self.buffer.advance(used);
+                return Ok(header);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The next block, which has `len` bytes.
+    pub async fn block(&mut self, len: usize) -> Result<Bytes, StreamError> {
+        while self.buffer.len() < len {
+            self.fill().await?;
+        }
+        Ok(self.buffer.split_to(len).freeze())
+    }
+
+    async fn fill(&mut self) -> Result<(), StreamError> {
+        let chunk = self
+            .recv
+            .read_chunk(64 * 1024, true)
+            .await?
+            .ok_or(StreamError::Short)?;
+        self.buffer.extend_from_slice(&chunk.bytes);
+        Ok(())
+    }
+}
+
+/// Sends the beginning of a reply.
+pub async fn send_reply_header(send: &mut SendStream, header: &ReplyHeader) -> Result<(), StreamError> {
+    let mut bytes = BytesMut::new();
+    header.encode(&mut bytes);
+    send.write_all(&bytes).await?;
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! What a node and a torrent are told when they start. Plain data.
+
+pub use crate::store::Location;
+pub use crate::swarm::OriginPolicy;
+use gate::Gate;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of a [`Node`](super::Node).
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// UDP addresses to listen on and to dial from (QUIC); port 0 lets the system choose. At least one.
+    pub listen: Vec<SocketAddr>,
+    /// The folder for state: contents go below `store/`.
+    pub data: PathBuf,
+    /// Judges and makes every connection.
+    pub gate: Gate,
+    /// Most bytes of content a second that are sent to peers; `None` is no limit.
+    pub up: Option<u64>,
+    /// Most bytes of content a second that are received, from peers and web seeds together; `None` is no limit.
+    pub down: Option<u64>,
+    /// Most connections to peers at a time.
+    pub max_connections: usize,
+}
+
+impl NodeConfig {
+    /// Any port on all IPv4 interfaces, no limits, at most 100 connections.
+    pub fn new(data: impl Into<PathBuf>, gate: Gate) -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([0, 0, 0, 0], 0))],
+            data: data.into(),
+            gate,
+            up: None,
+            down: None,
+            max_connections: 100,
+        }
+    }
+}
+
+/// How one torrent is delivered.
+#[derive(Clone, Debug)]
+pub struct AddOptions {
+    /// Peers to dial besides those that are found: `host:port`. They must pass the gate, so
+    /// [`Gate::trust`] what a person typed.
+    pub peers: Vec<String>,
+    /// Web seeds besides those of the metainfo, by the rules of BEP 19. The gate judges them too.
+    pub web_seeds: Vec<String>,
+    /// Trackers besides those of the metainfo.
+    pub trackers: Vec<String>,
+    /// Whether web seeds may be used.
+    pub use_origin: bool,
+    /// Whether peers may be used, which includes announcing to trackers.
+    pub use_peers: bool,
+    /// How much is asked of the web seeds.
+    pub policy: OriginPolicy,
+    /// Where the content is kept.
+    pub location: Location,
+    /// Fetch everything. When false only what readers will need soon is fetched.
+    pub whole_file: bool,
+    /// How long a download that makes no progress and has nothing left to hope for goes on before
+    /// [`Torrent::completed`](super::Torrent::completed) ends with an error; three times as long when peers are
+    /// connected. It ends at once when it was never going to work (no peers to find, and every web seed said no for
+    /// good). `None` waits for ever, as an always-on node does.
+    pub give_up: Option<Duration>,
+}
+
+impl Default for AddOptions {
+    fn default() -> Self {
+        Self {
+            peers: Vec::new(),
+            web_seeds: Vec::new(),
+            trackers: Vec::new(),
+            use_origin: true,
+            use_peers: true,
+            policy: OriginPolicy::Thrifty,
+            location: Location::Store,
+            whole_file: true,
+            give_up: Some(Duration::from_secs(20)),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What can be seen of a torrent while it runs. Plain data.
+
+use std::sync::Arc;
+
+/// Where most bytes of a piece came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PieceSource {
+    /// It was here when the torrent was added.
+    Disk,
+    /// Other viewers.
+    Peer,
+    /// A web seed.
+    Origin,
+}
+
+/// What a torrent is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Fetching, and serving what it has.
+    Downloading,
+    /// It cannot write: the disk is full. Says so in words; goes on by itself when there is room.
+    Paused(Arc<str>),
+    /// Everything is here, verified and safe on the disk; serving.
+    Complete,
+    /// It ended with this error.
+    Failed(Arc<str>),
+    /// It was stopped.
+    Stopped,
+}
+
+/// A torrent's figures since it was added. All sizes are bytes of content.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// What it is doing.
+    pub state: State,
+    /// Bytes that are verified here.
+    pub have_bytes: u64,
+    /// Bytes of the whole content.
+    pub total_bytes: u64,
+    /// Kept bytes that came from web seeds.
+    pub from_origin: u64,
+    /// Kept bytes that came from peers.
+    pub from_peers: u64,
+    /// Bytes that were received and not kept: wrong, double, or not asked for (a web seed that ignores ranges).
+    pub wasted: u64,
+    /// Bytes that were sent to peers.
+    pub uploaded: u64,
+    /// Connected peers.
+    pub peers: usize,
+    /// Peers that were connected at any time.
+    pub peers_seen: usize,
+    /// Peers that were dropped because they sent wrong data or broke the protocol.
+    pub banned: usize,
+    /// Bytes received a second, lately.
+    pub down_rate: u64,
+    /// For each piece where most of it came from; `None` until it is whole.
+    pub pieces: Arc<[Option<PieceSource>]>,
+    /// The latest troubles, oldest first, at most 16: web seeds, trackers, peers. For people to read.
+    pub problems: Vec<String>,
+}
+
+impl Stats {
+    /// Whether everything is here.
+    pub fn is_complete(&self) -> bool {
+        self.have_bytes == self.total_bytes
+    }
+}

@@ -1,0 +1,100 @@
+//! The handle of a running torrent. All work is done by its driver; this only looks and asks.
+
+use super::reader::{Reader, Readers};
+use super::{Error, State, Stats};
+use crate::metainfo::{InfoHash, Metainfo};
+use crate::store::Store;
+use crate::swarm::Demand;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What the handles, the readers and the driver of one torrent share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) metainfo: Arc<Metainfo>,
+    pub(crate) store: Store,
+    pub(crate) readers: Readers,
+    /// Becomes true once, when the torrent is to stop.
+    pub(crate) stop: watch::Sender<bool>,
+}
+
+/// A torrent that is being delivered. Cheap to clone. It runs until [`Torrent::stop`] or until its node goes.
+#[derive(Clone, Debug)]
+pub struct Torrent {
+    shared: Arc<Shared>,
+    stats: watch::Receiver<Stats>,
+}
+
+impl Torrent {
+    pub(crate) fn new(shared: Arc<Shared>, stats: watch::Receiver<Stats>) -> Self {
+        Self { shared, stats }
+    }
+
+    /// Its metainfo.
+    pub fn metainfo(&self) -> &Arc<Metainfo> {
+        &self.shared.metainfo
+    }
+
+    /// Its v2 info hash.
+    pub fn info_hash(&self) -> InfoHash {
+        self.shared.metainfo.info_hash_v2()
+    }
+
+    /// The file with the content. It has its full length from the beginning and holes where nothing is yet; whole
+    /// once [`Torrent::completed`] said so. Not to be written to.
+    pub fn content_path(&self) -> &Path {
+        self.shared.store.path()
+    }
+
+    /// The figures as they are now (published at least four times a second while something happens).
+    pub fn stats(&self) -> Stats {
+        self.stats.borrow().clone()
+    }
+
+    /// The figures whenever they change.
+    pub fn subscribe(&self) -> watch::Receiver<Stats> {
+        self.stats.clone()
+    }
+
+    /// Waits until everything is here, verified and safe on the disk. An error when that cannot happen any more (see
+    /// [`AddOptions::give_up`](super::AddOptions::give_up)), or when the torrent was stopped.
+    pub async fn completed(&self) -> Result<Stats, Error> {
+        let name = || self.shared.metainfo.name().to_owned();
+        let mut stats = self.stats.clone();
+        loop {
+            {
+                let now = stats.borrow_and_update();
+                match &now.state {
+                    State::Complete => return Ok(now.clone()),
+                    State::Failed(why) => {
+                        return Err(Error::Failed {
+                            name: name(),
+                            why: why.clone(),
+                        });
+                    }
+                    State::Stopped => return Err(Error::Stopped { name: name() }),
+                    State::Downloading | State::Paused(_) => {}
+                }
+            }
+            if stats.changed().await.is_err() {
+                return Err(Error::Stopped { name: name() });
+            }
+        }
+    }
+
+    /// Opens a reader at the beginning of the content. `demand` says how soon its bytes are needed.
+    pub fn reader(&self, demand: Demand) -> Reader {
+        Reader::new(self.shared.clone(), self.stats.clone(), demand)
+    }
+
+    /// Stops it: tells trackers, closes its streams, makes what is here safe, releases the store. Gives the final
+    /// figures. Stopping again only gives them.
+    pub async fn stop(&self) -> Stats {
+        self.shared.stop.send_replace(true);
+        let mut stats = self.stats.clone();
+        // An error means that the driver is gone with its node: the last figures stand.
+        let _ = stats.wait_for(|s| matches!(s.state, State::Stopped)).await;
+        self.stats()
+    }
+}

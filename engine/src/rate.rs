@@ -1,0 +1,92 @@
+//! Token buckets for `--up` and `--down`.
+//!
+//! The decision is pure ([`Pace`]): bytes are given times, in the order in which they are asked for, so that no asker
+//! starves. [`Bucket`] adds the clock and the waiting. Not for fairness between peers: the swarm core decides that.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How far ahead of its rate a bucket that was idle may run. Enough for a turn of 64 KiB at common uplinks, and for
+/// the timers' granularity.
+const BURST: Duration = Duration::from_millis(100);
+
+/// When bytes may pass at a steady rate.
+#[derive(Debug)]
+pub struct Pace {
+    bytes_per_second: u64,
+    /// When the bytes that were given out so far will have passed at the rate.
+    paid_until: Option<Instant>,
+}
+
+impl Pace {
+    /// A pace of so many bytes a second, at least 1.
+    pub fn new(bytes_per_second: u64) -> Self {
+        Self {
+            bytes_per_second: bytes_per_second.max(1),
+            paid_until: None,
+        }
+    }
+
+    /// Gives `bytes` their time: they may pass at the instant returned, which is `now` when there is room.
+    pub fn reserve(&mut self, bytes: u64, now: Instant) -> Instant {
+        let floor = now.checked_sub(BURST).unwrap_or(now);
+        let start = self.paid_until.map_or(floor, |at| at.max(floor));
+        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        self.paid_until = Some(start + cost);
+        start.max(now)
+    }
+}
+
+/// A limit on bytes a second, shared by all who move bytes in one direction.
+#[derive(Debug)]
+pub struct Bucket {
+    pace: Option<Mutex<Pace>>,
+}
+
+impl Bucket {
+    /// A bucket of `rate` bytes a second; `None` never waits.
+    pub fn new(rate: Option<u64>) -> Self {
+        Self {
+            pace: rate.map(|r| Mutex::new(Pace::new(r))),
+        }
+    }
+
+    /// Waits until `bytes` may pass.
+    pub async fn take(&self, bytes: u64) {
+        let Some(pace) = &self.pace else { return };
+        let at = pace
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reserve(bytes, Instant::now());
+        tokio::time::sleep_until(at.into()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_holds_after_the_burst() {
+        let start = Instant::now();
+        let mut pace = Pace::new(1_000_000);
+        let mut now = start;
+        let mut sent = 0;
+        while now < start + Duration::from_secs(2) {
+            now = pace.reserve(10_000, now);
+            sent += 10_000_u64;
+        }
+        assert!((2_000_000..=2_120_000).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn idle_time_is_not_saved_up_beyond_the_burst() {
+        let start = Instant::now();
+        let mut pace = Pace::new(1_000);
+        pace.reserve(1_000, start);
+        let later = start + Duration::from_secs(60);
+        assert_eq!(pace.reserve(100, later), later, "the burst passes at once");
+        assert_eq!(pace.reserve(1_000, later), later);
+        assert_eq!(pace.reserve(1, later), later + Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,601 @@
+//! One torrent's content on disk: only verified blocks, and a record that never claims more than is there.
+//!
+//! `DATA/store/<v2 info hash>/` holds `content` (the file, sparse until complete), `state` (which blocks are held and
+//! the hashes of unfinished pieces) and `lock`. Blocks are written by a thread of this store; data is synced before
+//! the state that claims it, and the state is written whole, synced and renamed. A block counts as held, and can be
+//! read and served, from the moment it is accepted: until it is written its bytes are kept in memory (at most
+//! [`MAX_PENDING_BLOCKS`]; then [`Store::put`] waits, which is how a slow or full disk slows the network).
+//!
+//! Invariants:
+//! - only [`VerifiedBlock`]s are written;
+//! - `state` claims a block only after a successful sync of its data;
+//! - after a failed sync the blocks written since the last good one are not held any more ([`StoreEvent::Lost`]);
+//! - content whose size or time differs from what `state` says is hashed again before anything is claimed;
+//! - at most about [`SYNC_BYTES`] or [`SYNC_AFTER`] of data is not yet claimed (the file itself survives a killed
+//!   process, so a restart finds even that by hashing).
+//!
+//! The lock `held` is the only one; it is never held during I/O or across an await.
+
+mod backing;
+mod state;
+mod writer;
+
+pub(crate) use backing::Backing;
+use writer::{Command, Writer};
+
+use crate::metainfo::InfoHash;
+use crate::swarm::{BLOCK_SIZE, BlockRun};
+use crate::verify::{VerifiedBlock, Verifier};
+use bytes::{Bytes, BytesMut};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+/// Blocks that may wait in memory for the disk (16 MiB).
+pub const MAX_PENDING_BLOCKS: usize = 1024;
+/// Written bytes after which data and state are synced.
+pub const SYNC_BYTES: u64 = 4 << 20;
+/// Time after which written data is synced.
+pub const SYNC_AFTER: Duration = Duration::from_secs(1);
+
+/// Where the content is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Location {
+    /// In the data folder.
+    #[default]
+    Store,
+    /// A file that is there already: it is checked, read, and never written.
+    Existing(PathBuf),
+}
+
+/// Why content cannot be opened, written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it.
+    #[error("{} is in use by another process{}", path.display(), holder(pid))]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// The process that holds the lock, when it says so.
+        pid: Option<u32>,
+    },
+    /// The disk or a quota is full.
+    #[error("writing {}: the disk is full ({source})", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file that was given is not the content.
+    #[error("{} is not this content: {why}", path.display())]
+    Different {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        why: String,
+    },
+    /// The system refused.
+    #[error("{doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+fn holder(pid: &Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
+}
+
+impl StoreError {
+    fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        if matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        ) {
+            Self::Full { path, source }
+        } else {
+            Self::Io { doing, path, source }
+        }
+    }
+}
+
+/// What the store tells its torrent.
+#[derive(Debug)]
+pub enum StoreEvent {
+    /// Blocks that were held are not any more: their data could not be made safe.
+    Lost(Vec<BlockRun>),
+    /// The disk is full; writing is tried again every second.
+    Full(Arc<StoreError>),
+    /// Writing works again.
+    Writable,
+    /// Something else is wrong with the disk; nothing more is written.
+    Failed(Arc<StoreError>),
+}
+
+/// Which blocks are held, and the bytes of those that are not written yet.
+#[derive(Debug, Default)]
+struct Held {
+    bits: Bits,
+    bytes: u64,
+    pending: HashMap<u32, Bytes>,
+}
+
+/// A set of block numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bits(Vec<u64>);
+
+impl Bits {
+    fn new(len: u32) -> Self {
+        Self(vec![0; len.div_ceil(64) as usize])
+    }
+
+    fn get(&self, i: u32) -> bool {
+        self.0
+            .get(i as usize / 64)
+            .is_some_and(|w| w >> (i % 64) & 1 == 1)
+    }
+
+    fn set(&mut self, i: u32, to: bool) {
+        if let Some(w) = self.0.get_mut(i as usize / 64) {
+            if to {
+                *w |= 1 << (i % 64)
+            } else {
+                *w &= !(1 << (i % 64))
+            }
+        }
+    }
+}
+
+struct Shared {
+    backing: Box<dyn Backing>,
+    path: PathBuf,
+    verifier: Arc<Verifier>,
+    held: Mutex<Held>,
+    /// Counts changes of what is held.
+    changed: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // Each change under the lock is whole before anything can panic.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn block_bytes(&self, block: u32) -> u64 {
+        self.verifier.block_len(block) as u64
+    }
+
+    /// Forgets blocks, and gives them as runs.
+    fn lose(&self, mut blocks: Vec<u32>) -> Vec<BlockRun> {
+        blocks.sort_unstable();
+        {
+            let mut held = self.held();
+            blocks.retain(|&block| held.bits.get(block));
+            for &block in &blocks {
+                held.bits.set(block, false);
+                held.bytes -= self.block_bytes(block);
+                held.pending.remove(&block);
+            }
+        }
+        self.changed.send_modify(|n| *n += 1);
+        runs(blocks)
+    }
+
+    fn read_block(&self, block: u32) -> io::Result<Bytes> {
+        if let Some(bytes) = self.held().pending.get(&block) {
+            return Ok(bytes.clone());
+        }
+        let mut buffer = BytesMut::zeroed(self.verifier.block_len(block));
+        self.backing
+            .read_exact_at(&mut buffer, u64::from(block) * u64::from(BLOCK_SIZE))?;
+        Ok(buffer.freeze())
+    }
+}
+
+/// Consecutive blocks as runs; `blocks` is sorted.
+fn runs(blocks: impl IntoIterator<Item = u32>) -> Vec<BlockRun> {
+    let mut runs: Vec<BlockRun> = Vec::new();
+    for block in blocks {
+        match runs.last_mut() {
+            Some(run) if run.first.0 + run.count == block => run.count += 1,
+            _ => runs.push(BlockRun::new(0, block, 1)),
+        }
+    }
+    runs
+}
+
+/// A torrent's content. Cheap to clone; the last clone to go stops the writer.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    commands: std::sync::mpsc::Sender<Command>,
+    room: Arc<Semaphore>,
+    thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.shared.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens or creates the content of a torrent below `data`, or checks a file that is there. Blocks: run it where
+    /// blocking is allowed. It reads and hashes the whole file when the record does not fit it.
+    pub fn open(
+        data: &Path,
+        info_hash: InfoHash,
+        verifier: Arc<Verifier>,
+        location: &Location,
+    ) -> Result<(Self, mpsc::Receiver<StoreEvent>), StoreError> {
+        match location {
+            Location::Store => {
+                let folder = data.join("store").join(info_hash.to_string());
+                std::fs::create_dir_all(&folder).map_err(|e| StoreError::io("creating", &folder, e))?;
+                let lock = lock(&folder)?;
+                let path = folder.join("content");
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create(true).truncate(false);
+                let file = options
+                    .open(&path)
+                    .map_err(|e| StoreError::io("opening", &path, e))?;
+                Self::with_backing(Box::new(file), path, Some((folder, lock)), info_hash, verifier)
+            }
+            Location::Existing(path) => Self::existing(path, info_hash, verifier),
+        }
+    }
+
+    fn existing(
+        path: &Path,
+        info_hash: InfoHash,
+        verifier: Arc<Verifier>,
+    ) -> Result<(Self, mpsc::Receiver<StoreEvent>), StoreError> {
+        let different = |why: String| StoreError::Different {
+            path: path.to_owned(),
+            why,
+        };
+        let file = File::open(path).map_err(|e| StoreError::io("opening", path, e))?;
+        let length = file
+            .metadata()
+            .map_err(|e| StoreError::io("looking at", path, e))?
+            .len();
+        if length != verifier.length() {
+            return Err(different(format!(
+                "it has {length} bytes, not {}",
+                verifier.length()
+            )));
+        }
+        let bits = check_all(&file, path, &verifier)?;
+        if let Some(block) = (0..verifier.blocks()).find(|&block| !bits.get(block)) {
+            return Err(different(format!(
+                "piece {} has another hash",
+                verifier.piece_of(block)
+            )));
+        }
+        Ok(Self::start(
+            Box::new(file),
+            path.to_owned(),
+            None,
+            info_hash,
+            verifier,
+            bits,
+        ))
+    }
+
+    /// Opens with any kind of file below.
+    fn with_backing(
+        backing: Box<dyn Backing>,
+        path: PathBuf,
+        folder: Option<(PathBuf, File)>,
+        info_hash: InfoHash,
+        verifier: Arc<Verifier>,
+    ) -> Result<(Self, mpsc::Receiver<StoreEvent>), StoreError> {
+        let found = backing
+            .stamp()
+            .map_err(|e| StoreError::io("looking at", &path, e))?;
+        let record = folder
+            .as_ref()
+            .and_then(|(folder, _)| state::load(&folder.join("state"), info_hash));
+        let mut bits = Bits::new(verifier.blocks());
+        if let Some(record) = record {
+            for (piece, nodes) in record.nodes {
+                if piece < verifier.layout().pieces() {
+                    verifier.restore(piece, nodes);
+                }
+            }
+            if record.stamp == found && record.bits.0.len() == bits.0.len() {
+                bits = record.bits;
+            } else {
+                tracing::info!(path = %path.display(), "the file changed since its record was written: checking it");
+                bits = check_all(backing.as_ref(), &path, &verifier)?;
+            }
+        } else if found.length > 0 {
+            bits = check_all(backing.as_ref(), &path, &verifier)?;
+        }
+        if found.length != verifier.length() {
+            backing
+                .set_len(verifier.length())
+                .map_err(|e| StoreError::io("extending", &path, e))?;
+        }
+        Ok(Self::start(backing, path, folder, info_hash, verifier, bits))
+    }
+
+    fn start(
+        backing: Box<dyn Backing>,
+        path: PathBuf,
+        folder: Option<(PathBuf, File)>,
+        info_hash: InfoHash,
+        verifier: Arc<Verifier>,
+        bits: Bits,
+    ) -> (Self, mpsc::Receiver<StoreEvent>) {
+        let bytes = (0..verifier.blocks())
+            .filter(|&b| bits.get(b))
+            .map(|b| verifier.block_len(b) as u64)
+            .sum();
+        let held = Held {
+            bits: bits.clone(),
+            bytes,
+            pending: HashMap::new(),
+        };
+        let shared = Arc::new(Shared {
+            backing,
+            path,
+            verifier,
+            held: Mutex::new(held),
+            changed: watch::Sender::new(0),
+        });
+        let (commands, inbox) = std::sync::mpsc::channel();
+        let (events, outbox) = mpsc::channel(64);
+        let writer = Writer::new(shared.clone(), folder, info_hash, bits, events);
+        let thread = std::thread::spawn(move || writer.run(&inbox));
+        let room = Arc::new(Semaphore::new(MAX_PENDING_BLOCKS));
+        (
+            Self {
+                shared,
+                commands,
+                room,
+                thread: Arc::new(Mutex::new(Some(thread))),
+            },
+            outbox,
+        )
+    }
+
+    /// The content file.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Accepts a block; from now on it is held. False when it was held already. Waits while too much waits for the
+    /// disk.
+    pub async fn put(&self, block: VerifiedBlock) -> Result<bool, StoreError> {
+        if self.has_block(block.index().0) {
+            return Ok(false);
+        }
+        let room = self
+            .room
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        {
+            let mut held = self.shared.held();
+            let index = block.index().0;
+            if held.bits.get(index) {
+                return Ok(false);
+            }
+            held.bits.set(index, true);
+            held.bytes += block.data().len() as u64;
+            held.pending.insert(index, block.data().clone());
+        }
+        self.shared.changed.send_modify(|n| *n += 1);
+        self.commands
+            .send(Command::Write(block, room))
+            .map_err(|_| StoreError::Closed)?;
+        Ok(true)
+    }
+
+    /// Whether a block is held.
+    pub fn has_block(&self, block: u32) -> bool {
+        self.shared.held().bits.get(block)
+    }
+
+    /// Whether every block with a byte of the range is held. The range is cut at the end of the file.
+    pub fn has_bytes(&self, offset: u64, len: u64) -> bool {
+        let held = self.shared.held();
+        self.blocks_of(offset, len).all(|block| held.bits.get(block))
+    }
+
+    fn blocks_of(&self, offset: u64, len: u64) -> std::ops::Range<u32> {
+        let block = u64::from(BLOCK_SIZE);
+        let end = offset.saturating_add(len).min(self.shared.verifier.length());
+        if offset >= end {
+            0..0
+        } else {
+            (offset / block) as u32..end.div_ceil(block) as u32
+        }
+    }
+
+    /// Bytes that are held.
+    pub fn held_bytes(&self) -> u64 {
+        self.shared.held().bytes
+    }
+
+    /// Whether everything is held.
+    pub fn is_complete(&self) -> bool {
+        self.held_bytes() == self.shared.verifier.length()
+    }
+
+    /// All that is held, in order.
+    pub fn held_runs(&self) -> Vec<BlockRun> {
+        let held = self.shared.held();
+        runs((0..self.shared.verifier.blocks()).filter(|&block| held.bits.get(block)))
+    }
+
+    /// Changes whenever what is held changes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
+    /// The blocks of a run that is held.
+    pub async fn read_run(&self, run: BlockRun) -> Result<Vec<Bytes>, StoreError> {
+        self.read_blocks(run.first.0..run.first.0 + run.count).await
+    }
+
+    async fn read_blocks(&self, blocks: std::ops::Range<u32>) -> Result<Vec<Bytes>, StoreError> {
+        {
+            // What was accepted a moment ago is relayed from memory, without a thread hop.
+            let held = self.shared.held();
+            if let Some(all) = blocks.clone().map(|b| held.pending.get(&b).cloned()).collect() {
+                return Ok(all);
+            }
+        }
+        let shared = self.shared.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            blocks
+                .map(|block| shared.read_block(block))
+                .collect::<io::Result<Vec<_>>>()
+                .map_err(|e| StoreError::io("reading", &shared.path, e))
+        });
+        read.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Bytes of the content, all of which must be held; fewer at the end of the file.
+    pub async fn read_bytes(&self, offset: u64, len: u64) -> Result<Bytes, StoreError> {
+        let blocks = self.blocks_of(offset, len);
+        if blocks.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let skip = (offset - u64::from(blocks.start) * u64::from(BLOCK_SIZE)) as usize;
+        let want = len.min(self.shared.verifier.length() - offset) as usize;
+        let parts = self.read_blocks(blocks).await?;
+        if let [one] = parts.as_slice() {
+            return Ok(one.slice(skip..skip + want));
+        }
+        let mut all = BytesMut::with_capacity(skip + want);
+        for part in parts {
+            all.extend_from_slice(&part);
+        }
+        Ok(all.freeze().slice(skip..skip + want))
+    }
+
+    /// Makes sure that the leaves of a held run are known (a restart forgets those of whole pieces), by hashing its
+    /// piece. False when the disk does not hold what it should: those blocks are lost, and told so.
+    pub async fn ensure_leaves(&self, run: BlockRun) -> bool {
+        let verifier = &self.shared.verifier;
+        if verifier.proof(run).is_some() {
+            return true;
+        }
+        let piece = verifier.piece_of(run.first.0);
+        let (shared, commands) = (self.shared.clone(), self.commands.clone());
+        let checked = tokio::task::spawn_blocking(move || {
+            let blocks = shared.verifier.piece_blocks(piece);
+            let mut data = BytesMut::new();
+            for block in blocks.clone() {
+                match shared.read_block(block) {
+                    Ok(bytes) => data.extend_from_slice(&bytes),
+                    Err(_) => break,
+                }
+            }
+            let right = shared.verifier.check_stored(piece, &data);
+            let wrong: Vec<u32> = blocks.filter(|b| !right.contains(b)).collect();
+            if !wrong.is_empty() {
+                // A closed store has nobody left to tell.
+                let _ = commands.send(Command::Lose(wrong));
+            }
+        });
+        checked.await.is_ok() && verifier.proof(run).is_some()
+    }
+
+    /// Makes everything that was accepted safe.
+    pub async fn flush(&self) -> Result<(), Arc<StoreError>> {
+        let (done, wait) = oneshot::channel();
+        if self.commands.send(Command::Flush(done)).is_err() {
+            return Err(Arc::new(StoreError::Closed));
+        }
+        wait.await.unwrap_or_else(|_| Err(Arc::new(StoreError::Closed)))
+    }
+
+    /// Flushes as far as possible, stops the writer and gives up the lock.
+    pub async fn close(self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = self.commands.send(Command::Close);
+        if let Some(thread) = thread {
+            // An error means that the writer panicked, which its own message has told.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+/// Takes the exclusive lock of a folder and writes our process id into it.
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("lock");
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options
+        .open(&path)
+        .map_err(|e| StoreError::io("opening", &path, e))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let pid = file
+                .read_to_string(&mut text)
+                .ok()
+                .and_then(|_| text.trim().parse().ok());
+            return Err(StoreError::Locked {
+                path: folder.to_owned(),
+                pid,
+            });
+        }
+        Err(TryLockError::Error(e)) => return Err(StoreError::io("locking", &path, e)),
+    }
+    // Who holds it is a courtesy: a full disk must not keep us from what is there.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+/// Hashes the whole file.
+fn check_all(file: &dyn Backing, path: &Path, verifier: &Verifier) -> Result<Bits, StoreError> {
+    let mut bits = Bits::new(verifier.blocks());
+    let length = file
+        .stamp()
+        .map_err(|e| StoreError::io("looking at", path, e))?
+        .length
+        .min(verifier.length());
+    let piece_length = u64::from(verifier.layout().piece_length());
+    let mut buffer = vec![0; piece_length.min(length) as usize];
+    for piece in 0..verifier.layout().pieces() {
+        let start = u64::from(piece) * piece_length;
+        if start >= length {
+            break;
+        }
+        let part = &mut buffer[..(length - start).min(piece_length) as usize];
+        file.read_exact_at(part, start)
+            .map_err(|e| StoreError::io("reading", path, e))?;
+        for block in verifier.check_stored(piece, part) {
+            bits.set(block, true);
+        }
+    }
+    Ok(bits)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,330 @@
+//! Faults on purpose: full disks, failed syncs, changed files, a second holder.
+
+use super::*;
+use crate::merkle;
+use crate::metainfo::Builder;
+use backing::Stamp;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const PIECE: u64 = 65_536;
+
+fn content(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i as u64 * 2_654_435_761 >> 7) as u8).collect()
+}
+
+fn metainfo(data: &[u8]) -> crate::metainfo::Metainfo {
+    Builder::new("a.bin")
+        .piece_length(PIECE)
+        .hash(data, data.len() as u64, |_| {})
+        .unwrap()
+}
+
+fn verifier(data: &[u8]) -> Arc<Verifier> {
+    Arc::new(Verifier::new(&metainfo(data)).unwrap())
+}
+
+/// The verified blocks of a piece.
+fn piece(verifier: &Verifier, data: &[u8], piece: u32) -> Vec<VerifiedBlock> {
+    let start = piece as usize * PIECE as usize;
+    let end = data.len().min(start + PIECE as usize);
+    let parts: Vec<_> = data[start..end]
+        .chunks(merkle::BLOCK)
+        .map(|b| Some(Bytes::copy_from_slice(b)))
+        .collect();
+    verifier.check_piece(piece, &parts).unwrap()
+}
+
+fn hash_of(data: &[u8]) -> InfoHash {
+    metainfo(data).info_hash_v2()
+}
+
+/// A disk with `space` bytes that fails its syncs from `good_syncs` on.
+struct Faulty {
+    file: File,
+    space: Arc<AtomicU64>,
+    good_syncs: Arc<AtomicU64>,
+}
+
+impl Backing for Faulty {
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.space
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |s| {
+                s.checked_sub(data.len() as u64)
+            })
+            .map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?;
+        Backing::write_all_at(&self.file, data, offset)
+    }
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        Backing::read_exact_at(&self.file, buffer, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.good_syncs
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |s| s.checked_sub(1))
+            .map_err(|_| io::Error::other("the disk went away"))?;
+        self.file.sync_data()
+    }
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+    fn stamp(&self) -> io::Result<Stamp> {
+        self.file.stamp()
+    }
+}
+
+fn faulty(
+    folder: &Path,
+    data: &[u8],
+    verifier: &Arc<Verifier>,
+    space: &Arc<AtomicU64>,
+    good_syncs: &Arc<AtomicU64>,
+) -> (Store, mpsc::Receiver<StoreEvent>) {
+    let path = folder.join("content");
+    let mut options = OpenOptions::new();
+    let file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .unwrap();
+    let lock = lock(folder).unwrap();
+    let backing = Faulty {
+        file,
+        space: space.clone(),
+        good_syncs: good_syncs.clone(),
+    };
+    Store::with_backing(
+        Box::new(backing),
+        path,
+        Some((folder.to_owned(), lock)),
+        hash_of(data),
+        verifier.clone(),
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn what_was_flushed_is_there_after_reopening_and_unfinished_pieces_keep_their_hashes() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(3 * PIECE as usize + 5);
+    let hash = hash_of(&data);
+    let first = verifier(&data);
+    let (store, _events) = Store::open(folder.path(), hash, first.clone(), &Location::Store).unwrap();
+    let mut blocks = piece(&first, &data, 1);
+    blocks.extend(piece(&first, &data, 0).into_iter().take(2));
+    blocks.extend(piece(&first, &data, 3));
+    for block in blocks {
+        assert!(store.put(block.clone()).await.unwrap());
+        assert!(!store.put(block).await.unwrap(), "twice");
+    }
+    assert_eq!(
+        store.read_bytes(PIECE + 5, 20_000).await.unwrap(),
+        data[PIECE as usize + 5..][..20_000]
+    );
+    store.flush().await.unwrap();
+    assert_eq!(
+        store.read_bytes(3 * PIECE, 100).await.unwrap(),
+        data[3 * PIECE as usize..]
+    );
+    store.close().await;
+
+    let second = verifier(&data);
+    let (store, _events) = Store::open(folder.path(), hash, second.clone(), &Location::Store).unwrap();
+    assert_eq!(
+        store.held_runs(),
+        [
+            BlockRun::new(0, 0, 2),
+            BlockRun::new(0, 4, 4),
+            BlockRun::new(0, 12, 1)
+        ],
+    );
+    assert_eq!(store.held_bytes(), 2 * 16_384 + PIECE + 5);
+    assert!(
+        second.proof(BlockRun::new(0, 0, 2)).is_some(),
+        "the hashes of an unfinished piece are recorded"
+    );
+    assert!(second.proof(BlockRun::new(0, 4, 1)).is_none());
+    assert!(
+        store.ensure_leaves(BlockRun::new(0, 4, 1)).await,
+        "those of a whole piece are computed"
+    );
+    assert!(second.proof(BlockRun::new(0, 4, 4)).is_some());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_second_holder_is_told_who_the_first_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(100);
+    let (store, _events) =
+        Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap();
+    let error = Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap_err();
+    let StoreError::Locked { pid, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(pid, Some(std::process::id()));
+    store.close().await;
+    let (again, _events) =
+        Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap();
+    again.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_changed_is_checked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(2 * PIECE as usize);
+    let first = verifier(&data);
+    let (store, _events) =
+        Store::open(folder.path(), hash_of(&data), first.clone(), &Location::Store).unwrap();
+    for p in 0..2 {
+        for block in piece(&first, &data, p) {
+            store.put(block).await.unwrap();
+        }
+    }
+    let path = store.path().to_owned();
+    store.flush().await.unwrap();
+    store.close().await;
+
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    Backing::write_all_at(&file, b"changed", 100).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    drop(file);
+    let (store, _events) =
+        Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap();
+    assert_eq!(
+        store.held_runs(),
+        [BlockRun::new(0, 4, 4)],
+        "only the untouched piece is held"
+    );
+    store.close().await;
+    // Cut short: what is missing is not held either.
+    OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(PIECE + 20_000)
+        .unwrap();
+    let (store, _events) =
+        Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap();
+    assert_eq!(store.held_bytes(), 0);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * PIECE);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn without_its_record_the_file_itself_is_believed_after_hashing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(2 * PIECE as usize);
+    let content_folder = folder.path().join("store").join(hash_of(&data).to_string());
+    std::fs::create_dir_all(&content_folder).unwrap();
+    std::fs::write(content_folder.join("content"), &data[..PIECE as usize + 7]).unwrap();
+    std::fs::write(content_folder.join("state"), b"").unwrap();
+    let (store, _events) =
+        Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap();
+    assert_eq!(store.held_runs(), [BlockRun::new(0, 0, 4)]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn an_existing_file_is_checked_and_never_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(PIECE as usize + 1);
+    let path = folder.path().join("mine.bin");
+    let open = |location| Store::open(folder.path(), hash_of(&data), verifier(&data), &location);
+    std::fs::write(&path, &data).unwrap();
+    let (store, _events) = open(Location::Existing(path.clone())).unwrap();
+    assert!(store.is_complete());
+    store.close().await;
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "nothing is put beside it"
+    );
+    let mut wrong = data.clone();
+    wrong[70] ^= 1;
+    std::fs::write(&path, &wrong).unwrap();
+    let error = open(Location::Existing(path.clone())).unwrap_err().to_string();
+    assert!(error.contains("piece 0 has another hash"), "{error}");
+    std::fs::write(&path, b"short").unwrap();
+    let error = open(Location::Existing(path)).unwrap_err().to_string();
+    assert!(error.contains("it has 5 bytes, not 65537"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_pauses_and_goes_on_with_nothing_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(2 * PIECE as usize);
+    let verifier = verifier(&data);
+    let space = Arc::new(AtomicU64::new(PIECE));
+    let (store, mut events) = faulty(
+        folder.path(),
+        &data,
+        &verifier,
+        &space,
+        &Arc::new(AtomicU64::new(u64::MAX)),
+    );
+    for p in 0..2 {
+        for block in piece(&verifier, &data, p) {
+            store.put(block).await.unwrap();
+        }
+    }
+    let event = events.recv().await.unwrap();
+    let StoreEvent::Full(error) = event else {
+        panic!("{event:?}")
+    };
+    assert!(error.to_string().contains("the disk is full"), "{error}");
+    assert!(matches!(
+        *store.flush().await.unwrap_err(),
+        StoreError::Full { .. }
+    ));
+    assert_eq!(
+        store.read_bytes(0, 2 * PIECE).await.unwrap(),
+        data,
+        "all of it can be read meanwhile"
+    );
+    space.store(u64::MAX, Ordering::SeqCst);
+    let event = events.recv().await.unwrap();
+    assert!(matches!(event, StoreEvent::Writable), "{event:?}");
+    store.flush().await.unwrap();
+    store.close().await;
+    assert_eq!(std::fs::read(folder.path().join("content")).unwrap(), data);
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_the_blocks_are_not_held_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(2 * PIECE as usize);
+    let first = verifier(&data);
+    let good_syncs = Arc::new(AtomicU64::new(1));
+    let (store, mut events) = faulty(
+        folder.path(),
+        &data,
+        &first,
+        &Arc::new(AtomicU64::new(u64::MAX)),
+        &good_syncs,
+    );
+    for block in piece(&first, &data, 0) {
+        store.put(block).await.unwrap();
+    }
+    store.flush().await.unwrap();
+    for block in piece(&first, &data, 1) {
+        store.put(block).await.unwrap();
+    }
+    let error = store.flush().await.unwrap_err();
+    assert!(
+        error.to_string().contains("syncing") && error.to_string().contains("went away"),
+        "{error}"
+    );
+    let StoreEvent::Lost(lost) = events.recv().await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(lost, [BlockRun::new(0, 4, 4)]);
+    assert!(matches!(events.recv().await.unwrap(), StoreEvent::Failed(_)));
+    assert_eq!(store.held_runs(), [BlockRun::new(0, 0, 4)]);
+    store.close().await;
+    let record = state::load(&folder.path().join("state"), hash_of(&data)).unwrap();
+    assert!(
+        (4..8).all(|b| !record.bits.get(b)) && (0..4).all(|b| record.bits.get(b)),
+        "nor claimed"
+    );
+}
