@@ -38,6 +38,8 @@ pub(crate) struct Cli {
 /// The commands that exist.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// The ad server: campaigns, VAST, beacons, reports (the same as `ad-server-mock`)
+    Adserver(Box<ad_server_mock::cli::Args>),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }

@@ -28,16 +28,28 @@ fn main() -> ExitCode {
         }
     };
     output::start_logging(cli.verbose);
+    gate::install_crypto_provider();
 
     let json = cli.json;
-    match run(cli) {
-        Ok(status) => status.into(),
-        Err(error) => output::report_error(&error, json).into(),
-    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return ExitStatus::Failed.into();
+        }
+    };
+    runtime.block_on(async {
+        match cli.command {
+            // The ad server is a program of its own, with exit statuses of its own.
+            Command::Adserver(args) => ad_server_mock::cli::run(*args).await,
+            Command::Completions(args) => end(completions::run(&args), json),
+        }
+    })
 }
 
-fn run(cli: Cli) -> Outcome {
-    match cli.command {
-        Command::Completions(args) => completions::run(&args),
+fn end(outcome: Outcome, json: bool) -> ExitCode {
+    match outcome {
+        Ok(status) => status.into(),
+        Err(error) => output::report_error(&error, json).into(),
     }
 }
