@@ -18,6 +18,9 @@ pub struct Limits {
     pub depth: usize,
     /// Values in all, keys counted too.
     pub values: usize,
+    /// Whether keys must be in order. Only what is neither hashed nor signed may do without (answers of
+    /// trackers, some of which are careless); a key that is there twice then counts once, the first.
+    pub ordered: bool,
 }
 
 impl Default for Limits {
@@ -27,6 +30,7 @@ impl Default for Limits {
             bytes: 10_000_000,
             depth: 100,
             values: 1_000_000,
+            ordered: true,
         }
     }
 }
@@ -196,11 +200,10 @@ impl<'a> Value<'a> {
 
     /// The value under `key`, when it is a dictionary that has it.
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
-        let entries = self.dictionary()?;
-        let index = entries
-            .binary_search_by(|(name, _)| (*name).cmp(key.as_bytes()))
-            .ok()?;
-        Some(&entries[index].1)
+        let mut entries = self.dictionary()?.iter();
+        entries
+            .find(|(name, _)| *name == key.as_bytes())
+            .map(|(_, value)| value)
     }
 }
 
@@ -241,7 +244,11 @@ impl<'a> Reader<'a> {
                     let at = self.at;
                     self.count()?;
                     let key = self.bytes()?;
-                    match entries.last().map(|(last, _)| key.cmp(last)) {
+                    match entries
+                        .last()
+                        .filter(|_| self.limits.ordered)
+                        .map(|(last, _)| key.cmp(last))
+                    {
                         Some(std::cmp::Ordering::Less) => return Err(Error::UnorderedKeys { at }),
                         Some(std::cmp::Ordering::Equal) => return Err(Error::DuplicateKey { at }),
                         _ => {}
@@ -458,8 +465,16 @@ mod tests {
             bytes: 8,
             depth: 1,
             values: 3,
+            ordered: true,
         };
         assert!(Value::parse_within(b"li1ei2ee", limits).is_ok());
+        let careless = Limits {
+            ordered: false,
+            ..Limits::default()
+        };
+        let value =
+            Value::parse_within(b"d1:bi1e1:ai2e1:bi3ee", careless).expect("order does not matter here");
+        assert_eq!(value.get("b").and_then(Value::integer), Some(1));
         assert!(matches!(
             Value::parse_within(b"l0:0:0:e", limits),
             Err(Error::TooMany { limit: 3 })

@@ -17,6 +17,8 @@
 //! This package never hears of ads: a **cue sheet** is to it a signed document that travels with the metainfo.
 
 pub mod bencode;
+pub mod cue_sheet;
+pub mod magnet;
 pub mod merkle;
 pub mod metainfo;
 pub mod net;

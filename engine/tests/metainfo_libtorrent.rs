@@ -1,0 +1,140 @@
+//! Our metainfo against libtorrent's, an independent implementation: for the same file, name and piece length
+//! both info hashes, the SHA-1 pieces and the piece layers must be equal.
+
+use std::path::Path;
+use std::process::Command;
+
+use engine::metainfo::{Builder, Metainfo};
+
+const KIB: u64 = 1024;
+
+/// Length, piece length, and the boundary that is hit.
+const SIZES: &[(u64, u64, &str)] = &[
+    (1, 64 * KIB, "one byte"),
+    (16_383, 64 * KIB, "one byte short of a block"),
+    (16_384, 64 * KIB, "one block"),
+    (16_385, 64 * KIB, "one byte over a block"),
+    (
+        3 * 16_384,
+        64 * KIB,
+        "three blocks: a tree narrower than the piece",
+    ),
+    (64 * KIB, 64 * KIB, "one piece"),
+    (
+        64 * KIB + 1,
+        64 * KIB,
+        "one byte over a piece: the first piece layer",
+    ),
+    (7 * 32 * KIB, 64 * KIB, "three and a half pieces"),
+    (5 * 64 * KIB, 64 * KIB, "five pieces"),
+    (5 * 16 * KIB, 16 * KIB, "pieces of one block"),
+    (9 * 128 * KIB + 5, 128 * KIB, "nine pieces of 128 KiB and a bit"),
+    (
+        33 * 256 * KIB - 1,
+        256 * KIB,
+        "thirty-three larger pieces, less a byte",
+    ),
+];
+
+/// Writes a `.torrent` of each `FILE PIECE_LENGTH` in `argv` beside the file, made by libtorrent.
+const MAKE: &str = r"
+import os, sys
+import libtorrent as lt
+for path, piece_length in zip(sys.argv[1::2], sys.argv[2::2]):
+    files = lt.file_storage()
+    files.add_file(os.path.basename(path), os.path.getsize(path))
+    torrent = lt.create_torrent(files, int(piece_length))
+    lt.set_piece_hashes(torrent, os.path.dirname(path))
+    with open(path + '.libtorrent', 'wb') as out:
+        out.write(lt.bencode(torrent.generate()))
+";
+
+/// Prints v1 and v2 info hashes and the web seeds as libtorrent reads them.
+const READ: &str = r"
+import sys
+import libtorrent as lt
+for path in sys.argv[1:]:
+    info = lt.torrent_info(path)
+    hashes = info.info_hashes()
+    seeds = ','.join(seed['url'] for seed in info.web_seeds())
+    trackers = ','.join(tracker.url for tracker in info.trackers())
+    print(hashes.v1, hashes.v2, info.total_size(), seeds, trackers)
+";
+
+fn python(script: &str, arguments: &[String]) -> String {
+    let output = Command::new("/usr/bin/python3")
+        .arg("-c")
+        .arg(script)
+        .args(arguments)
+        .output();
+    let output = output.expect("this test needs python3 with libtorrent: apt-get install python3-libtorrent");
+    assert!(
+        output.status.success(),
+        "this test needs python3 with libtorrent (apt-get install python3-libtorrent):\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn content(length: u64) -> Vec<u8> {
+    (0..length)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect()
+}
+
+fn build(path: &Path, piece_length: u64) -> Metainfo {
+    let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+    Builder::new(name)
+        .piece_length(piece_length)
+        .web_seed("http://127.0.0.1:9/media/a%20file")
+        .tracker("http://127.0.0.1:9/announce")
+        .hash_file(path, |_| ())
+        .expect("a readable file")
+}
+
+#[test]
+fn hashes_and_layers_equal_libtorrents() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut arguments = Vec::new();
+    for (index, &(length, piece_length, _)) in SIZES.iter().enumerate() {
+        let path = folder.path().join(format!("file {index} ü.bin"));
+        std::fs::write(&path, content(length)).expect("space on the disk");
+        arguments.extend([path.to_str().expect("UTF-8").to_owned(), piece_length.to_string()]);
+    }
+    python(MAKE, &arguments);
+
+    let mut ours = Vec::new();
+    for (pair, &(length, piece_length, why)) in arguments.chunks(2).zip(SIZES) {
+        let theirs = std::fs::read(format!("{}.libtorrent", pair[0])).expect("written by libtorrent");
+        let theirs = Metainfo::parse(&theirs).unwrap_or_else(|error| panic!("{length} ({why}): {error}"));
+        let mine = build(Path::new(&pair[0]), piece_length);
+        assert_eq!(
+            String::from_utf8_lossy(mine.info_bytes()),
+            String::from_utf8_lossy(theirs.info_bytes()),
+            "{length} ({why})"
+        );
+        assert_eq!(mine.info_hash_v1(), theirs.info_hash_v1(), "{length} ({why})");
+        assert_eq!(mine.info_hash_v2(), theirs.info_hash_v2(), "{length} ({why})");
+        assert_eq!(mine.files(), theirs.files(), "{length} ({why}): roots and layers");
+        assert_eq!(
+            mine.piece_layer(0).map(<[_]>::len),
+            Some(length.div_ceil(piece_length) as usize)
+        );
+        let path = format!("{}.torrent", pair[0]);
+        std::fs::write(&path, mine.to_bytes()).expect("space on the disk");
+        ours.push((path, mine));
+    }
+
+    let paths: Vec<String> = ours.iter().map(|(path, _)| path.clone()).collect();
+    let read = python(READ, &paths);
+    assert_eq!(read.lines().count(), ours.len());
+    for (line, (path, metainfo)) in read.lines().zip(&ours) {
+        let expected = format!(
+            "{} {} {} http://127.0.0.1:9/media/a%20file http://127.0.0.1:9/announce",
+            hex::encode(metainfo.info_hash_v1().expect("a hybrid")),
+            metainfo.info_hash_v2(),
+            metainfo.length(),
+        );
+        assert_eq!(line, expected, "libtorrent reads {path}");
+    }
+}
