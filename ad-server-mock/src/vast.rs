@@ -281,9 +281,7 @@ mod tests {
                     path.pop();
                     open.pop();
                 }
-                Event::Text(t) if !open.is_empty() => {
-                    out[*open.last().unwrap()].2 += t.xml10_content().trim()
-                }
+                Event::Text(t) if !open.is_empty() => out[*open.last().unwrap()].2 += &t.xml10_content(),
                 Event::CData(t) => out[*open.last().unwrap()].2 += &t.xml10_content(),
                 Event::GeneralRef(r) => {
                     out[*open.last().unwrap()].2 += match &*r.xml10_content() {
