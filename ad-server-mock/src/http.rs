@@ -219,10 +219,10 @@ async fn beacon(
     let short = |v: &str| filled(v).map(|v| v.chars().take(64).collect::<String>());
     if event == "noAd" {
         let code = short(&query.code).unwrap_or_else(|| "unknown".to_owned());
-        return match app.store.record_no_ad(&id, &code).await? {
-            true => Ok(StatusCode::NO_CONTENT),
-            false => Err(unknown(&app, now).await?),
-        };
+        if app.store.record_no_ad(&id, &code).await? {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        return Err(unknown(&app, now).await?);
     }
     let basis = match query.basis.as_str() {
         "delivered" => "delivered",

@@ -3,6 +3,8 @@
 //! Invariants: the fields are signed with their lengths, so that none can run into the next; the client's own words
 //! (`basis`, `ts`, `code`) are macros that it fills, outside the signature. Not for secrecy: anyone may read a beacon.
 
+use std::fmt::Write as _;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -87,7 +89,8 @@ impl Key {
             ("t", subject.tracker),
         ] {
             if !value.is_empty() {
-                url.push_str(&format!("&{name}={}", escape(value)));
+                // Writing to a String cannot fail.
+                let _ = write!(url, "&{name}={}", escape(value));
             }
         }
         if subject.event != "noAd" {

@@ -892,3 +892,174 @@ async fn report(tx: &mut SqliteConnection, now: UnixMillis) -> sqlx::Result<Repo
         .collect();
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt as _, SeedableRng as _};
+
+    use super::*;
+    use crate::catalog::{Advertiser, Campaign, Creative, Flight};
+
+    /// Two campaigns: one with a budget for 7 impressions, one with two flights capped at 5 and 3.
+    fn catalog() -> Catalog {
+        let mut catalog = Catalog::default();
+        for id in ["a", "b"] {
+            catalog.advertisers.push(Advertiser {
+                id: id.into(),
+                name: id.into(),
+                domain: None,
+                category: Some(id.into()),
+                category_authority: "https://authority.example/".into(),
+            });
+            catalog.campaigns.push(Campaign {
+                id: id.into(),
+                advertiser_id: id.into(),
+                name: id.into(),
+                budget: (id == "a").then_some(Micros(70_009)),
+                currency: "EUR".into(),
+            });
+        }
+        for (id, campaign, cap) in [("a1", "a", None), ("b1", "b", Some(5)), ("b2", "b", Some(3))] {
+            catalog.flights.push(Flight {
+                id: id.into(),
+                campaign_id: campaign.into(),
+                name: id.into(),
+                paused: false,
+                starts: None,
+                ends: None,
+                goal: None,
+                cap,
+                price: Micros(10_000),
+                priority: 8,
+                pacing: Pacing::Fast,
+            });
+            catalog.creatives.push(Creative {
+                id: id.into(),
+                flight_id: id.into(),
+                title: id.into(),
+                path: "/nowhere".into(),
+                media_type: "audio/mpeg".into(),
+                width: 0,
+                height: 0,
+                duration: 10_000,
+                size: 1,
+                modified: 0,
+                sha256: id.into(),
+                ad_registry: "r".into(),
+                ad_id: id.into(),
+                weight: 1,
+                bitrate: 128,
+                click_through: None,
+                skip_after: None,
+            });
+        }
+        catalog
+    }
+
+    /// Counters equal what the decisions say, and no limit is exceeded.
+    async fn check(store: &Store, context: &str) {
+        let flights: Vec<(String, i64, i64, Option<i64>, i64, i64)> = sqlx::query_as(
+            "SELECT f.id, f.reserved, f.billed, f.cap,
+                    (SELECT COUNT(*) FROM decisions d WHERE d.flight_id = f.id AND d.state = 'open'),
+                    (SELECT COUNT(*) FROM decisions d WHERE d.flight_id = f.id AND d.state = 'billed')
+             FROM flights f",
+        )
+        .fetch_all(&store.readers)
+        .await
+        .unwrap();
+        for (id, reserved, billed, cap, open, done) in flights {
+            assert_eq!((reserved, billed), (open, done), "{context}: flight {id}");
+            assert!(
+                cap.is_none_or(|cap| reserved + billed <= cap),
+                "{context}: flight {id}"
+            );
+        }
+        let campaigns: Vec<(String, i64, i64, Option<i64>, i64, i64)> = sqlx::query_as(
+            "SELECT c.id, c.reserved, c.spent, c.budget,
+                    (SELECT COALESCE(SUM(price), 0) FROM decisions d WHERE d.campaign_id = c.id AND d.state = 'open'),
+                    (SELECT COALESCE(SUM(price), 0) FROM decisions d WHERE d.campaign_id = c.id AND d.state = 'billed')
+             FROM campaigns c",
+        )
+        .fetch_all(&store.readers)
+        .await
+        .unwrap();
+        for (id, reserved, spent, budget, open, done) in campaigns {
+            assert_eq!((reserved, spent), (open, done), "{context}: campaign {id}");
+            assert!(
+                budget.is_none_or(|b| reserved + spent <= b),
+                "{context}: campaign {id}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_happens_counters_are_exact_and_limits_hold() {
+        for seed in 0..6 {
+            println!("seed {seed}");
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(&dir.path().join("ads.db")).await.unwrap();
+            store.load(&catalog()).await.unwrap();
+            let mut rng = StdRng::seed_from_u64(seed);
+            let (mut now, mut ids, mut next) = (1_000, Vec::<String>::new(), 0);
+            for step in 0..120 {
+                match rng.random_range(0..10) {
+                    0..4 => {
+                        let request_id = format!("r{step}");
+                        let ask = Ask {
+                            request_id,
+                            ads: rng.random_range(1..4),
+                            ..Ask::default()
+                        };
+                        let name = || {
+                            next += 1;
+                            format!("d{next}")
+                        };
+                        let pod = store
+                            .decide(&ask, now, now + 100, rng.random(), name)
+                            .await
+                            .unwrap();
+                        ids.extend(pod.into_iter().map(|d| d.ad_serving_id));
+                    }
+                    4 => now += rng.random_range(0..120),
+                    _ if ids.is_empty() => {}
+                    _ => {
+                        let event =
+                            ["impression", "impression", "error", "notUsed", "start"][rng.random_range(0..5)];
+                        let beacon = Beacon {
+                            ad_serving_id: ids[rng.random_range(0..ids.len())].clone(),
+                            event: event.to_owned(),
+                            tracker: "1".to_owned(),
+                            basis: ["delivered", "played"][rng.random_range(0..2)],
+                            client_time: None,
+                            code: None,
+                        };
+                        assert_ne!(store.record(&beacon, now).await.unwrap(), Recorded::Unknown);
+                    }
+                }
+                check(&store, &format!("seed {seed}, step {step}")).await;
+            }
+            assert!(ids.len() > 10, "seed {seed}: something was decided");
+            let report = store.report(now).await.unwrap();
+            let billed: i64 = report.rows.iter().map(|r| r.counts.billed as i64).sum();
+            assert_eq!(report.spend_micros["EUR"], Micros(billed * 10_000), "seed {seed}");
+            store.close().await;
+        }
+    }
+
+    #[test]
+    fn a_database_is_a_path() {
+        assert_eq!(database_path("ads.db").unwrap(), Path::new("ads.db"));
+        assert_eq!(database_path("sqlite:ads.db").unwrap(), Path::new("ads.db"));
+        assert_eq!(
+            database_path("sqlite:///var/ads.db").unwrap(),
+            Path::new("/var/ads.db")
+        );
+        for other in ["postgres://host/db", "sqlite:", ""] {
+            assert!(
+                matches!(database_path(other), Err(StoreError::Kind(_))),
+                "{other}"
+            );
+        }
+    }
+}

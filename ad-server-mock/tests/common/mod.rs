@@ -212,15 +212,14 @@ pub(crate) fn row<'a>(report: &'a Report, creative: &str) -> &'a Row {
 /// A file with one advertiser, campaign, flight and creative for each of `creatives` (id, file), with `flight` added to
 /// each flight and `campaign` to each campaign.
 pub(crate) fn toml(creatives: &[(&str, &str)], campaign: &str, flight: &str) -> String {
-    let mut out = String::new();
-    for (id, file) in creatives {
-        out += &format!(
+    let tables = creatives.iter().map(|(id, file)| {
+        format!(
             "[[advertiser]]\nid = \"{id}\"\nname = \"{id}\"\n\
              [[advertiser.campaign]]\nid = \"{id}\"\n{campaign}\n\
              [[advertiser.campaign.flight]]\nid = \"{id}\"\nprice_per_thousand = 20\n{flight}\n\
              [[advertiser.campaign.flight.creative]]\nid = \"{id}\"\nfile = \"{file}\"\nduration = 10\n\
              click_through = \"https://{id}.example/?a=1&b=2\"\n"
-        );
-    }
-    out
+        )
+    });
+    tables.collect::<Vec<_>>().concat()
 }
