@@ -26,5 +26,6 @@ pub mod node;
 pub mod rate;
 pub mod store;
 pub mod swarm;
+pub mod tracker;
 pub mod verify;
 pub mod wire;
