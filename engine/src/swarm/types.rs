@@ -480,7 +480,7 @@ impl Default for Config {
             discovery_grace: Duration::from_millis(1_500),
             upload_slots: 8,
             unchoked_peers: 40,
-            origin_fetches: 2,
+            origin_fetches: 4,
         }
     }
 }

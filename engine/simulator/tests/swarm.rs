@@ -1,0 +1,242 @@
+//! Whole swarms on a virtual clock: who gets everything, and what it costs the origin.
+
+use std::time::Duration;
+
+use engine::swarm::Config;
+use simulator::{Arrival, Network, OriginOutage, Player, Report, Simulation, Viewer};
+
+const MB: f64 = 1e6;
+
+fn network() -> Network {
+    Network {
+        length: 8 * 1024 * 1024 + 12_345,
+        piece_length: 65_536,
+        delay: Duration::from_millis(20),
+        origin_rate: 5.0 * MB,
+        neighbours: 60,
+        outage: None,
+    }
+}
+
+fn run(name: &str, network: Network, viewers: Vec<Viewer>, seed: u64) -> Report {
+    let report = Simulation::new(network, viewers, seed).run(Duration::from_secs(600));
+    println!(
+        "{name}: seed {seed}, {:.3} copies in {} requests, waste {:.4}, slowest {:.2} s, ended {:.2} s",
+        report.origin_copies(),
+        report.origin_requests,
+        report.waste(),
+        report.slowest().as_secs_f64(),
+        report.ended.as_secs_f64()
+    );
+    let mut times: Vec<f64> = report
+        .viewers
+        .iter()
+        .filter_map(|v| v.completed)
+        .map(|t| t.as_secs_f64())
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!(
+        "  first {:.2} s, median {:.2} s",
+        times[0],
+        times[times.len() / 2]
+    );
+    for (index, viewer) in report
+        .viewers
+        .iter()
+        .enumerate()
+        .filter(|(_, v)| !v.left && v.completed.is_none())
+    {
+        println!("  viewer {index} is not complete: {viewer:?}");
+    }
+    report
+}
+
+fn fifty() -> Vec<Viewer> {
+    (0..50).map(|_| Viewer::new(1.0 * MB, 4.0 * MB)).collect()
+}
+
+#[test]
+fn fifty_peers() {
+    for seed in 1..=3 {
+        let report = run("fifty peers", network(), fifty(), seed);
+        assert!(report.all_complete());
+        assert!(report.origin_copies() <= 1.3);
+        assert!(report.waste() <= 0.03);
+        // The bound is 49 copies over 50 uplinks: 8.2 s.
+        assert!(report.slowest() < Duration::from_secs(16));
+    }
+}
+
+#[test]
+fn fifty_peers_with_few_neighbours() {
+    let report = run(
+        "few neighbours",
+        Network {
+            neighbours: 8,
+            ..network()
+        },
+        fifty(),
+        4,
+    );
+    assert!(report.all_complete());
+    assert!(report.origin_copies() <= 2.5);
+}
+
+#[test]
+fn a_peer_that_sends_wrong_blocks_is_banned_by_everyone_it_serves() {
+    let mut viewers = fifty();
+    viewers[0] = Viewer {
+        corrupt: true,
+        seed: true,
+        ..Viewer::new(4.0 * MB, 4.0 * MB)
+    };
+    let report = run("corrupting peer", network(), viewers, 5);
+    assert!(report.all_complete());
+    assert!(report.viewers.iter().map(|v| v.banned).sum::<usize>() >= 40);
+    assert!(report.origin_copies() <= 1.4);
+}
+
+#[test]
+fn half_of_them_leave_midway() {
+    let mut viewers = fifty();
+    for viewer in viewers.iter_mut().skip(25) {
+        viewer.leaves_at = Some(Duration::from_secs(4));
+    }
+    let report = run("half leave", network(), viewers, 6);
+    assert!(report.all_complete());
+    assert_eq!(report.viewers.iter().filter(|v| v.left).count(), 25);
+    assert!(report.origin_copies() <= 1.6);
+}
+
+#[test]
+fn the_origin_goes_down_after_one_copy() {
+    let outage = Some(OriginOutage::AfterCopies(1.0));
+    let report = run("origin down", Network { outage, ..network() }, fifty(), 7);
+    assert!(report.all_complete());
+    assert!(report.origin_copies() <= 1.3);
+}
+
+#[test]
+fn alone_a_viewer_has_the_origins_full_speed() {
+    let report = run("alone", network(), vec![Viewer::new(1.0 * MB, 4.0 * MB)], 8);
+    assert!(report.all_complete());
+    assert_eq!(report.origin_bytes, report.length);
+    assert_eq!(report.waste(), 0.0);
+    // 2.1 s at its downlink's rate.
+    assert!(
+        report.slowest() < Duration::from_millis(2_800),
+        "{:?}",
+        report.slowest()
+    );
+}
+
+#[test]
+fn peers_that_hardly_serve_do_not_keep_a_viewer_from_the_origin() {
+    let slow_seed = Viewer {
+        seed: true,
+        ..Viewer::new(2_000.0, 4.0 * MB)
+    };
+    let report = run(
+        "slow seed",
+        network(),
+        vec![slow_seed, Viewer::new(1.0 * MB, 4.0 * MB)],
+        9,
+    );
+    assert!(report.all_complete());
+    assert!(report.slowest() < Duration::from_secs(60));
+}
+
+#[test]
+fn without_an_origin_the_seed_is_enough() {
+    let config = Config {
+        use_origin: false,
+        ..Config::default()
+    };
+    let mut viewers: Vec<Viewer> = (0..10)
+        .map(|_| Viewer {
+            config: config.clone(),
+            ..Viewer::new(1.0 * MB, 4.0 * MB)
+        })
+        .collect();
+    viewers.push(Viewer {
+        seed: true,
+        ..Viewer::new(2.0 * MB, 2.0 * MB)
+    });
+    let report = run("no origin", network(), viewers, 10);
+    assert!(report.all_complete());
+    assert_eq!(report.origin_bytes, 0);
+}
+
+/// The demo: an episode of three minutes at 128 kb/s; 8 Mbit/s down, 4 up.
+#[test]
+fn the_demo_scenario() {
+    for (seed, origin_rate) in [(11, 1.25 * MB), (12, 12.5 * MB), (13, 100.0 * MB)] {
+        let viewer = |arrival| Viewer {
+            arrival,
+            ..Viewer::new(0.5 * MB, 1.0 * MB)
+        };
+        let second = Duration::from_secs(1);
+        let mut viewers = vec![Viewer {
+            leaves_when_complete: true,
+            ..viewer(Arrival::At(Duration::ZERO))
+        }];
+        viewers.extend((0..3).map(|_| viewer(Arrival::AfterAll(second))));
+        viewers.push(viewer(Arrival::AfterAll(2 * second)));
+        let network = Network {
+            length: 2_900_000,
+            origin_rate,
+            delay: Duration::from_millis(1),
+            ..network()
+        };
+        let report = run("demo", network, viewers, seed);
+        for viewer in &report.viewers {
+            println!("  {viewer:?}");
+        }
+        assert!(report.all_complete());
+        assert!(report.origin_copies() <= 2.3);
+        assert_eq!(report.viewers[0].from_peers, 0);
+        assert_eq!(report.viewers[4].from_origin, 0);
+        let three: u64 = report.viewers[1..4].iter().map(|v| v.from_origin).sum();
+        assert!(three as f64 <= 1.15 * 2.9 * MB);
+        assert!(report.waste() <= 0.05);
+    }
+}
+
+#[test]
+fn players_start_soon_and_do_not_stall() {
+    let player = Some(Player { bitrate: 80_000 });
+    let viewers: Vec<Viewer> = (0..20)
+        .map(|n| Viewer {
+            arrival: Arrival::At(Duration::from_secs(n)),
+            player,
+            config: Config {
+                whole_file: false,
+                ..Config::default()
+            },
+            ..Viewer::new(0.25 * MB, 1.0 * MB)
+        })
+        .collect();
+    let report = run("players", network(), viewers, 14);
+    assert!(report.all_complete());
+    let slowest = report.viewers.iter().filter_map(|v| v.started).max();
+    println!(
+        "  slowest start {slowest:?}, stalls {:?}",
+        report.viewers.iter().map(|v| v.stalls).max()
+    );
+    assert!(slowest.is_some_and(|start| start < Duration::from_secs(3)));
+    assert_eq!(report.viewers.iter().map(|v| v.stalls).sum::<u32>(), 0);
+    assert!(report.origin_copies() <= 5.0);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let outcome = |_| {
+        let report = run("again", network(), fifty(), 15);
+        (
+            report.origin_bytes,
+            report.ended,
+            report.viewers.iter().map(|v| v.wasted).sum::<u64>(),
+        )
+    };
+    assert_eq!(outcome(0), outcome(1));
+}

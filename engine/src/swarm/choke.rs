@@ -1,0 +1,355 @@
+//! Whom to serve: who may request, and whose request is next.
+//!
+//! Fair and simple: an uplink turn goes to the most urgent request, and among equals to the peer that was served
+//! longest ago. Only peers that lack something we hold take one of the unchoked places; every ten seconds those who
+//! wait longest change places with those who had theirs longest, so nobody starves, and a newcomer that finds a free
+//! place has it at once. Invariants: a request is answered exactly once, by serving or refusing it, unless the peer
+//! withdraws it; what is queued is bounded for each peer. Not here: the uplink's rate (the driver's), what is held.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::types::{BlockRun, Output, Peer, RefuseReason, UploadId, Urgency};
+
+/// Requests that one peer may have queued.
+const MAX_QUEUED: usize = 128;
+/// How often places change.
+const ROTATION: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+struct Queued {
+    request: UploadId,
+    run: BlockRun,
+    urgency: Urgency,
+}
+
+#[derive(Debug)]
+struct Customer {
+    choked: bool,
+    /// Since when it is choked, or unchoked.
+    since: Instant,
+    interested: bool,
+    queue: Vec<Queued>,
+    active: Vec<UploadId>,
+    served: u64,
+}
+
+/// All that is asked of us.
+#[derive(Debug)]
+pub(super) struct Uploads {
+    peers: BTreeMap<Peer, Customer>,
+    slots: usize,
+    places: usize,
+    active: usize,
+    turn: u64,
+    rotate_at: Option<Instant>,
+}
+
+impl Uploads {
+    pub(super) fn new(slots: usize, places: usize) -> Self {
+        let peers = BTreeMap::new();
+        Self {
+            peers,
+            slots: slots.max(1),
+            places: places.max(2),
+            active: 0,
+            turn: 0,
+            rotate_at: None,
+        }
+    }
+
+    pub(super) fn configure(&mut self, slots: usize, places: usize) {
+        (self.slots, self.places) = (slots.max(1), places.max(2));
+    }
+
+    pub(super) fn connected(&mut self, peer: Peer, now: Instant, out: &mut impl Extend<Output>) {
+        let (queue, active) = (Vec::new(), Vec::new());
+        let customer = Customer {
+            choked: true,
+            since: now,
+            interested: true,
+            queue,
+            active,
+            served: self.turn,
+        };
+        self.peers.insert(peer, customer);
+        self.assign(now, out);
+    }
+
+    pub(super) fn disconnected(&mut self, peer: Peer, now: Instant, out: &mut impl Extend<Output>) {
+        if let Some(customer) = self.peers.remove(&peer) {
+            self.active -= customer.active.len();
+            self.assign(now, out);
+            self.pump(out);
+        }
+    }
+
+    /// Whether the peer lacks something that we hold.
+    pub(super) fn set_interested(
+        &mut self,
+        peer: Peer,
+        interested: bool,
+        now: Instant,
+        out: &mut impl Extend<Output>,
+    ) {
+        let Some(customer) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if customer.interested != interested {
+            customer.interested = interested;
+            self.assign(now, out);
+        }
+    }
+
+    /// Takes a request; `allowed` is what else speaks against it.
+    pub(super) fn request(
+        &mut self,
+        peer: Peer,
+        request: UploadId,
+        run: BlockRun,
+        urgency: Urgency,
+        allowed: Result<(), RefuseReason>,
+        out: &mut impl Extend<Output>,
+    ) {
+        let Some(customer) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        let refused = if customer.choked {
+            Err(RefuseReason::Choked)
+        } else if customer.queue.len() >= MAX_QUEUED {
+            Err(RefuseReason::Busy)
+        } else {
+            allowed
+        };
+        match refused {
+            Err(reason) => out.extend([Output::Refuse {
+                peer,
+                request,
+                reason,
+            }]),
+            Ok(()) => {
+                customer.queue.push(Queued {
+                    request,
+                    run,
+                    urgency,
+                });
+                self.pump(out);
+            }
+        }
+    }
+
+    /// An upload ended, or a queued one was withdrawn.
+    pub(super) fn ended(&mut self, peer: Peer, request: UploadId, out: &mut impl Extend<Output>) {
+        let Some(customer) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        customer.queue.retain(|queued| queued.request != request);
+        let before = customer.active.len();
+        customer.active.retain(|&active| active != request);
+        self.active -= before - customer.active.len();
+        self.pump(out);
+    }
+
+    /// When [`Self::rotate`] has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.rotate_at
+    }
+
+    /// Changes places, if it is time.
+    pub(super) fn rotate(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.rotate_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let waiting = self.peers.values().filter(|c| c.choked && c.interested).count();
+        let mut holders: Vec<(Instant, Peer)> = self
+            .peers
+            .iter()
+            .filter(|(_, c)| !c.choked && c.interested && now.saturating_duration_since(c.since) >= ROTATION)
+            // A deadline is never cut off by a change of places.
+            .filter(|(_, c)| c.queue.iter().all(|q| q.urgency != Urgency::Urgent))
+            .map(|(&peer, c)| (c.since, peer))
+            .collect();
+        holders.sort();
+        for &(_, peer) in holders.iter().take(waiting.min(self.places.div_ceil(4))) {
+            self.choke(peer, now, out);
+        }
+        self.rotate_at = None;
+        self.assign(now, out);
+        self.pump(out);
+    }
+
+    fn choke(&mut self, peer: Peer, now: Instant, out: &mut Vec<Output>) {
+        let Some(customer) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        customer.choked = true;
+        customer.since = now;
+        out.push(Output::Choke { peer });
+        out.extend(customer.queue.drain(..).map(|queued| Output::Refuse {
+            peer,
+            request: queued.request,
+            reason: RefuseReason::Choked,
+        }));
+    }
+
+    /// Gives free places to those who wait longest.
+    fn assign(&mut self, now: Instant, out: &mut impl Extend<Output>) {
+        let mut taken = self.peers.values().filter(|c| !c.choked && c.interested).count();
+        let mut waiting: Vec<(Instant, Peer)> = self
+            .peers
+            .iter()
+            .filter(|(_, c)| c.choked && c.interested)
+            .map(|(&p, c)| (c.since, p))
+            .collect();
+        waiting.sort();
+        for &(_, peer) in &waiting {
+            if taken >= self.places {
+                self.rotate_at.get_or_insert(now + ROTATION);
+                return;
+            }
+            if let Some(customer) = self.peers.get_mut(&peer) {
+                (customer.choked, customer.since) = (false, now);
+                out.extend([Output::Unchoke { peer }]);
+                taken += 1;
+            }
+        }
+        self.rotate_at = None;
+    }
+
+    /// Allows uploads while there are slots.
+    fn pump(&mut self, out: &mut impl Extend<Output>) {
+        while self.active < self.slots {
+            let next = self
+                .peers
+                .iter()
+                .filter_map(|(&peer, c)| {
+                    let (place, queued) = c.queue.iter().enumerate().min_by_key(|(_, q)| q.urgency)?;
+                    Some((queued.urgency, c.served, peer, place))
+                })
+                .min();
+            let Some((_, _, peer, place)) = next else { return };
+            let Some(customer) = self.peers.get_mut(&peer) else {
+                return;
+            };
+            let Queued {
+                request,
+                run,
+                urgency,
+            } = customer.queue.remove(place);
+            self.turn += 1;
+            customer.served = self.turn;
+            customer.active.push(request);
+            self.active += 1;
+            out.extend([Output::Serve {
+                peer,
+                request,
+                run,
+                urgency,
+            }]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(uploads: &mut Uploads, peer: u64, request: u64, urgency: Urgency) -> Vec<Output> {
+        let mut out = Vec::new();
+        uploads.request(
+            Peer(peer),
+            UploadId(request),
+            BlockRun::new(0, 0, 1),
+            urgency,
+            Ok(()),
+            &mut out,
+        );
+        out
+    }
+
+    fn served(out: &[Output]) -> Vec<u64> {
+        out.iter()
+            .filter_map(|o| {
+                if let Output::Serve { request, .. } = o {
+                    Some(request.0)
+                } else {
+                    None
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn turns_go_round_and_urgent_goes_first() {
+        let now = Instant::now();
+        let mut uploads = Uploads::new(1, 10);
+        for peer in 1..=3 {
+            uploads.connected(Peer(peer), now, &mut Vec::new());
+        }
+        assert_eq!(served(&ask(&mut uploads, 1, 10, Urgency::Far)), [10]);
+        for (peer, request) in [(1, 11), (1, 12), (2, 20), (2, 21), (3, 30)] {
+            assert!(ask(&mut uploads, peer, request, Urgency::Far).is_empty());
+        }
+        assert!(ask(&mut uploads, 1, 13, Urgency::Urgent).is_empty());
+        let mut order = vec![(1, 10)];
+        while let Some(&(peer, request)) = order.last() {
+            let mut out = Vec::new();
+            uploads.ended(Peer(peer), UploadId(request), &mut out);
+            let Some(&next) = served(&out).first() else { break };
+            order.push((next / 10, next));
+        }
+        let order: Vec<u64> = order.into_iter().map(|(_, request)| request).collect();
+        assert_eq!(order, [10, 13, 20, 30, 11, 21, 12]);
+    }
+
+    #[test]
+    fn everyone_gets_a_place_in_time_and_the_choked_are_refused() {
+        let mut now = Instant::now();
+        let mut uploads = Uploads::new(4, 4);
+        let mut out = Vec::new();
+        for peer in 0..20 {
+            uploads.connected(Peer(peer), now, &mut out);
+        }
+        assert_eq!(out.len(), 4);
+        assert!(matches!(
+            ask(&mut uploads, 19, 1, Urgency::Far)[..],
+            [Output::Refuse {
+                reason: RefuseReason::Choked,
+                ..
+            }]
+        ));
+        let mut seen = std::collections::BTreeSet::new();
+        let mut open = std::collections::BTreeSet::new();
+        for _ in 0..40 {
+            for output in out.drain(..) {
+                match output {
+                    Output::Unchoke { peer } => {
+                        open.insert(peer);
+                        seen.insert(peer);
+                    }
+                    Output::Choke { peer } => {
+                        open.remove(&peer);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(open.len() <= 4);
+            now = uploads.next_timeout().expect("somebody waits");
+            uploads.rotate(now, &mut out);
+        }
+        assert_eq!(seen.len(), 20);
+    }
+
+    #[test]
+    fn a_peer_that_needs_nothing_frees_its_place() {
+        let now = Instant::now();
+        let mut uploads = Uploads::new(1, 2);
+        let mut out = Vec::new();
+        for peer in 0..3 {
+            uploads.connected(Peer(peer), now, &mut out);
+        }
+        out.clear();
+        uploads.set_interested(Peer(0), false, now, &mut out);
+        assert_eq!(out, [Output::Unchoke { peer: Peer(2) }]);
+    }
+}

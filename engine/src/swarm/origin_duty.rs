@@ -1,0 +1,797 @@
+//! When to draw from the origin, and what.
+//!
+//! One copy should leave the origin whatever the crowd, with no coordinator. A piece is *eligible* when some block of
+//! it is neither held nor requested here, nobody who would serve us holds that block, and no live claim covers the
+//! piece. Who draws it is decided by a hash of the piece's group and the viewer's id: with (nearly) the whole swarm
+//! among the neighbours, the first in that order at once and each next three seconds later; otherwise by a timer
+//! whose length follows an exponential distribution, so that about one of all viewers draws first. A viewer without
+//! neighbours draws at once. Drawing is told in claims, which neighbours pass on once and which expire after five
+//! seconds without a sign of progress. What readers need soon is drawn when no peer can bring it in time.
+//!
+//! Never is more than about one second of data asked for at a time. Not here: HTTP, retries of redirects, ranges'
+//! headers (the driver's).
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use super::bits::runs;
+use super::layout::Layout;
+use super::score::Score;
+use super::types::{
+    BLOCK_SIZE, Claim, Config, FetchId, OriginFailure, OriginPolicy, Output, Peer, PeerId, PieceIndex,
+    Source, Urgency,
+};
+use super::{GREETING, Swarm, TICK, pick};
+
+/// A claim without progress is believed this long.
+const CLAIM_LIFE: Duration = Duration::from_secs(5);
+/// Between one viewer's turn and the next one's, when all of them are neighbours.
+const TURN_OF_RANK: f64 = 3.0;
+/// The timer's scale for what no reader needs soon, in seconds.
+const DELTA_FAR: f64 = 2.0;
+/// The timer's scale for a reader's next minute.
+const DELTA_NEAR: f64 = 1.0;
+/// Fewer requests outstanding than this, and the timer runs four times as fast.
+const STARVED: usize = 4;
+/// With nothing at all arriving for this long, pieces that peers hold are drawn too.
+const NEGLECT: Duration = Duration::from_secs(6);
+/// Below this rate, after [`SLOW_AFTER`], likewise: peers that hardly serve are no reason not to finish.
+const SLOW_RATE: f64 = 16_384.0;
+const SLOW_AFTER: Duration = Duration::from_secs(15);
+/// Most that is asked of the origin at a time, and before its rate is known.
+const MAX_QUEUE: u64 = 4 << 20;
+const FIRST_QUEUE: u64 = 256 << 10;
+/// A fetch that brings nothing for this long is given up.
+const FETCH_STALL: Duration = Duration::from_secs(10);
+/// Needed this soon, and nobody has it: the origin is asked.
+const URGENT_SLACK: f64 = 6.0;
+/// Claims kept for one piece, and pieces with claims.
+const MAX_CLAIMERS: usize = 4;
+const MAX_CLAIMED: usize = 16_384;
+/// Claims passed on with one batch.
+const MAX_FORWARD: usize = 1_024;
+
+/// A running range request.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) span: Range<u32>,
+    left: u32,
+    active_at: Instant,
+}
+
+/// The origin as we know it.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) fetches: BTreeMap<FetchId, Fetch>,
+    /// Blocks asked for and not held yet.
+    pub(super) outstanding: u32,
+    /// Bytes that arrived for running fetches and are not verified yet: they wait in the driver, not at the origin.
+    arrived: u64,
+    score: Score,
+    gone: bool,
+    retry_at: Option<Instant>,
+    failures: u32,
+    /// When the pieces are looked at again.
+    pub(super) scan_at: Instant,
+    /// Pieces that share one place in the order of duty, so that ranges are worth a request.
+    group: u32,
+}
+
+impl Origin {
+    pub(super) fn new(layout: &Layout, now: Instant) -> Self {
+        let widest = (FIRST_QUEUE / u64::from(layout.piece_length())).max(1) as u32;
+        let group = (layout.pieces() / 64).clamp(1, widest);
+        Self {
+            fetches: BTreeMap::new(),
+            outstanding: 0,
+            arrived: 0,
+            score: Score::new(now),
+            gone: false,
+            retry_at: None,
+            failures: 0,
+            scan_at: now,
+            group: 1 << group.ilog2(),
+        }
+    }
+
+    /// Whether it may be asked now or later.
+    pub(super) fn hope(&self, config: &Config) -> bool {
+        config.use_origin && !self.gone
+    }
+
+    /// Whether it may be asked now.
+    pub(super) fn usable(&self, config: &Config, now: Instant) -> bool {
+        self.hope(config) && self.retry_at.is_none_or(|at| at <= now)
+    }
+
+    /// Most bytes to have asked for: this much time at its measured rate.
+    fn queue(&self, seconds: f64, piece: u64) -> u64 {
+        let bytes = self
+            .score
+            .rate()
+            .map_or(FIRST_QUEUE, |rate| (rate * seconds) as u64);
+        bytes.clamp(piece, MAX_QUEUE.max(piece))
+    }
+}
+
+/// The first 8 bytes of an id.
+pub(super) fn claimer(id: PeerId) -> u64 {
+    id.0.iter()
+        .take(8)
+        .fold(0, |sum, &byte| sum << 8 | u64::from(byte))
+}
+
+/// SplitMix64's finalizer: every implementation must order viewers alike (PROTOCOL.md).
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// A viewer's place in a group's order, as a number: the largest draws first.
+fn place(group: u32, claimer: u64) -> u64 {
+    mix(claimer ^ mix(u64::from(group).wrapping_add(0x9e37_79b9_7f4a_7c15)))
+}
+
+/// −ln H for H uniform in (0, 1]: small for those who come first.
+fn exponent(place: u64) -> f64 {
+    -(((place >> 11) + 1) as f64 / (1u64 << 53) as f64).ln()
+}
+
+/// Whether the timer of a viewer has run out `elapsed` seconds after the piece became eligible.
+fn due(elapsed: f64, swarm_size: f64, exponent: f64, delta: f64, starved: bool) -> bool {
+    let haste = if starved { 4.0 } else { 1.0 };
+    elapsed * (1.0 + elapsed / delta) * haste >= delta * swarm_size * exponent
+}
+
+/// A sign that a claimed piece is coming.
+pub(super) fn refresh(claims: &mut [(u64, Instant)], now: Instant) {
+    for (_, until) in claims.iter_mut() {
+        *until = (*until).max(now + CLAIM_LIFE);
+    }
+}
+
+impl Swarm {
+    /// Whether it is too early to draw what has no deadline: peers may turn up with all of it.
+    fn still_discovering(&self, now: Instant) -> bool {
+        let waited = now.saturating_duration_since(self.started);
+        let greeting = self.peers.values().any(|p| {
+            let known = p.greeted && (!p.choking || p.have_blocks == 0);
+            !known && now.saturating_duration_since(p.connected_at) < GREETING
+        });
+        (self.discovering && waited < self.config.discovery_grace)
+            || (greeting && waited < self.config.discovery_grace + GREETING)
+    }
+
+    fn queue_limit(&self, seconds: f64) -> u32 {
+        (self.origin.queue(seconds, self.layout.piece_length().into()) / u64::from(BLOCK_SIZE)).max(1) as u32
+    }
+
+    fn has_room(&self, limit: u32) -> bool {
+        let waiting = u64::from(self.origin.outstanding) * u64::from(BLOCK_SIZE);
+        let queued = waiting.saturating_sub(self.origin.arrived);
+        self.origin.fetches.len() < self.config.origin_fetches.max(1)
+            && queued < u64::from(limit) * u64::from(BLOCK_SIZE)
+            // What arrived and could not be verified yet is in memory.
+            && waiting < 2 * MAX_QUEUE.max(self.layout.piece_length().into())
+    }
+
+    /// Starts every fetch that is due.
+    pub(super) fn draw(&mut self, now: Instant) {
+        self.stop_stalled_fetches(now);
+        if !self.origin.usable(&self.config, now) {
+            return;
+        }
+        let limit = self.queue_limit(1.0);
+        self.draw_urgent(limit, now);
+        if self.start_is_missing() || !self.has_room(limit) || self.still_discovering(now) {
+            return;
+        }
+        if now < self.origin.scan_at {
+            return;
+        }
+        self.origin.scan_at = now + TICK;
+        let mut due = self.due_pieces(now);
+        due.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut left: std::collections::BTreeSet<u32> = due.iter().map(|&(_, piece)| piece).collect();
+        let longest = (limit / 2).max(self.layout.piece_blocks());
+        for (_, piece) in due {
+            if !self.has_room(limit) {
+                // More is waiting: the end of a fetch is the next occasion, not the next tick.
+                self.origin.scan_at = now;
+                return;
+            }
+            if left.remove(&piece) {
+                let mut end = piece + 1;
+                while (end - piece + 1) * self.layout.piece_blocks() <= longest && left.remove(&end) {
+                    end += 1;
+                }
+                self.fetch(piece..end, Urgency::Far, now);
+            }
+        }
+        if self.config.policy == OriginPolicy::Fast {
+            self.draw_fast(now);
+        }
+    }
+
+    /// Pieces whose duty falls to us now, each with its place in the order: the least comes first.
+    fn due_pieces(&mut self, now: Instant) -> Vec<(f64, u32)> {
+        let alone = self.peers.is_empty();
+        let all = self.layout.total_blocks();
+        let view = self.peers.len() + 1;
+        let size = self.swarm_size.map_or(view, |n| (n as usize).max(view));
+        let whole_view = view as f64 >= 0.9 * size as f64;
+        let me = claimer(self.config.id);
+        let rivals: Vec<u64> = self
+            .peers
+            .values()
+            .filter(|p| p.have_blocks < all)
+            .map(|p| claimer(p.id))
+            .collect();
+        let running: usize = self.peers.values().map(|p| p.requests.len()).sum();
+        let starved = running < STARVED;
+        let silent = now.saturating_duration_since(self.last_progress) > NEGLECT;
+        let slow = now.saturating_duration_since(self.started) > SLOW_AFTER
+            && self.total.rate().is_none_or(|rate| rate < SLOW_RATE);
+        let windows: Vec<Range<u32>> = self
+            .readers
+            .values()
+            .map(|reader| self.byte_span(reader.file, &reader.window(pick::NEAR)))
+            .filter(|span| !span.is_empty())
+            .collect();
+        let first = windows.iter().map(|span| span.start).min().unwrap_or(0) / self.layout.piece_blocks();
+        let mut due_now = Vec::new();
+        let mut ranks: BTreeMap<u32, usize> = BTreeMap::new();
+        for index in 0..self.open.as_slice().len() {
+            let piece = self.open.as_slice()[index];
+            let span = self.layout.piece_span(piece);
+            let near = windows.iter().any(|w| w.start < span.end && span.start < w.end);
+            if !near && !self.config.whole_file {
+                continue;
+            }
+            if self.requested_of_peers(piece) {
+                continue;
+            }
+            let claimed = self
+                .claims
+                .get(&piece)
+                .is_some_and(|c| c.iter().any(|&(_, until)| until > now));
+            if claimed || !(silent || slow || self.has_unowned(piece)) {
+                self.pieces[piece as usize].eligible_since = None;
+                continue;
+            }
+            // Without neighbours there is nobody to wait for: in order, from where it is read.
+            if alone {
+                let ahead = if piece >= first {
+                    piece - first
+                } else {
+                    piece + self.layout.pieces()
+                };
+                due_now.push((f64::from(ahead), piece));
+                continue;
+            }
+            let since = *self.pieces[piece as usize].eligible_since.get_or_insert(now);
+            let elapsed = now.saturating_duration_since(since).as_secs_f64();
+            let group = piece / self.origin.group;
+            let mine = place(group, me);
+            if whole_view {
+                let rank = *ranks.entry(group).or_insert_with(|| {
+                    rivals
+                        .iter()
+                        .filter(|&&id| (place(group, id), id) > (mine, me))
+                        .count()
+                });
+                if now >= since && elapsed >= rank as f64 * TURN_OF_RANK {
+                    due_now.push((rank as f64 + exponent(mine) / 1e3, piece));
+                }
+            } else {
+                let delta = if near && !self.config.whole_file {
+                    DELTA_NEAR
+                } else {
+                    DELTA_FAR
+                };
+                if now >= since && due(elapsed, size as f64, exponent(mine), delta, starved) {
+                    due_now.push((exponent(mine), piece));
+                }
+            }
+        }
+        due_now
+    }
+
+    fn requested_of_peers(&self, piece: u32) -> bool {
+        self.by_piece.contains_key(&piece)
+    }
+
+    /// Whether a block of the piece is neither held nor requested here, nor held by anybody who would serve it.
+    fn has_unowned(&self, piece: u32) -> bool {
+        let span = self.layout.piece_span(piece);
+        let state = &self.pieces[piece as usize];
+        if state.available == 0 {
+            return true;
+        }
+        let holders: Vec<_> = self.peers.values().filter(|p| p.counted).collect();
+        !runs(span, |w| {
+            let owned = holders.iter().fold(0, |owned, p| owned | p.have.word(w));
+            !(owned | self.have.word(w) | self.requested.word(w))
+        })
+        .is_empty()
+    }
+
+    /// Half a second of data is always on its way: the rarest of a sample, whoever's duty it is.
+    fn draw_fast(&mut self, now: Instant) {
+        let limit = self.queue_limit(0.5);
+        let longest = (256 * 1024 / self.layout.piece_length()).max(1);
+        while self.has_room(limit) {
+            let open = self.open.as_slice();
+            if open.is_empty() {
+                return;
+            }
+            let start = self.rng.random_range(0..open.len());
+            let piece = open[start..]
+                .iter()
+                .chain(&open[..start])
+                .take(64)
+                .copied()
+                .filter(|&piece| !self.requested_of_peers(piece))
+                .min_by_key(|&piece| self.pieces[piece as usize].available);
+            let Some(piece) = piece else { return };
+            let mut end = piece + 1;
+            while end - piece < longest && end < self.layout.pieces() && self.is_drawable(end) {
+                end += 1;
+            }
+            self.fetch(piece..end, Urgency::Far, now);
+        }
+    }
+
+    /// Wholly missing, asked of nobody.
+    fn is_drawable(&self, piece: u32) -> bool {
+        let state = &self.pieces[piece as usize];
+        state.held == 0 && state.requested == 0
+    }
+
+    /// What readers need soon and no peer was found for.
+    fn draw_urgent(&mut self, limit: u32, now: Instant) {
+        if self.readers.is_empty() {
+            return;
+        }
+        self.take_back(now);
+        for need in self.urgent_needs(64) {
+            let piece = need.block / self.layout.piece_blocks();
+            if self.requested.get(need.block) || self.requested_of_peers(piece) {
+                continue;
+            }
+            let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
+            let estimate = self
+                .origin
+                .score
+                .eta(self.origin.outstanding, self.layout.piece_blocks(), 1e6);
+            let bound = if need.starting { 3.0 } else { slack.max(1.0) };
+            let idle = self.origin.outstanding == 0;
+            if (!need.starting && slack > URGENT_SLACK && !self.peers.is_empty())
+                || (estimate > bound && !idle)
+                || !self.has_room(limit)
+            {
+                continue;
+            }
+            let mut end = piece + 1;
+            // Alone, one request for the whole window is better than one for each piece.
+            while (end - piece) * self.layout.piece_blocks() < limit / 2
+                && end < self.layout.pieces()
+                && self.is_drawable(end)
+                && self.urgent_covers(end)
+            {
+                end += 1;
+            }
+            self.fetch(piece..end, Urgency::Urgent, now);
+        }
+    }
+
+    fn urgent_covers(&self, piece: u32) -> bool {
+        let span = self.layout.piece_span(piece);
+        self.readers.values().any(|reader| {
+            let media = if reader.starting() {
+                pick::START
+            } else {
+                Duration::from_secs(6)
+            };
+            let window = self.byte_span(reader.file, &reader.window(media));
+            window.start < span.end && span.start < window.end
+        })
+    }
+
+    /// A peer that would miss a deadline loses the piece to the origin, when the origin can make it.
+    fn take_back(&mut self, now: Instant) {
+        let mut lost = Vec::new();
+        for reader in self.readers.values().filter(|r| !r.starting()) {
+            let media = Duration::from_millis(1_500) + now.saturating_duration_since(reader.at);
+            if matches!(reader.demand, super::Demand::Whenever) {
+                continue;
+            }
+            let span = self.byte_span(reader.file, &reader.window(media.min(Duration::from_secs(15))));
+            for block in span.filter(|&b| self.requested.get(b)) {
+                let slack = self
+                    .block_deadline(reader, block)
+                    .saturating_duration_since(now)
+                    .as_secs_f64()
+                    .max(0.5);
+                if self
+                    .origin
+                    .score
+                    .eta(self.origin.outstanding, self.layout.piece_blocks(), 1e6)
+                    > slack
+                {
+                    continue;
+                }
+                for id in self
+                    .by_piece
+                    .get(&(block / self.layout.piece_blocks()))
+                    .into_iter()
+                    .flatten()
+                {
+                    let old = self.requests.get(id).is_some_and(|r| {
+                        r.span.contains(&block)
+                            && now.saturating_duration_since(r.sent) > Duration::from_secs(1)
+                    });
+                    if old && !lost.contains(id) {
+                        lost.push(*id);
+                    }
+                }
+            }
+        }
+        for id in lost {
+            self.cancel(id, now);
+        }
+    }
+
+    /// Draws these pieces: all that is neither held nor requested in them, and tells the neighbours.
+    fn fetch(&mut self, pieces: Range<u32>, urgency: Urgency, now: Instant) {
+        let mut claims = Vec::new();
+        let mut spans: Vec<Range<u32>> = Vec::new();
+        for piece in pieces {
+            let span = self.layout.piece_span(piece);
+            for span in runs(span, |w| !self.have.word(w) & !self.requested.word(w)) {
+                match spans.last_mut() {
+                    Some(last)
+                        if last.end == span.start
+                            && self.layout.run(last.clone()).file == self.layout.run(span.clone()).file =>
+                    {
+                        last.end = span.end;
+                    }
+                    _ => spans.push(span),
+                }
+            }
+            claims.push(self.own_claim(piece, false));
+        }
+        for span in spans {
+            let id = FetchId(self.next_id);
+            self.next_id += 1;
+            let left = span.end - span.start;
+            self.origin.fetches.insert(
+                id,
+                Fetch {
+                    span: span.clone(),
+                    left,
+                    active_at: now,
+                },
+            );
+            self.origin.outstanding += left;
+            self.origin.score.set_busy(true, now);
+            self.mark_requested(span.clone());
+            let run = self.layout.run(span);
+            self.outputs.push_back(Output::OriginFetch {
+                fetch: id,
+                run,
+                urgency,
+            });
+        }
+        self.send_claims(&claims);
+    }
+
+    // What fetches bring.
+
+    /// A block is held now: running fetches want one less.
+    pub(super) fn fetch_got(&mut self, block: u32, source: Source, now: Instant) {
+        let mut over = Vec::new();
+        for (&id, fetch) in &mut self.origin.fetches {
+            if fetch.span.contains(&block) {
+                fetch.left -= 1;
+                fetch.active_at = now;
+                self.origin.outstanding -= 1;
+                if source == Source::Origin {
+                    self.origin.arrived = self.origin.arrived.saturating_sub(BLOCK_SIZE.into());
+                }
+                if fetch.left == 0 {
+                    over.push(id);
+                }
+            }
+        }
+        for id in over {
+            if source != Source::Origin {
+                self.outputs.push_back(Output::OriginCancel { fetch: id });
+            }
+            self.forget_fetch(id, now);
+        }
+    }
+
+    pub(super) fn origin_bytes(&mut self, id: FetchId, bytes: u64, now: Instant) {
+        if let Some(fetch) = self.origin.fetches.get_mut(&id) {
+            fetch.active_at = now;
+            self.origin.arrived += bytes;
+            self.origin.failures = 0;
+        }
+        self.origin.score.delivered(bytes, now);
+        self.last_progress = now;
+    }
+
+    fn forget_fetch(&mut self, id: FetchId, now: Instant) -> Option<Range<u32>> {
+        let fetch = self.origin.fetches.remove(&id)?;
+        self.origin.outstanding -= fetch.left;
+        if self.origin.fetches.is_empty() {
+            self.origin.arrived = 0;
+        }
+        let busy = self.origin.outstanding > 0;
+        self.origin.score.set_busy(busy, now);
+        if fetch.left > 0 {
+            self.release(fetch.span.clone());
+        }
+        Some(fetch.span)
+    }
+
+    pub(super) fn fetch_ended(&mut self, id: FetchId, failure: Option<OriginFailure>, now: Instant) {
+        let short = self.origin.fetches.get(&id).is_some_and(|f| f.left > 0);
+        let Some(span) = self.forget_fetch(id, now) else {
+            return;
+        };
+        match failure {
+            None if !short => {}
+            Some(OriginFailure::Permanent) => {
+                self.origin.gone = true;
+                self.give_up(&span);
+                self.cancel_fetches(now);
+            }
+            failure => {
+                let after = match failure {
+                    Some(OriginFailure::Temporary { after }) => after,
+                    _ => None,
+                };
+                self.back_off(after, now);
+                self.give_up(&span);
+            }
+        }
+    }
+
+    fn back_off(&mut self, after: Option<Duration>, now: Instant) {
+        let usual = Duration::from_secs(1 << self.origin.failures.min(6)).min(Duration::from_secs(60));
+        self.origin.failures += 1;
+        let jitter = Duration::from_millis(self.rng.random_range(0..250));
+        let until = now + after.unwrap_or(usual).min(Duration::from_secs(3_600)) + jitter;
+        self.origin.retry_at = Some(self.origin.retry_at.map_or(until, |at| at.max(until)));
+        // Timers begin anew, and not for everybody at the same instant.
+        for piece in &mut self.pieces {
+            piece.eligible_since = None;
+        }
+    }
+
+    /// Tells the neighbours that what is missing of these blocks will not come from us.
+    fn give_up(&mut self, span: &Range<u32>) {
+        let claims: Vec<Claim> = self
+            .pieces_of(span)
+            .filter(|&piece| self.pieces[piece as usize].held < self.pieces[piece as usize].blocks)
+            .map(|piece| self.own_claim(piece, true))
+            .collect();
+        self.send_claims(&claims);
+    }
+
+    pub(super) fn cancel_fetches(&mut self, now: Instant) {
+        for id in self.origin.fetches.keys().copied().collect::<Vec<_>>() {
+            if let Some(span) = self.forget_fetch(id, now) {
+                self.outputs.push_back(Output::OriginCancel { fetch: id });
+                self.give_up(&span);
+            }
+        }
+    }
+
+    fn stop_stalled_fetches(&mut self, now: Instant) {
+        let stalled: Vec<FetchId> = self
+            .origin
+            .fetches
+            .iter()
+            .filter(|(_, fetch)| now.saturating_duration_since(fetch.active_at) > FETCH_STALL)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in stalled {
+            self.outputs.push_back(Output::OriginCancel { fetch: id });
+            self.fetch_ended(id, Some(OriginFailure::Temporary { after: None }), now);
+        }
+    }
+
+    // Claims.
+
+    fn own_claim(&self, piece: u32, retracted: bool) -> Claim {
+        let claimer = claimer(self.config.id);
+        Claim {
+            piece: PieceIndex(piece),
+            claimer,
+            forwarded: false,
+            retracted,
+        }
+    }
+
+    /// What we draw at present, for a peer that is new.
+    pub(super) fn own_claims(&self) -> Vec<Claim> {
+        let pieces: std::collections::BTreeSet<u32> = self
+            .origin
+            .fetches
+            .values()
+            .flat_map(|f| self.pieces_of(&f.span))
+            .collect();
+        pieces
+            .into_iter()
+            .map(|piece| self.own_claim(piece, false))
+            .collect()
+    }
+
+    fn send_claims(&mut self, claims: &[Claim]) {
+        if claims.is_empty() {
+            return;
+        }
+        for &to in self.peers.keys() {
+            self.outputs.push_back(Output::SendClaims {
+                to,
+                claims: claims.to_vec(),
+            });
+        }
+    }
+
+    pub(super) fn peer_claims(&mut self, from: Peer, claims: &[Claim], now: Instant) {
+        if !self.peers.contains_key(&from) {
+            return;
+        }
+        let me = claimer(self.config.id);
+        // Where everybody is everybody's neighbour, all have heard it already.
+        let pass_on = self
+            .swarm_size
+            .is_some_and(|n| ((self.peers.len() + 1) as f64) < 0.9 * f64::from(n));
+        for claim in claims {
+            let piece = claim.piece.0;
+            if claim.claimer == me || piece >= self.layout.pieces() {
+                continue;
+            }
+            if self.claims.len() >= MAX_CLAIMED && !self.claims.contains_key(&piece) {
+                continue;
+            }
+            let list = self.claims.entry(piece).or_default();
+            let known = list.iter().position(|&(who, _)| who == claim.claimer);
+            let news = match (known, claim.retracted) {
+                (Some(at), true) => {
+                    list.swap_remove(at);
+                    true
+                }
+                (None, true) => false,
+                (Some(at), false) => {
+                    list[at].1 = list[at].1.max(now + CLAIM_LIFE);
+                    false
+                }
+                (None, false) => {
+                    if list.len() < MAX_CLAIMERS {
+                        list.push((claim.claimer, now + CLAIM_LIFE));
+                    }
+                    true
+                }
+            };
+            if list.is_empty() {
+                self.claims.remove(&piece);
+            }
+            if news && !claim.forwarded && pass_on && self.forward.len() < MAX_FORWARD {
+                self.forward.push((
+                    from,
+                    Claim {
+                        forwarded: true,
+                        ..*claim
+                    },
+                ));
+                self.flush_at.get_or_insert(now + super::BATCH);
+            }
+        }
+    }
+
+    pub(super) fn refresh_claims(&mut self, piece: u32, now: Instant) {
+        if let Some(list) = self.claims.get_mut(&piece) {
+            refresh(list, now);
+        }
+    }
+
+    pub(super) fn expire_claims(&mut self, now: Instant) {
+        self.claims.retain(|_, list| {
+            list.retain(|&(_, until)| until > now);
+            !list.is_empty()
+        });
+    }
+
+    pub(super) fn flush_claims(&mut self) {
+        let forward = std::mem::take(&mut self.forward);
+        if forward.is_empty() {
+            return;
+        }
+        for (&to, state) in &self.peers {
+            let them = claimer(state.id);
+            let claims: Vec<Claim> = forward
+                .iter()
+                .filter(|(from, claim)| *from != to && claim.claimer != them)
+                .map(|&(_, claim)| claim)
+                .collect();
+            if !claims.is_empty() {
+                self.outputs.push_back(Output::SendClaims { to, claims });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn about_one_of_all_viewers_draws_first_whatever_their_number() {
+        // The timer of the notes: of N viewers, few have theirs run out within a claim's spreading time of the first.
+        for n in [10u64, 100, 1_000] {
+            let mut together = 0;
+            for group in 0..200 {
+                let mut fires: Vec<u32> = (0..n)
+                    .map(|viewer| {
+                        let e = exponent(place(group, mix(viewer + 1)));
+                        (0..)
+                            .find(|&ms| due(f64::from(ms * 10) / 1e3, n as f64, e, 2.0, false))
+                            .unwrap()
+                    })
+                    .collect();
+                fires.sort_unstable();
+                together += fires.iter().filter(|&&ms| ms - fires[0] <= 10).count();
+            }
+            let copies = f64::from(u32::try_from(together).unwrap()) / 200.0;
+            assert!(
+                (1.0..1.25).contains(&copies),
+                "{copies} of {n} draw within 100 ms"
+            );
+        }
+    }
+
+    #[test]
+    fn the_order_is_even() {
+        let mut firsts = [0u32; 8];
+        for group in 0..8_000 {
+            let first = (0..8).max_by_key(|&viewer| place(group, mix(viewer))).unwrap();
+            firsts[first as usize] += 1;
+        }
+        assert!(
+            firsts.iter().all(|count| (850..1_150).contains(count)),
+            "{firsts:?}"
+        );
+    }
+
+    #[test]
+    fn the_order_is_the_one_of_the_protocol() {
+        // Other implementations must compute the same.
+        assert_eq!(claimer(PeerId([1; 32])), 0x0101_0101_0101_0101);
+        assert_eq!(
+            mix(0x9e37_79b9_7f4a_7c15),
+            0xe220_a839_7b1d_cdaf,
+            "SplitMix64's first output from state 0"
+        );
+    }
+
+    #[test]
+    fn the_queue_is_bounded_by_time() {
+        let now = Instant::now();
+        let mut origin = Origin::new(&Layout::new(&[100 << 20], 65_536).unwrap(), now);
+        assert_eq!(origin.queue(1.0, 65_536), FIRST_QUEUE);
+        origin.score.set_busy(true, now);
+        origin.score.delivered(10_000, now + Duration::from_secs(1));
+        assert_eq!(origin.queue(1.0, 65_536), 65_536);
+        origin.score.delivered(100 << 20, now + Duration::from_secs(2));
+        assert_eq!(origin.queue(1.0, 65_536), MAX_QUEUE);
+    }
+}

@@ -1,0 +1,431 @@
+//! What to request of which peer.
+//!
+//! Three zones. *Urgent*: what a playing reader needs within 15 s, earliest deadline first, each run to the peer that
+//! would have it here soonest. *Near*: what it needs within a minute, and *far*: the rest; both rarest first with
+//! random ties. The peer that would deliver soonest is asked next, until its pipeline (round trip and 0.3 s of data)
+//! or that of the whole swarm (1 s of data) is full. Endgame: first a run is moved from the peer that would bring it
+//! late to one that would bring it in half the time; duplicates only for the last blocks, once each.
+//!
+//! Not here: what the origin is asked (`origin_duty`), how a peer is measured (`score`).
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use super::bits::{first_run, runs};
+use super::types::{BLOCK_SIZE, Demand, MAX_RUN_BLOCKS, Peer, ReaderId, RequestId, Urgency};
+use super::{FileIndex, Reader, Swarm};
+
+/// A playing reader's urgent window.
+const URGENT: Duration = Duration::from_secs(15);
+/// What a reader needs before it starts.
+pub(super) const START: Duration = Duration::from_millis(2_500);
+/// Its near window.
+pub(super) const NEAR: Duration = Duration::from_secs(60);
+/// Open pieces that are looked at for one request; all of them when none of these helps.
+const SAMPLE: usize = 64;
+/// Blocks in an ordinary request: the turn of 64 KiB that an uplink hands out.
+const TURN: u32 = 4;
+/// Requests running at one peer; it takes 128.
+const MAX_REQUESTS: usize = 64;
+/// The whole swarm's pipeline before anything is measured, in blocks.
+const FIRST_PIPELINE: u32 = 32;
+/// Duplicates are allowed while no more blocks than a hundredth of all are missing, within these bounds.
+const ENDGAME: (u64, u64) = (4, 32);
+
+impl Reader {
+    /// The content bytes of a stream within this much media from the position.
+    pub(super) fn window(&self, media: Duration) -> Range<u64> {
+        let bytes = match self.demand {
+            Demand::Stream { bitrate, .. } => (bitrate as f64 * media.as_secs_f64()) as u64,
+            Demand::Whenever => 8 << 20,
+        };
+        self.position..self.position.saturating_add(bytes.max(1))
+    }
+
+    /// When the byte at `offset` is needed.
+    pub(super) fn deadline(&self, offset: u64) -> Instant {
+        match self.demand {
+            Demand::Stream { bitrate, .. } => {
+                let ahead = offset.saturating_sub(self.position) as f64 / bitrate.max(1) as f64;
+                self.at + Duration::from_secs_f64(ahead.min(86_400.0))
+            }
+            Demand::Whenever => self.at + Duration::from_secs(86_400),
+        }
+    }
+
+    /// Whether it waits for its first media.
+    pub(super) fn starting(&self) -> bool {
+        matches!(self.demand, Demand::Stream { playing: false, .. })
+    }
+
+    fn streams(&self) -> bool {
+        matches!(self.demand, Demand::Stream { .. })
+    }
+}
+
+/// A deadline of a block that a reader needs soon.
+pub(super) struct Need {
+    pub(super) block: u32,
+    pub(super) deadline: Instant,
+    pub(super) starting: bool,
+}
+
+impl Swarm {
+    /// The block numbers of a byte range of a file, clipped to the file.
+    pub(super) fn byte_span(&self, file: FileIndex, bytes: &Range<u64>) -> Range<u32> {
+        let length = self.layout.file_length(file).unwrap_or(0);
+        let (start, end) = (bytes.start.min(length), bytes.end.min(length));
+        if start >= end {
+            return 0..0;
+        }
+        let block = u64::from(BLOCK_SIZE);
+        let (first, last) = ((start / block) as u32, ((end - 1) / block) as u32);
+        self.layout
+            .span(super::BlockRun::new(file.0, first, last - first + 1))
+    }
+
+    /// The urgent window of a reader, as block numbers; empty for a download.
+    fn urgent_span(&self, reader: &Reader) -> Range<u32> {
+        if !reader.streams() {
+            return 0..0;
+        }
+        let media = if reader.starting() { START } else { URGENT };
+        self.byte_span(reader.file, &reader.window(media))
+    }
+
+    /// Blocks in urgent windows that are neither held nor requested, by deadline; at most `max`.
+    pub(super) fn urgent_needs(&self, max: usize) -> Vec<Need> {
+        let mut needs = Vec::new();
+        for reader in self.readers.values() {
+            let span = self.urgent_span(reader);
+            for block in span
+                .filter(|&b| !self.have.get(b) && !self.requested.get(b))
+                .take(max)
+            {
+                let deadline = self.block_deadline(reader, block);
+                needs.push(Need {
+                    block,
+                    deadline,
+                    starting: reader.starting(),
+                });
+            }
+        }
+        needs.sort_by_key(|need| (need.deadline, need.block));
+        needs.dedup_by_key(|need| need.block);
+        needs.truncate(max);
+        needs
+    }
+
+    pub(super) fn block_deadline(&self, reader: &Reader, block: u32) -> Instant {
+        let first = self.layout.run(block..block + 1).first.0;
+        reader.deadline((u64::from(first) * u64::from(BLOCK_SIZE)).max(reader.position))
+    }
+
+    /// Whether a reader waits for its start: nothing else is fetched meanwhile.
+    pub(super) fn start_is_missing(&self) -> bool {
+        self.readers.values().any(|reader| {
+            reader.starting() && {
+                let span = self.urgent_span(reader);
+                !span.is_empty() && !self.have.all(span)
+            }
+        })
+    }
+
+    /// Sends every request that is worth sending now.
+    pub(super) fn pick(&mut self, now: Instant) {
+        if !self.config.use_peers || self.peers.values().all(|p| p.interest == 0) {
+            return;
+        }
+        let streaming = self.readers.values().any(Reader::streams);
+        if streaming {
+            self.pick_urgent(now);
+            self.hedge(now);
+            if self.start_is_missing() {
+                return;
+            }
+        }
+        let near: Vec<Range<u32>> = self
+            .readers
+            .values()
+            .filter(|reader| reader.streams())
+            .map(|reader| self.byte_span(reader.file, &reader.window(NEAR)))
+            .filter(|span| !span.is_empty())
+            .collect();
+        while let Some(peer) = self.next_asked(now) {
+            if !self.pick_for(peer, &near, now) && !self.endgame(peer, now) {
+                let released = self.released;
+                if let Some(state) = self.peers.get_mut(&peer) {
+                    state.dry = Some(released);
+                }
+            }
+        }
+    }
+
+    /// What a peer is taken to deliver before it is measured: as much as the others do on average.
+    pub(super) fn assumed_rate(&self) -> f64 {
+        let (sum, count) = self
+            .peers
+            .values()
+            .filter_map(|p| p.score.rate())
+            .fold((0.0, 0u32), |(sum, count), rate| (sum + rate, count + 1));
+        if count == 0 {
+            100_000.0
+        } else {
+            sum / f64::from(count)
+        }
+    }
+
+    /// The peer that would deliver one more turn soonest, among those with room; `None` when all is full.
+    fn next_asked(&self, now: Instant) -> Option<Peer> {
+        let outstanding: u32 = self.peers.values().map(|p| p.outstanding).sum();
+        let rate = self.total.rate().unwrap_or(0.0);
+        let limit = ((rate / f64::from(BLOCK_SIZE)) as u32).max(FIRST_PIPELINE);
+        if outstanding >= limit {
+            return None;
+        }
+        let assumed = self.assumed_rate();
+        self.peers
+            .iter()
+            .filter(|(_, p)| p.counted && p.interest > 0 && p.dry != Some(self.released))
+            .filter(|(_, p)| p.outstanding < p.score.pipeline() && p.requests.len() < MAX_REQUESTS)
+            .filter(|(_, p)| p.score.paused_until(now).is_none())
+            .map(|(&peer, p)| (p.score.eta(p.outstanding, TURN, assumed), peer))
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, peer)| peer)
+    }
+
+    fn run_length(&self, peer: Peer) -> u32 {
+        let pipeline = self.peers.get(&peer).map_or(TURN, |p| p.score.pipeline());
+        (pipeline / 4 / TURN * TURN)
+            .clamp(TURN, MAX_RUN_BLOCKS)
+            .min(self.layout.piece_blocks())
+    }
+
+    /// A run of the piece that the peer holds and that is neither held nor requested here.
+    fn run_in(&self, peer: Peer, span: Range<u32>, max: u32) -> Option<Range<u32>> {
+        let state = self.peers.get(&peer)?;
+        first_run(span, max, |w| {
+            state.have.word(w) & !self.have.word(w) & !self.requested.word(w)
+        })
+    }
+
+    /// Requests the rarest run that the peer can give; false when it has none.
+    fn pick_for(&mut self, peer: Peer, near: &[Range<u32>], now: Instant) -> bool {
+        let max = self.run_length(peer);
+        for window in near {
+            if let Some(span) = self.rarest_in(peer, window, max) {
+                self.send_request(peer, span, Urgency::Near, None, now);
+                return true;
+            }
+        }
+        let Some(span) = self.rarest(peer, max) else {
+            return false;
+        };
+        self.send_request(peer, span, Urgency::Far, None, now);
+        true
+    }
+
+    /// Within a reader's window: the rarest of its open pieces, nearest first among equals.
+    fn rarest_in(&self, peer: Peer, window: &Range<u32>, max: u32) -> Option<Range<u32>> {
+        self.pieces_of(window)
+            .filter(|&piece| self.is_open(piece))
+            .filter_map(|piece| {
+                let inside = self.layout.piece_span(piece);
+                let inside = inside.start.max(window.start)..inside.end.min(window.end);
+                Some((
+                    self.pieces[piece as usize].available,
+                    self.run_in(peer, inside, max)?,
+                ))
+            })
+            .take(SAMPLE)
+            .min_by_key(|&(available, _)| available)
+            .map(|(_, span)| span)
+    }
+
+    pub(super) fn is_open(&self, piece: u32) -> bool {
+        let state = &self.pieces[piece as usize];
+        state.held + state.requested < state.blocks
+    }
+
+    fn rarest(&mut self, peer: Peer, max: u32) -> Option<Range<u32>> {
+        let count = self.open.as_slice().len();
+        if count == 0 {
+            return None;
+        }
+        // Beginning anywhere and keeping the first of equals is a random choice among them, nearly enough.
+        let start = self.rng.random_range(0..count);
+        let open = self.open.as_slice();
+        let mut best: Option<(u32, Range<u32>)> = None;
+        for (looked, &piece) in open[start..].iter().chain(&open[..start]).enumerate() {
+            if looked >= SAMPLE && best.is_some() {
+                break;
+            }
+            let state = &self.pieces[piece as usize];
+            // Per block, so that a short last piece is not taken for a rare one.
+            let rarity = state.available * 64 / state.blocks;
+            if best.as_ref().is_some_and(|(rarest, _)| *rarest <= rarity) {
+                continue;
+            }
+            if let Some(span) = self.run_in(peer, self.layout.piece_span(piece), max) {
+                best = Some((rarity, span));
+            }
+        }
+        best.map(|(_, span)| span)
+    }
+
+    /// The urgent zone: earliest deadline first, to the peer that would have it here soonest.
+    fn pick_urgent(&mut self, now: Instant) {
+        let assumed = self.assumed_rate();
+        let mut covered = 0;
+        for need in self.urgent_needs(SAMPLE * 4) {
+            if need.block < covered || self.requested.get(need.block) {
+                continue;
+            }
+            let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
+            let Some((eta, peer)) = self.soonest(need.block, None, assumed, now) else {
+                continue;
+            };
+            // Late from a peer is better than never when the origin cannot help.
+            if eta > (0.8 * slack).max(1.0) && self.origin.usable(&self.config, now) {
+                continue;
+            }
+            let piece = self.layout.piece_span(need.block / self.layout.piece_blocks());
+            let max = TURN.min(self.layout.piece_blocks());
+            if let Some(span) = self.run_in(peer, need.block..piece.end, max) {
+                covered = span.end;
+                self.send_request(peer, span, Urgency::Urgent, Some(need.deadline), now);
+            }
+        }
+    }
+
+    /// The peer that would have this block here soonest, with its time in seconds.
+    fn soonest(&self, block: u32, except: Option<Peer>, assumed: f64, now: Instant) -> Option<(f64, Peer)> {
+        self.peers
+            .iter()
+            .filter(|&(&peer, p)| p.counted && p.have.get(block) && except != Some(peer))
+            .filter(|(_, p)| p.requests.len() < MAX_REQUESTS && p.score.paused_until(now).is_none())
+            .map(|(&peer, p)| (p.score.eta(p.outstanding, TURN, assumed), peer))
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+    }
+
+    /// What is needed within 2 s and still on its way is asked of a second peer, once.
+    fn hedge(&mut self, now: Instant) {
+        let readers: Vec<ReaderId> = self.readers.keys().copied().collect();
+        let assumed = self.assumed_rate();
+        for id in readers {
+            let Some(reader) = self.readers.get(&id).filter(|r| r.streams() && !r.starting()) else {
+                continue;
+            };
+            let media = Duration::from_secs(2) + now.saturating_duration_since(reader.at);
+            let span = self.byte_span(reader.file, &reader.window(media.min(URGENT)));
+            let mut late: Vec<(RequestId, Instant)> = Vec::new();
+            for block in span.filter(|&b| self.requested.get(b)) {
+                let piece = block / self.layout.piece_blocks();
+                for request in self.by_piece.get(&piece).into_iter().flatten() {
+                    let waits = self.requests.get(request).is_some_and(|r| {
+                        r.span.contains(&block) && !r.hedged && now - r.sent > Duration::from_millis(500)
+                    });
+                    if waits && late.iter().all(|(known, _)| known != request) {
+                        late.push((*request, self.block_deadline(reader, block)));
+                    }
+                }
+            }
+            for (request, deadline) in late {
+                self.duplicate(request, Urgency::Urgent, Some(deadline), assumed, now);
+            }
+        }
+    }
+
+    /// Asks a second peer for what is left of a request. Remembered at both, so that it happens once.
+    fn duplicate(
+        &mut self,
+        id: RequestId,
+        urgency: Urgency,
+        deadline: Option<Instant>,
+        assumed: f64,
+        now: Instant,
+    ) {
+        let Some(request) = self.requests.get(&id) else {
+            return;
+        };
+        let (owner, span) = (request.peer, request.span.clone());
+        let Some(left) = runs(span, |w| self.requested.word(w) & !self.have.word(w))
+            .into_iter()
+            .next()
+        else {
+            return;
+        };
+        let Some((_, peer)) = self.soonest(left.start, Some(owner), assumed, now) else {
+            return;
+        };
+        let Some(state) = self.peers.get(&peer) else {
+            return;
+        };
+        let Some(span) = first_run(left, TURN, |w| state.have.word(w)) else {
+            return;
+        };
+        let copy = self.send_request(peer, span, urgency, deadline, now);
+        for id in [id, copy] {
+            if let Some(request) = self.requests.get_mut(&id) {
+                request.hedged = true;
+            }
+        }
+    }
+
+    /// Nothing new to ask of this peer: it takes over a run that would come late, or, for the last blocks, asks for
+    /// one again. False when there is nothing of the kind.
+    fn endgame(&mut self, peer: Peer, now: Instant) -> bool {
+        let assumed = self.assumed_rate();
+        let Some(state) = self.peers.get(&peer) else {
+            return false;
+        };
+        let mine = state.score.eta(state.outstanding, TURN, assumed);
+        let measured = state.score.rate().is_some();
+        let mut worst: Option<(f64, RequestId)> = None;
+        for (&owner, other) in self.peers.iter().filter(|&(&owner, _)| owner != peer) {
+            let theirs = other.score.eta(other.outstanding, 0, assumed);
+            if theirs < (2.0 * mine).max(1.0) || worst.is_some_and(|(eta, _)| eta >= theirs) {
+                continue;
+            }
+            // The last that it was asked is the last that it will send.
+            let moved = other.requests.iter().rev().find(|id| {
+                self.requests.get(id).is_some_and(|r| {
+                    r.peer == owner
+                        && !r.hedged
+                        && now.saturating_duration_since(r.sent) > Duration::from_secs(1)
+                        // What has begun to arrive is left to come.
+                        && r.left == r.span.end - r.span.start
+                        && r.span.clone().all(|b| self.have.get(b) || state.have.get(b))
+                })
+            });
+            worst = moved.map(|&id| (theirs, id)).or(worst);
+        }
+        let Some((_, id)) = worst else { return false };
+        let missing = self.layout.total_blocks() - self.have_blocks;
+        if missing <= (self.layout.total_blocks() / 100).clamp(ENDGAME.0, ENDGAME.1) {
+            self.duplicate(id, Urgency::Far, None, assumed, now);
+            return self.requests.get(&id).is_some_and(|r| r.hedged);
+        }
+        // Only a peer that has shown what it can takes something from another.
+        if !measured {
+            return false;
+        }
+        let Some(span) = self.requests.get(&id).map(|r| r.span.clone()) else {
+            return false;
+        };
+        self.cancel(id, now);
+        let max = self.run_length(peer);
+        match self.run_in(peer, span, max) {
+            Some(span) => {
+                let moved = self.send_request(peer, span, Urgency::Far, None, now);
+                if let Some(request) = self.requests.get_mut(&moved) {
+                    request.hedged = true;
+                }
+                true
+            }
+            None => false,
+        }
+    }
+}

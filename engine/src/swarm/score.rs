@@ -1,0 +1,173 @@
+//! How good a source is: its measured rate, its delay, its silences. For peers and for the origin.
+//!
+//! Time counts only while something is outstanding, so that an idle source keeps its rate. Not here: what follows
+//! from it (`pick`, `origin_duty`).
+
+use std::time::{Duration, Instant};
+
+use super::types::BLOCK_SIZE;
+
+/// Time constant of the rate's moving average.
+const TAU: f64 = 1.0;
+/// Data that may be on its way beyond one round trip, as the notes' simulation found right.
+const QUEUE: Duration = Duration::from_millis(300);
+/// Longest silence with requests outstanding, at least; a peer with a long queue gets four of its usual delays.
+const STALL: Duration = Duration::from_secs(4);
+/// The same for a peer that never delivered anything.
+const FIRST_STALL: Duration = Duration::from_secs(8);
+
+/// The measurements of one source.
+#[derive(Debug, Clone)]
+pub(super) struct Score {
+    decayed: f64,
+    weight: f64,
+    updated: Instant,
+    busy: bool,
+    rtt: Duration,
+    latency: Option<Duration>,
+    last_delivery: Option<Instant>,
+    strikes: u32,
+    pause_until: Option<Instant>,
+}
+
+impl Score {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            decayed: 0.0,
+            weight: 0.0,
+            updated: now,
+            busy: false,
+            rtt: Duration::from_millis(50),
+            latency: None,
+            last_delivery: None,
+            strikes: 0,
+            pause_until: None,
+        }
+    }
+
+    fn advance(&mut self, now: Instant) {
+        if self.busy {
+            let gone = (-now.saturating_duration_since(self.updated).as_secs_f64() / TAU).exp();
+            self.decayed *= gone;
+            self.weight = self.weight * gone + (1.0 - gone);
+        }
+        self.updated = now;
+    }
+
+    /// Says whether something is outstanding from now on.
+    pub(super) fn set_busy(&mut self, busy: bool, now: Instant) {
+        self.advance(now);
+        self.busy = busy;
+    }
+
+    /// Bytes arrived.
+    pub(super) fn delivered(&mut self, bytes: u64, now: Instant) {
+        self.advance(now);
+        self.decayed += bytes as f64 / TAU;
+        self.last_delivery = Some(now);
+        self.strikes = 0;
+    }
+
+    /// A whole request took this long, its time in the queue included.
+    pub(super) fn request_took(&mut self, time: Duration) {
+        self.latency = Some(
+            self.latency
+                .map_or(time, |old| old.mul_f64(0.8) + time.mul_f64(0.2)),
+        );
+    }
+
+    pub(super) fn set_rtt(&mut self, rtt: Duration) {
+        self.rtt = rtt.min(Duration::from_secs(10));
+    }
+
+    /// Bytes a second while busy; `None` before anything arrived.
+    pub(super) fn rate(&self) -> Option<f64> {
+        self.last_delivery?;
+        // Within the first instants the weight is tiny; a hundredth of a second of busy time is believed at least.
+        Some(self.decayed / self.weight.max(0.01))
+    }
+
+    /// Blocks to keep outstanding: one round trip and a little queue at the measured rate.
+    pub(super) fn pipeline(&self) -> u32 {
+        let run = 4.0;
+        let blocks = match self.rate() {
+            None => run,
+            Some(rate) => rate * (self.rtt + QUEUE).as_secs_f64() / f64::from(BLOCK_SIZE),
+        };
+        blocks.clamp(run, 4096.0) as u32
+    }
+
+    /// Seconds until this many more blocks are here, when `outstanding` are asked for already.
+    pub(super) fn eta(&self, outstanding: u32, more: u32, assumed_rate: f64) -> f64 {
+        let bytes = f64::from(outstanding + more) * f64::from(BLOCK_SIZE);
+        bytes / self.rate().unwrap_or(assumed_rate).max(1_000.0) + self.rtt.as_secs_f64()
+    }
+
+    /// When silence since `since` (the oldest outstanding request) is too long.
+    pub(super) fn stalls_at(&self, since: Instant) -> Instant {
+        let patience = match (self.last_delivery, self.latency) {
+            (None, _) => FIRST_STALL,
+            (Some(_), latency) => STALL.max(latency.unwrap_or_default() * 4),
+        };
+        self.last_delivery.map_or(since, |last| last.max(since)) + patience
+    }
+
+    /// It stalled or refused: leave it alone for a while, longer each time until it delivers again.
+    pub(super) fn pause(&mut self, first: Duration, now: Instant) {
+        let time = first * 2u32.pow(self.strikes.min(5));
+        self.strikes += 1;
+        self.pause_until = Some(now + time.min(Duration::from_secs(60)));
+    }
+
+    /// When it may be asked again, if it is left alone now.
+    pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.pause_until.filter(|&until| until > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_source_keeps_its_rate() {
+        let start = Instant::now();
+        let mut score = Score::new(start);
+        score.set_busy(true, start);
+        for tick in 1..=50 {
+            score.delivered(10_000, start + Duration::from_millis(tick * 100));
+        }
+        let end = start + Duration::from_secs(5);
+        let rate = score.rate().unwrap();
+        assert!((90_000.0..120_000.0).contains(&rate), "{rate}");
+        score.set_busy(false, end);
+        score.set_busy(true, end + Duration::from_secs(60));
+        assert!((score.rate().unwrap() - rate).abs() < 1.0);
+    }
+
+    #[test]
+    fn the_first_delivery_gives_a_usable_rate() {
+        let start = Instant::now();
+        let mut score = Score::new(start);
+        assert_eq!(score.pipeline(), 4);
+        score.set_busy(true, start);
+        score.delivered(65_536, start + Duration::from_millis(100));
+        let rate = score.rate().unwrap();
+        assert!((600_000.0..750_000.0).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn pauses_double_until_something_arrives() {
+        let start = Instant::now();
+        let mut score = Score::new(start);
+        let second = Duration::from_secs(1);
+        score.pause(second, start);
+        assert_eq!(score.paused_until(start), Some(start + second));
+        score.pause(second, start);
+        assert_eq!(score.paused_until(start), Some(start + 2 * second));
+        score.delivered(1, start);
+        score.pause(second, start);
+        assert_eq!(score.paused_until(start), Some(start + second));
+        assert_eq!(score.paused_until(start + second), None);
+    }
+}
