@@ -4,8 +4,14 @@
 
 mod cli;
 mod completions;
+mod context;
 mod feed;
+mod inspect;
+mod origin_check;
 mod output;
+mod publish;
+mod source;
+mod trust;
 mod units;
 
 use std::process::ExitCode;
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
         match cli.command {
             // The ad server is a program of its own, with exit statuses of its own.
             Command::Adserver(args) => ad_server_mock::cli::run(*args).await,
+            Command::Publish(args) => end(publish::run(&args, json).await, json),
+            Command::Inspect(args) => end(inspect::run(&args, json).await, json),
             Command::Completions(args) => end(completions::run(&args), json),
         }
     })

@@ -84,6 +84,18 @@ pub(crate) fn bad_input(message: impl Into<String>) -> anyhow::Error {
     .into()
 }
 
+/// The error with what there is to do about it.
+pub(crate) fn with_hint(error: anyhow::Error, hint: impl Into<String>) -> anyhow::Error {
+    let status = status_of(&error);
+    Failure {
+        status,
+        message: None,
+        hint: Some(hint.into()),
+        source: Some(error),
+    }
+    .into()
+}
+
 /// Adds what a person needs to know to an error on its way up.
 pub(crate) trait Explain<T> {
     /// The input was bad (exit status 2): says which.
@@ -107,17 +119,7 @@ impl<T, E: Into<anyhow::Error>> Explain<T> for Result<T, E> {
     }
 
     fn hint(self, hint: impl FnOnce() -> String) -> anyhow::Result<T> {
-        self.map_err(|error| {
-            let source = error.into();
-            let status = status_of(&source);
-            Failure {
-                status,
-                message: None,
-                hint: Some(hint()),
-                source: Some(source),
-            }
-            .into()
-        })
+        self.map_err(|error| with_hint(error.into(), hint()))
     }
 }
 

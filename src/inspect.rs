@@ -1,0 +1,146 @@
+//! `grove inspect`: metainfo, cue sheet, signature and every check; a bad one exits 2 with the reason.
+//!
+//! Not for: changing anything. In particular no key is pinned by looking at it.
+
+use engine::metainfo::Metainfo;
+use serde_json::{Value, json};
+
+use crate::cli::InspectArgs;
+use crate::context::Context;
+use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json, print_line};
+use crate::source::{Resolved, resolve};
+use crate::trust::{Judged, judge, now};
+use crate::units::human_bytes;
+
+/// Looks at one source.
+pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
+    let context = Context::new(&args.net)?;
+    let torrent = match resolve(&context.gate, &args.source, args.episode.episode.as_deref()).await? {
+        Resolved::Torrent(torrent) => torrent,
+        Resolved::Plain(url) => {
+            return Err(bad_input(format!("there is no .torrent beside {url}")))
+                .hint(|| format!("`grove publish FILE --origin {url}` makes one"));
+        }
+    };
+    let now = now()?;
+    let judged = judge(&context, &torrent, now)?;
+    if json {
+        print_json(&as_json(&torrent.metainfo, judged.as_ref()));
+    } else {
+        print_text(&torrent.metainfo, judged.as_ref(), now);
+    }
+    match judged.map(|judged| judged.verdict) {
+        Some(Err(reason)) => Err(bad_input(format!(
+            "the cue sheet of {} is refused: {reason}",
+            args.source
+        )))
+        .hint(|| "the content itself is fine; without a trusted cue sheet it plays without ads".into()),
+        _ => Ok(ExitStatus::Done),
+    }
+}
+
+fn as_json(metainfo: &Metainfo, judged: Option<&Judged>) -> Value {
+    json!({
+        "event": "inspected",
+        "name": metainfo.name(),
+        "info_hash": metainfo.info_hash_v2().to_string(),
+        "info_hash_v1": metainfo.info_hash_v1().map(hex::encode),
+        "bytes": metainfo.length(),
+        "piece_length": metainfo.piece_length(),
+        "pieces": pieces(metainfo),
+        "private": metainfo.private(),
+        "web_seeds": metainfo.web_seeds(),
+        "trackers": metainfo.trackers(),
+        "created_by": metainfo.created_by(),
+        "files": metainfo.files().iter().map(|file| json!({
+            "path": file.path().join("/"),
+            "bytes": file.length(),
+            "pieces_root": file.pieces_root().to_string(),
+        })).collect::<Vec<_>>(),
+        "cue_sheet": judged.map(|judged| {
+            let sheet = judged.offered.as_ref().map(|signed| signed.sheet());
+            json!({
+                "publisher": sheet.map(|sheet| sheet.publisher.to_string()),
+                "issued": sheet.map(|sheet| sheet.issued),
+                "expires": sheet.map(|sheet| sheet.expires),
+                "signature_valid": sheet.is_some(),
+                "trusted": judged.verdict.is_ok(),
+                "why": judged.verdict.as_ref().unwrap_or_else(|reason| reason),
+            })
+        }),
+    })
+}
+
+fn pieces(metainfo: &Metainfo) -> u64 {
+    metainfo
+        .files()
+        .iter()
+        .map(|file| file.length().div_ceil(metainfo.piece_length()))
+        .sum()
+}
+
+fn print_text(metainfo: &Metainfo, judged: Option<&Judged>, now: u64) {
+    print_line(metainfo.name());
+    print_line(&format!("  info hash  {} (v2)", metainfo.info_hash_v2()));
+    if let Some(v1) = metainfo.info_hash_v1() {
+        print_line(&format!("             {} (v1)", hex::encode(v1)));
+    }
+    print_line(&format!(
+        "  content    {} ({} bytes) in {} pieces of {}",
+        human_bytes(metainfo.length()),
+        metainfo.length(),
+        pieces(metainfo),
+        human_bytes(metainfo.piece_length())
+    ));
+    for file in metainfo.files() {
+        print_line(&format!(
+            "  file       {} ({} bytes), root {}",
+            file.path().join("/"),
+            file.length(),
+            file.pieces_root()
+        ));
+    }
+    if metainfo.private() {
+        print_line("  private    only its trackers are asked for peers");
+    }
+    for seed in metainfo.web_seeds() {
+        print_line(&format!("  web seed   {seed}"));
+    }
+    for tracker in metainfo.trackers().iter().flatten() {
+        print_line(&format!("  tracker    {tracker}"));
+    }
+    print_line("  checks     bencoding, names, piece layers against roots, both info hashes: all good");
+    let Some(judged) = judged else {
+        print_line("  cue sheet  none: it plays without ads");
+        return;
+    };
+    match &judged.offered {
+        Some(signed) => {
+            let sheet = signed.sheet();
+            print_line(&format!(
+                "  publisher  {} ({})",
+                sheet.publisher,
+                sheet.publisher.fingerprint()
+            ));
+            print_line(&format!(
+                "  cue sheet  issued {} ago, expires in {}; its signature is valid for this content",
+                days(now.saturating_sub(sheet.issued)),
+                days(sheet.expires.saturating_sub(now))
+            ));
+        }
+        None => print_line("  cue sheet  not valid"),
+    }
+    match &judged.verdict {
+        Ok(why) => print_line(&format!("  trusted    yes: {why}")),
+        Err(reason) => print_line(&format!("  trusted    NO: {reason}")),
+    }
+}
+
+fn days(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

@@ -1,0 +1,311 @@
+//! `grove publish`: a `.torrent` with a signed cue sheet beside the file, and a feed that names it.
+//!
+//! Order matters: everything is worked out and compared with the origin first; files are written last, so that a refusal leaves nothing behind.
+//!
+//! Not for: uploading. It ends by saying what goes where.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use engine::magnet::Magnet;
+use engine::metainfo::{BuildError, Builder, Metainfo};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use url::Url;
+
+use crate::cli::PublishArgs;
+use crate::context::{Context, with_suffix, write_whole};
+use crate::feed;
+use crate::origin_check::{Compared, compare};
+use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, print_json, print_line};
+use crate::units::human_bytes;
+
+/// What was published, for `--json`.
+#[derive(Debug, Serialize)]
+struct Published {
+    event: &'static str,
+    file: PathBuf,
+    url: String,
+    torrent: PathBuf,
+    torrent_url: String,
+    info_hash: String,
+    info_hash_v1: Option<String>,
+    bytes: u64,
+    piece_length: u64,
+    pieces: u64,
+    /// `same`, or `absent` when the origin could not be compared.
+    origin: &'static str,
+    origin_reason: Option<String>,
+    magnet: String,
+    feed: Option<PathBuf>,
+    upload: Vec<Upload>,
+    check: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Upload {
+    file: PathBuf,
+    to: String,
+}
+
+/// Publishes every file in turn.
+pub(crate) async fn run(args: &PublishArgs, json: bool) -> Outcome {
+    let context = Context::new(&args.net)?;
+    let folder = args.origin.path().ends_with('/');
+    if args.files.len() > 1 && !folder {
+        return Err(bad_input("several files cannot all be at one URL"))
+            .hint(|| "give the folder's URL, ending in /".into());
+    }
+    context.gate.trust_url(&args.origin);
+    for tracker in &args.tracker {
+        context.gate.trust_url(tracker);
+    }
+    let mut feed = match &args.feed {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .or_bad_input(|| format!("cannot read the feed {}", path.display()))?,
+        ),
+        None => None,
+    };
+    let feed_out = args
+        .feed
+        .as_deref()
+        .map(|path| feed_destination(path, args.out.as_deref()));
+    let mut all = Vec::new();
+    for file in &args.files {
+        all.push(publish(&context, args, file, feed.as_mut(), json).await?);
+    }
+    if let (Some(text), Some(path)) = (&feed, &feed_out) {
+        write_whole(path, text.as_bytes())?;
+        for published in &mut all {
+            published.feed = Some(path.clone());
+        }
+    }
+    for published in &all {
+        if json {
+            print_json(published);
+        } else {
+            print_text(published);
+        }
+    }
+    Ok(ExitStatus::Done)
+}
+
+async fn publish(
+    context: &Context,
+    args: &PublishArgs,
+    file: &Path,
+    feed: Option<&mut String>,
+    json: bool,
+) -> anyhow::Result<Published> {
+    let name = file.file_name().and_then(|name| name.to_str());
+    let name = name
+        .ok_or_else(|| bad_input(format!("{} has no name that can be published", file.display())))?
+        .to_owned();
+    let url = if args.origin.path().ends_with('/') {
+        let mut url = args.origin.clone();
+        url.path_segments_mut()
+            .map_err(|()| bad_input("the origin is no http or https URL"))?
+            .pop_if_empty()
+            .push(&name);
+        url
+    } else {
+        args.origin.clone()
+    };
+    anyhow::ensure!(
+        matches!(url.scheme(), "http" | "https"),
+        bad_input(format!("the origin {url} is no http or https URL"))
+    );
+
+    let (metainfo, digest) = hash(file, &name, &url, &args.tracker, json).await?;
+    let compared = compare(&context.gate, &url, file)
+        .await
+        .hint(|| "viewers would be given wrong bytes: upload this very file, and switch off whatever changes it on its way".into())?;
+
+    let torrent_url = with_suffix(&url, ".torrent");
+    let torrent = match &args.out {
+        Some(dir) => {
+            std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            dir.join(format!("{name}.torrent"))
+        }
+        None => file.with_file_name(format!("{name}.torrent")),
+    };
+    if let Some(text) = feed {
+        let integrity = format!(
+            "sha256-{}",
+            base64::engine::general_purpose::STANDARD.encode(digest)
+        );
+        let addition = feed::Addition {
+            media_url: url.as_str(),
+            torrent_url: torrent_url.as_str(),
+            media_type: media_type(&name),
+            length: metainfo.length(),
+            integrity: &integrity,
+        };
+        *text = feed::with_torrent(text, &addition)
+            .or_bad_input(|| "cannot add the episode to the feed".into())?;
+    }
+    write_whole(&torrent, metainfo.to_bytes())?;
+
+    let mut upload = vec![Upload {
+        file: torrent.clone(),
+        to: torrent_url.to_string(),
+    }];
+    if compared != Compared::Same {
+        upload.insert(
+            0,
+            Upload {
+                file: file.to_owned(),
+                to: url.to_string(),
+            },
+        );
+    }
+    Ok(Published {
+        event: "published",
+        file: file.to_owned(),
+        check: format!("grove inspect {url}"),
+        magnet: magnet(&metainfo, &torrent_url),
+        torrent,
+        torrent_url: torrent_url.to_string(),
+        info_hash: metainfo.info_hash_v2().to_string(),
+        info_hash_v1: metainfo.info_hash_v1().map(hex::encode),
+        bytes: metainfo.length(),
+        piece_length: metainfo.piece_length(),
+        pieces: metainfo.length().div_ceil(metainfo.piece_length()),
+        origin: if compared == Compared::Same {
+            "same"
+        } else {
+            "absent"
+        },
+        origin_reason: match compared {
+            Compared::Same => None,
+            Compared::Absent(reason) => Some(reason),
+        },
+        feed: None,
+        upload,
+        url: url.to_string(),
+    })
+}
+
+/// Hashes the file once for everything: pieces, tree, and the feed's integrity value.
+async fn hash(
+    file: &Path,
+    name: &str,
+    url: &Url,
+    trackers: &[Url],
+    json: bool,
+) -> anyhow::Result<(Metainfo, [u8; 32])> {
+    let mut builder = Builder::new(name)
+        .web_seed(url.as_str())
+        .created_by(concat!("grove ", env!("CARGO_PKG_VERSION")));
+    for tracker in trackers {
+        builder = builder.tracker(tracker.as_str());
+    }
+    let path = file.to_owned();
+    let label = name.to_owned();
+    let work = tokio::task::spawn_blocking(move || {
+        let opened = std::fs::File::open(&path).and_then(|file| {
+            let length = file.metadata()?.len();
+            Ok((file, length))
+        });
+        let (file, length) = opened.or_bad_input(|| format!("cannot read {}", path.display()))?;
+        let progress = Progress::bytes(&label, length, json);
+        let mut tee = Tee {
+            inner: file,
+            digest: Sha256::new(),
+        };
+        let built = builder.hash(&mut tee, length, |done| progress.set(done, length, "hashing"));
+        progress.finish();
+        let metainfo = match built {
+            Err(error @ (BuildError::Empty(_) | BuildError::Name(_))) => {
+                Err(error).or_bad_input(|| format!("cannot publish {}", path.display()))?
+            }
+            other => other?,
+        };
+        Ok((metainfo, tee.digest.finalize().into()))
+    });
+    work.await.context("hashing the file")?
+}
+
+/// Reads through, and digests what passes.
+struct Tee {
+    inner: std::fs::File,
+    digest: Sha256,
+}
+
+impl Read for Tee {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.digest.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+fn feed_destination(path: &Path, out: Option<&Path>) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    match out {
+        // Never over the feed that was read: the person puts the new one in its place.
+        Some(dir) if path.parent() != Some(dir) => dir.join(path.file_name().unwrap_or_default()),
+        _ => path.with_file_name(format!("{stem}.grove.xml")),
+    }
+}
+
+fn magnet(metainfo: &Metainfo, torrent_url: &Url) -> String {
+    let magnet = Magnet {
+        info_hash: Some(metainfo.info_hash_v2()),
+        info_hash_v1: metainfo.info_hash_v1(),
+        name: Some(metainfo.name().to_owned()),
+        trackers: metainfo.trackers().iter().flatten().cloned().collect(),
+        web_seeds: metainfo.web_seeds().to_vec(),
+        sources: vec![torrent_url.to_string()],
+        publisher: None,
+        peers: Vec::new(),
+    };
+    magnet.to_string()
+}
+
+/// The media type by the name's ending; feeds that say one keep theirs.
+fn media_type(name: &str) -> &'static str {
+    match Path::new(name)
+        .extension()
+        .and_then(|e| e.to_str())
+        .map(str::to_ascii_lowercase)
+        .as_deref()
+    {
+        Some("mp3") => "audio/mpeg",
+        Some("m4a" | "aac") => "audio/mp4",
+        Some("ogg" | "opus") => "audio/ogg",
+        Some("flac") => "audio/flac",
+        Some("wav") => "audio/wav",
+        Some("mp4") => "video/mp4",
+        _ => "application/octet-stream",
+    }
+}
+
+fn print_text(published: &Published) {
+    print_line(&format!(
+        "{} ({}, {} pieces)",
+        published.torrent.display(),
+        human_bytes(published.bytes),
+        published.pieces
+    ));
+    print_line(&format!("  info hash  {}", published.info_hash));
+    match &published.origin_reason {
+        None => print_line("  origin     gives exactly this file, asked twice under different names"),
+        Some(reason) => print_line(&format!("  origin     not compared: {reason}")),
+    }
+    print_line(&format!("  link       {}", published.magnet));
+    if let Some(feed) = &published.feed {
+        print_line(&format!(
+            "  feed       {} (put it in the place of the old one)",
+            feed.display()
+        ));
+    }
+    print_line("Upload:");
+    for upload in &published.upload {
+        print_line(&format!("  {} → {}", upload.file.display(), upload.to));
+    }
+    print_line(&format!("Then check: {}", published.check));
+}

@@ -1,0 +1,256 @@
+//! What a person named: a `.torrent` file or URL, a magnet link, a media URL, or a feed with an episode; and what it leads to.
+//!
+//! Invariant: hosts that the person typed are trusted at that port, hosts that come out of a document are not; and which document a cue
+//! sheet came from is kept, because it decides whether the sheet counts.
+//!
+//! Not for: judging the cue sheet, or joining a swarm.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use engine::cue_sheet::PublicKey;
+use engine::magnet::Magnet;
+use engine::metainfo::Metainfo;
+use gate::Gate;
+use url::Url;
+
+use crate::context::with_suffix;
+use crate::feed;
+use crate::output::{Explain, bad_input, with_hint};
+
+/// A `.torrent` of four million pieces has 128 MiB of layers; ours are far smaller.
+const MAX_TORRENT: u64 = 64 << 20;
+/// A feed larger than this is no feed that a podcast app would take.
+const MAX_FEED: u64 = 32 << 20;
+/// Longest wait for a document.
+const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which document the metainfo came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// A `.torrent` file or URL that the person named.
+    Named,
+    /// A `.torrent` that a feed which the person named points at.
+    Feed,
+    /// The content's own host: the `.torrent` beside a media URL.
+    ContentHost,
+    /// A place that a magnet link points at (`xs`, or beside `ws`).
+    Magnet,
+}
+
+/// A source with metainfo: it can be verified, and shared.
+#[derive(Clone, Debug)]
+pub(crate) struct Torrent {
+    pub(crate) metainfo: Arc<Metainfo>,
+    pub(crate) via: Via,
+    /// The key that a link names (`x.pk`).
+    pub(crate) link_key: Option<PublicKey>,
+    /// Peers that a link names (`x.grove`), as `host:port`.
+    pub(crate) peers: Vec<String>,
+    /// Further trackers and web seeds, from a link.
+    pub(crate) trackers: Vec<String>,
+    pub(crate) web_seeds: Vec<String>,
+}
+
+/// What a source is.
+#[derive(Clone, Debug)]
+pub(crate) enum Resolved {
+    Torrent(Box<Torrent>),
+    /// A media URL without a `.torrent` beside it: it is simply fetched, and nothing can be verified.
+    Plain(Url),
+}
+
+/// Finds out what `text` is, fetching what is needed to know.
+pub(crate) async fn resolve(gate: &Gate, text: &str, episode: Option<&str>) -> anyhow::Result<Resolved> {
+    if text.starts_with("magnet:") {
+        return from_magnet(gate, text)
+            .await
+            .map(|torrent| Resolved::Torrent(Box::new(torrent)));
+    }
+    let url = match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => url,
+        Ok(url) if url.scheme().len() > 1 && !Path::new(text).exists() => {
+            return Err(bad_input(format!(
+                "cannot use {text}: {} is not a scheme for a source",
+                url.scheme()
+            )))
+            .hint(|| "a source is a .torrent file, an http or https URL, or a magnet link".into());
+        }
+        _ => return from_file(gate, text, episode).await,
+    };
+    gate.trust_url(&url);
+    if let Some(episode) = episode {
+        let xml = fetch(gate, &url, MAX_FEED).await?;
+        return from_feed(gate, text, &xml, episode).await;
+    }
+    if url.path().ends_with(".torrent") {
+        let bytes = fetch(gate, &url, MAX_TORRENT).await?;
+        return parse(&bytes, text).map(|metainfo| torrent(metainfo, Via::Named));
+    }
+    if is_feed_name(url.path()) {
+        return Err(no_episode(text));
+    }
+    beside(gate, &url).await
+}
+
+async fn from_file(gate: &Gate, text: &str, episode: Option<&str>) -> anyhow::Result<Resolved> {
+    let bytes = std::fs::read(text)
+        .or_bad_input(|| format!("cannot read {text}"))
+        .hint(|| "a source is a .torrent file, an http or https URL, or a magnet link".into())?;
+    if let Some(episode) = episode {
+        return from_feed(gate, text, &bytes, episode).await;
+    }
+    if is_feed_name(text) {
+        return Err(no_episode(text));
+    }
+    parse(&bytes, text).map(|metainfo| torrent(metainfo, Via::Named))
+}
+
+fn is_feed_name(path: &str) -> bool {
+    let extension = Path::new(path).extension().unwrap_or_default();
+    ["xml", "rss"]
+        .iter()
+        .any(|feed| extension.eq_ignore_ascii_case(feed))
+}
+
+fn no_episode(text: &str) -> anyhow::Error {
+    with_hint(
+        bad_input(format!(
+            "{text} looks like a feed, and no episode of it was named"
+        )),
+        "add --episode latest, --episode N or --episode GUID",
+    )
+}
+
+async fn from_feed(gate: &Gate, name: &str, bytes: &[u8], episode: &str) -> anyhow::Result<Resolved> {
+    let text = std::str::from_utf8(bytes).or_bad_input(|| format!("the feed {name} is not UTF-8 text"))?;
+    let items = feed::parse(text).or_bad_input(|| format!("cannot read the feed {name}"))?;
+    let item = feed::choose(&items, episode).or_bad_input(|| format!("in the feed {name}"))?;
+    for torrent_url in &item.torrents {
+        let Ok(url) = Url::parse(torrent_url) else {
+            continue;
+        };
+        let bytes = fetch(gate, &url, MAX_TORRENT).await?;
+        return parse(&bytes, torrent_url).map(|metainfo| torrent(metainfo, Via::Feed));
+    }
+    let media = item
+        .enclosure
+        .as_deref()
+        .ok_or_else(|| bad_input(format!("episode {episode} of {name} has no enclosure")))?;
+    let media = Url::parse(media)
+        .or_bad_input(|| format!("episode {episode} of {name} has an enclosure that is no URL"))?;
+    beside(gate, &media).await
+}
+
+/// The `.torrent` beside a media URL; without one the URL itself.
+async fn beside(gate: &Gate, media: &Url) -> anyhow::Result<Resolved> {
+    let url = with_suffix(media, ".torrent");
+    let response = gate.get(url.clone()).timeout(DOCUMENT_TIMEOUT).send().await?;
+    if !response.status().is_success() {
+        tracing::info!(%url, status = %response.status(), "no .torrent beside the media");
+        return Ok(Resolved::Plain(media.clone()));
+    }
+    let bytes = response.bytes_limited(MAX_TORRENT).await?;
+    match Metainfo::parse(&bytes) {
+        Ok(metainfo) => Ok(torrent(metainfo, Via::ContentHost)),
+        // Many servers answer any name with a page and status 200: that is no torrent, rather than a broken one.
+        Err(error) if bytes.first() != Some(&b'd') => {
+            tracing::info!(%url, %error, "what lies beside the media is no .torrent");
+            Ok(Resolved::Plain(media.clone()))
+        }
+        Err(error) => Err(error).or_bad_input(|| format!("{url} is not a valid .torrent")),
+    }
+}
+
+async fn from_magnet(gate: &Gate, text: &str) -> anyhow::Result<Torrent> {
+    let magnet: Magnet = text
+        .parse()
+        .or_bad_input(|| "this magnet link is not valid".into())?;
+    let mut places: Vec<Url> = magnet
+        .sources
+        .iter()
+        .filter_map(|xs| Url::parse(xs).ok())
+        .collect();
+    places.extend(
+        magnet
+            .web_seeds
+            .iter()
+            .filter_map(|ws| Url::parse(ws).ok())
+            .map(|ws| with_suffix(&ws, ".torrent")),
+    );
+    let mut last = None;
+    for place in &places {
+        let found = async {
+            let bytes = fetch(gate, place, MAX_TORRENT).await?;
+            let metainfo = parse(&bytes, place.as_str())?;
+            let same = magnet.info_hash.map_or_else(
+                || magnet.info_hash_v1.is_some() && magnet.info_hash_v1 == metainfo.info_hash_v1(),
+                |wanted| wanted == metainfo.info_hash_v2(),
+            );
+            anyhow::ensure!(
+                same,
+                "{place} is the .torrent of something else than this magnet link names"
+            );
+            Ok(metainfo)
+        };
+        match found.await {
+            Ok(metainfo) => {
+                return Ok(Torrent {
+                    metainfo: Arc::new(metainfo),
+                    via: Via::Magnet,
+                    link_key: magnet.publisher,
+                    peers: magnet.peers.iter().map(ToString::to_string).collect(),
+                    trackers: magnet.trackers.clone(),
+                    web_seeds: magnet.web_seeds.clone(),
+                });
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        Some(error) => Err(error).context("cannot get the .torrent that this magnet link stands for"),
+        None => Err(bad_input(
+            "this magnet link says no place where its .torrent is (no xs or ws)",
+        ))
+        .hint(|| "ask for a link with xs=, or for the .torrent itself".into()),
+    }
+}
+
+async fn fetch(gate: &Gate, url: &Url, max: u64) -> anyhow::Result<bytes::Bytes> {
+    let response = gate
+        .get(url.clone())
+        .timeout(DOCUMENT_TIMEOUT)
+        .send()
+        .await
+        .map_err(with_private_hint)?;
+    let status = response.status();
+    anyhow::ensure!(
+        status.is_success(),
+        "cannot fetch {url}: the server answered {status}"
+    );
+    Ok(response.bytes_limited(max).await?)
+}
+
+fn with_private_hint(error: gate::Error) -> anyhow::Error {
+    match error {
+        gate::Error::Forbidden(_) => with_hint(error.into(), "--allow-private accepts such addresses"),
+        other => other.into(),
+    }
+}
+
+fn parse(bytes: &[u8], name: &str) -> anyhow::Result<Metainfo> {
+    Metainfo::parse(bytes).or_bad_input(|| format!("{name} is not a valid .torrent"))
+}
+
+fn torrent(metainfo: Metainfo, via: Via) -> Resolved {
+    Resolved::Torrent(Box::new(Torrent {
+        metainfo: Arc::new(metainfo),
+        via,
+        link_key: None,
+        peers: Vec::new(),
+        trackers: Vec::new(),
+        web_seeds: Vec::new(),
+    }))
+}
