@@ -11,3 +11,4 @@ pub mod plan;
 pub mod splice;
 pub mod time;
 pub mod timecode;
+mod xml;

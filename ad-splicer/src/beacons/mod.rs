@@ -1,6 +1,6 @@
 //! Beacons: what happened, told to those who asked, once.
 //!
-//! `events` (pure) turns what was delivered or presented into [`Beacon`]s; `queue` keeps them in `ads.db` and sends
+//! [`events`] (pure) turns what was delivered or presented into [`Beacon`]s; [`queue`] keeps them in `ads.db` and sends
 //! them. A beacon is stored once, under a key made of the playback, the ad, the event and the URL; its macros are
 //! filled when it is stored, with the event's own time, so that sending it again sends the same bytes.
 //!
@@ -11,8 +11,14 @@
 //!
 //! Not for deciding what happened: the player and the download say that.
 
+pub mod events;
+pub mod queue;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use events::{Event, Occurrence, Session, break_events, delivered, played, problems, progress_offsets};
+pub use queue::{Drained, Queue, QueueError};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Cue points: where in the content an ad break is, what it does there, and where its ads come from.
 //!
-//! Labels, chapters, VMAP, the command line: every source becomes the one type [`CuePoint`]. `vmap` reads and writes
+//! Labels, chapters, VMAP, the command line: every source becomes the one type [`CuePoint`]. [`vmap`] reads and writes
 //! VMAP 1.0, the form that the signed cue sheet carries; [`argument`] reads the command line's `--cue`.
 //!
 //! Invariants: cue points with equal positions keep the order of their document (VMAP 1.0 §2.3.1); a position is never
@@ -8,6 +8,7 @@
 //! placing them on the presentation timeline (the splice plan does that).
 
 pub mod argument;
+pub mod vmap;
 
 use std::{fmt, str::FromStr, time::Duration};
 

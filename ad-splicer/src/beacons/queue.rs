@@ -1,0 +1,683 @@
+//! The durable queue of beacons, in `ads.db`.
+//!
+//! Invariants:
+//! - a key is stored once, whatever is stored again later; what [`Queue::store`] returned `Ok` for survives a crash
+//!   (SQLite in WAL mode with `synchronous = FULL`);
+//! - only the holder of the lease sends; a lease ends by itself, so that a killed process holds nobody up;
+//! - a Grove server's beacon is sent until it answers 2xx; a third party's is marked before it is sent, and never sent
+//!   again once it may have arrived;
+//! - nothing older than [`LIFETIME`] is sent.
+//!
+//! Time comes in as `now`; only budgets and time-outs are measured here.
+
+use std::{path::Path, time::Duration};
+
+use futures_util::{StreamExt, stream};
+use gate::Gate;
+use sqlx::{
+    Row, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::time::Instant;
+
+use super::{Beacon, Receiver, UnixMillis};
+
+/// A beacon that could not be delivered for so long is dropped.
+pub const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How long finished keys are remembered, so that storing them again does nothing.
+const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Most beacons that wait at a time.
+const MOST_WAITING: i64 = 100_000;
+/// How long one request may take.
+const REQUEST: Duration = Duration::from_secs(10);
+/// How much longer than its budget a drain's lease lasts.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// Requests at once.
+const AT_ONCE: usize = 8;
+/// Longest wait between attempts.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(3_600);
+
+/// Why the queue could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The database could not be opened.
+    #[error("cannot open the beacon queue {path}: {source}")]
+    Open {
+        /// The file.
+        path: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// Its tables could not be made or brought up to date.
+    #[error("cannot prepare the beacon queue {path}: {source}")]
+    Migrate {
+        /// The file.
+        path: String,
+        /// Why.
+        source: sqlx::migrate::MigrateError,
+    },
+    /// A statement failed.
+    #[error("{doing}: {source}")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: sqlx::Error,
+    },
+    /// Too many beacons wait already.
+    #[error("storing beacons: {MOST_WAITING} are waiting already")]
+    Full,
+}
+
+/// What a drain did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drained {
+    /// Acknowledged, or (third parties) answered at all.
+    pub sent: u64,
+    /// To be tried again later.
+    pub postponed: u64,
+    /// Third parties' whose fate is unknown: not sent again.
+    pub unknown: u64,
+    /// Given up: too old, or refused by the address policy.
+    pub dropped: u64,
+    /// Still waiting in the queue.
+    pub waiting: u64,
+    /// Another drain held the lease: nothing was done.
+    pub busy: bool,
+}
+
+/// The queue. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    pool: SqlitePool,
+}
+
+/// A beacon on its way out.
+#[derive(Debug)]
+struct Due {
+    key: String,
+    url: String,
+    receiver: Receiver,
+    attempts: u32,
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Sent(String),
+    Postponed(String),
+    Unknown(String),
+    Dropped(String),
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> QueueError {
+    move |source| QueueError::Database { doing, source }
+}
+
+fn millis(time: UnixMillis) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
+}
+
+/// How long to wait after so many attempts: 2 s, doubled each time, at most an hour.
+fn backoff(attempts: u32) -> Duration {
+    let seconds = 2_u64.saturating_pow(attempts.clamp(1, 20));
+    Duration::from_secs(seconds).min(LONGEST_BACKOFF)
+}
+
+impl Queue {
+    /// Opens or makes the queue; several processes may have it open.
+    pub async fn open(path: &Path) -> Result<Self, QueueError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(10));
+        let named = || path.display().to_string();
+        let pool = SqlitePoolOptions::new()
+            .max_connections(2)
+            .connect_with(options)
+            .await
+            .map_err(|source| QueueError::Open {
+                path: named(),
+                source,
+            })?;
+        let mut tries = 0;
+        // Two processes that open a new file at once both try to make the tables: the loser looks again.
+        while let Err(source) = sqlx::migrate!("./migrations").run(&pool).await {
+            tries += 1;
+            if tries == 5 {
+                return Err(QueueError::Migrate {
+                    path: named(),
+                    source,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Self { pool })
+    }
+
+    /// Stores beacons durably, all or none; those whose key was ever stored are left out. Returns how many are new.
+    pub async fn store(&self, beacons: &[Beacon]) -> Result<u64, QueueError> {
+        const DOING: &str = "storing beacons";
+        if beacons.is_empty() {
+            return Ok(0);
+        }
+        if self.waiting().await? as i64 + beacons.len() as i64 > MOST_WAITING {
+            return Err(QueueError::Full);
+        }
+        let mut transaction = self.pool.begin().await.map_err(failed(DOING))?;
+        let mut new = 0;
+        for beacon in beacons {
+            let done = sqlx::query(
+                "INSERT INTO beacon (key, event, url, grove, happened_at, next_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+                 ON CONFLICT (key) DO NOTHING",
+            )
+            .bind(beacon.key.as_str())
+            .bind(&beacon.event)
+            .bind(&beacon.url)
+            .bind(i64::from(beacon.receiver == Receiver::Grove))
+            .bind(millis(beacon.at))
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed(DOING))?;
+            new += done.rows_affected();
+        }
+        transaction.commit().await.map_err(failed(DOING))?;
+        Ok(new)
+    }
+
+    /// How many beacons wait.
+    pub async fn waiting(&self) -> Result<u64, QueueError> {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM beacon WHERE state = 'waiting'")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(failed("counting beacons"))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// Sends what is due, for at most `budget`, unless somebody else is sending. What fails is due again later: call it
+    /// again, from this process or any other.
+    pub async fn drain(&self, gate: &Gate, now: UnixMillis, budget: Duration) -> Result<Drained, QueueError> {
+        let holder = format!("{:016x}", rand::random::<u64>());
+        if !self.take_lease(&holder, now, budget + LEASE_MARGIN).await? {
+            return Ok(Drained {
+                busy: true,
+                waiting: self.waiting().await?,
+                ..Drained::default()
+            });
+        }
+        let result = self.drain_leased(gate, now, budget).await;
+        // An error here only means that the lease ends by itself.
+        let released = sqlx::query("UPDATE drain_lease SET held_until = 0 WHERE holder = ?1")
+            .bind(&holder)
+            .execute(&self.pool)
+            .await;
+        let mut drained = result?;
+        released.map_err(failed("giving the lease of the beacon queue back"))?;
+        drained.waiting = self.waiting().await?;
+        Ok(drained)
+    }
+
+    /// True when nobody holds the lease at `now`; then `holder` does, for `length`.
+    async fn take_lease(&self, holder: &str, now: UnixMillis, length: Duration) -> Result<bool, QueueError> {
+        let done = sqlx::query(
+            "UPDATE drain_lease SET holder = ?1, held_until = ?2 WHERE id = 1 AND held_until <= ?3",
+        )
+        .bind(holder)
+        .bind(millis(now.after(length)))
+        .bind(millis(now))
+        .execute(&self.pool)
+        .await
+        .map_err(failed("taking the lease of the beacon queue"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn drain_leased(
+        &self,
+        gate: &Gate,
+        now: UnixMillis,
+        budget: Duration,
+    ) -> Result<Drained, QueueError> {
+        let began = Instant::now();
+        let mut drained = Drained::default();
+        self.tidy(now, &mut drained).await?;
+        loop {
+            let at = now.after(began.elapsed());
+            let due = self.due(at).await?;
+            if due.is_empty() || began.elapsed() >= budget {
+                return Ok(drained);
+            }
+            let mut attempts = stream::iter(due.into_iter().map(|due| async move {
+                let left = budget.saturating_sub(began.elapsed());
+                if left.is_zero() {
+                    return Ok(None);
+                }
+                if due.receiver == Receiver::ThirdParty {
+                    self.mark_sending(&due.key).await?;
+                }
+                let attempt = send(gate, &due, left.min(REQUEST)).await;
+                self.conclude(&due, &attempt, now.after(began.elapsed())).await?;
+                Ok::<_, QueueError>(Some(attempt))
+            }))
+            .buffer_unordered(AT_ONCE);
+            while let Some(attempt) = attempts.next().await {
+                match attempt? {
+                    None => {}
+                    Some(Attempt::Sent(_)) => drained.sent += 1,
+                    Some(Attempt::Postponed(_)) => drained.postponed += 1,
+                    Some(Attempt::Unknown(_)) => drained.unknown += 1,
+                    Some(Attempt::Dropped(_)) => drained.dropped += 1,
+                }
+            }
+        }
+    }
+
+    /// Settles what earlier drains left behind, and drops what is too old.
+    async fn tidy(&self, now: UnixMillis, drained: &mut Drained) -> Result<(), QueueError> {
+        const DOING: &str = "tidying the beacon queue";
+        // We hold the lease, so whoever was sending these is gone: they may have arrived.
+        let done = sqlx::query(
+            "UPDATE beacon SET state = 'unknown', url = '', outcome = 'stopped while it was being sent'
+             WHERE state = 'sending'",
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(failed(DOING))?;
+        drained.unknown += done.rows_affected();
+        let oldest =
+            |age: Duration| millis(now).saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        let done = sqlx::query(
+            "UPDATE beacon SET state = 'dropped', url = '', outcome = 'too old'
+             WHERE state = 'waiting' AND happened_at <= ?1",
+        )
+        .bind(oldest(LIFETIME))
+        .execute(&self.pool)
+        .await
+        .map_err(failed(DOING))?;
+        drained.dropped += done.rows_affected();
+        sqlx::query("DELETE FROM beacon WHERE state IN ('sent', 'unknown', 'dropped') AND happened_at <= ?1")
+            .bind(oldest(REMEMBERED))
+            .execute(&self.pool)
+            .await
+            .map_err(failed(DOING))?;
+        Ok(())
+    }
+
+    async fn due(&self, at: UnixMillis) -> Result<Vec<Due>, QueueError> {
+        const DOING: &str = "looking for beacons to send";
+        let rows = sqlx::query(
+            "SELECT key, url, grove, attempts FROM beacon WHERE state = 'waiting' AND next_at <= ?1
+             ORDER BY next_at, key LIMIT 64",
+        )
+        .bind(millis(at))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed(DOING))?;
+        rows.into_iter()
+            .map(|row| {
+                let grove: i64 = row.try_get("grove")?;
+                let attempts: i64 = row.try_get("attempts")?;
+                Ok(Due {
+                    key: row.try_get("key")?,
+                    url: row.try_get("url")?,
+                    receiver: if grove == 1 {
+                        Receiver::Grove
+                    } else {
+                        Receiver::ThirdParty
+                    },
+                    attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+                })
+            })
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(failed(DOING))
+    }
+
+    async fn mark_sending(&self, key: &str) -> Result<(), QueueError> {
+        sqlx::query("UPDATE beacon SET state = 'sending' WHERE key = ?1")
+            .bind(key)
+            .execute(&self.pool)
+            .await
+            .map_err(failed("marking a beacon before it is sent"))?;
+        Ok(())
+    }
+
+    async fn conclude(&self, due: &Due, attempt: &Attempt, at: UnixMillis) -> Result<(), QueueError> {
+        let attempts = due.attempts.saturating_add(1);
+        let (state, outcome) = match attempt {
+            Attempt::Sent(outcome) => ("sent", outcome),
+            Attempt::Postponed(outcome) => ("waiting", outcome),
+            Attempt::Unknown(outcome) => ("unknown", outcome),
+            Attempt::Dropped(outcome) => ("dropped", outcome),
+        };
+        // A finished beacon's URL is of no more use to anybody.
+        sqlx::query(
+            "UPDATE beacon SET state = ?2, outcome = ?3, attempts = ?4, next_at = ?5,
+             url = CASE ?2 WHEN 'waiting' THEN url ELSE '' END WHERE key = ?1",
+        )
+        .bind(&due.key)
+        .bind(state)
+        .bind(outcome)
+        .bind(i64::from(attempts))
+        .bind(millis(at.after(backoff(attempts))))
+        .execute(&self.pool)
+        .await
+        .map_err(failed("noting how a beacon fared"))?;
+        Ok(())
+    }
+}
+
+/// Makes one request. Its answer's body is not read.
+async fn send(gate: &Gate, due: &Due, timeout: Duration) -> Attempt {
+    let url = match gate::Url::parse(&due.url) {
+        Ok(url) => url,
+        Err(error) => return Attempt::Dropped(format!("it is not a URL: {error}")),
+    };
+    let answer = tokio::time::timeout(timeout, gate.get(url).timeout(timeout).send()).await;
+    match (answer, due.receiver) {
+        (Ok(Ok(response)), _) if response.status().is_success() => {
+            Attempt::Sent(response.status().as_str().to_owned())
+        }
+        (Ok(Ok(response)), Receiver::Grove) => Attempt::Postponed(response.status().as_str().to_owned()),
+        (Ok(Ok(response)), Receiver::ThirdParty) => Attempt::Sent(response.status().as_str().to_owned()),
+        (Ok(Err(error @ (gate::Error::Scheme { .. } | gate::Error::Url { .. }))), _) => {
+            Attempt::Dropped(error.to_string())
+        }
+        (Ok(Err(error @ gate::Error::Forbidden(_))), _) => Attempt::Dropped(error.to_string()),
+        (Ok(Err(error)), Receiver::Grove) => Attempt::Postponed(error.to_string()),
+        (Err(_), Receiver::Grove) => Attempt::Postponed("no answer in time".to_owned()),
+        (Ok(Err(error)), Receiver::ThirdParty) => {
+            // Only when nothing can have been sent is it safe to try again.
+            let untouched = match &error {
+                gate::Error::Resolve { .. } => true,
+                gate::Error::Http { source, .. } => source.is_connect(),
+                _ => false,
+            };
+            if untouched {
+                Attempt::Postponed(error.to_string())
+            } else {
+                Attempt::Unknown(error.to_string())
+            }
+        }
+        (Err(_), Receiver::ThirdParty) => Attempt::Unknown("no answer in time".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashMap,
+        net::SocketAddr,
+        sync::{Arc, Mutex},
+    };
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::JoinSet,
+    };
+
+    use super::*;
+    use crate::beacons::BeaconKey;
+
+    const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+    const BUDGET: Duration = Duration::from_secs(5);
+
+    /// A server that counts each path before it answers, as its script says: the status, or nothing (the connection
+    /// is cut after it has counted).
+    struct Server {
+        address: SocketAddr,
+        counted: Arc<Mutex<HashMap<String, u32>>>,
+        _tasks: JoinSet<()>,
+    }
+
+    impl Server {
+        async fn start(listener: TcpListener, script: fn(u32) -> Option<u16>) -> Self {
+            let address = listener.local_addr().expect("address");
+            let counted: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
+            let mut tasks = JoinSet::new();
+            let counts = counted.clone();
+            tasks.spawn(async move {
+                let mut connections = JoinSet::new();
+                while let Ok((mut socket, _)) = listener.accept().await {
+                    let counts = counts.clone();
+                    connections.spawn(async move {
+                        let mut request = Vec::new();
+                        while !request.ends_with(b"\r\n\r\n") {
+                            match socket.read_u8().await {
+                                Ok(byte) => request.push(byte),
+                                Err(_) => return,
+                            }
+                        }
+                        let text = String::from_utf8_lossy(&request).into_owned();
+                        let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+                        let times = {
+                            let mut counts = counts.lock().expect("not poisoned");
+                            let times = counts.entry(path).or_default();
+                            *times += 1;
+                            *times
+                        };
+                        if let Some(status) = script(times) {
+                            let answer = format!(
+                                "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                            );
+                            let _ = socket.write_all(answer.as_bytes()).await;
+                        }
+                    });
+                }
+            });
+            Self {
+                address,
+                counted,
+                _tasks: tasks,
+            }
+        }
+
+        async fn new(script: fn(u32) -> Option<u16>) -> Self {
+            Self::start(TcpListener::bind("127.0.0.1:0").await.expect("bind"), script).await
+        }
+
+        fn counted(&self) -> HashMap<String, u32> {
+            self.counted.lock().expect("not poisoned").clone()
+        }
+    }
+
+    fn gate() -> Gate {
+        Gate::new(gate::Policy {
+            allow_private: true,
+            ..gate::Policy::default()
+        })
+    }
+
+    fn beacon(address: SocketAddr, name: &str, receiver: Receiver) -> Beacon {
+        let url = format!("http://{address}/{name}");
+        Beacon {
+            key: BeaconKey::new("s", "a", name, &url),
+            event: "impression".into(),
+            url,
+            receiver,
+            at: NOW,
+        }
+    }
+
+    async fn queue() -> (tempfile::TempDir, Queue) {
+        let folder = tempfile::tempdir().expect("folder");
+        let queue = Queue::open(&folder.path().join("ads.db")).await.expect("open");
+        (folder, queue)
+    }
+
+    #[tokio::test]
+    async fn a_beacon_is_stored_once_and_sent_once() {
+        let (_folder, queue) = queue().await;
+        let server = Server::new(|_| Some(204)).await;
+        let beacons = [
+            beacon(server.address, "a", Receiver::Grove),
+            beacon(server.address, "b", Receiver::ThirdParty),
+        ];
+        assert_eq!(queue.store(&beacons).await.expect("store"), 2);
+        assert_eq!(queue.store(&beacons).await.expect("store again"), 0);
+        let drained = queue.drain(&gate(), NOW, BUDGET).await.expect("drain");
+        assert_eq!((drained.sent, drained.waiting), (2, 0));
+        assert_eq!(queue.store(&beacons).await.expect("store after"), 0);
+        assert_eq!(queue.drain(&gate(), NOW, BUDGET).await.expect("drain").sent, 0);
+        assert!(server.counted().values().all(|&times| times == 1));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_down_for_a_while_gets_everything_later() {
+        let (_folder, queue) = queue().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        drop(listener);
+        let beacons = [
+            beacon(address, "a", Receiver::Grove),
+            beacon(address, "b", Receiver::ThirdParty),
+        ];
+        queue.store(&beacons).await.expect("store");
+        let drained = queue.drain(&gate(), NOW, BUDGET).await.expect("drain");
+        assert_eq!((drained.sent, drained.postponed, drained.waiting), (0, 2, 2));
+        let server = Server::start(TcpListener::bind(address).await.expect("bind again"), |_| {
+            Some(200)
+        })
+        .await;
+        // Not due yet: it backs off.
+        assert_eq!(queue.drain(&gate(), NOW, BUDGET).await.expect("drain").sent, 0);
+        let later = NOW.after(Duration::from_secs(60));
+        assert_eq!(queue.drain(&gate(), later, BUDGET).await.expect("drain").sent, 2);
+        assert_eq!(server.counted().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_grove_server_that_commits_and_cuts_the_connection_is_told_again_with_the_same_url() {
+        let (_folder, queue) = queue().await;
+        let server = Server::new(|times| (times > 1).then_some(204)).await;
+        queue
+            .store(&[beacon(server.address, "grove", Receiver::Grove)])
+            .await
+            .expect("store");
+        let drained = queue.drain(&gate(), NOW, BUDGET).await.expect("drain");
+        let later = NOW.after(Duration::from_secs(60));
+        let again = queue.drain(&gate(), later, BUDGET).await.expect("drain");
+        // The client may retry by itself within the first drain; either way the server saw one key, more than once.
+        assert_eq!((drained.sent + again.sent, again.waiting), (1, 0));
+        let counted = server.counted();
+        assert_eq!(counted.len(), 1);
+        assert!(counted["/grove"] >= 2, "{counted:?}");
+    }
+
+    #[tokio::test]
+    async fn a_third_party_is_never_told_again_once_it_may_have_heard() {
+        let (_folder, queue) = queue().await;
+        let cutting = Server::new(|_| None).await;
+        let failing = Server::new(|_| Some(500)).await;
+        let beacons = [
+            beacon(cutting.address, "cut", Receiver::ThirdParty),
+            beacon(failing.address, "500", Receiver::ThirdParty),
+        ];
+        queue.store(&beacons).await.expect("store");
+        let drained = queue.drain(&gate(), NOW, BUDGET).await.expect("drain");
+        assert_eq!((drained.unknown, drained.sent, drained.waiting), (1, 1, 0));
+        let later = NOW.after(Duration::from_secs(3_600));
+        queue.drain(&gate(), later, BUDGET).await.expect("drain");
+        assert_eq!((cutting.counted()["/cut"], failing.counted()["/500"]), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_grove_server_is_told_until_it_answers_2xx() {
+        let (_folder, queue) = queue().await;
+        let server = Server::new(|times| Some(if times < 4 { 503 } else { 200 })).await;
+        queue
+            .store(&[beacon(server.address, "a", Receiver::Grove)])
+            .await
+            .expect("store");
+        let mut now = NOW;
+        for _ in 0..3 {
+            let drained = queue.drain(&gate(), now, BUDGET).await.expect("drain");
+            assert_eq!((drained.postponed, drained.waiting), (1, 1));
+            now = now.after(Duration::from_secs(60));
+        }
+        assert_eq!(queue.drain(&gate(), now, BUDGET).await.expect("drain").sent, 1);
+    }
+
+    #[tokio::test]
+    async fn a_killed_process_holds_nobody_up_for_longer_than_its_lease() {
+        let (folder, queue) = queue().await;
+        let server = Server::new(|_| Some(204)).await;
+        let third = beacon(server.address, "third", Receiver::ThirdParty);
+        queue
+            .store(&[beacon(server.address, "grove", Receiver::Grove), third.clone()])
+            .await
+            .expect("store");
+        // As far as a process gets that is killed while it sends.
+        assert!(queue.take_lease("killed", NOW, BUDGET).await.expect("lease"));
+        queue.mark_sending(third.key.as_str()).await.expect("mark");
+        drop(queue);
+        let next = Queue::open(&folder.path().join("ads.db"))
+            .await
+            .expect("open again");
+        let early = next
+            .drain(&gate(), NOW.after(BUDGET / 2), BUDGET)
+            .await
+            .expect("drain");
+        assert_eq!((early.busy, early.sent), (true, 0));
+        let drained = next
+            .drain(&gate(), NOW.after(BUDGET), BUDGET)
+            .await
+            .expect("drain");
+        assert_eq!(
+            (drained.busy, drained.sent, drained.unknown, drained.waiting),
+            (false, 1, 1, 0)
+        );
+        assert_eq!(server.counted().keys().collect::<Vec<_>>(), ["/grove"]);
+    }
+
+    #[tokio::test]
+    async fn two_handles_never_send_the_same_beacon_at_once() {
+        let (folder, first) = queue().await;
+        let second = Queue::open(&folder.path().join("ads.db")).await.expect("open");
+        let server = Server::new(|_| Some(204)).await;
+        let beacons: Vec<_> = (0..100)
+            .map(|n| beacon(server.address, &format!("b{n}"), Receiver::Grove))
+            .collect();
+        first.store(&beacons).await.expect("store");
+        let (gate_one, gate_two) = (gate(), gate());
+        let (one, two) = tokio::join!(
+            first.drain(&gate_one, NOW, BUDGET),
+            second.drain(&gate_two, NOW, BUDGET)
+        );
+        let (one, two) = (one.expect("drain"), two.expect("drain"));
+        assert_eq!(one.sent + two.sent, 100);
+        let counted = server.counted();
+        assert!(counted.len() == 100 && counted.values().all(|&times| times == 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_old_or_forbidden_is_dropped() {
+        let (_folder, queue) = queue().await;
+        let server = Server::new(|_| Some(204)).await;
+        queue
+            .store(&[beacon(server.address, "a", Receiver::Grove)])
+            .await
+            .expect("store");
+        let strict = Gate::new(gate::Policy::default());
+        let drained = queue.drain(&strict, NOW, BUDGET).await.expect("drain");
+        assert_eq!((drained.dropped, drained.waiting), (1, 0));
+        queue
+            .store(&[beacon(server.address, "b", Receiver::Grove)])
+            .await
+            .expect("store");
+        let drained = queue
+            .drain(&gate(), NOW.after(LIFETIME), BUDGET)
+            .await
+            .expect("drain");
+        assert_eq!((drained.dropped, drained.waiting), (1, 0));
+        assert!(server.counted().is_empty());
+    }
+
+    #[test]
+    fn waiting_doubles_up_to_an_hour() {
+        assert_eq!(
+            [1, 2, 3, 11, 12, 40].map(|n| backoff(n).as_secs()),
+            [2, 4, 8, 2_048, 3_600, 3_600]
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! Which media file of a creative to play: by type, codec, size and bitrate, never by document order.
+//!
+//! Pure. Files that cannot be played at all are left out: streaming ones (their segments would have to be fetched by the
+//! decoder, which has no network), interactive ones, unknown types. `Mezzanine` files never get here.
+
+use serde::{Deserialize, Serialize};
+
+use super::{decision::MediaFile, vast::MediaFileElement};
+
+/// What the content is, and so what suits it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaPreference {
+    /// Sound alone: audio files before video files, whose picture would be thrown away.
+    Audio {
+        /// Aim for this many kbit/s or the next above it.
+        bitrate: u32,
+    },
+    /// Picture and sound.
+    Video {
+        /// The content's width in pixels.
+        width: u32,
+        /// The content's height in pixels.
+        height: u32,
+    },
+}
+
+impl Default for MediaPreference {
+    fn default() -> Self {
+        Self::Audio { bitrate: 192 }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Audio,
+    Video,
+}
+
+fn kind(mime: &str) -> Option<Kind> {
+    match mime {
+        "audio/mpeg" | "audio/mp3" | "audio/mpeg3" | "audio/x-mpeg" | "audio/mpg" | "audio/mp4"
+        | "audio/x-m4a" | "audio/m4a" | "audio/aac" | "audio/aacp" | "audio/x-aac" | "audio/wav"
+        | "audio/x-wav" | "audio/wave" | "audio/vnd.wave" | "audio/ogg" | "audio/opus" | "audio/vorbis"
+        | "application/ogg" | "audio/flac" | "audio/x-flac" | "audio/webm" => Some(Kind::Audio),
+        "video/mp4" | "video/x-m4v" | "video/webm" | "video/ogg" | "video/quicktime" | "video/3gpp"
+        | "video/x-matroska" => Some(Kind::Video),
+        _ => None,
+    }
+}
+
+/// The type that a file's name tells, for a `MediaFile` that tells none.
+fn guess(url: &str) -> Option<&'static str> {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let (_, extension) = path.rsplit_once('.')?;
+    match extension.to_ascii_lowercase().as_str() {
+        "mp3" => Some("audio/mpeg"),
+        "m4a" => Some("audio/mp4"),
+        "aac" => Some("audio/aac"),
+        "wav" => Some("audio/wav"),
+        "ogg" | "oga" | "opus" => Some("audio/ogg"),
+        "flac" => Some("audio/flac"),
+        "mp4" | "m4v" => Some("video/mp4"),
+        "webm" => Some("video/webm"),
+        _ => None,
+    }
+}
+
+/// Codecs that every GStreamer installation this works on decodes; an unlisted one is tried last.
+fn codec_rank(codec: Option<&str>) -> u8 {
+    let Some(codec) = codec else { return 0 };
+    let codec = codec.to_ascii_lowercase().replace(['.', '-', ' '], "");
+    let known = [
+        "avc", "h264", "mp4a", "aac", "mp3", "opus", "vorbis", "flac", "vp8", "vp9", "vp0", "av1", "pcm",
+    ];
+    u8::from(!known.iter().any(|name| codec.starts_with(name)))
+}
+
+/// The usable files, best first. Equal ones are ordered by URL, so that document order never decides.
+pub fn choose(files: &[MediaFileElement], preference: MediaPreference) -> Vec<MediaFile> {
+    let mut usable: Vec<(Kind, MediaFile)> = files
+        .iter()
+        .filter(|file| !file.streaming)
+        .filter(|file| {
+            // Some documents write apiFramework="VAST" on plain files.
+            file.api_framework
+                .as_deref()
+                .is_none_or(|api| api.eq_ignore_ascii_case("vast"))
+        })
+        .filter_map(|file| {
+            let mime = match file.mime.as_deref() {
+                Some(mime) if !mime.is_empty() => mime,
+                _ => guess(&file.url)?,
+            };
+            let file = MediaFile {
+                url: file.url.clone(),
+                mime: mime.to_owned(),
+                codec: file.codec.clone(),
+                width: file.width,
+                height: file.height,
+                bitrate: file.bitrate,
+                bytes: file.bytes,
+            };
+            Some((kind(mime)?, file))
+        })
+        .collect();
+    usable.sort_by_cached_key(|(kind, file)| {
+        let pixels = u64::from(file.width) * u64::from(file.height);
+        let (class, first, second) = match (preference, kind) {
+            (MediaPreference::Audio { bitrate }, Kind::Audio) => {
+                (0, 0, distance_from_above(bitrate, file.bitrate))
+            }
+            (MediaPreference::Audio { .. }, Kind::Video) => {
+                (1, pixels, u64::from(file.bitrate.unwrap_or(u32::MAX)))
+            }
+            (MediaPreference::Video { width, height }, Kind::Video) => {
+                // The largest that fits, else the smallest that does not; the best bitrate of that size.
+                let most = u64::from(width) * u64::from(height);
+                let size = if pixels <= most {
+                    most - pixels
+                } else {
+                    (1 << 40) + pixels
+                };
+                (0, size, u64::from(u32::MAX - file.bitrate.unwrap_or(0)))
+            }
+            (MediaPreference::Video { .. }, Kind::Audio) => (1, 0, distance_from_above(192, file.bitrate)),
+        };
+        (
+            class,
+            codec_rank(file.codec.as_deref()),
+            first,
+            second,
+            file.url.clone(),
+        )
+    });
+    usable.into_iter().map(|(_, file)| file).collect()
+}
+
+/// The wanted bitrate or the next above it first, then what is below it, the highest first, then what tells none.
+fn distance_from_above(wanted: u32, bitrate: Option<u32>) -> u64 {
+    match bitrate {
+        Some(bitrate) if bitrate >= wanted => u64::from(bitrate - wanted),
+        Some(bitrate) => (1 << 33) + u64::from(wanted - bitrate),
+        None => 1 << 40,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(url: &str, mime: &str, kbps: u32, width: u32, height: u32) -> MediaFileElement {
+        MediaFileElement {
+            url: url.into(),
+            mime: Some(mime.into()),
+            bitrate: Some(kbps),
+            width,
+            height,
+            ..MediaFileElement::default()
+        }
+    }
+
+    fn urls(files: &[MediaFileElement], preference: MediaPreference) -> Vec<String> {
+        choose(files, preference)
+            .into_iter()
+            .map(|file| file.url)
+            .collect()
+    }
+
+    #[test]
+    fn rule_6_the_media_file_is_chosen_by_type_codec_size_and_bitrate_never_by_document_order() {
+        let mut files = vec![
+            file("v", "video/mp4", 600, 640, 360),
+            file("flash", "video/x-flv", 600, 640, 360),
+            file("low", "audio/mpeg", 64, 0, 0),
+            file("mid", "audio/mpeg", 192, 0, 0),
+            file("high", "audio/mp4", 320, 0, 0),
+            MediaFileElement {
+                codec: Some("wma2".into()),
+                ..file("odd", "audio/mpeg", 192, 0, 0)
+            },
+            MediaFileElement {
+                streaming: true,
+                ..file("hls", "audio/mpeg", 192, 0, 0)
+            },
+            MediaFileElement {
+                api_framework: Some("VPAID".into()),
+                ..file("vpaid", "audio/mpeg", 192, 0, 0)
+            },
+            MediaFileElement {
+                url: "http://x/un.mp3?y".into(),
+                ..MediaFileElement::default()
+            },
+        ];
+        let expected = ["mid", "high", "low", "http://x/un.mp3?y", "odd", "v"];
+        for _ in 0..files.len() {
+            files.rotate_left(1);
+            assert_eq!(urls(&files, MediaPreference::default()), expected);
+        }
+    }
+
+    #[test]
+    fn rule_6_video_gets_the_largest_file_that_fits() {
+        let files = [
+            file("360", "video/mp4", 600, 640, 360),
+            file("1080", "video/mp4", 5_000, 1_920, 1_080),
+            file("720 slow", "video/mp4", 1_000, 1_280, 720),
+            file("720", "video/mp4", 2_000, 1_280, 720),
+            file("sound", "audio/mpeg", 192, 0, 0),
+        ];
+        let preference = MediaPreference::Video {
+            width: 1_280,
+            height: 720,
+        };
+        assert_eq!(
+            urls(&files, preference),
+            ["720", "720 slow", "360", "1080", "sound"]
+        );
+    }
+}
