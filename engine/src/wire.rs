@@ -718,3 +718,245 @@ fn run_of(file: u32, first: u32, count: u32) -> Result<BlockRun, WireError> {
         count,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address() -> impl Strategy<Value = SocketAddr> {
+        prop_oneof![
+            (any::<[u8; 4]>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip.into(), port)),
+            (any::<[u8; 16]>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip.into(), port)),
+        ]
+    }
+
+    fn run() -> impl Strategy<Value = BlockRun> {
+        (any::<u32>(), any::<u32>(), 1..=u32::MAX)
+            .prop_filter("ends below the largest index", |(_, first, count)| {
+                first.checked_add(*count).is_some()
+            })
+            .prop_map(|(file, first, count)| BlockRun::new(file, first, count))
+    }
+
+    fn claim() -> impl Strategy<Value = Claim> {
+        (any::<u32>(), any::<u64>(), any::<bool>(), any::<bool>()).prop_map(
+            |(piece, claimer, forwarded, retracted)| Claim {
+                piece: PieceIndex(piece),
+                claimer,
+                forwarded,
+                retracted,
+            },
+        )
+    }
+
+    fn kind() -> impl Strategy<Value = MetadataKind> {
+        prop_oneof![
+            Just(MetadataKind::Info),
+            any::<u32>().prop_map(|file| MetadataKind::PieceLayer(FileIndex(file))),
+        ]
+    }
+
+    fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
+        prop::collection::vec(any::<u8>(), 0..max).prop_map(Bytes::from)
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        let extension = ("[a-z]{0,64}", bytes(100));
+        let hello = (
+            any::<u16>(),
+            any::<[u8; 32]>(),
+            any::<u16>(),
+            prop::option::of(address()),
+            prop::collection::vec(extension, 0..5),
+        );
+        prop_oneof![
+            hello.prop_map(|(version, swarm, listen_port, observed, extensions)| {
+                Message::Hello(Hello {
+                    version,
+                    swarm,
+                    listen_port,
+                    observed,
+                    extensions,
+                })
+            }),
+            prop::collection::vec(run(), 0..50).prop_map(Message::Have),
+            Just(Message::Choke),
+            Just(Message::Unchoke),
+            prop::collection::vec(address(), 0..=MAX_ADDRESSES).prop_map(Message::PeerExchange),
+            prop::collection::vec(claim(), 0..50).prop_map(Message::Claims),
+            (any::<[u8; 32]>(), address()).prop_map(|(peer, address)| Message::Dial { peer, address }),
+            bytes(1_000).prop_map(Message::CueSheet),
+            (kind(), any::<u32>(), 0..=MAX_METADATA as u32)
+                .prop_map(|(kind, offset, length)| Message::MetadataRequest { kind, offset, length }),
+            (kind(), any::<u32>(), any::<u32>(), bytes(1_000)).prop_map(|(kind, offset, total, data)| {
+                Message::Metadata {
+                    kind,
+                    offset,
+                    total,
+                    data,
+                }
+            }),
+            (10u8..).prop_map(Message::Unknown),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_back_as_they_were(message in message(), rest in bytes(10)) {
+            let mut buf = BytesMut::new();
+            message.encode(&mut buf).unwrap();
+            let len = buf.len();
+            for short in 0..len {
+                match Message::decode(&buf[..short]).unwrap() {
+                    Decoded::NeedMore(more) => prop_assert!(more > short && more <= len),
+                    Decoded::Value(..) => prop_assert!(false, "a value from {short} of {len} bytes"),
+                }
+            }
+            buf.extend_from_slice(&rest);
+            prop_assert_eq!(Message::decode(&buf).unwrap(), Decoded::Value(message, len));
+        }
+
+        #[test]
+        fn requests_come_back_as_they_were(
+            swarm in any::<[u8; 32]>(),
+            file in any::<u32>(),
+            first in 0..u32::MAX - MAX_RUN_BLOCKS,
+            count in 1..=MAX_RUN_BLOCKS,
+            urgency in prop_oneof![Just(Urgency::Urgent), Just(Urgency::Near), Just(Urgency::Far)],
+            slack in prop::option::of(0u32..u32::MAX),
+        ) {
+            let run = BlockRun::new(file, first, count);
+            let slack = slack.map(|ms| Duration::from_millis(ms.into()));
+            let request = Request { swarm, run, urgency, slack };
+            let mut buf = BytesMut::new();
+            request.encode(&mut buf);
+            prop_assert_eq!(buf.len(), REQUEST_LEN);
+            prop_assert_eq!(Request::decode(&buf[..REQUEST_LEN - 1]).unwrap(), Decoded::NeedMore(REQUEST_LEN));
+            prop_assert_eq!(Request::decode(&buf).unwrap(), Decoded::Value(request, REQUEST_LEN));
+        }
+
+        #[test]
+        fn replies_come_back_as_they_were(
+            leaves in prop::collection::vec(any::<[u8; 32]>(), 1..=MAX_RUN_BLOCKS as usize),
+            uncles in prop::collection::vec(any::<[u8; 32]>(), 0..=MAX_UNCLES),
+        ) {
+            let header = ReplyHeader { status: ReplyStatus::Ok, leaves, uncles };
+            let mut buf = BytesMut::new();
+            header.encode(&mut buf);
+            let blocks = header.leaves.len() as u32;
+            for short in 0..buf.len() {
+                let decoded = ReplyHeader::decode(&buf[..short], blocks).unwrap();
+                prop_assert!(matches!(decoded, Decoded::NeedMore(more) if more > short && more <= buf.len()));
+            }
+            let len = buf.len();
+            prop_assert_eq!(ReplyHeader::decode(&buf, blocks).unwrap(), Decoded::Value(header, len));
+        }
+
+        #[test]
+        fn random_bytes_never_panic(mut buf in prop::collection::vec(any::<u8>(), 0..300), blocks in any::<u32>()) {
+            let _ = Request::decode(&buf);
+            let _ = ReplyHeader::decode(&buf, blocks);
+            let _ = Message::decode(&buf);
+            // As a whole message too, so that the fields are reached.
+            let length = (buf.len() as u32).to_be_bytes();
+            buf.splice(0..0, length);
+            let whole = buf.len();
+            if let Ok(decoded) = Message::decode(&buf) {
+                prop_assert!(matches!(decoded, Decoded::Value(_, used) if used == whole));
+            }
+        }
+
+        #[test]
+        fn a_broken_message_is_an_error_and_no_panic(message in message(), cut in 1usize..50, at in any::<usize>(), byte in any::<u8>()) {
+            let mut buf = BytesMut::new();
+            message.encode(&mut buf).unwrap();
+            let mut body = buf.split_off(4);
+            let at = at % body.len();
+            body[at] = byte;
+            body.truncate(body.len().saturating_sub(cut).max(1));
+            let mut whole = BytesMut::new();
+            whole.put_u32(body.len() as u32);
+            whole.extend_from_slice(&body);
+            if let Ok(decoded) = Message::decode(&whole) {
+                prop_assert!(matches!(decoded, Decoded::Value(..)));
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_are_one_byte() {
+        for (byte, status) in [
+            (1, ReplyStatus::Refused(RefuseReason::Choked)),
+            (2, ReplyStatus::Refused(RefuseReason::NotHeld)),
+            (3, ReplyStatus::Refused(RefuseReason::Busy)),
+            (4, ReplyStatus::Refused(RefuseReason::Invalid)),
+            (5, ReplyStatus::UnknownSwarm),
+        ] {
+            let mut buf = BytesMut::new();
+            ReplyHeader::no(status).encode(&mut buf);
+            assert_eq!(buf[..], [byte]);
+            assert_eq!(
+                ReplyHeader::decode(&buf, 4),
+                Ok(Decoded::Value(ReplyHeader::no(status), 1))
+            );
+        }
+    }
+
+    #[test]
+    fn lengths_above_their_limits_are_named() {
+        let error = |bytes: &[u8]| Message::decode(bytes).unwrap_err().to_string();
+        assert_eq!(
+            error(&[0xff; 8]),
+            "message of 4294967295 exceeds the limit of 262144"
+        );
+        assert_eq!(
+            error(&[0, 0, 0, 0]),
+            "the message ends in the middle of message type"
+        );
+        assert_eq!(
+            error(&[0, 0, 0, 2, PEER_EXCHANGE, 65]),
+            "addresses of 65 exceeds the limit of 64"
+        );
+        assert_eq!(
+            error(&[0, 0, 0, 3, PEER_EXCHANGE, 1, 5]),
+            "kind of address cannot be 5"
+        );
+        let mut have = vec![0, 0, 0, 13, HAVE];
+        have.extend([0; 12]);
+        assert_eq!(error(&have), "number of blocks cannot be 0");
+        let reply = ReplyHeader::decode(&[0, 33], 4).unwrap_err();
+        assert_eq!(reply.to_string(), "uncle hashes of 33 exceeds the limit of 32");
+        assert!(
+            Message::PeerExchange(vec![([1, 2, 3, 4], 5).into(); 65])
+                .encode(&mut BytesMut::new())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn what_later_versions_add_is_skipped() {
+        let unknown = [0, 0, 0, 3, 200, 1, 2];
+        assert_eq!(
+            Message::decode(&unknown),
+            Ok(Decoded::Value(Message::Unknown(200), 7))
+        );
+        let longer_choke = [0, 0, 0, 3, CHOKE, 1, 2];
+        assert_eq!(
+            Message::decode(&longer_choke),
+            Ok(Decoded::Value(Message::Choke, 7))
+        );
+        assert_eq!(StreamKind::from_byte(2), None);
+    }
+
+    #[test]
+    fn many_haves_are_several_messages() {
+        let runs = vec![BlockRun::new(0, 0, 1); MAX_HAVE_RUNS + 1];
+        let messages = Message::haves(&runs);
+        assert_eq!(messages.len(), 2);
+        for message in messages.iter().chain(&Message::haves(&[])) {
+            message.encode(&mut BytesMut::new()).unwrap();
+        }
+    }
+}
