@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Publish(PublishArgs),
     /// Show a source's metainfo and cue sheet, and check all of it
     Inspect(InspectArgs),
+    /// Run a tracker, where peers find each other
+    Tracker(TrackerArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -107,6 +109,17 @@ pub(crate) struct InspectArgs {
     pub(crate) episode: EpisodeArgs,
     #[command(flatten)]
     pub(crate) net: NetArgs,
+}
+
+/// `grove tracker`
+#[derive(Args, Debug)]
+pub(crate) struct TrackerArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6969")]
+    pub(crate) http: SocketAddr,
+    /// How often peers shall announce again
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = crate::units::parse_span)]
+    pub(crate) interval: std::time::Duration,
 }
 
 /// `grove completions`

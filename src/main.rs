@@ -11,6 +11,7 @@ mod origin_check;
 mod output;
 mod publish;
 mod source;
+mod tracker;
 mod trust;
 mod units;
 
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
             Command::Adserver(args) => ad_server_mock::cli::run(*args).await,
             Command::Publish(args) => end(publish::run(&args, json).await, json),
             Command::Inspect(args) => end(inspect::run(&args, json).await, json),
+            Command::Tracker(args) => end(tracker::run(&args, json).await, json),
             Command::Completions(args) => end(completions::run(&args), json),
         }
     })
