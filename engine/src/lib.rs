@@ -23,6 +23,7 @@ pub mod merkle;
 pub mod metainfo;
 pub mod net;
 pub mod node;
+pub mod origin;
 pub mod rate;
 pub mod store;
 pub mod swarm;

@@ -200,6 +200,11 @@ impl Reply {
         Ok(self.buffer.split_to(len).freeze())
     }
 
+    /// Bytes that were received and not taken yet.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     async fn fill(&mut self) -> Result<(), StreamError> {
         let chunk = self
             .recv

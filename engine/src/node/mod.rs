@@ -1,15 +1,184 @@
 //! Running torrents: the driver around the swarm core, and the handles that others hold.
 //!
-//! A [`Torrent`] is looked at through [`Stats`], waited for with [`Torrent::completed`], read through a [`Reader`].
+//! A [`Node`] owns the sockets and the connections; [`Node::add`] starts a torrent. A [`Torrent`] is looked at through
+//! [`Stats`], waited for with [`Torrent::completed`], read through a [`Reader`]. A node serves what it has while it
+//! downloads, and after, until it is stopped.
+//!
+//! Files: `registry` the connections; `driver` one torrent's loop; `transfer` the tasks that move content; `assembler`
+//! what cannot be judged yet; `control` a peer's control stream; `announce` trackers.
 
+mod announce;
+mod assembler;
 mod config;
+mod control;
+mod driver;
 mod error;
 mod reader;
+mod registry;
 mod stats;
 mod torrent;
+mod transfer;
 
 pub use config::{AddOptions, Location, NodeConfig, OriginPolicy};
 pub use error::Error;
 pub use reader::{BlockingReader, Reader};
 pub use stats::{PieceSource, State, Stats};
 pub use torrent::Torrent;
+
+use crate::metainfo::Metainfo;
+use crate::origin::Origin;
+use crate::store::Store;
+use crate::swarm::{self, PeerId, Swarm};
+use crate::verify::Verifier;
+use driver::{Driver, Parts};
+use registry::Registry;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use torrent::Shared;
+use transfer::{Counters, Ground};
+
+/// A participant in swarms: an identity, its sockets, and the torrents that it delivers.
+///
+/// Dropping it ends everything at once, as a crash would; [`Node::stop`] ends it in order.
+#[derive(Debug)]
+pub struct Node {
+    registry: Arc<Registry>,
+    torrents: Mutex<Vec<Torrent>>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.registry.abort();
+    }
+}
+
+impl Node {
+    /// Makes an identity and opens the sockets. Must be called inside a tokio runtime, which it goes on using.
+    ///
+    /// It is async so that a later identity may come from a disk.
+    #[allow(
+        clippy::unused_async,
+        reason = "sockets need a runtime, and async says so to the caller"
+    )]
+    pub async fn start(config: NodeConfig) -> Result<Self, Error> {
+        gate::install_crypto_provider();
+        Ok(Self {
+            registry: Registry::start(config)?,
+            torrents: Mutex::default(),
+        })
+    }
+
+    /// The UDP addresses that it listens on, with their ports.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.registry.local_addrs()
+    }
+
+    /// Its id, as peers see it: fresh for each process.
+    pub fn id(&self) -> PeerId {
+        self.registry.id()
+    }
+
+    /// Starts to deliver a torrent. Returns once its store is open, which takes a while when the content has to be
+    /// checked first.
+    pub async fn add(&self, metainfo: Arc<Metainfo>, options: AddOptions) -> Result<Torrent, Error> {
+        let name = || metainfo.name().to_owned();
+        let info_hash = metainfo.info_hash_v2();
+        let swarm_hash = *info_hash.as_bytes();
+        let verifier = Verifier::new(&metainfo).map_err(|source| Error::Unsupported {
+            name: name(),
+            source: Arc::new(source),
+        })?;
+        let verifier = Arc::new(verifier);
+        let (data, location) = (self.registry.config().data.clone(), options.location.clone());
+        let judge = verifier.clone();
+        let opening = tokio::task::spawn_blocking(move || Store::open(&data, info_hash, judge, &location));
+        let (store, store_events) = match opening.await {
+            Ok(opened) => opened?,
+            // The runtime is going down.
+            Err(_) => return Err(Error::Stopped { name: name() }),
+        };
+
+        let (sender, inbox) = mpsc::channel(driver::INBOX);
+        if !self.registry.add(swarm_hash, sender.clone()) {
+            store.close().await;
+            return Err(Error::Duplicate {
+                name: name(),
+                info_hash,
+            });
+        }
+        let urls: Vec<String> = metainfo
+            .web_seeds()
+            .iter()
+            .chain(&options.web_seeds)
+            .filter(|_| options.use_origin)
+            .filter_map(|seed| metainfo.web_seed_url(seed, 0))
+            .collect();
+        let origin = Origin::new(
+            self.registry.gate().clone(),
+            &urls,
+            metainfo.length(),
+            self.registry.down.clone(),
+        );
+        let config = swarm::Config {
+            id: self.registry.id(),
+            use_origin: options.use_origin && origin.is_usable(),
+            use_peers: options.use_peers,
+            policy: options.policy,
+            whole_file: options.whole_file,
+            ..swarm::Config::default()
+        };
+        let core = Swarm::new(verifier.layout().clone(), config, rand::random(), Instant::now());
+        let pieces = verifier.layout().pieces();
+        let ground = Arc::new(Ground {
+            swarm: swarm_hash,
+            assembler: assembler::Assembler::new(verifier.clone(), store.clone()),
+            verifier,
+            store: store.clone(),
+            origin,
+            counters: Counters::default(),
+            up: self.registry.up.clone(),
+            down: self.registry.down.clone(),
+            driver: sender,
+        });
+        let shared = Arc::new(Shared {
+            metainfo,
+            store,
+            readers: reader::Readers::default(),
+            stop: watch::Sender::new(false),
+        });
+        let stats = watch::Sender::new(driver::first_stats(&shared, pieces));
+        let torrent = Torrent::new(shared.clone(), stats.subscribe());
+        let port = self.local_addrs().first().map_or(0, SocketAddr::port);
+        let registry = self.registry.clone();
+        let parts = Parts {
+            registry,
+            shared,
+            ground,
+            options,
+            swarm: core,
+            inbox,
+            store_events,
+            stats,
+            port,
+        };
+        self.registry.spawn(Driver::new(parts).run());
+        self.torrents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(torrent.clone());
+        Ok(torrent)
+    }
+
+    /// Stops every torrent in order, then closes the sockets.
+    pub async fn stop(self) {
+        let torrents = std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
+        for torrent in torrents {
+            torrent.stop().await;
+        }
+        self.registry.abort();
+        // Peers that do not answer must not hold up the end.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.registry.wait_idle()).await;
+    }
+}

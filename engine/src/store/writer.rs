@@ -40,7 +40,10 @@ pub(super) struct Writer {
     unsynced_since: Option<Instant>,
     /// The record on the disk is not the newest.
     stale: bool,
-    full: bool,
+    /// Why nothing can be written for now.
+    full: Option<Arc<StoreError>>,
+    /// Blocks wait because the disk refused the first of them.
+    stuck: bool,
     broken: Option<Arc<StoreError>>,
     events: mpsc::Sender<StoreEvent>,
 }
@@ -62,7 +65,8 @@ impl Writer {
             unsynced_bytes: 0,
             unsynced_since: None,
             stale: true,
-            full: false,
+            full: None,
+            stuck: false,
             broken: None,
             events,
         }
@@ -71,7 +75,7 @@ impl Writer {
     pub(super) fn run(mut self, inbox: &Receiver<Command>) {
         let mut waiting: VecDeque<(VerifiedBlock, OwnedSemaphorePermit)> = VecDeque::new();
         loop {
-            let pause = if self.full {
+            let pause = if self.full.is_some() {
                 RETRY_FULL
             } else {
                 match self.unsynced_since {
@@ -82,7 +86,7 @@ impl Writer {
             match inbox.recv_timeout(pause) {
                 Ok(Command::Write(block, room)) => {
                     waiting.push_back((block, room));
-                    if self.full {
+                    if self.full.is_some() {
                         continue;
                     }
                 }
@@ -112,7 +116,7 @@ impl Writer {
             let due = self
                 .unsynced_since
                 .is_some_and(|since| since.elapsed() >= SYNC_AFTER);
-            if due || self.unsynced_bytes >= SYNC_BYTES || self.full {
+            if due || self.unsynced_bytes >= SYNC_BYTES || self.full.is_some() {
                 let _ = self.sync();
             }
         }
@@ -145,6 +149,7 @@ impl Writer {
                 }
                 Err(error) if matches!(*error, StoreError::Full { .. }) => {
                     self.became_full(&error);
+                    self.stuck = true;
                     return;
                 }
                 Err(error) => {
@@ -154,15 +159,12 @@ impl Writer {
             }
             waiting.pop_front();
         }
-        if self.full && self.unsynced.is_empty() && !self.stale {
-            self.full = false;
-            self.tell(StoreEvent::Writable);
-        }
+        self.stuck = false;
     }
 
     fn became_full(&mut self, error: &Arc<StoreError>) {
-        if !self.full {
-            self.full = true;
+        if self.full.is_none() {
+            self.full = Some(error.clone());
             self.tell(StoreEvent::Full(error.clone()));
         }
     }
@@ -185,8 +187,16 @@ impl Writer {
         }
     }
 
-    /// Syncs the data, then writes the record that claims it.
+    /// Syncs the data, then writes the record that claims it. Fails while blocks wait for a full disk.
     fn sync(&mut self) -> Result<(), Arc<StoreError>> {
+        self.sync_written()?;
+        if !self.stuck && self.full.take().is_some() {
+            self.tell(StoreEvent::Writable);
+        }
+        self.full.clone().map_or(Ok(()), Err)
+    }
+
+    fn sync_written(&mut self) -> Result<(), Arc<StoreError>> {
         let Some((folder, _)) = &self.folder else {
             return Ok(());
         };
@@ -220,10 +230,6 @@ impl Writer {
         match saved {
             Ok(()) => {
                 self.stale = false;
-                if self.full {
-                    self.full = false;
-                    self.tell(StoreEvent::Writable);
-                }
                 Ok(())
             }
             Err(e) => {

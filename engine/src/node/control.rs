@@ -1,0 +1,145 @@
+//! One peer's control stream: hello both ways, then messages both ways, until either side ends it.
+
+use super::driver::Msg;
+use crate::net::{self, Connection, ControlReader, ControlWriter, StreamError};
+use crate::swarm::{Peer, PeerId};
+use crate::wire::{Hello, Message, VERSION};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Messages that may wait for a slow peer; one that falls further behind is disconnected.
+pub(super) const OUTBOX: usize = 1024;
+/// Longest wait for a hello.
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A control stream whose hello was exchanged, offered to the driver.
+#[derive(Debug)]
+pub(super) struct NewPeer {
+    pub(super) connection: Connection,
+    pub(super) hello: Hello,
+    pub(super) outbox: mpsc::Sender<Message>,
+    /// Whether we opened the control stream.
+    pub(super) opened: bool,
+    /// The handle that it gets; dropped when it is not wanted.
+    pub(super) accepted: oneshot::Sender<Peer>,
+}
+
+/// A control stream that the other side opened, with its hello.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) connection: Connection,
+    pub(crate) writer: ControlWriter,
+    pub(crate) reader: ControlReader,
+    pub(crate) hello: Hello,
+}
+
+/// The hello that we send on this connection.
+fn our_hello(swarm: [u8; 32], port: u16, connection: &Connection) -> Hello {
+    Hello {
+        version: VERSION,
+        swarm,
+        listen_port: port,
+        observed: Some(connection.remote_address()),
+        extensions: Vec::new(),
+    }
+}
+
+/// Opens a control stream and runs it.
+pub(super) async fn open(
+    connection: Connection,
+    swarm: [u8; 32],
+    port: u16,
+    driver: mpsc::Sender<Msg>,
+) -> Result<(), StreamError> {
+    let (mut writer, mut reader) = net::open_control(&connection).await?;
+    writer
+        .send(&Message::Hello(our_hello(swarm, port, &connection)))
+        .await?;
+    let first = tokio::time::timeout(HELLO_TIMEOUT, reader.next())
+        .await
+        .map_err(|_| StreamError::Short)??;
+    match first {
+        Some(Message::Hello(hello)) if hello.swarm == swarm => {
+            run(
+                Offer {
+                    connection,
+                    writer,
+                    reader,
+                    hello,
+                },
+                true,
+                driver,
+            )
+            .await
+        }
+        // It does not serve this swarm.
+        _ => Err(StreamError::Short),
+    }
+}
+
+/// Answers a control stream that the other side opened, and runs it.
+pub(super) async fn answer(
+    mut offer: Offer,
+    port: u16,
+    driver: mpsc::Sender<Msg>,
+) -> Result<(), StreamError> {
+    let hello = our_hello(offer.hello.swarm, port, &offer.connection);
+    offer.writer.send(&Message::Hello(hello)).await?;
+    run(offer, false, driver).await
+}
+
+async fn run(offer: Offer, opened: bool, driver: mpsc::Sender<Msg>) -> Result<(), StreamError> {
+    let Offer {
+        connection,
+        mut writer,
+        mut reader,
+        hello,
+    } = offer;
+    let (outbox, mut out) = mpsc::channel(OUTBOX);
+    let (accepted, answer) = oneshot::channel();
+    let offered = Box::new(NewPeer {
+        connection,
+        hello,
+        outbox,
+        opened,
+        accepted,
+    });
+    if driver.send(Msg::PeerUp(offered)).await.is_err() {
+        return Ok(());
+    }
+    let Ok(peer) = answer.await else { return Ok(()) };
+    let sending = async {
+        while let Some(message) = out.recv().await {
+            writer.send(&message).await?;
+        }
+        Ok(())
+    };
+    let receiving = async {
+        while let Some(message) = reader.next().await? {
+            if driver.send(Msg::Message { peer, message }).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let end: Result<(), StreamError> = tokio::select! {
+        end = sending => end,
+        end = receiving => end,
+    };
+    let protocol = end
+        .as_ref()
+        .err()
+        .filter(|e| e.is_protocol())
+        .map(ToString::to_string);
+    let _ = driver.send(Msg::PeerDown { peer, protocol }).await;
+    end
+}
+
+/// Of two control streams between the same two peers, the one that the smaller id opened stays.
+pub(super) fn new_one_stays(ours: PeerId, theirs: PeerId, old_opened: bool, new_opened: bool) -> bool {
+    if old_opened == new_opened {
+        // The side that opened both has given up the old one.
+        return true;
+    }
+    new_opened == (ours < theirs)
+}

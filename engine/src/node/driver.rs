@@ -1,0 +1,1140 @@
+//! The driver of one torrent: the swarm core's inputs in, its outputs out, its timers.
+//!
+//! It decides nothing about what to fetch or whom to serve; that is [`crate::swarm`]. It owns every task of the torrent
+//! (they end with it), never waits for one of them, and holds no lock across an await. What it decides itself: whom
+//! to dial and when, and when there is nothing left to hope for.
+
+use super::control::{self, NewPeer, Offer, new_one_stays};
+use super::registry::{DialError, Registry};
+use super::stats::{PieceSource, State, Stats};
+use super::torrent::Shared;
+use super::transfer::{self, Counters, Decision, Ground};
+use super::{AddOptions, announce};
+use crate::net::Connection;
+use crate::origin::OriginError;
+use crate::store::{StoreError, StoreEvent};
+use crate::swarm::{
+    Audience, BanReason, BlockRun, Claim, Demand, FetchId, FileIndex, Input, OriginFailure, Output, Peer,
+    PeerId, ReaderId, RefuseReason, RequestFailure, RequestId, Source, Swarm, UploadId,
+};
+use crate::wire::{Message, Request};
+use quinn::SendStream;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Messages that may wait for the driver.
+pub(super) const INBOX: usize = 1024;
+/// How often figures are published and dials considered.
+const TICK: Duration = Duration::from_millis(200);
+/// Addresses that are remembered.
+const MAX_CANDIDATES: usize = 500;
+/// Dials at a time.
+const MAX_DIALS: usize = 8;
+/// First and longest pause between dials of one address.
+const REDIAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
+/// Longest pause that a web seed may ask for while a download is waited for.
+const MAX_PATIENCE: Duration = Duration::from_secs(120);
+/// Troubles that are kept for people to read.
+const MAX_PROBLEMS: usize = 16;
+
+/// What tasks tell the driver.
+#[derive(Debug)]
+pub(crate) enum Msg {
+    /// Somebody opened a control stream for this swarm.
+    Offer(Box<Offer>),
+    /// Hello was exchanged.
+    PeerUp(Box<NewPeer>),
+    /// A control message.
+    Message { peer: Peer, message: Message },
+    /// A control stream ended; `protocol` says how the peer broke the protocol, if it did.
+    PeerDown { peer: Peer, protocol: Option<String> },
+    /// A peer asks for blocks.
+    Request {
+        from: PeerId,
+        request: Request,
+        send: SendStream,
+    },
+    /// An upload is over.
+    UploadEnded { peer: Peer, id: UploadId, bytes: u64 },
+    /// A peer gave up a request that was not answered yet.
+    UploadCancelled { peer: Peer, id: UploadId },
+    /// Blocks are in the store.
+    Verified { run: BlockRun, source: Source },
+    /// A request of ours is over.
+    RequestEnded {
+        id: RequestId,
+        failure: Option<RequestFailure>,
+        why: Option<String>,
+    },
+    /// Bytes from the origin.
+    OriginBytes { id: FetchId, bytes: u64 },
+    /// A fetch is over.
+    FetchEnded {
+        id: FetchId,
+        result: Result<(), OriginError>,
+    },
+    /// A dial is over.
+    Dialed {
+        address: SocketAddr,
+        result: Result<Connection, DialError>,
+    },
+    /// A tracker answered (or could not be asked).
+    Announced {
+        first: bool,
+        peers: Vec<SocketAddr>,
+        viewers: Option<u32>,
+        problem: Option<String>,
+    },
+    /// Addresses of a name that was given as a peer.
+    Resolved {
+        addresses: Vec<SocketAddr>,
+        problem: Option<String>,
+    },
+    /// Everything is safe on the disk, or is not.
+    Flushed(Result<(), Arc<StoreError>>),
+}
+
+struct PeerState {
+    id: PeerId,
+    connection: Connection,
+    outbox: mpsc::Sender<Message>,
+    opened: bool,
+    /// Where it takes connections.
+    listens: Option<SocketAddr>,
+}
+
+struct Candidate {
+    next: Instant,
+    failures: u32,
+    dialing: bool,
+    /// Who answered there.
+    id: Option<PeerId>,
+}
+
+struct Fetch {
+    run: BlockRun,
+    task: AbortHandle,
+    ended: Option<Result<(), OriginError>>,
+}
+
+pub(super) struct Driver {
+    registry: Arc<Registry>,
+    shared: Arc<Shared>,
+    ground: Arc<Ground>,
+    options: AddOptions,
+    swarm: Swarm,
+    inbox: mpsc::Receiver<Msg>,
+    store_events: mpsc::Receiver<StoreEvent>,
+    stats: watch::Sender<Stats>,
+    tasks: JoinSet<()>,
+    peers: HashMap<Peer, PeerState>,
+    by_id: HashMap<PeerId, Peer>,
+    seen: HashSet<PeerId>,
+    banned: HashSet<PeerId>,
+    next_name: u64,
+    requests: HashMap<RequestId, (Peer, AbortHandle)>,
+    uploads: HashMap<UploadId, (Peer, oneshot::Sender<Decision>)>,
+    fetches: HashMap<FetchId, Fetch>,
+    readers: HashMap<ReaderId, (u64, Demand)>,
+    candidates: HashMap<SocketAddr, Candidate>,
+    /// Addresses that turned out to be our own.
+    own: HashSet<SocketAddr>,
+    /// Blocks of each piece by source: disk, peers, origin.
+    sources: Vec<[u32; 3]>,
+    problems: VecDeque<String>,
+    state: State,
+    flushing: bool,
+    discovering: bool,
+    trackers_to_answer: usize,
+    resolving: usize,
+    announcer: Option<watch::Sender<announce::Phase>>,
+    announcing: JoinSet<()>,
+    last_progress: Instant,
+    rate: (Instant, u64, u64),
+    port: u16,
+}
+
+/// What a driver is made of.
+pub(super) struct Parts {
+    pub(super) registry: Arc<Registry>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ground: Arc<Ground>,
+    pub(super) options: AddOptions,
+    pub(super) swarm: Swarm,
+    pub(super) inbox: mpsc::Receiver<Msg>,
+    pub(super) store_events: mpsc::Receiver<StoreEvent>,
+    pub(super) stats: watch::Sender<Stats>,
+    pub(super) port: u16,
+}
+
+/// The figures of a torrent that begins.
+pub(super) fn first_stats(shared: &Shared, pieces: u32) -> Stats {
+    Stats {
+        state: State::Downloading,
+        have_bytes: shared.store.held_bytes(),
+        total_bytes: shared.metainfo.length(),
+        from_origin: 0,
+        from_peers: 0,
+        wasted: 0,
+        uploaded: 0,
+        peers: 0,
+        peers_seen: 0,
+        banned: 0,
+        down_rate: 0,
+        pieces: vec![None; pieces as usize].into(),
+        problems: Vec::new(),
+    }
+}
+
+impl Driver {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            registry,
+            shared,
+            ground,
+            options,
+            swarm,
+            inbox,
+            store_events,
+            stats,
+            port,
+        } = parts;
+        let pieces = ground.verifier.layout().pieces() as usize;
+        let now = Instant::now();
+        Self {
+            registry,
+            shared,
+            ground,
+            options,
+            swarm,
+            inbox,
+            store_events,
+            stats,
+            tasks: JoinSet::new(),
+            peers: HashMap::new(),
+            by_id: HashMap::new(),
+            seen: HashSet::new(),
+            banned: HashSet::new(),
+            next_name: 0,
+            requests: HashMap::new(),
+            uploads: HashMap::new(),
+            fetches: HashMap::new(),
+            readers: HashMap::new(),
+            candidates: HashMap::new(),
+            own: HashSet::new(),
+            sources: vec![[0; 3]; pieces],
+            problems: VecDeque::new(),
+            state: State::Downloading,
+            flushing: false,
+            discovering: true,
+            trackers_to_answer: 0,
+            resolving: 0,
+            announcer: None,
+            announcing: JoinSet::new(),
+            last_progress: now,
+            rate: (now, 0, 0),
+            port,
+        }
+    }
+
+    /// Runs until the torrent is to stop.
+    pub(super) async fn run(mut self) {
+        self.begin();
+        let mut stop = self.shared.stop.subscribe();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let wake = self.swarm.next_timeout();
+            let sleep = tokio::time::sleep_until(wake.unwrap_or_else(|| Instant::now() + TICK * 10).into());
+            tokio::select! {
+                Some(msg) = self.inbox.recv() => {
+                    self.handle(msg);
+                    // What has come meanwhile is taken along, within bounds, before timers are looked at again.
+                    for _ in 0..64 {
+                        match self.inbox.try_recv() {
+                            Ok(msg) => self.handle(msg),
+                            Err(_) => break,
+                        }
+                    }
+                }
+                Some(event) = self.store_events.recv() => self.store_event(event),
+                () = self.shared.readers.changed.notified() => self.sync_readers(),
+                () = sleep, if wake.is_some() => self.input(Input::Timeout),
+                _ = tick.tick() => self.tick(),
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Err(e) = ended && e.is_panic() {
+                        self.fail(format!("a part of the program failed: {e}"));
+                    }
+                }
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+            self.settle_fetches();
+            self.check_complete();
+        }
+        self.end().await;
+    }
+
+    fn begin(&mut self) {
+        let held = self.shared.store.held_runs();
+        for run in held {
+            self.count_source(run, Source::Disk, true);
+            self.input(Input::Verified {
+                run,
+                source: Source::Disk,
+            });
+        }
+        if self.options.use_peers {
+            for name in self.options.peers.clone() {
+                self.resolving += 1;
+                let (gate, driver) = (self.registry.gate().clone(), self.ground.driver.clone());
+                self.tasks.spawn(async move {
+                    let _ = driver.send(resolve(&gate, &name).await).await;
+                });
+            }
+            self.begin_announcing();
+        }
+        self.check_discovery();
+        self.sync_readers();
+        self.check_complete();
+        self.publish();
+    }
+
+    fn begin_announcing(&mut self) {
+        let mut urls: Vec<String> = self
+            .shared
+            .metainfo
+            .trackers()
+            .iter()
+            .flatten()
+            .cloned()
+            .collect();
+        urls.extend(self.options.trackers.iter().cloned());
+        let mut unique = HashSet::new();
+        urls.retain(|url| unique.insert(url.clone()));
+        urls.truncate(8);
+        let phase = watch::Sender::new(announce::Phase::Running);
+        self.trackers_to_answer = urls.len();
+        for url in urls {
+            let about = announce::About {
+                gate: self.registry.gate().clone(),
+                url,
+                swarm_key: self.shared.metainfo.swarm_key(),
+                id: self.registry.id(),
+                port: self.port,
+                ground: self.ground.clone(),
+            };
+            self.announcing.spawn(announce::run(about, phase.subscribe()));
+        }
+        self.announcer = Some(phase);
+    }
+
+    /// Gives the core one input and does what it says.
+    fn input(&mut self, input: Input) {
+        self.swarm.handle(input, Instant::now());
+        while let Some(output) = self.swarm.poll_output() {
+            self.output(output);
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        match output {
+            Output::Request {
+                peer,
+                request,
+                run,
+                urgency,
+                deadline,
+            } => {
+                let Some(state) = self.peers.get(&peer) else {
+                    return;
+                };
+                let (ground, connection) = (self.ground.clone(), state.connection.clone());
+                let task = transfer::download(ground, connection, peer, request, run, urgency, deadline);
+                let handle = self.tasks.spawn(task);
+                self.requests.insert(request, (peer, handle));
+            }
+            Output::Cancel { request, .. } => {
+                if let Some((_, task)) = self.requests.remove(&request) {
+                    task.abort();
+                }
+            }
+            Output::Serve { request, urgency, .. } => self.decide(request, Decision::Serve(urgency)),
+            Output::Refuse { request, reason, .. } => self.decide(request, Decision::Refuse(reason)),
+            Output::SendHave { to, runs } => {
+                for message in Message::haves(&runs) {
+                    match to {
+                        Audience::One(peer) => self.send(peer, message),
+                        Audience::Everyone => {
+                            for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+                                self.send(peer, message.clone());
+                            }
+                        }
+                    }
+                }
+            }
+            Output::SendClaims { to, claims } => {
+                for message in Message::claims(&claims) {
+                    self.send(to, message);
+                }
+            }
+            Output::Choke { peer } => self.send(peer, Message::Choke),
+            Output::Unchoke { peer } => self.send(peer, Message::Unchoke),
+            Output::OriginFetch { fetch, run, .. } => {
+                let task = self.tasks.spawn(transfer::fetch(self.ground.clone(), fetch, run));
+                self.fetches.insert(
+                    fetch,
+                    Fetch {
+                        run,
+                        task,
+                        ended: None,
+                    },
+                );
+            }
+            Output::OriginCancel { fetch } => {
+                if let Some(fetch) = self.fetches.remove(&fetch) {
+                    fetch.task.abort();
+                    self.discard_uncovered(fetch.run);
+                }
+            }
+            Output::Ban { peer, reason } => {
+                let what = match reason {
+                    BanReason::BadData => "it sent wrong data",
+                    BanReason::Protocol => "it broke the protocol",
+                };
+                self.ban(peer, what);
+            }
+            Output::Complete => self.check_complete(),
+        }
+    }
+
+    fn decide(&mut self, id: UploadId, decision: Decision) {
+        if let Some((_, decide)) = self.uploads.remove(&id) {
+            // The task is gone when the peer gave up in this very moment; its message is on the way.
+            let _ = decide.send(decision);
+        }
+    }
+
+    fn send(&mut self, peer: Peer, message: Message) {
+        let Some(state) = self.peers.get(&peer) else {
+            return;
+        };
+        if state.outbox.try_send(message).is_err() {
+            tracing::debug!(address = %state.connection.remote_address(), "a peer does not read: disconnecting");
+            // Its control task ends with the outbox, and tells.
+            self.forget_peer(peer);
+        }
+    }
+
+    /// Takes a peer out of the tables, with its requests and uploads. True when it was there.
+    fn forget_peer(&mut self, peer: Peer) -> bool {
+        let Some(state) = self.peers.remove(&peer) else {
+            return false;
+        };
+        if self.by_id.get(&state.id) == Some(&peer) {
+            self.by_id.remove(&state.id);
+        }
+        self.requests.retain(|_, (of, task)| {
+            if *of == peer {
+                task.abort();
+            }
+            *of != peer
+        });
+        self.uploads.retain(|_, (of, _)| *of != peer);
+        self.swarm
+            .handle(Input::PeerDisconnected { peer }, Instant::now());
+        true
+    }
+
+    fn ban(&mut self, peer: Peer, why: &str) {
+        let Some(state) = self.peers.get(&peer) else {
+            return;
+        };
+        let (id, connection) = (state.id, state.connection.clone());
+        self.problem(format!(
+            "the peer {} was dropped: {why}",
+            connection.remote_address()
+        ));
+        self.banned.insert(id);
+        connection.close(why);
+        self.forget_peer(peer);
+    }
+
+    fn problem(&mut self, text: String) {
+        tracing::info!("{text}");
+        if self.problems.back() != Some(&text) {
+            self.problems.push_back(text);
+        }
+        while self.problems.len() > MAX_PROBLEMS {
+            self.problems.pop_front();
+        }
+    }
+
+    fn handle(&mut self, msg: Msg) {
+        match msg {
+            Msg::Offer(offer) => {
+                if self.options.use_peers && !self.banned.contains(&offer.connection.id()) {
+                    let (port, driver) = (self.port, self.ground.driver.clone());
+                    self.tasks.spawn(async move {
+                        // How it ended was told by message where it matters.
+                        let _ = control::answer(*offer, port, driver).await;
+                    });
+                }
+            }
+            Msg::PeerUp(new) => self.peer_up(*new),
+            Msg::Message { peer, message } => self.message(peer, message),
+            Msg::PeerDown { peer, protocol } => {
+                if let Some(why) = protocol {
+                    self.ban(peer, &why);
+                }
+                if self.forget_peer(peer) {
+                    self.drain();
+                }
+            }
+            Msg::Request { from, request, send } => self.peer_request(from, &request, send),
+            Msg::UploadEnded { peer, id, bytes } => self.input(Input::SendDone {
+                peer,
+                request: id,
+                bytes,
+            }),
+            Msg::UploadCancelled { peer, id } => {
+                self.uploads.remove(&id);
+                self.input(Input::PeerCancelled { peer, request: id });
+            }
+            Msg::Verified { run, source } => {
+                self.last_progress = Instant::now();
+                self.count_source(run, source, true);
+                self.input(Input::Verified { run, source });
+            }
+            Msg::RequestEnded { id, failure, why } => {
+                let Some((peer, _)) = self.requests.remove(&id) else {
+                    return;
+                };
+                if let (Some(why), Some(state)) = (why, self.peers.get(&peer)) {
+                    self.problem(format!("the peer {}: {why}", state.connection.remote_address()));
+                }
+                self.input(match failure {
+                    None => Input::RequestDone { request: id },
+                    Some(reason) => Input::RequestFailed { request: id, reason },
+                });
+            }
+            Msg::OriginBytes { id, bytes } => {
+                self.last_progress = Instant::now();
+                self.input(Input::OriginBytes { fetch: id, bytes });
+            }
+            Msg::FetchEnded { id, result } => {
+                if let Some(fetch) = self.fetches.get_mut(&id) {
+                    fetch.ended = Some(result);
+                }
+            }
+            Msg::Dialed { address, result } => self.dialed(address, result),
+            Msg::Announced {
+                first,
+                peers,
+                viewers,
+                problem,
+            } => {
+                self.trackers_to_answer = self.trackers_to_answer.saturating_sub(usize::from(first));
+                if let Some(problem) = problem {
+                    self.problem(problem);
+                }
+                self.add_candidates(peers);
+                if let Some(viewers) = viewers {
+                    self.input(Input::SwarmSize(viewers.max(1)));
+                }
+                self.dial();
+                self.check_discovery();
+            }
+            Msg::Resolved { addresses, problem } => {
+                self.resolving = self.resolving.saturating_sub(1);
+                if let Some(problem) = problem {
+                    self.problem(problem);
+                }
+                self.add_candidates(addresses);
+                self.dial();
+                self.check_discovery();
+            }
+            Msg::Flushed(result) => {
+                self.flushing = false;
+                match result {
+                    Ok(()) if self.shared.store.is_complete() => {
+                        self.state = State::Complete;
+                        if let Some(announcer) = &self.announcer {
+                            announcer.send_if_modified(|phase| {
+                                let change = *phase == announce::Phase::Running;
+                                if change {
+                                    *phase = announce::Phase::Completed;
+                                }
+                                change
+                            });
+                        }
+                        self.publish();
+                    }
+                    // The store's events tell what is wrong, and what was lost is fetched again.
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Does what the core still has to say after inputs that were given without [`Self::input`].
+    fn drain(&mut self) {
+        while let Some(output) = self.swarm.poll_output() {
+            self.output(output);
+        }
+    }
+
+    fn peer_up(&mut self, new: NewPeer) {
+        let NewPeer {
+            connection,
+            hello,
+            outbox,
+            opened,
+            accepted,
+        } = new;
+        let id = connection.id();
+        if self.banned.contains(&id) {
+            return;
+        }
+        if let Some(&old) = self.by_id.get(&id) {
+            let old_opened = self.peers.get(&old).is_some_and(|p| p.opened);
+            if !new_one_stays(self.registry.id(), id, old_opened, opened) {
+                return;
+            }
+            self.forget_peer(old);
+            self.drain();
+        }
+        let peer = Peer(self.next_name);
+        self.next_name += 1;
+        let remote = connection.remote_address();
+        let listens = (hello.listen_port != 0).then(|| SocketAddr::new(remote.ip(), hello.listen_port));
+        if accepted.send(peer).is_err() {
+            return;
+        }
+        if let Some(candidate) = listens.and_then(|a| self.candidates.get_mut(&a)) {
+            candidate.id = Some(id);
+            candidate.failures = 0;
+        }
+        self.seen.insert(id);
+        let rtt = connection.rtt();
+        if !self.shared.metainfo.private() {
+            let others: Vec<SocketAddr> = self.peers.values().filter_map(|p| p.listens).take(50).collect();
+            if !others.is_empty() {
+                // A new outbox has room.
+                let _ = outbox.try_send(Message::PeerExchange(others));
+            }
+            if let Some(address) = listens {
+                for other in self.peers.keys().copied().collect::<Vec<_>>() {
+                    self.send(other, Message::PeerExchange(vec![address]));
+                }
+            }
+        }
+        self.peers.insert(
+            peer,
+            PeerState {
+                id,
+                connection,
+                outbox,
+                opened,
+                listens,
+            },
+        );
+        self.by_id.insert(id, peer);
+        self.input(Input::PeerConnected { peer, id });
+        self.input(Input::PeerRtt { peer, rtt });
+    }
+
+    fn message(&mut self, peer: Peer, message: Message) {
+        if !self.peers.contains_key(&peer) {
+            return;
+        }
+        match message {
+            Message::Have(runs) => self.input(Input::PeerHave { peer, runs }),
+            Message::Choke => self.input(Input::PeerChoked { peer }),
+            Message::Unchoke => self.input(Input::PeerUnchoked { peer }),
+            Message::Claims(claims) => self.input(Input::PeerClaims {
+                peer,
+                claims: claims as Vec<Claim>,
+            }),
+            Message::PeerExchange(addresses) => {
+                if !self.shared.metainfo.private() {
+                    self.add_candidates(addresses);
+                    self.dial();
+                }
+            }
+            Message::Hello(_) => self.ban(peer, "it said hello twice"),
+            // Hole punching, gossip and metadata for magnet links are not spoken yet.
+            Message::Dial { .. }
+            | Message::CueSheet(_)
+            | Message::MetadataRequest { .. }
+            | Message::Metadata { .. }
+            | Message::Unknown(_) => {}
+        }
+        self.drain();
+    }
+
+    fn peer_request(&mut self, from: PeerId, request: &Request, send: SendStream) {
+        let id = UploadId(self.next_name);
+        self.next_name += 1;
+        let (decide, decision) = oneshot::channel();
+        let peer = self.by_id.get(&from).copied();
+        let name = peer.unwrap_or(Peer(u64::MAX));
+        self.tasks.spawn(transfer::upload(
+            self.ground.clone(),
+            name,
+            id,
+            request.run,
+            send,
+            decision,
+        ));
+        match peer {
+            Some(peer) => {
+                self.uploads.insert(id, (peer, decide));
+                let input = Input::PeerRequest {
+                    peer,
+                    request: id,
+                    run: request.run,
+                    urgency: request.urgency,
+                };
+                self.input(input);
+            }
+            None => {
+                let _ = decide.send(Decision::Refuse(RefuseReason::Choked));
+            }
+        }
+    }
+
+    fn store_event(&mut self, event: StoreEvent) {
+        match event {
+            StoreEvent::Lost(runs) => {
+                if self.state == State::Complete {
+                    self.state = State::Downloading;
+                }
+                for run in runs {
+                    self.count_source(run, Source::Disk, false);
+                    self.input(Input::Lost { run });
+                }
+            }
+            StoreEvent::Full(error) => {
+                self.problem(error.to_string());
+                self.last_progress = Instant::now();
+                self.state = State::Paused(error.to_string().into());
+                self.publish();
+            }
+            StoreEvent::Writable => {
+                self.last_progress = Instant::now();
+                if matches!(self.state, State::Paused(_)) {
+                    self.state = State::Downloading;
+                }
+                self.publish();
+            }
+            StoreEvent::Failed(error) => self.fail(error.to_string()),
+        }
+    }
+
+    fn sync_readers(&mut self) {
+        let open = self.shared.readers.snapshot();
+        let gone: Vec<ReaderId> = self
+            .readers
+            .keys()
+            .filter(|r| !open.contains_key(r))
+            .copied()
+            .collect();
+        for reader in gone {
+            self.readers.remove(&reader);
+            self.input(Input::ReaderClosed { reader });
+        }
+        for (reader, (position, demand)) in open {
+            match self.readers.insert(reader, (position, demand)) {
+                None => {
+                    let file = FileIndex(0);
+                    self.input(Input::ReaderOpened {
+                        reader,
+                        file,
+                        position,
+                        demand,
+                    });
+                }
+                Some(before) if before != (position, demand) => {
+                    self.input(Input::ReaderMoved {
+                        reader,
+                        position,
+                        demand,
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Fetches that ended are told to the core once nothing of them can change any more: a block that waits for the
+    /// rest of its piece may still be completed by another fetch.
+    fn settle_fetches(&mut self) {
+        let ended: Vec<FetchId> = self
+            .fetches
+            .iter()
+            .filter(|(_, f)| f.ended.is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            let Some(fetch) = self.fetches.get(&id) else {
+                continue;
+            };
+            let run = fetch.run;
+            let all_held = (run.first.0..run.first.0 + run.count).all(|b| self.shared.store.has_block(b));
+            if !all_held && matches!(fetch.ended, Some(Ok(()))) && self.covered(run) {
+                continue;
+            }
+            let Some(fetch) = self.fetches.remove(&id) else {
+                continue;
+            };
+            if !all_held {
+                self.discard_uncovered(run);
+            }
+            self.input(match fetch.ended {
+                Some(Err(OriginError::Temporary { after, .. })) => Input::OriginFailed {
+                    fetch: id,
+                    reason: OriginFailure::Temporary { after: Some(after) },
+                },
+                Some(Err(OriginError::Permanent { .. })) => Input::OriginFailed {
+                    fetch: id,
+                    reason: OriginFailure::Permanent,
+                },
+                Some(Ok(())) | None => Input::OriginDone { fetch: id },
+            });
+        }
+        for problem in self.ground.origin.take_problems() {
+            self.problem(problem);
+        }
+    }
+
+    fn pieces_of(&self, run: BlockRun) -> std::ops::RangeInclusive<u32> {
+        let verifier = &self.ground.verifier;
+        verifier.piece_of(run.first.0)..=verifier.piece_of(run.first.0 + run.count - 1)
+    }
+
+    /// Whether a running fetch touches a piece of this run.
+    fn covered(&self, run: BlockRun) -> bool {
+        self.pieces_of(run).any(|piece| self.piece_is_fetched(piece))
+    }
+
+    fn piece_is_fetched(&self, piece: u32) -> bool {
+        self.fetches
+            .values()
+            .any(|f| f.ended.is_none() && self.pieces_of(f.run).contains(&piece))
+    }
+
+    fn discard_uncovered(&self, run: BlockRun) {
+        for piece in self.pieces_of(run) {
+            if !self.piece_is_fetched(piece) {
+                let bytes = self.ground.assembler.discard(piece);
+                self.ground.counters.wasted.fetch_add(bytes, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn add_candidates(&mut self, addresses: Vec<SocketAddr>) {
+        if !self.options.use_peers {
+            return;
+        }
+        for address in addresses {
+            if address.port() == 0 || self.own.contains(&address) || self.candidates.len() >= MAX_CANDIDATES {
+                continue;
+            }
+            let fresh = Candidate {
+                next: Instant::now(),
+                failures: 0,
+                dialing: false,
+                id: None,
+            };
+            self.candidates.entry(address).or_insert(fresh);
+        }
+    }
+
+    fn dial(&mut self) {
+        let now = Instant::now();
+        let connected: HashSet<SocketAddr> = self
+            .peers
+            .values()
+            .flat_map(|p| [Some(p.connection.remote_address()), p.listens])
+            .flatten()
+            .collect();
+        let mut dialing = self.candidates.values().filter(|c| c.dialing).count();
+        let mut begin = Vec::new();
+        for (address, candidate) in &mut self.candidates {
+            let known = candidate
+                .id
+                .is_some_and(|id| self.by_id.contains_key(&id) || self.banned.contains(&id));
+            if candidate.dialing || candidate.next > now || known || connected.contains(address) {
+                continue;
+            }
+            if dialing >= MAX_DIALS || self.peers.len() + dialing >= self.registry.max_connections() {
+                break;
+            }
+            candidate.dialing = true;
+            dialing += 1;
+            begin.push(*address);
+        }
+        for address in begin {
+            let (registry, driver) = (self.registry.clone(), self.ground.driver.clone());
+            self.tasks.spawn(async move {
+                let result = registry.connect(address).await;
+                let _ = driver.send(Msg::Dialed { address, result }).await;
+            });
+        }
+    }
+
+    fn dialed(&mut self, address: SocketAddr, result: Result<Connection, DialError>) {
+        let Some(candidate) = self.candidates.get_mut(&address) else {
+            return;
+        };
+        candidate.dialing = false;
+        match result {
+            Ok(connection) => {
+                candidate.id = Some(connection.id());
+                candidate.next = Instant::now() + REDIAL.0 * 2;
+                if !self.by_id.contains_key(&connection.id()) && !self.banned.contains(&connection.id()) {
+                    let (swarm, port, driver) = (self.ground.swarm, self.port, self.ground.driver.clone());
+                    self.tasks.spawn(async move {
+                        if let Err(e) = control::open(connection, swarm, port, driver).await {
+                            tracing::debug!(%address, "control stream: {e}");
+                        }
+                    });
+                }
+            }
+            Err(DialError::Ourselves) => {
+                self.candidates.remove(&address);
+                self.own.insert(address);
+            }
+            Err(error) => {
+                let pause = (REDIAL.0 * 2_u32.saturating_pow(candidate.failures.min(10))).min(REDIAL.1);
+                candidate.failures += 1;
+                candidate.next = Instant::now() + pause;
+                let first = candidate.failures == 1;
+                if first {
+                    self.problem(format!("dialling the peer {address}: {error}"));
+                }
+            }
+        }
+        self.check_discovery();
+    }
+
+    /// Tells the core once that the first look for peers is over.
+    fn check_discovery(&mut self) {
+        let looking = self.trackers_to_answer > 0
+            || self.resolving > 0
+            || self
+                .candidates
+                .values()
+                .any(|c| c.dialing || (c.failures == 0 && c.id.is_none()));
+        if self.discovering && !looking {
+            self.discovering = false;
+            self.input(Input::Discovery { pending: false });
+        }
+    }
+
+    fn count_source(&mut self, run: BlockRun, source: Source, held: bool) {
+        for block in run.first.0..run.first.0 + run.count {
+            let piece = self.ground.verifier.piece_of(block) as usize;
+            let Some(counts) = self.sources.get_mut(piece) else {
+                continue;
+            };
+            let index = match source {
+                Source::Disk => 0,
+                Source::Peer(_) => 1,
+                Source::Origin => 2,
+            };
+            if held {
+                counts[index] += 1;
+            } else if let Some(count) = counts.iter_mut().max() {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+
+    fn check_complete(&mut self) {
+        let open = matches!(self.state, State::Downloading | State::Paused(_));
+        if open && !self.flushing && self.shared.store.is_complete() {
+            if matches!(self.state, State::Paused(_)) {
+                // The store says when it can write again.
+                return;
+            }
+            self.flushing = true;
+            let (store, driver) = (self.shared.store.clone(), self.ground.driver.clone());
+            self.tasks.spawn(async move {
+                let result = store.flush().await;
+                let _ = driver.send(Msg::Flushed(result)).await;
+            });
+        }
+    }
+
+    fn tick(&mut self) {
+        self.dial();
+        self.check_hope();
+        if self.rate.0.elapsed() >= Duration::from_secs(1) {
+            let received = self.ground.counters.received.load(Ordering::Relaxed);
+            let seconds = self.rate.0.elapsed().as_secs_f64();
+            self.rate = (
+                Instant::now(),
+                received,
+                ((received - self.rate.1) as f64 / seconds) as u64,
+            );
+            let rtts: Vec<_> = self
+                .peers
+                .iter()
+                .map(|(peer, p)| (*peer, p.connection.rtt()))
+                .collect();
+            for (peer, rtt) in rtts {
+                self.input(Input::PeerRtt { peer, rtt });
+            }
+        }
+        self.publish();
+    }
+
+    fn fail(&mut self, why: String) {
+        if !matches!(self.state, State::Failed(_)) {
+            tracing::error!("{why}");
+            self.state = State::Failed(why.into());
+            self.publish();
+        }
+    }
+
+    /// Ends the wait when nothing is left to hope for.
+    fn check_hope(&mut self) {
+        let Some(give_up) = self.options.give_up else {
+            return;
+        };
+        if self.shared.store.is_complete() && !matches!(self.state, State::Paused(_)) {
+            return;
+        }
+        if !matches!(self.state, State::Downloading | State::Paused(_)) || (!self.options.whole_file) {
+            return;
+        }
+        let quiet = self.last_progress.elapsed();
+        if let State::Paused(why) = &self.state {
+            if quiet >= give_up {
+                self.fail(why.to_string());
+            }
+            return;
+        }
+        let origin_usable = self.options.use_origin && self.ground.origin.is_usable();
+        let alone = self.peers.is_empty();
+        let looking_for_peers = self.options.use_peers
+            && (self.discovering
+                || self.announcer.as_ref().is_some_and(|a| a.receiver_count() > 0)
+                || self.candidates.values().any(|c| c.dialing || c.failures < 3));
+        let patience = match (origin_usable, alone) {
+            (false, true) if !looking_for_peers => Duration::ZERO,
+            (true, _) => {
+                give_up
+                    + self
+                        .ground
+                        .origin
+                        .named_pause()
+                        .unwrap_or_default()
+                        .min(MAX_PATIENCE)
+            }
+            (false, true) => give_up,
+            (false, false) => give_up * 3,
+        };
+        // A slow origin is no dead origin: its bytes count as progress when a piece of them is right.
+        if quiet < patience {
+            return;
+        }
+        let mut why = Vec::new();
+        if self.options.use_origin {
+            why.extend(self.ground.origin.reasons());
+            if why.is_empty() {
+                why.push(if origin_usable {
+                    "the web seed sends nothing".to_owned()
+                } else {
+                    "there is no web seed".to_owned()
+                });
+            }
+        }
+        why.push(match (self.options.use_peers, alone) {
+            (false, _) => "peers are not to be used".to_owned(),
+            (true, true) => "no peer was found".to_owned(),
+            (true, false) => format!("none of {} peers sends what is missing", self.peers.len()),
+        });
+        self.fail(why.join("; "));
+    }
+
+    fn publish(&mut self) {
+        let counters: &Counters = &self.ground.counters;
+        let get = |c: &std::sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
+        let verifier = &self.ground.verifier;
+        let pieces = self
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(piece, [disk, peer, origin])| {
+                let whole = (disk + peer + origin) as usize >= verifier.piece_blocks(piece as u32).len();
+                let most = [
+                    (disk, PieceSource::Disk),
+                    (peer, PieceSource::Peer),
+                    (origin, PieceSource::Origin),
+                ];
+                whole
+                    .then(|| most.into_iter().max_by_key(|(n, _)| **n).map(|(_, s)| s))
+                    .flatten()
+            })
+            .collect();
+        self.stats.send_replace(Stats {
+            state: self.state.clone(),
+            have_bytes: self.shared.store.held_bytes(),
+            total_bytes: self.shared.metainfo.length(),
+            from_origin: get(&counters.from_origin),
+            from_peers: get(&counters.from_peers),
+            wasted: get(&counters.wasted),
+            uploaded: get(&counters.uploaded),
+            peers: self.peers.len(),
+            peers_seen: self.seen.len(),
+            banned: self.banned.len(),
+            down_rate: self.rate.2,
+            pieces,
+            problems: self.problems.iter().cloned().collect(),
+        });
+    }
+
+    /// Stops everything that runs, makes safe what is here, tells the trackers.
+    async fn end(mut self) {
+        self.registry.remove(self.ground.swarm);
+        self.tasks.shutdown().await;
+        self.peers.clear();
+        if let Some(announcer) = self.announcer.take() {
+            announcer.send_replace(announce::Phase::Stopped);
+            let told = async { while self.announcing.join_next().await.is_some() {} };
+            // A tracker that does not answer must not hold up the end.
+            let _ = tokio::time::timeout(Duration::from_secs(2), told).await;
+            self.announcing.shutdown().await;
+        }
+        self.shared.store.clone().close().await;
+        self.publish();
+        self.stats.send_modify(|stats| stats.state = State::Stopped);
+    }
+}
+
+async fn resolve(gate: &gate::Gate, name: &str) -> Msg {
+    let failed = |problem: String| Msg::Resolved {
+        addresses: Vec::new(),
+        problem: Some(problem),
+    };
+    let parts = name
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let Some((host, port)) = parts else {
+        return failed(format!("the peer {name:?} is not host:port"));
+    };
+    match gate.resolve(host, port).await {
+        Ok(addresses) => Msg::Resolved {
+            addresses,
+            problem: None,
+        },
+        Err(e) => failed(format!("the peer {name}: {e}")),
+    }
+}

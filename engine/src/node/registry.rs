@@ -1,0 +1,306 @@
+//! The connections of a node, and which torrent a stream belongs to.
+//!
+//! There is one connection for each pair of peers: when both dialled, the one that the smaller id dialled stays. The
+//! locks here guard tables only and are never held across an await.
+
+use super::control::{HELLO_TIMEOUT, Offer};
+use super::driver::Msg;
+use super::{Error, NodeConfig};
+use crate::net::{
+    Connection, ConnectionFailure, Endpoint, Identity, Incoming, accept_stream, send_reply_header,
+};
+use crate::rate::Bucket;
+use crate::swarm::PeerId;
+use crate::wire::{Message, ReplyHeader, ReplyStatus};
+use gate::{Forbidden, Gate};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Handshakes at a time beyond which strangers must first prove their address.
+const BUSY: usize = 50;
+/// Longest wait for a connection that we dial.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams of one connection whose first bytes are being read.
+const MAX_OPENING: usize = 128;
+
+/// Why a dial brought no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    #[error("this node has no socket of that address family")]
+    Family,
+    #[error(transparent)]
+    Failed(#[from] ConnectionFailure),
+    #[error("no answer")]
+    Timeout,
+    #[error("it is this node itself")]
+    Ourselves,
+    #[error("there are too many connections already")]
+    Full,
+}
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    config: NodeConfig,
+    identity: Identity,
+    endpoints: Vec<Endpoint>,
+    pub(super) up: Arc<Bucket>,
+    pub(super) down: Arc<Bucket>,
+    connections: Mutex<HashMap<PeerId, Connection>>,
+    torrents: Mutex<HashMap<[u8; 32], mpsc::Sender<Msg>>>,
+    /// Accepting, and serving connections: ends when the node goes.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The tables are maps whose single operations cannot be torn by a panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Registry {
+    /// Binds the sockets and begins to accept.
+    pub(super) fn start(config: NodeConfig) -> Result<Arc<Self>, Error> {
+        let identity = Identity::generate().map_err(|e| Error::Identity(e.to_string().into()))?;
+        let endpoints = config
+            .listen
+            .iter()
+            .map(|&address| {
+                Endpoint::bind(address, &identity).map_err(|e| Error::Listen {
+                    address,
+                    source: Arc::new(e),
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let registry = Arc::new(Self {
+            up: Arc::new(Bucket::new(config.up)),
+            down: Arc::new(Bucket::new(config.down)),
+            config,
+            identity,
+            endpoints,
+            connections: Mutex::default(),
+            torrents: Mutex::default(),
+            tasks: Mutex::default(),
+        });
+        for endpoint in &registry.endpoints {
+            registry.spawn(accept(registry.clone(), endpoint.clone()));
+        }
+        Ok(registry)
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.config.gate
+    }
+
+    pub(super) fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
+    pub(super) fn id(&self) -> PeerId {
+        self.identity.id()
+    }
+
+    pub(super) fn max_connections(&self) -> usize {
+        self.config.max_connections
+    }
+
+    pub(super) fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.endpoints
+            .iter()
+            .filter_map(|e| e.local_addr().ok())
+            .collect()
+    }
+
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = lock(&self.tasks);
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(e) = ended
+                && e.is_panic()
+            {
+                tracing::error!("a part of the program failed: {e}");
+            }
+        }
+        tasks.spawn(task);
+    }
+
+    /// Stops everything at once.
+    pub(super) fn abort(&self) {
+        lock(&self.tasks).abort_all();
+        for endpoint in &self.endpoints {
+            endpoint.close();
+        }
+    }
+
+    /// Waits until peers were told that we are gone.
+    pub(super) async fn wait_idle(&self) {
+        for endpoint in &self.endpoints {
+            endpoint.wait_idle().await;
+        }
+    }
+
+    /// Makes a torrent reachable for peers. False when it is already.
+    pub(super) fn add(&self, swarm: [u8; 32], driver: mpsc::Sender<Msg>) -> bool {
+        let mut torrents = lock(&self.torrents);
+        if torrents.contains_key(&swarm) {
+            return false;
+        }
+        torrents.insert(swarm, driver);
+        true
+    }
+
+    pub(super) fn remove(&self, swarm: [u8; 32]) {
+        lock(&self.torrents).remove(&swarm);
+    }
+
+    fn driver(&self, swarm: [u8; 32]) -> Option<mpsc::Sender<Msg>> {
+        lock(&self.torrents).get(&swarm).cloned()
+    }
+
+    /// A connection to whoever is at this address: a new one, or the one that there is already.
+    pub(super) async fn connect(self: &Arc<Self>, address: SocketAddr) -> Result<Connection, DialError> {
+        self.config.gate.check(address, &address.ip().to_string())?;
+        let open = lock(&self.connections)
+            .values()
+            .find(|c| c.remote_address() == address && !c.is_closed())
+            .cloned();
+        if let Some(connection) = open {
+            return Ok(connection);
+        }
+        let endpoint = self
+            .endpoints
+            .iter()
+            .find(|e| e.reaches(address))
+            .ok_or(DialError::Family)?;
+        let connecting = tokio::time::timeout(DIAL_TIMEOUT, endpoint.connect(address, None));
+        let connection = connecting.await.map_err(|_| DialError::Timeout)??;
+        if connection.id() == self.id() {
+            connection.close("this is me");
+            return Err(DialError::Ourselves);
+        }
+        self.register(connection).ok_or(DialError::Full)
+    }
+
+    /// Enters a new connection, or keeps the one that there is. Gives the one to use.
+    fn register(self: &Arc<Self>, new: Connection) -> Option<Connection> {
+        let mut connections = lock(&self.connections);
+        connections.retain(|_, c| !c.is_closed());
+        if let Some(old) = connections.get(&new.id()) {
+            let ours_is_smaller = self.id() < new.id();
+            if old.dialed() == new.dialed() || new.dialed() != ours_is_smaller {
+                new.close("one connection is enough");
+                return Some(old.clone());
+            }
+            old.close("one connection is enough");
+        } else if connections.len() >= self.config.max_connections {
+            new.close("too many connections");
+            return None;
+        }
+        connections.insert(new.id(), new.clone());
+        drop(connections);
+        self.spawn(serve(self.clone(), new.clone()));
+        Some(new)
+    }
+
+    fn forget(&self, connection: &Connection) {
+        let mut connections = lock(&self.connections);
+        if connections
+            .get(&connection.id())
+            .is_some_and(|c| c.is(connection))
+        {
+            connections.remove(&connection.id());
+        }
+    }
+}
+
+async fn accept(registry: Arc<Registry>, endpoint: Endpoint) {
+    let mut handshakes = JoinSet::new();
+    loop {
+        let handshake = tokio::select! {
+            handshake = endpoint.accept() => handshake,
+            Some(_) = handshakes.join_next(), if !handshakes.is_empty() => continue,
+        };
+        let Some(handshake) = handshake else { return };
+        let busy = handshakes.len() >= BUSY;
+        let registry = registry.clone();
+        handshakes.spawn(async move {
+            match handshake.finish(busy).await {
+                Ok(Some(connection)) if connection.id() == registry.id() => connection.close("this is me"),
+                Ok(Some(connection)) => {
+                    registry.register(connection);
+                }
+                Ok(None) => {}
+                Err(e) => tracing::debug!("a handshake failed: {e}"),
+            }
+        });
+    }
+}
+
+/// Takes the streams that the other side opens to the torrents that they are for.
+async fn serve(registry: Arc<Registry>, connection: Connection) {
+    let mut opening = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            stream = accept_stream(&connection), if opening.len() < MAX_OPENING => stream,
+            Some(_) = opening.join_next(), if !opening.is_empty() => continue,
+        };
+        match stream {
+            Ok(reading) => {
+                let (registry, connection) = (registry.clone(), connection.clone());
+                opening.spawn(async move {
+                    match tokio::time::timeout(HELLO_TIMEOUT, reading).await {
+                        Ok(Ok(Some(incoming))) => route(&registry, connection, incoming).await,
+                        Ok(Err(e)) if e.is_protocol() => connection.close("broken request"),
+                        // A stream of a later version, one that was withdrawn, or one that says nothing.
+                        _ => {}
+                    }
+                });
+            }
+            Err(_) => {
+                registry.forget(&connection);
+                return;
+            }
+        }
+    }
+}
+
+async fn route(registry: &Registry, connection: Connection, incoming: Incoming) {
+    match incoming {
+        Incoming::Control(writer, mut reader) => {
+            let first = tokio::time::timeout(HELLO_TIMEOUT, reader.next()).await;
+            let Ok(Ok(Some(Message::Hello(hello)))) = first else {
+                return;
+            };
+            if let Some(driver) = registry.driver(hello.swarm) {
+                let offer = Box::new(Offer {
+                    connection,
+                    writer,
+                    reader,
+                    hello,
+                });
+                // The driver is gone when its torrent is being stopped.
+                let _ = driver.send(Msg::Offer(offer)).await;
+            }
+        }
+        Incoming::Request(request, mut send) => match registry.driver(request.swarm) {
+            Some(driver) => {
+                let _ = driver
+                    .send(Msg::Request {
+                        from: connection.id(),
+                        request,
+                        send,
+                    })
+                    .await;
+            }
+            None => {
+                let no = ReplyHeader::no(ReplyStatus::UnknownSwarm);
+                if send_reply_header(&mut send, &no).await.is_ok() {
+                    let _ = send.finish();
+                }
+            }
+        },
+    }
+}

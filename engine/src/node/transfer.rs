@@ -1,0 +1,356 @@
+//! The tasks that move content: a request to a peer, an upload to a peer, a fetch from the origin.
+//!
+//! Each runs beside the driver, verifies before it stores, and reports in order over one channel. Aborting a task
+//! withdraws its stream. Hashing whole pieces runs on the blocking threads; single blocks (15 µs) on the task itself,
+//! which is never the task that drives a socket.
+
+use super::assembler::Assembler;
+use super::driver::Msg;
+use crate::merkle::Hash;
+use crate::net::{self, Connection, Reply, StreamError, priority};
+use crate::origin::{Origin, Sink};
+use crate::rate::Bucket;
+use crate::store::Store;
+use crate::swarm::{
+    BLOCK_SIZE, BlockRun, FetchId, Peer, RefuseReason, RequestFailure, RequestId, Source, UploadId, Urgency,
+};
+use crate::verify::Verifier;
+use crate::wire::{ReplyHeader, ReplyStatus, Request};
+use bytes::Bytes;
+use quinn::SendStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// Blocks sent in one turn of the uplink: 64 KiB keep the packets of one peer together.
+const TURN: usize = 4;
+
+/// Bytes of content so far.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) from_origin: AtomicU64,
+    pub(super) from_peers: AtomicU64,
+    pub(super) wasted: AtomicU64,
+    pub(super) uploaded: AtomicU64,
+    pub(super) received: AtomicU64,
+}
+
+/// What all transfers of one torrent need.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) swarm: [u8; 32],
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) store: Store,
+    pub(super) assembler: Assembler,
+    pub(super) origin: Origin,
+    pub(super) counters: Counters,
+    pub(super) up: Arc<Bucket>,
+    pub(super) down: Arc<Bucket>,
+    pub(super) driver: mpsc::Sender<Msg>,
+}
+
+impl Ground {
+    async fn tell(&self, msg: Msg) {
+        // The driver is gone when the torrent has stopped; then nobody wants to know.
+        let _ = self.driver.send(msg).await;
+    }
+
+    fn waste(&self, bytes: u64) {
+        self.counters.wasted.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Stores verified blocks and tells of them.
+    async fn keep(&self, blocks: Vec<crate::verify::VerifiedBlock>, source: Source) -> bool {
+        for block in blocks {
+            let (run, bytes) = (block.run(), block.data().len() as u64);
+            match self.store.put(block).await {
+                Ok(true) => {
+                    let counter = match source {
+                        Source::Origin => &self.counters.from_origin,
+                        _ => &self.counters.from_peers,
+                    };
+                    counter.fetch_add(bytes, Ordering::Relaxed);
+                    self.tell(Msg::Verified { run, source }).await;
+                }
+                Ok(false) => self.waste(bytes),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Judges what waits of a piece from the origin, now that something is new.
+    async fn judge_piece(self: &Arc<Self>, piece: u32) -> bool {
+        let ground = self.clone();
+        let judging = tokio::task::spawn_blocking(move || ground.assembler.judge(piece));
+        let Ok(judged) = judging.await else { return false };
+        self.waste(judged.wrong_bytes);
+        for seed in judged.wrong_seeds {
+            self.origin.wrong_piece(seed, piece);
+        }
+        self.keep(judged.right, Source::Origin).await
+    }
+}
+
+/// The stream of a reply; what it received and did not keep is counted when it goes, however it goes.
+struct Receiving<'a> {
+    ground: &'a Ground,
+    reply: Reply,
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        let rest = self.reply.buffered() as u64;
+        self.ground.counters.received.fetch_add(rest, Ordering::Relaxed);
+        self.ground.waste(rest);
+    }
+}
+
+/// A request to a peer.
+pub(super) async fn download(
+    ground: Arc<Ground>,
+    connection: Connection,
+    peer: Peer,
+    id: RequestId,
+    run: BlockRun,
+    urgency: Urgency,
+    deadline: Option<Instant>,
+) {
+    let slack = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+    let request = Request {
+        swarm: ground.swarm,
+        run,
+        urgency,
+        slack,
+    };
+    match receive(&ground, &connection, peer, &request).await {
+        Ok(()) => {
+            ground
+                .tell(Msg::RequestEnded {
+                    id,
+                    failure: None,
+                    why: None,
+                })
+                .await
+        }
+        Err((failure, why)) => {
+            ground
+                .tell(Msg::RequestEnded {
+                    id,
+                    failure: Some(failure),
+                    why,
+                })
+                .await
+        }
+    }
+}
+
+async fn receive(
+    ground: &Arc<Ground>,
+    connection: &Connection,
+    peer: Peer,
+    request: &Request,
+) -> Result<(), (RequestFailure, Option<String>)> {
+    let broken = |e: StreamError| {
+        let failure = if e.is_protocol() {
+            RequestFailure::BadData
+        } else {
+            RequestFailure::Gone
+        };
+        (failure, e.is_protocol().then(|| e.to_string()))
+    };
+    let reply = net::open_request(connection, request).await.map_err(broken)?;
+    let mut receiving = Receiving { ground, reply };
+    let run = request.run;
+    let header = receiving.reply.header(run.count).await.map_err(broken)?;
+    if header.status != ReplyStatus::Ok {
+        return Err((RequestFailure::Refused, None));
+    }
+    let hashes = |list: &[[u8; 32]]| list.iter().map(|h| Hash(*h)).collect::<Vec<_>>();
+    let bad = |e: &dyn std::fmt::Display| (RequestFailure::BadData, Some(e.to_string()));
+    let verifier = &ground.verifier;
+    verifier
+        .insert_proof(run, &hashes(&header.leaves), &hashes(&header.uncles))
+        .map_err(|e| bad(&e))?;
+    for block in run.first.0..run.first.0 + run.count {
+        let len = verifier.block_len(block);
+        ground.down.take(len as u64).await;
+        let data = receiving.reply.block(len).await.map_err(broken)?;
+        ground.counters.received.fetch_add(len as u64, Ordering::Relaxed);
+        match verifier.check_block(block, data) {
+            Ok(right) => {
+                if !ground.keep(vec![right], Source::Peer(peer)).await {
+                    return Err((RequestFailure::Gone, None));
+                }
+            }
+            Err(e) => {
+                ground.waste(len as u64);
+                return Err(bad(&e));
+            }
+        }
+    }
+    // What waits of this piece from the origin may have become whole, or its leaves known.
+    ground.judge_piece(verifier.piece_of(run.first.0)).await;
+    Ok(())
+}
+
+/// What the core decided about a request of a peer.
+#[derive(Debug)]
+pub(super) enum Decision {
+    Serve(Urgency),
+    Refuse(RefuseReason),
+}
+
+/// Waits for the decision, then answers.
+pub(super) async fn upload(
+    ground: Arc<Ground>,
+    peer: Peer,
+    id: UploadId,
+    run: BlockRun,
+    mut send: SendStream,
+    decision: oneshot::Receiver<Decision>,
+) {
+    let decision = tokio::select! {
+        decision = decision => decision,
+        _ = send.stopped() => {
+            ground.tell(Msg::UploadCancelled { peer, id }).await;
+            return;
+        }
+    };
+    match decision {
+        Ok(Decision::Serve(urgency)) => {
+            let _ = send.set_priority(priority(urgency));
+            match serve(&ground, run, &mut send).await {
+                Ok(bytes) => ground.tell(Msg::UploadEnded { peer, id, bytes }).await,
+                Err(_) => {
+                    let _ = send.reset(quinn::VarInt::from_u32(1));
+                    ground.tell(Msg::UploadEnded { peer, id, bytes: 0 }).await;
+                }
+            }
+        }
+        // The peer that is not known any more gets a no as well.
+        other => {
+            let reason = match other {
+                Ok(Decision::Refuse(reason)) => reason,
+                _ => RefuseReason::Busy,
+            };
+            let header = ReplyHeader::no(ReplyStatus::Refused(reason));
+            if net::send_reply_header(&mut send, &header).await.is_ok() {
+                let _ = send.finish();
+            }
+        }
+    }
+}
+
+async fn serve(ground: &Ground, run: BlockRun, send: &mut SendStream) -> Result<u64, StreamError> {
+    let known = ground.store.ensure_leaves(run).await;
+    let Some(proof) = ground.verifier.proof(run).filter(|_| known) else {
+        net::send_reply_header(
+            send,
+            &ReplyHeader::no(ReplyStatus::Refused(RefuseReason::NotHeld)),
+        )
+        .await?;
+        let _ = send.finish();
+        return Ok(0);
+    };
+    let header = ReplyHeader {
+        status: ReplyStatus::Ok,
+        leaves: proof.leaves.iter().map(|h| h.0).collect(),
+        uncles: proof.uncles.iter().map(|h| h.0).collect(),
+    };
+    net::send_reply_header(send, &header).await?;
+    let Ok(blocks) = ground.store.read_run(run).await else {
+        return Err(StreamError::Short);
+    };
+    let mut sent = 0;
+    for turn in blocks.chunks(TURN) {
+        let bytes: u64 = turn.iter().map(|b| b.len() as u64).sum();
+        ground.up.take(bytes).await;
+        for block in turn {
+            send.write_all(block).await?;
+        }
+        sent += bytes;
+        ground.counters.uploaded.fetch_add(bytes, Ordering::Relaxed);
+    }
+    let _ = send.finish();
+    Ok(sent)
+}
+
+/// A fetch from the origin.
+pub(super) async fn fetch(ground: Arc<Ground>, id: FetchId, run: BlockRun) {
+    let mut sink = FetchSink {
+        ground: ground.clone(),
+        id,
+        unreported: 0,
+        reported: Instant::now(),
+    };
+    let result = ground
+        .origin
+        .fetch(run.first.0..run.first.0 + run.count, &mut sink)
+        .await;
+    sink.report(true).await;
+    ground.tell(Msg::FetchEnded { id, result }).await;
+}
+
+struct FetchSink {
+    ground: Arc<Ground>,
+    id: FetchId,
+    unreported: u64,
+    reported: Instant,
+}
+
+impl FetchSink {
+    async fn report(&mut self, all: bool) {
+        let due = all || self.unreported >= 64 * 1024 || self.reported.elapsed() >= Duration::from_millis(50);
+        if due && self.unreported > 0 {
+            let bytes = std::mem::take(&mut self.unreported);
+            self.reported = Instant::now();
+            self.ground.tell(Msg::OriginBytes { id: self.id, bytes }).await;
+        }
+    }
+}
+
+impl Sink for FetchSink {
+    fn wants(&self, block: u32) -> bool {
+        !self.ground.store.has_block(block)
+    }
+
+    async fn block(&mut self, seed: usize, block: u32, data: Bytes) -> bool {
+        self.report(false).await;
+        if self.ground.store.has_block(block) {
+            self.ground.waste(data.len() as u64);
+            // Somebody else was faster with this block; the rest may still be wanted.
+            return true;
+        }
+        let replaced = self.ground.assembler.add(seed, block, data);
+        self.ground.waste(replaced);
+        let verifier = &self.ground.verifier;
+        let piece = verifier.piece_of(block);
+        let last = block + 1 == verifier.piece_blocks(piece).end;
+        // Hashing is asked for when it can decide something: the leaf is known, or the piece may be whole.
+        if last || verifier.leaf(block).is_some() || self.piece_is_whole(piece, block) {
+            return self.ground.judge_piece(piece).await;
+        }
+        true
+    }
+
+    fn received(&mut self, bytes: u64) {
+        self.unreported += bytes;
+        self.ground.counters.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn wasted(&mut self, bytes: u64) {
+        self.ground.waste(bytes);
+    }
+}
+
+impl FetchSink {
+    /// Whether all blocks of the piece after this one are held: the fetch will bring no more of it.
+    fn piece_is_whole(&self, piece: u32, block: u32) -> bool {
+        let blocks = self.ground.verifier.piece_blocks(piece);
+        let start = u64::from(block + 1) * u64::from(BLOCK_SIZE);
+        let end = u64::from(blocks.end) * u64::from(BLOCK_SIZE);
+        self.ground.store.has_bytes(start, end - start)
+    }
+}

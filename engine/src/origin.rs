@@ -1,0 +1,557 @@
+//! Fetching byte ranges of one file from its web seeds (BEP 19), through the gate.
+//!
+//! Each request starts from the seed's own URL, so a redirect that has expired is followed anew. What a server may do,
+//! and what follows:
+//! - `206` with exactly the range that was asked for: its bytes are passed on as they come;
+//! - `200`: it ignores ranges. When its length is right and no other seed is better, the file is taken from the
+//!   beginning, passed on as it comes and never buffered; one such stream runs at a time;
+//! - a length that differs anywhere: the file was changed; this seed is not asked again;
+//! - 404, 410, 416, 401, 403 and other 4xx: not asked again; 429, 5xx and network trouble: asked again after
+//!   `Retry-After`, or after 1 s, doubled at each failure up to 60 s.
+//!
+//! Invariants: nothing is buffered beyond one block; bytes are unverified until the [`Sink`] has judged them; the lock
+//! over the seeds is never held across an await.
+
+use crate::rate::Bucket;
+use crate::swarm::BLOCK_SIZE;
+use bytes::{Bytes, BytesMut};
+use gate::{Gate, StatusCode, Url, header};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Web seeds that are used; more are ignored.
+pub const MAX_SEEDS: usize = 8;
+/// Pieces of wrong data after which a web seed is not asked again.
+const MAX_WRONG_PIECES: u32 = 3;
+/// First and longest pause after failures that may pass.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Longest `Retry-After` that is believed.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Who takes the bytes. Implemented by the torrent's driver, which verifies them.
+pub trait Sink: Send {
+    /// Whether the block is still wanted (not held yet).
+    fn wants(&self, block: u32) -> bool;
+    /// Takes a whole block (the file's last one may be short), from the seed with this number. False stops the fetch.
+    fn block(&mut self, seed: usize, block: u32, data: Bytes) -> impl Future<Output = bool> + Send;
+    /// Told of bytes as they arrive, before they make a block.
+    fn received(&mut self, bytes: u64);
+    /// Told of received bytes that will never be part of a block that is kept.
+    fn wasted(&mut self, bytes: u64);
+}
+
+/// Why a range was not fetched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OriginError {
+    /// It may work later.
+    #[error("no web seed can be asked now: {why}")]
+    Temporary {
+        /// The latest reason.
+        why: String,
+        /// When a server said to come back, or when the shortest pause ends.
+        after: Duration,
+        /// Whether a server named that time.
+        asked: bool,
+    },
+    /// No web seed will work again.
+    #[error("{}", why)]
+    Permanent {
+        /// Each seed's reason.
+        why: String,
+    },
+}
+
+/// What is known of a web seed.
+#[derive(Debug)]
+struct Seed {
+    url: Url,
+    /// It does not honour Range.
+    whole_only: bool,
+    failures: u32,
+    not_before: Option<Instant>,
+    /// The server itself named `not_before`.
+    asked: bool,
+    wrong_pieces: u32,
+    last_error: Option<String>,
+    /// Why it is never asked again.
+    dropped: Option<String>,
+}
+
+/// What one request came to.
+enum Attempt {
+    /// The range is done, or the sink wants no more.
+    Done,
+    /// Up to this block, then something that may pass.
+    Later { why: String, after: Option<Duration> },
+    /// This seed is of no use any more.
+    Never(String),
+    /// It sends the whole file only, and another seed may not.
+    PreferOthers,
+}
+
+/// The web seeds of one torrent's file.
+#[derive(Debug)]
+pub struct Origin {
+    gate: Gate,
+    length: u64,
+    down: Arc<Bucket>,
+    seeds: Mutex<Vec<Seed>>,
+    /// Held while a whole file is streamed from a server that ignores ranges.
+    whole: tokio::sync::Mutex<()>,
+    /// Troubles for people to read: taken by the driver.
+    problems: Mutex<Vec<String>>,
+}
+
+impl Origin {
+    /// An origin of these URLs of a file of `length` bytes. Text that is no URL is told as a problem.
+    pub fn new(gate: Gate, urls: &[String], length: u64, down: Arc<Bucket>) -> Self {
+        let mut seeds: Vec<Seed> = Vec::new();
+        let mut problems = Vec::new();
+        for text in urls {
+            match Url::parse(text) {
+                Ok(url) if seeds.len() < MAX_SEEDS && seeds.iter().all(|s| s.url != url) => {
+                    seeds.push(Seed {
+                        url,
+                        whole_only: false,
+                        failures: 0,
+                        not_before: None,
+                        asked: false,
+                        wrong_pieces: 0,
+                        last_error: None,
+                        dropped: None,
+                    })
+                }
+                Ok(_) => {}
+                Err(e) => problems.push(format!("the web seed {text:?} is not a URL: {e}")),
+            }
+        }
+        Self {
+            gate,
+            length,
+            down,
+            seeds: Mutex::new(seeds),
+            whole: tokio::sync::Mutex::default(),
+            problems: Mutex::new(problems),
+        }
+    }
+
+    fn seeds(&self) -> MutexGuard<'_, Vec<Seed>> {
+        self.seeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn problem(&self, text: String) {
+        tracing::warn!("{text}");
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        if problems.len() < 64 && problems.last() != Some(&text) {
+            problems.push(text);
+        }
+    }
+
+    /// What went wrong since the last call.
+    pub fn take_problems(&self) -> Vec<String> {
+        std::mem::take(&mut *self.problems.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether some seed may still be asked, now or later.
+    pub fn is_usable(&self) -> bool {
+        self.seeds().iter().any(|s| s.dropped.is_none())
+    }
+
+    /// Why no seed has been of use, one sentence for each.
+    pub fn reasons(&self) -> Vec<String> {
+        let seeds = self.seeds();
+        seeds
+            .iter()
+            .filter_map(|s| s.dropped.clone().or_else(|| s.last_error.clone()))
+            .collect()
+    }
+
+    /// How long until a time that a server named itself, if one did and it is not past.
+    pub fn named_pause(&self) -> Option<Duration> {
+        let seeds = self.seeds();
+        seeds
+            .iter()
+            .filter(|s| s.dropped.is_none() && s.asked)
+            .filter_map(|s| s.not_before?.checked_duration_since(Instant::now()))
+            .min()
+    }
+
+    /// Tells that this seed's bytes of a piece were wrong.
+    pub fn wrong_piece(&self, seed: usize, piece: u32) {
+        let text = {
+            let mut seeds = self.seeds();
+            let Some(seed) = seeds.get_mut(seed) else { return };
+            seed.wrong_pieces += 1;
+            let text = format!("the web seed {} sent wrong data for piece {piece}", seed.url);
+            seed.last_error = Some(text.clone());
+            if seed.wrong_pieces >= MAX_WRONG_PIECES && seed.dropped.is_none() {
+                seed.dropped = Some(format!(
+                    "{text}, and is not asked again: its file is not the published one"
+                ));
+            } else {
+                seed.not_before = Some(Instant::now() + BACKOFF.0);
+                seed.asked = false;
+            }
+            seed.dropped.clone().unwrap_or(text)
+        };
+        self.problem(text);
+    }
+
+    /// The seed to ask now: honouring ranges before not, fewer failures first. Or why there is none.
+    fn choose(&self, tried: &[usize]) -> Result<(usize, Url, bool), OriginError> {
+        let now = Instant::now();
+        let seeds = self.seeds();
+        let ready = seeds.iter().enumerate().filter(|(i, s)| {
+            s.dropped.is_none() && s.not_before.is_none_or(|at| at <= now) && !tried.contains(i)
+        });
+        if let Some((i, s)) = ready.min_by_key(|(i, s)| (s.whole_only, s.failures, *i)) {
+            return Ok((i, s.url.clone(), s.whole_only));
+        }
+        let later = seeds
+            .iter()
+            .filter(|s| s.dropped.is_none())
+            .min_by_key(|s| s.not_before);
+        match later {
+            Some(seed) => Err(OriginError::Temporary {
+                why: seed
+                    .last_error
+                    .clone()
+                    .unwrap_or_else(|| "it was asked just now".to_owned()),
+                after: seed
+                    .not_before
+                    .map_or(BACKOFF.0, |at| at.saturating_duration_since(now)),
+                asked: seed.asked,
+            }),
+            None if seeds.is_empty() => Err(OriginError::Permanent {
+                why: "there is no web seed".to_owned(),
+            }),
+            None => Err(OriginError::Permanent {
+                why: seeds
+                    .iter()
+                    .filter_map(|s| s.dropped.clone())
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            }),
+        }
+    }
+
+    /// Fetches these blocks of the file and gives each to `sink`, in order within one seed. Tries each seed that can
+    /// be asked; `Ok` when the last block was given or the sink stopped it.
+    pub async fn fetch(&self, blocks: Range<u32>, sink: &mut impl Sink) -> Result<(), OriginError> {
+        let mut next = blocks.start;
+        let mut tried = Vec::new();
+        loop {
+            while next < blocks.end && !sink.wants(next) {
+                next += 1;
+            }
+            if next >= blocks.end {
+                return Ok(());
+            }
+            let (index, url, whole_only) = self.choose(&tried)?;
+            let attempt = if whole_only {
+                let _only_one = self.whole.lock().await;
+                if (next..blocks.end).any(|block| sink.wants(block)) {
+                    self.attempt(index, &url, &mut next, blocks.end, true, sink).await
+                } else {
+                    Attempt::Done
+                }
+            } else {
+                self.attempt(index, &url, &mut next, blocks.end, false, sink)
+                    .await
+            };
+            tried.push(index);
+            let mut seeds = self.seeds();
+            let seed = &mut seeds[index];
+            match attempt {
+                Attempt::Done => {
+                    seed.failures = 0;
+                    seed.not_before = None;
+                    return Ok(());
+                }
+                Attempt::PreferOthers => {
+                    if !seed.whole_only {
+                        seed.whole_only = true;
+                        // It is asked again for the whole file when nobody better is left.
+                        tried.pop();
+                    }
+                }
+                Attempt::Later { why, after } => {
+                    let pause = after.map_or_else(
+                        || (BACKOFF.0 * 2_u32.saturating_pow(seed.failures.min(10))).min(BACKOFF.1),
+                        |after| after.min(MAX_RETRY_AFTER),
+                    );
+                    seed.failures += 1;
+                    seed.not_before = Some(Instant::now() + pause);
+                    seed.asked = after.is_some();
+                    seed.last_error = Some(why.clone());
+                    drop(seeds);
+                    self.problem(why);
+                }
+                Attempt::Never(why) => {
+                    seed.dropped = Some(why.clone());
+                    drop(seeds);
+                    self.problem(why);
+                }
+            }
+        }
+    }
+
+    /// One request to one seed. `next` moves on with each block that was given.
+    async fn attempt(
+        &self,
+        seed: usize,
+        url: &Url,
+        next: &mut u32,
+        end: u32,
+        whole: bool,
+        sink: &mut impl Sink,
+    ) -> Attempt {
+        let block_size = u64::from(BLOCK_SIZE);
+        let wanted = u64::from(*next) * block_size..(u64::from(end) * block_size).min(self.length);
+        let mut request = self
+            .gate
+            .get(url.clone())
+            .header_text(header::ACCEPT_ENCODING, "identity");
+        if !whole {
+            request = request.header_text(
+                header::RANGE,
+                &format!("bytes={}-{}", wanted.start, wanted.end - 1),
+            );
+        }
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(e) if e.is_transient() => {
+                return Attempt::Later {
+                    why: e.to_string(),
+                    after: None,
+                };
+            }
+            Err(e) => return Attempt::Never(e.to_string()),
+        };
+        let status = response.status();
+        let changed = |found: u64| {
+            Attempt::Never(format!(
+                "the file at {url} was changed: it has {found} bytes, not {}; it has to be published again",
+                self.length
+            ))
+        };
+        let (start, stop) = match status {
+            StatusCode::PARTIAL_CONTENT => {
+                let text = response
+                    .header(header::CONTENT_RANGE)
+                    .unwrap_or_default()
+                    .to_owned();
+                match content_range(&text) {
+                    Some((_, Some(total))) if total != self.length => return changed(total),
+                    Some((range, _)) if range == wanted => {}
+                    _ => {
+                        return Attempt::Never(format!(
+                            "the web seed {url} answered bytes {}-{} with Content-Range {text:?}",
+                            wanted.start,
+                            wanted.end - 1
+                        ));
+                    }
+                }
+                (wanted.start, wanted.end)
+            }
+            StatusCode::OK => {
+                if let Some(found) = response.content_length().filter(|&n| n != self.length) {
+                    return changed(found);
+                }
+                // A file that fits the request needs no range; otherwise somebody else may do better.
+                if !whole && wanted != (0..self.length) {
+                    return Attempt::PreferOthers;
+                }
+                (0, self.length)
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                let total = response
+                    .header(header::CONTENT_RANGE)
+                    .and_then(|t| t.rsplit('/').next()?.parse().ok());
+                return match total {
+                    Some(total) if total != self.length => changed(total),
+                    _ => Attempt::Never(format!(
+                        "the web seed {url} answered 416: it has no bytes {}-{}",
+                        wanted.start,
+                        wanted.end - 1
+                    )),
+                };
+            }
+            _ => {
+                let why = format!("the web seed {url} answered {status}");
+                let after = response.header(header::RETRY_AFTER).and_then(retry_after);
+                let may_pass = status.is_server_error()
+                    || matches!(
+                        status,
+                        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+                    );
+                return if may_pass {
+                    Attempt::Later { why, after }
+                } else {
+                    Attempt::Never(why)
+                };
+            }
+        };
+        self.read_body(seed, url, &mut response, start..stop, next, end, sink)
+            .await
+    }
+
+    /// Reads the bytes `range` of the file, block by block.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the parts of one exchange, used in one place"
+    )]
+    async fn read_body(
+        &self,
+        seed: usize,
+        url: &Url,
+        response: &mut gate::Response,
+        range: Range<u64>,
+        next: &mut u32,
+        end: u32,
+        sink: &mut impl Sink,
+    ) -> Attempt {
+        let mut block = (range.start / u64::from(BLOCK_SIZE)) as u32;
+        let mut left = range.end - range.start;
+        let mut buffer = BytesMut::new();
+        while left > 0 {
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => {
+                    sink.wasted(buffer.len() as u64);
+                    let why = format!("the web seed {url} ended {left} bytes early");
+                    return Attempt::Later { why, after: None };
+                }
+                Err(e) => {
+                    sink.wasted(buffer.len() as u64);
+                    return Attempt::Later {
+                        why: e.to_string(),
+                        after: None,
+                    };
+                }
+            };
+            sink.received(chunk.len() as u64);
+            self.down.take(chunk.len() as u64).await;
+            if chunk.len() as u64 > left {
+                sink.wasted((chunk.len() + buffer.len()) as u64);
+                return Attempt::Never(format!("the web seed {url} sent more bytes than it said"));
+            }
+            left -= chunk.len() as u64;
+            buffer.extend_from_slice(&chunk);
+            loop {
+                let len = self
+                    .length
+                    .saturating_sub(u64::from(block) * u64::from(BLOCK_SIZE));
+                let len = len.min(u64::from(BLOCK_SIZE)) as usize;
+                if len == 0 || buffer.len() < len {
+                    break;
+                }
+                let data = buffer.split_to(len).freeze();
+                if !sink.block(seed, block, data).await {
+                    sink.wasted(buffer.len() as u64);
+                    return Attempt::Done;
+                }
+                block += 1;
+                *next = (*next).max(block).min(end);
+            }
+        }
+        if range.end == self.length && left == 0 {
+            // A body that goes on after the file's end is a longer file.
+            if let Ok(Some(more)) = response.chunk().await {
+                sink.received(more.len() as u64);
+                sink.wasted(more.len() as u64);
+                return Attempt::Never(format!(
+                    "the file at {url} was changed: it has more than {} bytes; it has to be published again",
+                    self.length
+                ));
+            }
+        }
+        Attempt::Done
+    }
+}
+
+/// The range and the total of `Content-Range: bytes A-B/TOTAL` (RFC 9110 §14.4).
+fn content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
+    let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.trim().split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    let total = match total.trim() {
+        "*" => None,
+        digits => Some(digits.parse().ok()?),
+    };
+    Some((first..last.checked_add(1)?, total)).filter(|(range, _)| range.start < range.end)
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3).
+fn retry_after(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = http_date(text.trim())?;
+    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that is still sent.
+fn http_date(text: &str) -> Option<SystemTime> {
+    let mut parts = text.split_once(", ")?.1.split(' ');
+    let day: u64 = parts.next()?.parse().ok()?;
+    let month = parts.next()?;
+    let months = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let month = months.iter().position(|m| *m == month)? as u64 + 1;
+    let year: u64 = parts
+        .next()?
+        .parse()
+        .ok()
+        .filter(|y| (1970..10_000).contains(y))?;
+    let mut clock = parts.next()?.split(':').map(|p| p.parse::<u64>().ok());
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    // Days since 1970-01-01 by counting years from March.
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1;
+    let days = days.checked_sub(719_468)?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(
+        days * 86_400 + hour * 3_600 + minute * 60 + second,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_range_is_read_strictly() {
+        assert_eq!(content_range("bytes 0-9/100"), Some((0..10, Some(100))));
+        assert_eq!(content_range("bytes 5-5/*"), Some((5..6, None)));
+        for bad in [
+            "",
+            "bytes 0-9",
+            "bytes */100",
+            "bytes 9-0/100",
+            "octets 0-9/100",
+            "bytes -5/100",
+            "bytes 0-x/1",
+        ] {
+            assert_eq!(content_range(bad), None, "{bad}");
+        }
+        assert_eq!(content_range(&format!("bytes 0-{}/*", u64::MAX)), None);
+    }
+
+    #[test]
+    fn dates_of_retry_after() {
+        let at = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), at(0));
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), at(784_111_777));
+        assert_eq!(http_date("Thu, 29 Feb 2024 12:00:00 GMT"), at(1_709_208_000));
+        assert_eq!(http_date("yesterday"), None);
+        assert_eq!(retry_after("120"), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        assert_eq!(retry_after("soon"), None);
+    }
+}
