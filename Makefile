@@ -21,7 +21,8 @@ test: setup fixtures
 ## inputs that others wrote: make conformance CONFORMANCE=folder
 conformance: setup
 	@test -d "$(CONFORMANCE)" || { echo "conformance: give the folder, as in: make conformance CONFORMANCE=../shared/conformance" >&2; exit 2; }
-	GROVE_CONFORMANCE="$(abspath $(CONFORMANCE))" $(CARGO) test --workspace conformance
+	CONFORMANCE="$(abspath $(CONFORMANCE))" $(CARGO) test --workspace --features engine/conformance,ad-splicer/conformance \
+	    --test conformance_metainfo --test conformance_vast
 
 ## an episode, creatives, a feed and campaigns, made from nothing into .fixtures
 fixtures: setup
