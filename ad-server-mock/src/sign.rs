@@ -78,11 +78,15 @@ impl Key {
     pub(crate) fn url(&self, base: &str, subject: Subject<'_>) -> String {
         let escape = |text| utf8_percent_encode(text, ESCAPED);
         let signature = hex::encode(self.mac(subject).finalize().into_bytes());
-        let mut url = format!(
-            "{base}/b/{}/{}?s={signature}",
-            escape(subject.event),
-            escape(subject.id)
-        );
+        let mut url = format!("{base}/b/{}/{}?", escape(subject.event), escape(subject.id));
+        // Macros first: a `]` just before the end of a CDATA section is more than some readers take.
+        if subject.event != "noAd" {
+            url.push_str("basis=[GROVE_BASIS]&");
+        }
+        url.push_str("ts=[TIMESTAMP]&");
+        if matches!(subject.event, "error" | "noAd") {
+            url.push_str("code=[ERRORCODE]&");
+        }
         for (name, value) in [
             ("f", subject.flight),
             ("c", subject.creative),
@@ -90,16 +94,11 @@ impl Key {
         ] {
             if !value.is_empty() {
                 // Writing to a String cannot fail.
-                let _ = write!(url, "&{name}={}", escape(value));
+                let _ = write!(url, "{name}={}&", escape(value));
             }
         }
-        if subject.event != "noAd" {
-            url.push_str("&basis=[GROVE_BASIS]");
-        }
-        url.push_str("&ts=[TIMESTAMP]");
-        if matches!(subject.event, "error" | "noAd") {
-            url.push_str("&code=[ERRORCODE]");
-        }
+        url.push_str("s=");
+        url.push_str(&signature);
         url
     }
 
@@ -130,10 +129,11 @@ mod tests {
             tracker: "1",
         };
         let url = key.url("http://h", subject);
-        let (head, tail) = url.split_once("?s=").unwrap();
-        assert_eq!(head, "http://h/b/start/x");
-        let (signature, rest) = tail.split_once('&').unwrap();
-        assert_eq!(rest, "f=f&c=c&t=1&basis=[GROVE_BASIS]&ts=[TIMESTAMP]");
+        let (head, signature) = url.split_once("&s=").unwrap();
+        assert_eq!(
+            head,
+            "http://h/b/start/x?basis=[GROVE_BASIS]&ts=[TIMESTAMP]&f=f&c=c&t=1"
+        );
         assert!(key.verify(subject, signature));
         assert!(!Key::new(&[2; 32]).verify(subject, signature));
         for changed in [

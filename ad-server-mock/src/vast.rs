@@ -98,7 +98,7 @@ fn one(
     } else {
         "video"
     };
-    let mut attributes = vec![("id", ad.flight_id.as_str())];
+    let mut attributes = vec![("id", ad.creative_id.as_str())];
     attributes.extend(sequence.map(|s| ("sequence", s)));
     attributes.push(("adType", kind));
     xml.create_element("Ad")
@@ -319,7 +319,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(all[0].1, "version=4.2 xmlns=http://www.iab.com/VAST");
-        assert_eq!(all[1].1, "id=flight-1 sequence=1 adType=audio");
+        assert_eq!(all[1].1, "id=creative-1 sequence=1 adType=audio");
         let inline = "VAST/Ad/InLine";
         assert_eq!(
             under(inline),
@@ -381,10 +381,11 @@ mod tests {
             let event = attributes.strip_prefix("event=").unwrap();
             assert!(is_event(event));
             assert!(
-                url.starts_with(&format!("http://ads.example/b/{event}/one?s=")),
+                url.starts_with(&format!(
+                    "http://ads.example/b/{event}/one?basis=[GROVE_BASIS]&ts=[TIMESTAMP]&f="
+                )),
                 "{url}"
             );
-            assert!(url.ends_with("&basis=[GROVE_BASIS]&ts=[TIMESTAMP]"), "{url}");
         }
     }
 
@@ -392,13 +393,18 @@ mod tests {
     fn one_ad_has_no_sequence_and_none_gives_the_root_error() {
         let key = Key::new(b"k");
         let all = flatten(&document("http://a", &key, "r", &[ad("one")], 60));
-        assert_eq!(all[1].1, "id=flight-1 adType=audio");
+        assert_eq!(all[1].1, "id=creative-1 adType=audio");
         let all = flatten(&document("http://a", &key, "r", &[], 60));
         assert_eq!(
             all.iter().map(|(p, ..)| p.as_str()).collect::<Vec<_>>(),
             ["VAST", "VAST/Error"]
         );
-        assert!(all[1].2.starts_with("http://a/b/noAd/r?s="), "{}", all[1].2);
-        assert!(all[1].2.ends_with("&ts=[TIMESTAMP]&code=[ERRORCODE]"));
+        assert!(
+            all[1]
+                .2
+                .starts_with("http://a/b/noAd/r?ts=[TIMESTAMP]&code=[ERRORCODE]&s="),
+            "{}",
+            all[1].2
+        );
     }
 }

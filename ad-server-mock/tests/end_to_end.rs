@@ -121,11 +121,11 @@ async fn what_is_not_a_beacon_of_ours_is_refused_and_counted_apart() {
     let good = fill(raw, "played");
     let refused = [
         (good.replace("/b/impression/", "/b/complete/"), 403),
-        (good.replace("?s=", "?s=0"), 403),
+        (good.replace("&s=", "&s=0"), 403),
         (good.replace("&c=a", "&c=b"), 403),
         (good.replace("&f=a", ""), 403),
-        (good.replace("&basis=played", "&basis=listened"), 400),
-        (good.replace("&basis=played", ""), 400),
+        (good.replace("basis=played", "basis=listened"), 400),
+        (good.replace("basis=played&", ""), 400),
         (raw.clone(), 400),
         (fill(raw, "%5BGROVE_BASIS%5D"), 400),
     ];
@@ -166,7 +166,7 @@ async fn nothing_eligible_gives_an_empty_answer_whose_error_is_counted() {
     for _ in 0..2 {
         assert_eq!(s.status(&fill(&errors[0], "")).await, 204);
     }
-    assert_eq!(s.status(&fill(&errors[0], "").replace("?s=", "?s=0")).await, 403);
+    assert_eq!(s.status(&fill(&errors[0], "").replace("&s=", "&s=0")).await, 403);
     let requests = s.report().await.requests;
     assert_eq!(
         (requests.asked, requests.filled, requests.no_ad_reported),
