@@ -49,6 +49,20 @@ for path, piece_length in zip(sys.argv[1::2], sys.argv[2::2]):
         out.write(lt.bencode(torrent.generate()))
 ";
 
+/// Writes a hybrid and a v2-only `.torrent` of the folder `argv[1]`.
+const MAKE_FOLDER: &str = r"
+import os, sys
+import libtorrent as lt
+folder = sys.argv[1]
+for suffix, flags in (('.hybrid', 0), ('.v2', lt.create_torrent.v2_only)):
+    files = lt.file_storage()
+    lt.add_files(files, folder)
+    torrent = lt.create_torrent(files, 16384, flags)
+    lt.set_piece_hashes(torrent, os.path.dirname(folder))
+    with open(folder + suffix, 'wb') as out:
+        out.write(lt.bencode(torrent.generate()))
+";
+
 /// Prints v1 and v2 info hashes and the web seeds as libtorrent reads them.
 const READ: &str = r"
 import sys
@@ -136,5 +150,38 @@ fn hashes_and_layers_equal_libtorrents() {
             metainfo.length(),
         );
         assert_eq!(line, expected, "libtorrent reads {path}");
+    }
+}
+
+#[test]
+fn folders_by_libtorrent_are_read() {
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let folder = place.path().join("folder");
+    std::fs::create_dir_all(folder.join("inner")).expect("a folder");
+    let lengths = [
+        ("a", 1),
+        ("b", 16_384),
+        ("empty", 0),
+        ("inner/c", 50_000),
+        ("z", 5),
+    ];
+    for (name, length) in lengths {
+        std::fs::write(folder.join(name), content(length)).expect("space on the disk");
+    }
+    let folder = folder.to_str().expect("UTF-8").to_owned();
+    python(MAKE_FOLDER, std::slice::from_ref(&folder));
+    for (suffix, hybrid) in [(".hybrid", true), (".v2", false)] {
+        let bytes = std::fs::read(folder.clone() + suffix).expect("written by libtorrent");
+        let metainfo = Metainfo::parse(&bytes).unwrap_or_else(|error| panic!("{suffix}: {error}"));
+        assert_eq!(metainfo.info_hash_v1().is_some(), hybrid);
+        assert!(metainfo.has_piece_layers() && !metainfo.is_single_file());
+        let found: Vec<_> = metainfo
+            .files()
+            .iter()
+            .map(|file| (file.path().join("/"), file.length()))
+            .collect();
+        assert_eq!(found, lengths.map(|(name, length)| (name.to_owned(), length)));
+        let read = python(READ, &[folder.clone() + suffix]);
+        assert!(read.contains(&metainfo.info_hash_v2().to_string()), "{read}");
     }
 }

@@ -10,6 +10,8 @@
 
 mod build;
 mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::ops::Range;
