@@ -2,8 +2,16 @@
 //!
 //! Facts travel in the signed cue sheet as bencode, so they hold integers and text only. They are hints: whoever uses one checks it against the content, and false facts give the same output as none.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use crate::content::Content;
+use crate::frames::mp3::Index;
+use crate::plan::PlanError;
+use crate::silence;
+use crate::splice::mp3::Decoder;
+use crate::splice::{At, Options, SpliceError, sample_of};
 use crate::time::ContentTime;
 
 /// The version of [`Facts`] that this code writes.
@@ -58,12 +66,76 @@ pub struct CueFacts {
     pub loudness: Option<i32>,
 }
 
-/// Works out the facts of `content` for cues at `cues`. Reads and decodes what it needs; takes a few seconds for an hour of audio.
-pub fn survey(
-    _content: &dyn crate::content::Content,
-    _cues: &[crate::splice::At],
-) -> Result<Facts, crate::splice::SpliceError> {
-    Err(crate::splice::SpliceError::Unsupported(
-        "surveying is not written yet".into(),
-    ))
+/// How much content around a cue its loudness is measured over, half before and half after.
+const LOUDNESS_SPAN: Duration = Duration::from_secs(90);
+/// How far from a cue a pause is looked for.
+const SILENCE_SPAN: Duration = Duration::from_secs(10);
+
+/// Works out the facts of `content` for cues at `cues`, in that order. All of the content is read, 90 seconds around each cue are decoded.
+///
+/// # Errors
+/// Those of [`crate::splice::prepare`]; a cue after the end is one.
+pub fn survey(content: &dyn Content, cues: &[At]) -> Result<Facts, SpliceError> {
+    let options = Options::default();
+    let index = Index::scan(content, options.read_deadline)?;
+    let header = index.header();
+    let (rate, samples) = (header.sample_rate(), index.samples());
+    let frame_samples = header.samples();
+    let cues = cues
+        .iter()
+        .enumerate()
+        .map(|(number, cue)| {
+            let sample = sample_of(*cue, rate, samples);
+            if sample > samples {
+                return Err(PlanError::Outside(number).into());
+            }
+            let frame = ((sample + index.skip()) / u64::from(frame_samples)).min(index.frames() - 1);
+            let half = ContentTime::from(LOUDNESS_SPAN / 2).to_samples(rate);
+            let (start, end) = (sample.saturating_sub(half), (sample + half).min(samples));
+            let decoder = Decoder {
+                content,
+                index: &index,
+                options: &options,
+            };
+            let pcm = decoder.decode((start + index.skip()) as i64..(end + index.skip()) as i64)?;
+            let reach = ContentTime::from(SILENCE_SPAN).to_samples(rate);
+            let pause = silence::nearest(
+                &pcm,
+                usize::from(header.channels()),
+                rate,
+                (sample - start) as usize,
+                reach as usize,
+            );
+            Ok(CueFacts {
+                position: ContentTime::from_samples(sample, rate),
+                sample,
+                frame,
+                offset: index.offset(frame),
+                silence: pause.map(|pause| start + pause.start as u64 + pause.samples as u64 / 2),
+                silence_samples: pause.map(|pause| pause.samples as u64),
+                loudness: loudness(&pcm, u32::from(header.channels()), rate),
+            })
+        })
+        .collect::<Result<Vec<_>, SpliceError>>()?;
+    Ok(Facts {
+        version: VERSION,
+        format: "mp3".into(),
+        sample_rate: rate,
+        channels: u32::from(header.channels()),
+        samples,
+        frames: index.frames(),
+        frame_samples,
+        bytes: content.len(),
+        audio_start: index.offset(0),
+        bit_rate: index.constant_bit_rate().map_or(0, u64::from),
+        cues,
+    })
+}
+
+/// Gated loudness in hundredths of LUFS; `None` when all is below the gate.
+fn loudness(pcm: &[f32], channels: u32, rate: u32) -> Option<i32> {
+    let mut meter = ebur128::EbuR128::new(channels, rate, ebur128::Mode::I).ok()?;
+    meter.add_frames_f32(pcm).ok()?;
+    let loudness = meter.loudness_global().ok()?;
+    loudness.is_finite().then(|| (loudness * 100.0).round() as i32)
 }

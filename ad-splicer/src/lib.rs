@@ -1,13 +1,16 @@
 //! Cue points, ad decisions, conditioning, splicing and beacons.
 
 pub mod beacons;
+mod bridge;
 pub mod content;
 pub mod creatives;
 pub mod cues;
 pub mod decide;
 pub mod facts;
+pub mod frames;
 pub mod loudness;
 pub mod plan;
+mod silence;
 pub mod splice;
 pub mod time;
 pub mod timecode;

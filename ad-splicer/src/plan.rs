@@ -11,7 +11,7 @@ use crate::time::{ContentTime, PresentationTime, duration_of};
 /// Which ad of which break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AdIndex {
-    /// Index into the list of breaks, in cue order.
+    /// Index into the list of breaks that the caller gave.
     pub break_index: usize,
     /// Index into the break's ads.
     pub ad: usize,
@@ -49,6 +49,8 @@ impl Segment {
 /// A break as the plan sees it: a span of content (empty to insert) and how long each ad is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedBreak {
+    /// What the break is called in [`AdIndex`]: its index in the caller's list.
+    pub index: usize,
     /// The content samples that the ads take the place of; empty to insert at `start`.
     pub span: Range<u64>,
     /// Samples of each ad, in order.
@@ -104,7 +106,8 @@ impl SplicePlan {
             samples: 0,
         };
         let mut position = 0;
-        for (break_index, planned) in breaks.iter().enumerate() {
+        for planned in breaks {
+            let break_index = planned.index;
             let span = &planned.span;
             if span.start > span.end || span.end > content_samples {
                 return Err(PlanError::Outside(break_index));
@@ -244,8 +247,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn insert(at: u64, ads: &[u64]) -> PlannedBreak {
+    fn insert(index: usize, at: u64, ads: &[u64]) -> PlannedBreak {
         PlannedBreak {
+            index,
             span: at..at,
             ads: ads.to_vec(),
         }
@@ -257,7 +261,11 @@ mod tests {
             1000,
             10_000,
             100,
-            &[insert(0, &[150]), insert(5_000, &[30, 30]), insert(10_000, &[50])],
+            &[
+                insert(0, 0, &[150]),
+                insert(1, 5_000, &[30, 30]),
+                insert(2, 10_000, &[50]),
+            ],
         )
         .unwrap();
         assert_eq!(plan.content_to_presentation(0), Some(200));
@@ -298,6 +306,7 @@ mod tests {
             10_000,
             100,
             &[PlannedBreak {
+                index: 0,
                 span: 2_000..4_050,
                 ads: vec![500],
             }],
@@ -317,6 +326,7 @@ mod tests {
             10_000,
             100,
             &[PlannedBreak {
+                index: 0,
                 span: 2_000..4_000,
                 ads: vec![],
             }],
@@ -329,11 +339,11 @@ mod tests {
     #[test]
     fn wrong_breaks_are_named() {
         assert_eq!(
-            SplicePlan::new(1000, 100, 1, &[insert(101, &[1])]),
+            SplicePlan::new(1000, 100, 1, &[insert(0, 101, &[1])]),
             Err(PlanError::Outside(0))
         );
         assert_eq!(
-            SplicePlan::new(1000, 100, 1, &[insert(50, &[1]), insert(49, &[1])]),
+            SplicePlan::new(1000, 100, 1, &[insert(0, 50, &[1]), insert(1, 49, &[1])]),
             Err(PlanError::Overlap(1))
         );
     }
@@ -361,6 +371,7 @@ mod tests {
                     .into_iter()
                     .enumerate()
                     .map(|(i, (start, len, ads))| PlannedBreak {
+                        index: i,
                         span: start..(start + len).min(starts[i + 1]).min(content),
                         ads,
                     })

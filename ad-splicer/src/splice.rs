@@ -4,11 +4,16 @@
 //! determined, as runs of content bytes and of bytes made here. Writing is copying; any range can be asked for. The same content, breaks and ads give the same bytes, wherever they go.
 //! Not here: which ad plays where (`decide`), making ads fit (`conditioning`), network.
 
+mod joins;
+pub(crate) mod mp3;
+
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::content::Content;
+use crate::frames::mp3::find_head;
 use crate::plan::{AdIndex, PlanError, SplicePlan};
 use crate::time::{ContentTime, PresentationTime};
 
@@ -310,17 +315,94 @@ impl Rendition {
 ///
 /// # Errors
 /// [`SpliceError::NotAudio`] when it is not MP3, [`SpliceError::Read`].
-pub fn probe(_content: &dyn Content, _options: &Options) -> Result<StreamFormat, SpliceError> {
-    Err(SpliceError::Unsupported("probing is not written yet".into()))
+pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, SpliceError> {
+    let header = find_head(content, options.read_deadline)?.header;
+    Ok(StreamFormat {
+        codec: Codec::Mp3,
+        sample_rate: header.sample_rate(),
+        channels: header.channels(),
+    })
 }
 
-/// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given).
-pub fn prepare(
-    _content: &dyn Content,
-    _breaks: &[Break],
-    _options: &Options,
-) -> Result<Rendition, SpliceError> {
-    Err(SpliceError::Unsupported("splicing is not written yet".into()))
+/// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given). Without any ad the rendition is the content, and only its head is read;
+/// otherwise all of it is read once here.
+pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
+    if breaks
+        .iter()
+        .flat_map(|given| &given.ads)
+        .any(|ad| !ad.pcm.is_empty())
+    {
+        return mp3::prepare(content, breaks, options);
+    }
+    let head = find_head(content, options.read_deadline)?;
+    let header = head.header;
+    let frames = head.info.as_ref().and_then(|info| info.xing.frames).map_or_else(
+        // Nothing says how many frames there are: as many as there would be if all were like the first.
+        || (content.len() - head.start) / header.frame_len() as u64,
+        u64::from,
+    );
+    let gapless = head.info.and_then(|info| info.xing.gapless()).unwrap_or_default();
+    let samples = (frames * u64::from(header.samples()))
+        .saturating_sub(u64::from(gapless.delay) + u64::from(gapless.padding));
+    let plan = SplicePlan::new(header.sample_rate(), samples, header.samples(), &[])?;
+    let runs = vec![Run {
+        start: 0,
+        len: content.len(),
+        source: Source::Content(0),
+    }];
+    let chapters = mp3::chapters(content, &plan, head.start, options)?;
+    let report = Report {
+        bytes: content.len(),
+        duration: plan.duration(),
+        ads: Vec::new(),
+        seams: Vec::new(),
+        chapters,
+    };
+    Ok(Rendition { runs, plan, report })
+}
+
+/// The content samples that a place means; just past the end still means the end.
+pub(crate) fn sample_of(at: At, rate: u32, samples: u64) -> u64 {
+    match at {
+        At::Start => 0,
+        At::End => samples,
+        At::Fraction(fraction) => (fraction.clamp(0.0, 1.0) * samples as f64).round() as u64,
+        At::Time(time) => match time.to_samples(rate) {
+            past if past > samples && past - samples <= u64::from(rate) => samples,
+            sample => sample,
+        },
+    }
+}
+
+/// The breaks that have ads, in order: each one's index and its span of content samples.
+fn place(
+    breaks: &[Break],
+    rate: u32,
+    channels: usize,
+    samples: u64,
+) -> Result<Vec<(usize, Range<u64>)>, SpliceError> {
+    let mut placed = Vec::new();
+    for (index, given) in breaks.iter().enumerate() {
+        if let Some(ad) = given.ads.iter().find(|ad| ad.pcm.len() % channels.max(1) != 0) {
+            return Err(SpliceError::Bridge {
+                break_index: index,
+                reason: format!("the samples of ad `{}` are not of {channels} channels", ad.id),
+            });
+        }
+        if given.ads.iter().all(|ad| ad.pcm.is_empty()) {
+            continue;
+        }
+        let start = sample_of(given.at, rate, samples);
+        if start > samples {
+            return Err(PlanError::Outside(index).into());
+        }
+        let end = start
+            .saturating_add(ContentTime::from(given.replace).to_samples(rate))
+            .min(samples);
+        placed.push((index, start..end));
+    }
+    placed.sort_by_key(|(_, span)| span.start);
+    Ok(placed)
 }
 
 /// [`prepare`], then [`Rendition::write_to`].

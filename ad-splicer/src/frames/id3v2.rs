@@ -1,0 +1,439 @@
+//! ID3v2 tags whose times move with the audio (ID3v2.3, ID3v2.4, and the chapter frame addendum 1.0).
+//!
+//! Only what depends on time is touched: CHAP frames get new times (and no byte offsets), TLEN the new length; MLLT and ASPI, which map times to bytes, are dropped. Every other frame is copied as it is,
+//! known or not; that is why the tag is edited here and not through a library that reads it into a model and writes it anew. ID3v2.2 has no chapters and is copied.
+//! What cannot be made sense of is copied too: a bad tag never stops a splice.
+
+/// Length of a tag's header.
+pub(crate) const HEADER_LEN: usize = 10;
+const UNSYNCHRONISED: u8 = 0x80;
+const EXTENDED: u8 = 0x40;
+const FOOTER: u8 = 0x10;
+
+/// A chapter as it stands in a tag; times in milliseconds of the content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TagChapter {
+    pub(crate) id: String,
+    pub(crate) title: String,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+fn syncsafe(bytes: [u8; 4]) -> Option<u32> {
+    bytes.iter().try_fold(0, |size, byte| {
+        (*byte < 0x80).then(|| size << 7 | u32::from(*byte))
+    })
+}
+
+fn to_syncsafe(size: u32) -> [u8; 4] {
+    [21, 14, 7, 0].map(|shift| (size >> shift) as u8 & 0x7F)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<[u8; 4]> {
+    bytes.get(at..at.checked_add(4)?)?.try_into().ok()
+}
+
+/// The whole length of the tag that begins with these [`HEADER_LEN`] bytes; `None` when no tag does.
+pub(crate) fn tag_len(header: &[u8]) -> Option<u64> {
+    if !header.starts_with(b"ID3") || *header.get(3)? == 0xFF || *header.get(4)? == 0xFF {
+        return None;
+    }
+    let footer = if header[3] >= 4 && header.get(5)? & FOOTER != 0 {
+        HEADER_LEN
+    } else {
+        0
+    };
+    Some(u64::from(syncsafe(word(header, 6)?)?) + (HEADER_LEN + footer) as u64)
+}
+
+/// Removes the zero after each 0xFF.
+fn resynchronise(bytes: &[u8]) -> Vec<u8> {
+    let mut previous = 0;
+    bytes
+        .iter()
+        .copied()
+        .filter(|byte| {
+            let keep = !(previous == 0xFF && *byte == 0);
+            previous = *byte;
+            keep
+        })
+        .collect()
+}
+
+/// Puts a zero after each 0xFF that needs one.
+fn unsynchronise(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for (i, byte) in bytes.iter().enumerate() {
+        out.push(*byte);
+        if *byte == 0xFF && bytes.get(i + 1).is_none_or(|next| *next == 0 || *next >= 0xE0) {
+            out.push(0);
+        }
+    }
+    out
+}
+
+/// One frame in a tag's body.
+struct Frame<'a> {
+    id: [u8; 4],
+    flags: [u8; 2],
+    data: &'a [u8],
+    /// The frame with its header.
+    raw: &'a [u8],
+}
+
+fn plausible(body: &[u8], at: usize) -> bool {
+    at == body.len()
+        || body.get(at).is_some_and(|byte| *byte == 0)
+        || body
+            .get(at..at + 4)
+            .is_some_and(|id| id.iter().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()))
+}
+
+/// The frame at `at`; `None` at padding and at what is no frame.
+fn frame_at(body: &[u8], at: usize, version: u8) -> Option<Frame<'_>> {
+    let id = word(body, at)?;
+    if !id.iter().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) {
+        return None;
+    }
+    let size = word(body, at + 4)?;
+    let plain = u32::from_be_bytes(size) as usize;
+    let data = at + HEADER_LEN;
+    let len = match syncsafe(size) {
+        // Some writers of 2.4 forget that sizes are syncsafe there.
+        Some(safe) if version >= 4 && plausible(body, data.saturating_add(safe as usize)) => safe as usize,
+        _ => plain,
+    };
+    let end = data.checked_add(len)?;
+    let flags = [*body.get(at + 8)?, *body.get(at + 9)?];
+    Some(Frame {
+        id,
+        flags,
+        data: body.get(data..end)?,
+        raw: body.get(at..end)?,
+    })
+}
+
+/// Text as ID3 encodes it: an encoding byte, then the text up to its end or a zero.
+fn text(data: &[u8]) -> String {
+    let Some((encoding, rest)) = data.split_first() else {
+        return String::new();
+    };
+    let wide = |big: bool, rest: &[u8]| {
+        let units: Vec<u16> = rest
+            .chunks_exact(2)
+            .map(|pair| {
+                if big {
+                    u16::from_be_bytes([pair[0], pair[1]])
+                } else {
+                    u16::from_le_bytes([pair[0], pair[1]])
+                }
+            })
+            .take_while(|unit| *unit != 0)
+            .collect();
+        String::from_utf16_lossy(&units)
+    };
+    match encoding {
+        1 if rest.starts_with(&[0xFE, 0xFF]) => wide(true, &rest[2..]),
+        1 => wide(false, rest.strip_prefix(&[0xFF, 0xFE]).unwrap_or(rest)),
+        2 => wide(true, rest),
+        3 => String::from_utf8_lossy(rest.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned(),
+        _ => rest
+            .iter()
+            .take_while(|byte| **byte != 0)
+            .map(|byte| char::from(*byte))
+            .collect(),
+    }
+}
+
+/// Where the times of a chapter frame begin, and the chapter.
+fn chapter(data: &[u8], version: u8) -> Option<(usize, TagChapter)> {
+    let zero = data.iter().position(|byte| *byte == 0)?;
+    let start = u32::from_be_bytes(word(data, zero + 1)?);
+    let end = u32::from_be_bytes(word(data, zero + 5)?);
+    let subframes = data.get(zero + 17..)?;
+    let mut title = String::new();
+    let mut at = 0;
+    while let Some(frame) = frame_at(subframes, at, version) {
+        if &frame.id == b"TIT2" {
+            title = text(frame.data);
+        }
+        at += frame.raw.len();
+    }
+    let id = data[..zero].iter().map(|byte| char::from(*byte)).collect();
+    Some((
+        zero + 1,
+        TagChapter {
+            id,
+            title,
+            start,
+            end,
+        },
+    ))
+}
+
+/// A frame's data without unsynchronisation and length indicator, and what to put it back with. `None` when it is compressed, encrypted or grouped.
+fn open(frame: &Frame<'_>, version: u8, all_unsynchronised: bool) -> Option<(Vec<u8>, bool, bool)> {
+    if version < 4 {
+        return (frame.flags[1] & 0xE0 == 0).then(|| (frame.data.to_vec(), false, false));
+    }
+    if frame.flags[1] & 0x4C != 0 {
+        return None;
+    }
+    let (unsynchronised, indicator) = (
+        all_unsynchronised || frame.flags[1] & 2 != 0,
+        frame.flags[1] & 1 != 0,
+    );
+    let data = if indicator {
+        frame.data.get(4..)?
+    } else {
+        frame.data
+    };
+    Some((
+        if unsynchronised {
+            resynchronise(data)
+        } else {
+            data.to_vec()
+        },
+        unsynchronised,
+        indicator,
+    ))
+}
+
+fn close(frame: &Frame<'_>, version: u8, data: &[u8], unsynchronised: bool, indicator: bool) -> Vec<u8> {
+    let mut body = Vec::new();
+    if indicator {
+        body.extend(to_syncsafe(data.len() as u32));
+    }
+    if unsynchronised {
+        body.extend(unsynchronise(data));
+    } else {
+        body.extend_from_slice(data);
+    }
+    let mut out = frame.id.to_vec();
+    let size = body.len() as u32;
+    out.extend(if version >= 4 {
+        to_syncsafe(size)
+    } else {
+        size.to_be_bytes()
+    });
+    out.extend(frame.flags);
+    out.extend(body);
+    out
+}
+
+/// Splits a tag of version 2.3 or 2.4 into its header and its body without extended header and footer, not unsynchronised as a whole.
+fn body(tag: &[u8]) -> Option<Vec<u8>> {
+    let (version, flags) = (tag[3], tag[5]);
+    let size = syncsafe(word(tag, 6)?)? as usize;
+    let mut body = tag.get(HEADER_LEN..HEADER_LEN + size)?.to_vec();
+    if version == 3 && flags & UNSYNCHRONISED != 0 {
+        body = resynchronise(&body);
+    }
+    if flags & EXTENDED != 0 {
+        let size = word(&body, 0)?;
+        let len = if version == 3 {
+            (u32::from_be_bytes(size) as usize).checked_add(4)?
+        } else {
+            syncsafe(size)? as usize
+        };
+        if len > body.len() {
+            return None;
+        }
+        body.drain(..len);
+    }
+    Some(body)
+}
+
+/// The chapters of the tags in `head` (the bytes before the audio), in the order they stand there.
+pub(crate) fn chapters(head: &[u8]) -> Vec<TagChapter> {
+    let mut found = Vec::new();
+    edit(
+        head,
+        &mut |chapter| {
+            found.push(chapter.clone());
+            (chapter.start, chapter.end)
+        },
+        0,
+    );
+    found
+}
+
+/// `head` with the times of its chapters replaced by what `times` says (start and end in milliseconds of the result), and its length by `length` milliseconds.
+pub(crate) fn edit(head: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32), length: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.len());
+    let mut rest = head;
+    while let Some(len) = tag_len(rest) {
+        let Some((tag, tail)) = usize::try_from(len)
+            .ok()
+            .and_then(|len| rest.split_at_checked(len))
+        else {
+            break;
+        };
+        out.extend(edit_tag(tag, times, length).unwrap_or_else(|| tag.to_vec()));
+        rest = tail;
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+fn edit_tag(tag: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32), length: u64) -> Option<Vec<u8>> {
+    let version = tag[3];
+    if !(3..=4).contains(&version) {
+        return None;
+    }
+    let body = body(tag)?;
+    let all_unsynchronised = version == 4 && tag[5] & UNSYNCHRONISED != 0;
+    let mut out = Vec::with_capacity(body.len());
+    let mut at = 0;
+    while let Some(frame) = frame_at(&body, at, version) {
+        at += frame.raw.len();
+        let opened = match &frame.id {
+            b"MLLT" | b"ASPI" => continue,
+            b"CHAP" | b"TLEN" => open(&frame, version, all_unsynchronised),
+            _ => None,
+        };
+        let Some((mut data, unsynchronised, indicator)) = opened else {
+            out.extend_from_slice(frame.raw);
+            continue;
+        };
+        if &frame.id == b"TLEN" {
+            data = [&[0], length.to_string().as_bytes()].concat();
+        } else if let Some((place, chapter)) = chapter(&data, version) {
+            let (start, end) = times(&chapter);
+            data[place..place + 4].copy_from_slice(&start.to_be_bytes());
+            data[place + 4..place + 8].copy_from_slice(&end.to_be_bytes());
+            data[place + 8..place + 16].fill(0xFF);
+        }
+        out.extend(close(&frame, version, &data, unsynchronised, indicator));
+    }
+    // Padding, or what is no frame.
+    let rest = &body[at..];
+    if rest.iter().any(|byte| *byte != 0) {
+        out.extend_from_slice(rest);
+    }
+    let size = out.len().max(tag.len() - HEADER_LEN);
+    if size >= 1 << 28 {
+        return None;
+    }
+    out.resize(size, 0);
+    let mut header = tag[..HEADER_LEN].to_vec();
+    header[5] &= !(EXTENDED | FOOTER);
+    if version == 3 {
+        header[5] &= !UNSYNCHRONISED;
+    }
+    header[6..].copy_from_slice(&to_syncsafe(size as u32));
+    header.extend(out);
+    Some(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use id3::frame::{Chapter, Content, Frame as Id3Frame, Picture, PictureType};
+    use id3::{Encoder, Tag, TagLike, Version};
+    use proptest::prelude::*;
+
+    fn tag(version: Version, unsynchronised: bool) -> Vec<u8> {
+        let mut tag = Tag::new();
+        tag.set_title("Episode");
+        tag.set_text("TLEN", "180000");
+        tag.add_frame(Picture {
+            mime_type: "image/png".into(),
+            picture_type: PictureType::CoverFront,
+            description: "cover".into(),
+            data: (0..2_000)
+                .map(|i| if i % 3 == 0 { 0xFF } else { i as u8 })
+                .collect(),
+        });
+        for (i, start) in [0_u32, 60_000, 0x00FF_0000].into_iter().enumerate() {
+            tag.add_frame(Chapter {
+                element_id: format!("ch{i}"),
+                start_time: start,
+                end_time: start + 60_000,
+                start_offset: 5,
+                end_offset: 6,
+                frames: vec![Id3Frame::with_content(
+                    "TIT2",
+                    Content::Text(format!("Kapitel {i} ä")),
+                )],
+            });
+        }
+        let mut out = Vec::new();
+        Encoder::new()
+            .version(version)
+            .unsynchronisation(unsynchronised)
+            .encode(&tag, &mut out)
+            .unwrap();
+        out
+    }
+
+    #[test]
+    fn chapters_move_and_the_rest_stays() {
+        for (version, unsynchronised) in [
+            (Version::Id3v23, false),
+            (Version::Id3v24, false),
+            (Version::Id3v23, true),
+            (Version::Id3v24, true),
+        ] {
+            let before = tag(version, unsynchronised);
+            assert_eq!(tag_len(&before), Some(before.len() as u64));
+            let listed = chapters(&before);
+            assert_eq!(listed.len(), 3, "{version:?} {unsynchronised}");
+            let chapter = listed.iter().find(|chapter| chapter.id == "ch1").unwrap();
+            assert_eq!(
+                (chapter.title.as_str(), chapter.start, chapter.end),
+                ("Kapitel 1 ä", 60_000, 120_000)
+            );
+            let mut after = edit(&before, &mut |c| (c.start + 1_000, c.end + 2_000), 1_234_567_890);
+            assert_eq!(tag_len(&after), Some(after.len() as u64));
+            after.extend(b"audio");
+            let (old, new) = (
+                Tag::read_from2(std::io::Cursor::new(&before)).unwrap(),
+                Tag::read_from2(std::io::Cursor::new(&after)).unwrap(),
+            );
+            assert_eq!(
+                new.get("TLEN").and_then(|frame| frame.content().text()),
+                Some("1234567890")
+            );
+            assert_eq!(
+                new.pictures().collect::<Vec<_>>(),
+                old.pictures().collect::<Vec<_>>()
+            );
+            assert_eq!(new.title(), old.title());
+            for (old, new) in old.chapters().zip(new.chapters()) {
+                assert_eq!(
+                    (new.start_time, new.end_time),
+                    (old.start_time + 1_000, old.end_time + 2_000)
+                );
+                assert_eq!((new.start_offset, new.end_offset), (u32::MAX, u32::MAX));
+                assert_eq!((&new.frames, &new.element_id), (&old.frames, &old.element_id));
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_frame_survives() {
+        let mut bytes = b"ID3\x03\0\0\0\0\0\0XYZW\0\0\0\x03\0\0abcMLLT\0\0\0\x01\0\0z".to_vec();
+        bytes.resize(10 + 40, 0);
+        bytes[9] = 40;
+        let after = edit(&bytes, &mut |c| (c.start, c.end), 0);
+        assert_eq!(after.len(), bytes.len());
+        assert!(after.windows(13).any(|w| w == b"XYZW\0\0\0\x03\0\0abc"));
+        assert!(!after.windows(4).any(|w| w == b"MLLT"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(version in 2u8..6, flags: u8, data in proptest::collection::vec(any::<u8>(), 0..400), changes in proptest::collection::vec((0usize..3_000, any::<u8>()), 0..6)) {
+            let mut bytes = vec![b'I', b'D', b'3', version, 0, flags, 0, 0, (data.len() >> 7) as u8, data.len() as u8 & 0x7F];
+            bytes.extend(data);
+            edit(&bytes, &mut |c| (c.end, c.start), u64::MAX);
+            let mut real = tag(Version::Id3v24, flags & 1 == 1);
+            for (at, byte) in changes {
+                let len = real.len();
+                real[at % len] = byte;
+            }
+            edit(&real, &mut |c| (c.end, c.start), 0);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Coded frames, read and written without decoding them: pure code, no GStreamer, no I/O but [`crate::content::Content`].
+//!
+//! One folder for each format. A format's core knows its frame headers, which frames depend on which, and how to start in the middle; [`crate::splice`] joins them.
+
+pub(crate) mod id3v2;
+pub mod mp3;

@@ -1,0 +1,242 @@
+//! The four bytes that begin each frame (ISO/IEC 11172-3 §2.4.1.3).
+
+/// The MPEG version, which sets sample rates, bit rates and the size of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// MPEG-1: 32–48 kHz, 1152 samples.
+    V1,
+    /// MPEG-2: 16–24 kHz, 576 samples.
+    V2,
+    /// MPEG-2.5: 8–12 kHz, 576 samples.
+    V25,
+}
+
+/// Why four bytes are not a header that this code takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// The eleven bits of sync are missing.
+    #[error("no frame sync")]
+    NoSync,
+    /// Layer I or II.
+    #[error("MPEG audio of another layer than III")]
+    Layer,
+    /// A reserved value.
+    #[error("a reserved value in the frame header")]
+    Reserved,
+    /// Bit rate index 0: the size of a frame is not in its header.
+    #[error("MP3 of free format")]
+    FreeFormat,
+}
+
+const BIT_RATES_V1: [u32; 15] = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320];
+const BIT_RATES_V2: [u32; 15] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160];
+const SAMPLE_RATES_V1: [u32; 3] = [44_100, 48_000, 32_000];
+
+/// A checked frame header: every combination of fields that it can hold has a known frame size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    bytes: [u8; 4],
+    version: Version,
+}
+
+impl Header {
+    /// Checks four bytes.
+    pub fn parse(bytes: [u8; 4]) -> Result<Self, HeaderError> {
+        if bytes[0] != 0xFF || bytes[1] & 0xE0 != 0xE0 {
+            return Err(HeaderError::NoSync);
+        }
+        let version = match bytes[1] >> 3 & 3 {
+            0 => Version::V25,
+            2 => Version::V2,
+            3 => Version::V1,
+            _ => return Err(HeaderError::Reserved),
+        };
+        match bytes[1] >> 1 & 3 {
+            1 => {}
+            0 => return Err(HeaderError::Reserved),
+            _ => return Err(HeaderError::Layer),
+        }
+        if bytes[2] >> 4 == 15 || bytes[2] >> 2 & 3 == 3 || bytes[3] & 3 == 2 {
+            return Err(HeaderError::Reserved);
+        }
+        if bytes[2] >> 4 == 0 {
+            return Err(HeaderError::FreeFormat);
+        }
+        Ok(Self { bytes, version })
+    }
+
+    /// [`Self::parse`] of the first four bytes of `frame`; no sync when there are fewer.
+    pub fn of(frame: &[u8]) -> Result<Self, HeaderError> {
+        let bytes = frame
+            .get(..4)
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or(HeaderError::NoSync)?;
+        Self::parse(bytes)
+    }
+
+    /// The bytes.
+    pub fn bytes(self) -> [u8; 4] {
+        self.bytes
+    }
+
+    /// The MPEG version.
+    pub fn version(self) -> Version {
+        self.version
+    }
+
+    /// Whether two bytes of CRC follow the header.
+    pub fn has_crc(self) -> bool {
+        self.bytes[1] & 1 == 0
+    }
+
+    fn bit_rates(self) -> &'static [u32; 15] {
+        if self.version == Version::V1 {
+            &BIT_RATES_V1
+        } else {
+            &BIT_RATES_V2
+        }
+    }
+
+    /// Bits a second.
+    pub fn bit_rate(self) -> u32 {
+        // Index 15 was refused.
+        self.bit_rates()[usize::from(self.bytes[2] >> 4)] * 1000
+    }
+
+    /// Samples a second.
+    pub fn sample_rate(self) -> u32 {
+        // Index 3 was refused.
+        let rate = SAMPLE_RATES_V1[usize::from(self.bytes[2] >> 2 & 3)];
+        match self.version {
+            Version::V1 => rate,
+            Version::V2 => rate / 2,
+            Version::V25 => rate / 4,
+        }
+    }
+
+    /// 1 or 2.
+    pub fn channels(self) -> u16 {
+        if self.bytes[3] >> 6 == 3 { 1 } else { 2 }
+    }
+
+    /// Samples (of each channel) in a frame: 1152 or 576.
+    pub fn samples(self) -> u32 {
+        if self.version == Version::V1 { 1152 } else { 576 }
+    }
+
+    /// Length of the frame in bytes.
+    pub fn frame_len(self) -> usize {
+        let padding = usize::from(self.bytes[2] >> 1 & 1);
+        (self.samples() / 8 * self.bit_rate() / self.sample_rate()) as usize + padding
+    }
+
+    /// Where the side information begins in the frame.
+    pub fn side_info_start(self) -> usize {
+        if self.has_crc() { 6 } else { 4 }
+    }
+
+    /// Length of the side information.
+    pub fn side_info_len(self) -> usize {
+        match (self.version, self.channels()) {
+            (Version::V1, 1) => 17,
+            (Version::V1, _) => 32,
+            (_, 1) => 9,
+            _ => 17,
+        }
+    }
+
+    /// Where the frame's area for main data begins.
+    pub fn main_data_start(self) -> usize {
+        self.side_info_start() + self.side_info_len()
+    }
+
+    /// How many bytes of main data the frame has room for.
+    pub fn main_data_len(self) -> usize {
+        self.frame_len().saturating_sub(self.main_data_start())
+    }
+
+    /// The furthest back that main data may begin, in bytes.
+    pub fn max_reservoir(self) -> usize {
+        if self.version == Version::V1 { 511 } else { 255 }
+    }
+
+    /// Whether frames of both headers can follow each other in one stream: version, sample rate and number of channels are the same.
+    pub fn same_stream(self, other: Self) -> bool {
+        self.version == other.version
+            && self.bytes[2] & 0x0C == other.bytes[2] & 0x0C
+            && self.channels() == other.channels()
+    }
+
+    /// The same header for the smallest frame that has room for `main_data` bytes; `None` when even the largest has not.
+    pub fn with_room_for(self, main_data: usize) -> Option<Self> {
+        (1..15u8)
+            .flat_map(|index| [(index, 0), (index, 2)])
+            .find_map(|(index, padding)| {
+                let mut bytes = self.bytes;
+                bytes[2] = bytes[2] & 0x0D | index << 4 | padding;
+                let header = Self {
+                    bytes,
+                    version: self.version,
+                };
+                (header.main_data_len() >= main_data).then_some(header)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn table_of_headers() {
+        for (bytes, rate, bit_rate, channels, len, side) in [
+            ([0xFF, 0xFB, 0x90, 0x64], 44_100, 128_000, 2, 417, 32),
+            ([0xFF, 0xFB, 0x92, 0x64], 44_100, 128_000, 2, 418, 32),
+            ([0xFF, 0xFB, 0xE4, 0x44], 48_000, 320_000, 2, 960, 32),
+            ([0xFF, 0xFB, 0x18, 0xC4], 32_000, 32_000, 1, 144, 17),
+            ([0xFF, 0xF3, 0x80, 0xC4], 22_050, 64_000, 1, 208, 9),
+            ([0xFF, 0xF3, 0xE4, 0x04], 24_000, 160_000, 2, 480, 17),
+            ([0xFF, 0xE3, 0x18, 0xC4], 8_000, 8_000, 1, 72, 9),
+            ([0xFF, 0xFA, 0x90, 0x64], 44_100, 128_000, 2, 417, 32),
+        ] {
+            let header = Header::parse(bytes).unwrap();
+            assert_eq!(
+                (header.sample_rate(), header.bit_rate(), header.channels()),
+                (rate, bit_rate, channels)
+            );
+            assert_eq!(
+                (header.frame_len(), header.side_info_len()),
+                (len, side),
+                "{bytes:x?}"
+            );
+        }
+        assert!(Header::parse([0xFF, 0xFA, 0x90, 0x64]).unwrap().has_crc());
+        for (bytes, error) in [
+            ([0xFE, 0xFB, 0x90, 0x64], HeaderError::NoSync),
+            ([0xFF, 0xEB, 0x90, 0x64], HeaderError::Reserved),
+            ([0xFF, 0xFD, 0x90, 0x64], HeaderError::Layer),
+            ([0xFF, 0xF9, 0x90, 0x64], HeaderError::Reserved),
+            ([0xFF, 0xFB, 0xF0, 0x64], HeaderError::Reserved),
+            ([0xFF, 0xFB, 0x9C, 0x64], HeaderError::Reserved),
+            ([0xFF, 0xFB, 0x00, 0x64], HeaderError::FreeFormat),
+        ] {
+            assert_eq!(Header::parse(bytes), Err(error), "{bytes:x?}");
+        }
+        assert_eq!(Header::of(&[0xFF, 0xFB]), Err(HeaderError::NoSync));
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_always_has_a_frame(bytes: [u8; 4], room in 0usize..2_000) {
+            if let Ok(header) = Header::parse(bytes) {
+                // The smallest frame there is has 24 bytes (MPEG-2, 8 kb/s, 24 kHz).
+                prop_assert!((24..=1441).contains(&header.frame_len()));
+                if let Some(wider) = header.with_room_for(room) {
+                    prop_assert!(wider.main_data_len() >= room && wider.same_stream(header));
+                    prop_assert_eq!(Header::parse(wider.bytes()), Ok(wider));
+                }
+            }
+        }
+    }
+}

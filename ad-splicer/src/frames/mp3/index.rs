@@ -1,0 +1,379 @@
+//! Where every frame of a file is.
+//!
+//! A file is: ID3v2 tags, perhaps some junk, an information frame (see [`super::Xing`]), audio frames, tags. The audio is taken only if it is without gaps to the tags at the end.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::header::{Header, HeaderError};
+use super::xing::{Gapless, Xing};
+use crate::content::Content;
+use crate::frames::id3v2;
+use crate::splice::SpliceError;
+
+/// How much is read at once.
+const CHUNK: usize = 256 * 1024;
+/// How far after the tags the first frame may be.
+const SEARCH: usize = 64 * 1024;
+/// How many ID3v2 tags in a row are stepped over.
+const MAX_TAGS: usize = 8;
+
+/// The information frame of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InfoFrame {
+    /// What it says.
+    pub xing: Xing,
+    /// Its length in bytes.
+    pub len: usize,
+}
+
+/// The beginning of a file: where the frames begin, and what they are like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Offset of the first frame, be it audio or information.
+    pub start: u64,
+    /// The first frame's header.
+    pub header: Header,
+    /// The information frame, if the first frame is one.
+    pub info: Option<InfoFrame>,
+}
+
+/// A window of the content.
+struct Window<'a> {
+    content: &'a dyn Content,
+    deadline: Duration,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// `count` bytes at `offset`, or as many as there are before the end; borrowed until the next call.
+    fn get(&mut self, offset: u64, count: usize) -> Result<&[u8], SpliceError> {
+        let count = usize::try_from(self.content.len().saturating_sub(offset))
+            .unwrap_or(usize::MAX)
+            .min(count);
+        if count == 0 {
+            return Ok(&[]);
+        }
+        let end = self.start + self.bytes.len() as u64;
+        if offset < self.start || offset + count as u64 > end {
+            let len = usize::try_from(self.content.len() - offset)
+                .unwrap_or(usize::MAX)
+                .min(CHUNK.max(count));
+            self.start = offset;
+            self.bytes.resize(len, 0);
+            if let Err(source) = self.content.read_exact_at(offset, &mut self.bytes, self.deadline) {
+                self.bytes.clear();
+                return Err(SpliceError::Read { offset, source });
+            }
+        }
+        let at = (offset - self.start) as usize;
+        Ok(&self.bytes[at..at + count])
+    }
+
+    fn header(&mut self, offset: u64) -> Result<Result<Header, HeaderError>, SpliceError> {
+        Ok(Header::of(self.get(offset, 4)?))
+    }
+}
+
+fn window(content: &dyn Content, deadline: Duration) -> Window<'_> {
+    Window {
+        content,
+        deadline,
+        start: 0,
+        bytes: Vec::new(),
+    }
+}
+
+/// Finds the first frame. Two frames of one stream must follow each other (or one frame end the file), so that random bytes are not taken for a frame.
+pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Head, SpliceError> {
+    if content.is_empty() {
+        return Err(SpliceError::NotAudio("the content is empty".into()));
+    }
+    let mut window = window(content, deadline);
+    let mut start = 0;
+    for _ in 0..MAX_TAGS {
+        match id3v2::tag_len(window.get(start, id3v2::HEADER_LEN)?) {
+            Some(len) => start += len,
+            None => break,
+        }
+    }
+    let mut other = None;
+    for offset in start..start.saturating_add(SEARCH as u64).min(content.len()) {
+        let header = match window.header(offset)? {
+            Ok(header) => header,
+            Err(error) => {
+                if offset == start && error != HeaderError::NoSync {
+                    other = Some(error);
+                }
+                continue;
+            }
+        };
+        let next = offset + header.frame_len() as u64;
+        let follows = match window.header(next)? {
+            Ok(second) => second.same_stream(header),
+            Err(_) => next <= content.len() && is_tail(window.get(next, 16)?),
+        };
+        if follows {
+            let frame = window.get(offset, header.frame_len())?;
+            let info = Xing::parse(header, frame).map(|xing| InfoFrame {
+                xing,
+                len: header.frame_len(),
+            });
+            return Ok(Head {
+                start: offset,
+                header,
+                info,
+            });
+        }
+    }
+    Err(SpliceError::NotAudio(match other {
+        Some(error) => format!("the content is {error}"),
+        None => format!("the content is not MP3: no frames within {SEARCH} bytes of byte {start}"),
+    }))
+}
+
+/// Whether what follows the audio is a tag, zeros or nothing.
+fn is_tail(bytes: &[u8]) -> bool {
+    [&b"TAG"[..], b"APETAGEX", b"LYRICS", b"ID3", b"3DI"]
+        .iter()
+        .any(|tag| bytes.starts_with(tag))
+        || bytes.iter().all(|byte| *byte == 0)
+}
+
+/// Where every audio frame of a file is. Frames are counted without the information frame.
+#[derive(Clone, Debug)]
+pub struct Index {
+    head: Head,
+    first: Header,
+    /// Offset of each frame, and of the end of the last.
+    offsets: Vec<u64>,
+    constant: bool,
+}
+
+impl Index {
+    /// Reads the header of each frame: all of the content is read once.
+    pub fn scan(content: &dyn Content, deadline: Duration) -> Result<Self, SpliceError> {
+        let head = find_head(content, deadline)?;
+        let mut window = window(content, deadline);
+        let mut offset = head.start + head.info.as_ref().map_or(0, |info| info.len as u64);
+        let mut offsets = vec![offset];
+        let mut first = None;
+        let mut constant = true;
+        while offset < content.len() {
+            let Ok(header) = window.header(offset)? else { break };
+            let first = *first.get_or_insert(header);
+            if !header.same_stream(head.header) {
+                return Err(SpliceError::Unsupported(format!(
+                    "the sample rate or the number of channels changes at byte {offset}"
+                )));
+            }
+            constant &= header.bit_rate() == first.bit_rate();
+            let next = offset + header.frame_len() as u64;
+            if next > content.len() {
+                return Err(SpliceError::Truncated { offset });
+            }
+            offset = next;
+            offsets.push(offset);
+        }
+        let Some(first) = first else {
+            return Err(SpliceError::NotAudio("the content holds no audio frames".into()));
+        };
+        // Some writers pad the audio with zeros; tags may follow them.
+        let mut tail = offset;
+        while window.get(tail, 1)? == [0] {
+            tail += 1;
+        }
+        if !is_tail(window.get(tail, 16)?) {
+            // What is left is shorter than a header, or no header.
+            let left = content.len() - offset;
+            return Err(if left < 4 {
+                SpliceError::Truncated { offset }
+            } else {
+                SpliceError::Corrupt { offset }
+            });
+        }
+        let index = Self {
+            head,
+            first,
+            offsets,
+            constant,
+        };
+        if index.samples() == 0 {
+            return Err(SpliceError::NotAudio("the content holds no audio samples".into()));
+        }
+        Ok(index)
+    }
+
+    /// The beginning of the file.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The first audio frame's header.
+    pub fn header(&self) -> Header {
+        self.first
+    }
+
+    /// How many audio frames there are, at least one.
+    pub fn frames(&self) -> u64 {
+        self.offsets.len() as u64 - 1
+    }
+
+    /// Bits a second when all frames have the same bit rate.
+    pub fn constant_bit_rate(&self) -> Option<u32> {
+        self.constant.then(|| self.first.bit_rate())
+    }
+
+    /// Offset of audio frame `frame`; past the last one, of the end of the audio.
+    pub fn offset(&self, frame: u64) -> u64 {
+        let index = usize::try_from(frame)
+            .unwrap_or(usize::MAX)
+            .min(self.offsets.len() - 1);
+        self.offsets[index]
+    }
+
+    /// The declared delay and padding; `None` when nothing is declared.
+    pub fn gapless(&self) -> Option<Gapless> {
+        self.head.info.as_ref().and_then(|info| info.xing.gapless())
+    }
+
+    /// How many decoded samples come before content sample 0. (A stream's decoded samples are counted from those of its first audio frame.)
+    pub fn skip(&self) -> u64 {
+        self.gapless().map_or(0, |gapless| {
+            u64::from(gapless.delay) + u64::from(super::DECODER_DELAY)
+        })
+    }
+
+    /// How many content samples there are.
+    pub fn samples(&self) -> u64 {
+        let gapless = self.gapless().unwrap_or_default();
+        let decoded = self.frames() * u64::from(self.first.samples());
+        // The end of the audio is decoded only when the padding covers the decoder's delay.
+        decoded
+            .saturating_sub(u64::from(gapless.delay) + u64::from(gapless.padding))
+            .min(decoded.saturating_sub(self.skip()))
+    }
+
+    /// Reads the frames of `range`, each on its own.
+    pub fn read(
+        &self,
+        content: &dyn Content,
+        range: Range<u64>,
+        deadline: Duration,
+    ) -> Result<Vec<Vec<u8>>, SpliceError> {
+        let start = self.offset(range.start);
+        let mut bytes = vec![0; (self.offset(range.end) - start) as usize];
+        content
+            .read_exact_at(start, &mut bytes, deadline)
+            .map_err(|source| SpliceError::Read {
+                offset: start,
+                source,
+            })?;
+        let mut rest = &bytes[..];
+        let mut frames = Vec::new();
+        for frame in range.start..range.end.min(self.frames()) {
+            let len = (self.offset(frame + 1) - self.offset(frame)) as usize;
+            let (head, tail) = rest
+                .split_at_checked(len)
+                .ok_or(SpliceError::Corrupt { offset: start })?;
+            // The content may have changed since it was scanned.
+            if Header::of(head).map(Header::frame_len) != Ok(len) {
+                return Err(SpliceError::Corrupt {
+                    offset: self.offset(frame),
+                });
+            }
+            frames.push(head.to_vec());
+            rest = tail;
+        }
+        Ok(frames)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DEADLINE: Duration = Duration::from_secs(1);
+
+    fn frames(count: usize) -> Vec<u8> {
+        let mut frame = vec![0; 417];
+        frame[..4].copy_from_slice(&[0xFF, 0xFB, 0x90, 0x64]);
+        frame.repeat(count)
+    }
+
+    #[test]
+    fn finds_frames_between_tags() {
+        let mut bytes = b"ID3\x03\0\0\0\0\x01\x00".to_vec();
+        bytes.resize(10 + 128, 0);
+        bytes.extend(frames(5));
+        bytes.extend(b"TAG");
+        bytes.resize(bytes.len() + 125, b' ');
+        let index = Index::scan(&bytes, DEADLINE).unwrap();
+        assert_eq!(
+            (index.frames(), index.offset(0), index.samples()),
+            (5, 138, 5 * 1152)
+        );
+        assert_eq!(index.offset(5), index.offset(99));
+        assert_eq!(index.constant_bit_rate(), Some(128_000));
+        assert_eq!(index.read(&bytes, 1..3, DEADLINE).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let mut cut = frames(5);
+        cut.truncate(4 * 417 + 100);
+        assert!(matches!(
+            Index::scan(&cut, DEADLINE),
+            Err(SpliceError::Truncated { offset: 1668 })
+        ));
+        let mut hole = frames(5);
+        hole[2 * 417] = 0;
+        assert!(matches!(
+            Index::scan(&hole, DEADLINE),
+            Err(SpliceError::Corrupt { offset: 834 })
+        ));
+        let mut mixed = frames(5);
+        mixed[2 * 417 + 3] |= 0xC0;
+        assert!(matches!(
+            Index::scan(&mixed, DEADLINE),
+            Err(SpliceError::Unsupported(_))
+        ));
+        for bytes in [
+            vec![],
+            b"RIFF....WAVEfmt ".to_vec(),
+            vec![0; 100_000],
+            b"<html>".to_vec(),
+        ] {
+            assert!(matches!(
+                Index::scan(&bytes, DEADLINE),
+                Err(SpliceError::NotAudio(_))
+            ));
+        }
+        let layer2 = Index::scan(&[0xFF, 0xFD, 0x90, 0x64].to_vec(), DEADLINE).unwrap_err();
+        assert!(layer2.to_string().contains("layer"), "{layer2}");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..3_000)) {
+            let _ = Index::scan(&bytes, DEADLINE);
+            bytes.splice(0..0, *b"ID3\x04\0\0\0\0\x01\x00");
+            let _ = Index::scan(&bytes, DEADLINE);
+        }
+
+        #[test]
+        fn mutated_frames_never_panic(changes in proptest::collection::vec((0usize..8 * 417, any::<u8>()), 0..20), keep in 0usize..8 * 417) {
+            let mut bytes = frames(8);
+            for (at, byte) in changes {
+                bytes[at] = byte;
+            }
+            bytes.truncate(keep);
+            if let Ok(index) = Index::scan(&bytes, DEADLINE) {
+                prop_assert!(index.offset(index.frames()) <= bytes.len() as u64);
+                let _ = index.read(&bytes, 0..index.frames(), DEADLINE);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The parts of a frame's side information that say where its main data is (ISO/IEC 11172-3 §2.4.1.7, 13818-3 §2.4.1.7).
+
+use super::header::{Header, Version};
+
+/// Where a frame's main data is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SideInfo {
+    /// How many bytes of main data before this frame's own area it begins.
+    pub main_data_begin: usize,
+    /// Its length in bytes (the frame may have more room: stuffing or the next frame's data).
+    pub main_data_len: usize,
+}
+
+/// `count` (at most 16) bits at bit `at`; bits after the end are 0.
+fn bits(bytes: &[u8], at: usize, count: usize) -> usize {
+    (at..at + count).fold(0, |value, bit| {
+        let byte = bytes.get(bit / 8).copied().unwrap_or(0);
+        value << 1 | usize::from(byte >> (7 - bit % 8) & 1)
+    })
+}
+
+impl SideInfo {
+    /// Reads the side information of a frame, which must be whole.
+    pub fn of(header: Header, frame: &[u8]) -> Self {
+        let side = frame
+            .get(header.side_info_start()..header.main_data_start())
+            .unwrap_or_default();
+        let channels = usize::from(header.channels());
+        // Each granule of each channel has a fixed number of bits, of which the first twelve are `part2_3_length`.
+        let (begin, first, size, granules) = match header.version() {
+            Version::V1 => (9, if channels == 1 { 18 } else { 20 }, 59, 2),
+            _ => (8, if channels == 1 { 9 } else { 10 }, 63, 1),
+        };
+        let total: usize = (0..granules * channels)
+            .map(|i| bits(side, first + i * size, 12))
+            .sum();
+        Self {
+            main_data_begin: bits(side, 0, begin),
+            main_data_len: total.div_ceil(8),
+        }
+    }
+}
+
+/// Sets `main_data_begin` to 0 in a whole frame, and its CRC right when it has one.
+pub(super) fn stand_alone(header: Header, frame: &mut [u8]) {
+    let start = header.side_info_start();
+    frame[start] = 0;
+    if header.version() == Version::V1 {
+        frame[start + 1] &= 0x7F;
+    }
+    set_crc(header, frame);
+}
+
+/// Sets the CRC of a whole frame right, when it has one: it covers half of the header and the side information.
+pub(super) fn set_crc(header: Header, frame: &mut [u8]) {
+    if header.has_crc() {
+        let start = header.side_info_start();
+        let crc = frame[2..4]
+            .iter()
+            .chain(&frame[start..header.main_data_start()])
+            .fold(0xFFFF_u16, |crc, byte| {
+                (0..8).rev().fold(crc, |crc, bit| {
+                    let carry = crc >> 15 ^ u16::from(byte >> bit & 1);
+                    crc << 1 ^ if carry == 1 { 0x8005 } else { 0 }
+                })
+            });
+        frame[4..6].copy_from_slice(&crc.to_be_bytes());
+    }
+}

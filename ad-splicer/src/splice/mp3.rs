@@ -1,0 +1,832 @@
+//! Splicing MP3: which frames stay, what the bridges are, and the bytes around them.
+//!
+//! Content frames outside the bridges keep their bytes and their order. A bridge is \[content | ads | content\] encoded in one run on the content's own frame grid, so that its frame `m` stands
+//! where content frame `origin + m` would; the first bridge frame and the first content frame after it are repacked to stand alone. Entries and exits are chosen among several by decoding the join and
+//! comparing with the original; an exit is taken only if nothing of the join is left after the overlap.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::joins::{CHECKED, Cut, Grid, Join, MOVE, OVERLAP, joins};
+use super::{
+    Break, Chapter, Options, Rendition, Report, Run, Seam, SeamKind, Source, SpliceError, SplicedAd,
+};
+use crate::bridge;
+use crate::content::Content;
+use crate::frames::id3v2;
+use crate::frames::mp3::{
+    DECODER_DELAY, Gapless, Header, Index, LAME_TOTAL_DELAY, RepackError, XingPlan, carrier, hand_over,
+    repack, reservoir,
+};
+use crate::plan::{PlannedBreak, Segment, SplicePlan};
+use crate::time::{ContentTime, PresentationTime, duration_of};
+
+/// Bridge frames before the first that is used: the encoder has settled by then.
+const PREROLL: i64 = 4;
+/// Content frames that are encoded after the last possible exit, for the encoder's look-ahead.
+const LOOK_AHEAD: u64 = 4;
+/// Frames before a join that are decoded with it.
+const LEAD: u64 = 4;
+/// Frames at the beginning of a clip that do not decode to what they should: a carrier, and two that it overlaps with.
+const UNSETTLED: u64 = 3;
+/// More frames than the reservoir can reach back, at the lowest bit rate.
+const RESERVOIR_FRAMES: u64 = 40;
+/// Samples in the blocks that errors are measured in.
+const BLOCK: usize = 576;
+/// What an error of nothing is called, in dB.
+const FLOOR_DB: f64 = -200.0;
+
+/// Reads content's decoded samples.
+pub(crate) struct Decoder<'a> {
+    pub(crate) content: &'a dyn Content,
+    pub(crate) index: &'a Index,
+    pub(crate) options: &'a Options,
+}
+
+impl Decoder<'_> {
+    fn size(&self) -> u64 {
+        u64::from(self.index.header().samples())
+    }
+
+    fn channels(&self) -> usize {
+        usize::from(self.index.header().channels())
+    }
+
+    /// Interleaved samples of a range of decoded samples; silence where there is no content or it cannot be decoded.
+    pub(crate) fn decode(&self, range: Range<i64>) -> Result<Vec<f32>, SpliceError> {
+        let channels = self.channels();
+        let mut out = vec![0.0; (range.end - range.start).max(0) as usize * channels];
+        let (start, end) = (range.start.max(0) as u64, range.end.max(0) as u64);
+        let (first, last) = (
+            start / self.size(),
+            end.div_ceil(self.size()).min(self.index.frames()),
+        );
+        if first >= last {
+            return Ok(out);
+        }
+        let Some((at, clip)) = self.clip(first.saturating_sub(UNSETTLED - 1), last)? else {
+            return Ok(out);
+        };
+        let samples = bridge::decode(&[clip])
+            .map_err(|error| failed(0, &error))?
+            .remove(0);
+        // At the beginning of the file there is nothing to be wrong.
+        let (begin, skip) = if at == 0 {
+            (0, 0)
+        } else {
+            (at + UNSETTLED, UNSETTLED)
+        };
+        let begin = (begin * self.size()) as i64;
+        let right = &samples[((skip * self.size()) as usize * channels).min(samples.len())..];
+        // Where both ranges meet.
+        let into = (begin - range.start).max(0) as usize * channels;
+        let from = (range.start - begin).max(0) as usize * channels;
+        if let (Some(into), Some(from)) = (out.get_mut(into..), right.get(from..)) {
+            let count = into.len().min(from.len());
+            into[..count].copy_from_slice(&from[..count]);
+        }
+        Ok(out)
+    }
+
+    /// Frames from `wanted` up to `end` with a carrier before them, and the index of the first, carrier included. At the beginning of the file there is no carrier; where the reservoir is missing (the
+    /// stream was cut there) the clip begins later. `None` when nothing can be decoded.
+    fn clip(&self, wanted: u64, end: u64) -> Result<Option<(u64, Vec<Vec<u8>>)>, SpliceError> {
+        let from = wanted.saturating_sub(RESERVOIR_FRAMES);
+        let frames = self
+            .index
+            .read(self.content, from..end, self.options.read_deadline)?;
+        Ok(clip(self.index.header(), &frames, (wanted - from) as usize)
+            .map(|(at, clip)| (from + at as u64, clip)))
+    }
+}
+
+/// `frames[wanted..]` (or a little later) with a carrier before them, and the index of the first, carrier included.
+fn clip(header: Header, frames: &[Vec<u8>], wanted: usize) -> Option<(usize, Vec<Vec<u8>>)> {
+    let refs: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+    (wanted..frames.len()).find_map(|at| {
+        let reservoir = reservoir(&refs, at).ok()?;
+        if at == 0 {
+            return Some((0, frames.to_vec()));
+        }
+        let carrier = carrier(header, &reservoir).ok()?;
+        Some((
+            at - 1,
+            std::iter::once(carrier)
+                .chain(frames[at..].iter().cloned())
+                .collect(),
+        ))
+    })
+}
+
+fn repack_at(refs: &[&[u8]], at: usize) -> Result<Vec<u8>, RepackError> {
+    repack(&refs[..refs.len().min(at + 2)], at)
+}
+
+fn failed(break_index: usize, reason: &dyn std::fmt::Display) -> SpliceError {
+    SpliceError::Bridge {
+        break_index,
+        reason: reason.to_string(),
+    }
+}
+
+/// A raised cosine over the first (or last) `fade` samples.
+fn fade(samples: &mut [f32], channels: usize, fade: usize, inwards: bool) {
+    let count = samples.len() / channels;
+    let fade = fade.min(count);
+    for i in 0..fade {
+        let gain = 0.5 - 0.5 * (std::f32::consts::PI * (i as f32 + 0.5) / fade as f32).cos();
+        let at = if inwards { i } else { count - 1 - i };
+        samples[at * channels..][..channels]
+            .iter_mut()
+            .for_each(|sample| *sample *= gain);
+    }
+}
+
+/// RMS of the difference in the worst block, in dB of full scale.
+fn worst_block(a: &[f32], b: &[f32], channels: usize) -> f64 {
+    a.chunks(BLOCK * channels)
+        .zip(b.chunks(BLOCK * channels))
+        .map(|(a, b)| {
+            let sum: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            (sum / a.len().min(b.len()).max(1) as f64).sqrt()
+        })
+        .fold(FLOOR_DB, |worst, rms| worst.max(20.0 * rms.log10()))
+}
+
+/// A break in content samples, with the silence after it.
+struct Spot<'a> {
+    index: usize,
+    span: Range<u64>,
+    pad: u64,
+    given: &'a Break,
+}
+
+/// How the content frame after a bridge gets its main data.
+#[derive(Clone)]
+enum Handover {
+    /// The frame was made to stand alone.
+    Repacked(Vec<u8>),
+    /// The frame stays as it is; the last bridge frame carries these bytes for it. For content whose frames are too full to be repacked (320 kb/s).
+    Reservoir(Vec<u8>),
+}
+
+/// A content frame that can follow a bridge.
+#[derive(Clone)]
+struct Exit {
+    frame: u64,
+    handover: Handover,
+}
+
+/// A finished bridge.
+struct Bridge {
+    /// The first content frame that it takes the place of.
+    entry: u64,
+    /// The content frame that follows it.
+    exit: Option<Exit>,
+    /// The bridge's frames, as many as came out: the caller takes what it needs. The first stands alone.
+    frames: Vec<Vec<u8>>,
+    entry_db: f64,
+    exit_db: f64,
+}
+
+struct Maker<'a> {
+    decoder: Decoder<'a>,
+    header: Header,
+    grid: Grid,
+    /// Decoded sample of content sample 0.
+    skip: u64,
+    channels: usize,
+}
+
+impl Maker<'_> {
+    fn cut(&self, spot: &Spot<'_>) -> Cut {
+        spot.span.start + self.skip..spot.span.end + self.skip
+    }
+
+    /// How many frames later (or earlier) the content stands after a break.
+    fn shift(&self, spot: &Spot<'_>) -> i64 {
+        let added: u64 = spot
+            .given
+            .ads
+            .iter()
+            .map(|ad| (ad.pcm.len() / self.channels) as u64)
+            .sum::<u64>()
+            + spot.pad;
+        (added as i64 - (spot.span.end - spot.span.start) as i64).div_euclid(self.grid.size as i64)
+    }
+
+    /// The exits that there are to choose from; when none of the content frames wanted can be used, later ones.
+    fn exits(&self, join: &Join) -> Result<Option<Vec<Exit>>, SpliceError> {
+        let Some(exits) = &join.exits else { return Ok(None) };
+        let (first, last) = (
+            *exits.start(),
+            (exits.end() + MOVE + 1).min(self.grid.frames - CHECKED),
+        );
+        let from = first.saturating_sub(RESERVOIR_FRAMES);
+        let frames = self.decoder.index.read(
+            self.decoder.content,
+            from..last + 1,
+            self.decoder.options.read_deadline,
+        )?;
+        let refs: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+        let mut found = Vec::new();
+        for frame in first..last {
+            if frame > *exits.end() && !found.is_empty() {
+                break;
+            }
+            let at = (frame - from) as usize;
+            let handover = repack_at(&refs, at)
+                .map(Handover::Repacked)
+                .or_else(|_| reservoir(&refs, at).map(Handover::Reservoir));
+            found.extend(handover.map(|handover| Exit { frame, handover }));
+        }
+        if found.is_empty() {
+            return Err(failed(
+                join.cuts.start,
+                &"the content's frames after it are not whole",
+            ));
+        }
+        Ok(Some(found))
+    }
+
+    fn bridge(&self, join: &Join, spots: &[Spot<'_>]) -> Result<Bridge, SpliceError> {
+        let size = self.grid.size as i64;
+        let exits = self.exits(join)?;
+        let origin = *join.entries.start() as i64 - PREROLL;
+        let first_sample = origin * size + i64::from(LAME_TOTAL_DELAY);
+        let fade_len = self.grid.fade as usize;
+        let break_index = spots[0].index;
+
+        let mut pcm = Vec::new();
+        let mut before = Vec::new();
+        let mut position = first_sample;
+        for (i, spot) in spots.iter().enumerate() {
+            let cut = self.cut(spot);
+            let mut piece = self.decoder.decode(position..cut.start as i64)?;
+            if spot.span.start == 0 {
+                // What is decoded before content time 0 is no content.
+                piece.fill(0.0);
+            }
+            if i == 0 {
+                before.clone_from(&piece);
+            } else {
+                fade(&mut piece, self.channels, fade_len, true);
+            }
+            fade(&mut piece, self.channels, fade_len, false);
+            pcm.extend(piece);
+            for ad in &spot.given.ads {
+                let at = pcm.len();
+                pcm.extend_from_slice(&ad.pcm);
+                fade(&mut pcm[at..], self.channels, fade_len, true);
+                fade(&mut pcm[at..], self.channels, fade_len, false);
+            }
+            pcm.resize(pcm.len() + spot.pad as usize * self.channels, 0.0);
+            position = cut.end as i64;
+        }
+        let end = match exits.as_ref().and_then(|exits| exits.last()) {
+            Some(last) => (last.frame + LOOK_AHEAD.max(CHECKED)) * self.grid.size,
+            None if (position as u64) < self.grid.end => self.grid.frames * self.grid.size,
+            None => position as u64,
+        };
+        let mut after = self.decoder.decode(position..end as i64)?;
+        let original_after = after.clone();
+        fade(&mut after, self.channels, fade_len, true);
+        pcm.extend(after);
+        let shift: i64 = spots.iter().map(|spot| self.shift(spot)).sum();
+
+        for bit_rate in bridge::bridge_bit_rates(self.header) {
+            let encoded =
+                bridge::encode(self.header, bit_rate, &pcm).map_err(|error| failed(break_index, &error))?;
+            let Some((entry, first, entry_db)) =
+                self.best_entry(join, origin, &encoded, &before, first_sample)?
+            else {
+                continue;
+            };
+            let exit = match &exits {
+                Some(exits) => {
+                    let Some(best) =
+                        self.best_exit(exits, origin - shift, &encoded, &original_after, position)?
+                    else {
+                        continue;
+                    };
+                    Some(best)
+                }
+                None => None,
+            };
+            let used = (entry as i64 - origin) as usize;
+            let frames = std::iter::once(first)
+                .chain(encoded.into_iter().skip(used + 1))
+                .collect();
+            let (exit, exit_db) = exit.map_or((None, FLOOR_DB), |(exit, db)| (Some(exit), db));
+            return Ok(Bridge {
+                entry,
+                exit,
+                frames,
+                entry_db,
+                exit_db,
+            });
+        }
+        Err(failed(
+            break_index,
+            &"no bridge frame can stand alone where it has to",
+        ))
+    }
+
+    /// The entry whose join differs least from the original before the fade: content frame, repacked bridge frame, error.
+    fn best_entry(
+        &self,
+        join: &Join,
+        origin: i64,
+        encoded: &[Vec<u8>],
+        before: &[f32],
+        first_sample: i64,
+    ) -> Result<Option<(u64, Vec<u8>, f64)>, SpliceError> {
+        let refs: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
+        let size = self.grid.size;
+        let mut clips = Vec::new();
+        let mut candidates = Vec::new();
+        for entry in join.entries.clone() {
+            let at = (entry as i64 - origin) as usize;
+            let Ok(first) = repack_at(&refs, at) else { continue };
+            if entry == 0 {
+                return Ok(Some((0, first, FLOOR_DB)));
+            }
+            let Some((start, mut clip)) = self.decoder.clip(entry.saturating_sub(LEAD), entry)? else {
+                continue;
+            };
+            clip.push(first.clone());
+            clip.extend(encoded.iter().skip(at + 1).take(LEAD as usize).cloned());
+            clips.push(clip);
+            candidates.push((entry, first, start));
+        }
+        let decoded = bridge::decode(&clips).map_err(|error| failed(join.cuts.start, &error))?;
+        let best = candidates
+            .into_iter()
+            .zip(decoded)
+            .map(|((entry, first, start), samples)| {
+                // From a little before the join to where the fade begins.
+                let from = (entry * size)
+                    .saturating_sub(BLOCK as u64)
+                    .max((start + UNSETTLED) * size) as i64;
+                let a =
+                    &samples[((from - (start * size) as i64) as usize * self.channels).min(samples.len())..];
+                let b = before
+                    .get((from - first_sample).max(0) as usize * self.channels..)
+                    .unwrap_or_default();
+                let b = &b[..b.len().saturating_sub(self.grid.fade as usize * self.channels)];
+                (entry, first, worst_block(a, b, self.channels))
+            });
+        Ok(best.min_by(|a, b| a.2.total_cmp(&b.2)))
+    }
+
+    /// The exit whose join differs least from the original, and not at all after the overlap. Content frame `f` stands where bridge frame `f - origin` does.
+    fn best_exit(
+        &self,
+        exits: &[Exit],
+        origin: i64,
+        encoded: &[Vec<u8>],
+        original: &[f32],
+        original_start: i64,
+    ) -> Result<Option<(Exit, f64)>, SpliceError> {
+        let size = self.grid.size;
+        let mut clips = Vec::new();
+        let mut candidates = Vec::new();
+        for exit in exits {
+            let at = (exit.frame as i64 - origin) as usize;
+            let from = at.saturating_sub(LEAD as usize + RESERVOIR_FRAMES as usize);
+            let Some(lead) = encoded.get(from..at) else {
+                continue;
+            };
+            let wanted = lead.len().saturating_sub(LEAD as usize);
+            let Some((_, mut clip)) = clip(self.header, lead, wanted) else {
+                continue;
+            };
+            let before = clip.len() as u64;
+            let content = exit.frame..exit.frame + CHECKED;
+            let mut content =
+                self.decoder
+                    .index
+                    .read(self.decoder.content, content, self.decoder.options.read_deadline)?;
+            match &exit.handover {
+                Handover::Repacked(frame) => content[0].clone_from(frame),
+                Handover::Reservoir(bytes) => {
+                    let Some(Ok(last)) = clip.last().map(|last| hand_over(last, bytes)) else {
+                        continue;
+                    };
+                    clip.pop();
+                    clip.push(last);
+                }
+            }
+            clip.extend(content);
+            clips.push(clip);
+            candidates.push((exit, before));
+        }
+        let decoded = bridge::decode(&clips).map_err(|error| failed(0, &error))?;
+        let best = candidates
+            .into_iter()
+            .zip(decoded)
+            .filter_map(|((exit, before), samples)| {
+                // Both from the same decoded sample on: a little before the join, but after the fade.
+                let join = (exit.frame * size) as i64;
+                let clip_start = join - (before * size) as i64;
+                let from = (join - BLOCK as i64)
+                    .max(original_start + self.grid.fade as i64)
+                    .max(clip_start + (UNSETTLED * size) as i64);
+                let a = samples.get((from - clip_start) as usize * self.channels..)?;
+                let b = original.get((from - original_start) as usize * self.channels..)?;
+                let count = a.len().min(b.len());
+                let settled = ((join - from) as usize + OVERLAP as usize) * self.channels;
+                if settled > count || a[settled..count] != b[settled..count] {
+                    return None;
+                }
+                Some((exit.clone(), worst_block(a, b, self.channels)))
+            });
+        Ok(best.min_by(|a, b| a.1.total_cmp(&b.1)))
+    }
+}
+
+/// A run of frames of the result.
+enum Piece {
+    Content(Range<u64>),
+    Made(Vec<Vec<u8>>),
+}
+
+/// See [`super::prepare`]. At least one break has ads.
+pub(super) fn prepare(
+    content: &dyn Content,
+    breaks: &[Break],
+    options: &Options,
+) -> Result<Rendition, SpliceError> {
+    let index = Index::scan(content, options.read_deadline)?;
+    let header = index.header();
+    let (rate, channels, skip) = (header.sample_rate(), usize::from(header.channels()), index.skip());
+    let spots = super::place(breaks, rate, channels, index.samples())?;
+    let planned: Vec<PlannedBreak> = spots
+        .iter()
+        .map(|(at, span)| PlannedBreak {
+            index: *at,
+            span: span.clone(),
+            ads: breaks[*at]
+                .ads
+                .iter()
+                .map(|ad| (ad.pcm.len() / channels) as u64)
+                .collect(),
+        })
+        .collect();
+    let plan = SplicePlan::new(rate, index.samples(), header.samples(), &planned)?;
+    let spots: Vec<Spot<'_>> = spots
+        .into_iter()
+        .map(|(at, span)| {
+            let added: u64 = breaks[at]
+                .ads
+                .iter()
+                .map(|ad| (ad.pcm.len() / channels) as u64)
+                .sum();
+            let pad = if span.end < index.samples() {
+                let shift = i128::from(added) - i128::from(span.end - span.start);
+                (-shift).rem_euclid(i128::from(header.samples())) as u64
+            } else {
+                0
+            };
+            Spot {
+                index: at,
+                span,
+                pad,
+                given: &breaks[at],
+            }
+        })
+        .collect();
+
+    let grid = Grid {
+        size: u64::from(header.samples()),
+        frames: index.frames(),
+        end: index.samples() + skip,
+        fade: ContentTime::from(options.fade).to_samples(rate),
+    };
+    let maker = Maker {
+        decoder: Decoder {
+            content,
+            index: &index,
+            options,
+        },
+        header,
+        grid,
+        skip,
+        channels,
+    };
+    let cuts: Vec<Cut> = spots.iter().map(|spot| maker.cut(spot)).collect();
+
+    // The result's padding, and with it how many frames it has, when the end is re-encoded.
+    let gapless = index.gapless();
+    let ends_in_bridge = joins(grid, &cuts).last().is_some_and(|join| join.exits.is_none());
+    let ends_in_ad = matches!(plan.segments().last(), Some((_, Segment::Ad { .. })));
+    let shift: i64 = spots.iter().map(|spot| maker.shift(spot)).sum();
+    let total = if ends_in_ad {
+        let delay = gapless.map_or(0, |gapless| u64::from(gapless.delay) + u64::from(DECODER_DELAY));
+        (plan.samples() + delay).div_ceil(grid.size)
+    } else {
+        (grid.frames as i64 + shift) as u64
+    };
+    let new_gapless = Gapless {
+        delay: gapless.unwrap_or_default().delay,
+        padding: match gapless {
+            // At most a frame and the decoder's delay.
+            Some(gapless) if ends_in_ad => {
+                (total * grid.size - plan.samples() - u64::from(gapless.delay)) as u16
+            }
+            Some(gapless) => gapless.padding,
+            None => 0,
+        },
+    };
+
+    let mut pieces = Vec::new();
+    let mut seams = Vec::new();
+    let (mut next_content, mut written) = (0, 0);
+    for join in joins(grid, &cuts) {
+        let spots = &spots[join.cuts.clone()];
+        let break_index = spots[0].index;
+        let Bridge {
+            entry,
+            exit,
+            mut frames,
+            entry_db,
+            exit_db,
+        } = maker.bridge(&join, spots)?;
+        if entry < next_content {
+            return Err(failed(spots[0].index, &"the content around it cannot be joined"));
+        }
+        pieces.push(Piece::Content(next_content..entry));
+        written += entry - next_content;
+        let at = |frame: u64| PresentationTime::from_samples((frame * grid.size).saturating_sub(skip), rate);
+        if entry > 0 {
+            let frames = (cuts[join.cuts.start].start.div_ceil(grid.size) - entry) as u32;
+            seams.push(Seam {
+                kind: SeamKind::Entry,
+                break_index: spots[0].index,
+                presentation: at(written),
+                frames,
+                error_db: entry_db,
+            });
+        }
+        let shift: i64 = spots.iter().map(|spot| maker.shift(spot)).sum();
+        let needed = match &exit {
+            Some(exit) => (exit.frame as i64 + shift - entry as i64) as u64,
+            None => total.saturating_sub(written),
+        };
+        if (frames.len() as u64) < needed {
+            return Err(failed(
+                spots[0].index,
+                &format!("the encoder gave {} frames of {needed}", frames.len()),
+            ));
+        }
+        frames.truncate(needed as usize);
+        written += needed;
+        next_content = grid.frames;
+        if let Some(exit) = exit {
+            let last = &spots[spots.len() - 1];
+            let count = (exit.frame - maker.cut(last).end / grid.size) as u32;
+            seams.push(Seam {
+                kind: SeamKind::Exit,
+                break_index: last.index,
+                presentation: at(written),
+                frames: count,
+                error_db: exit_db,
+            });
+            next_content = exit.frame;
+            match exit.handover {
+                Handover::Repacked(frame) => {
+                    frames.push(frame);
+                    written += 1;
+                    next_content += 1;
+                }
+                Handover::Reservoir(bytes) => {
+                    if let Some(last) = frames.last_mut() {
+                        *last = hand_over(last, &bytes).map_err(|error| failed(break_index, &error))?;
+                    }
+                }
+            }
+        }
+        pieces.push(Piece::Made(frames));
+    }
+    pieces.push(Piece::Content(next_content..grid.frames));
+    debug_assert!(ends_in_bridge || written + grid.frames - next_content == total);
+
+    let report = Report {
+        bytes: 0,
+        duration: plan.duration(),
+        ads: spliced_ads(&plan, &planned, breaks, rate),
+        seams,
+        chapters: Vec::new(),
+    };
+    assemble(
+        content,
+        &index,
+        &pieces,
+        total,
+        new_gapless,
+        plan,
+        report,
+        options,
+    )
+}
+
+fn spliced_ads(plan: &SplicePlan, planned: &[PlannedBreak], breaks: &[Break], rate: u32) -> Vec<SplicedAd> {
+    plan.segments()
+        .filter_map(|(start, segment)| {
+            let Segment::Ad { index, samples } = segment else {
+                return None;
+            };
+            let at = planned
+                .iter()
+                .find(|planned| planned.index == index.break_index)?
+                .span
+                .start;
+            Some(SplicedAd {
+                index: *index,
+                id: breaks[index.break_index].ads[index.ad].id.clone(),
+                content: ContentTime::from_samples(at, rate),
+                presentation: PresentationTime::from_samples(start, rate),
+                duration: duration_of(*samples, rate),
+            })
+        })
+        .collect()
+}
+
+/// Puts tags, information frame and pieces together.
+#[allow(clippy::too_many_arguments)]
+fn assemble(
+    content: &dyn Content,
+    index: &Index,
+    pieces: &[Piece],
+    total: u64,
+    gapless: Gapless,
+    plan: SplicePlan,
+    mut report: Report,
+    options: &Options,
+) -> Result<Rendition, SpliceError> {
+    let mut head = vec![
+        0;
+        usize::try_from(index.head().start)
+            .map_err(|_| SpliceError::Unsupported("the tags are too long".into()))?
+    ];
+    content
+        .read_exact_at(0, &mut head, options.read_deadline)
+        .map_err(|source| SpliceError::Read { offset: 0, source })?;
+    let moved = chapter_times(&plan, &head);
+    let mut moved_times = moved
+        .iter()
+        .map(|chapter| (chapter.start.as_millis() as u32, chapter.end.as_millis() as u32));
+    let head = id3v2::edit(
+        &head,
+        &mut |chapter| moved_times.next().unwrap_or((chapter.start, chapter.end)),
+        PresentationTime::from(report.duration).as_millis(),
+    );
+    report.chapters = moved;
+
+    let original = index.head().info.as_ref().map(|info| &info.xing);
+    let xing = XingPlan {
+        original,
+        header: index.header(),
+        gapless,
+    };
+    let xing_len = xing
+        .frame_len()
+        .ok_or_else(|| SpliceError::Unsupported("the frames are too small for a Xing header".into()))?
+        as u64;
+    // For each piece: the first frame, and the offset from the information frame.
+    let mut starts = Vec::new();
+    let (mut frame, mut offset) = (0, xing_len);
+    for piece in pieces {
+        starts.push((frame, offset));
+        match piece {
+            Piece::Content(range) => {
+                frame += range.end - range.start;
+                offset += index.offset(range.end) - index.offset(range.start);
+            }
+            Piece::Made(frames) => {
+                frame += frames.len() as u64;
+                offset += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+            }
+        }
+    }
+    let offset_of = |wanted: u32| {
+        let wanted = u64::from(wanted);
+        let at = starts
+            .partition_point(|(frame, _)| *frame <= wanted)
+            .saturating_sub(1);
+        let (frame, offset) = starts[at];
+        offset
+            + match &pieces[at] {
+                Piece::Content(range) => {
+                    index.offset(range.start + wanted - frame) - index.offset(range.start)
+                }
+                Piece::Made(frames) => frames
+                    .iter()
+                    .take((wanted - frame) as usize)
+                    .map(|frame| frame.len() as u64)
+                    .sum(),
+            }
+    };
+    let count = u32::try_from(total).unwrap_or(u32::MAX);
+    let info = xing.write(count, u32::try_from(offset).unwrap_or(u32::MAX), offset_of);
+    let info =
+        info.ok_or_else(|| SpliceError::Unsupported("the frames are too small for a Xing header".into()))?;
+
+    let mut runs = Runs::default();
+    runs.made(&[head, info].concat());
+    for piece in pieces {
+        match piece {
+            Piece::Content(range) => runs.content(index.offset(range.start), index.offset(range.end)),
+            Piece::Made(frames) => runs.made(&frames.concat()),
+        }
+    }
+    runs.content(index.offset(index.frames()), content.len());
+    report.bytes = runs.len;
+    Ok(Rendition {
+        runs: runs.runs,
+        plan,
+        report,
+    })
+}
+
+#[derive(Default)]
+struct Runs {
+    runs: Vec<Run>,
+    len: u64,
+}
+
+impl Runs {
+    fn push(&mut self, len: u64, source: Source) {
+        if len > 0 {
+            self.runs.push(Run {
+                start: self.len,
+                len,
+                source,
+            });
+            self.len += len;
+        }
+    }
+
+    fn made(&mut self, bytes: &[u8]) {
+        self.push(bytes.len() as u64, Source::Made(Arc::from(bytes)));
+    }
+
+    fn content(&mut self, start: u64, end: u64) {
+        self.push(end - start, Source::Content(start));
+    }
+}
+
+/// The chapters of `head`, in the order they stand there, in presentation time.
+fn chapter_times(plan: &SplicePlan, head: &[u8]) -> Vec<Chapter> {
+    let rate = plan.sample_rate();
+    let starts: Vec<u64> = {
+        let mut position = 0;
+        plan.segments()
+            .filter_map(|(_, segment)| match segment {
+                Segment::Content(range) => {
+                    position = range.end;
+                    Some(range.start)
+                }
+                Segment::Ad { .. } => Some(position),
+                Segment::Pad { .. } => None,
+            })
+            .collect()
+    };
+    // Chapters count whole milliseconds: one that is less than that before a cue is meant to be at it.
+    let time = |millis: u32| {
+        let sample = ContentTime::from_millis(u64::from(millis)).to_samples(rate);
+        let sample = starts
+            .iter()
+            .copied()
+            .find(|start| (sample..sample + u64::from(rate.div_ceil(1000))).contains(start))
+            .unwrap_or(sample);
+        PresentationTime::from_samples(plan.content_to_presentation_or_next(sample), rate)
+    };
+    id3v2::chapters(head)
+        .into_iter()
+        .map(|chapter| Chapter {
+            start: time(chapter.start),
+            end: time(chapter.end),
+            id: chapter.id,
+            title: chapter.title,
+        })
+        .collect()
+}
+
+/// The chapters in the tags of content whose audio starts at `start`.
+pub(super) fn chapters(
+    content: &dyn Content,
+    plan: &SplicePlan,
+    start: u64,
+    options: &Options,
+) -> Result<Vec<Chapter>, SpliceError> {
+    let mut head = vec![
+        0;
+        usize::try_from(start)
+            .map_err(|_| SpliceError::Unsupported("the tags are too long".into()))?
+    ];
+    content
+        .read_exact_at(0, &mut head, options.read_deadline)
+        .map_err(|source| SpliceError::Read { offset: 0, source })?;
+    Ok(chapter_times(plan, &head))
+}
