@@ -384,7 +384,9 @@ impl Encode {
             Self::Bytes(bytes) => write_bytes(bytes, out),
             Self::List(values) => {
                 out.push(b'l');
-                values.iter().for_each(|value| value.write(out));
+                for value in values {
+                    value.write(out);
+                }
                 out.push(b'e');
             }
             Self::Dictionary(entries) => {

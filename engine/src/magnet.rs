@@ -305,11 +305,13 @@ mod tests {
         assert_eq!(base32.info_hash_v1, magnet.info_hash_v1);
     }
 
+    type Check = fn(&MagnetError) -> bool;
+
     #[test]
     fn what_is_wrong_is_named() {
         let btmh = format!("xt=urn:btmh:1220{V2}");
         let key = "x.pk=00".to_owned();
-        let table: &[(String, fn(&MagnetError) -> bool)] = &[
+        let table: &[(String, Check)] = &[
             ("http://example.com".into(), |e| matches!(e, MagnetError::Scheme)),
             ("magnet".into(), |e| matches!(e, MagnetError::Scheme)),
             ("magnet:?".into(), |e| matches!(e, MagnetError::NoHash)),

@@ -274,7 +274,7 @@ impl fmt::Debug for PieceTree {
             .field("shape", &self.shape)
             .field("root", &self.root)
             .field("known_leaves", &known)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

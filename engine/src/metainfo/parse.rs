@@ -249,7 +249,7 @@ fn check_v1_files(list: &Value<'_>, piece_length: u64, files: &[File]) -> Result
                     path.join("/")
                 )));
             }
-            if length > 0 && offset % piece_length != 0 {
+            if length > 0 && !offset.is_multiple_of(piece_length) {
                 return Err(inconsistent(&format!(
                     "{:?} does not begin at a piece boundary",
                     path.join("/")

@@ -10,6 +10,8 @@ use crate::merkle::{hash_block, root};
 
 const PIECE: u64 = 65_536;
 
+type Check = fn(&MetainfoError) -> bool;
+
 fn content(length: u64) -> Vec<u8> {
     (0..length).map(|i| (i % 253) as u8).collect()
 }
@@ -207,9 +209,9 @@ fn metainfo_from_peers_needs_layers_that_fit() {
 fn sources_are_read_as_hints() {
     let read = |entries: &[(&str, Encode)]| {
         let (mut top, _) = parts();
-        ["announce", "url-list"]
-            .iter()
-            .for_each(|key| drop(top.remove(key.as_bytes())));
+        for key in ["announce", "url-list"] {
+            top.remove(key.as_bytes());
+        }
         top.extend(
             entries
                 .iter()
@@ -300,7 +302,6 @@ fn broken_file_trees_are_named() {
         Ok(true)
     );
 
-    type Check = fn(&MetainfoError) -> bool;
     let mut table: Vec<(Encode, i64, Check)> = Vec::new();
     for name in [
         "",
@@ -389,7 +390,6 @@ fn broken_file_trees_are_named() {
 
 #[test]
 fn the_two_halves_of_a_hybrid_must_agree() {
-    type Check = fn(&MetainfoError) -> bool;
     let inconsistent: Check = |e| matches!(e, MetainfoError::Inconsistent(_));
     let integer = Encode::Integer;
     let table: Vec<(&str, Option<Encode>, Check)> = vec![
