@@ -313,10 +313,8 @@ mod tests {
         assert!(parse(&deep).expect_err("deep").reason.contains("64 deep"));
         let many = format!("<a>{}</a>", "<b/>".repeat(MOST_ELEMENTS));
         assert!(parse(&many).expect_err("many").reason.contains("20000 elements"));
-        let wide = format!(
-            "<a {}/>",
-            (0..65).map(|n| format!("x{n}='' ")).collect::<String>()
-        );
+        let attributes: Vec<String> = (0..65).map(|n| format!("x{n}=''")).collect();
+        let wide = format!("<a {}/>", attributes.join(" "));
         assert!(parse(&wide).expect_err("wide").reason.contains("64 attributes"));
         assert!(
             parse(&" ".repeat(MOST_BYTES + 1))

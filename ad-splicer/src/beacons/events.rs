@@ -133,7 +133,7 @@ pub fn progress_offsets(ad: &Ad, duration: Duration) -> Vec<Duration> {
 
 /// Beacons for an ad that is whole in a rendition whose download is valid.
 pub fn delivered(session: &Session, ad: &Ad, at: UnixMillis) -> Vec<Beacon> {
-    let mut maker = Maker::new(session, ad.identity(), Basis::Delivered, at);
+    let mut maker = Maker::new(session, &ad.identity(), Basis::Delivered, at);
     let macros = maker.ad_macros(ad);
     for url in &ad.impressions {
         maker.impression(url, &macros);
@@ -143,7 +143,7 @@ pub fn delivered(session: &Session, ad: &Ad, at: UnixMillis) -> Vec<Beacon> {
 
 /// Beacons for something that this client presented. `duration` is how long the ad is as presented.
 pub fn played(session: &Session, ad: &Ad, duration: Duration, happened: Occurrence) -> Vec<Beacon> {
-    let mut maker = Maker::new(session, ad.identity(), Basis::Played, happened.at);
+    let mut maker = Maker::new(session, &ad.identity(), Basis::Played, happened.at);
     let content = Duration::from_nanos(session.break_at.as_nanos());
     let macros = maker
         .ad_macros(ad)
@@ -200,7 +200,7 @@ pub fn played(session: &Session, ad: &Ad, duration: Duration, happened: Occurren
 pub fn problems(session: &Session, problems: &[Problem], at: UnixMillis) -> Vec<Beacon> {
     let mut beacons = Vec::new();
     for problem in problems {
-        let identity = problem.ad_id.clone().unwrap_or_default();
+        let identity = problem.ad_id.as_deref().unwrap_or_default();
         let mut maker = Maker::new(session, identity, Basis::Delivered, at);
         let macros = maker.macros().error(problem.code);
         for url in &problem.error_urls {
@@ -220,7 +220,7 @@ pub fn break_events(
     basis: Basis,
     at: UnixMillis,
 ) -> Vec<Beacon> {
-    let mut maker = Maker::new(session, cue.id.clone(), basis, at);
+    let mut maker = Maker::new(session, &cue.id, basis, at);
     let mut macros = maker.macros();
     if let Some(code) = code {
         macros = macros.error(code);
@@ -247,7 +247,7 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn new(session: &'a Session, identity: String, basis: Basis, at: UnixMillis) -> Self {
+    fn new(session: &'a Session, identity: &str, basis: Basis, at: UnixMillis) -> Self {
         let identity = format!("{}/{}/{identity}", session.break_index, session.pod_index);
         Self {
             session,

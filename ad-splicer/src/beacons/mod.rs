@@ -35,6 +35,7 @@ impl UnixMillis {
     }
 
     /// So much later.
+    #[must_use]
     pub fn after(self, later: std::time::Duration) -> Self {
         Self(
             self.0

@@ -3,7 +3,9 @@
 //! Invariants:
 //! - a key is stored once, whatever is stored again later; what [`Queue::store`] returned `Ok` for survives a crash
 //!   (SQLite in WAL mode with `synchronous = FULL`);
-//! - only the holder of the lease sends; a lease ends by itself, so that a killed process holds nobody up;
+//! - only the holder of the lease sends; it is renewed while its holder lives and ends by itself soon after, so that a
+//!   killed process holds nobody up. Should it lapse under a live one, a third party's beacon is still sent by one only,
+//!   since marking it is what claims it;
 //! - a Grove server's beacon is sent until it answers 2xx; a third party's is marked before it is sent, and never sent
 //!   again once it may have arrived;
 //! - nothing older than [`LIFETIME`] is sent.
@@ -30,8 +32,12 @@ const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3_600);
 const MOST_WAITING: i64 = 100_000;
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(10);
-/// How much longer than its budget a drain's lease lasts.
-const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// How long a lease lasts: as long as a killed process can hold others up.
+const LEASE: Duration = Duration::from_secs(2);
+/// How often it is renewed while its holder works.
+const RENEWAL: Duration = Duration::from_millis(500);
+/// How often a lease that somebody else holds is asked for.
+const POLL: Duration = Duration::from_millis(100);
 /// Requests at once.
 const AT_ONCE: usize = 8;
 /// Longest wait between attempts.
@@ -195,18 +201,25 @@ impl Queue {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
-    /// Sends what is due, for at most `budget`, unless somebody else is sending. What fails is due again later: call it
-    /// again, from this process or any other.
+    /// Sends what is due, for at most `budget`; waits within it while somebody else is sending. What fails is due again
+    /// later: call it again, from this process or any other.
     pub async fn drain(&self, gate: &Gate, now: UnixMillis, budget: Duration) -> Result<Drained, QueueError> {
+        let began = Instant::now();
         let holder = format!("{:016x}", rand::random::<u64>());
-        if !self.take_lease(&holder, now, budget + LEASE_MARGIN).await? {
-            return Ok(Drained {
-                busy: true,
-                waiting: self.waiting().await?,
-                ..Drained::default()
-            });
+        while !self.take_lease(&holder, now.after(began.elapsed())).await? {
+            if began.elapsed() + POLL >= budget {
+                return Ok(Drained {
+                    busy: true,
+                    waiting: self.waiting().await?,
+                    ..Drained::default()
+                });
+            }
+            tokio::time::sleep(POLL).await;
         }
-        let result = self.drain_leased(gate, now, budget).await;
+        let result = tokio::select! {
+            result = self.drain_leased(gate, now, began, budget) => result,
+            never = self.renew_lease(&holder, now, began) => match never {},
+        };
         // An error here only means that the lease ends by itself.
         let released = sqlx::query("UPDATE drain_lease SET held_until = 0 WHERE holder = ?1")
             .bind(&holder)
@@ -218,13 +231,27 @@ impl Queue {
         Ok(drained)
     }
 
-    /// True when nobody holds the lease at `now`; then `holder` does, for `length`.
-    async fn take_lease(&self, holder: &str, now: UnixMillis, length: Duration) -> Result<bool, QueueError> {
+    async fn renew_lease(&self, holder: &str, now: UnixMillis, began: Instant) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            let renewed = sqlx::query("UPDATE drain_lease SET held_until = ?2 WHERE holder = ?1")
+                .bind(holder)
+                .bind(millis(now.after(began.elapsed() + LEASE)))
+                .execute(&self.pool)
+                .await;
+            if let Err(error) = renewed {
+                tracing::debug!(%error, "the lease of the beacon queue was not renewed");
+            }
+        }
+    }
+
+    /// True when nobody holds the lease at `now`; then `holder` does, for [`LEASE`].
+    async fn take_lease(&self, holder: &str, now: UnixMillis) -> Result<bool, QueueError> {
         let done = sqlx::query(
             "UPDATE drain_lease SET holder = ?1, held_until = ?2 WHERE id = 1 AND held_until <= ?3",
         )
         .bind(holder)
-        .bind(millis(now.after(length)))
+        .bind(millis(now.after(LEASE)))
         .bind(millis(now))
         .execute(&self.pool)
         .await
@@ -236,9 +263,9 @@ impl Queue {
         &self,
         gate: &Gate,
         now: UnixMillis,
+        began: Instant,
         budget: Duration,
     ) -> Result<Drained, QueueError> {
-        let began = Instant::now();
         let mut drained = Drained::default();
         self.tidy(now, &mut drained).await?;
         loop {
@@ -252,8 +279,8 @@ impl Queue {
                 if left.is_zero() {
                     return Ok(None);
                 }
-                if due.receiver == Receiver::ThirdParty {
-                    self.mark_sending(&due.key).await?;
+                if due.receiver == Receiver::ThirdParty && !self.mark_sending(&due.key).await? {
+                    return Ok(None);
                 }
                 let attempt = send(gate, &due, left.min(REQUEST)).await;
                 self.conclude(&due, &attempt, now.after(began.elapsed())).await?;
@@ -275,7 +302,7 @@ impl Queue {
     /// Settles what earlier drains left behind, and drops what is too old.
     async fn tidy(&self, now: UnixMillis, drained: &mut Drained) -> Result<(), QueueError> {
         const DOING: &str = "tidying the beacon queue";
-        // We hold the lease, so whoever was sending these is gone: they may have arrived.
+        // We hold the lease, so whoever was sending these is gone or slow: they may have arrived.
         let done = sqlx::query(
             "UPDATE beacon SET state = 'unknown', url = '', outcome = 'stopped while it was being sent'
              WHERE state = 'sending'",
@@ -332,13 +359,14 @@ impl Queue {
             .map_err(failed(DOING))
     }
 
-    async fn mark_sending(&self, key: &str) -> Result<(), QueueError> {
-        sqlx::query("UPDATE beacon SET state = 'sending' WHERE key = ?1")
+    /// True when this call is the one that marked it, and so may send it.
+    async fn mark_sending(&self, key: &str) -> Result<bool, QueueError> {
+        let done = sqlx::query("UPDATE beacon SET state = 'sending' WHERE key = ?1 AND state = 'waiting'")
             .bind(key)
             .execute(&self.pool)
             .await
             .map_err(failed("marking a beacon before it is sent"))?;
-        Ok(())
+        Ok(done.rows_affected() == 1)
     }
 
     async fn conclude(&self, due: &Due, attempt: &Attempt, at: UnixMillis) -> Result<(), QueueError> {
@@ -431,7 +459,7 @@ mod tests {
     }
 
     impl Server {
-        async fn start(listener: TcpListener, script: fn(u32) -> Option<u16>) -> Self {
+        fn start(listener: TcpListener, script: fn(u32) -> Option<u16>) -> Self {
             let address = listener.local_addr().expect("address");
             let counted: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
             let mut tasks = JoinSet::new();
@@ -473,7 +501,7 @@ mod tests {
         }
 
         async fn new(script: fn(u32) -> Option<u16>) -> Self {
-            Self::start(TcpListener::bind("127.0.0.1:0").await.expect("bind"), script).await
+            Self::start(TcpListener::bind("127.0.0.1:0").await.expect("bind"), script)
         }
 
         fn counted(&self) -> HashMap<String, u32> {
@@ -537,8 +565,7 @@ mod tests {
         assert_eq!((drained.sent, drained.postponed, drained.waiting), (0, 2, 2));
         let server = Server::start(TcpListener::bind(address).await.expect("bind again"), |_| {
             Some(200)
-        })
-        .await;
+        });
         // Not due yet: it backs off.
         assert_eq!(queue.drain(&gate(), NOW, BUDGET).await.expect("drain").sent, 0);
         let later = NOW.after(Duration::from_secs(60));
@@ -608,19 +635,25 @@ mod tests {
             .await
             .expect("store");
         // As far as a process gets that is killed while it sends.
-        assert!(queue.take_lease("killed", NOW, BUDGET).await.expect("lease"));
-        queue.mark_sending(third.key.as_str()).await.expect("mark");
+        assert!(queue.take_lease("killed", NOW).await.expect("lease"));
+        assert!(queue.mark_sending(third.key.as_str()).await.expect("mark"));
+        assert!(
+            !queue
+                .mark_sending(third.key.as_str())
+                .await
+                .expect("marking twice")
+        );
         drop(queue);
         let next = Queue::open(&folder.path().join("ads.db"))
             .await
             .expect("open again");
         let early = next
-            .drain(&gate(), NOW.after(BUDGET / 2), BUDGET)
+            .drain(&gate(), NOW.after(LEASE / 2), POLL)
             .await
             .expect("drain");
         assert_eq!((early.busy, early.sent), (true, 0));
         let drained = next
-            .drain(&gate(), NOW.after(BUDGET), BUDGET)
+            .drain(&gate(), NOW.after(LEASE), BUDGET)
             .await
             .expect("drain");
         assert_eq!(

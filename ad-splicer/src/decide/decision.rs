@@ -401,6 +401,7 @@ impl fmt::Display for VastCode {
 }
 
 /// Durations as seconds in JSON (the command line's contract), exact to the nanosecond for any ad.
+#[expect(clippy::ref_option, reason = "serde calls it so")]
 mod seconds {
     use std::time::Duration;
 
@@ -427,6 +428,7 @@ mod seconds {
 }
 
 /// Digests as hexadecimal.
+#[expect(clippy::ref_option, reason = "serde calls it so")]
 mod hex_digest {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

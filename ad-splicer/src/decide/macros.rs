@@ -99,6 +99,7 @@ impl Macros {
     }
 
     /// Sets a macro to a text; it is percent-encoded.
+    #[must_use]
     pub fn text(mut self, name: &'static str, value: &str) -> Self {
         self.values
             .insert(name, utf8_percent_encode(value, ENCODED).to_string());
@@ -106,6 +107,7 @@ impl Macros {
     }
 
     /// Sets a macro to a text when there is one.
+    #[must_use]
     pub fn optional(self, name: &'static str, value: Option<&str>) -> Self {
         match value {
             Some(value) if !value.is_empty() => self.text(name, value),
@@ -114,6 +116,7 @@ impl Macros {
     }
 
     /// Sets a macro to a list; the commas between are not encoded.
+    #[must_use]
     pub fn list<I: IntoIterator<Item = S>, S: AsRef<str>>(mut self, name: &'static str, values: I) -> Self {
         let encoded: Vec<String> = values
             .into_iter()
@@ -126,21 +129,25 @@ impl Macros {
     }
 
     /// Sets a macro to a number.
+    #[must_use]
     pub fn number(self, name: &'static str, value: u64) -> Self {
         self.text(name, &value.to_string())
     }
 
     /// Sets a playhead macro (`HH:MM:SS.mmm`).
+    #[must_use]
     pub fn playhead(self, name: &'static str, at: Duration) -> Self {
         self.text(name, &timecode::format_millis(at))
     }
 
     /// Sets `[ERRORCODE]`.
+    #[must_use]
     pub fn error(self, code: VastCode) -> Self {
         self.number("ERRORCODE", u64::from(code.0))
     }
 
     /// Sets `[GROVE_BASIS]`.
+    #[must_use]
     pub fn basis(self, basis: Basis) -> Self {
         self.text(BASIS, basis.as_str())
     }

@@ -810,6 +810,22 @@ mod tests {
     }
 
     #[test]
+    fn companion_only_ads_are_listed_and_the_next_ad_plays() {
+        let companion = "<Ad id='c'><InLine><Error>http://e/c</Error><Creatives><Creative><CompanionAds>
+            <Companion width='300' height='250'><StaticResource>http://m/c.png</StaticResource></Companion>
+            </CompanionAds></Creative></Creatives></InLine></Ad>";
+        let decision = resolve(&vast(&[companion.to_owned(), inline("a", "", "")]), &[]);
+        assert_eq!(
+            (ids(&decision.pod), ids(&decision.not_played)),
+            (vec!["a"], vec!["c"])
+        );
+        assert_eq!(
+            (decision.not_played[0].kind, codes(&decision)),
+            (AdKind::CompanionOnly, vec![201])
+        );
+    }
+
+    #[test]
     fn rule_6_nothing_usable_is_403_and_a_mezzanine_is_never_played() {
         let root = vast(&[inline("a", "", "")
             .replace(
