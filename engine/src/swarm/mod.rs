@@ -182,6 +182,8 @@ impl Swarm {
 
     /// Takes one thing that happened.
     pub fn handle(&mut self, input: Input, now: Instant) {
+        // What the store holds comes in many inputs: nothing is decided before all of it is known.
+        let of_disk = matches!(input, Input::Verified { source: Source::Disk, .. });
         match input {
             Input::Verified { run, source } => self.verified(run, source, now),
             Input::Lost { run } => self.lost(run, now),
@@ -256,7 +258,9 @@ impl Swarm {
             Input::Timeout => {}
             Input::Configure(config) => self.configure(config, now),
         }
-        self.run(now);
+        if !of_disk {
+            self.run(now);
+        }
     }
 
     /// The next thing to do; `None` when there is nothing until the next input.

@@ -27,6 +27,8 @@ pub(super) const NEAR: Duration = Duration::from_secs(60);
 const SAMPLE: usize = 64;
 /// Blocks in an ordinary request: the turn of 64 KiB that an uplink hands out.
 const TURN: u32 = 4;
+/// Peers that are compared before one is asked.
+const CHOICES: usize = 3;
 /// Requests running at one peer; it takes 128.
 const MAX_REQUESTS: usize = 64;
 /// The whole swarm's pipeline before anything is measured, in blocks.
@@ -177,8 +179,9 @@ impl Swarm {
         }
     }
 
-    /// The peer that would deliver one more turn soonest, among those with room; `None` when all is full.
-    fn next_asked(&self, now: Instant) -> Option<Peer> {
+    /// Who is asked next: of a few peers with room, taken at random, the one that would deliver one more turn
+    /// soonest; `None` when all is full. (The best of all would draw every viewer to the same few uplinks.)
+    fn next_asked(&mut self, now: Instant) -> Option<Peer> {
         let outstanding: u32 = self.peers.values().map(|p| p.outstanding).sum();
         let rate = self.total.rate().unwrap_or(0.0);
         let limit = ((rate / f64::from(BLOCK_SIZE)) as u32).max(FIRST_PIPELINE);
@@ -186,14 +189,22 @@ impl Swarm {
             return None;
         }
         let assumed = self.assumed_rate();
-        self.peers
+        let mut candidates: Vec<(f64, Peer)> = self
+            .peers
             .iter()
             .filter(|(_, p)| p.counted && p.interest > 0 && p.dry != Some(self.released))
             .filter(|(_, p)| p.outstanding < p.score.pipeline() && p.requests.len() < MAX_REQUESTS)
             .filter(|(_, p)| p.score.paused_until(now).is_none())
             .map(|(&peer, p)| (p.score.eta(p.outstanding, TURN, assumed), peer))
-            .min_by(|a, b| a.0.total_cmp(&b.0))
-            .map(|(_, peer)| peer)
+            .collect();
+        let mut best: Option<(f64, Peer)> = None;
+        for _ in 0..CHOICES.min(candidates.len()) {
+            let candidate = candidates.swap_remove(self.rng.random_range(0..candidates.len()));
+            if best.is_none_or(|best| candidate.0 < best.0) {
+                best = Some(candidate);
+            }
+        }
+        best.map(|(_, peer)| peer)
     }
 
     fn run_length(&self, peer: Peer) -> u32 {

@@ -183,7 +183,8 @@ pub enum Audience {
 pub enum Input {
     /// Blocks were verified and are in the store (or on their way into it): they can be read and served. Give each
     /// block as soon as its hash is checked, and before the [`Input::RequestDone`] or [`Input::OriginDone`] of its
-    /// transfer. Any length within one file.
+    /// transfer. Any length within one file. After blocks from the disk the core decides nothing before its next input
+    /// of another kind (or [`Input::Timeout`], which is due at once), so that all of them can be told first.
     Verified {
         /// The blocks.
         run: BlockRun,
