@@ -262,7 +262,6 @@ struct Node {
     report: ViewerReport,
     position: u64,
     playing: bool,
-    stalled: bool,
 }
 
 /// A world that runs until nothing can change any more or its time is over.
@@ -314,7 +313,6 @@ impl Simulation {
                 report: ViewerReport::default(),
                 position: 0,
                 playing: false,
-                stalled: false,
                 plan,
             })
             .collect();
@@ -971,20 +969,19 @@ impl Simulation {
         let buffered = self.buffered(node, START.mul_f64(bitrate as f64).as_secs());
         let state = &mut self.nodes[node];
         let end = state.position + buffered >= self.network.length;
-        if !state.playing {
-            let enough = buffered as f64 >= START.as_secs_f64() * bitrate as f64;
-            if enough || end {
-                state.playing = true;
-                state.stalled = false;
-                state.report.started.get_or_insert(self.now - state.arrived);
-            }
-        } else {
+        if state.playing {
             let step = (PLAYER_STEP.as_secs_f64() * bitrate as f64) as u64;
             if buffered < step && !end {
                 state.playing = false;
                 state.report.stalls += 1;
             } else {
                 state.position = (state.position + step).min(self.network.length);
+            }
+        } else {
+            let enough = buffered as f64 >= START.as_secs_f64() * bitrate as f64;
+            if enough || end {
+                state.playing = true;
+                state.report.started.get_or_insert(self.now - state.arrived);
             }
         }
         let (position, playing) = (state.position, state.playing);

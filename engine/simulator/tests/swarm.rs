@@ -121,7 +121,7 @@ fn alone_a_viewer_has_the_origins_full_speed() {
     let report = run("alone", network(), vec![Viewer::new(1.0 * MB, 4.0 * MB)], 8);
     assert!(report.all_complete());
     assert_eq!(report.origin_bytes, report.length);
-    assert_eq!(report.waste(), 0.0);
+    assert_eq!(report.viewers[0].wasted, 0);
     // 2.1 s at its downlink's rate.
     assert!(
         report.slowest() < Duration::from_millis(2_800),
@@ -239,4 +239,34 @@ fn the_same_seed_gives_the_same_run() {
         )
     };
     assert_eq!(outcome(0), outcome(1));
+}
+
+#[test]
+fn a_gibibyte_at_line_rate() {
+    for seeds in 0..=1 {
+        let fast = Viewer::new(1_000.0 * MB, 1_000.0 * MB);
+        let mut viewers = vec![
+            Viewer {
+                seed: true,
+                ..fast.clone()
+            };
+            seeds
+        ];
+        viewers.push(fast);
+        let network = Network {
+            length: 1 << 30,
+            piece_length: 262_144,
+            origin_rate: 1_000.0 * MB,
+            delay: Duration::from_millis(1),
+            ..network()
+        };
+        let began = std::time::Instant::now();
+        let report = run("a gibibyte", network, viewers, 20);
+        println!("  computed in {:?}", began.elapsed());
+        assert!(report.all_complete());
+        assert!(report.slowest() < Duration::from_millis(1_300));
+        // Ranges are worth a request each.
+        assert!(report.origin_requests <= 700);
+        assert_eq!(report.origin_bytes, if seeds == 0 { report.length } else { 0 });
+    }
 }

@@ -121,20 +121,19 @@ impl Uploads {
         } else {
             allowed
         };
-        match refused {
-            Err(reason) => out.extend([Output::Refuse {
+        if let Err(reason) = refused {
+            out.extend([Output::Refuse {
                 peer,
                 request,
                 reason,
-            }]),
-            Ok(()) => {
-                customer.queue.push(Queued {
-                    request,
-                    run,
-                    urgency,
-                });
-                self.pump(out);
-            }
+            }]);
+        } else {
+            customer.queue.push(Queued {
+                request,
+                run,
+                urgency,
+            });
+            self.pump(out);
         }
     }
 

@@ -129,7 +129,8 @@ pub struct Swarm {
     tick_at: Instant,
     started: Instant,
     discovering: bool,
-    swarm_size: Option<u32>,
+    /// How many viewers the tracker said there are.
+    size: Option<u32>,
     /// Counts events that make blocks available for picking again.
     released: u64,
     next_id: u64,
@@ -170,7 +171,7 @@ impl Swarm {
             tick_at: now,
             started: now,
             discovering: config.use_peers,
-            swarm_size: None,
+            size: None,
             released: 0,
             next_id: 0,
             outputs: VecDeque::new(),
@@ -183,7 +184,13 @@ impl Swarm {
     /// Takes one thing that happened.
     pub fn handle(&mut self, input: Input, now: Instant) {
         // What the store holds comes in many inputs: nothing is decided before all of it is known.
-        let of_disk = matches!(input, Input::Verified { source: Source::Disk, .. });
+        let of_disk = matches!(
+            input,
+            Input::Verified {
+                source: Source::Disk,
+                ..
+            }
+        );
         match input {
             Input::Verified { run, source } => self.verified(run, source, now),
             Input::Lost { run } => self.lost(run, now),
@@ -219,7 +226,7 @@ impl Swarm {
             Input::OriginBytes { fetch, bytes } => self.origin_bytes(fetch, bytes, now),
             Input::OriginDone { fetch } => self.fetch_ended(fetch, None, now),
             Input::OriginFailed { fetch, reason } => self.fetch_ended(fetch, Some(reason), now),
-            Input::SwarmSize(size) => self.swarm_size = Some(size.max(1)),
+            Input::SwarmSize(size) => self.size = Some(size.max(1)),
             Input::Discovery { pending } => {
                 self.discovering = pending;
                 self.origin.scan_at = now;

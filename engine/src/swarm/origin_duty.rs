@@ -222,7 +222,7 @@ impl Swarm {
         let alone = self.peers.is_empty();
         let all = self.layout.total_blocks();
         let view = self.peers.len() + 1;
-        let size = self.swarm_size.map_or(view, |n| (n as usize).max(view));
+        let size = self.size.map_or(view, |n| (n as usize).max(view));
         let whole_view = view as f64 >= 0.9 * size as f64;
         let me = claimer(self.config.id);
         let rivals: Vec<u64> = self
@@ -653,7 +653,7 @@ impl Swarm {
         let me = claimer(self.config.id);
         // Where everybody is everybody's neighbour, all have heard it already.
         let pass_on = self
-            .swarm_size
+            .size
             .is_some_and(|n| ((self.peers.len() + 1) as f64) < 0.9 * f64::from(n));
         for claim in claims {
             let piece = claim.piece.0;
@@ -743,7 +743,7 @@ mod tests {
                 let mut fires: Vec<u32> = (0..n)
                     .map(|viewer| {
                         let e = exponent(place(group, mix(viewer + 1)));
-                        (0..)
+                        (0..1_000_000)
                             .find(|&ms| due(f64::from(ms * 10) / 1e3, n as f64, e, 2.0, false))
                             .unwrap()
                     })

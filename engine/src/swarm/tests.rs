@@ -312,7 +312,7 @@ mod random {
 
     const BLOCKS: u32 = 50;
 
-    #[derive(Debug, Clone)]
+    #[derive(Debug, Clone, Copy)]
     enum Step {
         Connect(u64),
         Disconnect(u64),
