@@ -225,6 +225,15 @@ fn check_v1_files(list: &Value<'_>, piece_length: u64, files: &[File]) -> Result
         let length =
             length.ok_or_else(|| invalid("length", "of an entry of `files` is missing or impossible"))?;
         let attributes = entry.get("attr").and_then(Value::bytes).unwrap_or_default();
+        let names = entry.get("path").map(|path| {
+            path.list()?
+                .iter()
+                .map(Value::text)
+                .collect::<Option<Vec<&str>>>()
+        });
+        if names == Some(None) {
+            return Err(invalid("path", "of an entry of `files` is not a list of names"));
+        }
         if attributes.contains(&b'p') {
             let gap = offset.next_multiple_of(piece_length) - offset;
             if length != gap {
@@ -233,13 +242,7 @@ fn check_v1_files(list: &Value<'_>, piece_length: u64, files: &[File]) -> Result
                 )));
             }
         } else {
-            let path = entry
-                .get("path")
-                .and_then(Value::list)
-                .ok_or(MetainfoError::Missing("path"))?;
-            let path: Option<Vec<&str>> = path.iter().map(Value::text).collect();
-            let path =
-                path.ok_or_else(|| invalid("path", "of an entry of `files` is not a list of names"))?;
+            let path = names.flatten().ok_or(MetainfoError::Missing("path"))?;
             let same = expected
                 .next()
                 .filter(|file| file.length == length && file.path == path);

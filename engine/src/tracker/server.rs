@@ -207,8 +207,13 @@ fn refuse(tracker: &Inner, reason: &str) -> Response {
     bencoded(&Encode::dictionary([("failure reason", Encode::text(reason))]))
 }
 
+/// Closes the connection: a peer is back in minutes, and an idle connection each would cost far more.
 fn bencoded(answer: &Encode) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain")], answer.to_bytes()).into_response()
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain"),
+        (header::CONNECTION, "close"),
+    ];
+    (headers, answer.to_bytes()).into_response()
 }
 
 fn integer(value: u64) -> Encode {
