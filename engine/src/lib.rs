@@ -18,6 +18,7 @@
 
 pub mod bencode;
 pub mod cue_sheet;
+pub mod library;
 pub mod magnet;
 pub mod merkle;
 pub mod metainfo;

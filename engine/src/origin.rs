@@ -120,7 +120,7 @@ impl Origin {
                         wrong_pieces: 0,
                         last_error: None,
                         dropped: None,
-                    })
+                    });
                 }
                 Ok(_) => {}
                 Err(e) => problems.push(format!("the web seed {text:?} is not a URL: {e}")),

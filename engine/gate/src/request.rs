@@ -107,7 +107,7 @@ impl Request {
                 Some(location) if follow && is_redirect(response.status()) => location,
                 _ => {
                     return Ok(Response {
-                        response,
+                        inner: response,
                         url,
                         deadline,
                         read_timeout,
@@ -173,7 +173,7 @@ async fn limit<F: Future>(
 /// A response whose head has arrived.
 #[derive(Debug)]
 pub struct Response {
-    response: reqwest::Response,
+    inner: reqwest::Response,
     url: Url,
     deadline: Option<(Instant, Duration)>,
     read_timeout: Duration,
@@ -182,17 +182,17 @@ pub struct Response {
 impl Response {
     /// The status.
     pub fn status(&self) -> StatusCode {
-        self.response.status()
+        self.inner.status()
     }
 
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
-        self.response.headers()
+        self.inner.headers()
     }
 
     /// A header as text, when it is there and is text.
     pub fn header(&self, name: HeaderName) -> Option<&str> {
-        self.response.headers().get(name)?.to_str().ok()
+        self.inner.headers().get(name)?.to_str().ok()
     }
 
     /// The URL that answered, after redirects.
@@ -202,7 +202,7 @@ impl Response {
 
     /// The length that the server promised, in bytes.
     pub fn content_length(&self) -> Option<u64> {
-        self.response.content_length()
+        self.inner.content_length()
     }
 
     /// The next part of the body; `None` at its end. Nothing is buffered ahead of the caller beyond the socket.
@@ -211,7 +211,7 @@ impl Response {
             self.deadline,
             Some(self.read_timeout),
             &self.url,
-            self.response.chunk(),
+            self.inner.chunk(),
         )
         .await?;
         next.map_err(|source| Error::Http {

@@ -247,23 +247,19 @@ async fn serve(registry: Arc<Registry>, connection: Connection) {
             stream = accept_stream(&connection), if opening.len() < MAX_OPENING => stream,
             Some(_) = opening.join_next(), if !opening.is_empty() => continue,
         };
-        match stream {
-            Ok(reading) => {
-                let (registry, connection) = (registry.clone(), connection.clone());
-                opening.spawn(async move {
-                    match tokio::time::timeout(HELLO_TIMEOUT, reading).await {
-                        Ok(Ok(Some(incoming))) => route(&registry, connection, incoming).await,
-                        Ok(Err(e)) if e.is_protocol() => connection.close("broken request"),
-                        // A stream of a later version, one that was withdrawn, or one that says nothing.
-                        _ => {}
-                    }
-                });
+        let Ok(reading) = stream else {
+            registry.forget(&connection);
+            return;
+        };
+        let (registry, connection) = (registry.clone(), connection.clone());
+        opening.spawn(async move {
+            match tokio::time::timeout(HELLO_TIMEOUT, reading).await {
+                Ok(Ok(Some(incoming))) => route(&registry, connection, incoming).await,
+                Ok(Err(e)) if e.is_protocol() => connection.close("broken request"),
+                // A stream of a later version, one that was withdrawn, or one that says nothing.
+                _ => {}
             }
-            Err(_) => {
-                registry.forget(&connection);
-                return;
-            }
-        }
+        });
     }
 }
 
@@ -285,22 +281,16 @@ async fn route(registry: &Registry, connection: Connection, incoming: Incoming) 
                 let _ = driver.send(Msg::Offer(offer)).await;
             }
         }
-        Incoming::Request(request, mut send) => match registry.driver(request.swarm) {
-            Some(driver) => {
-                let _ = driver
-                    .send(Msg::Request {
-                        from: connection.id(),
-                        request,
-                        send,
-                    })
-                    .await;
-            }
-            None => {
+        Incoming::Request(request, mut send) => {
+            if let Some(driver) = registry.driver(request.swarm) {
+                let from = connection.id();
+                let _ = driver.send(Msg::Request { from, request, send }).await;
+            } else {
                 let no = ReplyHeader::no(ReplyStatus::UnknownSwarm);
                 if send_reply_header(&mut send, &no).await.is_ok() {
                     let _ = send.finish();
                 }
             }
-        },
+        }
     }
 }

@@ -124,26 +124,11 @@ pub(super) async fn download(
         urgency,
         slack,
     };
-    match receive(&ground, &connection, peer, &request).await {
-        Ok(()) => {
-            ground
-                .tell(Msg::RequestEnded {
-                    id,
-                    failure: None,
-                    why: None,
-                })
-                .await
-        }
-        Err((failure, why)) => {
-            ground
-                .tell(Msg::RequestEnded {
-                    id,
-                    failure: Some(failure),
-                    why,
-                })
-                .await
-        }
-    }
+    let (failure, why) = match receive(&ground, &connection, peer, &request).await {
+        Ok(()) => (None, None),
+        Err((failure, why)) => (Some(failure), why),
+    };
+    ground.tell(Msg::RequestEnded { id, failure, why }).await;
 }
 
 async fn receive(
@@ -221,13 +206,12 @@ pub(super) async fn upload(
     match decision {
         Ok(Decision::Serve(urgency)) => {
             let _ = send.set_priority(priority(urgency));
-            match serve(&ground, run, &mut send).await {
-                Ok(bytes) => ground.tell(Msg::UploadEnded { peer, id, bytes }).await,
-                Err(_) => {
-                    let _ = send.reset(quinn::VarInt::from_u32(1));
-                    ground.tell(Msg::UploadEnded { peer, id, bytes: 0 }).await;
-                }
-            }
+            let bytes = serve(&ground, run, &mut send).await.unwrap_or_else(|_| {
+                // Stopped, or gone: the core only needs to know that it is over.
+                let _ = send.reset(quinn::VarInt::from_u32(1));
+                0
+            });
+            ground.tell(Msg::UploadEnded { peer, id, bytes }).await;
         }
         // The peer that is not known any more gets a no as well.
         other => {

@@ -56,7 +56,7 @@ pub enum Location {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has it.
-    #[error("{} is in use by another process{}", path.display(), holder(pid))]
+    #[error("{} is in use by another process{}", path.display(), holder(*pid))]
     Locked {
         /// The folder.
         path: PathBuf,
@@ -94,7 +94,7 @@ pub enum StoreError {
     Closed,
 }
 
-fn holder(pid: &Option<u32>) -> String {
+fn holder(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
 }
 
@@ -151,9 +151,9 @@ impl Bits {
     fn set(&mut self, i: u32, to: bool) {
         if let Some(w) = self.0.get_mut(i as usize / 64) {
             if to {
-                *w |= 1 << (i % 64)
+                *w |= 1 << (i % 64);
             } else {
-                *w &= !(1 << (i % 64))
+                *w &= !(1 << (i % 64));
             }
         }
     }

@@ -1,0 +1,232 @@
+//! One node and a web seed, well-behaved and not: the right file, or a clear error; never a wrong file, never a hang.
+
+mod common;
+
+use common::*;
+use engine::node::{AddOptions, PieceSource, State};
+use engine::swarm::Demand;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_from_the_web_seed_alone_is_whole_and_costs_one_copy() {
+    for (len, why) in [
+        (1, "one byte"),
+        (16_383, "one byte short of a block"),
+        (16_384, "a block"),
+        (16_385, "a block and a byte"),
+        (65_536, "a piece"),
+        (65_537, "a piece and a byte"),
+        (3 * 65_536 + 20_000, "an odd number of pieces"),
+        (3_000_000, "an episode"),
+    ] {
+        let mut tasks = JoinSet::new();
+        let folder = tempfile::tempdir().unwrap();
+        let data = content(len, 1);
+        let (origin, url) = origin(&mut tasks, &data, Vice::None).await;
+        let node = node(folder.path()).await;
+        let torrent = node.add(metainfo(&data, &[url], &[]), alone()).await.unwrap();
+        let stats = completed(&torrent).await;
+        assert_eq!(stored(&torrent), data, "{why}");
+        assert_eq!(
+            (stats.from_origin, stats.from_peers, stats.wasted),
+            (len as u64, 0, 0),
+            "{why}"
+        );
+        assert_eq!(origin.bytes.load(Ordering::SeqCst), len as u64, "{why}");
+        assert!(
+            stats.pieces.iter().all(|p| *p == Some(PieceSource::Origin)),
+            "{why}"
+        );
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_ignores_range_serves_as_well() {
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(2_000_000, 2);
+    let (_origin, url) = origin(&mut tasks, &data, Vice::IgnoresRange).await;
+    let node = node(folder.path()).await;
+    let torrent = node.add(metainfo(&data, &[url], &[]), alone()).await.unwrap();
+    let stats = completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    assert_eq!(stats.from_origin, data.len() as u64);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hopeless_web_seeds_end_with_a_sentence_that_names_them() {
+    let data = content(500_000, 3);
+    for (vice, says) in [
+        (Vice::Status(404), "answered 404"),
+        (Vice::Status(410), "answered 410"),
+        (Vice::Status(403), "answered 403"),
+        (Vice::Status(416), "answered 416"),
+        (Vice::Longer(1), "was changed: it has 500001 bytes, not 500000"),
+        (
+            Vice::Shorter(100_000),
+            "was changed: it has 400000 bytes, not 500000",
+        ),
+        (Vice::WrongBytes, "sent wrong data for piece"),
+    ] {
+        let mut tasks = JoinSet::new();
+        let folder = tempfile::tempdir().unwrap();
+        let (_origin, url) = origin(&mut tasks, &data, vice.clone()).await;
+        let node = node(folder.path()).await;
+        let torrent = node
+            .add(metainfo(&data, std::slice::from_ref(&url), &[]), alone())
+            .await
+            .unwrap();
+        let error = fails(&torrent).await;
+        assert!(error.contains(says) && error.contains(&url), "{vice:?}: {error}");
+        assert_eq!(torrent.stats().have_bytes, 0, "{vice:?}");
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trouble_that_passes_is_waited_for() {
+    let data = content(700_000, 4);
+    for vice in [Vice::BusyFor(1, 1), Vice::CutsAfter(300_000)] {
+        let mut tasks = JoinSet::new();
+        let folder = tempfile::tempdir().unwrap();
+        let (_origin, url) = origin(&mut tasks, &data, vice.clone()).await;
+        let node = node(folder.path()).await;
+        let torrent = node.add(metainfo(&data, &[url], &[]), alone()).await.unwrap();
+        completed(&torrent).await;
+        assert_eq!(stored(&torrent), data, "{vice:?}");
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trouble_that_does_not_pass_ends_after_the_time_given() {
+    let data = content(100_000, 5);
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (_origin, url) = origin(&mut tasks, &data, Vice::Status(500)).await;
+    let node = node(folder.path()).await;
+    let options = AddOptions {
+        give_up: Some(Duration::from_secs(1)),
+        ..alone()
+    };
+    let torrent = node.add(metainfo(&data, &[url], &[]), options).await.unwrap();
+    let error = fails(&torrent).await;
+    assert!(error.contains("answered 500"), "{error}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_good_web_seed_makes_up_for_a_bad_one() {
+    let data = content(900_000, 6);
+    for vice in [
+        Vice::WrongBytes,
+        Vice::Status(404),
+        Vice::Longer(5),
+        Vice::IgnoresRange,
+    ] {
+        let mut tasks = JoinSet::new();
+        let folder = tempfile::tempdir().unwrap();
+        let (_bad, bad) = origin(&mut tasks, &data, vice.clone()).await;
+        let (_good, good) = origin(&mut tasks, &data, Vice::None).await;
+        let node = node(folder.path()).await;
+        let torrent = node
+            .add(metainfo(&data, &[bad, good], &[]), alone())
+            .await
+            .unwrap();
+        completed(&torrent).await;
+        assert_eq!(stored(&torrent), data, "{vice:?}");
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_stored_when_a_process_dies_is_not_fetched_again() {
+    let mut tasks = JoinSet::new();
+    let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = content(12 << 20, 7);
+    let (origin, url) = gated_origin(&mut tasks, &data).await;
+    let metainfo = metainfo(&data, &[url], &[]);
+    let first = node(before.path()).await;
+    let torrent = first.add(metainfo.clone(), alone()).await.unwrap();
+    origin.gate.as_ref().unwrap().add_permits(160);
+    until(&torrent, |s| s.have_bytes >= 9 << 20).await;
+    // What a killed process leaves is what its files hold at that instant.
+    let (from, to) = (
+        torrent.content_path().parent().unwrap(),
+        after.path().join("store"),
+    );
+    let to = to.join(from.file_name().unwrap());
+    std::fs::create_dir_all(&to).unwrap();
+    for name in ["state", "content"] {
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+    drop(first);
+    origin.gate.as_ref().unwrap().add_permits(10_000);
+
+    let second = node(after.path()).await;
+    let torrent = second.add(metainfo, alone()).await.unwrap();
+    let held = torrent.stats().have_bytes;
+    assert!(held >= 1 << 20, "only {held} bytes were kept of 9 MiB");
+    let stats = completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    assert_eq!(
+        stats.from_origin,
+        data.len() as u64 - held,
+        "nothing that was here was fetched"
+    );
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_gets_bytes_before_the_rest_is_here() {
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(4 << 20, 8);
+    let (origin, url) = origin(&mut tasks, &data, Vice::None).await;
+    let node = node(folder.path()).await;
+    let options = AddOptions {
+        whole_file: false,
+        ..alone()
+    };
+    let torrent = node.add(metainfo(&data, &[url], &[]), options).await.unwrap();
+    let reader = torrent.reader(Demand::Stream {
+        bitrate: 16_000,
+        playing: true,
+    });
+    for offset in [0, 3_000_000, 1_234_567, data.len() as u64 - 10] {
+        let bytes = reader.read_at(offset, 20_000, PATIENCE).await.unwrap();
+        let end = data.len().min(offset as usize + 20_000);
+        assert_eq!(bytes, data[offset as usize..end], "at {offset}");
+    }
+    assert!(
+        reader
+            .read_at(data.len() as u64, 10, PATIENCE)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        origin.bytes.load(Ordering::SeqCst) < data.len() as u64,
+        "not the whole file for a listener"
+    );
+    let runtime = tokio::runtime::Handle::current();
+    let blocking = torrent.reader(Demand::Whenever).blocking(runtime);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut buffer = [0; 100];
+        blocking
+            .read_at(5, &mut buffer, PATIENCE)
+            .map(|n| buffer[..n].to_vec())
+    });
+    assert_eq!(read.await.unwrap().unwrap(), data[5..105]);
+    torrent.stop().await;
+    assert_eq!(torrent.stats().state, State::Stopped);
+    assert!(
+        reader.read_at(2_000_000, 10, PATIENCE).await.is_err(),
+        "not after the end"
+    );
+    node.stop().await;
+}

@@ -1,0 +1,302 @@
+//! Real nodes over loopback: they share, they check, they survive a peer that lies.
+
+mod common;
+
+use bytes::BytesMut;
+use common::*;
+use engine::metainfo::Metainfo;
+use engine::net::{Connection, Endpoint, Identity, Incoming, accept_stream, send_reply_header};
+use engine::node::{AddOptions, PieceSource, Torrent};
+use engine::swarm::BlockRun;
+use engine::tracker::server::{Config, Tracker, serve};
+use engine::verify::Verifier;
+use engine::wire::{Hello, Message, ReplyHeader, ReplyStatus, VERSION};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::task::JoinSet;
+
+async fn tracker(tasks: &mut JoinSet<()>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/announce", listener.local_addr().unwrap());
+    tasks.spawn(async move {
+        serve(listener, Tracker::new(Config::default()), std::future::pending())
+            .await
+            .unwrap();
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_gives_everything_to_a_peer_that_dials_it() {
+    let (mine, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = content(3_000_000, 11);
+    let metainfo = metainfo(&data, &[], &[]);
+    let path = mine.path().join("here.bin");
+    std::fs::write(&path, &data).unwrap();
+    let seed = node(mine.path()).await;
+    let location = engine::node::Location::Existing(path);
+    let seeding = seed
+        .add(
+            metainfo.clone(),
+            AddOptions {
+                location,
+                ..only_peers(&[])
+            },
+        )
+        .await
+        .unwrap();
+    completed(&seeding).await;
+    let viewer = node(theirs.path()).await;
+    let torrent = viewer.add(metainfo, only_peers(&[address(&seed)])).await.unwrap();
+    let stats = completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    assert_eq!((stats.from_peers, stats.from_origin), (data.len() as u64, 0));
+    assert!(stats.pieces.iter().all(|p| *p == Some(PieceSource::Peer)));
+    assert!(seeding.stop().await.uploaded >= data.len() as u64);
+    viewer.stop().await;
+    seed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_viewers_that_a_tracker_brings_together_share_one_origin() {
+    let mut tasks = JoinSet::new();
+    let data = content(4_000_000, 12);
+    let (origin, url) = origin(&mut tasks, &data, Vice::None).await;
+    let tracker = tracker(&mut tasks).await;
+    let metainfo = metainfo(&data, &[url], &[tracker]);
+    let folders: Vec<_> = (0..5).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut nodes = Vec::new();
+    let mut torrents: Vec<Torrent> = Vec::new();
+    for folder in &folders {
+        // Slow enough that they meet before one of them has everything.
+        let config = engine::node::NodeConfig {
+            down: Some(2_000_000),
+            ..config(folder.path())
+        };
+        let node = engine::node::Node::start(config).await.unwrap();
+        torrents.push(node.add(metainfo.clone(), AddOptions::default()).await.unwrap());
+        nodes.push(node);
+    }
+    let (mut from_origin, mut from_peers) = (0, 0);
+    for torrent in &torrents {
+        let stats = completed(torrent).await;
+        assert_eq!(stored(torrent), data);
+        from_origin += stats.from_origin;
+        from_peers += stats.from_peers;
+    }
+    assert_eq!(from_origin + from_peers, 5 * data.len() as u64);
+    let copies = origin.bytes.load(Ordering::SeqCst) as f64 / data.len() as f64;
+    println!("{copies:.2} copies left the origin for five viewers; {from_peers} bytes came from peers");
+    assert!(copies < 3.0, "{copies} copies left the origin");
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_complete_each_other_when_the_origin_is_gone() {
+    let mut tasks = JoinSet::new();
+    let folders: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let data = content(1_000_000, 13);
+    let (origin, url) = origin(&mut tasks, &data, Vice::None).await;
+    let metainfo = metainfo(&data, &[url], &[]);
+    let first = node(folders[0].path()).await;
+    let a = first.add(metainfo.clone(), AddOptions::default()).await.unwrap();
+    completed(&a).await;
+    *origin.vice.lock().unwrap() = Vice::Status(404);
+    let second = node(folders[1].path()).await;
+    let options = AddOptions {
+        peers: vec![address(&first)],
+        ..AddOptions::default()
+    };
+    let b = second.add(metainfo.clone(), options).await.unwrap();
+    assert_eq!(completed(&b).await.from_peers, data.len() as u64);
+    // The third knows only the second.
+    drop(first);
+    let third = node(folders[2].path()).await;
+    let options = AddOptions {
+        peers: vec![address(&second)],
+        ..AddOptions::default()
+    };
+    let c = third.add(metainfo, options).await.unwrap();
+    assert_eq!(completed(&c).await.from_peers, data.len() as u64);
+    assert_eq!(stored(&c), data);
+    second.stop().await;
+    third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_web_seed_and_without_peers_there_is_a_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(100_000, 14);
+    let node = node(folder.path()).await;
+    let torrent = node
+        .add(metainfo(&data, &[], &[]), AddOptions::default())
+        .await
+        .unwrap();
+    let error = fails(&torrent).await;
+    assert!(
+        error.contains("there is no web seed") && error.contains("no peer was found"),
+        "{error}"
+    );
+    let again = node
+        .add(metainfo(&data, &[], &[]), AddOptions::default())
+        .await
+        .unwrap_err();
+    assert!(
+        again.to_string().contains("in use") || again.to_string().contains("already"),
+        "{again}"
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_told_its_own_address_does_not_talk_to_itself() {
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(100_000, 15);
+    let (_origin, url) = origin(&mut tasks, &data, Vice::None).await;
+    let node = node(folder.path()).await;
+    let options = AddOptions {
+        peers: vec![address(&node)],
+        ..AddOptions::default()
+    };
+    let torrent = node.add(metainfo(&data, &[url], &[]), options).await.unwrap();
+    let stats = completed(&torrent).await;
+    assert_eq!((stats.peers, stats.peers_seen), (0, 0));
+    node.stop().await;
+}
+
+/// What a lying peer does wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lie {
+    Block,
+    Leaf,
+    Uncle,
+}
+
+/// A peer that says it holds everything and answers each request with something wrong.
+fn liar(metainfo: Arc<Metainfo>, data: Vec<u8>, lie: Lie, tasks: &mut JoinSet<()>) -> SocketAddr {
+    gate::install_crypto_provider();
+    let identity = Identity::generate().unwrap();
+    let endpoint = Endpoint::bind(SocketAddr::from(([127, 0, 0, 1], 0)), &identity).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    tasks.spawn(async move {
+        let verifier = Arc::new(Verifier::new(&metainfo).unwrap());
+        for piece in 0..verifier.layout().pieces() {
+            let start = piece as usize * 65_536;
+            verifier.check_stored(piece, &data[start..data.len().min(start + 65_536)]);
+        }
+        let swarm = *metainfo.info_hash_v2().as_bytes();
+        let data = Arc::new(data);
+        let mut serving = JoinSet::new();
+        while let Some(handshake) = endpoint.accept().await {
+            let Ok(Some(connection)) = handshake.finish(false).await else {
+                continue;
+            };
+            serving.spawn(lie_to(connection, swarm, verifier.clone(), data.clone(), lie));
+        }
+    });
+    address
+}
+
+async fn lie_to(
+    connection: Connection,
+    swarm: [u8; 32],
+    verifier: Arc<Verifier>,
+    data: Arc<Vec<u8>>,
+    lie: Lie,
+) {
+    let mut controls = Vec::new();
+    while let Ok(stream) = accept_stream(&connection).await {
+        match stream.await {
+            Ok(Some(Incoming::Control(mut writer, mut reader))) => {
+                let Ok(Some(Message::Hello(_))) = reader.next().await else {
+                    return;
+                };
+                let hello = Hello {
+                    version: VERSION,
+                    swarm,
+                    listen_port: 0,
+                    observed: None,
+                    extensions: Vec::new(),
+                };
+                let all = BlockRun::new(0, 0, verifier.blocks());
+                for message in [Message::Hello(hello), Message::Have(vec![all]), Message::Unchoke] {
+                    if writer.send(&message).await.is_err() {
+                        return;
+                    }
+                }
+                controls.push((writer, reader));
+            }
+            Ok(Some(Incoming::Request(request, mut send))) => {
+                let run = request.run;
+                let proof = verifier.proof(run).unwrap();
+                let mut header = ReplyHeader {
+                    status: ReplyStatus::Ok,
+                    leaves: proof.leaves.iter().map(|h| h.0).collect(),
+                    uncles: proof.uncles.iter().map(|h| h.0).collect(),
+                };
+                let start = run.first.0 as usize * 16_384;
+                let end = data.len().min(start + run.count as usize * 16_384);
+                let mut bytes = BytesMut::from(&data[start..end]);
+                match lie {
+                    Lie::Block => bytes[0] ^= 1,
+                    Lie::Leaf => header.leaves[0][0] ^= 1,
+                    Lie::Uncle => match header.uncles.first_mut() {
+                        Some(uncle) => uncle[0] ^= 1,
+                        None => header.uncles.push([0; 32]),
+                    },
+                }
+                if send_reply_header(&mut send, &header).await.is_ok() && send.write_all(&bytes).await.is_ok()
+                {
+                    let _ = send.finish();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_lies_is_dropped_and_what_it_owed_comes_from_elsewhere() {
+    for lie in [Lie::Block, Lie::Leaf, Lie::Uncle] {
+        let mut tasks = JoinSet::new();
+        let folder = tempfile::tempdir().unwrap();
+        let data = content(1_500_000, 16);
+        let (origin, url) = gated_origin(&mut tasks, &data).await;
+        let metainfo = metainfo(&data, &[url], &[]);
+        let bad = liar(metainfo.clone(), data.clone(), lie, &mut tasks);
+        let node = node(folder.path()).await;
+        let options = AddOptions {
+            peers: vec![bad.to_string()],
+            ..AddOptions::default()
+        };
+        let torrent = node.add(metainfo, options).await.unwrap();
+        let stats = until(&torrent, |s| s.banned == 1).await;
+        assert_eq!(
+            (stats.peers, stats.from_peers, stats.have_bytes),
+            (0, 0, 0),
+            "{lie:?}"
+        );
+        origin.gate.as_ref().unwrap().add_permits(10_000);
+        let stats = completed(&torrent).await;
+        assert_eq!(stored(&torrent), data, "{lie:?}");
+        assert_eq!(
+            (stats.from_peers, stats.from_origin),
+            (0, data.len() as u64),
+            "{lie:?}"
+        );
+        assert!(
+            lie != Lie::Block || stats.wasted > 0,
+            "what the liar sent counts as wasted"
+        );
+        assert!(
+            stats.problems.iter().any(|p| p.contains(&bad.to_string())),
+            "{lie:?}: {:?}",
+            stats.problems
+        );
+        node.stop().await;
+    }
+}
