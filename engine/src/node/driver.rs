@@ -1113,6 +1113,8 @@ impl Driver {
             let _ = tokio::time::timeout(Duration::from_secs(2), told).await;
             self.announcing.shutdown().await;
         }
+        // Nobody looks at what it still has to say; it must not wait for us.
+        self.store_events.close();
         self.shared.store.clone().close().await;
         self.publish();
         self.stats.send_modify(|stats| stats.state = State::Stopped);
