@@ -1,6 +1,6 @@
 //! Times as people and ad documents write them: `SS`, `MM:SS`, `HH:MM:SS`, each with an optional fraction.
 //!
-//! Invariants: what [`format`] writes, [`parse`] reads back exactly, down to the nanosecond. Minutes and seconds that
+//! Invariants: what [`format()`] writes, [`parse`] reads back exactly, down to the nanosecond. Minutes and seconds that
 //! follow a larger unit are below 60, so `1:75` is refused rather than guessed at; the first unit is free (`90:00` is
 //! an hour and a half). Positions (`start`, `end`, `n%`) are built on this in [`crate::cues`]; this file knows nothing
 //! of content.
@@ -88,7 +88,7 @@ pub fn format_millis(time: Duration) -> String {
     )
 }
 
-/// A time that displays itself; made by [`format`].
+/// A time that displays itself; made by [`format()`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timecode(Duration);
 
