@@ -202,6 +202,29 @@ fn the_demo_scenario() {
     }
 }
 
+/// Processes do not start at the same instant: the first draws before it knows of the others.
+#[test]
+fn three_that_come_one_after_the_other_share_one_copy() {
+    for (seed, apart) in [(16, 50), (17, 300), (18, 900)] {
+        let viewers = (0..3)
+            .map(|n| Viewer {
+                arrival: Arrival::At(Duration::from_millis(n * apart)),
+                ..Viewer::new(0.5 * MB, 1.0 * MB)
+            })
+            .collect();
+        let network = Network {
+            length: 2_900_000,
+            origin_rate: 12.5 * MB,
+            delay: Duration::from_millis(1),
+            ..network()
+        };
+        let report = run("one after the other", network, viewers, seed);
+        assert!(report.all_complete());
+        assert!(report.origin_copies() <= 1.15);
+        assert!(report.slowest() < Duration::from_secs(6));
+    }
+}
+
 #[test]
 fn players_start_soon_and_do_not_stall() {
     let player = Some(Player { bitrate: 80_000 });
