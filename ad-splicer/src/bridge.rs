@@ -314,7 +314,7 @@ mod tests {
             let pcm = tone(rate, channels, 2 * rate as usize);
             let frames = encode(header, bridge_bit_rates(header)[1], &pcm).unwrap();
             assert_eq!(Xing::parse(Header::of(&frames[0]).unwrap(), &frames[0]), None);
-            let decoded = decode(&[frames.clone()]).unwrap().remove(0);
+            let decoded = decode(std::slice::from_ref(&frames)).unwrap().remove(0);
             // The best alignment is at the delay, to the sample.
             let error = |shift: usize| -> f64 {
                 (rate as usize / 2..rate as usize)

@@ -77,6 +77,7 @@ macro_rules! media_time {
             }
 
             /// This time and `duration` more; saturates.
+            #[must_use]
             pub fn saturating_add(self, duration: Duration) -> Self {
                 Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
             }

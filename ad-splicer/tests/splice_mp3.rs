@@ -40,7 +40,8 @@ fn run(program: &str, args: &[&str], stdin: Option<&[u8]>) -> Vec<u8> {
         .map(|(mut pipe, bytes)| std::thread::spawn(move || pipe.write_all(&bytes)));
     let out = child.wait_with_output().unwrap();
     if let Some(feeder) = feeder {
-        feeder.join().unwrap().unwrap();
+        // A program that has enough closes its end; its exit status says whether it is content.
+        let _ = feeder.join().unwrap();
     }
     assert!(
         out.status.success(),
@@ -125,6 +126,8 @@ struct Fixture {
     rate: usize,
     channels: usize,
     content: PathBuf,
+    /// Decoded samples before content sample 0.
+    skip: usize,
 }
 
 impl Fixture {
@@ -170,6 +173,7 @@ impl Fixture {
             rate,
             channels,
             content: content_path,
+            skip: if coding.contains(&"-write_xing") { 0 } else { 1105 },
         }
     }
 
@@ -183,7 +187,7 @@ impl Fixture {
         (path, report)
     }
 
-    fn decode(&self, path: &Path) -> Vec<f32> {
+    fn decode(path: &Path) -> Vec<f32> {
         let bytes = run(
             "ffmpeg",
             &[
@@ -290,12 +294,14 @@ fn above_4k(samples: &[f32], rate: usize) -> f64 {
 fn judge(fixture: &Fixture, name: &str, path: &Path, report: &Report, breaks: &[Break]) -> Vec<f32> {
     let (rate, channels) = (fixture.rate, fixture.channels);
     let size = if rate >= 32_000 { 1152 } else { 576 };
-    let (before, after) = (fixture.decode(&fixture.content), fixture.decode(path));
+    let (before, after) = (Fixture::decode(&fixture.content), Fixture::decode(path));
     let samples = |duration: Duration| (duration.as_secs_f64() * rate as f64).round() as usize;
-    assert_eq!(
-        after.len() / channels,
-        samples(report.duration),
-        "{name}: the decoded length is the reported one"
+    // A stream that does not declare its padding ends with a whole frame.
+    let rounded = after.len() / channels - samples(report.duration);
+    let allowed = if fixture.skip == 0 { size as usize } else { 1 };
+    assert!(
+        rounded < allowed,
+        "{name}: {rounded} samples longer than reported"
     );
     let ad_samples: usize = report.ads.iter().map(|ad| samples(ad.duration)).sum();
     let replaced: usize = breaks
@@ -333,7 +339,7 @@ fn judge(fixture: &Fixture, name: &str, path: &Path, report: &Report, breaks: &[
 
     // Content is untouched between an exit and the next entry, in packets and in samples.
     let (old, new) = (Fixture::packets(&fixture.content), Fixture::packets(path));
-    let skip = 1105;
+    let skip = fixture.skip;
     let mut exits: Vec<(usize, i64)> = vec![(0, 0)];
     let mut entries = Vec::new();
     for seam in &report.seams {
@@ -402,13 +408,8 @@ fn judge(fixture: &Fixture, name: &str, path: &Path, report: &Report, breaks: &[
             .saturating_sub(skip)
             .min(after.len() / channels);
         let there = (from as i64 - offset) as usize;
-        assert_eq!(
-            worst_db(
-                &after[from * channels..to * channels],
-                &before[there * channels..],
-                channels
-            ),
-            -200.0,
+        assert!(
+            after[from * channels..to * channels] == before[there * channels..][..(to - from) * channels],
             "{name}: samples {from}..{to}"
         );
         // The error around the seams at both ends of this stretch of content, as heard from outside.
@@ -621,6 +622,7 @@ fn a_span_is_replaced() {
 fn variable_bit_rate_mono_and_low_rates() {
     for (name, rate, channels, coding) in [
         ("vbr", 44_100, 2, &["-q:a", "4"][..]),
+        ("bare", 44_100, 2, &["-b:a", "128k", "-write_xing", "0"]),
         ("mono", 44_100, 1, &["-b:a", "64k"]),
         ("48k", 48_000, 2, &["-b:a", "320k"]),
         ("lsf", 22_050, 2, &["-b:a", "64k"]),
@@ -742,4 +744,46 @@ fn a_survey_finds_frames_pauses_and_loudness() {
         serde_json::from_value::<ad_splicer::facts::Facts>(json).unwrap(),
         facts
     );
+}
+
+#[test]
+fn the_smallest_content_takes_ads_at_both_ends() {
+    let fixture = Fixture::new(44_100, 2, &["-b:a", "128k", "-t", "0.03"]);
+    let breaks = [At::Start, At::Fraction(0.5), At::End].map(|at| Break {
+        at,
+        replace: Duration::ZERO,
+        ads: vec![ad(44_100, 2, 30_000, 500.0)],
+    });
+    let (path, report) = fixture.splice("small.mp3", &breaks);
+    judge(&fixture, "small", &path, &report, &breaks);
+    assert_eq!((report.ads.len(), report.seams.len()), (3, 0));
+}
+
+#[test]
+fn damaged_frames_are_an_error_or_a_splice_but_never_a_panic() {
+    let fixture = Fixture::new(44_100, 2, &["-b:a", "128k", "-t", "3"]);
+    let whole = std::fs::read(&fixture.content).unwrap();
+    let breaks = [At::Start, At::Fraction(0.5), At::End].map(|at| Break {
+        at,
+        replace: Duration::ZERO,
+        ads: vec![ad(44_100, 2, 10_000, 500.0)],
+    });
+    let seed = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    println!("seed {seed}");
+    let mut noise = Noise(seed);
+    let mut spliced = 0;
+    for _ in 0..20 {
+        let mut bytes = whole.clone();
+        for _ in 0..40 {
+            let at = (f64::from(noise.next() + 1.0) / 2.0 * bytes.len() as f64) as usize;
+            let last = bytes.len() - 1;
+            bytes[at.min(last)] = (noise.next() * 128.0) as i8 as u8;
+        }
+        let mut out = Vec::new();
+        if let Ok(report) = splice::splice(&bytes, &breaks, &Options::default(), &mut out) {
+            spliced += 1;
+            assert_eq!(report.bytes, out.len() as u64);
+        }
+    }
+    println!("{spliced} of 20 damaged files were spliced");
 }

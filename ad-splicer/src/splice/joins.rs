@@ -94,10 +94,14 @@ mod tests {
         fade: 220,
     };
 
+    fn cut(at: u64) -> Cut {
+        at..at
+    }
+
     #[test]
     fn a_cut_in_the_middle_has_a_choice_on_both_sides() {
         let at = 1000 * 1152 + 500;
-        let joins = joins(GRID, &[at..at]);
+        let joins = joins(GRID, &[cut(at)]);
         // 500 samples into frame 1000: fade and overlap take part of frame 999.
         assert_eq!(
             joins,
@@ -111,8 +115,8 @@ mod tests {
 
     #[test]
     fn at_the_ends_there_is_one_seam() {
-        assert_eq!(joins(GRID, &[1105..1105])[0].entries, 0..=0);
-        assert_eq!(joins(GRID, &[GRID.end..GRID.end])[0].exits, None);
+        assert_eq!(joins(GRID, &[cut(1105)])[0].entries, 0..=0);
+        assert_eq!(joins(GRID, &[cut(GRID.end)])[0].exits, None);
     }
 
     #[test]
@@ -132,7 +136,7 @@ mod tests {
         fn at_most_eight_frames_a_side(size in prop::sample::select(vec![576u64, 1152]), at in 0u64..5_000_000, len in 0u64..100_000) {
             let grid = Grid { size, frames: 10_000, end: 10_000 * size - 1_000, fade: 240 };
             let cut = at.min(grid.end)..(at + len).min(grid.end);
-            let join = joins(grid, &[cut.clone()]).remove(0);
+            let join = joins(grid, std::slice::from_ref(&cut)).remove(0);
             prop_assert!(cut.start.div_ceil(size) - join.entries.start() <= 8 + 1);
             prop_assert!(join.entries.end() * size <= cut.start);
             if let Some(exits) = join.exits {

@@ -64,7 +64,11 @@ impl Decoder<'_> {
         if first >= last {
             return Ok(out);
         }
-        let Some((at, clip)) = self.clip(first.saturating_sub(UNSETTLED - 1), last)? else {
+        let Some(Clip {
+            start: at,
+            frames: clip,
+        }) = self.clip(first.saturating_sub(UNSETTLED - 1), last)?
+        else {
             return Ok(out);
         };
         let samples = bridge::decode(&[clip])
@@ -88,33 +92,47 @@ impl Decoder<'_> {
         Ok(out)
     }
 
-    /// Frames from `wanted` up to `end` with a carrier before them, and the index of the first, carrier included. At the beginning of the file there is no carrier; where the reservoir is missing (the
+    /// Frames from `wanted` up to `end` with a carrier before them. At the beginning of the file there is no carrier; where the reservoir is missing (the
     /// stream was cut there) the clip begins later. `None` when nothing can be decoded.
-    fn clip(&self, wanted: u64, end: u64) -> Result<Option<(u64, Vec<Vec<u8>>)>, SpliceError> {
+    fn clip(&self, wanted: u64, end: u64) -> Result<Option<Clip>, SpliceError> {
         let from = wanted.saturating_sub(RESERVOIR_FRAMES);
         let frames = self
             .index
             .read(self.content, from..end, self.options.read_deadline)?;
-        Ok(clip(self.index.header(), &frames, (wanted - from) as usize)
-            .map(|(at, clip)| (from + at as u64, clip)))
+        let mut found = clip(self.index.header(), &frames, (wanted - from) as usize);
+        if let Some(clip) = &mut found {
+            clip.start += from;
+        }
+        Ok(found)
     }
 }
 
-/// `frames[wanted..]` (or a little later) with a carrier before them, and the index of the first, carrier included.
-fn clip(header: Header, frames: &[Vec<u8>], wanted: usize) -> Option<(usize, Vec<Vec<u8>>)> {
+/// Frames that can be decoded on their own.
+struct Clip {
+    /// Index of the first frame in its stream; a carrier stands where the frame before the first real one would.
+    start: u64,
+    frames: Vec<Vec<u8>>,
+}
+
+/// `frames[wanted..]` (or a little later) with a carrier before them.
+fn clip(header: Header, frames: &[Vec<u8>], wanted: usize) -> Option<Clip> {
     let refs: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
     (wanted..frames.len()).find_map(|at| {
         let reservoir = reservoir(&refs, at).ok()?;
         if at == 0 {
-            return Some((0, frames.to_vec()));
+            return Some(Clip {
+                start: 0,
+                frames: frames.to_vec(),
+            });
         }
         let carrier = carrier(header, &reservoir).ok()?;
-        Some((
-            at - 1,
-            std::iter::once(carrier)
-                .chain(frames[at..].iter().cloned())
-                .collect(),
-        ))
+        let frames = std::iter::once(carrier)
+            .chain(frames[at..].iter().cloned())
+            .collect();
+        Some(Clip {
+            start: at as u64 - 1,
+            frames,
+        })
     })
 }
 
@@ -351,7 +369,11 @@ impl Maker<'_> {
             if entry == 0 {
                 return Ok(Some((0, first, FLOOR_DB)));
             }
-            let Some((start, mut clip)) = self.decoder.clip(entry.saturating_sub(LEAD), entry)? else {
+            let Some(Clip {
+                start,
+                frames: mut clip,
+            }) = self.decoder.clip(entry.saturating_sub(LEAD), entry)?
+            else {
                 continue;
             };
             clip.push(first.clone());
@@ -398,7 +420,7 @@ impl Maker<'_> {
                 continue;
             };
             let wanted = lead.len().saturating_sub(LEAD as usize);
-            let Some((_, mut clip)) = clip(self.header, lead, wanted) else {
+            let Some(Clip { frames: mut clip, .. }) = clip(self.header, lead, wanted) else {
                 continue;
             };
             let before = clip.len() as u64;

@@ -230,7 +230,9 @@ mod tests {
         #[test]
         fn never_panics(mut frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 417), 1..5), index in 0usize..5, sync: bool) {
             if sync {
-                frames.iter_mut().for_each(|frame| frame[..4].copy_from_slice(&[0xFF, 0xFB, 0x90, 0x64]));
+                for frame in &mut frames {
+                    frame[..4].copy_from_slice(&[0xFF, 0xFB, 0x90, 0x64]);
+                }
             }
             let refs: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
             if let Ok(out) = repack(&refs, index) {
