@@ -2,6 +2,7 @@
 
 pub mod beacons;
 mod bridge;
+pub mod conditioning;
 pub mod content;
 pub mod creatives;
 pub mod cues;
@@ -11,6 +12,7 @@ pub mod frames;
 pub mod loudness;
 pub mod plan;
 mod silence;
+pub mod play;
 pub mod splice;
 pub mod time;
 pub mod timecode;

@@ -26,7 +26,7 @@ pub const UNKNOWN: f64 = -16.0;
 pub const MAX_TRUE_PEAK: f64 = -1.0;
 /// The true peak that [`fit`] keeps to, in dBTP. It is lower than [`MAX_TRUE_PEAK`] by what lossy encoding of the
 /// result may add to a peak.
-pub const CEILING: f64 = -2.0;
+pub const CEILING: f64 = -1.5;
 /// The most that the limiter takes off, in dB.
 pub const MAX_LIMITING: f64 = 6.0;
 /// How close [`fit`] comes to its target unless it reports a shortfall, in LU.

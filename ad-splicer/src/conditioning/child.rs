@@ -1,0 +1,330 @@
+//! The child: decodes standard input, and writes samples to standard output.
+//!
+//! Order matters here: load every library that may be needed, build the pipeline, shut the process in, and only then
+//! let a byte of the creative near a parser. What GStreamer may use is a short list of audio demuxers and decoders;
+//! everything else is taken out of its registry, so a creative cannot choose an obscure parser.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+
+use super::job::{Job, Report, Trim};
+use super::{mark, sandbox};
+
+/// What a child may read with; what is not installed cannot be read.
+const DECODERS: &[&str] = &[
+    // Tags around streams.
+    "id3demux",
+    "apedemux",
+    // Containers.
+    "wavparse",
+    "aiffparse",
+    "qtdemux",
+    "oggdemux",
+    "matroskademux",
+    // Codecs.
+    "mpegaudioparse",
+    "mpg123audiodec",
+    "aacparse",
+    "avdec_aac",
+    "avdec_alac",
+    "vorbisdec",
+    "opusparse",
+    "opusdec",
+    "flacparse",
+    "flacdec",
+];
+
+/// What the pipeline is made of.
+const PLUMBING: &[&str] = &[
+    "pipeline",
+    "bin",
+    "appsrc",
+    "appsink",
+    "decodebin",
+    "typefind",
+    "multiqueue",
+    "queue",
+    "queue2",
+    "capsfilter",
+    "audioconvert",
+    "audioresample",
+];
+
+/// How much is read at once where nobody says how much is wanted.
+const READ: usize = 64 << 10;
+
+/// Whether these arguments (with the program's name) are those of a child: then [`child_main`] is to be called before
+/// anything else is done.
+pub fn is_child(args: impl IntoIterator<Item = OsString>) -> bool {
+    args.into_iter().nth(1).is_some_and(|arg| arg == mark())
+}
+
+/// The whole life of a child process, from its arguments (with the program's name). Its outcome is the last line on
+/// standard error.
+pub fn child_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let job = args.into_iter().nth(2).and_then(|arg| Job::from_arg(&arg));
+    let Some(job) = job else {
+        eprintln!("this command is started by the program itself only");
+        return ExitCode::from(2);
+    };
+    let report = run(&job);
+    report.print();
+    match report {
+        Report::Done { .. } => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+fn run(job: &Job) -> Report {
+    let prepared = Prepared::new(job).and_then(|prepared| {
+        sandbox::limit(job)?;
+        sandbox::shut_in()?;
+        Ok(prepared)
+    });
+    match prepared {
+        Ok(prepared) => prepared.decode(job),
+        Err(error) => Report::Setup {
+            reason: error.to_string(),
+        },
+    }
+}
+
+/// A pipeline that has not seen its input.
+struct Prepared {
+    pipeline: gst::Pipeline,
+    source: gst_app::AppSrc,
+    sink: gst_app::AppSink,
+    input: File,
+    output: File,
+}
+
+impl Prepared {
+    fn new(job: &Job) -> Result<Self, Failure> {
+        let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+        let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+        gst::init()?;
+        keep_only_what_is_needed()?;
+
+        let caps = gst::Caps::builder("audio/x-raw")
+            .field("format", "F32LE")
+            .field("layout", "interleaved")
+            .field("rate", job.profile.sample_rate as i32)
+            .field("channels", i32::from(job.profile.channels))
+            .build();
+        let pipeline = gst::Pipeline::new();
+        let source = gst_app::AppSrc::builder()
+            .stream_type(gst_app::AppStreamType::RandomAccess)
+            .size(input.metadata()?.len() as i64)
+            .build();
+        // Only audio is exposed: a video track meets no decoder.
+        let decode = gst::ElementFactory::make("decodebin")
+            .property("caps", gst::Caps::new_empty_simple("audio/x-raw"))
+            .property("expose-all-streams", false)
+            .build()?;
+        let convert = gst::ElementFactory::make("audioconvert").build()?;
+        let resample = gst::ElementFactory::make("audioresample")
+            .property("quality", 10)
+            .build()?;
+        let sink = gst_app::AppSink::builder()
+            .caps(&caps)
+            .sync(false)
+            .max_buffers(16)
+            .build();
+        pipeline.add_many([
+            source.upcast_ref(),
+            &decode,
+            &convert,
+            &resample,
+            sink.upcast_ref(),
+        ])?;
+        source.link(&decode)?;
+        gst::Element::link_many([&convert, &resample, sink.upcast_ref()])?;
+
+        let entrance = convert.static_pad("sink").ok_or("audioconvert has no sink pad")?;
+        if let Some(trim) = job.trim {
+            cut(&entrance, trim);
+        }
+        decode.connect_pad_added(move |_, pad| {
+            // The first audio track is the ad; a link that fails shows as an error on the bus.
+            if !entrance.is_linked() {
+                let _ = pad.link(&entrance);
+            }
+        });
+        Ok(Self {
+            pipeline,
+            source,
+            sink,
+            input,
+            output,
+        })
+    }
+
+    /// Decodes on a thread of its own. The first word counts, the decoder's or an error's: some pipelines never come
+    /// back from their own errors, and nobody waits for that, as the process ends after this.
+    fn decode(self, job: &Job) -> Report {
+        let (tell, told) = channel();
+        if let Some(bus) = self.pipeline.bus() {
+            let tell = tell.clone();
+            bus.set_sync_handler(move |_, message| {
+                if let gst::MessageView::Error(error) = message.view() {
+                    let reason = error.error().to_string();
+                    // Only the first is heard.
+                    let _ = tell.send(Report::Undecodable { reason });
+                }
+                gst::BusSyncReply::Drop
+            });
+        }
+        let job = job.clone();
+        let decoding = std::thread::Builder::new().spawn(move || {
+            let _ = tell.send(self.pull(&job));
+        });
+        let setup = |reason: String| Report::Setup { reason };
+        match decoding {
+            Ok(_) => told
+                .recv()
+                .unwrap_or_else(|_| setup("the decoder's thread panicked".into())),
+            Err(error) => setup(format!("no thread could be started: {error}")),
+        }
+    }
+
+    fn pull(mut self, job: &Job) -> Report {
+        feed(&self.source, self.input);
+        if self.pipeline.set_state(gst::State::Playing).is_err() {
+            return Report::Undecodable {
+                reason: "it does not start".into(),
+            };
+        }
+        let mut samples = 0;
+        while let Ok(sample) = self.sink.pull_sample() {
+            let Some(map) = sample.buffer().and_then(|b| b.map_readable().ok()) else {
+                continue;
+            };
+            samples += map.len() as u64 / job.profile.bytes_per_frame();
+            if samples > job.max_samples {
+                return Report::TooLong;
+            }
+            if let Err(error) = self.output.write_all(&map) {
+                return Report::Setup {
+                    reason: format!("cannot write samples: {error}"),
+                };
+            }
+        }
+        // Whole: its threads are idle, and taking it apart returns.
+        let _ = self.pipeline.set_state(gst::State::Null);
+        match samples {
+            0 => Report::NoAudio,
+            samples => Report::Done { samples },
+        }
+    }
+}
+
+/// Loads all that may be needed and takes everything else out of the registry.
+fn keep_only_what_is_needed() -> Result<(), Failure> {
+    let allowed: HashSet<&str> = DECODERS.iter().chain(PLUMBING).copied().collect();
+    let registry = gst::Registry::get();
+    for factory in registry.features(gst::ElementFactory::static_type()) {
+        if allowed.contains(factory.name().as_str()) {
+            // Opening files is forbidden later, so libraries must be here now.
+            let name = factory.name();
+            factory
+                .load()
+                .map_err(|e| format!("cannot load the GStreamer element {name}: {e}"))?;
+        } else {
+            registry.remove_feature(&factory);
+        }
+    }
+    for finder in registry.features(gst::TypeFindFactory::static_type()) {
+        // What cannot be loaded recognises nothing, which is what becomes of a format that is not allowed.
+        if finder.load().is_err() {
+            registry.remove_feature(&finder);
+        }
+    }
+    for name in PLUMBING {
+        if gst::ElementFactory::find(name).is_none() {
+            return Err(format!("the GStreamer element {name} is not installed").into());
+        }
+    }
+    Ok(())
+}
+
+/// Gives `source` what it asks for, from wherever in the file.
+fn feed(source: &gst_app::AppSrc, input: File) {
+    let position = Arc::new(AtomicU64::new(0));
+    let sought = position.clone();
+    let length = input.metadata().map_or(0, |m| m.len());
+    source.set_callbacks(
+        gst_app::AppSrcCallbacks::builder()
+            .seek_data(move |_, to| {
+                sought.store(to, Ordering::Relaxed);
+                true
+            })
+            .need_data(move |source, wanted| {
+                let at = position.load(Ordering::Relaxed);
+                let left = length.saturating_sub(at) as usize;
+                // A demuxer that asks for a range takes less of it for the end of the file.
+                let wanted = if wanted == u32::MAX { READ } else { wanted as usize };
+                let mut bytes = vec![0; wanted.min(left)];
+                // Both calls fail only when the pipeline is being stopped.
+                if bytes.is_empty() || input.read_exact_at(&mut bytes, at).is_err() {
+                    let _ = source.end_of_stream();
+                } else {
+                    position.store(at + bytes.len() as u64, Ordering::Relaxed);
+                    let _ = source.push_buffer(gst::Buffer::from_mut_slice(bytes));
+                }
+            })
+            .build(),
+    );
+}
+
+/// Leaves out what `trim` says from the decoded audio that goes into `pad`, before its rate is changed.
+fn cut(pad: &gst::Pad, trim: Trim) {
+    let position = Mutex::new(0_u64);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let info_of_pad = pad
+            .current_caps()
+            .and_then(|caps| gstreamer_audio::AudioInfo::from_caps(&caps).ok());
+        let (Some(audio), Some(gst::PadProbeData::Buffer(buffer))) = (info_of_pad, info.data.as_mut()) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        let frame = audio.bpf() as usize;
+        let count = (buffer.size() / frame) as u64;
+        let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = *position;
+        *position += count;
+        let first = trim.skip.clamp(start, start + count);
+        let end = trim.keep.map_or(u64::MAX, |keep| trim.skip.saturating_add(keep));
+        let last = end.clamp(first, start + count);
+        if first == last {
+            return gst::PadProbeReturn::Drop;
+        }
+        let range = (first - start) as usize * frame..(last - start) as usize * frame;
+        if range.len() == buffer.size() {
+            return gst::PadProbeReturn::Ok;
+        }
+        let moved = gst::ClockTime::SECOND.mul_div_floor(first - start, audio.rate().into());
+        let pts = buffer.pts().zip(moved).map(|(pts, moved)| pts + moved);
+        let flags = gst::BufferCopyFlags::MEMORY | gst::BufferCopyFlags::FLAGS;
+        let Ok(mut part) = buffer.copy_region(flags, range) else {
+            return gst::PadProbeReturn::Drop;
+        };
+        if let Some(part) = part.get_mut() {
+            part.set_pts(pts);
+        }
+        *buffer = part;
+        gst::PadProbeReturn::Ok
+    });
+}

@@ -1,0 +1,80 @@
+//! What parent and child tell each other: a [`Job`] as arguments, a [`Report`] as the last line of standard error.
+//!
+//! The child is believed in nothing that could do harm: a report only chooses which error is shown, or claims a number
+//! of samples that the parent counts itself.
+
+use std::ffi::{OsStr, OsString};
+
+use serde::{Deserialize, Serialize};
+
+use super::mark;
+use crate::creatives::Profile;
+
+/// Samples, at the creative's own rate, that belong to the encoder and not to the ad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Trim {
+    /// To leave out at the start.
+    pub(super) skip: u64,
+    /// To keep after that; everything when it is not known.
+    pub(super) keep: Option<u64>,
+}
+
+/// One creative to decode, and what that may cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub(super) profile: Profile,
+    /// The most samples of each channel that are written.
+    pub(super) max_samples: u64,
+    pub(super) trim: Option<Trim>,
+    pub(super) memory: u64,
+    pub(super) cpu_seconds: u64,
+    pub(super) open_files: u64,
+    pub(super) output_bytes: u64,
+}
+
+impl Job {
+    /// As arguments, after the program's name.
+    pub(super) fn to_args(&self) -> [OsString; 2] {
+        // A structure of numbers always has a JSON form.
+        let json = serde_json::to_string(self).unwrap_or_default();
+        [mark(), json.into()]
+    }
+
+    /// From the argument after the mark.
+    pub(super) fn from_arg(arg: &OsStr) -> Option<Self> {
+        serde_json::from_str(arg.to_str()?).ok()
+    }
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "result")]
+pub(super) enum Report {
+    Done {
+        samples: u64,
+    },
+    NoAudio,
+    TooLong,
+    Undecodable {
+        reason: String,
+    },
+    /// Not the creative's fault.
+    Setup {
+        reason: String,
+    },
+}
+
+impl Report {
+    /// The report in the last line that is one; libraries may have talked before it.
+    pub(super) fn from_lines(said: &str) -> Option<Self> {
+        said.lines()
+            .rev()
+            .find_map(|line| serde_json::from_str(line).ok())
+    }
+
+    pub(super) fn print(&self) {
+        if let Ok(line) = serde_json::to_string(self) {
+            eprintln!("\n{line}");
+        }
+    }
+}

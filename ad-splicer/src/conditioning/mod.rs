@@ -1,0 +1,358 @@
+//! Conditioning: making a creative match the content's rate and channels, in a child process that is shut in.
+//!
+//! A creative is a stranger's file and decoders are C; so the program starts itself again ([`child_main`]) with the
+//! creative as standard input and a file for the samples as standard output, and nothing else of value. The child
+//! limits itself before it reads a byte: memory, processor time, open files, size of what it writes; it cannot open
+//! files, connect, or start programs (`sandbox`). The parent holds the wall clock and believes nothing: it counts,
+//! bounds and measures the samples itself. Whatever a creative does to its decoder, the answer here is a
+//! [`ConditionError`] in bounded time.
+//!
+//! Not for: loudness (see `loudness`; samples are kept as they were mixed), or video.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+
+use crate::creatives::{Cache, Creative, FetchError, Original, Profile, read_sample};
+use crate::loudness::{LoudnessError, Measured, Meter};
+
+mod child;
+mod gapless;
+mod job;
+mod sandbox;
+
+pub use child::{child_main, is_child};
+use job::{Job, Report, Trim};
+
+/// What conditioning one creative may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Writable memory of the child, in bytes (`RLIMIT_DATA`).
+    pub memory: u64,
+    /// Processor time of the child; whole seconds.
+    pub cpu: Duration,
+    /// Time from start to end, after which the child is killed.
+    pub wall: Duration,
+    /// The longest ad, in whole seconds; a longer one is refused.
+    pub duration: Duration,
+    /// Files that the child may have open.
+    pub open_files: u64,
+}
+
+impl Default for Limits {
+    /// 512 MiB, 20 s of processor, 30 s of time, ads of up to 10 minutes.
+    fn default() -> Self {
+        Self {
+            memory: 512 << 20,
+            cpu: Duration::from_secs(20),
+            wall: Duration::from_secs(30),
+            duration: Duration::from_secs(600),
+            open_files: 64,
+        }
+    }
+}
+
+/// Why a creative could not be conditioned.
+#[derive(Debug, thiserror::Error)]
+pub enum ConditionError {
+    /// It is no media file that is understood, or it is damaged beyond use.
+    #[error("cannot decode the creative {creative}: {reason}")]
+    Undecodable {
+        /// SHA-256 of the creative.
+        creative: String,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// It has no audio, or none of it came out.
+    #[error("cannot use the creative {creative}: it has no audio")]
+    NoAudio {
+        /// SHA-256 of the creative.
+        creative: String,
+    },
+    /// It is longer than an ad may be.
+    #[error("cannot use the creative {creative}: it is longer than {} s", limit.as_secs())]
+    TooLong {
+        /// SHA-256 of the creative.
+        creative: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The decoder did not come to an end.
+    #[error("cannot decode the creative {creative}: not done after {} s", limit.as_secs_f64())]
+    TimedOut {
+        /// SHA-256 of the creative.
+        creative: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The decoder crashed, or was stopped by one of its limits.
+    #[error("cannot decode the creative {creative}: the decoder was stopped ({how})")]
+    Crashed {
+        /// SHA-256 of the creative.
+        creative: String,
+        /// The signal or exit status, and what it was saying.
+        how: String,
+    },
+    /// The content's profile is not one that ads can be made for.
+    #[error("cannot condition creatives to {0}")]
+    Profile(Profile),
+    /// The child could not be started or its output not be read.
+    #[error("cannot {doing} for conditioning a creative: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The cache's folder could not be used.
+    #[error(transparent)]
+    Cache(#[from] FetchError),
+}
+
+impl ConditionError {
+    /// The VAST error code to report (VAST 4.2 §2.3.6.3): 405 when the creative cannot be decoded, 400 when the fault
+    /// is not the creative's.
+    pub fn vast_code(&self) -> u16 {
+        match self {
+            Self::Undecodable { .. }
+            | Self::NoAudio { .. }
+            | Self::TooLong { .. }
+            | Self::TimedOut { .. }
+            | Self::Crashed { .. } => 405,
+            Self::Profile(_) | Self::Io { .. } | Self::Cache(_) => 400,
+        }
+    }
+}
+
+impl From<LoudnessError> for ConditionError {
+    fn from(error: LoudnessError) -> Self {
+        Self::Profile(error.profile)
+    }
+}
+
+/// Starts child processes that decode creatives.
+#[derive(Debug, Clone)]
+pub struct Conditioner {
+    program: PathBuf,
+    limits: Limits,
+}
+
+/// The environment that a child keeps: where libraries, plugins and the plugin registry are. Nothing else is passed on.
+const KEPT_ENVIRONMENT: [&str; 9] = [
+    "PATH",
+    "HOME",
+    "XDG_CACHE_HOME",
+    "LD_LIBRARY_PATH",
+    "GST_PLUGIN_PATH",
+    "GST_PLUGIN_PATH_1_0",
+    "GST_PLUGIN_SYSTEM_PATH",
+    "GST_PLUGIN_SYSTEM_PATH_1_0",
+    "GST_REGISTRY",
+];
+
+/// The most that a child may say on standard error; it is killed when it says more.
+const MAX_SAID: u64 = 64 << 10;
+
+impl Conditioner {
+    /// A conditioner whose children are `program`: an executable that calls [`child_main`] first when [`is_child`]
+    /// says so, usually `std::env::current_exe()`.
+    pub fn new(program: PathBuf) -> Self {
+        Self {
+            program,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Other limits than the default ones.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// `original` in `profile`, from the cache when it was conditioned before.
+    ///
+    /// The caller may give up at any time by dropping the future: the child is killed then.
+    pub async fn condition(
+        &self,
+        cache: &Cache,
+        original: &Original,
+        profile: Profile,
+    ) -> Result<Creative, ConditionError> {
+        if !(8_000..=192_000).contains(&profile.sample_rate) || !(1..=2).contains(&profile.channels) {
+            return Err(ConditionError::Profile(profile));
+        }
+        if let Some(creative) = cache.conditioned(original.sha256, profile) {
+            return Ok(creative);
+        }
+        let aside = cache.aside()?;
+        self.decode(original, profile, aside.as_file()).await?;
+        let pcm = aside.as_file().try_clone().map_err(io("read the samples"))?;
+        let measured = tokio::task::spawn_blocking(move || measure_file(&pcm, profile));
+        let (samples, measured) = measured
+            .await
+            .map_err(|e| io("measure the samples")(std::io::Error::other(e)))??;
+        let Measured { loudness, true_peak } = measured;
+        Ok(cache.keep_conditioned(original, profile, aside, samples, loudness, true_peak)?)
+    }
+
+    /// Runs a child that writes the samples of `original` to `output`.
+    async fn decode(
+        &self,
+        original: &Original,
+        profile: Profile,
+        output: &File,
+    ) -> Result<(), ConditionError> {
+        let creative = original.sha256.to_string();
+        let input = original.file().map_err(io("open the creative"))?;
+        let max_samples = self.limits.duration.as_secs() * u64::from(profile.sample_rate);
+        let job = Job {
+            profile,
+            max_samples,
+            trim: trim_of(&input),
+            memory: self.limits.memory,
+            cpu_seconds: self.limits.cpu.as_secs().max(1),
+            open_files: self.limits.open_files,
+            // A second more than is allowed, so that the child can say that there was more.
+            output_bytes: (max_samples + u64::from(profile.sample_rate)) * profile.bytes_per_frame(),
+        };
+        let mut command = tokio::process::Command::new(&self.program);
+        command
+            .args(job.to_args())
+            .env_clear()
+            .envs(
+                KEPT_ENVIRONMENT
+                    .iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
+            // The parent's registry of plugins is used as it is: the child starts no scanner and writes no file.
+            .env("GST_REGISTRY_UPDATE", "no")
+            .env("GST_REGISTRY_FORK", "no")
+            .env("GST_DEBUG", "0")
+            .stdin(input)
+            .stdout(output.try_clone().map_err(io("open the file of samples"))?)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().map_err(io("start the decoder"))?;
+        let stderr = child.stderr.take();
+        let run = async {
+            let mut said = Vec::new();
+            if let Some(stderr) = stderr {
+                let mut bounded = stderr.take(MAX_SAID);
+                bounded
+                    .read_to_end(&mut said)
+                    .await
+                    .map_err(io("hear the decoder"))?;
+            }
+            if said.len() as u64 >= MAX_SAID {
+                child.start_kill().map_err(io("stop the decoder"))?;
+            }
+            let status = child.wait().await.map_err(io("wait for the decoder"))?;
+            Ok::<_, ConditionError>((said, status))
+        };
+        let ended = tokio::time::timeout(self.limits.wall, run).await;
+        let Ok(ended) = ended else {
+            child.kill().await.map_err(io("stop the decoder"))?;
+            return Err(ConditionError::TimedOut {
+                creative,
+                limit: self.limits.wall,
+            });
+        };
+        let (said, status) = ended?;
+        let said = String::from_utf8_lossy(&said);
+        match Report::from_lines(&said) {
+            Some(Report::Done { samples }) if status.success() => {
+                let length = output.metadata().map_err(io("look at the samples"))?.len();
+                // Both numbers come from a process that may have been taken over.
+                let claimed = samples.checked_mul(profile.bytes_per_frame());
+                if claimed != Some(length) || samples == 0 || samples > max_samples {
+                    return Err(ConditionError::Crashed {
+                        creative,
+                        how: format!("it wrote {length} bytes and said {samples} samples"),
+                    });
+                }
+                Ok(())
+            }
+            Some(Report::NoAudio) => Err(ConditionError::NoAudio { creative }),
+            Some(Report::TooLong) => Err(ConditionError::TooLong {
+                creative,
+                limit: self.limits.duration,
+            }),
+            Some(Report::Undecodable { reason }) => Err(ConditionError::Undecodable { creative, reason }),
+            Some(Report::Setup { reason }) => Err(ConditionError::Io {
+                doing: "set up the decoder",
+                source: std::io::Error::other(reason),
+            }),
+            _ => Err(ConditionError::Crashed {
+                creative,
+                how: describe(status, &said),
+            }),
+        }
+    }
+}
+
+/// What the file's LAME tag says, when it is an MP3 file that has one.
+fn trim_of(creative: &File) -> Option<Trim> {
+    let mut start = [0; 10];
+    creative.read_exact_at(&mut start, 0).ok()?;
+    let mut frame = vec![0; 2048];
+    let count = creative.read_at(&mut frame, gapless::tag_length(&start)).ok()?;
+    gapless::trim(&frame[..count])
+}
+
+/// How many samples of each channel `pcm` holds, and how loud they are.
+fn measure_file(pcm: &File, profile: Profile) -> Result<(u64, Measured), ConditionError> {
+    let mut meter = Meter::new(profile)?;
+    let frame = profile.bytes_per_frame() as usize;
+    let mut bytes = vec![0; frame << 13];
+    let mut samples = Vec::with_capacity(bytes.len() / 4);
+    let mut at = 0;
+    loop {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let n = pcm
+                .read_at(&mut bytes[filled..], at + filled as u64)
+                .map_err(io("read the samples"))?;
+            if n == 0 {
+                break;
+            }
+            filled += n;
+        }
+        if filled == 0 {
+            return Ok((at / frame as u64, meter.measured()));
+        }
+        samples.clear();
+        samples.extend(bytes[..filled].chunks_exact(4).map(read_sample));
+        meter.add(&samples);
+        at += filled as u64;
+    }
+}
+
+fn io(doing: &'static str) -> impl Fn(std::io::Error) -> ConditionError {
+    move |source| ConditionError::Io { doing, source }
+}
+
+/// A sentence about a child that ended without a report.
+fn describe(status: ExitStatus, said: &str) -> String {
+    let how = match status.signal() {
+        Some(libc::SIGXCPU) => "out of processor time".to_owned(),
+        Some(libc::SIGXFSZ) => "out of room for samples".to_owned(),
+        Some(libc::SIGKILL) => "killed".to_owned(),
+        Some(signal) => format!("signal {signal}"),
+        None => format!("exit status {}", status.code().unwrap_or(-1)),
+    };
+    match said.lines().rfind(|line| !line.trim().is_empty()) {
+        Some(last) => format!("{how}; {}", last.chars().take(200).collect::<String>()),
+        None => how,
+    }
+}
+
+/// The hidden first argument of a child.
+fn mark() -> OsString {
+    "condition-a-creative".into()
+}

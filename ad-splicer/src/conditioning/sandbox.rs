@@ -1,0 +1,183 @@
+//! Shutting the child in, before it reads a byte of the creative.
+//!
+//! Two layers. Resource limits (setrlimit(2)) stop a decoder that wants too much. System call filters (seccomp(2))
+//! take away everything that decoding does not need and harm does: the network, opening or changing files, other
+//! programs, other processes. A refused call fails with `EPERM`, so a library that merely tries goes on without.
+//! Limits and filters can only ever become tighter, and hold for every thread.
+//!
+//! What stays possible: reading standard input, writing standard output and error, memory, threads, clocks.
+
+use std::collections::BTreeMap;
+
+use rlimit::Resource;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+use super::job::Job;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Sets the limits of `job` on this process.
+pub(super) fn limit(job: &Job) -> std::io::Result<()> {
+    let set = |resource: Resource, value: u64| resource.set(value, value);
+    set(Resource::CORE, 0)?;
+    set(Resource::CPU, job.cpu_seconds)?;
+    set(Resource::FSIZE, job.output_bytes)?;
+    set(Resource::NOFILE, job.open_files)?;
+    set(Resource::DATA, job.memory)
+}
+
+/// Installs the system call filters on every thread of this process.
+pub(super) fn shut_in() -> Result<(), Failure> {
+    // clone3 takes its flags through a pointer that a filter cannot follow; without it libc uses clone.
+    let no_clone3 = program(BTreeMap::from([(libc::SYS_clone3, vec![])]), libc::ENOSYS)?;
+    let program = program(refused()?, libc::EPERM)?;
+    seccompiler::apply_filter_all_threads(&no_clone3)?;
+    seccompiler::apply_filter_all_threads(&program)?;
+    Ok(())
+}
+
+fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<BpfProgram, Failure> {
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno as u32),
+        std::env::consts::ARCH.try_into()?,
+    )?;
+    Ok(filter.try_into()?)
+}
+
+/// The calls that are refused; those with rules only where one matches.
+fn refused() -> Result<BTreeMap<i64, Vec<SeccompRule>>, Failure> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALWAYS.iter().map(|call| (*call, vec![])).collect();
+    // A new thread is fine, a new process is not.
+    let no_thread = SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64);
+    rules.insert(libc::SYS_clone, vec![condition(0, no_thread, 0)?]);
+    // Asking for limits is fine, changing them is not: the new ones come as the third argument.
+    rules.insert(libc::SYS_prlimit64, vec![condition(2, SeccompCmpOp::Ne, 0)?]);
+    Ok(rules)
+}
+
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, Failure> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)?;
+    Ok(SeccompRule::new(vec![condition])?)
+}
+
+const ALWAYS: &[i64] = &[
+    // Network.
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    // Files.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_creat,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_truncate,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_link,
+    libc::SYS_linkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_symlink,
+    libc::SYS_symlinkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mkdir,
+    libc::SYS_mkdirat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rmdir,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mknod,
+    libc::SYS_mknodat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_chroot,
+    libc::SYS_pivot_root,
+    libc::SYS_inotify_init1,
+    // Other programs and processes.
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_fork,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_vfork,
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_setrlimit,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    // Ways around filters, and large surfaces of the kernel that decoding has no use for.
+    libc::SYS_io_uring_setup,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_shmget,
+    libc::SYS_msgget,
+    libc::SYS_semget,
+    libc::SYS_mq_open,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Filters cannot be taken off again, so only a thread of its own is filtered; whole children run in
+    /// `tests/conditioning.rs`.
+    #[test]
+    fn a_filtered_thread_has_no_network_no_files_and_no_programs() {
+        let tried = std::thread::spawn(|| {
+            let program = program(refused().expect("rules"), libc::EPERM).expect("a filter");
+            seccompiler::apply_filter(&program).expect("the kernel takes the filter");
+            [
+                std::net::TcpStream::connect(("127.0.0.1", 9)).err(),
+                std::net::UdpSocket::bind(("127.0.0.1", 0)).err(),
+                std::fs::File::open("/dev/null").err(),
+                std::fs::create_dir("/never").err(),
+                std::process::Command::new("/bin/true").status().err(),
+            ]
+            .map(|error| error.and_then(|e| e.raw_os_error()))
+        });
+        let tried = tried.join().expect("the thread ends");
+        assert_eq!(tried, [Some(libc::EPERM); 5]);
+    }
+}

@@ -1,0 +1,560 @@
+//! Playing a rendition on this machine, and telling what of it was really presented.
+//!
+//! [`Player`] is a thin driver: a GStreamer pipeline pulls bytes from a [`Content`] (which may still be downloading),
+//! and the sink's own position is fed to the pure [`Presentation`], from which all events come. Invariants:
+//!
+//! - Events follow what the sink presented, never what was read or decoded.
+//! - Stopping never waits for the content: a reader that is stuck is left to its deadline.
+//!
+//! Threads: one driver thread owns the pipeline, one reader thread feeds it. No lock is held while calling GStreamer.
+//!
+//! Not for: making the rendition (`splice`), or reporting (`beacons`).
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+
+use crate::content::Content;
+use crate::time::PresentationTime;
+
+mod presentation;
+
+pub use presentation::{AdSlot, AdStatus, PlayEvent, Presentation, Presented, Timeline};
+
+/// Where the sound goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sink {
+    /// The machine's sound output.
+    Auto,
+    /// Nowhere, at the speed of listening.
+    Null,
+    /// Nowhere, as fast as it can be decoded: for tests. Positions and events are the same.
+    Fast,
+}
+
+/// What to play.
+pub struct Request {
+    /// The bytes of an MP3 rendition.
+    pub media: Arc<dyn Content>,
+    /// Its ads.
+    pub timeline: Timeline,
+    /// Where to begin.
+    pub start: PresentationTime,
+    /// How long the rendition plays, when it is known; positions never exceed it.
+    pub duration: Option<Duration>,
+    /// Where the sound goes.
+    pub sink: Sink,
+    /// How long one read of the media may take. A read that takes longer ends playback with an error.
+    pub read_deadline: Duration,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("bytes", &self.media.len())
+            .field("start", &self.start)
+            .field("sink", &self.sink)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a player tells.
+#[derive(Debug)]
+pub enum Notice {
+    /// Something was presented, or done by the person.
+    Presented(Presented),
+    /// Where playback is; about five times a second.
+    Position {
+        /// The position in the presentation.
+        at: PresentationTime,
+        /// The ad that is playing, for the status line.
+        ad: Option<AdStatus>,
+        /// Whether playback stands still: paused, or waiting for bytes.
+        waiting: bool,
+    },
+    /// The last notice.
+    Ended {
+        /// Where playback was.
+        at: PresentationTime,
+        /// Why it ended.
+        outcome: Outcome,
+    },
+}
+
+/// Why playback ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The end was presented.
+    Finished,
+    /// Somebody stopped it.
+    Stopped,
+    /// It could not go on.
+    Failed(PlayError),
+}
+
+/// Why playback could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// A GStreamer element is missing.
+    #[error("cannot play: the GStreamer element {element} is not installed")]
+    Missing {
+        /// Its name.
+        element: &'static str,
+    },
+    /// GStreamer, or the sound output, refused.
+    #[error("cannot play: {reason}")]
+    Pipeline {
+        /// What it said.
+        reason: String,
+    },
+    /// The media could not be read.
+    #[error("cannot play on: reading the media at byte {offset} failed: {source}")]
+    Read {
+        /// Where.
+        offset: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot play: a thread could not be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// How often the sink is asked for its position.
+const TICK: Duration = Duration::from_millis(50);
+/// How many ticks make a [`Notice::Position`].
+const TICKS_PER_NOTICE: u32 = 4;
+/// How much is read at once. Small, so that playback starts before much is there.
+const READ: usize = 32 << 10;
+/// How much may wait in the pipeline.
+const AHEAD: u64 = 256 << 10;
+
+#[derive(Debug)]
+enum Command {
+    Pause,
+    Resume,
+    Skip,
+    Seek(PresentationTime),
+    Stop,
+}
+
+/// A playback. Dropping it stops it.
+#[derive(Debug)]
+pub struct Player {
+    commands: Sender<Command>,
+    notices: Receiver<Notice>,
+    driver: Option<JoinHandle<()>>,
+}
+
+impl Player {
+    /// Starts playing.
+    pub fn start(request: Request) -> Result<Self, PlayError> {
+        gst::init().map_err(|e| PlayError::Pipeline {
+            reason: e.to_string(),
+        })?;
+        let (commands, inbox) = channel();
+        let (outbox, notices) = channel();
+        let mut driver = Driver::new(request, outbox)?;
+        let driver = std::thread::Builder::new()
+            .name("player".into())
+            .spawn(move || driver.run(&inbox))
+            .map_err(PlayError::Thread)?;
+        Ok(Self {
+            commands,
+            notices,
+            driver: Some(driver),
+        })
+    }
+
+    /// What happens, in order; it ends after [`Notice::Ended`].
+    pub fn notices(&self) -> &Receiver<Notice> {
+        &self.notices
+    }
+
+    /// Stands still.
+    pub fn pause(&self) {
+        self.tell(Command::Pause);
+    }
+
+    /// Goes on.
+    pub fn resume(&self) {
+        self.tell(Command::Resume);
+    }
+
+    /// Skips the ad that is playing, when it may be skipped.
+    pub fn skip(&self) {
+        self.tell(Command::Skip);
+    }
+
+    /// Goes on at another place.
+    pub fn seek(&self, to: PresentationTime) {
+        self.tell(Command::Seek(to));
+    }
+
+    /// Stops; [`Notice::Ended`] follows.
+    pub fn stop(&self) {
+        self.tell(Command::Stop);
+    }
+
+    fn tell(&self, command: Command) {
+        // A driver that has ended needs no commands.
+        let _ = self.commands.send(command);
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(driver) = self.driver.take() {
+            // A panic of the driver was printed already.
+            let _ = driver.join();
+        }
+    }
+}
+
+/// Owns the pipeline.
+struct Driver {
+    pipeline: gst::Pipeline,
+    bus: gst::Bus,
+    presentation: Presentation,
+    duration: Option<Duration>,
+    outbox: Sender<Notice>,
+    /// Errors of the reader.
+    failures: Receiver<PlayError>,
+    start: PresentationTime,
+    paused: bool,
+    ticks: u32,
+    last_told: PresentationTime,
+}
+
+impl Driver {
+    fn new(request: Request, outbox: Sender<Notice>) -> Result<Self, PlayError> {
+        let pipeline = gst::Pipeline::new();
+        let source = gst_app::AppSrc::builder()
+            .stream_type(gst_app::AppStreamType::Seekable)
+            .format(gst::Format::Bytes)
+            .size(request.media.len() as i64)
+            .max_bytes(AHEAD)
+            .build();
+        // The rendition's tag holds chapters and perhaps a picture; id3demux takes it off.
+        let untag = make("id3demux")?;
+        let parse = make("mpegaudioparse")?;
+        let decode = make("mpg123audiodec")?;
+        let convert = make("audioconvert")?;
+        let resample = make("audioresample")?;
+        let sink = match request.sink {
+            Sink::Auto => make("autoaudiosink")?,
+            Sink::Null | Sink::Fast => {
+                let sink = make("fakesink")?;
+                sink.set_property("sync", request.sink == Sink::Null);
+                sink
+            }
+        };
+        let failed = |e: gst::glib::BoolError| PlayError::Pipeline {
+            reason: e.to_string(),
+        };
+        let elements = [
+            source.upcast_ref(),
+            &untag,
+            &parse,
+            &decode,
+            &convert,
+            &resample,
+            &sink,
+        ];
+        pipeline.add_many(elements).map_err(failed)?;
+        gst::Element::link_many(elements).map_err(failed)?;
+        let failures = read_into(&source, request.media, request.read_deadline)?;
+        let bus = pipeline.bus().ok_or(PlayError::Pipeline {
+            reason: "the pipeline has no bus".into(),
+        })?;
+        Ok(Self {
+            pipeline,
+            bus,
+            presentation: Presentation::new(request.timeline, request.start),
+            duration: request.duration,
+            outbox,
+            failures,
+            start: request.start,
+            paused: false,
+            ticks: 0,
+            last_told: request.start,
+        })
+    }
+
+    fn run(&mut self, inbox: &Receiver<Command>) {
+        let outcome = self.play(inbox).unwrap_or_else(Outcome::Failed);
+        // Flushes the source: a push that waits for room returns.
+        let _ = self.pipeline.set_state(gst::State::Null);
+        let at = self.presentation.position();
+        let events = self.presentation.ended();
+        self.tell(events);
+        let _ = self.outbox.send(Notice::Ended { at, outcome });
+    }
+
+    fn play(&mut self, inbox: &Receiver<Command>) -> Result<Outcome, PlayError> {
+        let refused = |_| PlayError::Pipeline {
+            reason: "the sound output does not start".into(),
+        };
+        self.pipeline.set_state(gst::State::Paused).map_err(refused)?;
+        // Until the pipeline knows its first frame nothing can be sought.
+        while !self.is_ready()? {
+            match inbox.recv_timeout(TICK) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(Outcome::Stopped),
+                Ok(Command::Pause) => self.paused = true,
+                Ok(Command::Resume) => self.paused = false,
+                Ok(Command::Seek(to)) => {
+                    self.start = to;
+                    self.presentation.jumped(to);
+                }
+                Ok(Command::Skip) | Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        if self.start > PresentationTime::ZERO {
+            self.seek_to(self.start)?;
+        }
+        if !self.paused {
+            self.pipeline.set_state(gst::State::Playing).map_err(refused)?;
+        }
+        loop {
+            match inbox.recv_timeout(TICK) {
+                Ok(command) => {
+                    self.observe();
+                    if !self.obey(&command)? {
+                        return Ok(Outcome::Stopped);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(Outcome::Stopped),
+                Err(RecvTimeoutError::Timeout) => self.observe(),
+            }
+            if self.hear()? {
+                self.present_the_rest();
+                return Ok(Outcome::Finished);
+            }
+        }
+    }
+
+    /// Whether the first frame has come to the sink.
+    fn is_ready(&mut self) -> Result<bool, PlayError> {
+        self.hear()?;
+        let (result, current, pending) = self.pipeline.state(gst::ClockTime::ZERO);
+        Ok(result.is_ok() && current == gst::State::Paused && pending == gst::State::VoidPending)
+    }
+
+    /// Takes what the pipeline and the reader say; whether everything was presented.
+    fn hear(&mut self) -> Result<bool, PlayError> {
+        if let Ok(failure) = self.failures.try_recv() {
+            return Err(failure);
+        }
+        while let Some(message) = self.bus.pop() {
+            match message.view() {
+                gst::MessageView::Eos(_) => return Ok(true),
+                gst::MessageView::Error(error) => {
+                    return Err(PlayError::Pipeline {
+                        reason: error.error().to_string(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// Does what the person wants; `false` to stop.
+    fn obey(&mut self, command: &Command) -> Result<bool, PlayError> {
+        match command {
+            Command::Stop => return Ok(false),
+            Command::Pause | Command::Resume => {
+                let pause = matches!(command, Command::Pause);
+                if pause != self.paused {
+                    self.paused = pause;
+                    let state = if pause {
+                        gst::State::Paused
+                    } else {
+                        gst::State::Playing
+                    };
+                    // An error comes on the bus too.
+                    let _ = self.pipeline.set_state(state);
+                    let event = self.presentation.paused(pause);
+                    self.tell(event);
+                }
+            }
+            Command::Skip => {
+                if let Some((to, event)) = self.presentation.skip() {
+                    self.tell([event]);
+                    self.seek_to(to)?;
+                }
+            }
+            Command::Seek(to) => self.seek_to(*to)?,
+        }
+        Ok(true)
+    }
+
+    fn seek_to(&mut self, to: PresentationTime) -> Result<(), PlayError> {
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        let nanos = gst::ClockTime::from_nseconds(to.as_nanos());
+        self.pipeline
+            .seek_simple(flags, nanos)
+            .map_err(|_| PlayError::Pipeline {
+                reason: format!("cannot go to {:.3} s", to.as_secs_f64()),
+            })?;
+        let events = self.presentation.jumped(to);
+        self.tell(events);
+        Ok(())
+    }
+
+    /// Takes over the sink's position.
+    fn observe(&mut self) {
+        if let Some(position) = self.pipeline.query_position::<gst::ClockTime>() {
+            let at = self.bounded(PresentationTime::from_nanos(position.nseconds()));
+            // After a seek the sink may for a moment still tell an older place; time does not run backwards otherwise.
+            if at > self.presentation.position() {
+                let events = self.presentation.presented(at, 1.0);
+                self.tell(events);
+            }
+        }
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(TICKS_PER_NOTICE) {
+            let at = self.presentation.position();
+            let notice = Notice::Position {
+                at,
+                ad: self.presentation.timeline().status(at),
+                waiting: self.paused || at == self.last_told,
+            };
+            self.last_told = at;
+            let _ = self.outbox.send(notice);
+        }
+    }
+
+    /// The sink has presented everything.
+    fn present_the_rest(&mut self) {
+        let end = self
+            .pipeline
+            .query_position::<gst::ClockTime>()
+            .map(|p| PresentationTime::from_nanos(p.nseconds()));
+        let whole = self.duration.map(|d| PresentationTime::ZERO.saturating_add(d));
+        if let Some(end) = whole.or(end).filter(|end| *end > self.presentation.position()) {
+            let events = self.presentation.presented(end, 1.0);
+            self.tell(events);
+        }
+    }
+
+    fn bounded(&self, at: PresentationTime) -> PresentationTime {
+        match self.duration {
+            Some(duration) => at.min(PresentationTime::ZERO.saturating_add(duration)),
+            None => at,
+        }
+    }
+
+    fn tell(&self, events: impl IntoIterator<Item = Presented>) {
+        for event in events {
+            // Nobody may be listening any more.
+            let _ = self.outbox.send(Notice::Presented(event));
+        }
+    }
+}
+
+fn make(element: &'static str) -> Result<gst::Element, PlayError> {
+    gst::ElementFactory::make(element)
+        .build()
+        .map_err(|_| PlayError::Missing { element })
+}
+
+/// Where the reader is. A seek holds it still until the pipeline asks for data again: only then is what was pushed
+/// before gone from the source's queue.
+#[derive(Debug, Default)]
+struct Place {
+    offset: u64,
+    /// Counts seeks, so that a read that was under way during one is thrown away.
+    seeks: u64,
+    held: bool,
+}
+
+/// Starts the thread that reads `media` into `source`. It ends when the pipeline does.
+///
+/// GStreamer says when it wants more and where from; those callbacks must not block, so they only leave a note. The
+/// reader may sit in a read of content that is still to come: nobody joins it, it ends by itself after its deadline.
+fn read_into(
+    source: &gst_app::AppSrc,
+    media: Arc<dyn Content>,
+    deadline: Duration,
+) -> Result<Receiver<PlayError>, PlayError> {
+    let (tell, failures) = sync_channel(1);
+    let (want, wants) = sync_channel::<()>(1);
+    let place = Arc::new(Mutex::new(Place::default()));
+    let (wanted, sought) = (place.clone(), place.clone());
+    source.set_callbacks(
+        gst_app::AppSrcCallbacks::builder()
+            .need_data(move |_, _| {
+                lock(&wanted).held = false;
+                // A note that was not read yet says the same.
+                let _ = want.try_send(());
+            })
+            .seek_data(move |_, to| {
+                let mut place = lock(&sought);
+                *place = Place {
+                    offset: to,
+                    seeks: place.seeks + 1,
+                    held: true,
+                };
+                true
+            })
+            .build(),
+    );
+    let source = source.downgrade();
+    std::thread::Builder::new()
+        .name("player-reader".into())
+        .spawn(move || {
+            let mut buffer = vec![0; READ];
+            // The callbacks, and with them the sender, go when the source does.
+            while wants.recv().is_ok() {
+                loop {
+                    let (offset, seeks, held) = {
+                        let place = lock(&place);
+                        (place.offset, place.seeks, place.held)
+                    };
+                    if held {
+                        break;
+                    }
+                    let read = media.read_at(offset, &mut buffer, deadline);
+                    let Some(source) = source.upgrade() else { return };
+                    let count = match read {
+                        Ok(count) => count,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                        Err(source) => {
+                            // The driver hears it at its next tick, or is gone.
+                            let _ = tell.try_send(PlayError::Read { offset, source });
+                            return;
+                        }
+                    };
+                    // Held while pushing, which does not block, so that a seek cannot come between.
+                    let mut place = lock(&place);
+                    if place.seeks != seeks {
+                        break;
+                    }
+                    place.offset += count as u64;
+                    let pushed = if count == 0 {
+                        source.end_of_stream()
+                    } else {
+                        source.push_buffer(gst::Buffer::from_slice(buffer[..count].to_vec()))
+                    };
+                    if count == 0 || pushed.is_err() || source.current_level_bytes() >= AHEAD {
+                        break;
+                    }
+                }
+            }
+        })
+        .map_err(PlayError::Thread)?;
+    Ok(failures)
+}
+
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    // It is whole whatever panicked beside it.
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}

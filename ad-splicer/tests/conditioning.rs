@@ -1,0 +1,511 @@
+//! Conditioning with real children: this test program starts itself again, so it has a `main` of its own.
+//!
+//! Every creative is made here, by ffmpeg, in a temporary folder. Run one test by giving a part of its name.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ad_splicer::conditioning::{ConditionError, Conditioner, Limits, child_main, is_child};
+use ad_splicer::creatives::{Cache, Creative, FetchLimits, Profile};
+use ad_splicer::loudness;
+
+const STEREO: Profile = Profile {
+    sample_rate: 44_100,
+    channels: 2,
+};
+
+const MONO: Profile = Profile {
+    channels: 1,
+    ..STEREO
+};
+
+const TESTS: &[(&str, fn())] = &[
+    (
+        "every_format_keeps_its_length_and_place",
+        every_format_keeps_its_length_and_place,
+    ),
+    ("ads_land_on_the_target", ads_land_on_the_target),
+    ("what_is_no_audio_is_named", what_is_no_audio_is_named),
+    (
+        "a_truncated_file_gives_what_is_there",
+        a_truncated_file_gives_what_is_there,
+    ),
+    ("a_bomb_is_cut_off", a_bomb_is_cut_off),
+    ("limits_stop_the_child", limits_stop_the_child),
+    (
+        "the_second_time_comes_from_the_cache",
+        the_second_time_comes_from_the_cache,
+    ),
+    ("giving_up_leaves_nothing_behind", giving_up_leaves_nothing_behind),
+];
+
+fn main() -> ExitCode {
+    if is_child(std::env::args_os()) {
+        return child_main(std::env::args_os());
+    }
+    if std::env::args().any(|a| a == "--list") {
+        for (name, _) in TESTS {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let mut failed = 0;
+    for (name, test) in TESTS {
+        if !wanted.is_empty() && !wanted.iter().any(|w| name.contains(w.as_str())) {
+            continue;
+        }
+        let began = std::time::Instant::now();
+        let result = std::panic::catch_unwind(test);
+        let outcome = if result.is_ok() { "ok" } else { "FAILED" };
+        println!(
+            "test {name} ... {outcome} ({:.1} s)",
+            began.elapsed().as_secs_f64()
+        );
+        failed += usize::from(result.is_err());
+    }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// A folder for creatives, a cache beside them, and a conditioner that starts this program.
+struct Bench {
+    dir: tempfile::TempDir,
+    cache: Cache,
+    runtime: tokio::runtime::Runtime,
+    conditioner: Conditioner,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    fn with_limits(limits: Limits) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let cache = Cache::open(dir.path().join("creatives"), Cache::DEFAULT_MAX_BYTES).expect("a cache");
+        let program = std::env::current_exe().expect("this program has a path");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        Self {
+            dir,
+            cache,
+            runtime,
+            conditioner: Conditioner::new(program).with_limits(limits),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Makes a creative: `input` is ffmpeg's arguments up to the output.
+    fn make(&self, name: &str, input: &[&str]) -> PathBuf {
+        let path = self.path(name);
+        ffmpeg(input, &path);
+        path
+    }
+
+    fn condition(&self, path: &Path, profile: Profile) -> Result<Creative, ConditionError> {
+        let original = self
+            .cache
+            .import(path, FetchLimits::default())
+            .expect("a readable file");
+        self.runtime
+            .block_on(self.conditioner.condition(&self.cache, &original, profile))
+    }
+}
+
+fn ffmpeg(input: &[&str], output: &Path) {
+    let result = std::process::Command::new("ffmpeg")
+        .args(["-hide_banner", "-nostdin", "-y", "-loglevel", "error"])
+        .args(input)
+        .arg(output)
+        .output()
+        .expect("ffmpeg is needed: apt-get install ffmpeg");
+    let said = String::from_utf8_lossy(&result.stderr);
+    assert!(
+        result.status.success(),
+        "ffmpeg {input:?} {}: {said}",
+        output.display()
+    );
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// Integrated loudness and true peak as ffmpeg measures them.
+fn ffmpeg_measures(path: &Path) -> (f64, f64) {
+    let result = std::process::Command::new("ffmpeg")
+        .args(["-hide_banner", "-nostdin", "-i"])
+        .arg(path)
+        .args(["-af", "ebur128=peak=true", "-f", "null", "-"])
+        .output()
+        .expect("ffmpeg is needed: apt-get install ffmpeg");
+    let said = String::from_utf8_lossy(&result.stderr);
+    let summary = said.rsplit("Summary:").next().expect("a summary").to_owned();
+    let number = |name: &str| {
+        let line = summary.lines().find(|l| l.trim_start().starts_with(name));
+        let value = line
+            .and_then(|l| l.split_whitespace().nth(1))
+            .map(str::parse::<f64>);
+        value
+            .and_then(Result::ok)
+            .unwrap_or_else(|| panic!("no {name} in {said}"))
+    };
+    (number("I:"), number("Peak:"))
+}
+
+fn write_wav(path: &Path, samples: &[f32], profile: Profile) {
+    let raw = path.with_extension("f32");
+    let bytes: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
+    std::fs::write(&raw, bytes).expect("a writable folder");
+    let (rate, channels) = (profile.sample_rate.to_string(), profile.channels.to_string());
+    let format = ["-f", "f32le", "-ar", &rate, "-ac", &channels, "-i", text(&raw)];
+    ffmpeg(&[&format[..], &["-c:a", "pcm_f32le"]].concat(), path);
+}
+
+/// Two seconds of a rising tone that starts and stops, so that a shift of a sample can be seen.
+const BURSTS: &str = "aevalsrc=exprs='0.4*sin(2*PI*(300*t+900*t*t))*gt(mod(t,0.25),0.1)':s=44100:d=2";
+
+/// At which shift `a` looks most like `b`, and how alike they are then (0 to 1).
+fn shift(a: &[f32], b: &[f32]) -> (i64, f64) {
+    let score = |shift: i64, step: usize| {
+        let (mut dot, mut aa, mut bb) = (0.0_f64, 0.0_f64, 0.0_f64);
+        for (i, y) in b.iter().enumerate().step_by(step) {
+            let at = i as i64 + shift;
+            let x = usize::try_from(at)
+                .ok()
+                .and_then(|at| a.get(at))
+                .copied()
+                .unwrap_or(0.0);
+            dot += f64::from(x) * f64::from(*y);
+            aa += f64::from(x) * f64::from(x);
+            bb += f64::from(*y) * f64::from(*y);
+        }
+        dot / (aa * bb).sqrt().max(1e-12)
+    };
+    let best = (-3000..=3000)
+        .map(|s| (s, score(s, 7)))
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .expect("a range that is not empty")
+        .0;
+    (best, score(best, 1))
+}
+
+fn every_format_keeps_its_length_and_place() {
+    let bench = Bench::new();
+    let wav = bench.make("bursts.wav", &["-f", "lavfi", "-i", BURSTS]);
+    let reference = bench.condition(&wav, MONO).expect("WAV");
+    assert_eq!(reference.samples, 88_200);
+    let reference = reference.pcm().expect("samples");
+    // Name, ffmpeg's options, and by how many samples length and place may be off. AAC keeps its padding (a frame) and
+    // loses at most what the decoder needs to begin; MP3 without a LAME tag keeps both delays.
+    let cases: &[(&str, &[&str], u64, i64)] = &[
+        ("lame.mp3", &["-b:a", "128k"], 0, 0),
+        ("vbr.mp3", &["-q:a", "4"], 0, 0),
+        (
+            "untagged.mp3",
+            &["-b:a", "128k", "-write_xing", "0", "-id3v2_version", "0"],
+            2304,
+            1105,
+        ),
+        ("tagged.mp3", &["-b:a", "192k", "-metadata", "title=Ad"], 0, 0),
+        ("aac.m4a", &["-b:a", "128k"], 2048, 1024),
+        (
+            "faststart.m4a",
+            &["-b:a", "128k", "-movflags", "faststart"],
+            2048,
+            1024,
+        ),
+        ("vorbis.ogg", &["-c:a", "libvorbis"], 1024, 0),
+        ("opus.ogg", &["-c:a", "libopus", "-ar", "48000"], 1024, 1),
+        ("flac.flac", &[], 0, 0),
+        ("48k.wav", &["-ar", "48000"], 2, 1),
+    ];
+    for (name, options, off, moved) in cases {
+        let input = [&["-i", text(&wav)], *options].concat();
+        let creative = bench
+            .condition(&bench.make(name, &input), MONO)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        let (shift, alike) = shift(&creative.pcm().expect("samples"), &reference);
+        println!(
+            "  {name}: {} samples, shifted by {shift}, alike {alike:.4}",
+            creative.samples
+        );
+        assert!(
+            creative.samples.abs_diff(88_200) <= *off,
+            "{name}: {} samples",
+            creative.samples
+        );
+        assert!(shift.abs() <= *moved, "{name}: shifted by {shift}");
+        assert!(alike > 0.98, "{name}: only {alike} alike");
+    }
+}
+
+fn ads_land_on_the_target() {
+    let bench = Bench::new();
+    // Speech is the hardest: high peaks over a low loudness.
+    let speech = bench.path("speech.wav");
+    let words = "This hour is brought to you by the corner bakery. Fresh bread from six in the morning, \
+                 every day of the week, and coffee that is worth the walk. Come in, sit down, stay a while.";
+    let status = std::process::Command::new("espeak-ng")
+        .args(["-v", "en", "-w"])
+        .arg(&speech)
+        .arg(words)
+        .status()
+        .expect("espeak-ng is needed: apt-get install espeak-ng");
+    assert!(status.success());
+    let cases: &[(&str, f64, &[&str])] = &[
+        ("a.mp3", -10.0, &["-ac", "2", "-b:a", "128k"]),
+        ("b.wav", -16.0, &["-ar", "48000", "-ac", "1"]),
+        ("c.m4a", -20.0, &["-ac", "2", "-b:a", "128k"]),
+        ("d.ogg", -28.0, &["-ac", "2", "-c:a", "libvorbis"]),
+    ];
+    for (name, level, options) in cases {
+        let filter = format!("loudnorm=I={level}:TP=-0.3:LRA=7,aresample=44100");
+        let input = [&["-i", text(&speech), "-af", &filter], *options].concat();
+        let path = bench.make(name, &input);
+        let began = std::time::Instant::now();
+        let creative = bench
+            .condition(&path, STEREO)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        let took = began.elapsed();
+        for target in [-14.0, -16.0, -19.0, -24.0] {
+            let began = std::time::Instant::now();
+            let (samples, applied) = loudness::conditioned(&creative, target).expect("samples");
+            let fitted = began.elapsed();
+            let wav = bench.path(&format!("{name}{target}.wav"));
+            write_wav(&wav, &samples, STEREO);
+            let (loud, peak) = ffmpeg_measures(&wav);
+            let coded = ["128k", "256k"].map(|rate| {
+                let mp3 = wav.with_extension(format!("{rate}.mp3"));
+                ffmpeg(&["-i", text(&wav), "-b:a", rate], &mp3);
+                ffmpeg_measures(&mp3)
+            });
+            println!(
+                "  {name} ({:.1} s, {:.1} LUFS, {:.1} dBTP) to {target}: gain {:.2}, limited {:.2}, short {:.2}; \
+                 ffmpeg {loud:.1} LUFS {peak:.1} dBTP, as MP3 {coded:?}; decoded in {:.2} s, fitted in {:.2} s",
+                creative.duration().as_secs_f64(),
+                creative.loudness.expect("speech"),
+                creative.true_peak,
+                applied.gain_db,
+                applied.limited_db,
+                applied.shortfall_lu,
+                took.as_secs_f64(),
+                fitted.as_secs_f64(),
+            );
+            assert!(
+                (loud + applied.shortfall_lu - target).abs() <= 0.5,
+                "{name} to {target}: {loud} LUFS, {applied:?}"
+            );
+            assert!(
+                applied.limited_db <= loudness::MAX_LIMITING + 0.01,
+                "{name}: {applied:?}"
+            );
+            assert!(
+                peak <= loudness::CEILING + 0.11,
+                "{name} to {target}: {peak} dBTP"
+            );
+            for (_, peak) in coded {
+                assert!(
+                    peak <= loudness::MAX_TRUE_PEAK,
+                    "{name} to {target}: {peak} dBTP as MP3"
+                );
+            }
+        }
+    }
+}
+
+fn what_is_no_audio_is_named() {
+    let bench = Bench::new();
+    let rubbish = (0..50_000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("rubbish", rubbish),
+        ("zeros", vec![0; 100_000]),
+        ("text", b"<html><body>404 Not Found</body></html>".to_vec()),
+        ("one byte", vec![0xff]),
+        ("a WAV header alone", wav_header()),
+    ];
+    for (name, bytes) in cases {
+        let path = bench.path(name);
+        std::fs::write(&path, bytes).expect("a writable folder");
+        let error = bench.condition(&path, STEREO).expect_err(name);
+        println!("  {name}: {error}");
+        assert!(
+            matches!(
+                error,
+                ConditionError::Undecodable { .. } | ConditionError::NoAudio { .. }
+            ),
+            "{name}: {error}"
+        );
+        assert_eq!(error.vast_code(), 405, "{name}");
+    }
+    let options = ["-f", "lavfi", "-i", "testsrc=d=1:s=64x64", "-c:v", "mpeg4", "-an"];
+    let video = bench.make("video.mp4", &options);
+    let error = bench.condition(&video, STEREO).expect_err("video without audio");
+    println!("  video only: {error}");
+    assert_eq!(error.vast_code(), 405);
+}
+
+fn wav_header() -> Vec<u8> {
+    let mut header = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0\x02\0".to_vec();
+    header.extend(44_100_u32.to_le_bytes());
+    header.extend(176_400_u32.to_le_bytes());
+    header.extend(b"\x04\0\x10\0data\0\0\0\0");
+    header
+}
+
+fn a_truncated_file_gives_what_is_there() {
+    let bench = Bench::new();
+    let cases = [
+        ("t.mp3", ["-b:a", "128k"]),
+        ("t.m4a", ["-b:a", "128k"]),
+        ("t.ogg", ["-c:a", "libvorbis"]),
+    ];
+    for (name, options) in cases {
+        let input = [&["-f", "lavfi", "-i", BURSTS][..], &options[..]].concat();
+        let path = bench.make(name, &input);
+        let bytes = std::fs::read(&path).expect("a readable file");
+        for part in [10, 50, 90] {
+            let cut = bench.path(&format!("{part}-{name}"));
+            std::fs::write(&cut, &bytes[..bytes.len() * part / 100]).expect("a writable folder");
+            match bench.condition(&cut, STEREO) {
+                Ok(creative) => {
+                    println!("  {part} % of {name}: {} samples", creative.samples);
+                    assert!(
+                        creative.samples <= 90_112,
+                        "{part} % of {name}: {}",
+                        creative.samples
+                    );
+                }
+                Err(error) => {
+                    println!("  {part} % of {name}: {error}");
+                    assert_eq!(error.vast_code(), 405, "{part} % of {name}: {error}");
+                }
+            }
+        }
+    }
+}
+
+fn a_bomb_is_cut_off() {
+    let bench = Bench::with_limits(Limits {
+        duration: Duration::from_secs(60),
+        ..Limits::default()
+    });
+    // Three hours of silence in a few hundred kilobytes.
+    let silence = ["-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono", "-t", "10800"];
+    let bomb = bench.make("bomb.flac", &silence);
+    let error = bench.condition(&bomb, STEREO).expect_err("three hours");
+    assert!(matches!(error, ConditionError::TooLong { .. }), "{error}");
+    assert_eq!(error.vast_code(), 405);
+    assert_eq!(parts(bench.cache.dir()), 0);
+}
+
+fn limits_stop_the_child() {
+    let usual = Limits::default();
+    let cases = [
+        (
+            "wall",
+            Limits {
+                wall: Duration::from_millis(5),
+                ..usual
+            },
+        ),
+        (
+            "memory",
+            Limits {
+                memory: 1 << 20,
+                ..usual
+            },
+        ),
+    ];
+    for (name, limits) in cases {
+        let bench = Bench::with_limits(limits);
+        let ad = bench.make("ad.mp3", &["-f", "lavfi", "-i", BURSTS, "-b:a", "128k"]);
+        let began = std::time::Instant::now();
+        let error = bench.condition(&ad, STEREO).expect_err(name);
+        println!("  {name}: {error}");
+        let named = match name {
+            "wall" => matches!(error, ConditionError::TimedOut { .. }),
+            _ => matches!(
+                error,
+                ConditionError::Undecodable { .. } | ConditionError::Crashed { .. }
+            ),
+        };
+        assert!(named, "{name}: {error:?}");
+        assert!(began.elapsed() < usual.wall, "{name} took {:?}", began.elapsed());
+        assert_eq!(parts(bench.cache.dir()), 0, "{name} left something behind");
+    }
+    // A long file takes more than a second of processor time.
+    let bench = Bench::with_limits(Limits {
+        cpu: Duration::from_secs(1),
+        ..usual
+    });
+    let noise = ["-f", "lavfi", "-i", "anoisesrc=r=48000:d=590:a=0.1", "-ac", "2"];
+    let long = bench.make("long.mp3", &[&noise[..], &["-b:a", "64k"]].concat());
+    let error = bench.condition(&long, STEREO).expect_err("too much work");
+    println!("  processor: {error}");
+    assert!(matches!(error, ConditionError::Crashed { .. }), "{error}");
+}
+
+fn the_second_time_comes_from_the_cache() {
+    let bench = Bench::new();
+    let ad = bench.make("ad.mp3", &["-f", "lavfi", "-i", BURSTS, "-b:a", "128k"]);
+    let first = bench.condition(&ad, STEREO).expect("an ad");
+    let original = bench
+        .cache
+        .import(&ad, FetchLimits::default())
+        .expect("a readable file");
+    // A program that does not exist cannot decode: only the cache can answer.
+    let nobody = Conditioner::new("/nonexistent/program".into());
+    let second = bench
+        .runtime
+        .block_on(nobody.condition(&bench.cache, &original, STEREO))
+        .expect("from the cache");
+    assert_eq!(first.pcm().expect("samples"), second.pcm().expect("samples"));
+    assert_eq!((first.samples, first.loudness), (second.samples, second.loudness));
+    let other = bench
+        .runtime
+        .block_on(nobody.condition(&bench.cache, &original, MONO));
+    assert!(
+        matches!(other, Err(ConditionError::Io { .. })),
+        "another profile is another job"
+    );
+}
+
+fn giving_up_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let ad = bench.make("ad.mp3", &["-f", "lavfi", "-i", BURSTS, "-b:a", "128k"]);
+    let original = bench
+        .cache
+        .import(&ad, FetchLimits::default())
+        .expect("a readable file");
+    bench.runtime.block_on(async {
+        let job = bench.conditioner.condition(&bench.cache, &original, STEREO);
+        tokio::select! {
+            biased;
+            _ = job => panic!("no child is done before it was waited for"),
+            () = std::future::ready(()) => {}
+        }
+    });
+    assert_eq!(parts(bench.cache.dir()), 0);
+}
+
+/// Files that are being written.
+fn parts(dir: &Path) -> usize {
+    let names = std::fs::read_dir(dir).expect("the cache's folder");
+    names
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().starts_with("part-"))
+        .count()
+}

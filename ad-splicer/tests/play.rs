@@ -1,0 +1,230 @@
+//! Playing real MP3 through GStreamer: what is told follows what the sink presented.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ad_splicer::content::{Content, FileContent};
+use ad_splicer::plan::AdIndex;
+use ad_splicer::play::{AdSlot, Notice, Outcome, PlayError, PlayEvent, Player, Request, Sink, Timeline};
+use ad_splicer::time::PresentationTime;
+
+const SECOND: u64 = 1000;
+
+/// `seconds` of a tone as MP3.
+fn mp3(dir: &Path, seconds: u32) -> FileContent {
+    let path = dir.join("tone.mp3");
+    let input = format!("sine=440:r=44100:d={seconds}");
+    let status = std::process::Command::new("ffmpeg")
+        .args([
+            "-nostdin",
+            "-y",
+            "-loglevel",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            &input,
+        ])
+        .args(["-metadata", "title=A tone", "-ac", "2", "-b:a", "128k"])
+        .arg(&path)
+        .status()
+        .expect("ffmpeg is needed: apt-get install ffmpeg");
+    assert!(status.success());
+    FileContent::open(&path).expect("the file was made")
+}
+
+fn slot(break_index: usize, ad: usize, start: u64, millis: u64) -> AdSlot {
+    AdSlot {
+        index: AdIndex { break_index, ad },
+        start: PresentationTime::from_millis(start),
+        duration: Duration::from_millis(millis),
+        progress: Vec::new(),
+        skip_after: None,
+    }
+}
+
+/// Two ads at 20 s (8 s and 4 s), one at 60 s (8 s).
+fn timeline() -> Timeline {
+    Timeline::new(vec![
+        slot(0, 0, 20 * SECOND, 8 * SECOND),
+        slot(0, 1, 28 * SECOND, 4 * SECOND),
+        slot(1, 0, 60 * SECOND, 8 * SECOND),
+    ])
+}
+
+fn request(media: impl Content + 'static, sink: Sink) -> Request {
+    Request {
+        media: Arc::new(media),
+        timeline: timeline(),
+        start: PresentationTime::ZERO,
+        duration: None,
+        sink,
+        read_deadline: Duration::from_secs(10),
+    }
+}
+
+/// Everything until the end: the events, and how it ended.
+fn listen(player: &Player) -> (Vec<PlayEvent>, PresentationTime, Outcome) {
+    let mut events = Vec::new();
+    loop {
+        let notice = player
+            .notices()
+            .recv_timeout(Duration::from_secs(60))
+            .expect("a player says how it ended");
+        match notice {
+            Notice::Presented(presented) => events.push(presented.event),
+            Notice::Position { .. } => {}
+            Notice::Ended { at, outcome } => return (events, at, outcome),
+        }
+    }
+}
+
+fn whole_ad(index: AdIndex) -> [PlayEvent; 6] {
+    [
+        PlayEvent::Impression(index),
+        PlayEvent::Start(index),
+        PlayEvent::FirstQuartile(index),
+        PlayEvent::Midpoint(index),
+        PlayEvent::ThirdQuartile(index),
+        PlayEvent::Complete(index),
+    ]
+}
+
+fn whole_break(break_index: usize, ads: usize) -> Vec<PlayEvent> {
+    let mut events = vec![PlayEvent::BreakStart { break_index }];
+    events.extend((0..ads).flat_map(|ad| whole_ad(AdIndex { break_index, ad })));
+    events.push(PlayEvent::BreakEnd { break_index });
+    events
+}
+
+#[test]
+fn a_whole_rendition_tells_every_event_in_order() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let player = Player::start(request(mp3(dir.path(), 70), Sink::Fast)).expect("a player");
+    let (events, at, outcome) = listen(&player);
+    assert!(matches!(outcome, Outcome::Finished), "{outcome:?}");
+    assert_eq!(events, [whole_break(0, 2), whole_break(1, 1)].concat());
+    assert!((69.9..70.2).contains(&at.as_secs_f64()), "{at:?}");
+}
+
+#[test]
+fn what_lies_before_the_start_is_not_told() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut request = request(mp3(dir.path(), 70), Sink::Fast);
+    request.start = PresentationTime::from_millis(30 * SECOND);
+    let player = Player::start(request).expect("a player");
+    let (events, at, outcome) = listen(&player);
+    assert!(matches!(outcome, Outcome::Finished), "{outcome:?}");
+    let index = AdIndex {
+        break_index: 0,
+        ad: 1,
+    };
+    let first = [
+        PlayEvent::BreakStart { break_index: 0 },
+        PlayEvent::Impression(index),
+        PlayEvent::Start(index),
+        PlayEvent::BreakEnd { break_index: 0 },
+    ];
+    assert_eq!(events, [first.to_vec(), whole_break(1, 1)].concat());
+    assert!((69.9..70.2).contains(&at.as_secs_f64()), "{at:?}");
+}
+
+#[test]
+fn listening_takes_as_long_as_the_sound() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut request = request(mp3(dir.path(), 2), Sink::Null);
+    request.timeline = Timeline::new(vec![slot(0, 0, 500, 1000)]);
+    let began = std::time::Instant::now();
+    let player = Player::start(request).expect("a player");
+    let (events, _, outcome) = listen(&player);
+    assert!(matches!(outcome, Outcome::Finished), "{outcome:?}");
+    assert_eq!(events, whole_break(0, 1));
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
+fn stopping_within_an_ad_leaves_the_rest_untold() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut request = request(mp3(dir.path(), 70), Sink::Null);
+    request.start = PresentationTime::from_millis(19_900);
+    let player = Player::start(request).expect("a player");
+    let mut events = Vec::new();
+    loop {
+        let notice = player
+            .notices()
+            .recv_timeout(Duration::from_secs(60))
+            .expect("something happens");
+        match notice {
+            Notice::Presented(presented) => {
+                if matches!(presented.event, PlayEvent::Start(_)) {
+                    player.stop();
+                }
+                events.push(presented.event);
+            }
+            Notice::Position { .. } => {}
+            Notice::Ended { outcome, .. } => {
+                assert!(matches!(outcome, Outcome::Stopped), "{outcome:?}");
+                break;
+            }
+        }
+    }
+    let index = AdIndex {
+        break_index: 0,
+        ad: 0,
+    };
+    let expected = [
+        PlayEvent::BreakStart { break_index: 0 },
+        PlayEvent::Impression(index),
+        PlayEvent::Start(index),
+        PlayEvent::BreakEnd { break_index: 0 },
+    ];
+    assert_eq!(events, expected);
+}
+
+/// Content whose bytes stop coming.
+struct Stalled(FileContent, u64);
+
+impl Content for Stalled {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<usize> {
+        if offset >= self.1 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.0.read_at(offset, buffer, deadline)
+    }
+}
+
+#[test]
+fn bytes_that_do_not_come_are_a_named_error() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for limit in [0, 400_000] {
+        let media = Stalled(mp3(dir.path(), 70), limit);
+        let player = Player::start(request(media, Sink::Fast)).expect("a player");
+        let (_, _, outcome) = listen(&player);
+        let Outcome::Failed(PlayError::Read { offset, source }) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert!(offset >= limit, "{offset}");
+        assert_eq!(source.kind(), io::ErrorKind::TimedOut);
+    }
+}
+
+#[test]
+fn rubbish_is_a_named_error() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("rubbish.mp3");
+    std::fs::write(&path, vec![0x55; 100_000]).expect("a writable folder");
+    let media = FileContent::open(&path).expect("the file was made");
+    let player = Player::start(request(media, Sink::Fast)).expect("a player");
+    let (events, _, outcome) = listen(&player);
+    assert!(
+        matches!(outcome, Outcome::Failed(PlayError::Pipeline { .. })),
+        "{outcome:?}"
+    );
+    assert_eq!(events, []);
+}
