@@ -65,6 +65,11 @@ const PLUMBING: &[&str] = &[
 /// How much is read at once where nobody says how much is wanted.
 const READ: usize = 64 << 10;
 
+/// How often it is looked whether anything moves, and how many times in a row nothing may: decodebin can swallow the
+/// error of a demuxer that fails while it is being connected, and then nothing ever happens again.
+const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(250);
+const MOTIONLESS: u32 = 12;
+
 /// Whether these arguments (with the program's name) are those of a child: then [`child_main`] is to be called before
 /// anything else is done.
 pub fn is_child(args: impl IntoIterator<Item = OsString>) -> bool {
@@ -202,14 +207,31 @@ impl Prepared {
     }
 
     fn pull(mut self, job: &Job) -> Report {
-        feed(&self.source, self.input);
+        let reads = feed(&self.source, self.input);
         if self.pipeline.set_state(gst::State::Playing).is_err() {
             return Report::Undecodable {
                 reason: "it does not start".into(),
             };
         }
         let mut samples = 0;
-        while let Ok(sample) = self.sink.pull_sample() {
+        let mut before = 0;
+        let mut motionless = 0;
+        loop {
+            let Some(sample) = self.sink.try_pull_sample(LOOK) else {
+                if self.sink.is_eos() {
+                    break;
+                }
+                let now = reads.load(Ordering::Relaxed);
+                motionless = if now == before { motionless + 1 } else { 0 };
+                before = now;
+                if motionless > MOTIONLESS {
+                    return Report::Undecodable {
+                        reason: "the decoder stopped without a word".into(),
+                    };
+                }
+                continue;
+            };
+            motionless = 0;
             let Some(map) = sample.buffer().and_then(|b| b.map_readable().ok()) else {
                 continue;
             };
@@ -261,8 +283,10 @@ fn keep_only_what_is_needed() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gives `source` what it asks for, from wherever in the file.
-fn feed(source: &gst_app::AppSrc, input: File) {
+/// Gives `source` what it asks for, from wherever in the file. Counts how often it asked.
+fn feed(source: &gst_app::AppSrc, input: File) -> Arc<AtomicU64> {
+    let reads = Arc::new(AtomicU64::new(0));
+    let count = reads.clone();
     let position = Arc::new(AtomicU64::new(0));
     let sought = position.clone();
     let length = input.metadata().map_or(0, |m| m.len());
@@ -273,6 +297,7 @@ fn feed(source: &gst_app::AppSrc, input: File) {
                 true
             })
             .need_data(move |source, wanted| {
+                count.fetch_add(1, Ordering::Relaxed);
                 let at = position.load(Ordering::Relaxed);
                 let left = length.saturating_sub(at) as usize;
                 // A demuxer that asks for a range takes less of it for the end of the file.
@@ -288,6 +313,7 @@ fn feed(source: &gst_app::AppSrc, input: File) {
             })
             .build(),
     );
+    reads
 }
 
 /// Leaves out what `trim` says from the decoded audio that goes into `pad`, before its rate is changed.
