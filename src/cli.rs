@@ -4,11 +4,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
-use crate::units::parse_rate;
+use crate::units::{parse_rate, parse_span};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,8 +44,16 @@ pub(crate) enum Command {
     Publish(PublishArgs),
     /// Show a source's metainfo and cue sheet, and check all of it
     Inspect(InspectArgs),
+    /// Download through the swarm, with freshly decided ads spliced in
+    Get(GetArgs),
+    /// Check files that are here, and serve them until stopped
+    Seed(SeedArgs),
+    /// Splice creatives into a local file, without any network
+    Splice(SpliceArgs),
     /// Run a tracker, where peers find each other
     Tracker(TrackerArgs),
+    /// The whole story on this machine: publish, five viewers, ads, reports
+    Demo(crate::demo::Args),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -89,12 +98,27 @@ pub(crate) struct PublishArgs {
     /// A tracker's announce URL
     #[arg(long, value_name = "URL")]
     pub(crate) tracker: Vec<Url>,
+    /// A cue point: TIME[+REPLACE][,max=SEC][,ads=N], where TIME is SS, MM:SS, HH:MM:SS, start, end or n%
+    #[arg(long, value_name = "CUE")]
+    pub(crate) cue: Vec<String>,
+    /// The ad tag (a VAST URL) that is asked at each cue
+    #[arg(long, value_name = "URL")]
+    pub(crate) ads: Option<String>,
+    /// A creative at a cue, with no ad server: TIME=FILE or TIME=URL
+    #[arg(long, value_name = "TIME=CREATIVE")]
+    pub(crate) ad: Vec<String>,
+    /// The publisher's key; it is made on first use
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
     /// A podcast feed: a copy with the .torrent beside the enclosure is written
     #[arg(long, value_name = "FEED.xml")]
     pub(crate) feed: Option<PathBuf>,
     /// Folder for what is written (default: beside each file)
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// How long the cue sheet is valid
+    #[arg(long, value_name = "TIME", default_value = "365d", value_parser = parse_span)]
+    pub(crate) valid_for: Duration,
     #[command(flatten)]
     pub(crate) net: NetArgs,
 }
@@ -111,6 +135,96 @@ pub(crate) struct InspectArgs {
     pub(crate) net: NetArgs,
 }
 
+/// How much the origin may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OriginPolicy {
+    /// Draw from the origin only what no peer has
+    Thrifty,
+    /// Use the origin whenever it makes the download faster
+    Fast,
+}
+
+/// How a download may go about it: common to `get` and `play`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SwarmArgs {
+    /// Take and give the master without ads
+    #[arg(long)]
+    pub(crate) no_ads: bool,
+    /// Never ask the origin (the web server) for content
+    #[arg(long)]
+    pub(crate) no_origin: bool,
+    /// Never speak with peers
+    #[arg(long)]
+    pub(crate) no_peers: bool,
+    /// A peer to dial (repeat for more)
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) peer: Vec<SocketAddr>,
+    /// A further web seed
+    #[arg(long, value_name = "URL")]
+    pub(crate) web_seed: Vec<Url>,
+    /// How much the origin may be used
+    #[arg(long, value_enum, default_value = "thrifty")]
+    pub(crate) origin_policy: OriginPolicy,
+}
+
+/// `grove get`
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    /// What to download (repeat for more)
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(crate) sources: Vec<String>,
+    /// Where to write: a file, a folder, or `-` for stdout (default: the file's name, here)
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) episode: EpisodeArgs,
+    #[command(flatten)]
+    pub(crate) swarm: SwarmArgs,
+    /// Keep serving for so long after the file is complete
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    pub(crate) seed_for: Option<Duration>,
+    /// Keep serving until so many times the file's size was uploaded
+    #[arg(long, value_name = "N")]
+    pub(crate) seed_ratio: Option<f64>,
+    /// Decide ads for at most so long; breaks that are not ready then stay empty
+    #[arg(long, value_name = "TIME", default_value = "8", value_parser = crate::units::parse_time)]
+    pub(crate) freeze: Duration,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
+}
+
+/// `grove seed`
+#[derive(Args, Debug)]
+pub(crate) struct SeedArgs {
+    /// What to serve (repeat for more)
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(crate) sources: Vec<String>,
+    /// Folder of the content (default: beside a local .torrent, else here)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    /// A peer to dial (repeat for more)
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) peer: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) episode: EpisodeArgs,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
+}
+
+/// `grove splice`
+#[derive(Args, Debug)]
+pub(crate) struct SpliceArgs {
+    /// The file to splice into
+    #[arg(value_name = "CONTENT")]
+    pub(crate) content: PathBuf,
+    /// A creative and its place: TIME=FILE (repeat for more)
+    #[arg(long, required = true, value_name = "TIME=CREATIVE")]
+    pub(crate) ad: Vec<String>,
+    /// Where to write; `-` for stdout
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+}
+
 /// `grove tracker`
 #[derive(Args, Debug)]
 pub(crate) struct TrackerArgs {
@@ -118,8 +232,8 @@ pub(crate) struct TrackerArgs {
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6969")]
     pub(crate) http: SocketAddr,
     /// How often peers shall announce again
-    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = crate::units::parse_span)]
-    pub(crate) interval: std::time::Duration,
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_span)]
+    pub(crate) interval: Duration,
 }
 
 /// `grove completions`

@@ -2,6 +2,7 @@
 //!
 //! Not for: changing anything. In particular no key is pinned by looking at it.
 
+use ad_splicer::cues::{AdSource, CuePoint, vmap};
 use engine::metainfo::Metainfo;
 use serde_json::{Value, json};
 
@@ -24,10 +25,18 @@ pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
     };
     let now = now()?;
     let judged = judge(&context, &torrent, now)?;
+    let cues = match judged.as_ref().and_then(|judged| judged.offered.as_ref()) {
+        Some(signed) => {
+            vmap::parse(&signed.sheet().vmap)
+                .or_bad_input(|| format!("the cue sheet of {} is no valid VMAP", args.source))?
+                .cues
+        }
+        None => Vec::new(),
+    };
     if json {
-        print_json(&as_json(&torrent.metainfo, judged.as_ref()));
+        print_json(&as_json(&torrent.metainfo, judged.as_ref(), &cues));
     } else {
-        print_text(&torrent.metainfo, judged.as_ref(), now);
+        print_text(&torrent.metainfo, judged.as_ref(), &cues, now);
     }
     match judged.map(|judged| judged.verdict) {
         Some(Err(reason)) => Err(bad_input(format!(
@@ -39,7 +48,7 @@ pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
     }
 }
 
-fn as_json(metainfo: &Metainfo, judged: Option<&Judged>) -> Value {
+fn as_json(metainfo: &Metainfo, judged: Option<&Judged>, cues: &[CuePoint]) -> Value {
     json!({
         "event": "inspected",
         "name": metainfo.name(),
@@ -65,6 +74,15 @@ fn as_json(metainfo: &Metainfo, judged: Option<&Judged>) -> Value {
                 "expires": sheet.map(|sheet| sheet.expires),
                 "signature_valid": sheet.is_some(),
                 "trusted": judged.verdict.is_ok(),
+                "cues": cues.iter().map(|cue| json!({
+                    "id": cue.id,
+                    "position": cue.position.to_string(),
+                    "ads": match &cue.ads {
+                        Some(AdSource::Tag(url)) => json!({ "tag": url }),
+                        Some(AdSource::Inline(_)) => json!("inline"),
+                        None => Value::Null,
+                    },
+                })).collect::<Vec<_>>(),
                 "why": judged.verdict.as_ref().unwrap_or_else(|reason| reason),
             })
         }),
@@ -79,7 +97,7 @@ fn pieces(metainfo: &Metainfo) -> u64 {
         .sum()
 }
 
-fn print_text(metainfo: &Metainfo, judged: Option<&Judged>, now: u64) {
+fn print_text(metainfo: &Metainfo, judged: Option<&Judged>, cues: &[CuePoint], now: u64) {
     print_line(metainfo.name());
     print_line(&format!("  info hash  {} (v2)", metainfo.info_hash_v2()));
     if let Some(v1) = metainfo.info_hash_v1() {
@@ -129,6 +147,14 @@ fn print_text(metainfo: &Metainfo, judged: Option<&Judged>, now: u64) {
             ));
         }
         None => print_line("  cue sheet  not valid"),
+    }
+    for cue in cues {
+        let ads = match &cue.ads {
+            Some(AdSource::Tag(url)) => format!("ads from {url}"),
+            Some(AdSource::Inline(_)) => "an ad given inline".to_owned(),
+            None => "no ads".to_owned(),
+        };
+        print_line(&format!("  cue        {} at {}, {ads}", cue.id, cue.position));
     }
     match &judged.verdict {
         Ok(why) => print_line(&format!("  trusted    yes: {why}")),

@@ -2,15 +2,23 @@
 //!
 //! Not for: what a command does; each has its own file.
 
+mod beacons;
+mod breaks;
 mod cli;
 mod completions;
 mod context;
+mod demo;
 mod feed;
+mod get;
 mod inspect;
+mod node;
 mod origin_check;
 mod output;
 mod publish;
+mod rendition;
+mod seed;
 mod source;
+mod splice;
 mod tracker;
 mod trust;
 mod units;
@@ -23,6 +31,10 @@ use crate::cli::{Cli, Command};
 use crate::output::{ExitStatus, Outcome};
 
 fn main() -> ExitCode {
+    // Creatives are decoded in children of this program, which do nothing else.
+    if ad_splicer::conditioning::is_child(std::env::args_os()) {
+        return ad_splicer::conditioning::child_main(std::env::args_os());
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -51,7 +63,11 @@ fn main() -> ExitCode {
             Command::Adserver(args) => ad_server_mock::cli::run(*args).await,
             Command::Publish(args) => end(publish::run(&args, json).await, json),
             Command::Inspect(args) => end(inspect::run(&args, json).await, json),
+            Command::Get(args) => end(get::run(&args, json).await, json),
+            Command::Seed(args) => end(seed::run(&args, json).await, json),
+            Command::Splice(args) => end(splice::run(&args, json).await, json),
             Command::Tracker(args) => end(tracker::run(&args, json).await, json),
+            Command::Demo(args) => end(demo::run(&args, json).await.map(|()| ExitStatus::Done), json),
             Command::Completions(args) => end(completions::run(&args), json),
         }
     })

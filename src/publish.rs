@@ -4,11 +4,14 @@
 //!
 //! Not for: uploading. It ends by saying what goes where.
 
+mod ads;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use base64::Engine as _;
+use engine::cue_sheet::{CueSheet, PublicKey, SecretKey};
 use engine::magnet::Magnet;
 use engine::metainfo::{BuildError, Builder, Metainfo};
 use serde::Serialize;
@@ -35,6 +38,8 @@ struct Published {
     bytes: u64,
     piece_length: u64,
     pieces: u64,
+    publisher: Option<String>,
+    cues: Vec<PublishedCue>,
     /// `same`, or `absent` when the origin could not be compared.
     origin: &'static str,
     origin_reason: Option<String>,
@@ -42,6 +47,12 @@ struct Published {
     feed: Option<PathBuf>,
     upload: Vec<Upload>,
     check: String,
+}
+
+#[derive(Debug, Serialize)]
+struct PublishedCue {
+    id: String,
+    position: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -120,6 +131,28 @@ async fn publish(
     );
 
     let (metainfo, digest) = hash(file, &name, &url, &args.tracker, json).await?;
+    let cues = ads::cues(context, args, file, &url).await?;
+    let (metainfo, publisher) = if cues.points.is_empty() {
+        (metainfo, None)
+    } else {
+        let facts = ads::survey(file, &cues.points).await?;
+        let path = args.key.clone().unwrap_or_else(|| context.publisher_key());
+        let key = SecretKey::load_or_create(&path)?;
+        let issued = crate::trust::now()?;
+        let sheet = CueSheet {
+            vmap: cues.vmap()?,
+            facts,
+            budget: None,
+            issued,
+            expires: issued.saturating_add(args.valid_for.as_secs()),
+            publisher: key.public(),
+        };
+        let signed = sheet
+            .sign(&key, &metainfo.info_hash_v2())
+            .context("cannot sign the cue sheet")?;
+        (metainfo.with_cue_sheet(Some(signed.raw()))?, Some(key.public()))
+    };
+
     let compared = compare(&context.gate, &url, file)
         .await
         .hint(|| "viewers would be given wrong bytes: upload this very file, and switch off whatever changes it on its way".into())?;
@@ -162,11 +195,15 @@ async fn publish(
             },
         );
     }
+    upload.extend(cues.uploads.iter().map(|(file, to)| Upload {
+        file: file.clone(),
+        to: to.to_string(),
+    }));
     Ok(Published {
         event: "published",
         file: file.to_owned(),
         check: format!("grove inspect {url}"),
-        magnet: magnet(&metainfo, &torrent_url),
+        magnet: magnet(&metainfo, &torrent_url, publisher),
         torrent,
         torrent_url: torrent_url.to_string(),
         info_hash: metainfo.info_hash_v2().to_string(),
@@ -174,6 +211,15 @@ async fn publish(
         bytes: metainfo.length(),
         piece_length: metainfo.piece_length(),
         pieces: metainfo.length().div_ceil(metainfo.piece_length()),
+        publisher: publisher.map(|key| key.to_string()),
+        cues: cues
+            .points
+            .iter()
+            .map(|cue| PublishedCue {
+                id: cue.id.clone(),
+                position: cue.position.to_string(),
+            })
+            .collect(),
         origin: if compared == Compared::Same {
             "same"
         } else {
@@ -252,7 +298,7 @@ fn feed_destination(path: &Path, out: Option<&Path>) -> PathBuf {
     }
 }
 
-fn magnet(metainfo: &Metainfo, torrent_url: &Url) -> String {
+fn magnet(metainfo: &Metainfo, torrent_url: &Url, publisher: Option<PublicKey>) -> String {
     let magnet = Magnet {
         info_hash: Some(metainfo.info_hash_v2()),
         info_hash_v1: metainfo.info_hash_v1(),
@@ -260,7 +306,7 @@ fn magnet(metainfo: &Metainfo, torrent_url: &Url) -> String {
         trackers: metainfo.trackers().iter().flatten().cloned().collect(),
         web_seeds: metainfo.web_seeds().to_vec(),
         sources: vec![torrent_url.to_string()],
-        publisher: None,
+        publisher,
         peers: Vec::new(),
     };
     magnet.to_string()
@@ -292,6 +338,12 @@ fn print_text(published: &Published) {
         published.pieces
     ));
     print_line(&format!("  info hash  {}", published.info_hash));
+    if let Some(publisher) = &published.publisher {
+        print_line(&format!("  publisher  {publisher}"));
+    }
+    for cue in &published.cues {
+        print_line(&format!("  cue        {} at {}", cue.id, cue.position));
+    }
     match &published.origin_reason {
         None => print_line("  origin     gives exactly this file, asked twice under different names"),
         Some(reason) => print_line(&format!("  origin     not compared: {reason}")),

@@ -37,16 +37,30 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("starting {} for {name}", program.display()))?;
-        let stdout = child.stdout.take().context("the process has no standard output")?;
-        Ok(Self { name: name.to_owned(), child, lines: BufReader::new(stdout).lines(), log })
+        let stdout = child
+            .stdout
+            .take()
+            .context("the process has no standard output")?;
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            lines: BufReader::new(stdout).lines(),
+            log,
+        })
     }
 
     /// The next JSON object, or `None` at the end of the output.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Value>> {
-        let Some(line) = self.lines.next_line().await.with_context(|| format!("reading from {}", self.name))? else {
+        let Some(line) = self
+            .lines
+            .next_line()
+            .await
+            .with_context(|| format!("reading from {}", self.name))?
+        else {
             return Ok(None);
         };
-        let value = serde_json::from_str(&line).with_context(|| format!("{} printed what is not JSON: {line}", self.name))?;
+        let value = serde_json::from_str(&line)
+            .with_context(|| format!("{} printed what is not JSON: {line}", self.name))?;
         Ok(Some(value))
     }
 
@@ -62,7 +76,11 @@ impl Process {
 
     /// Why the process ended, in its own words.
     pub(crate) async fn failure(&mut self) -> anyhow::Error {
-        let status = self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let status = self
+            .child
+            .wait()
+            .await
+            .map_or_else(|error| error.to_string(), |status| status.to_string());
         let said = std::fs::read_to_string(&self.log).unwrap_or_default();
         let tail: Vec<&str> = said.lines().rev().take(5).collect();
         let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
@@ -71,7 +89,12 @@ impl Process {
 
     /// Asks the process to stop, as Ctrl-C does, and waits until it has.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        if let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw) {
+        if let Some(id) = self
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(rustix::process::Pid::from_raw)
+        {
             // It may have ended by itself in this moment; then there is nothing to signal.
             let _ = rustix::process::kill_process(id, rustix::process::Signal::INT);
         }
@@ -80,7 +103,9 @@ impl Process {
             self.child.wait().await
         };
         match tokio::time::timeout(PATIENCE, drained).await {
-            Ok(result) => result.map(drop).with_context(|| format!("waiting for {}", self.name)),
+            Ok(result) => result
+                .map(drop)
+                .with_context(|| format!("waiting for {}", self.name)),
             Err(_) => bail!("{} did not stop within {} s", self.name, PATIENCE.as_secs()),
         }
     }

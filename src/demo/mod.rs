@@ -77,7 +77,12 @@ impl Folders {
             std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
             Ok(path)
         };
-        Ok(Self { web: folder("web")?, results: folder("results")?, state: folder("state")?, logs: folder("logs")? })
+        Ok(Self {
+            web: folder("web")?,
+            results: folder("results")?,
+            state: folder("state")?,
+            logs: folder("logs")?,
+        })
     }
 }
 
@@ -99,8 +104,14 @@ pub(crate) async fn run(args: &Args, json: bool) -> anyhow::Result<()> {
         }
         let picture = timeline::svg(&rows);
         write(&root.join("timeline.svg"), &picture)?;
-        write(&root.join("report.html"), &summary::html(&summary, &viewers, &picture))?;
-        eprintln!("kept in {}: report.html, timeline.svg, results/, web/, logs/", root.display());
+        write(
+            &root.join("report.html"),
+            &summary::html(&summary, &viewers, &picture),
+        )?;
+        eprintln!(
+            "kept in {}: report.html, timeline.svg, results/, web/, logs/",
+            root.display()
+        );
     }
     if json {
         println!("{}", serde_json::to_string(&summary)?);
@@ -116,8 +127,12 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 
 fn read_fixtures(folder: &Path) -> anyhow::Result<Fixtures> {
     let path = folder.join("fixtures.json");
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("reading the demo's media in {} (hint: `make fixtures` makes them)", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "reading the demo's media in {} (hint: `make fixtures` makes them)",
+            path.display()
+        )
+    })?;
     serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
 }
 
@@ -133,12 +148,20 @@ struct Story<'a> {
 impl<'a> Story<'a> {
     async fn begin(media: &Path, fixtures: &Fixtures, folders: &'a Folders) -> anyhow::Result<Self> {
         let episode = folders.web.join(EPISODE);
-        std::fs::copy(media.join(EPISODE), &episode).with_context(|| format!("copying {EPISODE} to the web server's folder"))?;
+        std::fs::copy(media.join(EPISODE), &episode)
+            .with_context(|| format!("copying {EPISODE} to the web server's folder"))?;
 
         eprintln!("1. A publisher's plain web server, a tracker, and an ad server with three campaigns.");
         let web = WebServer::start(folders.web.clone(), &format!("/{EPISODE}")).await?;
-        let mut tracker = Process::start("tracker", &folders.logs, args(["tracker", "--http", "127.0.0.1:0", "--json"]))?;
-        let tracker_url = format!("http://{}/announce", address(&tracker.wait_for("listening").await?)?);
+        let mut tracker = Process::start(
+            "tracker",
+            &folders.logs,
+            args(["tracker", "--http", "127.0.0.1:0", "--json"]),
+        )?;
+        let tracker_url = format!(
+            "http://{}/announce",
+            address(&tracker.wait_for("listening").await?)?
+        );
         let mut ad_args = args(["adserver", "serve", "--http", "127.0.0.1:0", "--json", "--db"]);
         ad_args.push(folders.state.join("adserver.db").into_os_string());
         ad_args.push("--load".into());
@@ -151,15 +174,27 @@ impl<'a> Story<'a> {
         publish.push(episode.into_os_string());
         publish.extend(["--origin".into(), web.url(EPISODE).into()]);
         publish.extend(["--tracker".into(), tracker_url.into()]);
-        publish.extend(["--ads".into(), format!("{ads_url}/vast?break=[BREAKPOSITION]&max=30&ads=1&show=harbour").into()]);
+        publish.extend([
+            "--ads".into(),
+            format!("{ads_url}/vast?break=[BREAKPOSITION]&max=30&ads=1&show=harbour").into(),
+        ]);
         for cue in chosen(&fixtures.episode.cues) {
             publish.extend(["--cue".into(), format!("{:.3}", cue.time).into()]);
         }
-        publish.extend(["--key".into(), folders.state.join("publisher.key").into_os_string()]);
+        publish.extend([
+            "--key".into(),
+            folders.state.join("publisher.key").into_os_string(),
+        ]);
         publish.extend(["--data".into(), folders.state.join("publisher").into_os_string()]);
         child::run("publish", &folders.logs, publish).await?;
         web.reset();
-        Ok(Self { folders, web, tracker, ads, ads_url })
+        Ok(Self {
+            folders,
+            web,
+            tracker,
+            ads,
+            ads_url,
+        })
     }
 
     /// One viewer alone who leaves, three at once who stay, one more.
@@ -167,8 +202,20 @@ impl<'a> Story<'a> {
         let source = self.web.url(&format!("{EPISODE}.torrent"));
         let bars = MultiProgress::new();
         let start = |name: &str, seed_for| {
-            let Folders { state, results, logs, .. } = self.folders;
-            Viewer::start(name, &Terms { source: &source, state, results, logs, seed_for }, &bars)
+            let Folders {
+                state, results, logs, ..
+            } = self.folders;
+            Viewer::start(
+                name,
+                &Terms {
+                    source: &source,
+                    state,
+                    results,
+                    logs,
+                    seed_for,
+                },
+                &bars,
+            )
         };
 
         eprintln!("3. One viewer alone, then gone. Each line: 8 Mbit/s down, 4 Mbit/s up.");
@@ -207,7 +254,9 @@ fn args<const N: usize>(words: [&str; N]) -> Vec<OsString> {
 
 /// The address out of a server's `listening` event.
 fn address(event: &Value) -> anyhow::Result<&str> {
-    event["http"].as_str().with_context(|| format!("the server did not say its address: {event}"))
+    event["http"]
+        .as_str()
+        .with_context(|| format!("the server did not say its address: {event}"))
 }
 
 /// Cues spread over the episode, so that no two breaks are neighbours.
@@ -218,13 +267,28 @@ fn chosen(cues: &[Cue]) -> Vec<&Cue> {
 
 /// What the ad server counted, over its own API.
 async fn report(ads_url: &str) -> anyhow::Result<Vec<CreativeRow>> {
-    let url = Url::parse(ads_url).and_then(|base| base.join("report")).context("building the report's URL")?;
-    let gate = Gate::new(gate::Policy { allow_private: true, ..gate::Policy::default() });
-    let response = gate.get(url).send().await.context("asking the ad server for its report")?;
+    let url = Url::parse(ads_url)
+        .and_then(|base| base.join("report"))
+        .context("building the report's URL")?;
+    let gate = Gate::new(gate::Policy {
+        allow_private: true,
+        ..gate::Policy::default()
+    });
+    let response = gate
+        .get(url)
+        .send()
+        .await
+        .context("asking the ad server for its report")?;
     if !response.status().is_success() {
-        bail!("asking the ad server for its report: it answered {}", response.status());
+        bail!(
+            "asking the ad server for its report: it answered {}",
+            response.status()
+        );
     }
-    let bytes = response.bytes_limited(MAX_REPORT).await.context("reading the ad server's report")?;
+    let bytes = response
+        .bytes_limited(MAX_REPORT)
+        .await
+        .context("reading the ad server's report")?;
     let report: Report = serde_json::from_slice(&bytes).context("reading the ad server's report")?;
     Ok(report
         .rows
@@ -256,7 +320,11 @@ async fn picture_row(viewer: &Finished, folders: &Folders) -> anyhow::Result<Tim
         ads: complete
             .ads
             .iter()
-            .map(|ad| AdMark { start: ad.start, duration: ad.duration, label: ad.advertiser.clone().unwrap_or_else(|| ad.ad_id.clone()) })
+            .map(|ad| AdMark {
+                start: ad.start,
+                duration: ad.duration,
+                label: ad.advertiser.clone().unwrap_or_else(|| ad.ad_id.clone()),
+            })
             .collect(),
         cues: complete.ads.iter().map(|ad| ad.start).collect(),
         pieces: sources,
@@ -270,7 +338,10 @@ struct Peaks {
 }
 
 async fn peaks(path: &Path, cache: &Path) -> anyhow::Result<Peaks> {
-    const PROFILE: Profile = Profile { sample_rate: 8_000, channels: 1 };
+    const PROFILE: Profile = Profile {
+        sample_rate: 8_000,
+        channels: 1,
+    };
     const SLICES: usize = 600;
     let cache = Cache::open(cache, Cache::DEFAULT_MAX_BYTES)?;
     let original = cache.import(path, FetchLimits::default())?;
@@ -278,6 +349,12 @@ async fn peaks(path: &Path, cache: &Path) -> anyhow::Result<Peaks> {
     let decoded = conditioner.condition(&cache, &original, PROFILE).await?;
     let samples = decoded.pcm()?;
     let slice = samples.len().div_ceil(SLICES).max(1);
-    let values = samples.chunks(slice).map(|chunk| chunk.iter().fold(0.0_f32, |peak, sample| peak.max(sample.abs()))).collect();
-    Ok(Peaks { seconds: decoded.duration().as_secs_f64(), values })
+    let values = samples
+        .chunks(slice)
+        .map(|chunk| chunk.iter().fold(0.0_f32, |peak, sample| peak.max(sample.abs())))
+        .collect();
+    Ok(Peaks {
+        seconds: decoded.duration().as_secs_f64(),
+        values,
+    })
 }

@@ -41,14 +41,20 @@ pub(crate) struct Summary {
 
 impl Summary {
     pub(crate) fn new(viewers: &[Finished], origin_bytes: u64, report: Vec<CreativeRow>) -> Self {
-        let plain_bytes = viewers.iter().map(|viewer| viewer.complete.content_bytes).sum::<u64>();
+        let plain_bytes = viewers
+            .iter()
+            .map(|viewer| viewer.complete.content_bytes)
+            .sum::<u64>();
         Self {
             viewers: viewers.iter().map(|viewer| viewer.raw.clone()).collect(),
             origin_bytes,
             plain_bytes,
             offload: 1.0 - origin_bytes as f64 / plain_bytes.max(1) as f64,
             impressions: report.iter().map(|row| row.delivered).sum(),
-            spliced_ads: viewers.iter().map(|viewer| viewer.complete.ads.len() as u64).sum(),
+            spliced_ads: viewers
+                .iter()
+                .map(|viewer| viewer.complete.ads.len() as u64)
+                .sum(),
             report,
         }
     }
@@ -59,7 +65,14 @@ impl Summary {
     }
 }
 
-const HEAD: [&str; 6] = ["viewer", "from origin", "from peers", "wasted", "seconds", "ads: cue, start in the file, gain"];
+const HEAD: [&str; 6] = [
+    "viewer",
+    "from origin",
+    "from peers",
+    "wasted",
+    "seconds",
+    "ads: cue, start in the file, gain",
+];
 
 fn rows(viewers: &[Finished]) -> Vec<[String; 6]> {
     viewers
@@ -80,7 +93,11 @@ fn rows(viewers: &[Finished]) -> Vec<[String; 6]> {
 }
 
 fn ad(row: &super::viewers::AdRow) -> String {
-    let limited = if row.limited_db > 0.05 { format!(" (limited {:.1} dB)", row.limited_db) } else { String::new() };
+    let limited = if row.limited_db > 0.05 {
+        format!(" (limited {:.1} dB)", row.limited_db)
+    } else {
+        String::new()
+    };
     format!(
         "{} at {}, {}, {:+.1} dB{limited}",
         row.advertiser.as_deref().unwrap_or(&row.ad_id),
@@ -107,7 +124,11 @@ pub(crate) fn text(summary: &Summary, viewers: &[Finished]) -> String {
     let mut out = String::new();
     let mut line = |cells: [&str; 6]| {
         for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
-            let _ = if index == 0 || index == 5 { write!(out, "{cell:<width$}  ") } else { write!(out, "{cell:>width$}  ") };
+            let _ = if index == 0 || index == 5 {
+                write!(out, "{cell:<width$}  ")
+            } else {
+                write!(out, "{cell:>width$}  ")
+            };
         }
         out.truncate(out.trim_end().len());
         out.push('\n');
@@ -115,7 +136,14 @@ pub(crate) fn text(summary: &Summary, viewers: &[Finished]) -> String {
     line(HEAD);
     for row in &rows {
         let mut ads = row[5].lines();
-        line([&row[0], &row[1], &row[2], &row[3], &row[4], ads.next().unwrap_or("none")]);
+        line([
+            &row[0],
+            &row[1],
+            &row[2],
+            &row[3],
+            &row[4],
+            ads.next().unwrap_or("none"),
+        ]);
         for more in ads {
             line(["", "", "", "", "", more]);
         }
@@ -131,7 +159,11 @@ pub(crate) fn text(summary: &Summary, viewers: &[Finished]) -> String {
         summary.offload * 100.0
     );
     for row in &summary.report {
-        let _ = writeln!(out, "  {:<32} {:<28} delivered {:>3}   played {:>3}", row.creative, row.advertiser, row.delivered, row.played);
+        let _ = writeln!(
+            out,
+            "  {:<32} {:<28} delivered {:>3}   played {:>3}",
+            row.creative, row.advertiser, row.delivered, row.played
+        );
     }
     out
 }
@@ -162,7 +194,11 @@ pub(crate) fn html(summary: &Summary, viewers: &[Finished], picture: &str) -> St
     for row in rows(viewers) {
         out.push_str("<tr>");
         for (index, cell) in row.iter().enumerate() {
-            let class = if (1..5).contains(&index) { " class=\"n\"" } else { "" };
+            let class = if (1..5).contains(&index) {
+                " class=\"n\""
+            } else {
+                ""
+            };
             let _ = write!(out, "<td{class}>{}</td>", escape(cell).replace('\n', "<br>"));
         }
         out.push_str("</tr>\n");

@@ -74,7 +74,11 @@ pub(crate) fn svg(rows: &[Timeline]) -> String {
         w = WIDTH + 2.0 * MARGIN
     );
     for (index, row) in rows.iter().enumerate() {
-        let _ = writeln!(out, "<g transform=\"translate({MARGIN} {})\">", ROW_HEIGHT * index as f64);
+        let _ = writeln!(
+            out,
+            "<g transform=\"translate({MARGIN} {})\">",
+            ROW_HEIGHT * index as f64
+        );
         draw_row(&mut out, row);
         out.push_str("</g>\n");
     }
@@ -86,7 +90,11 @@ pub(crate) fn svg(rows: &[Timeline]) -> String {
 fn draw_row(out: &mut String, row: &Timeline) {
     let duration = row.duration.max(f64::MIN_POSITIVE);
     let x = |seconds: f64| (seconds / duration).clamp(0.0, 1.0) * WIDTH;
-    let _ = writeln!(out, "<text x=\"0\" y=\"28\" font-weight=\"600\">{}</text>", escape(&row.title));
+    let _ = writeln!(
+        out,
+        "<text x=\"0\" y=\"28\" font-weight=\"600\">{}</text>",
+        escape(&row.title)
+    );
     for ad in &row.ads {
         let (left, right) = (x(ad.start), x(ad.start + ad.duration));
         let _ = writeln!(
@@ -123,7 +131,11 @@ fn waveform(out: &mut String, peaks: &[f32]) {
         let at = (index as f64 + 0.5) * step;
         let _ = write!(path, "M{at:.1} {:.1}V{:.1}", middle - half, middle + half);
     }
-    let _ = writeln!(out, "<path d=\"{path}\" stroke=\"#1e3a8a\" stroke-width=\"{:.2}\" fill=\"none\"/>", step * 0.9);
+    let _ = writeln!(
+        out,
+        "<path d=\"{path}\" stroke=\"#1e3a8a\" stroke-width=\"{:.2}\" fill=\"none\"/>",
+        step * 0.9
+    );
 }
 
 fn ticks(out: &mut String, duration: f64) {
@@ -202,7 +214,11 @@ mod tests {
             title: "viewer <1>".into(),
             duration: 100.0,
             peaks: vec![0.5; 10],
-            ads: vec![AdMark { start: 50.0, duration: 10.0, label: "A & B".into() }],
+            ads: vec![AdMark {
+                start: 50.0,
+                duration: 10.0,
+                label: "A & B".into(),
+            }],
             cues: vec![50.0],
             pieces: vec![PieceSource::Origin, PieceSource::Origin, PieceSource::Peer],
         }
@@ -220,7 +236,10 @@ mod tests {
         }
         assert!(text.contains("viewer &lt;1&gt;"));
         // 50 s of 100 s is the middle of the 1200 wide row, 10 s is a tenth of it.
-        assert!(text.contains("<rect x=\"600.0\" y=\"56\" width=\"120.0\""), "{text}");
+        assert!(
+            text.contains("<rect x=\"600.0\" y=\"56\" width=\"120.0\""),
+            "{text}"
+        );
     }
 
     #[test]

@@ -71,24 +71,42 @@ pub(crate) struct Terms<'a> {
 impl Viewer {
     /// Starts `grove get` for a viewer with a home line of 8 Mbit/s down and 4 Mbit/s up.
     pub(crate) fn start(name: &str, terms: &Terms<'_>, bars: &MultiProgress) -> anyhow::Result<Self> {
-        let mut args: Vec<OsString> = ["get", terms.source, "--json", "--allow-private", "--down", "1M", "--up", "500k"]
-            .into_iter()
-            .map(OsString::from)
-            .collect();
+        let mut args: Vec<OsString> = [
+            "get",
+            terms.source,
+            "--json",
+            "--allow-private",
+            "--down",
+            "1M",
+            "--up",
+            "500k",
+        ]
+        .into_iter()
+        .map(OsString::from)
+        .collect();
         args.extend(["--listen".into(), "127.0.0.1:0".into()]);
         args.extend(["--data".into(), terms.state.join(name).into_os_string()]);
-        args.extend(["-o".into(), terms.results.join(format!("{name}.mp3")).into_os_string()]);
+        args.extend([
+            "-o".into(),
+            terms.results.join(format!("{name}.mp3")).into_os_string(),
+        ]);
         if let Some(time) = terms.seed_for {
             args.extend(["--seed-for".into(), time.into()]);
         }
         let process = Process::start(name, terms.logs, args)?;
         let bar = bars.add(ProgressBar::new(1));
         // The template is a constant; a mistake in it shows in the first run.
-        if let Ok(style) = ProgressStyle::with_template("{prefix:>10} {bar:32} {bytes:>9}/{total_bytes:9} {msg}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{prefix:>10} {bar:32} {bytes:>9}/{total_bytes:9} {msg}")
+        {
             bar.set_style(style);
         }
         bar.set_prefix(name.to_owned());
-        Ok(Self { name: name.to_owned(), process, bar })
+        Ok(Self {
+            name: name.to_owned(),
+            process,
+            bar,
+        })
     }
 
     /// Follows the viewer until its file is whole, verified and spliced.
@@ -99,16 +117,25 @@ impl Viewer {
                 Some("progress") => {
                     self.bar.set_length(number("content_bytes").max(1));
                     self.bar.set_position(number("have_bytes"));
-                    self.bar.set_message(sources(number("from_origin"), number("from_peers")));
+                    self.bar
+                        .set_message(sources(number("from_origin"), number("from_peers")));
                 }
                 Some("complete") => {
                     let complete: Complete = serde_json::from_value(value.clone())
                         .with_context(|| format!("reading the complete object of {}", self.name))?;
                     self.bar.set_length(complete.content_bytes);
                     self.bar.set_position(complete.content_bytes);
-                    self.bar.finish_with_message(sources(complete.from_origin, complete.from_peers));
-                    let result = Finished { name: self.name, complete, raw: value };
-                    return Ok(Seeding { result, process: self.process });
+                    self.bar
+                        .finish_with_message(sources(complete.from_origin, complete.from_peers));
+                    let result = Finished {
+                        name: self.name,
+                        complete,
+                        raw: value,
+                    };
+                    return Ok(Seeding {
+                        result,
+                        process: self.process,
+                    });
                 }
                 _ => {}
             }
@@ -118,7 +145,11 @@ impl Viewer {
 }
 
 fn sources(origin: u64, peers: u64) -> String {
-    format!("origin {} · peers {}", indicatif::DecimalBytes(origin), indicatif::DecimalBytes(peers))
+    format!(
+        "origin {} · peers {}",
+        indicatif::DecimalBytes(origin),
+        indicatif::DecimalBytes(peers)
+    )
 }
 
 impl Seeding {

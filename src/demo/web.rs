@@ -33,9 +33,14 @@ struct Counter {
 impl WebServer {
     /// Serves `root` on a free loopback port and counts the body bytes sent for `counted` (a URL path).
     pub(crate) async fn start(root: PathBuf, counted: &str) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("opening the demo's web server on loopback")?;
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .context("opening the demo's web server on loopback")?;
         let addr = listener.local_addr()?;
-        let sent = Arc::new(Counter { path: counted.to_owned(), bytes: AtomicU64::new(0) });
+        let sent = Arc::new(Counter {
+            path: counted.to_owned(),
+            bytes: AtomicU64::new(0),
+        });
         let app = axum::Router::new()
             .fallback_service(ServeDir::new(root))
             .layer(middleware::from_fn_with_state(Arc::clone(&sent), count));

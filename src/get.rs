@@ -1,0 +1,579 @@
+//! `grove get`: downloads through the swarm, splices freshly decided ads in, and may go on serving.
+//!
+//! A torrent's life here: resolve the source, judge its cue sheet, join the swarm, and at once decide ads while content arrives; write the
+//! rendition; report; seed as long as was asked.
+//!
+//! Not for: how ads are made ready (`breaks`), or how content and ads are joined (`rendition`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ad_splicer::content::Content;
+use anyhow::Context as _;
+use engine::node::{AddOptions, Node, PieceSource, State, Stats, Torrent};
+use serde::Serialize;
+use tokio::time::MissedTickBehavior;
+use url::Url;
+
+use crate::beacons;
+use crate::breaks::{self, Skipped};
+use crate::cli::{GetArgs, OriginPolicy, SwarmArgs};
+use crate::context::Context;
+use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
+use crate::rendition::{self, Arriving, Destination, Made, PlacedAd};
+use crate::source::{self, Resolved};
+use crate::trust;
+use crate::units::{human_bytes, human_time};
+
+/// Longest wait at the end for beacons to be taken; what is left goes with the next command.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The `complete` and `done` objects.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) event: &'static str,
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) info_hash: Option<String>,
+    pub(crate) bytes: u64,
+    pub(crate) content_bytes: u64,
+    pub(crate) from_origin: u64,
+    pub(crate) from_peers: u64,
+    pub(crate) wasted: u64,
+    pub(crate) uploaded: u64,
+    pub(crate) seconds: f64,
+    pub(crate) peers: usize,
+    pub(crate) ads: Vec<PlacedAd>,
+    pub(crate) skipped: Vec<Skipped>,
+    /// Runs of pieces by where they came from: how many, and `origin`, `peer` or `disk`.
+    pub(crate) sources: Vec<(u32, &'static str)>,
+}
+
+#[derive(Serialize)]
+struct ProgressLine<'a> {
+    event: &'static str,
+    info_hash: &'a str,
+    have_bytes: u64,
+    content_bytes: u64,
+    from_origin: u64,
+    from_peers: u64,
+    wasted: u64,
+    uploaded: u64,
+    peers: usize,
+    down_rate: u64,
+    state: &'a str,
+}
+
+/// Gets every source in turn.
+pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
+    let context = Context::new(&args.net)?;
+    let to_stdout = args.output.as_deref() == Some(Path::new("-"));
+    if to_stdout && (json || args.sources.len() > 1) {
+        return Err(bad_input(
+            "with -o - the file itself goes to stdout, so there is room for one source and no --json",
+        ));
+    }
+    if args.sources.len() > 1 && args.output.as_deref().is_some_and(|path| !is_folder(path)) {
+        return Err(bad_input("several sources cannot all be written to one file"))
+            .hint(|| "give a folder with -o".into());
+    }
+    if args.swarm.no_origin && args.swarm.no_peers {
+        return Err(bad_input(
+            "with --no-origin and --no-peers there is nobody left to ask",
+        ));
+    }
+    trust_typed(&context, &args.swarm);
+    let node = crate::node::start(&context, json && !to_stdout).await?;
+    // What earlier commands could not report goes now, beside the download.
+    let drain = tokio::spawn({
+        let context = context.clone();
+        async move { beacons::drain(&context, DRAIN).await }
+    });
+    let _drain = AbortOnDrop(drain);
+    let mut status = ExitStatus::Done;
+    for text in &args.sources {
+        status = match source::resolve(&context.gate, text, args.episode.episode.as_deref()).await? {
+            Resolved::Torrent(found) => {
+                Job {
+                    context: &context,
+                    node: &node,
+                    args,
+                    json,
+                }
+                .torrent(&found)
+                .await?
+            }
+            Resolved::Plain(url) => plain(&context, args, &url, json).await?,
+        };
+        if status != ExitStatus::Done {
+            break;
+        }
+    }
+    node.stop().await;
+    Ok(status)
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a person typed is accepted, whatever its address.
+pub(crate) fn trust_typed(context: &Context, swarm: &SwarmArgs) {
+    for peer in &swarm.peer {
+        context.gate.trust(&peer.ip().to_string(), peer.port());
+    }
+    for seed in &swarm.web_seed {
+        context.gate.trust_url(seed);
+    }
+}
+
+/// The engine's options for a source.
+pub(crate) fn add_options(swarm: &SwarmArgs, found: &source::Torrent) -> AddOptions {
+    AddOptions {
+        peers: swarm
+            .peer
+            .iter()
+            .map(ToString::to_string)
+            .chain(found.peers.iter().cloned())
+            .collect(),
+        web_seeds: swarm
+            .web_seed
+            .iter()
+            .map(ToString::to_string)
+            .chain(found.web_seeds.iter().cloned())
+            .collect(),
+        trackers: found.trackers.clone(),
+        use_origin: !swarm.no_origin,
+        use_peers: !swarm.no_peers,
+        policy: match swarm.origin_policy {
+            OriginPolicy::Thrifty => engine::node::OriginPolicy::Thrifty,
+            OriginPolicy::Fast => engine::node::OriginPolicy::Fast,
+        },
+        ..AddOptions::default()
+    }
+}
+
+struct Job<'a> {
+    context: &'a Context,
+    node: &'a Node,
+    args: &'a GetArgs,
+    json: bool,
+}
+
+impl Job<'_> {
+    async fn torrent(&self, found: &source::Torrent) -> Outcome {
+        let started = Instant::now();
+        let metainfo = &found.metainfo;
+        if !metainfo.is_single_file() {
+            return Err(bad_input(format!(
+                "{} is a folder of several files, which cannot be downloaded yet",
+                metainfo.name()
+            )));
+        }
+        let info_hash = metainfo.info_hash_v2().to_string();
+        let destination = destination(self.args.output.as_deref(), metainfo.name());
+        let torrent = self
+            .node
+            .add(metainfo.clone(), add_options(&self.args.swarm, found))
+            .await?;
+        let progress = Progress::bytes(
+            metainfo.name(),
+            metainfo.length(),
+            self.json || matches!(destination, Destination::Stdout),
+        );
+
+        let work = self.deliver(found, &torrent, &destination);
+        let ended = tokio::select! {
+            made = work => made.map(Some),
+            never = self.show(&torrent, &progress, &info_hash) => match never {},
+            () = interrupted() => Ok(None),
+        };
+        progress.finish();
+        let made = match ended {
+            Ok(Some(made)) => made,
+            Ok(None) => {
+                torrent.stop().await;
+                return Ok(ExitStatus::Interrupted);
+            }
+            Err(error) => {
+                let problems = torrent.stop().await.problems;
+                for problem in problems.iter().rev().take(3) {
+                    tracing::warn!("{problem}");
+                }
+                return Err(error)
+                    .hint(|| "what was fetched is kept: the same command goes on from there".into());
+            }
+        };
+        let path = match &destination {
+            Destination::File(path) => Some(path.clone()),
+            Destination::Stdout => None,
+        };
+        let mut report = self.report(&torrent.stats(), made, path, info_hash, started);
+        self.tell(&report);
+        beacons::drain(self.context, DRAIN).await;
+
+        let status = self.seed(&torrent, report.content_bytes).await;
+        let stats = torrent.stop().await;
+        beacons::drain(self.context, DRAIN).await;
+        report.event = "done";
+        report.uploaded = stats.uploaded;
+        report.peers = stats.peers_seen;
+        report.seconds = started.elapsed().as_secs_f64();
+        if self.json {
+            print_json(&report);
+        }
+        Ok(status)
+    }
+
+    /// Decides ads while content arrives, then writes the rendition once everything in it is verified.
+    async fn deliver(
+        &self,
+        found: &source::Torrent,
+        torrent: &Torrent,
+        destination: &Destination,
+    ) -> anyhow::Result<Made> {
+        let prepared = if self.args.swarm.no_ads {
+            breaks::Prepared::default()
+        } else {
+            self.prepare(found, torrent).await?
+        };
+        let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
+        let to = destination.clone();
+        let writing = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to));
+        // A download that cannot be completed ends both: its readers fail too.
+        torrent.completed().await?;
+        let made = writing.await.context("writing the result")??;
+        if !made.delivered.is_empty() {
+            beacons::store_delivered(
+                self.context,
+                &found.metainfo.info_hash_v2().to_string(),
+                &made.delivered,
+            )
+            .await?;
+        }
+        Ok(made)
+    }
+
+    async fn prepare(&self, found: &source::Torrent, torrent: &Torrent) -> anyhow::Result<breaks::Prepared> {
+        let Some(judged) = trust::judge(self.context, found, trust::now()?)? else {
+            return Ok(breaks::Prepared::default());
+        };
+        if let Err(reason) = &judged.verdict {
+            if judged.loud {
+                eprintln!(
+                    "warning: the cue sheet of {} is refused: {reason}",
+                    found.metainfo.name()
+                );
+            } else {
+                tracing::warn!(name = found.metainfo.name(), reason, "the cue sheet is refused");
+            }
+        }
+        trust::keep(self.context, &found.metainfo.info_hash_v2(), &judged)?;
+        let Some(sheet) = judged.effective() else {
+            let reason = judged.verdict.err().unwrap_or_default();
+            return Ok(breaks::Prepared {
+                skipped: vec![Skipped::new(
+                    "*",
+                    format!("the cue sheet is refused: {reason}"),
+                    None,
+                )],
+                ..Default::default()
+            });
+        };
+        let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
+        Ok(breaks::prepare(
+            self.context,
+            &found.metainfo,
+            sheet.sheet(),
+            content,
+            self.args.freeze,
+        )
+        .await)
+    }
+
+    async fn show(
+        &self,
+        torrent: &Torrent,
+        progress: &Progress,
+        info_hash: &str,
+    ) -> std::convert::Infallible {
+        let mut tick = tokio::time::interval(Duration::from_millis(if self.json { 1000 } else { 250 }));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut paused = false;
+        loop {
+            tick.tick().await;
+            let stats = torrent.stats();
+            if self.json {
+                print_json(&ProgressLine {
+                    event: "progress",
+                    info_hash,
+                    have_bytes: stats.have_bytes,
+                    content_bytes: stats.total_bytes,
+                    from_origin: stats.from_origin,
+                    from_peers: stats.from_peers,
+                    wasted: stats.wasted,
+                    uploaded: stats.uploaded,
+                    peers: stats.peers,
+                    down_rate: stats.down_rate,
+                    state: state_name(&stats.state),
+                });
+            }
+            if let (State::Paused(why), false) = (&stats.state, paused) {
+                eprintln!("paused: {why}");
+            }
+            paused = matches!(stats.state, State::Paused(_));
+            let message = format!(
+                "{}/s · origin {} · peers {} ({})",
+                human_bytes(stats.down_rate),
+                human_bytes(stats.from_origin),
+                human_bytes(stats.from_peers),
+                stats.peers
+            );
+            progress.set(stats.have_bytes, stats.total_bytes, &message);
+        }
+    }
+
+    fn report(
+        &self,
+        stats: &Stats,
+        made: Made,
+        path: Option<PathBuf>,
+        info_hash: String,
+        started: Instant,
+    ) -> Report {
+        Report {
+            event: "complete",
+            path,
+            info_hash: Some(info_hash),
+            bytes: made.bytes,
+            content_bytes: stats.total_bytes,
+            from_origin: stats.from_origin,
+            from_peers: stats.from_peers,
+            wasted: stats.wasted,
+            uploaded: stats.uploaded,
+            seconds: started.elapsed().as_secs_f64(),
+            peers: stats.peers_seen,
+            ads: made.ads,
+            skipped: made.skipped,
+            sources: sources(&stats.pieces),
+        }
+    }
+
+    fn tell(&self, report: &Report) {
+        if self.json {
+            print_json(report);
+        } else {
+            tell(report);
+        }
+    }
+
+    /// Serves for as long as was asked.
+    async fn seed(&self, torrent: &Torrent, length: u64) -> ExitStatus {
+        if self.args.seed_for.is_none() && self.args.seed_ratio.is_none() {
+            return ExitStatus::Done;
+        }
+        let long_enough = async {
+            match self.args.seed_for {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        let enough = async {
+            let Some(ratio) = self.args.seed_ratio else {
+                return std::future::pending().await;
+            };
+            let mut stats = torrent.subscribe();
+            // An error means that the torrent is gone, and then there is nothing left to wait for.
+            let _ = stats
+                .wait_for(|stats| stats.uploaded as f64 >= ratio * length as f64)
+                .await;
+        };
+        tokio::select! {
+            () = long_enough => ExitStatus::Done,
+            () = enough => ExitStatus::Done,
+            () = interrupted() => ExitStatus::Interrupted,
+        }
+    }
+}
+
+fn sources(pieces: &[Option<PieceSource>]) -> Vec<(u32, &'static str)> {
+    pieces
+        .chunk_by(|a, b| a == b)
+        .map(|run| {
+            let source = match run.first().copied().flatten() {
+                Some(PieceSource::Origin) => "origin",
+                Some(PieceSource::Peer) => "peer",
+                Some(PieceSource::Disk) => "disk",
+                None => "missing",
+            };
+            (run.len() as u32, source)
+        })
+        .collect()
+}
+
+fn state_name(state: &State) -> &'static str {
+    match state {
+        State::Downloading => "downloading",
+        State::Paused(_) => "paused",
+        State::Complete => "complete",
+        State::Failed(_) => "failed",
+        State::Stopped => "stopped",
+    }
+}
+
+fn tell(report: &Report) {
+    let place = report
+        .path
+        .as_ref()
+        .map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
+    eprintln!(
+        "{place}: {} in {:.1} s, {} from the origin, {} from peers",
+        human_bytes(report.bytes),
+        report.seconds,
+        human_bytes(report.from_origin),
+        human_bytes(report.from_peers)
+    );
+    for ad in &report.ads {
+        eprintln!(
+            "  ad at {}: {} ({:.1} s, {:+.1} dB)",
+            human_time(Duration::from_secs_f64(ad.start.max(0.0))),
+            ad.title.as_deref().unwrap_or(&ad.ad_id),
+            ad.duration,
+            ad.gain_db
+        );
+    }
+    for skipped in &report.skipped {
+        eprintln!("  no ad at {}: {}", skipped.break_id, skipped.reason);
+    }
+}
+
+fn is_folder(path: &Path) -> bool {
+    path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
+fn destination(output: Option<&Path>, name: &str) -> Destination {
+    match output {
+        None => Destination::File(PathBuf::from(name)),
+        Some(path) if path == Path::new("-") => Destination::Stdout,
+        Some(path) if is_folder(path) => Destination::File(path.join(name)),
+        Some(path) => Destination::File(path.to_owned()),
+    }
+}
+
+/// A media URL without a `.torrent`: fetched as any program would, with nothing to verify it by.
+async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bool) -> Outcome {
+    let started = Instant::now();
+    eprintln!(
+        "note: there is no .torrent beside {url}; it is fetched as it is, and cannot be verified or shared"
+    );
+    let name = url
+        .path_segments()
+        .and_then(|mut parts| parts.next_back())
+        .filter(|name| !name.is_empty())
+        .unwrap_or("download");
+    let destination = destination(args.output.as_deref(), name);
+    let mut response = context.gate.get(url.clone()).send().await?;
+    let status = response.status();
+    anyhow::ensure!(
+        status.is_success(),
+        "cannot fetch {url}: the server answered {status}"
+    );
+    let total = response.content_length().unwrap_or(0);
+    let progress = Progress::bytes(name, total, json);
+    let (sender, receiver) = std::sync::mpsc::sync_channel::<Option<bytes::Bytes>>(16);
+    let to = destination.clone();
+    let writing = tokio::task::spawn_blocking(move || {
+        let pour = |out: &mut dyn std::io::Write| {
+            let mut bytes = 0;
+            // The end is said; a channel that merely closes is a download that broke off.
+            loop {
+                let Some(chunk) = receiver.recv().context("the download broke off")? else {
+                    break;
+                };
+                out.write_all(&chunk).context("cannot write the result")?;
+                bytes += chunk.len() as u64;
+            }
+            out.flush().context("cannot write the result")?;
+            anyhow::ensure!(total == 0 || bytes == total, "only {bytes} of {total} bytes came");
+            Ok(bytes)
+        };
+        match &to {
+            Destination::File(path) => rendition::write_file(path, pour),
+            Destination::Stdout => pour(&mut std::io::stdout().lock()),
+        }
+    });
+    let mut done = 0;
+    let fetching = async {
+        while let Some(chunk) = response.chunk().await? {
+            done += chunk.len() as u64;
+            progress.set(done, total.max(done), "");
+            // The writer is gone only when it failed; its error is the one that matters.
+            let sender = sender.clone();
+            let sent = tokio::task::spawn_blocking(move || sender.send(Some(chunk)))
+                .await
+                .context("handing bytes over")?;
+            if sent.is_err() {
+                return Ok(());
+            }
+        }
+        let end = sender.clone();
+        // As above: a writer that is gone has an error of its own.
+        let _ = tokio::task::spawn_blocking(move || end.send(None))
+            .await
+            .context("handing bytes over")?;
+        anyhow::Ok(())
+    };
+    let fetched = tokio::select! {
+        fetched = fetching => Some(fetched),
+        () = interrupted() => None,
+    };
+    progress.finish();
+    drop(sender);
+    match fetched {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            // The writer sees the channel close without an end, and gives nothing the final name.
+            let _ = writing.await;
+            return Err(error);
+        }
+        None => {
+            let _ = writing.await;
+            return Ok(ExitStatus::Interrupted);
+        }
+    }
+    let bytes = writing.await.context("writing the result")??;
+    let report = Report {
+        event: "complete",
+        path: match destination {
+            Destination::File(path) => Some(path),
+            Destination::Stdout => None,
+        },
+        info_hash: None,
+        bytes,
+        content_bytes: bytes,
+        from_origin: bytes,
+        from_peers: 0,
+        wasted: 0,
+        uploaded: 0,
+        seconds: started.elapsed().as_secs_f64(),
+        peers: 0,
+        ads: Vec::new(),
+        skipped: Vec::new(),
+        sources: Vec::new(),
+    };
+    if json {
+        print_json(&report);
+        print_json(&Report {
+            event: "done",
+            ..report
+        });
+    } else {
+        tell(&report);
+    }
+    Ok(ExitStatus::Done)
+}

@@ -1,0 +1,160 @@
+//! The ads side of publishing: cue points from the command line, inline VAST for creatives given with `--ad`, and the facts around each cue.
+//!
+//! Not for: deciding or splicing; the viewer does both.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ad_splicer::conditioning::Conditioner;
+use ad_splicer::content::FileContent;
+use ad_splicer::creatives::{Cache, FetchLimits, Original, Profile};
+use ad_splicer::cues::{AdArgument, AdSource, CueArgument, CuePoint, vmap};
+use ad_splicer::decide::vast::inline_for_creative;
+use ad_splicer::{facts, splice};
+use anyhow::Context as _;
+use url::Url;
+
+use crate::breaks::place;
+use crate::cli::PublishArgs;
+use crate::context::Context;
+use crate::output::{Explain, bad_input};
+
+/// The cue points of one file, and the creatives that must be uploaded for them.
+#[derive(Debug, Default)]
+pub(super) struct Cues {
+    pub(super) points: Vec<CuePoint>,
+    pub(super) uploads: Vec<(PathBuf, Url)>,
+}
+
+impl Cues {
+    /// The cue points as VMAP, the form that is signed.
+    pub(super) fn vmap(&self) -> anyhow::Result<String> {
+        vmap::write(&self.points).context("writing the cue points as VMAP")
+    }
+}
+
+/// Collects the cue points: those of `--cue` ask the ad tag of `--ads`, those of `--ad` carry their creative.
+pub(super) async fn cues(
+    context: &Context,
+    args: &PublishArgs,
+    media: &Path,
+    media_url: &Url,
+) -> anyhow::Result<Cues> {
+    let mut cues = Cues::default();
+    for text in &args.cue {
+        let argument: CueArgument = text.parse().or_bad_input(|| format!("--cue {text}"))?;
+        let mut cue = argument.into_cue(format!("cue-{}", cues.points.len() + 1));
+        cue.ads = args.ads.clone().map(AdSource::Tag);
+        cues.points.push(cue);
+    }
+    for text in &args.ad {
+        let argument: AdArgument = text.parse().or_bad_input(|| format!("--ad {text}"))?;
+        let id = format!("cue-{}", cues.points.len() + 1);
+        let (vast, upload) = inline(context, &argument.creative, media_url).await?;
+        let mut cue = argument.cue.into_cue(id);
+        cue.ads = Some(AdSource::Inline(vast));
+        cues.points.push(cue);
+        cues.uploads.extend(upload);
+    }
+    if args.ads.is_some() && args.cue.is_empty() {
+        return Err(bad_input(
+            "--ads names an ad server, and no --cue says where its ads go",
+        ))
+        .hint(|| "add --cue TIME for each break".into());
+    }
+    if !cues.points.is_empty() {
+        let format = probe(media).await?;
+        tracing::debug!(?format, "the file can be spliced");
+    }
+    Ok(cues)
+}
+
+async fn probe(media: &Path) -> anyhow::Result<splice::StreamFormat> {
+    let path = media.to_owned();
+    let work = tokio::task::spawn_blocking(move || {
+        let content = FileContent::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        splice::probe(&content, &splice::Options::default())
+            .or_bad_input(|| format!("ads cannot be put into {}", path.display()))
+            .hint(|| "publish it without --cue and --ad".into())
+    });
+    work.await.context("looking at the file")?
+}
+
+/// Works out what every viewer would need around each cue.
+pub(super) async fn survey(media: &Path, points: &[CuePoint]) -> anyhow::Result<bt_bencode::Value> {
+    let path = media.to_owned();
+    let places: Vec<splice::At> = points.iter().map(|cue| place(cue.position)).collect();
+    let work = tokio::task::spawn_blocking(move || {
+        let content = FileContent::open(&path)?;
+        let facts = facts::survey(&content, &places)?;
+        anyhow::Ok(facts)
+    });
+    let facts = work
+        .await
+        .context("surveying the cues")?
+        .context("cannot survey the file around its cues")?;
+    bt_bencode::to_value(&facts).context("cannot write the facts")
+}
+
+/// A VAST document for one creative, and where a local file is to be uploaded.
+async fn inline(
+    context: &Context,
+    creative: &str,
+    media_url: &Url,
+) -> anyhow::Result<(String, Option<(PathBuf, Url)>)> {
+    let cache = Cache::open(context.creatives(), Cache::DEFAULT_MAX_BYTES)?;
+    let (original, url, upload) = match Url::parse(creative) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => {
+            context.gate.trust_url(&url);
+            let original = cache
+                .fetch(&context.gate, &url, None, FetchLimits::default())
+                .await?;
+            (original, url, None)
+        }
+        _ => {
+            let path = PathBuf::from(creative);
+            let name = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .ok_or_else(|| bad_input(format!("{creative} is no file")))?;
+            let mut url = media_url.clone();
+            url.path_segments_mut()
+                .map_err(|()| bad_input("the origin is no http or https URL"))?
+                .pop()
+                .push(name);
+            url.set_query(None);
+            let original = cache
+                .import(&path, FetchLimits::default())
+                .or_bad_input(|| format!("--ad {creative}"))?;
+            (original, url.clone(), Some((path, url)))
+        }
+    };
+    let duration = measure(&cache, &original)
+        .await
+        .or_bad_input(|| format!("--ad {creative} cannot be decoded"))?;
+    let name = url
+        .path_segments()
+        .and_then(|mut segments| segments.next_back())
+        .unwrap_or_default()
+        .to_owned();
+    let vast = inline_for_creative(
+        url.as_str(),
+        duration,
+        Some(original.sha256.0),
+        &name,
+        super::media_type(&name),
+    );
+    Ok((vast, upload))
+}
+
+/// How long a creative is, which only decoding it tells.
+async fn measure(cache: &Cache, original: &Original) -> anyhow::Result<Duration> {
+    let profile = Profile {
+        sample_rate: 48_000,
+        channels: 2,
+    };
+    let creative = Conditioner::new(std::env::current_exe()?)
+        .condition(cache, original, profile)
+        .await?;
+    Ok(creative.duration())
+}

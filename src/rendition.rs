@@ -1,0 +1,221 @@
+//! Where delivery and ads meet: content that is still arriving, and ads that are decided meanwhile, become one frozen rendition.
+//!
+//! Invariants: the rendition is frozen before its first byte is written; nothing partial ever stands under the final name; ads that are not
+//! ready in time leave their break empty, and content never waits for ads longer than the freeze time.
+//!
+//! Not for: deciding, fetching and fitting ads (`breaks`), or how bytes come here (`engine`).
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ad_splicer::content::Content;
+use ad_splicer::splice::{self, Options, Rendition};
+use anyhow::Context as _;
+use engine::node::{BlockingReader, Torrent};
+use engine::swarm::Demand;
+use serde::Serialize;
+
+use crate::breaks::{Prepared, Ready, Skipped};
+
+/// Where the result goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Destination {
+    /// Under this name, whole or not at all.
+    File(PathBuf),
+    /// To stdout, as it is made.
+    Stdout,
+}
+
+/// One ad of the result, as `--json` has it. Times are seconds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct PlacedAd {
+    /// The cue point's id.
+    #[serde(rename = "break")]
+    pub(crate) break_id: String,
+    /// The cue, in content time.
+    pub(crate) cue: f64,
+    /// Where the ad starts, in presentation time.
+    pub(crate) start: f64,
+    pub(crate) duration: f64,
+    /// The ad server's id, or what the ad is called when it has none.
+    pub(crate) ad_id: String,
+    pub(crate) title: Option<String>,
+    pub(crate) advertiser: Option<String>,
+    pub(crate) creative_sha256: String,
+    pub(crate) gain_db: f64,
+    pub(crate) limited_db: f64,
+}
+
+/// The result, and what of it is to be reported.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// Bytes of the result.
+    pub(crate) bytes: u64,
+    /// How long it plays; `None` for what is not spliced and so was not looked into.
+    pub(crate) duration: Option<Duration>,
+    pub(crate) ads: Vec<PlacedAd>,
+    /// The ads that are in it, in the same order, for beacons.
+    pub(crate) delivered: Vec<Ready>,
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// Content of a torrent as the splicer reads it.
+pub(crate) struct Arriving(BlockingReader);
+
+impl Arriving {
+    /// Reads in order, as fast as data comes.
+    pub(crate) fn new(torrent: &Torrent) -> Self {
+        Arriving(
+            torrent
+                .reader(Demand::Whenever)
+                .blocking(tokio::runtime::Handle::current()),
+        )
+    }
+}
+
+impl Content for Arriving {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<usize> {
+        self.0.read_at(offset, buffer, deadline)
+    }
+}
+
+/// How long one read may wait. A block of a large download may come last; when the download fails its readers are told at once.
+pub(crate) const PATIENT: Options = Options {
+    read_deadline: Duration::from_secs(7 * 86_400),
+    fade: Duration::from_millis(5),
+};
+
+/// Freezes and writes the rendition. Blocks: for a thread of its own.
+///
+/// Content that cannot be spliced after all is given as it is, without ads, and each break says why.
+pub(crate) fn write(
+    content: &Arc<dyn Content>,
+    prepared: Prepared,
+    destination: &Destination,
+) -> anyhow::Result<Made> {
+    let Prepared {
+        breaks,
+        mut ready,
+        mut skipped,
+    } = prepared;
+    let rendition = if ready.is_empty() {
+        None
+    } else {
+        match splice::prepare(content.as_ref(), &breaks, &PATIENT) {
+            Ok(rendition) => Some(rendition),
+            Err(error @ (splice::SpliceError::Read { .. } | splice::SpliceError::Write(_))) => {
+                return Err(error.into());
+            }
+            Err(error) => {
+                skipped.extend(
+                    ready
+                        .drain(..)
+                        .map(|ad| Skipped::new(&ad.break_id, error.to_string(), Some(400))),
+                );
+                None
+            }
+        }
+    };
+    let bytes = match destination {
+        Destination::File(path) => write_file(path, |out| pour(content.as_ref(), rendition.as_ref(), out))?,
+        Destination::Stdout => pour(content.as_ref(), rendition.as_ref(), &mut io::stdout().lock())?,
+    };
+    let ads = rendition
+        .as_ref()
+        .map_or_else(Vec::new, |rendition| placed(rendition, &ready));
+    Ok(Made {
+        bytes,
+        duration: rendition.map(|rendition| rendition.report().duration),
+        ads,
+        delivered: ready,
+        skipped,
+    })
+}
+
+/// The report's ads with what was done to each.
+pub(crate) fn placed(rendition: &Rendition, ready: &[Ready]) -> Vec<PlacedAd> {
+    let spliced = rendition.report().ads.iter();
+    spliced
+        .filter_map(|ad| {
+            let what = ready.iter().find(|ready| ready.key == ad.id)?;
+            Some(PlacedAd {
+                break_id: what.break_id.clone(),
+                cue: ad.content.as_secs_f64(),
+                start: ad.presentation.as_secs_f64(),
+                duration: ad.duration.as_secs_f64(),
+                ad_id: what
+                    .ad
+                    .ad_id
+                    .clone()
+                    .or_else(|| what.ad.title.clone())
+                    .unwrap_or_default(),
+                advertiser: what.ad.advertiser.clone(),
+                title: what.ad.title.clone(),
+                creative_sha256: what.sha256.to_string(),
+                gain_db: round(what.applied.gain_db),
+                limited_db: round(what.applied.limited_db),
+            })
+        })
+        .collect()
+}
+
+fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+fn pour(content: &dyn Content, rendition: Option<&Rendition>, out: &mut dyn Write) -> anyhow::Result<u64> {
+    if let Some(rendition) = rendition {
+        rendition.write_to(content, out, &PATIENT)?;
+        return Ok(rendition.len());
+    }
+    let mut buffer = vec![0; 256 * 1024];
+    let mut offset = 0;
+    while offset < content.len() {
+        let count = content
+            .read_at(offset, &mut buffer, PATIENT.read_deadline)
+            .with_context(|| format!("cannot read the content at byte {offset}"))?;
+        anyhow::ensure!(count > 0, "the content ends at byte {offset}, before its length");
+        out.write_all(&buffer[..count])
+            .context("cannot write the result")?;
+        offset += count as u64;
+    }
+    out.flush().context("cannot write the result")?;
+    Ok(offset)
+}
+
+/// Writes beside the final place, syncs, and renames.
+pub(crate) fn write_file(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<u64>,
+) -> anyhow::Result<u64> {
+    let doing = || format!("cannot write {}", path.display());
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(doing)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".grove-")
+        .suffix(".part")
+        .tempfile_in(folder)
+        .with_context(doing)?;
+    let bytes = fill(file.as_file_mut()).with_context(doing)?;
+    file.as_file().sync_all().with_context(doing)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        file.as_file()
+            .set_permissions(std::fs::Permissions::from_mode(0o644))
+            .with_context(doing)?;
+    }
+    file.persist(path)
+        .map_err(|error| error.error)
+        .with_context(doing)?;
+    Ok(bytes)
+}

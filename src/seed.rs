@@ -1,0 +1,123 @@
+//! `grove seed`: checks the files that are here and serves them until stopped.
+//!
+//! Not for: downloading; a file that is not here, or is not what its `.torrent` says, is an error.
+
+use std::path::{Path, PathBuf};
+
+use engine::node::{AddOptions, Location, Torrent};
+use futures_util::future::select_all;
+use serde_json::json;
+
+use crate::beacons;
+use crate::cli::SeedArgs;
+use crate::context::Context;
+use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
+use crate::source::{Resolved, resolve};
+use crate::units::human_bytes;
+
+/// Serves every source until it is told to stop.
+pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
+    let context = Context::new(&args.net)?;
+    for peer in &args.peer {
+        context.gate.trust(&peer.ip().to_string(), peer.port());
+    }
+    let node = crate::node::start(&context, json).await?;
+    if !json {
+        let addresses: Vec<String> = node.local_addrs().iter().map(ToString::to_string).collect();
+        eprintln!("listening for peers on {}", addresses.join(", "));
+    }
+    let mut torrents = Vec::new();
+    for text in &args.sources {
+        let found = match resolve(&context.gate, text, args.episode.episode.as_deref()).await? {
+            Resolved::Torrent(found) => found,
+            Resolved::Plain(url) => {
+                return Err(bad_input(format!("there is no .torrent beside {url}")))
+                    .hint(|| format!("`grove publish FILE --origin {url}` makes one"));
+            }
+        };
+        let name = found.metainfo.name().to_owned();
+        let path = content_path(text, args.from.as_deref(), &name);
+        let options = AddOptions {
+            peers: args
+                .peer
+                .iter()
+                .map(ToString::to_string)
+                .chain(found.peers.iter().cloned())
+                .collect(),
+            trackers: found.trackers.clone(),
+            use_origin: false,
+            location: Location::Existing(path.clone()),
+            ..AddOptions::default()
+        };
+        let torrent = node
+            .add(found.metainfo.clone(), options)
+            .await
+            .hint(|| "name the folder of the content with --from DIR".into())?;
+        let stats = torrent.stats();
+        if !stats.is_complete() {
+            torrent.stop().await;
+            let error = bad_input(format!(
+                "{} is not the content of {text}: {} of {} bytes are right",
+                path.display(),
+                stats.have_bytes,
+                stats.total_bytes
+            ));
+            return Err(error).hint(|| "publish the file again if it was changed on purpose".into());
+        }
+        if json {
+            print_json(
+                &json!({ "event": "seeding", "path": path, "info_hash": torrent.info_hash().to_string(), "bytes": stats.total_bytes }),
+            );
+        } else {
+            eprintln!("seeding {} ({})", path.display(), human_bytes(stats.total_bytes));
+        }
+        torrents.push((path, torrent));
+    }
+    beacons::drain(&context, std::time::Duration::from_secs(5)).await;
+    let ended = {
+        let failures = torrents.iter().map(|(_, torrent)| Box::pin(failure(torrent)));
+        tokio::select! {
+            () = interrupted() => Ok(()),
+            (error, ..) = select_all(failures) => Err(error),
+        }
+    };
+    for (path, torrent) in &torrents {
+        let stats = torrent.stop().await;
+        if json {
+            print_json(
+                &json!({ "event": "done", "path": path, "info_hash": torrent.info_hash().to_string(), "uploaded": stats.uploaded, "peers": stats.peers_seen }),
+            );
+        } else {
+            eprintln!(
+                "{}: {} to {} peers",
+                path.display(),
+                human_bytes(stats.uploaded),
+                stats.peers_seen
+            );
+        }
+    }
+    node.stop().await;
+    ended.map(|()| ExitStatus::Done)
+}
+
+/// Resolves when the torrent cannot go on.
+async fn failure(torrent: &Torrent) -> anyhow::Error {
+    let mut stats = torrent.subscribe();
+    let failed = stats
+        .wait_for(|stats| matches!(stats.state, engine::node::State::Failed(_)))
+        .await;
+    match failed.as_deref().map(|stats| &stats.state) {
+        Ok(engine::node::State::Failed(why)) => anyhow::anyhow!("cannot go on seeding: {why}"),
+        _ => anyhow::anyhow!("cannot go on seeding: the torrent was stopped"),
+    }
+}
+
+/// Where the content lies: in the folder that was named, else beside a local `.torrent`, else here.
+fn content_path(source: &str, from: Option<&Path>, name: &str) -> PathBuf {
+    match from {
+        Some(path) if path.is_file() => path.to_owned(),
+        Some(folder) => folder.join(name),
+        None if Path::new(source).is_file() => Path::new(source).with_file_name(name),
+        None => PathBuf::from(name),
+    }
+}

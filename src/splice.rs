@@ -1,0 +1,166 @@
+//! `grove splice`: ads into a local file, without any network: for previews and tests.
+//!
+//! The same conditioning, loudness and splicing as a download has; the result has the bytes that a viewer would get.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ad_splicer::conditioning::Conditioner;
+use ad_splicer::content::{Content, FileContent};
+use ad_splicer::creatives::{Cache, FetchLimits, Profile};
+use ad_splicer::cues::{AdArgument, CuePoint, PlacedCue, in_order};
+use ad_splicer::decide::Ad;
+use ad_splicer::time::ContentTime;
+use ad_splicer::{facts, loudness, splice};
+use anyhow::Context as _;
+use serde_json::json;
+
+use crate::breaks::{Prepared, Ready, fit, loudness_at, place, to_break};
+use crate::cli::SpliceArgs;
+use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
+use crate::rendition::{self, Destination, Made, PATIENT};
+use crate::units::{human_bytes, human_time};
+
+/// Splices the creatives in, in the order of their cues.
+pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
+    let to_stdout = args.output.as_os_str() == "-";
+    if to_stdout && json {
+        return Err(bad_input(
+            "with -o - the file itself goes to stdout, so there is no room for --json",
+        ));
+    }
+    let mut wanted: Vec<(CuePoint, String)> = Vec::new();
+    for text in &args.ad {
+        let argument: AdArgument = text.parse().or_bad_input(|| format!("--ad {text}"))?;
+        // Ads at one place make one break, in the order given.
+        wanted.push((
+            argument.cue.into_cue(format!("cue-{}", wanted.len() + 1)),
+            argument.creative,
+        ));
+    }
+    let content = FileContent::open(&args.content)
+        .or_bad_input(|| format!("cannot read {}", args.content.display()))?;
+    let content: Arc<dyn Content> = Arc::new(content);
+    let cues: Vec<CuePoint> = wanted.iter().map(|(cue, _)| cue.clone()).collect();
+    let (format, facts) = survey(&content, &cues, &args.content.display().to_string()).await?;
+    let profile = Profile {
+        sample_rate: format.sample_rate,
+        channels: format.channels,
+    };
+
+    let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let cache = Cache::open(scratch.path(), Cache::DEFAULT_MAX_BYTES)?;
+    let conditioner = Conditioner::new(std::env::current_exe().context("finding this program")?);
+    let length = ContentTime::from_samples(facts.samples, facts.sample_rate);
+    let mut prepared = Prepared::default();
+    for (index, placed) in in_order(&cues, length).into_iter().enumerate() {
+        let creative = wanted
+            .iter()
+            .find(|(cue, _)| cue.id == placed.cue.id)
+            .map(|(_, creative)| creative.clone())
+            .unwrap_or_default();
+        let ready = condition(&cache, &conditioner, profile, &facts, &placed, index, &creative).await?;
+        prepared
+            .breaks
+            .push(to_break(&placed, std::slice::from_ref(&ready)));
+        prepared.ready.push(ready);
+    }
+    let destination = if to_stdout {
+        Destination::Stdout
+    } else {
+        Destination::File(args.output.clone())
+    };
+    let to = destination.clone();
+    let made = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to))
+        .await
+        .context("splicing")??;
+    if let Some(skipped) = made.skipped.first() {
+        anyhow::bail!(
+            "cannot splice into {}: {}",
+            args.content.display(),
+            skipped.reason
+        );
+    }
+    tell(&made, &args.output, json);
+    Ok(ExitStatus::Done)
+}
+
+async fn survey(
+    content: &Arc<dyn Content>,
+    cues: &[CuePoint],
+    name: &str,
+) -> anyhow::Result<(splice::StreamFormat, facts::Facts)> {
+    let places: Vec<splice::At> = cues.iter().map(|cue| place(cue.position)).collect();
+    let content = content.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let format = splice::probe(content.as_ref(), &PATIENT)?;
+        Ok::<_, splice::SpliceError>((format, facts::survey(content.as_ref(), &places)?))
+    });
+    work.await
+        .context("looking at the content")?
+        .or_bad_input(|| format!("ads cannot be put into {name}"))
+}
+
+async fn condition(
+    cache: &Cache,
+    conditioner: &Conditioner,
+    profile: Profile,
+    facts: &facts::Facts,
+    placed: &PlacedCue<'_>,
+    index: usize,
+    creative: &str,
+) -> anyhow::Result<Ready> {
+    let path = PathBuf::from(creative);
+    let original = cache
+        .import(&path, FetchLimits::default())
+        .or_bad_input(|| format!("the creative {creative}"))?;
+    let conditioned = conditioner
+        .condition(cache, &original, profile)
+        .await
+        .or_bad_input(|| format!("the creative {creative} cannot be used"))?;
+    let duration: Duration = conditioned.duration();
+    let (pcm, applied) = fit(conditioned, loudness::reference(loudness_at(Some(facts), placed))).await?;
+    let title = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(Ready {
+        key: index.to_string(),
+        break_id: placed.cue.id.clone(),
+        break_index: index,
+        at: placed.at,
+        content_duration: ContentTime::from_samples(facts.samples, facts.sample_rate),
+        place: 0,
+        impressions_on: None,
+        ad: Ad {
+            title,
+            ..Ad::default()
+        },
+        sha256: original.sha256,
+        duration,
+        applied,
+        pcm,
+    })
+}
+
+fn tell(made: &Made, output: &std::path::Path, json: bool) {
+    if json {
+        print_json(&json!({
+            "event": "complete",
+            "path": output,
+            "bytes": made.bytes,
+            "duration": made.duration.map(|duration| duration.as_secs_f64()),
+            "ads": made.ads,
+        }));
+        return;
+    }
+    eprintln!("{}: {}", output.display(), human_bytes(made.bytes));
+    for ad in &made.ads {
+        eprintln!(
+            "  ad at {} (cue {}): {} ({:.1} s, {:+.1} dB)",
+            human_time(Duration::from_secs_f64(ad.start.max(0.0))),
+            human_time(Duration::from_secs_f64(ad.cue.max(0.0))),
+            ad.title.as_deref().unwrap_or_default(),
+            ad.duration,
+            ad.gain_db
+        );
+    }
+}
