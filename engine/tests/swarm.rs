@@ -300,3 +300,46 @@ async fn a_peer_that_lies_is_dropped_and_what_it_owed_comes_from_elsewhere() {
         node.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_slow_viewers_at_once_share_and_the_next_one_costs_the_origin_nothing() {
+    let mut tasks = JoinSet::new();
+    let data = content(3_000_000, 17);
+    let (origin, url) = origin(&mut tasks, &data, Vice::None).await;
+    let tracker = tracker(&mut tasks).await;
+    let metainfo = metainfo(&data, &[url], &[tracker]);
+    let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut nodes = Vec::new();
+    let mut torrents: Vec<Torrent> = Vec::new();
+    for (i, folder) in folders.iter().enumerate() {
+        if i == 3 {
+            for torrent in &torrents {
+                let stats = completed(torrent).await;
+                println!(
+                    "origin {} peers {} wasted {} uploaded {}",
+                    stats.from_origin, stats.from_peers, stats.wasted, stats.uploaded
+                );
+            }
+        }
+        // 8 Mbit/s down, 4 up.
+        let config = engine::node::NodeConfig {
+            down: Some(1_000_000),
+            up: Some(500_000),
+            ..config(folder.path())
+        };
+        let node = engine::node::Node::start(config).await.unwrap();
+        torrents.push(node.add(metainfo.clone(), AddOptions::default()).await.unwrap());
+        nodes.push(node);
+    }
+    let before = origin.bytes.load(Ordering::SeqCst);
+    let last = completed(&torrents[3]).await;
+    assert_eq!(stored(&torrents[3]), data);
+    assert_eq!((last.from_origin, last.from_peers), (0, data.len() as u64));
+    assert_eq!(origin.bytes.load(Ordering::SeqCst), before);
+    let copies = before as f64 / data.len() as f64;
+    println!("{copies:.2} copies for three, wasted by the last: {}", last.wasted);
+    assert!(copies < 2.3, "{copies} copies left the origin for three viewers");
+    for node in nodes {
+        node.stop().await;
+    }
+}

@@ -90,6 +90,8 @@ pub(crate) enum Msg {
         viewers: Option<u32>,
         problem: Option<String>,
     },
+    /// A control stream that we opened is over, or never came to be.
+    Greeted { id: PeerId },
     /// Addresses of a name that was given as a peer.
     Resolved {
         addresses: Vec<SocketAddr>,
@@ -142,6 +144,8 @@ pub(super) struct Driver {
     fetches: HashMap<FetchId, Fetch>,
     readers: HashMap<ReaderId, (u64, Demand)>,
     candidates: HashMap<SocketAddr, Candidate>,
+    /// Peers to whom we have said hello, and who have not answered yet.
+    greeting: HashSet<PeerId>,
     /// Addresses that turned out to be our own.
     own: HashSet<SocketAddr>,
     /// Blocks of each piece by source: disk, peers, origin.
@@ -226,6 +230,7 @@ impl Driver {
             fetches: HashMap::new(),
             readers: HashMap::new(),
             candidates: HashMap::new(),
+            greeting: HashSet::new(),
             own: HashSet::new(),
             sources: vec![[0; 3]; pieces],
             problems: VecDeque::new(),
@@ -485,7 +490,16 @@ impl Driver {
                     });
                 }
             }
-            Msg::PeerUp(new) => self.peer_up(*new),
+            Msg::PeerUp(new) => {
+                let id = new.connection.id();
+                self.peer_up(*new);
+                self.greeting.remove(&id);
+                self.check_discovery();
+            }
+            Msg::Greeted { id } => {
+                self.greeting.remove(&id);
+                self.check_discovery();
+            }
             Msg::Message { peer, message } => self.message(peer, message),
             Msg::PeerDown { peer, protocol } => {
                 if let Some(why) = protocol {
@@ -899,10 +913,13 @@ impl Driver {
                 candidate.next = Instant::now() + REDIAL.0 * 2;
                 if !self.by_id.contains_key(&connection.id()) && !self.banned.contains(&connection.id()) {
                     let (swarm, port, driver) = (self.ground.swarm, self.port, self.ground.driver.clone());
+                    let id = connection.id();
+                    self.greeting.insert(id);
                     self.tasks.spawn(async move {
-                        if let Err(e) = control::open(connection, swarm, port, driver).await {
+                        if let Err(e) = control::open(connection, swarm, port, driver.clone()).await {
                             tracing::debug!(%address, "control stream: {e}");
                         }
+                        let _ = driver.send(Msg::Greeted { id }).await;
                     });
                 }
             }
@@ -927,6 +944,7 @@ impl Driver {
     fn check_discovery(&mut self) {
         let looking = self.trackers_to_answer > 0
             || self.resolving > 0
+            || !self.greeting.is_empty()
             || self
                 .candidates
                 .values()
