@@ -337,7 +337,10 @@ async fn three_slow_viewers_at_once_share_and_the_next_one_costs_the_origin_noth
     assert_eq!((last.from_origin, last.from_peers), (0, data.len() as u64));
     assert_eq!(origin.bytes.load(Ordering::SeqCst), before);
     let copies = before as f64 / data.len() as f64;
-    println!("{copies:.2} copies for three, wasted by the last: {}", last.wasted);
+    println!(
+        "{copies:.2} copies for three, wasted by the last: {}",
+        last.wasted
+    );
     assert!(copies < 2.3, "{copies} copies left the origin for three viewers");
     for node in nodes {
         node.stop().await;

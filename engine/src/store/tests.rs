@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const PIECE: u64 = 65_536;
 
 fn content(len: usize) -> Vec<u8> {
-    (0..len).map(|i| ((i as u64 * 2_654_435_761) >> 7) as u8).collect()
+    (0..len)
+        .map(|i| ((i as u64 * 2_654_435_761) >> 7) as u8)
+        .collect()
 }
 
 fn metainfo(data: &[u8]) -> crate::metainfo::Metainfo {
