@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use ad_splicer::beacons::{Queue, Session, UnixMillis, delivered};
 use ad_splicer::decide::BreakPlace;
-use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::breaks::Ready;
@@ -29,26 +28,32 @@ pub(crate) async fn store_delivered(context: &Context, info_hash: &str, ads: &[R
     );
     let mut beacons = Vec::new();
     for ready in ads {
-        let session = Session {
-            id: id.clone(),
-            seed: u64::from_le_bytes(seed[..8].try_into().context("eight bytes")?),
-            content_id: Some(info_hash.to_owned()),
-            user_agent: Some(USER_AGENT.to_owned()),
-            break_index: ready.break_index,
-            break_at: ready.at,
-            break_position: BreakPlace::of(ready.at, ready.content_duration).number() as u8,
-            pod_index: ready.place,
-            pod_length: ads
-                .iter()
-                .filter(|other| other.break_index == ready.break_index)
-                .count(),
-            impressions_on: ready.impressions_on,
-            ..Session::default()
-        };
+        let session = session(&id, seed, info_hash, ready, ads);
         beacons.extend(delivered(&session, &ready.ad, now));
     }
     queue.store(&beacons).await?;
     Ok(())
+}
+
+/// Where and for whom something happens to an ad of a rendition or playback.
+pub(crate) fn session(id: &str, seed: [u8; 16], info_hash: &str, ready: &Ready, all: &[Ready]) -> Session {
+    let (half, _) = seed.split_at(8);
+    Session {
+        id: id.to_owned(),
+        seed: half.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)),
+        content_id: Some(info_hash.to_owned()),
+        user_agent: Some(USER_AGENT.to_owned()),
+        break_index: ready.break_index,
+        break_at: ready.at,
+        break_position: BreakPlace::of(ready.at, ready.content_duration).number() as u8,
+        pod_index: ready.place,
+        pod_length: all
+            .iter()
+            .filter(|other| other.break_index == ready.break_index)
+            .count(),
+        impressions_on: ready.impressions_on,
+        ..Session::default()
+    }
 }
 
 /// Sends what waits, for at most `budget`. Trouble is logged: it is no reason for a download to fail, and the queue keeps what it has.

@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Download through the swarm, with freshly decided ads spliced in
     Get(GetArgs),
+    /// Play while it downloads, with freshly decided ads
+    Play(PlayArgs),
     /// Check files that are here, and serve them until stopped
     Seed(SeedArgs),
     /// Splice creatives into a local file, without any network
@@ -186,6 +188,38 @@ pub(crate) struct GetArgs {
     /// Keep serving until so many times the file's size was uploaded
     #[arg(long, value_name = "N")]
     pub(crate) seed_ratio: Option<f64>,
+    /// Decide ads for at most so long; breaks that are not ready then stay empty
+    #[arg(long, value_name = "TIME", default_value = "8", value_parser = crate::units::parse_time)]
+    pub(crate) freeze: Duration,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
+}
+
+/// Where the sound goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlaySink {
+    /// The machine's sound output
+    Auto,
+    /// Nowhere, at the speed of listening
+    Null,
+}
+
+/// `grove play`
+#[derive(Args, Debug)]
+pub(crate) struct PlayArgs {
+    /// What to play
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    #[command(flatten)]
+    pub(crate) episode: EpisodeArgs,
+    #[command(flatten)]
+    pub(crate) swarm: SwarmArgs,
+    /// Where to begin, in presentation time
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = crate::units::parse_time)]
+    pub(crate) start: Duration,
+    /// Where the sound goes
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) sink: PlaySink,
     /// Decide ads for at most so long; breaks that are not ready then stay empty
     #[arg(long, value_name = "TIME", default_value = "8", value_parser = crate::units::parse_time)]
     pub(crate) freeze: Duration,

@@ -158,6 +158,42 @@ pub(crate) fn add_options(swarm: &SwarmArgs, found: &source::Torrent) -> AddOpti
     }
 }
 
+/// The ads for a source, made ready while its content arrives.
+pub(crate) async fn prepare(
+    context: &Context,
+    found: &source::Torrent,
+    torrent: &Torrent,
+    freeze: Duration,
+) -> anyhow::Result<breaks::Prepared> {
+    let Some(judged) = trust::judge(context, found, trust::now()?)? else {
+        return Ok(breaks::Prepared::default());
+    };
+    if let Err(reason) = &judged.verdict {
+        if judged.loud {
+            eprintln!(
+                "warning: the cue sheet of {} is refused: {reason}",
+                found.metainfo.name()
+            );
+        } else {
+            tracing::warn!(name = found.metainfo.name(), reason, "the cue sheet is refused");
+        }
+    }
+    trust::keep(context, &found.metainfo.info_hash_v2(), &judged)?;
+    let Some(sheet) = judged.effective() else {
+        let reason = judged.verdict.err().unwrap_or_default();
+        return Ok(breaks::Prepared {
+            skipped: vec![Skipped::new(
+                "*",
+                format!("the cue sheet is refused: {reason}"),
+                None,
+            )],
+            ..Default::default()
+        });
+    };
+    let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
+    Ok(breaks::prepare(context, &found.metainfo, sheet.sheet(), content, freeze).await)
+}
+
 struct Job<'a> {
     context: &'a Context,
     node: &'a Node,
@@ -240,7 +276,7 @@ impl Job<'_> {
         let prepared = if self.args.swarm.no_ads {
             breaks::Prepared::default()
         } else {
-            self.prepare(found, torrent).await?
+            prepare(self.context, found, torrent, self.args.freeze).await?
         };
         let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
         let to = destination.clone();
@@ -257,43 +293,6 @@ impl Job<'_> {
             .await?;
         }
         Ok(made)
-    }
-
-    async fn prepare(&self, found: &source::Torrent, torrent: &Torrent) -> anyhow::Result<breaks::Prepared> {
-        let Some(judged) = trust::judge(self.context, found, trust::now()?)? else {
-            return Ok(breaks::Prepared::default());
-        };
-        if let Err(reason) = &judged.verdict {
-            if judged.loud {
-                eprintln!(
-                    "warning: the cue sheet of {} is refused: {reason}",
-                    found.metainfo.name()
-                );
-            } else {
-                tracing::warn!(name = found.metainfo.name(), reason, "the cue sheet is refused");
-            }
-        }
-        trust::keep(self.context, &found.metainfo.info_hash_v2(), &judged)?;
-        let Some(sheet) = judged.effective() else {
-            let reason = judged.verdict.err().unwrap_or_default();
-            return Ok(breaks::Prepared {
-                skipped: vec![Skipped::new(
-                    "*",
-                    format!("the cue sheet is refused: {reason}"),
-                    None,
-                )],
-                ..Default::default()
-            });
-        };
-        let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
-        Ok(breaks::prepare(
-            self.context,
-            &found.metainfo,
-            sheet.sheet(),
-            content,
-            self.args.freeze,
-        )
-        .await)
     }
 
     async fn show(

@@ -14,6 +14,7 @@ mod inspect;
 mod node;
 mod origin_check;
 mod output;
+mod play;
 mod publish;
 mod rendition;
 mod seed;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
             Command::Publish(args) => end(publish::run(&args, json).await, json),
             Command::Inspect(args) => end(inspect::run(&args, json).await, json),
             Command::Get(args) => end(get::run(&args, json).await, json),
+            Command::Play(args) => end(play::run(&args, json).await, json),
             Command::Seed(args) => end(seed::run(&args, json).await, json),
             Command::Splice(args) => end(splice::run(&args, json).await, json),
             Command::Tracker(args) => end(tracker::run(&args, json).await, json),

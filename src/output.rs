@@ -279,15 +279,6 @@ impl Progress {
         }
     }
 
-    /// A line that stays, above the bar if there is one.
-    pub(crate) fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None if self.plain => eprintln!("{text}"),
-            None => {}
-        }
-    }
-
     /// Takes the bar away.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {

@@ -26,8 +26,10 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The folder that `make fixtures` fills.
 pub fn fixtures() -> PathBuf {
-    let folder = std::env::var_os("GROVE_FIXTURES")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".fixtures"), PathBuf::from);
+    let folder = std::env::var_os("GROVE_FIXTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join(".fixtures"),
+        PathBuf::from,
+    );
     assert!(
         folder.join("fixtures.json").exists(),
         "there are no fixtures in {}; `make fixtures` makes them",
@@ -106,7 +108,11 @@ impl Grove {
             }
             None => Command::new(program),
         };
-        command.args(&self.args).current_dir(&self.folder).envs(self.envs.iter().cloned()).stdin(Stdio::null());
+        command
+            .args(&self.args)
+            .current_dir(&self.folder)
+            .envs(self.envs.iter().cloned())
+            .stdin(Stdio::null());
         let what = format!("command: {command:?}\nfolder:  {}", self.folder.display());
         (command, what)
     }
@@ -114,9 +120,16 @@ impl Grove {
     /// Runs it to its end.
     pub fn run(self) -> Finished {
         let (mut command, what) = self.command();
-        let output = command.output().unwrap_or_else(|error| panic!("{what}\ncannot be started: {error}"));
+        let output = command
+            .output()
+            .unwrap_or_else(|error| panic!("{what}\ncannot be started: {error}"));
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Finished { what, status: output.status, stdout: output.stdout, stderr }
+        Finished {
+            what,
+            status: output.status,
+            stdout: output.stdout,
+            stderr,
+        }
     }
 
     /// Starts it, to be watched line by line.
@@ -142,10 +155,18 @@ impl Grove {
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-                keep.lock().expect("not poisoned").push_str(&String::from_utf8_lossy(&buffer[..count]));
+                keep.lock()
+                    .expect("not poisoned")
+                    .push_str(&String::from_utf8_lossy(&buffer[..count]));
             }
         });
-        Running { what, child, lines, said, seen: Vec::new() }
+        Running {
+            what,
+            child,
+            lines,
+            said,
+            seen: Vec::new(),
+        }
     }
 }
 
@@ -163,14 +184,23 @@ impl Finished {
     /// It ended with this exit status.
     #[track_caller]
     pub fn expect(self, status: i32) -> Self {
-        assert_eq!(self.status.code(), Some(status), "the exit status is not {status}\n{}", self.story());
+        assert_eq!(
+            self.status.code(),
+            Some(status),
+            "the exit status is not {status}\n{}",
+            self.story()
+        );
         self
     }
 
     /// It said this on stderr.
     #[track_caller]
     pub fn says(self, words: &str) -> Self {
-        assert!(self.stderr.contains(words), "stderr does not say {words:?}\n{}", self.story());
+        assert!(
+            self.stderr.contains(words),
+            "stderr does not say {words:?}\n{}",
+            self.story()
+        );
         self
     }
 
@@ -180,7 +210,8 @@ impl Finished {
         String::from_utf8_lossy(&self.stdout)
             .lines()
             .map(|line| {
-                serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}\n{}", self.story()))
+                serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("not JSON ({error}): {line}\n{}", self.story()))
             })
             .collect()
     }
@@ -206,7 +237,12 @@ pub struct Running {
 
 impl Running {
     fn story(&self) -> String {
-        format!("{}\nstdout:\n{}\nstderr:\n{}", self.what, self.seen.join("\n"), self.said.lock().expect("not poisoned"))
+        format!(
+            "{}\nstdout:\n{}\nstderr:\n{}",
+            self.what,
+            self.seen.join("\n"),
+            self.said.lock().expect("not poisoned")
+        )
     }
 
     /// The next JSON object, `None` at the end of the output.
@@ -215,10 +251,15 @@ impl Running {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => {
                 self.seen.push(line.clone());
-                Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}\n{}", self.story())))
+                Some(
+                    serde_json::from_str(&line)
+                        .unwrap_or_else(|error| panic!("not JSON ({error}): {line}\n{}", self.story())),
+                )
             }
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("it said nothing for {} s\n{}", PATIENCE.as_secs(), self.story()),
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("it said nothing for {} s\n{}", PATIENCE.as_secs(), self.story())
+            }
         }
     }
 
@@ -268,12 +309,18 @@ impl Server {
             .enable_all()
             .build()
             .expect("a runtime");
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .expect("a free port");
         let addr = listener.local_addr().expect("a bound address");
         let asked = Arc::new(Mutex::new(Vec::new()));
         let router = router.layer(middleware::from_fn_with_state(Arc::clone(&asked), remember));
         runtime.spawn(async move { axum::serve(listener, router).await });
-        Self { addr, asked, _runtime: runtime }
+        Self {
+            addr,
+            asked,
+            _runtime: runtime,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -287,7 +334,10 @@ impl Server {
 }
 
 async fn remember(State(asked): State<Arc<Mutex<Vec<String>>>>, request: Request, next: Next) -> Response {
-    asked.lock().expect("not poisoned").push(format!("{} {}", request.method(), request.uri()));
+    asked
+        .lock()
+        .expect("not poisoned")
+        .push(format!("{} {}", request.method(), request.uri()));
     next.run(request).await
 }
 
@@ -311,16 +361,23 @@ pub fn publish<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Published 
     std::fs::create_dir(&root).expect("a folder");
     std::fs::copy(episode(), root.join("episode.mp3")).expect("the episode can be copied");
     let origin = Server::start(Router::new().fallback_service(tower_http::services::ServeDir::new(&root)));
-    let mut command = grove(folder.path(), ["publish", "web/episode.mp3", "--json", "--allow-private"])
-        .arg("--origin")
-        .arg(origin.url("episode.mp3"))
-        .arg("--data")
-        .arg(folder.path().join("publisher"));
+    let mut command = grove(
+        folder.path(),
+        ["publish", "web/episode.mp3", "--json", "--allow-private"],
+    )
+    .arg("--origin")
+    .arg(origin.url("episode.mp3"))
+    .arg("--data")
+    .arg(folder.path().join("publisher"));
     for arg in args {
         command = command.arg(arg);
     }
     command.run().expect(0);
-    Published { torrent: root.join("episode.mp3.torrent"), folder, origin }
+    Published {
+        torrent: root.join("episode.mp3.torrent"),
+        folder,
+        origin,
+    }
 }
 
 /// The SHA-256 of a file, in hex.
