@@ -1,0 +1,472 @@
+//! When things fail around a download: the episode arrives whole and without the ads that could not be had, or there is a clear error;
+//! never a wrong file.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use common::{Finished, Published, Server, episode, grove, publish, sha256};
+use tempfile::TempDir;
+
+/// A viewer's folder and command line for a published episode.
+fn viewer(source: &str) -> (TempDir, common::Grove) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let command = viewer_in(folder.path(), source);
+    (folder, command)
+}
+
+/// The command line of a viewer whose state and result are in `folder`.
+fn viewer_in(folder: &Path, source: &str) -> common::Grove {
+    grove(
+        folder,
+        [
+            "get",
+            source,
+            "--json",
+            "--allow-private",
+            "--listen",
+            "127.0.0.1:0",
+        ],
+    )
+    .arg("--data")
+    .arg(folder.join("data"))
+    .arg("-o")
+    .arg(folder.join("out.mp3"))
+}
+
+fn torrent_url(published: &Published) -> String {
+    published.origin.url("episode.mp3.torrent")
+}
+
+/// The result is the master, to the byte, and the one break was left empty for a stated reason.
+#[track_caller]
+fn whole_and_without_ads(folder: &Path, finished: &Finished) -> String {
+    let complete = finished.event("complete");
+    assert_eq!(sha256(&folder.join("out.mp3")), sha256(&episode()), "{complete}");
+    assert_eq!(complete["ads"].as_array().map(Vec::len), Some(0), "{complete}");
+    let skipped = complete["skipped"].as_array().expect("a list of skipped breaks");
+    assert_eq!(skipped.len(), 1, "{complete}");
+    let reason = skipped[0]["reason"].as_str().expect("a reason").to_owned();
+    assert!(!reason.is_empty());
+    reason
+}
+
+#[track_caller]
+fn with_ad_server(url: &str) -> (TempDir, Finished) {
+    let published = publish(["--cue", "30", "--ads", url]);
+    let (folder, command) = viewer(&torrent_url(&published));
+    let finished = command.arg("--freeze").arg("2").run().expect(0);
+    (folder, finished)
+}
+
+#[test]
+fn an_ad_server_that_is_down() {
+    let (folder, finished) = with_ad_server(&format!("http://{}/vast", common::closed_port()));
+    whole_and_without_ads(folder.path(), &finished);
+}
+
+#[test]
+fn an_ad_server_that_never_answers() {
+    // The request is taken and never answered: only the viewer's own deadline ends the wait.
+    let silent = Server::start(Router::new().route("/vast", get(std::future::pending::<StatusCode>)));
+    let (folder, finished) = with_ad_server(&silent.url("vast"));
+    whole_and_without_ads(folder.path(), &finished);
+    assert!(
+        silent.asked().iter().any(|asked| asked.starts_with("GET /vast")),
+        "{:?}",
+        silent.asked()
+    );
+}
+
+#[test]
+fn an_ad_server_that_talks_rubbish() {
+    let rubbish = Server::start(Router::new().route("/vast", get(|| async { "this is no XML \u{1F980}" })));
+    let (folder, finished) = with_ad_server(&rubbish.url("vast"));
+    let complete = finished.event("complete");
+    whole_and_without_ads(folder.path(), &finished);
+    assert_eq!(complete["skipped"][0]["vast_error"], 100, "{complete}");
+}
+
+/// A publisher's inline creative at `/creative.mp3` that is answered by `handler`; the break must stay empty.
+#[track_caller]
+fn with_creative(router: Router) -> serde_json::Value {
+    let host = Server::start(router);
+    let published = publish(["--ad", &format!("30={}", host.url("creative.mp3"))]);
+    let (folder, command) = viewer(&torrent_url(&published));
+    let finished = command.run().expect(0);
+    let reason = whole_and_without_ads(folder.path(), &finished);
+    eprintln!("reason: {reason}");
+    finished.event("complete")["skipped"][0].clone()
+}
+
+#[test]
+fn a_creative_that_is_not_there() {
+    let skipped = with_creative(Router::new());
+    assert_eq!(skipped["vast_error"], 401, "{skipped}");
+}
+
+#[test]
+fn a_creative_that_is_rubbish() {
+    let rubbish: Vec<u8> = (0..200_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let skipped = with_creative(Router::new().route("/creative.mp3", get(move || async { rubbish })));
+    assert_eq!(skipped["vast_error"], 405, "{skipped}");
+}
+
+#[test]
+fn a_creative_that_is_empty() {
+    let skipped = with_creative(Router::new().route("/creative.mp3", get(|| async { Vec::<u8>::new() })));
+    assert!(skipped["vast_error"].is_u64(), "{skipped}");
+}
+
+#[test]
+fn a_creative_of_ten_gigabytes() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&taken);
+    let endless = get(move || async move {
+        let zeros = Bytes::from(vec![0; 1 << 20]);
+        let stream = futures_util::stream::repeat_with(move || {
+            counted.fetch_add(zeros.len(), Ordering::Relaxed);
+            Ok::<_, std::io::Error>(zeros.clone())
+        });
+        Body::from_stream(stream)
+    });
+    let skipped = with_creative(Router::new().route("/creative.mp3", endless));
+    assert!(skipped["vast_error"].is_u64(), "{skipped}");
+    assert!(
+        taken.load(Ordering::Relaxed) < 1 << 30,
+        "far more was taken than an ad may be"
+    );
+}
+
+#[test]
+fn a_creative_whose_host_falls_silent() {
+    let stalls = get(|| async {
+        let begun =
+            futures_util::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"ID3\x03\0")) });
+        Body::from_stream(futures_util::StreamExt::chain(
+            begun,
+            futures_util::stream::pending(),
+        ))
+    });
+    let skipped = with_creative(Router::new().route("/creative.mp3", stalls));
+    assert!(skipped["vast_error"].is_u64(), "{skipped}");
+}
+
+/// A viewer of an episode whose origin is `router` by the time that anybody downloads.
+fn with_origin(router: Router) -> (TempDir, Finished) {
+    let published = publish::<&str>([]);
+    let host = Server::start(router);
+    let torrent = moved_to(&published, &host);
+    let (folder, command) = viewer(torrent.to_str().expect("a UTF-8 path"));
+    (folder, command.run())
+}
+
+/// Publishes the same episode for another origin, without asking it.
+fn moved_to(published: &Published, host: &Server) -> std::path::PathBuf {
+    grove(
+        published.folder.path(),
+        [
+            "publish",
+            "web/episode.mp3",
+            "--no-check",
+            "--json",
+            "--allow-private",
+            "--out",
+            ".",
+        ],
+    )
+    .arg("--data")
+    .arg(published.folder.path().join("publisher"))
+    .arg("--origin")
+    .arg(host.url("episode.mp3"))
+    .run()
+    .expect(0);
+    // The folder goes with `published`; what is needed later is copied out.
+    let kept = std::env::temp_dir().join(format!(
+        "grove-failures-{}-{}.torrent",
+        std::process::id(),
+        host.addr.port()
+    ));
+    std::fs::copy(published.folder.path().join("episode.mp3.torrent"), &kept)
+        .expect("the torrent can be copied");
+    kept
+}
+
+#[test]
+fn an_origin_that_ignores_ranges() {
+    let bytes = std::fs::read(episode()).expect("the episode");
+    let (folder, finished) = with_origin(Router::new().route("/episode.mp3", get(move || async { bytes })));
+    finished.expect(0);
+    assert_eq!(sha256(&folder.path().join("out.mp3")), sha256(&episode()));
+}
+
+#[test]
+fn an_origin_with_other_bytes() {
+    let mut bytes = std::fs::read(episode()).expect("the episode");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let (folder, finished) =
+        with_origin(Router::new().route("/episode.mp3", get(move |headers| ranged(bytes, headers))));
+    finished.expect(1).says("episode.mp3");
+    assert!(!folder.path().join("out.mp3").exists(), "a wrong file was left");
+}
+
+#[test]
+fn an_origin_with_a_file_of_another_length() {
+    let mut bytes = std::fs::read(episode()).expect("the episode");
+    bytes.truncate(bytes.len() - 1000);
+    let (folder, finished) =
+        with_origin(Router::new().route("/episode.mp3", get(move |headers| ranged(bytes, headers))));
+    finished.expect(1).says("episode.mp3");
+    assert!(!folder.path().join("out.mp3").exists(), "a wrong file was left");
+}
+
+#[test]
+fn an_origin_without_the_file() {
+    let (folder, finished) = with_origin(Router::new());
+    finished.expect(1).says("404");
+    assert!(!folder.path().join("out.mp3").exists());
+}
+
+#[test]
+fn an_origin_that_refuses_ranges() {
+    let refuse = any(|| async { StatusCode::RANGE_NOT_SATISFIABLE });
+    let (folder, finished) = with_origin(Router::new().route("/episode.mp3", refuse));
+    finished.expect(1).says("416");
+    assert!(!folder.path().join("out.mp3").exists());
+}
+
+#[test]
+fn an_origin_that_asks_to_come_back_later() {
+    let bytes = std::fs::read(episode()).expect("the episode");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let busy = get(move |headers: HeaderMap| async move {
+        if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
+        }
+        ranged(bytes, headers).await
+    });
+    let (folder, finished) = with_origin(Router::new().route("/episode.mp3", busy));
+    finished.expect(0);
+    assert_eq!(sha256(&folder.path().join("out.mp3")), sha256(&episode()));
+}
+
+/// A plain Range server for one file in memory.
+async fn ranged(bytes: Vec<u8>, headers: HeaderMap) -> Response {
+    let range = headers
+        .get(header::RANGE)
+        .and_then(|range| range.to_str().ok())
+        .and_then(|range| {
+            let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+            let first: usize = first.parse().ok()?;
+            let last = last
+                .parse()
+                .unwrap_or(usize::MAX)
+                .min(bytes.len().saturating_sub(1));
+            (first <= last).then_some((first, last))
+        });
+    match range {
+        Some((first, last)) => (
+            StatusCode::PARTIAL_CONTENT,
+            [(
+                header::CONTENT_RANGE,
+                format!("bytes {first}-{last}/{}", bytes.len()),
+            )],
+            bytes[first..=last].to_vec(),
+        )
+            .into_response(),
+        None if headers.contains_key(header::RANGE) => StatusCode::RANGE_NOT_SATISFIABLE.into_response(),
+        None => bytes.into_response(),
+    }
+}
+
+#[test]
+fn an_origin_that_is_down_while_a_peer_has_everything() {
+    let published = publish::<&str>([]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let torrent = folder.path().join("episode.mp3.torrent");
+    std::fs::copy(&published.torrent, &torrent).expect("the torrent can be copied");
+    let mut seed = grove(
+        folder.path(),
+        [
+            "seed",
+            "episode.mp3.torrent",
+            "--json",
+            "--allow-private",
+            "--listen",
+            "127.0.0.1:0",
+        ],
+    )
+    .arg("--from")
+    .arg(common::fixtures())
+    .arg("--data")
+    .arg(folder.path().join("seed"))
+    .start();
+    let listening = seed.wait_for("listening");
+    let peer = listening["quic"][0]
+        .as_str()
+        .expect("the address that it listens on")
+        .to_owned();
+    drop(published);
+
+    let (out, command) = viewer(torrent.to_str().expect("a UTF-8 path"));
+    let finished = command.arg("--peer").arg(peer).run().expect(0);
+    let complete = finished.event("complete");
+    assert_eq!(complete["from_origin"], 0, "{complete}");
+    assert_eq!(sha256(&out.path().join("out.mp3")), sha256(&episode()));
+}
+
+#[test]
+fn a_full_disk_is_said_and_the_download_resumes() {
+    let published = publish::<&str>([]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let out = folder.path().join("out.mp3");
+    std::fs::create_dir(&data).expect("a folder");
+    let words = |size: &str| {
+        vec![
+            "unshare".to_owned(),
+            "--map-root-user".into(),
+            "--mount".into(),
+            "sh".into(),
+            "-c".into(),
+            // A file system of its own that is too small; what it held is copied out, as a disk would keep it.
+            format!(
+                "mount -t tmpfs -o size={size} none '{d}' && {{ \"$0\" \"$@\"; s=$?; mkdir -p '{k}' && cp -a '{d}/.' '{k}/'; exit $s; }}",
+                d = data.display(),
+                k = folder.path().join("kept").display()
+            ),
+        ]
+    };
+    let command = |data: &Path| {
+        grove(
+            folder.path(),
+            [
+                "get",
+                &torrent_url(&published),
+                "--json",
+                "--allow-private",
+                "--listen",
+                "127.0.0.1:0",
+            ],
+        )
+        .arg("--data")
+        .arg(data)
+        .arg("-o")
+        .arg(&out)
+    };
+    command(&data)
+        .through(words("1500k"))
+        .run()
+        .expect(1)
+        .says("disk");
+    assert!(!out.exists(), "an unfinished file was left under the final name");
+
+    let finished = command(&folder.path().join("kept")).run().expect(0);
+    let complete = finished.event("complete");
+    let length = std::fs::metadata(episode()).expect("the episode").len();
+    assert_eq!(sha256(&out), sha256(&episode()));
+    assert!(
+        complete["from_origin"].as_u64() < Some(length),
+        "nothing was kept: {complete}"
+    );
+}
+
+#[test]
+fn rubbish_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("bad.torrent"), b"d8:announce3:xyz").expect("a file");
+    let run = |args: &[&str]| grove(folder.path(), args.iter().copied()).run();
+    run(&["inspect", "bad.torrent"]).expect(2).says("bad.torrent");
+    run(&["get", "bad.torrent", "-o", "x"])
+        .expect(2)
+        .says("bad.torrent");
+    run(&["get", "magnet:?xt=urn:btmh:12zz", "-o", "x"])
+        .expect(2)
+        .says("magnet");
+    std::fs::copy(episode(), folder.path().join("episode.mp3")).expect("the episode");
+    let origin = "https://origin.example/episode.mp3";
+    run(&[
+        "publish",
+        "episode.mp3",
+        "--origin",
+        origin,
+        "--no-check",
+        "--cue",
+        "12:99",
+    ])
+    .expect(2)
+    .says("12:99");
+    std::fs::write(folder.path().join("breaks.vmap"), b"<vmap:VMAP><oops").expect("a file");
+    run(&[
+        "publish",
+        "episode.mp3",
+        "--origin",
+        origin,
+        "--no-check",
+        "--cues",
+        "breaks.vmap",
+    ])
+    .expect(2)
+    .says("breaks.vmap");
+    std::fs::write(folder.path().join("empty.mp3"), b"").expect("a file");
+    run(&["publish", "empty.mp3", "--origin", origin, "--no-check"])
+        .expect(2)
+        .says("empty.mp3");
+    assert!(
+        !folder.path().join("episode.mp3.torrent").exists(),
+        "a refused publish left a file"
+    );
+}
+
+#[test]
+fn a_cue_sheet_of_another_key_is_refused_loudly() {
+    let published = publish(["--cue", "30", "--ads", "http://127.0.0.1:9/vast"]);
+    let (folder, command) = viewer(&torrent_url(&published));
+    command.arg("--freeze").arg("1").run().expect(0);
+
+    // Somebody else signs a sheet for the same content and puts it where the first one was.
+    grove(
+        published.folder.path(),
+        [
+            "publish",
+            "web/episode.mp3",
+            "--json",
+            "--allow-private",
+            "--cue",
+            "60",
+            "--ads",
+            "http://127.0.0.1:9/other",
+        ],
+    )
+    .arg("--origin")
+    .arg(published.origin.url("episode.mp3"))
+    .arg("--data")
+    .arg(published.folder.path().join("thief"))
+    .run()
+    .expect(0);
+    let again = grove(
+        folder.path(),
+        ["inspect", &torrent_url(&published), "--allow-private"],
+    )
+    .arg("--data")
+    .arg(folder.path().join("data"))
+    .run()
+    .expect(2);
+    again.says("key");
+    viewer_in(folder.path(), &torrent_url(&published))
+        .arg("--freeze")
+        .arg("1")
+        .run()
+        .expect(0)
+        .says("key");
+}
