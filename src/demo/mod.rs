@@ -31,6 +31,8 @@ use web::WebServer;
 const EPISODE: &str = "episode.mp3";
 /// How many of the fixture's cues the publisher marks: in music and in pauses.
 const BREAKS: usize = 3;
+/// What the ad server is asked at each cue: the macros are filled by the viewer.
+const AD_TAG: &str = "/vast?show=harbour&episode=[CONTENTID]&break=[CONTENTPLAYHEAD]&max=30&ads=1&download=[GROVE_DOWNLOAD]";
 /// The most that is read of the ad server's report, in bytes.
 const MAX_REPORT: u64 = 1 << 20;
 
@@ -176,7 +178,7 @@ impl<'a> Story<'a> {
         publish.extend(["--tracker".into(), tracker_url.into()]);
         publish.extend([
             "--ads".into(),
-            format!("{ads_url}/vast?break=[BREAKPOSITION]&max=30&ads=1&show=harbour").into(),
+            format!("{ads_url}{AD_TAG}").into(),
         ]);
         for cue in chosen(&fixtures.episode.cues) {
             publish.extend(["--cue".into(), format!("{:.3}", cue.time).into()]);
