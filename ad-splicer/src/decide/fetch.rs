@@ -291,7 +291,8 @@ fn request_macros(cue: &CuePoint, at: ContentTime, context: &Context, random: u6
         )
         .playhead("CONTENTPLAYHEAD", Duration::from_nanos(at.as_nanos()))
         .playhead("MEDIAPLAYHEAD", Duration::from_nanos(at.as_nanos()))
-        .text("TRANSACTIONID", &transaction_id(random))
+        .text("TRANSACTIONID", &token(random))
+        .text(macros::DOWNLOAD, &token(macros::random(context.seed, u64::MAX)))
         .optional("CONTENTID", context.content_id.as_deref())
         .optional("CONTENTURI", context.content_uri.as_deref())
         .optional("DEVICEUA", context.user_agent.as_deref());
@@ -309,8 +310,8 @@ fn request_macros(cue: &CuePoint, at: ContentTime, context: &Context, random: u6
     macros
 }
 
-/// A UUID for one request (VAST 4.2 `[TRANSACTIONID]`): it tells requests apart, not people.
-fn transaction_id(random: u64) -> String {
+/// A random UUID. As VAST 4.2's `[TRANSACTIONID]` it tells requests apart, not people.
+fn token(random: u64) -> String {
     let (high, low) = (random, macros::random(random, 1));
     format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
@@ -387,6 +388,23 @@ mod tests {
     fn wrapper(url: &str) -> Vec<u8> {
         format!("<VAST version='4.2'><Ad><Wrapper><Error>http://e.example/w</Error><VASTAdTagURI>{url}</VASTAdTagURI></Wrapper></Ad></VAST>")
             .into_bytes()
+    }
+
+    #[tokio::test]
+    async fn one_token_for_all_breaks_of_a_download_and_another_for_the_next() {
+        let cues = [1, 2].map(|n| cue(&n.to_string(), n * 30, "http://a.example/?d=[GROVE_DOWNLOAD]"));
+        let mut seen = Vec::new();
+        for seed in [1, 2] {
+            let fixture = Fixture::new(|_| Some(Ok(ad())));
+            let context = Context { seed, ..context() };
+            decide_breaks(&fixture, &cues, &context, DEADLINE).await;
+            let asked = fixture.asked.into_inner().expect("not poisoned");
+            assert_eq!(asked.len(), 2);
+            assert_eq!(asked[0], asked[1]);
+            assert!(!asked[0].contains("GROVE_DOWNLOAD"), "{asked:?}");
+            seen.extend(asked.first().cloned());
+        }
+        assert_ne!(seen[0], seen[1]);
     }
 
     #[tokio::test]

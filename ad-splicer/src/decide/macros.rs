@@ -76,6 +76,10 @@ const UNKNOWN: &[&str] = &[
 /// The macro that only Grove ad servers write: replaced by `delivered` or `played`.
 pub const BASIS: &str = "GROVE_BASIS";
 
+/// Our own macro of request URLs: one token for all breaks of one rendition, so that a server need not give the same ad twice in it.
+/// It is drawn anew for each rendition and names neither the person nor the device.
+pub const DOWNLOAD: &str = "GROVE_DOWNLOAD";
+
 /// Values for the macros of one URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Macros {
