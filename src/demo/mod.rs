@@ -32,7 +32,8 @@ const EPISODE: &str = "episode.mp3";
 /// How many of the fixture's cues the publisher marks: in music and in pauses.
 const BREAKS: usize = 3;
 /// What the ad server is asked at each cue: the macros are filled by the viewer.
-const AD_TAG: &str = "/vast?show=harbour&episode=[CONTENTID]&break=[CONTENTPLAYHEAD]&max=30&ads=1&download=[GROVE_DOWNLOAD]";
+const AD_TAG: &str =
+    "/vast?show=harbour&episode=[CONTENTID]&break=[CONTENTPLAYHEAD]&max=30&ads=1&download=[GROVE_DOWNLOAD]";
 /// The most that is read of the ad server's report, in bytes.
 const MAX_REPORT: u64 = 1 << 20;
 
@@ -62,6 +63,8 @@ struct Episode {
 struct Cue {
     /// Seconds of content time.
     time: f64,
+    /// `pause` or `music`.
+    kind: String,
 }
 
 /// The folders of one run.
@@ -176,10 +179,7 @@ impl<'a> Story<'a> {
         publish.push(episode.into_os_string());
         publish.extend(["--origin".into(), web.url(EPISODE).into()]);
         publish.extend(["--tracker".into(), tracker_url.into()]);
-        publish.extend([
-            "--ads".into(),
-            format!("{ads_url}{AD_TAG}").into(),
-        ]);
+        publish.extend(["--ads".into(), format!("{ads_url}{AD_TAG}").into()]);
         for cue in chosen(&fixtures.episode.cues) {
             publish.extend(["--cue".into(), format!("{:.3}", cue.time).into()]);
         }
@@ -261,10 +261,20 @@ fn address(event: &Value) -> anyhow::Result<&str> {
         .with_context(|| format!("the server did not say its address: {event}"))
 }
 
-/// Cues spread over the episode, so that no two breaks are neighbours.
+/// Cues in pauses and in music by turns, with room between them.
 fn chosen(cues: &[Cue]) -> Vec<&Cue> {
-    let step = cues.len().div_ceil(BREAKS).max(1);
-    cues.iter().step_by(step).take(BREAKS).collect()
+    const APART: f64 = 30.0;
+    let mut chosen: Vec<&Cue> = Vec::new();
+    for cue in cues {
+        if chosen
+            .last()
+            .is_none_or(|last| last.kind != cue.kind && cue.time - last.time >= APART)
+        {
+            chosen.push(cue);
+        }
+    }
+    chosen.truncate(BREAKS);
+    chosen
 }
 
 /// What the ad server counted, over its own API.
