@@ -347,37 +347,80 @@ pub fn closed_port() -> SocketAddr {
     listener.local_addr().expect("a bound address")
 }
 
-/// A published episode: a folder that a web server serves, with its `.torrent`.
+/// A published episode: a folder with the file and its `.torrent`.
 pub struct Published {
     pub folder: TempDir,
-    pub origin: Server,
     pub torrent: PathBuf,
+    /// The server of the folder, when this module started one.
+    pub origin: Option<Server>,
+}
+
+impl Published {
+    /// The `.torrent` as a viewer would name it.
+    pub fn torrent_url(&self) -> String {
+        self.origin
+            .as_ref()
+            .expect("this episode has a server")
+            .url("episode.mp3.torrent")
+    }
 }
 
 /// Copies the episode into a folder, serves it, and publishes it with `args`.
 pub fn publish<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Published {
+    let folder = web_folder();
+    let files = tower_http::services::ServeDir::new(folder.path().join("web"));
+    let origin = Server::start(Router::new().fallback_service(files));
+    let torrent = publish_in(folder.path(), &origin.url("episode.mp3"), args);
+    Published {
+        folder,
+        torrent,
+        origin: Some(origin),
+    }
+}
+
+/// Publishes the episode for an origin that is served by somebody else.
+pub fn publish_at<S: AsRef<OsStr>>(origin: &str, args: impl IntoIterator<Item = S>) -> Published {
+    let folder = web_folder();
+    let torrent = publish_in(folder.path(), origin, args);
+    Published {
+        folder,
+        torrent,
+        origin: None,
+    }
+}
+
+fn web_folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("web");
     std::fs::create_dir(&root).expect("a folder");
     std::fs::copy(episode(), root.join("episode.mp3")).expect("the episode can be copied");
-    let origin = Server::start(Router::new().fallback_service(tower_http::services::ServeDir::new(&root)));
+    folder
+}
+
+/// Publishes `web/episode.mp3` of a folder; gives the `.torrent`.
+pub fn publish_in<S: AsRef<OsStr>>(
+    folder: &Path,
+    origin: &str,
+    args: impl IntoIterator<Item = S>,
+) -> PathBuf {
     let mut command = grove(
-        folder.path(),
-        ["publish", "web/episode.mp3", "--json", "--allow-private"],
+        folder,
+        [
+            "publish",
+            "web/episode.mp3",
+            "--json",
+            "--allow-private",
+            "--origin",
+            origin,
+        ],
     )
-    .arg("--origin")
-    .arg(origin.url("episode.mp3"))
     .arg("--data")
-    .arg(folder.path().join("publisher"));
+    .arg(folder.join("publisher"));
     for arg in args {
         command = command.arg(arg);
     }
     command.run().expect(0);
-    Published {
-        torrent: root.join("episode.mp3.torrent"),
-        folder,
-        origin,
-    }
+    folder.join("web/episode.mp3.torrent")
 }
 
 /// The SHA-256 of a file, in hex.
