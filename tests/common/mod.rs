@@ -111,6 +111,8 @@ impl Grove {
         command
             .args(&self.args)
             .current_dir(&self.folder)
+            // Nothing of the person who runs the tests is read or written.
+            .env("XDG_DATA_HOME", self.folder.join("share"))
             .envs(self.envs.iter().cloned())
             .stdin(Stdio::null());
         let what = format!("command: {command:?}\nfolder:  {}", self.folder.display());
