@@ -127,6 +127,7 @@ impl Node {
             use_peers: options.use_peers,
             policy: options.policy,
             whole_file: options.whole_file,
+            down_limit: self.registry.config().down,
             ..swarm::Config::default()
         };
         let core = Swarm::new(verifier.layout().clone(), config, rand::random(), Instant::now());

@@ -107,12 +107,13 @@ impl Origin {
         self.hope(config) && self.retry_at.is_none_or(|at| at <= now)
     }
 
-    /// Most bytes to have asked for: this much time at its measured rate.
-    fn queue(&self, seconds: f64, piece: u64) -> u64 {
+    /// Most bytes to have asked for: this much time at its measured rate, or at our own limit where that is lower.
+    fn queue(&self, seconds: f64, piece: u64, down_limit: Option<u64>) -> u64 {
+        let limit = down_limit.map_or(f64::INFINITY, |limit| limit as f64);
         let bytes = self
             .score
             .rate()
-            .map_or(FIRST_QUEUE, |rate| (rate * seconds) as u64);
+            .map_or(FIRST_QUEUE, |rate| (rate.min(limit) * seconds) as u64);
         bytes.clamp(piece, MAX_QUEUE.max(piece))
     }
 }
@@ -167,7 +168,9 @@ impl Swarm {
     }
 
     fn queue_limit(&self, seconds: f64) -> u32 {
-        (self.origin.queue(seconds, self.layout.piece_length().into()) / u64::from(BLOCK_SIZE)).max(1) as u32
+        let piece = self.layout.piece_length().into();
+        let bytes = self.origin.queue(seconds, piece, self.config.down_limit);
+        (bytes / u64::from(BLOCK_SIZE)).max(1) as u32
     }
 
     fn has_room(&self, limit: u32) -> bool {

@@ -468,6 +468,8 @@ pub struct Config {
     pub unchoked_peers: usize,
     /// Origin fetches that run at a time, at least 1.
     pub origin_fetches: usize,
+    /// Most bytes a second that the driver takes, if it limits them: a burst must not pass for a faster line.
+    pub down_limit: Option<u64>,
 }
 
 impl Default for Config {
@@ -482,6 +484,7 @@ impl Default for Config {
             upload_slots: 8,
             unchoked_peers: 40,
             origin_fetches: 4,
+            down_limit: None,
         }
     }
 }
