@@ -241,3 +241,6 @@ fn to_db(amplitude: f64) -> f64 {
 fn from_db(db: f64) -> f32 {
     10_f64.powf(db / 20.0) as f32
 }
+
+#[cfg(test)]
+mod tests;
