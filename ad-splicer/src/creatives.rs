@@ -239,12 +239,14 @@ impl FetchError {
     /// 400 anything else.
     pub fn vast_code(&self) -> u16 {
         match self {
-            Self::Status { .. } => 401,
             Self::TimedOut { .. } | Self::Gate(gate::Error::Timeout { .. }) => 402,
-            Self::Gate(gate::Error::TooLong { .. }) => 400,
-            Self::Gate(_) => 401,
             Self::Empty { .. } => 405,
-            Self::Scheme { .. } | Self::TooLarge { .. } | Self::Hash { .. } | Self::Io { .. } => 400,
+            Self::Gate(gate::Error::TooLong { .. })
+            | Self::Scheme { .. }
+            | Self::TooLarge { .. }
+            | Self::Hash { .. }
+            | Self::Io { .. } => 400,
+            Self::Status { .. } | Self::Gate(_) => 401,
         }
     }
 }
@@ -575,7 +577,7 @@ impl Cache {
             total += meta.len();
             files.push((age, meta.len(), entry.path()));
         }
-        files.sort_by(|a, b| b.0.cmp(&a.0));
+        files.sort_by_key(|(age, _, _)| std::cmp::Reverse(*age));
         for (age, len, path) in files {
             if total <= self.max_bytes || age < FRESH {
                 break;
