@@ -790,11 +790,16 @@ mod tests {
     fn the_queue_is_bounded_by_time() {
         let now = Instant::now();
         let mut origin = Origin::new(&Layout::new(&[100 << 20], 65_536).unwrap(), now);
-        assert_eq!(origin.queue(1.0, 65_536), FIRST_QUEUE);
+        assert_eq!(origin.queue(1.0, 65_536, None), FIRST_QUEUE);
         origin.score.set_busy(true, now);
         origin.score.delivered(10_000, now + Duration::from_secs(1));
-        assert_eq!(origin.queue(1.0, 65_536), 65_536);
+        assert_eq!(origin.queue(1.0, 65_536, None), 65_536);
         origin.score.delivered(100 << 20, now + Duration::from_secs(2));
-        assert_eq!(origin.queue(1.0, 65_536), MAX_QUEUE);
+        assert_eq!(origin.queue(1.0, 65_536, None), MAX_QUEUE);
+        assert_eq!(
+            origin.queue(1.0, 65_536, Some(1_000_000)),
+            1_000_000,
+            "the viewer's own limit bounds it too"
+        );
     }
 }
