@@ -46,11 +46,6 @@ impl Context {
         self.data.join("publisher.key")
     }
 
-    /// The cue sheets that were trusted, one file for each content.
-    pub(crate) fn sheets(&self) -> PathBuf {
-        self.data.join("sheets")
-    }
-
     /// Decisions and the queue of beacons.
     pub(crate) fn ads_db(&self) -> PathBuf {
         self.data.join("ads.db")

@@ -165,7 +165,8 @@ pub(crate) async fn prepare(
     torrent: &Torrent,
     freeze: Duration,
 ) -> anyhow::Result<breaks::Prepared> {
-    let Some(judged) = trust::judge(context, found, trust::now()?)? else {
+    let now = trust::now()?;
+    let Some(judged) = trust::judge(context, found, now).await? else {
         return Ok(breaks::Prepared::default());
     };
     if let Err(reason) = &judged.verdict {
@@ -178,7 +179,7 @@ pub(crate) async fn prepare(
             tracing::warn!(name = found.metainfo.name(), reason, "the cue sheet is refused");
         }
     }
-    trust::keep(context, &found.metainfo.info_hash_v2(), &judged)?;
+    trust::keep(context, found.metainfo.info_hash_v2(), &judged, now).await?;
     let Some(sheet) = judged.effective() else {
         let reason = judged.verdict.err().unwrap_or_default();
         return Ok(breaks::Prepared {

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
         }
     };
     let now = now()?;
-    let judged = judge(&context, &torrent, now)?;
+    let judged = judge(&context, &torrent, now).await?;
     let cues = match judged.as_ref().and_then(|judged| judged.offered.as_ref()) {
         Some(signed) => {
             vmap::parse(&signed.sheet().vmap)

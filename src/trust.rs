@@ -1,18 +1,19 @@
 //! Whether the cue sheet of a source counts here: the engine's rules, with what this machine remembers.
 //!
-//! For each content one file holds the sheet that was trusted last; its key is the pin. Looking (`judge`) never writes; only `keep` pins.
+//! What is remembered (pinned keys, the sheets that were trusted last) is in the engine's `library.db`. Looking (`judge`) never pins; only
+//! `keep` does.
 //!
 //! Not for: the rules themselves (`engine::cue_sheet::trust`).
 
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use engine::cue_sheet::SignedCueSheet;
 use engine::cue_sheet::trust::{Decision, Known, Source, check_time, decide};
+use engine::cue_sheet::{PublicKey, SignedCueSheet};
+use engine::library::{HeldSheet, Library, Pin};
 use engine::metainfo::InfoHash;
 
-use crate::context::{Context, write_whole};
+use crate::context::Context;
 use crate::source::{Torrent, Via};
 
 /// What is known about the cue sheet of a source.
@@ -48,9 +49,14 @@ pub(crate) fn now() -> anyhow::Result<u64> {
 }
 
 /// Judges the sheet of a source; `None` when it has none.
-pub(crate) fn judge(context: &Context, torrent: &Torrent, now: u64) -> anyhow::Result<Option<Judged>> {
+pub(crate) async fn judge(context: &Context, torrent: &Torrent, now: u64) -> anyhow::Result<Option<Judged>> {
     let info_hash = torrent.metainfo.info_hash_v2();
-    let kept = held(context, &info_hash)?;
+    let library = Library::open(&context.data).await?;
+    let pin = library.pin(info_hash).await?;
+    let kept = library.sheet(info_hash).await?;
+    library.close().await;
+    // A sheet that does not verify any more is as good as none.
+    let kept = kept.and_then(|held| SignedCueSheet::open(&held.raw, &info_hash).ok());
     let usable = kept.clone().filter(|sheet| check_time(sheet, now).is_ok());
     let Some(raw) = torrent.metainfo.cue_sheet() else {
         return Ok(usable.map(|sheet| Judged {
@@ -79,7 +85,7 @@ pub(crate) fn judge(context: &Context, torrent: &Torrent, now: u64) -> anyhow::R
     };
     let known = Known {
         link: torrent.link_key,
-        pin: kept.as_ref().map(|sheet| sheet.sheet().publisher),
+        pin: pin.map(|pin| PublicKey::from_bytes(pin.publisher)),
         held: kept.as_ref(),
         now,
     };
@@ -100,28 +106,34 @@ pub(crate) fn judge(context: &Context, torrent: &Torrent, now: u64) -> anyhow::R
 }
 
 /// Pins the key of a trusted sheet and holds the sheet.
-pub(crate) fn keep(context: &Context, info_hash: &InfoHash, judged: &Judged) -> anyhow::Result<()> {
-    if let (Ok(_), Some(sheet)) = (&judged.verdict, &judged.offered) {
-        if judged.held.as_ref() != Some(sheet) {
-            let path = path(context, info_hash);
-            std::fs::create_dir_all(context.sheets())
-                .with_context(|| format!("cannot make {}", context.sheets().display()))?;
-            write_whole(&path, sheet.raw())?;
-        }
+pub(crate) async fn keep(
+    context: &Context,
+    info_hash: InfoHash,
+    judged: &Judged,
+    now: u64,
+) -> anyhow::Result<()> {
+    let (Ok(why), Some(signed)) = (&judged.verdict, &judged.offered) else {
+        return Ok(());
+    };
+    if judged.held.as_ref() == Some(signed) {
+        return Ok(());
     }
+    let sheet = signed.sheet();
+    let pin = Pin {
+        publisher: *sheet.publisher.as_bytes(),
+        source: why.clone(),
+        pinned_at: now,
+    };
+    let held = HeldSheet {
+        raw: signed.raw().to_vec(),
+        issued: sheet.issued,
+    };
+    let library = Library::open(&context.data).await?;
+    let pinned = library.pin_first(info_hash, &pin).await?;
+    if pinned.publisher == pin.publisher {
+        // False says that another process holds a newer one by now, which is as good.
+        library.keep_sheet(info_hash, &held).await?;
+    }
+    library.close().await;
     Ok(())
-}
-
-fn path(context: &Context, info_hash: &InfoHash) -> PathBuf {
-    context.sheets().join(format!("{info_hash}.sheet"))
-}
-
-fn held(context: &Context, info_hash: &InfoHash) -> anyhow::Result<Option<SignedCueSheet>> {
-    let path = path(context, info_hash);
-    match std::fs::read(&path) {
-        // What does not verify any more is as good as nothing: it never was a pin.
-        Ok(raw) => Ok(SignedCueSheet::open(&raw, info_hash).ok()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
 }

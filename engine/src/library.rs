@@ -124,8 +124,7 @@ impl Library {
         }))
     }
 
-    /// Pins a key for a content unless one is pinned already, and gives the pin that counts: a change is never made
-    /// here by chance, see [`Library::replace_pin`].
+    /// Pins a key for a content unless one is pinned already, and gives the pin that counts: a pin is never changed.
     pub async fn pin_first(&self, info_hash: InfoHash, pin: &Pin) -> Result<Pin, LibraryError> {
         sqlx::query("INSERT INTO pins (info_hash, publisher, source, pinned_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
             .bind(info_hash.as_bytes().as_slice())
@@ -136,26 +135,6 @@ impl Library {
             .await
             .map_err(self.failed("pinning a publisher"))?;
         Ok(self.pin(info_hash).await?.unwrap_or_else(|| pin.clone()))
-    }
-
-    /// Replaces a pin, because a person said so. The sheet of the old key goes with it.
-    pub async fn replace_pin(&self, info_hash: InfoHash, pin: &Pin) -> Result<(), LibraryError> {
-        let mut transaction = self.pool.begin().await.map_err(self.failed("replacing a pin"))?;
-        for statement in [
-            "DELETE FROM sheets WHERE info_hash = ?",
-            "DELETE FROM pins WHERE info_hash = ?",
-        ] {
-            sqlx::query(statement)
-                .bind(info_hash.as_bytes().as_slice())
-                .execute(&mut *transaction)
-                .await
-                .map_err(self.failed("replacing a pin"))?;
-        }
-        transaction
-            .commit()
-            .await
-            .map_err(self.failed("replacing a pin"))?;
-        self.pin_first(info_hash, pin).await.map(|_| ())
     }
 
     /// The newest sheet that was accepted for a content.
@@ -232,9 +211,7 @@ mod tests {
 
         let library = Library::open(folder.path()).await.unwrap();
         assert_eq!(library.sheet(content).await.unwrap(), Some(sheet(11, b"d4")));
-        library.replace_pin(content, &pin(6)).await.unwrap();
-        assert_eq!(library.pin(content).await.unwrap(), Some(pin(6)));
-        assert_eq!(library.sheet(content).await.unwrap(), None);
+        assert_eq!(library.pin(content).await.unwrap(), Some(pin(5)));
         library.close().await;
     }
 
