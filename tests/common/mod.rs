@@ -5,6 +5,9 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its own part
 
+pub mod ads;
+pub mod tools;
+
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -89,6 +92,12 @@ pub struct Finished {
 impl Grove {
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -280,6 +289,27 @@ impl Running {
             }
         }
         panic!("it ended before {what}\n{}", self.story());
+    }
+
+    /// SIGINT, as Ctrl-C sends it; then reads to the end of its output. Returns the exit status and what it still said.
+    #[track_caller]
+    pub fn interrupt(mut self) -> (Option<i32>, Vec<Value>) {
+        let id = i32::try_from(self.child.id()).expect("process ids are i32");
+        let id = rustix::process::Pid::from_raw(id).expect("process ids are above zero");
+        rustix::process::kill_process(id, rustix::process::Signal::INT)
+            .expect("a running child can be signalled");
+        self.finish()
+    }
+
+    /// Reads to the end of its output. Returns the exit status and what it still said.
+    #[track_caller]
+    pub fn finish(&mut self) -> (Option<i32>, Vec<Value>) {
+        let mut rest = Vec::new();
+        while let Some(value) = self.next() {
+            rest.push(value);
+        }
+        let status = self.child.wait().expect("a child can be waited for");
+        (status.code(), rest)
     }
 
     /// SIGKILL.

@@ -1,0 +1,42 @@
+//! Outside programs that tests lean on as judges and partners. One that is missing fails the test, with how to install it.
+//!
+//! Not for: `grove` itself.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Where a program is; `package` is the Debian package that has it.
+#[track_caller]
+pub fn tool(program: &str, package: &str) -> PathBuf {
+    // Servers are often not on an ordinary user's path.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| {
+            panic!("{program} is not installed\nhint: apt-get install {package} (or `make setup`)")
+        })
+}
+
+/// What a program says on stdout and on stderr; it must succeed.
+#[track_caller]
+pub fn ask<S: AsRef<OsStr>>(
+    program: &str,
+    package: &str,
+    args: impl IntoIterator<Item = S>,
+) -> (Vec<u8>, String) {
+    let mut command = Command::new(tool(program, package));
+    let output = command
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}\nstatus: {}\n{stderr}",
+        output.status
+    );
+    (output.stdout, stderr)
+}
