@@ -1,69 +1,137 @@
-//! Beacons of downloads: stored once when a rendition is whole, sent until they are acknowledged, by this command or any later one.
+//! Beacons of downloads and playbacks: stored once when a rendition is whole, something was presented or went wrong; sent until they are acknowledged, by this command or any later one.
 //!
 //! Not for: what is reported and how often (`ad_splicer::beacons`).
 
 use std::time::Duration;
 
-use ad_splicer::beacons::{Queue, Session, UnixMillis, delivered};
+use ad_splicer::beacons::{Basis, Beacon, Queue, Session, UnixMillis, break_events, delivered, problems};
+use ad_splicer::cues::{BreakEvent, CuePoint};
 use ad_splicer::decide::BreakPlace;
+use ad_splicer::time::ContentTime;
 use sha2::{Digest as _, Sha256};
 
-use crate::breaks::Ready;
+use crate::breaks::{Failure, Ready};
 use crate::context::Context;
 
 /// What the viewer's programs call themselves to ad servers.
 pub(crate) const USER_AGENT: &str = concat!("Grove/", env!("CARGO_PKG_VERSION"));
 
-/// Stores what is to be reported for the ads of a finished rendition.
-pub(crate) async fn store_delivered(context: &Context, info_hash: &str, ads: &[Ready]) -> anyhow::Result<()> {
-    let queue = Queue::open(&context.ads_db()).await?;
-    let now = UnixMillis::now();
-    // One id for each rendition that is made: a master that is decided again is another delivery of ads.
-    let seed: [u8; 16] = fresh_id();
-    let id = hex::encode(
-        &Sha256::new()
-            .chain_update(info_hash)
-            .chain_update(seed)
-            .finalize()[..16],
-    );
-    let mut beacons = Vec::new();
-    for ready in ads {
-        let session = session(&id, seed, info_hash, ready, ads);
-        beacons.extend(delivered(&session, &ready.ad, now));
+/// Longest time that a command gives to sending beacons at its end. A server that refuses is not waited for.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// One rendition or playback: what happens to its ads is reported under its own id. A master that is decided again is another one.
+#[derive(Clone, Debug)]
+pub(crate) struct Playback {
+    id: String,
+    seed: u64,
+    content_id: String,
+}
+
+impl Playback {
+    /// A new one of this content (v2 info hash in hex).
+    pub(crate) fn new(info_hash: &str) -> Self {
+        let random = fresh_id();
+        let (half, _) = random.split_at(8);
+        Playback {
+            id: hex::encode(
+                &Sha256::new()
+                    .chain_update(info_hash)
+                    .chain_update(random)
+                    .finalize()[..16],
+            ),
+            seed: half.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)),
+            content_id: info_hash.to_owned(),
+        }
     }
-    queue.store(&beacons).await?;
+
+    fn at(&self, break_index: usize, at: ContentTime, content_duration: ContentTime) -> Session {
+        Session {
+            id: self.id.clone(),
+            seed: self.seed,
+            content_id: Some(self.content_id.clone()),
+            user_agent: Some(USER_AGENT.to_owned()),
+            break_index,
+            break_at: at,
+            break_position: BreakPlace::of(at, content_duration).number() as u8,
+            ..Session::default()
+        }
+    }
+
+    /// Where and for whom something happens to an ad.
+    pub(crate) fn session(&self, ready: &Ready, pod_length: usize) -> Session {
+        Session {
+            pod_index: ready.place,
+            pod_length,
+            impressions_on: ready.impressions_on,
+            ..self.at(ready.break_index, ready.at, ready.content_duration)
+        }
+    }
+}
+
+/// How many of `ads` are in the break of `ready`.
+pub(crate) fn pod_length<'a>(ready: &Ready, ads: impl IntoIterator<Item = &'a Ready>) -> usize {
+    ads.into_iter()
+        .filter(|other| other.break_index == ready.break_index)
+        .count()
+}
+
+/// Stores what is to be reported for the ads of a finished rendition.
+pub(crate) async fn store_delivered(
+    context: &Context,
+    playback: &Playback,
+    ads: &[Ready],
+) -> anyhow::Result<()> {
+    let now = UnixMillis::now();
+    let beacons = ads
+        .iter()
+        .flat_map(|ready| delivered(&playback.session(ready, pod_length(ready, ads)), &ready.ad, now))
+        .collect::<Vec<_>>();
+    store(context, &beacons).await
+}
+
+/// Stores what is to be reported of decisions and ads that failed: the ads' errors, and that of a break that stays empty.
+pub(crate) async fn store_failures(
+    context: &Context,
+    playback: &Playback,
+    failures: &[Failure],
+    basis: Basis,
+) -> anyhow::Result<()> {
+    let now = UnixMillis::now();
+    let mut beacons = Vec::new();
+    for failure in failures {
+        let session = playback.at(failure.break_index, failure.at, failure.content_duration);
+        beacons.extend(problems(&session, &failure.problems, now));
+        if let Some(code) = failure.empty {
+            let event = BreakEvent::Error;
+            beacons.extend(break_events(&session, &failure.cue, event, Some(code), basis, now));
+        }
+    }
+    store(context, &beacons).await
+}
+
+/// What is to be reported when a break begins or ends while it is presented; `first` is its first ad.
+pub(crate) fn of_break(playback: &Playback, cue: &CuePoint, first: &Ready, event: BreakEvent) -> Vec<Beacon> {
+    let session = playback.at(first.break_index, first.at, first.content_duration);
+    break_events(&session, cue, event, None, Basis::Played, UnixMillis::now())
+}
+
+/// Puts beacons into the queue.
+async fn store(context: &Context, beacons: &[Beacon]) -> anyhow::Result<()> {
+    // No file is made for nothing.
+    if !beacons.is_empty() {
+        Queue::open(&context.ads_db()).await?.store(beacons).await?;
+    }
     Ok(())
 }
 
-/// Where and for whom something happens to an ad of a rendition or playback.
-pub(crate) fn session(id: &str, seed: [u8; 16], info_hash: &str, ready: &Ready, all: &[Ready]) -> Session {
-    let (half, _) = seed.split_at(8);
-    Session {
-        id: id.to_owned(),
-        seed: half.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)),
-        content_id: Some(info_hash.to_owned()),
-        user_agent: Some(USER_AGENT.to_owned()),
-        break_index: ready.break_index,
-        break_at: ready.at,
-        break_position: BreakPlace::of(ready.at, ready.content_duration).number() as u8,
-        pod_index: ready.place,
-        pod_length: all
-            .iter()
-            .filter(|other| other.break_index == ready.break_index)
-            .count(),
-        impressions_on: ready.impressions_on,
-        ..Session::default()
-    }
-}
-
-/// Sends what waits, for at most `budget`. Trouble is logged: it is no reason for a download to fail, and the queue keeps what it has.
-pub(crate) async fn drain(context: &Context, budget: Duration) {
+/// Sends what waits, for at most three seconds. Trouble is logged: it is no reason for a download to fail, and the queue keeps what it has.
+pub(crate) async fn drain(context: &Context) {
     if !context.ads_db().exists() {
         return;
     }
     let drained = async {
         let queue = Queue::open(&context.ads_db()).await?;
-        queue.drain(&context.gate, UnixMillis::now(), budget).await
+        queue.drain(&context.gate, UnixMillis::now(), DRAIN).await
     };
     match drained.await {
         Ok(drained) => tracing::debug!(?drained, "beacons"),

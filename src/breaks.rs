@@ -1,10 +1,10 @@
-//! Breaks made ready: for each cue point ads are decided, fetched, conditioned and brought to the content's loudness, all at once, until
-//! the rendition must freeze.
+//! Breaks made ready: for each cue point ads are decided, fetched and conditioned, all at once, until the rendition must freeze.
 //!
 //! Invariants: never later than the freeze time; an ad that fails is replaced by the next one of the response, or left out with a reason; the
-//! ads of a pod keep their order, and one that is late takes no other's place.
+//! ads of a pod keep their order, and one that is late takes no other's place. Nothing here depends on the publisher's facts: what the ads
+//! must be like is read from the content's head, so false facts change nothing.
 //!
-//! Not for: splicing, or counting what was delivered.
+//! Not for: loudness, which needs the content around the cues (`rendition`); splicing, or counting what was delivered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,9 @@ use ad_splicer::conditioning::Conditioner;
 use ad_splicer::content::Content;
 use ad_splicer::creatives::{Cache, ContentHash, Creative, FetchLimits, Profile};
 use ad_splicer::cues::{Action, CuePoint, PlacedCue, Position, in_order, vmap};
-use ad_splicer::decide::{self, Ad, Decision, VastCode};
-use ad_splicer::facts::Facts;
-use ad_splicer::loudness::{self, Applied};
-use ad_splicer::splice::{self, At, Break};
+use ad_splicer::decide::{self, Ad, Decision, Problem, VastCode};
+use ad_splicer::splice::{self, At};
 use ad_splicer::time::ContentTime;
-use anyhow::Context as _;
 use engine::cue_sheet::CueSheet;
 use engine::metainfo::Metainfo;
 use serde::Serialize;
@@ -51,7 +48,7 @@ impl Skipped {
     }
 }
 
-/// An ad that can be spliced in.
+/// An ad that can be spliced in, once it is as loud as the content around it.
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
     /// What the splicer knows it by; unique.
@@ -67,23 +64,61 @@ pub(crate) struct Ready {
     pub(crate) ad: Ad,
     pub(crate) sha256: ContentHash,
     pub(crate) duration: Duration,
-    pub(crate) applied: Applied,
-    pub(crate) pcm: Arc<[f32]>,
+    pub(crate) creative: Creative,
 }
 
-/// Everything that the splicer needs.
+/// Where the splicer is to put a break.
+#[derive(Clone, Debug)]
+pub(crate) struct Spot {
+    /// Which break of the content, from 0: [`Ready::break_index`].
+    pub(crate) index: usize,
+    pub(crate) at: At,
+    /// How much content the ads take the place of.
+    pub(crate) replace: Duration,
+    pub(crate) cue: CuePoint,
+}
+
+/// What went wrong in a break, and whom to tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) cue: CuePoint,
+    pub(crate) break_index: usize,
+    pub(crate) at: ContentTime,
+    pub(crate) content_duration: ContentTime,
+    pub(crate) problems: Vec<Problem>,
+    /// Set when the break stays empty because of it: the error that the break itself is told.
+    pub(crate) empty: Option<VastCode>,
+}
+
+/// Everything that a rendition needs besides the content.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
-    pub(crate) breaks: Vec<Break>,
+    /// The breaks that have ads.
+    pub(crate) spots: Vec<Spot>,
     pub(crate) ready: Vec<Ready>,
     pub(crate) skipped: Vec<Skipped>,
+    pub(crate) failures: Vec<Failure>,
 }
 
 /// What a break's task says.
 enum Said {
+    /// This ad is fetched and conditioned now.
+    Trying(usize, Box<Ad>),
     Ready(Box<Ready>),
-    Skipped(Skipped),
+    Skipped(usize, Skipped),
+    /// Somebody is to hear of these.
+    Problems(usize, Vec<Problem>),
     Finished(usize),
+}
+
+/// What is known of a break so far.
+#[derive(Default)]
+struct Progress {
+    pod: Vec<Ready>,
+    trying: Option<Ad>,
+    problems: Vec<Problem>,
+    code: Option<VastCode>,
+    finished: bool,
 }
 
 /// Makes the breaks of a cue sheet ready. Ends at the latest `freeze` from now; whatever is ready then is what will be spliced in.
@@ -99,8 +134,6 @@ pub(crate) async fn prepare(
         Ok(vmap) => vmap.cues,
         Err(error) => return nothing(format!("the cue sheet is no valid VMAP: {error}")),
     };
-    // Facts that cannot be read are the same as none.
-    let facts: Option<Facts> = bt_bencode::from_value(sheet.facts.clone()).ok();
     let cache = match Cache::open(context.creatives(), Cache::DEFAULT_MAX_BYTES) {
         Ok(cache) => cache,
         Err(error) => return nothing(error.to_string()),
@@ -125,7 +158,7 @@ pub(crate) async fn prepare(
         channels: format.channels,
     };
 
-    let content_duration = duration(facts.as_ref(), metainfo.length());
+    let content_duration = format.duration;
     let placed: Vec<PlacedCue<'_>> = in_order(&cues, content_duration)
         .into_iter()
         .filter(|placed| placed.cue.ads.is_some())
@@ -144,14 +177,12 @@ pub(crate) async fn prepare(
     // Dropped at the freeze: whatever is still under way is stopped, its child processes too.
     let mut tasks = JoinSet::new();
     for (index, place) in placed.iter().enumerate() {
-        let target = loudness::reference(loudness_at(facts.as_ref(), place));
         let task = OneBreak {
             context: context.clone(),
             cache: cache.clone(),
             conditioner: conditioner.clone(),
             asking: asking.clone(),
             profile,
-            target,
             index,
             at: place.at,
             cue: place.cue.clone(),
@@ -161,20 +192,31 @@ pub(crate) async fn prepare(
         tasks.spawn(task.run());
     }
     drop(said);
-    let mut pods: Vec<Vec<Ready>> = vec![Vec::new(); placed.len()];
-    let mut finished = vec![false; placed.len()];
+    let mut breaks: Vec<Progress> = placed.iter().map(|_| Progress::default()).collect();
     let mut prepared = Prepared::default();
     while let Ok(Some(said)) = timeout_at(deadline, hear.recv()).await {
         match said {
-            Said::Ready(ad) => pods[ad.break_index].push(*ad),
-            Said::Skipped(skipped) => prepared.skipped.push(skipped),
-            Said::Finished(index) => finished[index] = true,
+            Said::Trying(index, ad) => breaks[index].trying = Some(*ad),
+            Said::Ready(ad) => {
+                let this = &mut breaks[ad.break_index];
+                this.trying = None;
+                this.pod.push(*ad);
+            }
+            Said::Skipped(index, skipped) => {
+                breaks[index].code = skipped.vast_error.map(VastCode);
+                prepared.skipped.push(skipped);
+            }
+            Said::Problems(index, mut problems) => {
+                breaks[index].trying = None;
+                breaks[index].problems.append(&mut problems);
+            }
+            Said::Finished(index) => breaks[index].finished = true,
         }
     }
     tasks.abort_all();
-    for ((placed, pod), finished) in placed.iter().zip(pods).zip(finished) {
-        if !finished {
-            let late = if pod.is_empty() {
+    for (index, (placed, mut this)) in placed.iter().zip(breaks).enumerate() {
+        if !this.finished {
+            let late = if this.pod.is_empty() {
                 "no ad was ready"
             } else {
                 "not every ad was ready"
@@ -183,24 +225,34 @@ pub(crate) async fn prepare(
                 "{late} {} s after the start, when the rendition was frozen",
                 freeze.as_secs_f64()
             );
+            this.problems.extend(this.trying.take().map(|ad| Problem {
+                code: VastCode::NOT_READY,
+                text: reason.clone(),
+                error_urls: ad.errors,
+                ad_id: ad.ad_id,
+            }));
+            this.code = Some(VastCode::NOT_READY);
             prepared
                 .skipped
                 .push(Skipped::new(&placed.cue.id, reason, Some(VastCode::NOT_READY.0)));
         }
-        if !pod.is_empty() {
-            prepared.breaks.push(to_break(placed, &pod));
-            prepared.ready.extend(pod);
+        let empty = this.code.filter(|_| this.pod.is_empty());
+        if empty.is_some() || !this.problems.is_empty() {
+            prepared.failures.push(Failure {
+                cue: placed.cue.clone(),
+                break_index: index,
+                at: placed.at,
+                content_duration,
+                problems: this.problems,
+                empty,
+            });
+        }
+        if !this.pod.is_empty() {
+            prepared.spots.push(spot(index, placed));
+            prepared.ready.extend(this.pod);
         }
     }
     prepared
-}
-
-/// How long the content is: what the publisher found, else a guess from its size, which only ad requests see.
-fn duration(facts: Option<&Facts>, bytes: u64) -> ContentTime {
-    match facts {
-        Some(facts) if facts.sample_rate > 0 => ContentTime::from_samples(facts.samples, facts.sample_rate),
-        _ => ContentTime::from_millis(bytes / 16),
-    }
 }
 
 fn nothing(reason: String) -> Prepared {
@@ -220,9 +272,10 @@ fn every(cues: &[CuePoint], reason: &str, code: u16) -> Prepared {
     }
 }
 
-/// A cue point with its ads as the splicer takes them.
-pub(crate) fn to_break(placed: &PlacedCue<'_>, pod: &[Ready]) -> Break {
-    Break {
+/// Where the splicer is to put the ads of a cue point.
+pub(crate) fn spot(index: usize, placed: &PlacedCue<'_>) -> Spot {
+    Spot {
+        index,
         // A repetition is where it was unrolled to; the first is where the publisher said, so that `end` is the very end.
         at: if placed.repetition == 0 {
             place(placed.cue.position)
@@ -233,13 +286,7 @@ pub(crate) fn to_break(placed: &PlacedCue<'_>, pod: &[Ready]) -> Break {
             Action::Insert => Duration::ZERO,
             Action::Replace(span) => span,
         },
-        ads: pod
-            .iter()
-            .map(|ready| splice::Ad {
-                id: ready.key.clone(),
-                pcm: ready.pcm.clone(),
-            })
-            .collect(),
+        cue: placed.cue.clone(),
     }
 }
 
@@ -253,26 +300,12 @@ pub(crate) fn place(position: Position) -> At {
     }
 }
 
-/// The content's loudness around a cue, in LUFS, as the publisher measured it.
-pub(crate) fn loudness_at(facts: Option<&Facts>, placed: &PlacedCue<'_>) -> Option<f64> {
-    let fact = facts?.cues.iter().find(|fact| fact.position == placed.at)?;
-    fact.loudness.map(|hundredths| f64::from(hundredths) / 100.0)
-}
-
-/// One creative made to fit: conditioned, brought to the loudness wanted.
-pub(crate) async fn fit(creative: Creative, target: f64) -> anyhow::Result<(Arc<[f32]>, Applied)> {
-    let work = tokio::task::spawn_blocking(move || loudness::conditioned(&creative, target));
-    let (pcm, applied) = work.await.context("fitting an ad")??;
-    Ok((pcm.into(), applied))
-}
-
 struct OneBreak {
     context: Context,
     cache: Cache,
     conditioner: Conditioner,
     asking: decide::Context,
     profile: Profile,
-    target: f64,
     index: usize,
     at: ContentTime,
     cue: CuePoint,
@@ -291,17 +324,22 @@ impl OneBreak {
         let _ = self.said.send(said).await;
     }
 
+    async fn skipped(&self, reason: impl Into<String>, code: Option<VastCode>) {
+        let skipped = Skipped::new(&self.cue.id, reason, code.map(|code| code.0));
+        self.say(Said::Skipped(self.index, skipped)).await;
+    }
+
     async fn fill(&self) {
         let mut decision = self.decide().await;
+        self.say(Said::Problems(self.index, decision.problems.clone()))
+            .await;
         if let Some(reason) = decision.reason() {
-            let code = decision.vast_error().map(|code| code.0);
-            return self
-                .say(Said::Skipped(Skipped::new(&self.cue.id, reason, code)))
-                .await;
+            return self.skipped(reason, decision.vast_error()).await;
         }
         let mut place = 0;
         let mut total = Duration::ZERO;
         while let Some(ad) = decision.pod.get(place).cloned() {
+            self.say(Said::Trying(self.index, Box::new(ad.clone()))).await;
             match self.ready(&ad, place).await {
                 Ok(ready)
                     if self
@@ -309,14 +347,16 @@ impl OneBreak {
                         .max_duration
                         .is_some_and(|most| total + ready.duration > most) =>
                 {
+                    // Pods are cut at their tail: it goes with all after it.
                     let reason = format!("{} does not fit the break", ad.name());
-                    self.say(Said::Skipped(Skipped::new(
-                        &self.cue.id,
-                        reason,
-                        Some(VastCode::POD_CUT.0),
-                    )))
-                    .await;
-                    return;
+                    let cut = decision.pod[place..].iter().map(|ad| Problem {
+                        code: VastCode::POD_CUT,
+                        text: format!("{} does not fit the break", ad.name()),
+                        error_urls: ad.errors.clone(),
+                        ad_id: ad.ad_id.clone(),
+                    });
+                    self.say(Said::Problems(self.index, cut.collect())).await;
+                    return self.skipped(reason, Some(VastCode::POD_CUT)).await;
                 }
                 Ok(ready) => {
                     total += ready.duration;
@@ -325,9 +365,11 @@ impl OneBreak {
                 }
                 Err((code, reason)) => {
                     // Another ad stands at this place now, or the next one moved up to it.
+                    let known = decision.problems.len();
                     decision.replace_failed(place, VastCode(code), reason.clone());
-                    self.say(Said::Skipped(Skipped::new(&self.cue.id, reason, Some(code))))
-                        .await;
+                    let new = decision.problems[known..].to_vec();
+                    self.say(Said::Problems(self.index, new)).await;
+                    self.skipped(reason, Some(VastCode(code))).await;
                 }
             }
         }
@@ -392,9 +434,6 @@ impl OneBreak {
                 ),
             ));
         }
-        let (pcm, applied) = fit(creative, self.target)
-            .await
-            .map_err(|error| (400, error.to_string()))?;
         Ok(Ready {
             key: format!("{}/{place}", self.index),
             break_id: self.cue.id.clone(),
@@ -406,8 +445,7 @@ impl OneBreak {
             ad: ad.clone(),
             sha256,
             duration,
-            applied,
-            pcm,
+            creative,
         })
     }
 }

@@ -217,6 +217,9 @@ pub(crate) struct PlayArgs {
     /// Where to begin, in presentation time
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = crate::units::parse_time)]
     pub(crate) start: Duration,
+    /// Begin where it was left the last time
+    #[arg(long, conflicts_with = "start")]
+    pub(crate) resume: bool,
     /// Where the sound goes
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) sink: PlaySink,

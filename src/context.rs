@@ -51,6 +51,11 @@ impl Context {
         self.data.join("ads.db")
     }
 
+    /// Where playback was left, one file for each content.
+    pub(crate) fn bookmarks(&self) -> PathBuf {
+        self.data.join("bookmarks")
+    }
+
     /// The cache of creatives.
     pub(crate) fn creatives(&self) -> PathBuf {
         self.data.join("creatives")

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ad_splicer::beacons::Basis;
 use ad_splicer::content::Content;
 use anyhow::Context as _;
 use engine::node::{AddOptions, Node, PieceSource, State, Stats, Torrent};
@@ -16,7 +17,7 @@ use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 use url::Url;
 
-use crate::beacons;
+use crate::beacons::{self, Playback};
 use crate::breaks::{self, Skipped};
 use crate::cli::{GetArgs, OriginPolicy, SwarmArgs};
 use crate::context::Context;
@@ -25,9 +26,6 @@ use crate::rendition::{self, Arriving, Destination, Made, PlacedAd};
 use crate::source::{self, Resolved};
 use crate::trust;
 use crate::units::{human_bytes, human_time};
-
-/// Longest wait at the end for beacons to be taken; what is left goes with the next command.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// The `complete` and `done` objects.
 #[derive(Clone, Debug, Serialize)]
@@ -87,7 +85,7 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
     // What earlier commands could not report goes now, beside the download.
     let drain = tokio::spawn({
         let context = context.clone();
-        async move { beacons::drain(&context, DRAIN).await }
+        async move { beacons::drain(&context).await }
     });
     let _drain = AbortOnDrop(drain);
     let mut status = ExitStatus::Done;
@@ -252,11 +250,15 @@ impl Job<'_> {
         };
         let mut report = self.report(&torrent.stats(), made, path, info_hash, started);
         self.tell(&report);
-        beacons::drain(self.context, DRAIN).await;
-
-        let status = self.seed(&torrent, report.content_bytes).await;
+        let (status, ()) = tokio::join!(
+            self.seed(&torrent, report.content_bytes),
+            beacons::drain(self.context)
+        );
         let stats = torrent.stop().await;
-        beacons::drain(self.context, DRAIN).await;
+        if self.seeds() {
+            // The ad server may have come back meanwhile.
+            beacons::drain(self.context).await;
+        }
         report.event = "done";
         report.uploaded = stats.uploaded;
         report.peers = stats.peers_seen;
@@ -274,25 +276,22 @@ impl Job<'_> {
         torrent: &Torrent,
         destination: &Destination,
     ) -> anyhow::Result<Made> {
-        let prepared = if self.args.swarm.no_ads {
+        let playback = Playback::new(&found.metainfo.info_hash_v2().to_string());
+        let mut prepared = if self.args.swarm.no_ads {
             breaks::Prepared::default()
         } else {
             prepare(self.context, found, torrent, self.args.freeze).await?
         };
+        let failures = std::mem::take(&mut prepared.failures);
+        beacons::store_failures(self.context, &playback, &failures, Basis::Delivered).await?;
         let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
         let to = destination.clone();
         let writing = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to));
         // A download that cannot be completed ends both: its readers fail too.
         torrent.completed().await?;
         let made = writing.await.context("writing the result")??;
-        if !made.delivered.is_empty() {
-            beacons::store_delivered(
-                self.context,
-                &found.metainfo.info_hash_v2().to_string(),
-                &made.delivered,
-            )
-            .await?;
-        }
+        beacons::store_failures(self.context, &playback, &made.failures, Basis::Delivered).await?;
+        beacons::store_delivered(self.context, &playback, &made.delivered).await?;
         Ok(made)
     }
 
@@ -372,9 +371,14 @@ impl Job<'_> {
         }
     }
 
+    /// Whether it goes on serving when the file is complete.
+    fn seeds(&self) -> bool {
+        self.args.seed_for.is_some() || self.args.seed_ratio.is_some()
+    }
+
     /// Serves for as long as was asked.
     async fn seed(&self, torrent: &Torrent, length: u64) -> ExitStatus {
-        if self.args.seed_for.is_none() && self.args.seed_ratio.is_none() {
+        if !self.seeds() {
             return ExitStatus::Done;
         }
         let long_enough = async {

@@ -6,6 +6,7 @@ use ad_splicer::cues::{AdSource, CuePoint, vmap};
 use engine::metainfo::Metainfo;
 use serde_json::{Value, json};
 
+use crate::beacons;
 use crate::cli::InspectArgs;
 use crate::context::Context;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json, print_line};
@@ -38,6 +39,7 @@ pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
     } else {
         print_text(&torrent.metainfo, judged.as_ref(), &cues, now);
     }
+    beacons::drain(&context).await;
     match judged.map(|judged| judged.verdict) {
         Some(Err(reason)) => Err(bad_input(format!(
             "the cue sheet of {} is refused: {reason}",

@@ -18,7 +18,7 @@ pub(crate) async fn start(context: &Context, json: bool) -> anyhow::Result<Node>
         .hint(|| "choose another address with --listen; port 0 takes a free one".into())?;
     let addresses: Vec<String> = node.local_addrs().iter().map(ToString::to_string).collect();
     if json {
-        print_json(&serde_json::json!({ "event": "listening", "listen": addresses }));
+        print_json(&serde_json::json!({ "event": "listening", "quic": addresses }));
     } else {
         tracing::info!(?addresses, "listening for peers");
     }

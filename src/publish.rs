@@ -18,6 +18,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use crate::beacons;
 use crate::cli::PublishArgs;
 use crate::context::{Context, with_suffix, write_whole};
 use crate::feed;
@@ -101,6 +102,7 @@ pub(crate) async fn run(args: &PublishArgs, json: bool) -> Outcome {
             print_text(published);
         }
     }
+    beacons::drain(&context).await;
     Ok(ExitStatus::Done)
 }
 

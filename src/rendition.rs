@@ -1,6 +1,7 @@
 //! Where delivery and ads meet: content that is still arriving, and ads that are decided meanwhile, become one frozen rendition.
 //!
-//! Invariants: the rendition is frozen before its first byte is written; nothing partial ever stands under the final name; ads that are not
+//! Invariants: the rendition is frozen before its first byte is written; ads are as loud as the content around them, which is measured here, in
+//! the content itself; nothing partial ever stands under the final name; ads that are not
 //! ready in time leave their break empty, and content never waits for ads longer than the freeze time.
 //!
 //! Not for: deciding, fetching and fitting ads (`breaks`), or how bytes come here (`engine`).
@@ -11,13 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ad_splicer::content::Content;
-use ad_splicer::splice::{self, Options, Rendition};
+use ad_splicer::decide::{Problem, VastCode};
+use ad_splicer::loudness::{self, Applied};
+use ad_splicer::splice::{self, Options, Rendition, SpliceError};
+use ad_splicer::{facts, splice::At};
 use anyhow::Context as _;
 use engine::node::{BlockingReader, Torrent};
 use engine::swarm::Demand;
 use serde::Serialize;
 
-use crate::breaks::{Prepared, Ready, Skipped};
+use crate::breaks::{Failure, Prepared, Ready, Skipped, Spot};
 
 /// Where the result goes.
 #[derive(Clone, Debug)]
@@ -59,6 +63,18 @@ pub(crate) struct Made {
     /// The ads that are in it, in the same order, for beacons.
     pub(crate) delivered: Vec<Ready>,
     pub(crate) skipped: Vec<Skipped>,
+    /// What went wrong while splicing.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// A rendition whose every byte is determined, and what is in it.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    pub(crate) rendition: Rendition,
+    /// The ads that are in it, each with what was done to its sound.
+    pub(crate) ready: Vec<(Ready, Applied)>,
+    pub(crate) skipped: Vec<Skipped>,
+    pub(crate) failures: Vec<Failure>,
 }
 
 /// Content of a torrent as the splicer reads it.
@@ -91,6 +107,94 @@ pub(crate) const PATIENT: Options = Options {
     fade: Duration::from_millis(5),
 };
 
+/// Brings the ads to the loudness of the content around their cues, and freezes the rendition. Blocks, and reads all of the content when
+/// there are ads: for a thread of its own.
+///
+/// Content that nothing can be spliced into gives a rendition without ads, and each break says why; content that is no audio at all is an error.
+pub(crate) fn freeze(content: &dyn Content, prepared: Prepared) -> Result<Frozen, SpliceError> {
+    let Prepared {
+        spots,
+        ready,
+        skipped,
+        failures,
+    } = prepared;
+    let mut frozen = Frozen {
+        rendition: splice::prepare(content, &[], &PATIENT)?,
+        ready: Vec::new(),
+        skipped,
+        failures,
+    };
+    if ready.is_empty() {
+        return Ok(frozen);
+    }
+    match with_ads(content, &spots, &ready, &mut frozen) {
+        Ok(rendition) => frozen.rendition = rendition,
+        Err(error @ (SpliceError::Read { .. } | SpliceError::Write(_))) => return Err(error),
+        Err(error) => {
+            frozen.ready.clear();
+            for ad in &ready {
+                frozen.leave_out(&spots, ad, &error.to_string());
+            }
+        }
+    }
+    Ok(frozen)
+}
+
+fn with_ads(
+    content: &dyn Content,
+    spots: &[Spot],
+    ready: &[Ready],
+    frozen: &mut Frozen,
+) -> Result<Rendition, SpliceError> {
+    let places: Vec<At> = spots.iter().map(|spot| spot.at).collect();
+    let loudness = facts::loudness_around(content, &places, &PATIENT)?;
+    let mut breaks = Vec::new();
+    for (spot, loudness) in spots.iter().zip(loudness) {
+        let target = loudness::reference(loudness);
+        let mut ads = Vec::new();
+        for ad in ready.iter().filter(|ad| ad.break_index == spot.index) {
+            match loudness::conditioned(&ad.creative, target) {
+                Ok((pcm, applied)) => {
+                    ads.push(splice::Ad {
+                        id: ad.key.clone(),
+                        pcm: pcm.into(),
+                    });
+                    frozen.ready.push((ad.clone(), applied));
+                }
+                Err(error) => frozen.leave_out(spots, ad, &error.to_string()),
+            }
+        }
+        breaks.push(splice::Break {
+            at: spot.at,
+            replace: spot.replace,
+            ads,
+        });
+    }
+    splice::prepare(content, &breaks, &PATIENT)
+}
+
+impl Frozen {
+    /// Notes that an ad which was ready could not be spliced in.
+    fn leave_out(&mut self, spots: &[Spot], ad: &Ready, reason: &str) {
+        self.skipped
+            .push(Skipped::new(&ad.break_id, reason, Some(VastCode::LINEAR.0)));
+        let spot = spots.iter().find(|spot| spot.index == ad.break_index);
+        self.failures.extend(spot.map(|spot| Failure {
+            cue: spot.cue.clone(),
+            break_index: ad.break_index,
+            at: ad.at,
+            content_duration: ad.content_duration,
+            problems: vec![Problem {
+                code: VastCode::LINEAR,
+                text: reason.to_owned(),
+                error_urls: ad.ad.errors.clone(),
+                ad_id: ad.ad.ad_id.clone(),
+            }],
+            empty: None,
+        }));
+    }
+}
+
 /// Freezes and writes the rendition. Blocks: for a thread of its own.
 ///
 /// Content that cannot be spliced after all is given as it is, without ads, and each break says why.
@@ -99,51 +203,41 @@ pub(crate) fn write(
     prepared: Prepared,
     destination: &Destination,
 ) -> anyhow::Result<Made> {
-    let Prepared {
-        breaks,
-        mut ready,
-        mut skipped,
-    } = prepared;
-    let rendition = if ready.is_empty() {
-        None
+    // Without ads nothing needs to be known about the content: it may be anything.
+    let (frozen, skipped, failures) = if prepared.ready.is_empty() {
+        (None, prepared.skipped, prepared.failures)
     } else {
-        match splice::prepare(content.as_ref(), &breaks, &PATIENT) {
-            Ok(rendition) => Some(rendition),
-            Err(error @ (splice::SpliceError::Read { .. } | splice::SpliceError::Write(_))) => {
-                return Err(error.into());
-            }
-            Err(error) => {
-                skipped.extend(
-                    ready
-                        .drain(..)
-                        .map(|ad| Skipped::new(&ad.break_id, error.to_string(), Some(400))),
-                );
-                None
-            }
-        }
+        let mut frozen = freeze(content.as_ref(), prepared)?;
+        let skipped = std::mem::take(&mut frozen.skipped);
+        let failures = std::mem::take(&mut frozen.failures);
+        (Some(frozen), skipped, failures)
     };
-    let bytes = match destination {
-        Destination::File(path) => write_file(path, |out| pour(content.as_ref(), rendition.as_ref(), out))?,
-        Destination::Stdout => pour(content.as_ref(), rendition.as_ref(), &mut io::stdout().lock())?,
-    };
-    let ads = rendition
+    let rendition = frozen
         .as_ref()
-        .map_or_else(Vec::new, |rendition| placed(rendition, &ready));
+        .map(|frozen| &frozen.rendition)
+        .filter(|rendition| !rendition.report().ads.is_empty());
+    let bytes = match destination {
+        Destination::File(path) => write_file(path, |out| pour(content.as_ref(), rendition, out))?,
+        Destination::Stdout => pour(content.as_ref(), rendition, &mut io::stdout().lock())?,
+    };
     Ok(Made {
         bytes,
         duration: rendition.map(|rendition| rendition.report().duration),
-        ads,
-        delivered: ready,
+        ads: frozen.as_ref().map_or_else(Vec::new, placed),
+        delivered: frozen.map_or_else(Vec::new, |frozen| {
+            frozen.ready.into_iter().map(|(ready, _)| ready).collect()
+        }),
         skipped,
+        failures,
     })
 }
 
 /// The report's ads with what was done to each.
-pub(crate) fn placed(rendition: &Rendition, ready: &[Ready]) -> Vec<PlacedAd> {
-    let spliced = rendition.report().ads.iter();
+fn placed(frozen: &Frozen) -> Vec<PlacedAd> {
+    let spliced = frozen.rendition.report().ads.iter();
     spliced
         .filter_map(|ad| {
-            let what = ready.iter().find(|ready| ready.key == ad.id)?;
+            let (what, applied) = frozen.ready.iter().find(|(ready, _)| ready.key == ad.id)?;
             Some(PlacedAd {
                 break_id: what.break_id.clone(),
                 cue: ad.content.as_secs_f64(),
@@ -158,8 +252,8 @@ pub(crate) fn placed(rendition: &Rendition, ready: &[Ready]) -> Vec<PlacedAd> {
                 advertiser: what.ad.advertiser.clone(),
                 title: what.ad.title.clone(),
                 creative_sha256: what.sha256.to_string(),
-                gain_db: round(what.applied.gain_db),
-                limited_db: round(what.applied.limited_db),
+                gain_db: round(applied.gain_db),
+                limited_db: round(applied.limited_db),
             })
         })
         .collect()

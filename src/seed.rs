@@ -73,12 +73,13 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
         }
         torrents.push((path, torrent));
     }
-    beacons::drain(&context, std::time::Duration::from_secs(5)).await;
     let ended = {
         let failures = torrents.iter().map(|(_, torrent)| Box::pin(failure(torrent)));
         tokio::select! {
             () = interrupted() => Ok(()),
             (error, ..) = select_all(failures) => Err(error),
+            // What earlier commands could not report goes now, beside the serving.
+            never = async { beacons::drain(&context).await; std::future::pending().await } => never,
         }
     };
     for (path, torrent) in &torrents {
@@ -97,6 +98,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
         }
     }
     node.stop().await;
+    beacons::drain(&context).await;
     ended.map(|()| ExitStatus::Done)
 }
 

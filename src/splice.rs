@@ -12,11 +12,11 @@ use ad_splicer::creatives::{Cache, FetchLimits, Profile};
 use ad_splicer::cues::{AdArgument, CuePoint, PlacedCue, in_order};
 use ad_splicer::decide::Ad;
 use ad_splicer::time::ContentTime;
-use ad_splicer::{facts, loudness, splice};
+use ad_splicer::splice;
 use anyhow::Context as _;
 use serde_json::json;
 
-use crate::breaks::{Prepared, Ready, fit, loudness_at, place, to_break};
+use crate::breaks::{Prepared, Ready, spot};
 use crate::cli::SpliceArgs;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
 use crate::rendition::{self, Destination, Made, PATIENT};
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
         .or_bad_input(|| format!("cannot read {}", args.content.display()))?;
     let content: Arc<dyn Content> = Arc::new(content);
     let cues: Vec<CuePoint> = wanted.iter().map(|(cue, _)| cue.clone()).collect();
-    let (format, facts) = survey(&content, &cues, &args.content.display().to_string()).await?;
+    let format = probe(&content, &args.content.display().to_string()).await?;
     let profile = Profile {
         sample_rate: format.sample_rate,
         channels: format.channels,
@@ -52,18 +52,15 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let cache = Cache::open(scratch.path(), Cache::DEFAULT_MAX_BYTES)?;
     let conditioner = Conditioner::new(std::env::current_exe().context("finding this program")?);
-    let length = ContentTime::from_samples(facts.samples, facts.sample_rate);
     let mut prepared = Prepared::default();
-    for (index, placed) in in_order(&cues, length).into_iter().enumerate() {
+    for (index, placed) in in_order(&cues, format.duration).into_iter().enumerate() {
         let creative = wanted
             .iter()
             .find(|(cue, _)| cue.id == placed.cue.id)
             .map(|(_, creative)| creative.clone())
             .unwrap_or_default();
-        let ready = condition(&cache, &conditioner, profile, &facts, &placed, index, &creative).await?;
-        prepared
-            .breaks
-            .push(to_break(&placed, std::slice::from_ref(&ready)));
+        let ready = condition(&cache, &conditioner, profile, format.duration, &placed, index, &creative).await?;
+        prepared.spots.push(spot(index, &placed));
         prepared.ready.push(ready);
     }
     let destination = if to_stdout {
@@ -86,18 +83,10 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     Ok(ExitStatus::Done)
 }
 
-async fn survey(
-    content: &Arc<dyn Content>,
-    cues: &[CuePoint],
-    name: &str,
-) -> anyhow::Result<(splice::StreamFormat, facts::Facts)> {
-    let places: Vec<splice::At> = cues.iter().map(|cue| place(cue.position)).collect();
+async fn probe(content: &Arc<dyn Content>, name: &str) -> anyhow::Result<splice::StreamFormat> {
     let content = content.clone();
-    let work = tokio::task::spawn_blocking(move || {
-        let format = splice::probe(content.as_ref(), &PATIENT)?;
-        Ok::<_, splice::SpliceError>((format, facts::survey(content.as_ref(), &places)?))
-    });
-    work.await
+    tokio::task::spawn_blocking(move || splice::probe(content.as_ref(), &PATIENT))
+        .await
         .context("looking at the content")?
         .or_bad_input(|| format!("ads cannot be put into {name}"))
 }
@@ -106,7 +95,7 @@ async fn condition(
     cache: &Cache,
     conditioner: &Conditioner,
     profile: Profile,
-    facts: &facts::Facts,
+    content_duration: ContentTime,
     placed: &PlacedCue<'_>,
     index: usize,
     creative: &str,
@@ -120,14 +109,13 @@ async fn condition(
         .await
         .or_bad_input(|| format!("the creative {creative} cannot be used"))?;
     let duration: Duration = conditioned.duration();
-    let (pcm, applied) = fit(conditioned, loudness::reference(loudness_at(Some(facts), placed))).await?;
     let title = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(Ready {
         key: index.to_string(),
         break_id: placed.cue.id.clone(),
         break_index: index,
         at: placed.at,
-        content_duration: ContentTime::from_samples(facts.samples, facts.sample_rate),
+        content_duration,
         place: 0,
         impressions_on: None,
         ad: Ad {
@@ -136,8 +124,7 @@ async fn condition(
         },
         sha256: original.sha256,
         duration,
-        applied,
-        pcm,
+        creative: conditioned,
     })
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
+use crate::creatives::Profile;
 use crate::frames::mp3::Index;
+use crate::loudness;
 use crate::plan::PlanError;
 use crate::silence;
 use crate::splice::mp3::Decoder;
@@ -71,6 +73,74 @@ const LOUDNESS_SPAN: Duration = Duration::from_secs(90);
 /// How far from a cue a pause is looked for.
 const SILENCE_SPAN: Duration = Duration::from_secs(10);
 
+/// Decoded content around a cue.
+struct Around {
+    /// The content sample of the cue.
+    sample: u64,
+    /// The first content sample of `pcm`.
+    start: u64,
+    /// Interleaved samples: up to half of [`LOUDNESS_SPAN`] on both sides.
+    pcm: Vec<f32>,
+    profile: Profile,
+}
+
+impl Around {
+    /// Decodes around the cue with this number in its list.
+    fn decode(
+        content: &dyn Content,
+        index: &Index,
+        options: &Options,
+        number: usize,
+        cue: At,
+    ) -> Result<Self, SpliceError> {
+        let header = index.header();
+        let (rate, samples) = (header.sample_rate(), index.samples());
+        let sample = sample_of(cue, rate, samples);
+        if sample > samples {
+            return Err(PlanError::Outside(number).into());
+        }
+        let half = ContentTime::from(LOUDNESS_SPAN / 2).to_samples(rate);
+        let (start, end) = (sample.saturating_sub(half), (sample + half).min(samples));
+        let decoder = Decoder {
+            content,
+            index,
+            options,
+        };
+        let pcm = decoder.decode((start + index.skip()) as i64..(end + index.skip()) as i64)?;
+        Ok(Self {
+            sample,
+            start,
+            pcm,
+            profile: Profile {
+                sample_rate: rate,
+                channels: header.channels(),
+            },
+        })
+    }
+
+    /// Gated loudness in LUFS; `None` when all of it is below the gate.
+    fn loudness(&self) -> Option<f64> {
+        // Whatever can be decoded has a rate and channels that can be measured; what cannot is not known.
+        loudness::loudness_of(&self.pcm, self.profile).ok().flatten()
+    }
+}
+
+/// How loud the content is around each cue: gated loudness of up to 90 seconds in LUFS (ITU-R BS.1770-4), `None` where all of it is below the gate. All of the content is read.
+///
+/// # Errors
+/// Those of [`crate::splice::prepare`]; a cue after the end is one.
+pub fn loudness_around(
+    content: &dyn Content,
+    cues: &[At],
+    options: &Options,
+) -> Result<Vec<Option<f64>>, SpliceError> {
+    let index = Index::scan(content, options.read_deadline)?;
+    cues.iter()
+        .enumerate()
+        .map(|(number, cue)| Ok(Around::decode(content, &index, options, number, *cue)?.loudness()))
+        .collect()
+}
+
 /// Works out the facts of `content` for cues at `cues`, in that order. All of the content is read, 90 seconds around each cue are decoded.
 ///
 /// # Errors
@@ -79,28 +149,18 @@ pub fn survey(content: &dyn Content, cues: &[At]) -> Result<Facts, SpliceError> 
     let options = Options::default();
     let index = Index::scan(content, options.read_deadline)?;
     let header = index.header();
-    let (rate, samples) = (header.sample_rate(), index.samples());
+    let rate = header.sample_rate();
     let frame_samples = header.samples();
     let cues = cues
         .iter()
         .enumerate()
         .map(|(number, cue)| {
-            let sample = sample_of(*cue, rate, samples);
-            if sample > samples {
-                return Err(PlanError::Outside(number).into());
-            }
+            let around = Around::decode(content, &index, &options, number, *cue)?;
+            let (sample, start) = (around.sample, around.start);
             let frame = ((sample + index.skip()) / u64::from(frame_samples)).min(index.frames() - 1);
-            let half = ContentTime::from(LOUDNESS_SPAN / 2).to_samples(rate);
-            let (start, end) = (sample.saturating_sub(half), (sample + half).min(samples));
-            let decoder = Decoder {
-                content,
-                index: &index,
-                options: &options,
-            };
-            let pcm = decoder.decode((start + index.skip()) as i64..(end + index.skip()) as i64)?;
             let reach = ContentTime::from(SILENCE_SPAN).to_samples(rate);
             let pause = silence::nearest(
-                &pcm,
+                &around.pcm,
                 usize::from(header.channels()),
                 rate,
                 (sample - start) as usize,
@@ -113,7 +173,7 @@ pub fn survey(content: &dyn Content, cues: &[At]) -> Result<Facts, SpliceError> 
                 offset: index.offset(frame),
                 silence: pause.map(|pause| start + pause.start as u64 + pause.samples as u64 / 2),
                 silence_samples: pause.map(|pause| pause.samples as u64),
-                loudness: loudness(&pcm, u32::from(header.channels()), rate),
+                loudness: around.loudness().map(|lufs| (lufs * 100.0).round() as i32),
             })
         })
         .collect::<Result<Vec<_>, SpliceError>>()?;
@@ -122,7 +182,7 @@ pub fn survey(content: &dyn Content, cues: &[At]) -> Result<Facts, SpliceError> 
         format: "mp3".into(),
         sample_rate: rate,
         channels: u32::from(header.channels()),
-        samples,
+        samples: index.samples(),
         frames: index.frames(),
         frame_samples,
         bytes: content.len(),
@@ -130,12 +190,4 @@ pub fn survey(content: &dyn Content, cues: &[At]) -> Result<Facts, SpliceError> 
         bit_rate: index.constant_bit_rate().map_or(0, u64::from),
         cues,
     })
-}
-
-/// Gated loudness in hundredths of LUFS; `None` when all is below the gate.
-fn loudness(pcm: &[f32], channels: u32, rate: u32) -> Option<i32> {
-    let mut meter = ebur128::EbuR128::new(channels, rate, ebur128::Mode::I).ok()?;
-    meter.add_frames_f32(pcm).ok()?;
-    let loudness = meter.loudness_global().ok()?;
-    loudness.is_finite().then(|| (loudness * 100.0).round() as i32)
 }

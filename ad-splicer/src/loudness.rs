@@ -108,7 +108,8 @@ pub fn measure(samples: &[f32], profile: Profile) -> Result<Measured, LoudnessEr
     Ok(meter.measured())
 }
 
-fn loudness_of(samples: &[f32], profile: Profile) -> Result<Option<f64>, LoudnessError> {
+/// Gated loudness of interleaved samples in LUFS; `None` when all of it is below the gate.
+pub fn loudness_of(samples: &[f32], profile: Profile) -> Result<Option<f64>, LoudnessError> {
     let mut meter = Meter::with_mode(profile, Mode::I)?;
     meter.add(samples);
     Ok(meter.loudness())

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::content::Content;
-use crate::frames::mp3::find_head;
+use crate::frames::mp3::{Head, find_head};
 use crate::plan::{AdIndex, PlanError, SplicePlan};
 use crate::time::{ContentTime, PresentationTime};
 
@@ -34,6 +34,8 @@ pub struct StreamFormat {
     pub sample_rate: u32,
     /// 1 or 2.
     pub channels: u16,
+    /// How long the content plays as its head tells: exact when an information frame says so, otherwise as if every frame were like the first.
+    pub duration: ContentTime,
 }
 
 /// Where a break is.
@@ -316,12 +318,27 @@ impl Rendition {
 /// # Errors
 /// [`SpliceError::NotAudio`] when it is not MP3, [`SpliceError::Read`].
 pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, SpliceError> {
-    let header = find_head(content, options.read_deadline)?.header;
+    let head = find_head(content, options.read_deadline)?;
+    let header = head.header;
     Ok(StreamFormat {
         codec: Codec::Mp3,
         sample_rate: header.sample_rate(),
         channels: header.channels(),
+        duration: ContentTime::from_samples(samples_by(&head, content.len()), header.sample_rate()),
     })
+}
+
+/// How many samples content of `length` bytes has, as far as its head tells.
+fn samples_by(head: &Head, length: u64) -> u64 {
+    let frames = head.info.as_ref().and_then(|info| info.xing.frames).map_or_else(
+        // Nothing says how many frames there are: as many as there would be if all were like the first.
+        || length.saturating_sub(head.start) / head.header.frame_len().max(1) as u64,
+        u64::from,
+    );
+    let gapless = head.info.as_ref().and_then(|info| info.xing.gapless());
+    let gapless = gapless.unwrap_or_default();
+    (frames * u64::from(head.header.samples()))
+        .saturating_sub(u64::from(gapless.delay) + u64::from(gapless.padding))
 }
 
 /// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given). Without any ad the rendition is the content, and only its head is read;
@@ -336,14 +353,7 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
     }
     let head = find_head(content, options.read_deadline)?;
     let header = head.header;
-    let frames = head.info.as_ref().and_then(|info| info.xing.frames).map_or_else(
-        // Nothing says how many frames there are: as many as there would be if all were like the first.
-        || (content.len() - head.start) / header.frame_len() as u64,
-        u64::from,
-    );
-    let gapless = head.info.and_then(|info| info.xing.gapless()).unwrap_or_default();
-    let samples = (frames * u64::from(header.samples()))
-        .saturating_sub(u64::from(gapless.delay) + u64::from(gapless.padding));
+    let samples = samples_by(&head, content.len());
     let plan = SplicePlan::new(header.sample_rate(), samples, header.samples(), &[])?;
     let runs = vec![Run {
         start: 0,

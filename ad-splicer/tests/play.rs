@@ -159,7 +159,7 @@ fn stopping_within_an_ad_leaves_the_rest_untold() {
         match notice {
             Notice::Presented(presented) => {
                 if matches!(presented.event, PlayEvent::Start(_)) {
-                    player.stop();
+                    player.controls().stop();
                 }
                 events.push(presented.event);
             }

@@ -147,7 +147,7 @@ enum Command {
 /// A playback. Dropping it stops it.
 #[derive(Debug)]
 pub struct Player {
-    commands: Sender<Command>,
+    controls: Controls,
     notices: Receiver<Notice>,
     driver: Option<JoinHandle<()>>,
 }
@@ -166,7 +166,7 @@ impl Player {
             .spawn(move || driver.run(&inbox))
             .map_err(PlayError::Thread)?;
         Ok(Self {
-            commands,
+            controls: Controls(commands),
             notices,
             driver: Some(driver),
         })
@@ -177,6 +177,17 @@ impl Player {
         &self.notices
     }
 
+    /// What the person's keys or buttons are bound to; usable from other threads.
+    pub fn controls(&self) -> Controls {
+        self.controls.clone()
+    }
+}
+
+/// Tells a player what to do. It keeps no player alive; once the player has ended nothing happens any more.
+#[derive(Debug, Clone)]
+pub struct Controls(Sender<Command>);
+
+impl Controls {
     /// Stands still.
     pub fn pause(&self) {
         self.tell(Command::Pause);
@@ -204,13 +215,13 @@ impl Player {
 
     fn tell(&self, command: Command) {
         // A driver that has ended needs no commands.
-        let _ = self.commands.send(command);
+        let _ = self.0.send(command);
     }
 }
 
 impl Drop for Player {
     fn drop(&mut self) {
-        self.stop();
+        self.controls.stop();
         if let Some(driver) = self.driver.take() {
             // A panic of the driver was printed already.
             let _ = driver.join();

@@ -10,7 +10,7 @@ mod side_info;
 mod xing;
 
 pub use header::{Header, HeaderError, Version};
-pub use index::{Index, InfoFrame, find_head};
+pub use index::{Head, Index, InfoFrame, find_head};
 pub use repack::{RepackError, carrier, hand_over, repack, reservoir};
 pub use side_info::SideInfo;
 pub use xing::{Gapless, Xing, XingPlan};

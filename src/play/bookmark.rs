@@ -1,0 +1,55 @@
+//! Where playback was left: one small file for each content, in content time, so that other ads in between next time change nothing.
+//!
+//! Not for: where that is in a rendition; its plan knows.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use ad_splicer::time::ContentTime;
+use anyhow::Context as _;
+use engine::metainfo::InfoHash;
+
+use crate::context::{Context, write_whole};
+use crate::output::Explain;
+
+/// The bookmark of one content.
+#[derive(Debug)]
+pub(super) struct Bookmark(PathBuf);
+
+impl Bookmark {
+    pub(super) fn of(context: &Context, info_hash: &InfoHash) -> Self {
+        Bookmark(context.bookmarks().join(info_hash.to_string()))
+    }
+
+    /// Where it was left; `None` when it was not begun, or heard to its end.
+    pub(super) fn load(&self) -> anyhow::Result<Option<ContentTime>> {
+        let doing = || format!("cannot read the bookmark {}", self.0.display());
+        let text = match std::fs::read_to_string(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(doing),
+        };
+        let nanos = text.trim().parse().with_context(doing);
+        Ok(Some(ContentTime::from_nanos(nanos.hint(|| {
+            "remove the file to begin at the start".into()
+        })?)))
+    }
+
+    /// Remembers a place, in nanoseconds of content.
+    pub(super) fn save(&self, at: ContentTime) -> anyhow::Result<()> {
+        if let Some(folder) = self.0.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        write_whole(&self.0, format!("{}\n", at.as_nanos()).as_bytes())
+    }
+
+    /// Forgets it.
+    pub(super) fn remove(&self) -> anyhow::Result<()> {
+        match std::fs::remove_file(&self.0) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove the bookmark {}", self.0.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Single keys from the terminal, without a line being entered.
+//!
+//! Invariants: only a terminal is read from; its settings are as before when [`Keys`] is dropped; signals (Ctrl-C, Ctrl-Z) work as ever.
+//!
+//! Not for: what a key does.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
+use tokio::sync::mpsc;
+
+/// What a person asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Skip,
+    ClickThrough,
+    Pause,
+    Quit,
+}
+
+impl Key {
+    fn of(byte: u8) -> Option<Self> {
+        match byte {
+            b's' | b'S' => Some(Key::Skip),
+            b'c' | b'C' => Some(Key::ClickThrough),
+            b' ' | b'p' | b'P' => Some(Key::Pause),
+            b'q' | b'Q' => Some(Key::Quit),
+            _ => None,
+        }
+    }
+}
+
+/// The terminal's keys, for as long as it lives.
+pub(super) struct Keys {
+    inbox: mpsc::Receiver<Key>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    before: Termios,
+}
+
+impl Keys {
+    /// Starts reading; `None` when stdin is no terminal.
+    pub(super) fn open() -> anyhow::Result<Option<Self>> {
+        let stdin = std::io::stdin();
+        if !stdin.is_terminal() {
+            return Ok(None);
+        }
+        let doing = "cannot read keys from the terminal";
+        let before = tcgetattr(&stdin).context(doing)?;
+        let mut settings = before.clone();
+        settings.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        // A read ends after a tenth of a second without a key, so that the thread can be ended.
+        settings.special_codes[SpecialCodeIndex::VMIN] = 0;
+        settings.special_codes[SpecialCodeIndex::VTIME] = 1;
+        tcsetattr(&stdin, OptionalActions::Now, &settings).context(doing)?;
+        let (outbox, inbox) = mpsc::channel(16);
+        let over = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&over);
+        let mut keys = Keys {
+            inbox,
+            over,
+            thread: None,
+            before,
+        };
+        let reading = move || {
+            let mut stdin = std::io::stdin().lock();
+            let mut byte = [0];
+            while !told.load(Ordering::Relaxed) {
+                match stdin.read(&mut byte) {
+                    Ok(_) if byte == [0] => {}
+                    Ok(_) => {
+                        // Keys that nobody takes in time are dropped, as is everything after the end.
+                        if let Some(key) = Key::of(std::mem::take(&mut byte[0])) {
+                            let _ = outbox.try_send(key);
+                        }
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        keys.thread = Some(
+            std::thread::Builder::new()
+                .name("keys".into())
+                .spawn(reading)
+                .context(doing)?,
+        );
+        Ok(Some(keys))
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was printed already.
+            let _ = thread.join();
+        }
+        // A terminal that is gone needs nothing back.
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+/// The next key; never, when there are none.
+pub(super) async fn next_key(keys: &mut Option<Keys>) -> Key {
+    if let Some(keys) = keys
+        && let Some(key) = keys.inbox.recv().await
+    {
+        return key;
+    }
+    std::future::pending().await
+}
