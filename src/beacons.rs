@@ -103,7 +103,14 @@ pub(crate) async fn store_failures(
         beacons.extend(problems(&session, &failure.problems, now));
         if let Some(code) = failure.empty {
             let event = BreakEvent::Error;
-            beacons.extend(break_events(&session, &failure.cue, event, Some(code), basis, now));
+            beacons.extend(break_events(
+                &session,
+                &failure.cue,
+                event,
+                Some(code),
+                basis,
+                now,
+            ));
         }
     }
     store(context, &beacons).await

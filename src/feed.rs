@@ -181,7 +181,7 @@ fn scan(text: &str) -> Result<Feed, FeedError> {
             match (name.as_str(), local) {
                 ("channel", _) => channel = true,
                 ("item", _) if path.last().is_some_and(|parent| parent == "channel") => {
-                    item = Some(Item::default())
+                    item = Some(Item::default());
                 }
                 ("enclosure", _) => {
                     if let Some(item) = item.as_mut().filter(|item| item.enclosure.is_none()) {
@@ -222,40 +222,40 @@ fn scan(text: &str) -> Result<Feed, FeedError> {
                         item.after_enclosure = end;
                     }
                 } else if name.ends_with(":alternateEnclosure") {
-                    if let (Some((begin, torrents)), Some(item)) = (alternate.take(), item.as_mut()) {
-                        if !torrents.is_empty() {
-                            item.ours.push(begin..end);
-                            item.torrents.extend(torrents);
-                        }
+                    if let (Some((begin, torrents)), Some(item)) = (alternate.take(), item.as_mut())
+                        && !torrents.is_empty()
+                    {
+                        item.ours.push(begin..end);
+                        item.torrents.extend(torrents);
                     }
                 } else if name == "item" {
                     feed.items.extend(item.take());
                 }
             }
             Event::Text(text) => {
-                if let (Some(item), [.., parent, field]) = (item.as_mut(), path.as_slice()) {
-                    if parent == "item" {
-                        let value = text.xml10_content().into_owned();
-                        push_field(item, field, &value);
-                    }
+                if let (Some(item), [.., parent, field]) = (item.as_mut(), path.as_slice())
+                    && parent == "item"
+                {
+                    let value = text.xml10_content().into_owned();
+                    push_field(item, field, &value);
                 }
             }
             Event::CData(text) => {
-                if let (Some(item), [.., parent, field]) = (item.as_mut(), path.as_slice()) {
-                    if parent == "item" {
-                        push_field(item, field, &text);
-                    }
+                if let (Some(item), [.., parent, field]) = (item.as_mut(), path.as_slice())
+                    && parent == "item"
+                {
+                    push_field(item, field, &text);
                 }
             }
             Event::GeneralRef(reference) => {
-                if let (Some(item), [.., parent, field]) = (item.as_mut(), path.as_slice()) {
-                    if parent == "item" {
-                        let raw = format!("&{};", &*reference);
-                        let value = quick_xml::escape::unescape(&raw)
-                            .map(|t| t.into_owned())
-                            .unwrap_or(raw);
-                        push_field(item, field, &value);
-                    }
+                if let (Some(item), [.., parent, field]) = (item.as_mut(), path.as_slice())
+                    && parent == "item"
+                {
+                    let raw = format!("&{};", &*reference);
+                    let value = quick_xml::escape::unescape(&raw)
+                        .map(std::borrow::Cow::into_owned)
+                        .unwrap_or(raw);
+                    push_field(item, field, &value);
                 }
             }
             Event::Eof if path.is_empty() => break,
@@ -290,7 +290,7 @@ fn attribute(element: &BytesStart<'_>, wanted: &str) -> Option<String> {
     let raw = attribute.value.into_owned();
     Some(
         quick_xml::escape::unescape(&raw)
-            .map(|t| t.into_owned())
+            .map(std::borrow::Cow::into_owned)
             .unwrap_or(raw),
     )
 }

@@ -248,7 +248,7 @@ impl Job<'_> {
             Destination::File(path) => Some(path.clone()),
             Destination::Stdout => None,
         };
-        let mut report = self.report(&torrent.stats(), made, path, info_hash, started);
+        let mut report = Self::report(&torrent.stats(), made, path, info_hash, started);
         self.tell(&report);
         let (status, ()) = tokio::join!(
             self.seed(&torrent, report.content_bytes),
@@ -338,7 +338,6 @@ impl Job<'_> {
     }
 
     fn report(
-        &self,
         stats: &Stats,
         made: Made,
         path: Option<PathBuf>,

@@ -69,7 +69,7 @@ fn as_json(metainfo: &Metainfo, judged: Option<&Judged>, cues: &[CuePoint]) -> V
             "pieces_root": file.pieces_root().to_string(),
         })).collect::<Vec<_>>(),
         "cue_sheet": judged.map(|judged| {
-            let sheet = judged.offered.as_ref().map(|signed| signed.sheet());
+            let sheet = judged.offered.as_ref().map(engine::cue_sheet::SignedCueSheet::sheet);
             json!({
                 "publisher": sheet.map(|sheet| sheet.publisher.to_string()),
                 "issued": sheet.map(|sheet| sheet.issued),

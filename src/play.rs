@@ -12,15 +12,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ad_splicer::beacons::{
-    Basis, Beacon, Event, Occurrence, Queue, UnixMillis, played, progress_offsets,
-};
+use ad_splicer::beacons::{Basis, Beacon, Event, Occurrence, Queue, UnixMillis, played, progress_offsets};
 use ad_splicer::content::Content;
 use ad_splicer::cues::BreakEvent;
 use ad_splicer::plan::{AdIndex, Place};
-use ad_splicer::play::{
-    AdStatus, Notice, Outcome as Ended, PlayEvent, Player, Presented, Request, Timeline,
-};
+use ad_splicer::play::{AdStatus, Notice, Outcome as Ended, PlayEvent, Player, Presented, Request, Timeline};
 use ad_splicer::splice::Rendition;
 use ad_splicer::time::{ContentTime, PresentationTime};
 use anyhow::Context as _;
@@ -197,7 +193,10 @@ impl<'a> Listening<'a> {
             Place::Ad(index, _) => {
                 let ads = &self.rendition().report().ads;
                 let cue = ads.iter().find(|ad| ad.index == index).map(|ad| ad.content);
-                let before = cue.unwrap_or(ContentTime::ZERO).as_nanos().saturating_sub(1_000_000);
+                let before = cue
+                    .unwrap_or(ContentTime::ZERO)
+                    .as_nanos()
+                    .saturating_sub(1_000_000);
                 ContentTime::from_nanos(before)
             }
         }
@@ -383,9 +382,7 @@ impl<'a> Listening<'a> {
             return;
         };
         let break_id = self.find(index).map(|ready| &ready.break_id);
-        print_json(
-            &json!({ "event": event.name(), "break": break_id, "at": presented.at.as_secs_f64() }),
-        );
+        print_json(&json!({ "event": event.name(), "break": break_id, "at": presented.at.as_secs_f64() }));
     }
 
     /// Opens what the ad that plays now leads to, and stores that it was opened.

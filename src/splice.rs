@@ -11,8 +11,8 @@ use ad_splicer::content::{Content, FileContent};
 use ad_splicer::creatives::{Cache, FetchLimits, Profile};
 use ad_splicer::cues::{AdArgument, CuePoint, PlacedCue, in_order};
 use ad_splicer::decide::Ad;
-use ad_splicer::time::ContentTime;
 use ad_splicer::splice;
+use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
 use serde_json::json;
 
@@ -59,7 +59,16 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
             .find(|(cue, _)| cue.id == placed.cue.id)
             .map(|(_, creative)| creative.clone())
             .unwrap_or_default();
-        let ready = condition(&cache, &conditioner, profile, format.duration, &placed, index, &creative).await?;
+        let ready = condition(
+            &cache,
+            &conditioner,
+            profile,
+            format.duration,
+            &placed,
+            index,
+            &creative,
+        )
+        .await?;
         prepared.spots.push(spot(index, &placed));
         prepared.ready.push(ready);
     }

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use common::{Finished, Published, Server, episode, grove, publish, publish_at, sha256};
+use common::{Finished, Server, episode, grove, publish, publish_at, sha256};
 use tempfile::TempDir;
 
 /// A viewer's folder and command line for a published episode.

@@ -8,7 +8,7 @@ use common::{episode, grove, publish};
 fn a_published_episode_is_inspected_and_downloaded() {
     let published = publish(Vec::<String>::new());
     let folder = tempfile::tempdir().expect("a folder");
-    let url = published.origin.url("/episode.mp3");
+    let url = published.origin.as_ref().expect("a server").url("episode.mp3");
     grove(folder.path(), ["inspect", &url, "--data", "state", "--json"])
         .run()
         .expect(0);

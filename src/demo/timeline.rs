@@ -229,9 +229,8 @@ mod tests {
         let text = svg(&[row(), row()]);
         let mut reader = quick_xml::Reader::from_str(&text);
         loop {
-            match reader.read_event().expect("well-formed XML") {
-                quick_xml::events::Event::Eof => break,
-                _ => {}
+            if reader.read_event().expect("well-formed XML") == quick_xml::events::Event::Eof {
+                break;
             }
         }
         assert!(text.contains("viewer &lt;1&gt;"));

@@ -30,9 +30,9 @@ impl Bookmark {
             Err(error) => return Err(error).with_context(doing),
         };
         let nanos = text.trim().parse().with_context(doing);
-        Ok(Some(ContentTime::from_nanos(nanos.hint(|| {
-            "remove the file to begin at the start".into()
-        })?)))
+        Ok(Some(ContentTime::from_nanos(
+            nanos.hint(|| "remove the file to begin at the start".into())?,
+        )))
     }
 
     /// Remembers a place, in nanoseconds of content.

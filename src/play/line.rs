@@ -42,27 +42,24 @@ impl Status {
     /// As text; `keys` when there are keys to be named.
     fn text(&self, keys: bool) -> String {
         let mut parts = Vec::new();
-        match &self.ad {
-            Some(ad) => {
-                parts.push(format!("Ad {}/{}", ad.number, ad.count));
-                parts.push(clock(ad.remaining));
-                parts.extend(ad.advertiser.clone());
-                if keys && ad.skippable {
-                    parts.push("s skips".to_owned());
-                }
-                if keys && ad.opens {
-                    parts.push("c opens".to_owned());
-                }
+        if let Some(ad) = &self.ad {
+            parts.push(format!("Ad {}/{}", ad.number, ad.count));
+            parts.push(clock(ad.remaining));
+            parts.extend(ad.advertiser.clone());
+            if keys && ad.skippable {
+                parts.push("s skips".to_owned());
             }
-            None => {
-                parts.push(format!("{} / {}", clock(self.at), clock(self.duration)));
-                let percent = (self.have * 100).checked_div(self.total).unwrap_or(100);
-                parts.push(format!("{percent}% here"));
-                parts.push(match self.peers {
-                    1 => "1 peer".to_owned(),
-                    peers => format!("{peers} peers"),
-                });
+            if keys && ad.opens {
+                parts.push("c opens".to_owned());
             }
+        } else {
+            parts.push(format!("{} / {}", clock(self.at), clock(self.duration)));
+            let percent = (self.have * 100).checked_div(self.total).unwrap_or(100);
+            parts.push(format!("{percent}% here"));
+            parts.push(match self.peers {
+                1 => "1 peer".to_owned(),
+                peers => format!("{peers} peers"),
+            });
         }
         parts.extend(self.state.map(str::to_owned));
         parts.join(" · ")
@@ -166,7 +163,10 @@ mod tests {
         });
         assert_eq!(status.text(false), "Ad 1/2 · 0:12 · Tea & Co");
         status.state = Some("paused");
-        assert_eq!(status.text(true), "Ad 1/2 · 0:12 · Tea & Co · s skips · c opens · paused");
+        assert_eq!(
+            status.text(true),
+            "Ad 1/2 · 0:12 · Tea & Co · s skips · c opens · paused"
+        );
     }
 
     #[test]

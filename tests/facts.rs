@@ -1,0 +1,88 @@
+//! Facts that the publisher signs are hints: right ones, none, and false ones give the same result.
+
+mod common;
+
+use bt_bencode::Value;
+use common::{Published, grove, publish};
+use engine::cue_sheet::{CueSheet, SecretKey, SignedCueSheet};
+use engine::metainfo::Metainfo;
+
+/// The published `.torrent` with other facts, signed by the same key.
+fn with_facts(published: &Published, change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let metainfo = Metainfo::parse(&std::fs::read(&published.torrent).expect("a .torrent")).expect("valid");
+    let raw = metainfo.cue_sheet().expect("a cue sheet");
+    let signed = SignedCueSheet::open(raw, &metainfo.info_hash_v2()).expect("a valid signature");
+    let mut sheet: CueSheet = signed.sheet().clone();
+    change(&mut sheet.facts);
+    let key = SecretKey::load_or_create(&published.folder.path().join("publisher/publisher.key"))
+        .expect("the publisher's key");
+    let signed = sheet.sign(&key, &metainfo.info_hash_v2()).expect("signed");
+    let metainfo = metainfo.with_cue_sheet(Some(signed.raw())).expect("a .torrent");
+    metainfo.to_bytes().to_vec()
+}
+
+fn entry<'a>(facts: &'a mut Value, key: &str) -> &'a mut Value {
+    let Value::Dict(entries) = facts else {
+        panic!("facts are a dictionary")
+    };
+    entries
+        .get_mut(key.as_bytes())
+        .unwrap_or_else(|| panic!("no {key}"))
+}
+
+/// The result for a viewer who meets this `.torrent` first, and the gain of its one ad.
+fn result(published: &Published, torrent: &[u8]) -> (Vec<u8>, f64) {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("e.torrent"), torrent).expect("a file");
+    let finished = grove(
+        folder.path(),
+        [
+            "get",
+            "e.torrent",
+            "--json",
+            "--allow-private",
+            "--data",
+            "state",
+            "-o",
+            "out.mp3",
+        ],
+    )
+    .run()
+    .expect(0);
+    let complete = finished.event("complete");
+    assert_eq!(complete["ads"].as_array().map(Vec::len), Some(1), "{complete}");
+    assert!(published.origin.is_some());
+    let bytes = std::fs::read(folder.path().join("out.mp3")).expect("the result");
+    (bytes, complete["ads"][0]["gain_db"].as_f64().expect("a gain"))
+}
+
+#[test]
+fn false_facts_give_the_same_result_as_none() {
+    let creative = common::fixtures().join("boots.wav");
+    let published = publish(["--ad".to_owned(), format!("50%={}", creative.display())]);
+    std::fs::copy(&creative, published.folder.path().join("web/boots.wav")).expect("the creative");
+
+    let (right, gain) = result(&published, &with_facts(&published, |_| {}));
+    let none = with_facts(&published, |facts| {
+        *facts = Value::Dict(std::collections::BTreeMap::new());
+    });
+    let too_loud = with_facts(&published, |facts| {
+        let Value::List(cues) = entry(facts, "cues") else {
+            panic!("cues are a list")
+        };
+        *entry(&mut cues[0], "loudness") = Value::from(-3700_i32);
+    });
+    let wrong_rate = with_facts(&published, |facts| {
+        *entry(facts, "sample_rate") = Value::from(8000_u32);
+        *entry(facts, "channels") = Value::from(1_u32);
+        *entry(facts, "samples") = Value::from(4000_u32);
+    });
+    for (what, torrent) in [("no facts", none), ("loudness", too_loud), ("rate", wrong_rate)] {
+        let (bytes, other) = result(&published, &torrent);
+        assert!(
+            (gain - other).abs() < f64::EPSILON,
+            "{what}: {gain} dB and {other} dB"
+        );
+        assert!(bytes == right, "{what}: the results differ");
+    }
+}
