@@ -56,6 +56,8 @@ struct Piece {
     available: u32,
     /// Since when the origin duty's timer runs.
     eligible_since: Option<Instant>,
+    /// Since when claims hold us back from it although no block of it has appeared anywhere.
+    claimed_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -748,7 +750,9 @@ impl Swarm {
     }
 
     fn peer_have(&mut self, peer: Peer, runs: &[BlockRun], now: Instant) {
-        if runs.iter().any(|&run| !self.layout.contains(run)) {
+        // Runs that overlap would make a message cost more work than there are blocks.
+        let told: u64 = runs.iter().map(|run| u64::from(run.count)).sum();
+        if told > self.layout.total_blocks() || runs.iter().any(|&run| !self.layout.contains(run)) {
             self.ban(peer, BanReason::Protocol, now);
             return;
         }
@@ -770,10 +774,11 @@ impl Swarm {
                 if state.counted {
                     self.pieces[piece as usize].available += new;
                 }
-                if new > 0
-                    && let Some(list) = self.claims.get_mut(&piece)
-                {
-                    origin_duty::refresh(list, now);
+                if new > 0 {
+                    self.pieces[piece as usize].claimed_since = None;
+                    if let Some(list) = self.claims.get_mut(&piece) {
+                        origin_duty::refresh(list, now);
+                    }
                 }
                 at = end;
             }

@@ -28,6 +28,8 @@ use super::{GREETING, Swarm, TICK, pick};
 
 /// A claim without progress is believed this long.
 const CLAIM_LIFE: Duration = Duration::from_secs(5);
+/// Claims hold us back from a piece no longer than this while no block of it appears, however often they are renewed.
+const CLAIMS_BELIEVED: Duration = Duration::from_secs(10);
 /// Between one viewer's turn and the next one's, when all of them are neighbours.
 const TURN_OF_RANK: f64 = 3.0;
 /// The timer's scale for what no reader needs soon, in seconds.
@@ -262,7 +264,11 @@ impl Swarm {
                 .claims
                 .get(&piece)
                 .is_some_and(|c| c.iter().any(|&(_, until)| until > now));
-            if claimed || !(silent || slow || self.has_unowned(piece)) {
+            let believed = claimed && {
+                let since = *self.pieces[piece as usize].claimed_since.get_or_insert(now);
+                now.saturating_duration_since(since) < CLAIMS_BELIEVED
+            };
+            if believed || !(silent || slow || self.has_unowned(piece)) {
                 self.pieces[piece as usize].eligible_since = None;
                 continue;
             }
@@ -702,6 +708,7 @@ impl Swarm {
     }
 
     pub(super) fn refresh_claims(&mut self, piece: u32, now: Instant) {
+        self.pieces[piece as usize].claimed_since = None;
         if let Some(list) = self.claims.get_mut(&piece) {
             refresh(list, now);
         }

@@ -183,6 +183,65 @@ fn a_failing_origin_is_left_alone_as_long_as_it_says_and_claims_are_retracted() 
 }
 
 #[test]
+fn claims_that_are_renewed_for_ever_hold_nobody_back_for_ever() {
+    let start = Instant::now();
+    let mut swarm = core(4, Config::default(), start);
+    connect(&mut swarm, 1, Vec::new(), start);
+    let mut now = start;
+    let mut told = start;
+    let claims: Vec<Claim> = (0..4)
+        .map(|piece| Claim {
+            piece: PieceIndex(piece),
+            claimer: 7,
+            forwarded: false,
+            retracted: false,
+        })
+        .collect();
+    let lie = |claims: &[Claim]| Input::PeerClaims {
+        peer: Peer(1),
+        claims: claims.to_vec(),
+    };
+    give(&mut swarm, lie(&claims), now);
+    give(&mut swarm, Input::Discovery { pending: false }, now);
+    let mut drawn = 0;
+    while drawn < 16 {
+        if now - told > Duration::from_secs(2) {
+            told = now;
+            drawn += fetched(&give(&mut swarm, lie(&claims), now));
+        }
+        drawn += fetched(&give(&mut swarm, Input::Timeout, now));
+        assert!(
+            drawn == 0 || now - start > Duration::from_secs(9),
+            "claims count at first"
+        );
+        now = swarm.next_timeout().expect("something is missing");
+        assert!(
+            now - start < Duration::from_secs(19),
+            "only {drawn} blocks after so long"
+        );
+    }
+}
+
+#[test]
+fn haves_that_repeat_themselves_within_a_message_end_the_peer() {
+    let now = Instant::now();
+    let mut swarm = core(4, Config::default(), now);
+    let all = BlockRun::new(0, 0, 16);
+    connect(&mut swarm, 1, vec![all], now);
+    let haves = |runs| Input::PeerHave { peer: Peer(1), runs };
+    let out = give(&mut swarm, haves(vec![all]), now);
+    assert!(
+        !out.iter().any(|o| matches!(o, Output::Ban { .. })),
+        "told again is no harm"
+    );
+    let out = give(&mut swarm, haves(vec![all; 1_000]), now);
+    assert!(out.contains(&Output::Ban {
+        peer: Peer(1),
+        reason: BanReason::Protocol
+    }));
+}
+
+#[test]
 fn a_claim_keeps_others_from_drawing_until_it_expires() {
     let start = Instant::now();
     let mut swarm = core(1, Config::default(), start);
