@@ -495,7 +495,7 @@ fn retry_after(text: &str) -> Option<Duration> {
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that is still sent.
 fn http_date(text: &str) -> Option<SystemTime> {
     let mut parts = text.split_once(", ")?.1.split(' ');
-    let day: u64 = parts.next()?.parse().ok()?;
+    let day: u64 = parts.next()?.parse().ok().filter(|d| (1..=31).contains(d))?;
     let month = parts.next()?;
     let months = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -507,7 +507,9 @@ fn http_date(text: &str) -> Option<SystemTime> {
         .ok()
         .filter(|y| (1970..10_000).contains(y))?;
     let mut clock = parts.next()?.split(':').map(|p| p.parse::<u64>().ok());
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    let mut below = |limit: u64| clock.next().flatten().filter(|&n| n < limit);
+    // A minute may have a leap second.
+    let (hour, minute, second) = (below(24)?, below(60)?, below(61)?);
     // Days since 1970-01-01 by counting years from March.
     let (y, m) = if month > 2 {
         (year, month - 3)
@@ -550,6 +552,15 @@ mod tests {
         assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), at(784_111_777));
         assert_eq!(http_date("Thu, 29 Feb 2024 12:00:00 GMT"), at(1_709_208_000));
         assert_eq!(http_date("yesterday"), None);
+        for absurd in [
+            "Sun, 18446744073709551615 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 18446744073709551615:49:37 GMT",
+            "Sun, 06 Nov 1994 08:18446744073709551615:37 GMT",
+            "Sun, 06 Nov 1994 08:49:18446744073709551615 GMT",
+            "Sun, 00 Jan 1970 00:00:00 GMT",
+        ] {
+            assert_eq!(http_date(absurd), None, "{absurd}");
+        }
         assert_eq!(retry_after("120"), Some(Duration::from_secs(120)));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
         assert_eq!(retry_after("soon"), None);
