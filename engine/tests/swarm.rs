@@ -144,10 +144,7 @@ async fn without_a_web_seed_and_without_peers_there_is_a_clear_error() {
         .add(metainfo(&data, &[], &[]), AddOptions::default())
         .await
         .unwrap_err();
-    assert!(
-        again.to_string().contains("in use") || again.to_string().contains("already"),
-        "{again}"
-    );
+    assert!(again.to_string().contains("was added already"), "{again}");
     node.stop().await;
 }
 
@@ -166,6 +163,59 @@ async fn a_node_that_is_told_its_own_address_does_not_talk_to_itself() {
     let stats = completed(&torrent).await;
     assert_eq!((stats.peers, stats.peers_seen), (0, 0));
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_a_person_named_is_dialled_under_that_name() {
+    let (mine, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = content(100_000, 18);
+    let metainfo = metainfo(&data, &[], &[]);
+    let path = mine.path().join("here.bin");
+    std::fs::write(&path, &data).unwrap();
+    let seed = node(mine.path()).await;
+    let location = engine::node::Location::Existing(path);
+    let options = AddOptions {
+        location,
+        ..only_peers(&[])
+    };
+    completed(&seed.add(metainfo.clone(), options).await.unwrap()).await;
+    let port = seed.local_addrs()[0].port();
+    // Private addresses are refused, but for the name that was typed.
+    let gate = gate::Gate::new(gate::Policy {
+        hosts: std::collections::HashMap::from([("seed.test".to_owned(), vec![[127, 0, 0, 1].into()])]),
+        ..gate::Policy::default()
+    });
+    gate.trust("seed.test", port);
+    let config = engine::node::NodeConfig {
+        gate,
+        ..config(theirs.path())
+    };
+    let viewer = engine::node::Node::start(config).await.unwrap();
+    let named = only_peers(&[format!("seed.test:{port}")]);
+    let torrent = viewer.add(metainfo, named).await.unwrap();
+    assert_eq!(completed(&torrent).await.from_peers, data.len() as u64);
+    viewer.stop().await;
+    seed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_does_not_know_the_torrent_is_not_asked_again_and_again() {
+    let (mine, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let other = node(theirs.path()).await;
+    let viewer = node(mine.path()).await;
+    let options = AddOptions {
+        // It ends as soon as there is nothing left to hope for, which is long before.
+        give_up: Some(PATIENCE * 10),
+        ..only_peers(&[address(&other)])
+    };
+    let torrent = viewer
+        .add(metainfo(&content(100_000, 19), &[], &[]), options)
+        .await
+        .unwrap();
+    let error = fails(&torrent).await;
+    assert!(error.contains("no peer was found"), "{error}");
+    viewer.stop().await;
+    other.stop().await;
 }
 
 /// What a lying peer does wrong.

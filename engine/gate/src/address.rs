@@ -65,6 +65,17 @@ pub fn classify(address: IpAddr) -> Class {
     }
 }
 
+/// Whether it is of use to tell somebody at `to` of `address`: a loopback address means something on its own machine
+/// only, a private one in its own network only. To others it would be noise, and would show what lies behind a router.
+pub fn is_meaningful_to(address: IpAddr, to: IpAddr) -> bool {
+    let depth = |ip: IpAddr| match classify(ip.to_canonical()) {
+        Class::Loopback => 2,
+        Class::Private | Class::LinkLocal | Class::CarrierNat => 1,
+        _ => 0,
+    };
+    depth(address) <= depth(to)
+}
+
 #[allow(clippy::match_same_arms, reason = "a table: one registry entry a line")]
 fn classify_v4(a: Ipv4Addr) -> Class {
     match a.octets() {
@@ -114,6 +125,30 @@ fn classify_v6(a: Ipv6Addr) -> Class {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_told_only_where_they_mean_something() {
+        let table = [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("::ffff:127.0.0.1", "::1", true),
+            ("127.0.0.1", "192.168.1.2", false),
+            ("127.0.0.1", "93.184.216.34", false),
+            ("192.168.1.2", "10.0.0.1", true),
+            ("192.168.1.2", "127.0.0.1", true),
+            ("192.168.1.2", "93.184.216.34", false),
+            ("fd00::1", "2606:4700::1111", false),
+            ("93.184.216.34", "1.1.1.1", true),
+            ("93.184.216.34", "127.0.0.1", true),
+        ];
+        for (address, to, useful) in table {
+            let parse = |text: &str| text.parse::<IpAddr>().expect("an address");
+            assert_eq!(
+                is_meaningful_to(parse(address), parse(to)),
+                useful,
+                "{address} to {to}"
+            );
+        }
+    }
 
     #[test]
     fn every_special_range_is_told_apart() {

@@ -15,7 +15,7 @@
 mod address;
 mod request;
 
-pub use address::{Class, classify};
+pub use address::{Class, classify, is_meaningful_to};
 pub use request::{Request, Response};
 pub use reqwest::header;
 pub use reqwest::{Method, StatusCode};

@@ -51,11 +51,15 @@ pub(super) async fn open(
     port: u16,
     driver: mpsc::Sender<Msg>,
 ) -> Result<(), StreamError> {
-    let (mut writer, mut reader) = net::open_control(&connection).await?;
-    writer
-        .send(&Message::Hello(our_hello(swarm, port, &connection)))
-        .await?;
-    let first = tokio::time::timeout(HELLO_TIMEOUT, reader.next())
+    let greeting = async {
+        let (mut writer, mut reader) = net::open_control(&connection).await?;
+        let hello = our_hello(swarm, port, &connection);
+        writer.send(&Message::Hello(hello)).await?;
+        let first = reader.next().await?;
+        Ok::<_, StreamError>((writer, reader, first))
+    };
+    // Also the stream itself may never come: the other side says how many it allows.
+    let (writer, reader, first) = tokio::time::timeout(HELLO_TIMEOUT, greeting)
         .await
         .map_err(|_| StreamError::Short)??;
     match first {

@@ -94,6 +94,7 @@ pub(crate) enum Msg {
     Greeted { id: PeerId },
     /// Addresses of a name that was given as a peer.
     Resolved {
+        host: String,
         addresses: Vec<SocketAddr>,
         problem: Option<String>,
     },
@@ -111,11 +112,22 @@ struct PeerState {
 }
 
 struct Candidate {
+    /// What it was called, if somebody named it.
+    host: Option<String>,
     next: Instant,
     failures: u32,
     dialing: bool,
     /// Who answered there.
     id: Option<PeerId>,
+}
+
+impl Candidate {
+    /// Leaves it alone for a while, longer each time.
+    fn put_off(&mut self) {
+        let pause = (REDIAL.0 * 2_u32.saturating_pow(self.failures.min(10))).min(REDIAL.1);
+        self.failures += 1;
+        self.next = Instant::now() + pause;
+    }
 }
 
 struct Fetch {
@@ -497,7 +509,11 @@ impl Driver {
                 self.check_discovery();
             }
             Msg::Greeted { id } => {
-                self.greeting.remove(&id);
+                if self.greeting.remove(&id) {
+                    // It is there and does not speak of this torrent: asking again at once would not change that.
+                    let there = self.candidates.values_mut().filter(|c| c.id == Some(id));
+                    there.for_each(Candidate::put_off);
+                }
                 self.check_discovery();
             }
             Msg::Message { peer, message } => self.message(peer, message),
@@ -520,6 +536,11 @@ impl Driver {
                 self.input(Input::PeerCancelled { peer, request: id });
             }
             Msg::Verified { run, source } => {
+                // Lost again meanwhile, or told before.
+                let held = (run.first.0..run.first.0 + run.count).all(|b| self.shared.store.has_block(b));
+                if !held || self.swarm.has(run) {
+                    return;
+                }
                 self.last_progress = Instant::now();
                 self.count_source(run, source, true);
                 self.input(Input::Verified { run, source });
@@ -556,19 +577,23 @@ impl Driver {
                 if let Some(problem) = problem {
                     self.problem(problem);
                 }
-                self.add_candidates(peers);
+                self.add_candidates(peers, None);
                 if let Some(viewers) = viewers {
                     self.input(Input::SwarmSize(viewers.max(1)));
                 }
                 self.dial();
                 self.check_discovery();
             }
-            Msg::Resolved { addresses, problem } => {
+            Msg::Resolved {
+                host,
+                addresses,
+                problem,
+            } => {
                 self.resolving = self.resolving.saturating_sub(1);
                 if let Some(problem) = problem {
                     self.problem(problem);
                 }
-                self.add_candidates(addresses);
+                self.add_candidates(addresses, Some(&host));
                 self.dial();
                 self.check_discovery();
             }
@@ -631,18 +656,32 @@ impl Driver {
         }
         if let Some(candidate) = listens.and_then(|a| self.candidates.get_mut(&a)) {
             candidate.id = Some(id);
+        }
+        for candidate in self.candidates.values_mut().filter(|c| c.id == Some(id)) {
             candidate.failures = 0;
         }
         self.seen.insert(id);
         let rtt = connection.rtt();
         if !self.shared.metainfo.private() {
-            let others: Vec<SocketAddr> = self.peers.values().filter_map(|p| p.listens).take(50).collect();
+            let others: Vec<SocketAddr> = self
+                .peers
+                .values()
+                .filter_map(|p| p.listens)
+                .filter(|other| gate::is_meaningful_to(other.ip(), remote.ip()))
+                .take(50)
+                .collect();
             if !others.is_empty() {
                 // A new outbox has room.
                 let _ = outbox.try_send(Message::PeerExchange(others));
             }
             if let Some(address) = listens {
-                for other in self.peers.keys().copied().collect::<Vec<_>>() {
+                let told: Vec<Peer> = self
+                    .peers
+                    .iter()
+                    .filter(|(_, p)| gate::is_meaningful_to(address.ip(), p.connection.remote_address().ip()))
+                    .map(|(&other, _)| other)
+                    .collect();
+                for other in told {
                     self.send(other, Message::PeerExchange(vec![address]));
                 }
             }
@@ -676,7 +715,7 @@ impl Driver {
             }),
             Message::PeerExchange(addresses) => {
                 if !self.shared.metainfo.private() {
-                    self.add_candidates(addresses);
+                    self.add_candidates(addresses, None);
                     self.dial();
                 }
             }
@@ -851,21 +890,27 @@ impl Driver {
         }
     }
 
-    fn add_candidates(&mut self, addresses: Vec<SocketAddr>) {
+    /// `host` is what the addresses were found under, when a person named it.
+    fn add_candidates(&mut self, addresses: Vec<SocketAddr>, host: Option<&str>) {
         if !self.options.use_peers {
             return;
         }
         for address in addresses {
-            if address.port() == 0 || self.own.contains(&address) || self.candidates.len() >= MAX_CANDIDATES {
+            let full = host.is_none() && self.candidates.len() >= MAX_CANDIDATES;
+            if address.port() == 0 || self.own.contains(&address) || full {
                 continue;
             }
             let fresh = Candidate {
+                host: None,
                 next: Instant::now(),
                 failures: 0,
                 dialing: false,
                 id: None,
             };
-            self.candidates.entry(address).or_insert(fresh);
+            let candidate = self.candidates.entry(address).or_insert(fresh);
+            if host.is_some() {
+                candidate.host = host.map(str::to_owned);
+            }
         }
     }
 
@@ -880,9 +925,9 @@ impl Driver {
         let mut dialing = self.candidates.values().filter(|c| c.dialing).count();
         let mut begin = Vec::new();
         for (address, candidate) in &mut self.candidates {
-            let known = candidate
-                .id
-                .is_some_and(|id| self.by_id.contains_key(&id) || self.banned.contains(&id));
+            let known = candidate.id.is_some_and(|id| {
+                self.by_id.contains_key(&id) || self.banned.contains(&id) || self.greeting.contains(&id)
+            });
             if candidate.dialing || candidate.next > now || known || connected.contains(address) {
                 continue;
             }
@@ -891,12 +936,12 @@ impl Driver {
             }
             candidate.dialing = true;
             dialing += 1;
-            begin.push(*address);
+            begin.push((*address, candidate.host.clone()));
         }
-        for address in begin {
+        for (address, host) in begin {
             let (registry, driver) = (self.registry.clone(), self.ground.driver.clone());
             self.tasks.spawn(async move {
-                let result = registry.connect(address).await;
+                let result = registry.connect(address, host.as_deref()).await;
                 let _ = driver.send(Msg::Dialed { address, result }).await;
             });
         }
@@ -928,9 +973,7 @@ impl Driver {
                 self.own.insert(address);
             }
             Err(error) => {
-                let pause = (REDIAL.0 * 2_u32.saturating_pow(candidate.failures.min(10))).min(REDIAL.1);
-                candidate.failures += 1;
-                candidate.next = Instant::now() + pause;
+                candidate.put_off();
                 let first = candidate.failures == 1;
                 if first {
                     self.problem(format!("dialling the peer {address}: {error}"));
@@ -1059,7 +1102,7 @@ impl Driver {
             (false, true) => give_up,
             (false, false) => give_up * 3,
         };
-        // A slow origin is no dead origin: its bytes count as progress when a piece of them is right.
+        // A slow origin is no dead origin: its bytes count as progress before they can be judged.
         if quiet < patience {
             return;
         }
@@ -1121,6 +1164,8 @@ impl Driver {
 
     /// Stops everything that runs, makes safe what is here, tells the trackers.
     async fn end(mut self) {
+        // Nobody takes messages any more: who has one must not wait for room.
+        self.inbox.close();
         self.registry.remove(self.ground.swarm);
         self.tasks.shutdown().await;
         self.peers.clear();
@@ -1141,6 +1186,7 @@ impl Driver {
 
 async fn resolve(gate: &gate::Gate, name: &str) -> Msg {
     let failed = |problem: String| Msg::Resolved {
+        host: name.to_owned(),
         addresses: Vec::new(),
         problem: Some(problem),
     };
@@ -1152,6 +1198,7 @@ async fn resolve(gate: &gate::Gate, name: &str) -> Msg {
     };
     match gate.resolve(host, port).await {
         Ok(addresses) => Msg::Resolved {
+            host: host.to_owned(),
             addresses,
             problem: None,
         },

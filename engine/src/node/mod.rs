@@ -86,6 +86,13 @@ impl Node {
         let name = || metainfo.name().to_owned();
         let info_hash = metainfo.info_hash_v2();
         let swarm_hash = *info_hash.as_bytes();
+        let duplicate = || Error::Duplicate {
+            name: metainfo.name().to_owned(),
+            info_hash,
+        };
+        if self.registry.has(swarm_hash) {
+            return Err(duplicate());
+        }
         let verifier = Verifier::new(&metainfo).map_err(|source| Error::Unsupported {
             name: name(),
             source: Arc::new(source),
@@ -102,11 +109,9 @@ impl Node {
 
         let (sender, inbox) = mpsc::channel(driver::INBOX);
         if !self.registry.add(swarm_hash, sender.clone()) {
+            let error = duplicate();
             store.close().await;
-            return Err(Error::Duplicate {
-                name: name(),
-                info_hash,
-            });
+            return Err(error);
         }
         let urls: Vec<String> = metainfo
             .web_seeds()
@@ -165,10 +170,10 @@ impl Node {
             port,
         };
         self.registry.spawn(Driver::new(parts).run());
-        self.torrents
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(torrent.clone());
+        let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        torrents.retain(|t| !matches!(t.stats().state, State::Stopped));
+        torrents.push(torrent.clone());
+        drop(torrents);
         Ok(torrent)
     }
 

@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 
 /// Handshakes at a time beyond which strangers must first prove their address.
 const BUSY: usize = 50;
+/// Handshakes at a time beyond which nobody is answered.
+const MAX_HANDSHAKES: usize = 512;
 /// Longest wait for a connection that we dial.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Streams of one connection whose first bytes are being read.
@@ -156,13 +158,23 @@ impl Registry {
         lock(&self.torrents).remove(&swarm);
     }
 
+    pub(super) fn has(&self, swarm: [u8; 32]) -> bool {
+        lock(&self.torrents).contains_key(&swarm)
+    }
+
     fn driver(&self, swarm: [u8; 32]) -> Option<mpsc::Sender<Msg>> {
         lock(&self.torrents).get(&swarm).cloned()
     }
 
     /// A connection to whoever is at this address: a new one, or the one that there is already.
-    pub(super) async fn connect(self: &Arc<Self>, address: SocketAddr) -> Result<Connection, DialError> {
-        self.config.gate.check(address, &address.ip().to_string())?;
+    /// `host` is what it was called, when it was named: a name that a person typed is trusted as that name.
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        host: Option<&str>,
+    ) -> Result<Connection, DialError> {
+        let literal = address.ip().to_string();
+        self.config.gate.check(address, host.unwrap_or(&literal))?;
         let open = lock(&self.connections)
             .values()
             .find(|c| c.remote_address() == address && !c.is_closed())
@@ -220,7 +232,7 @@ async fn accept(registry: Arc<Registry>, endpoint: Endpoint) {
     let mut handshakes = JoinSet::new();
     loop {
         let handshake = tokio::select! {
-            handshake = endpoint.accept() => handshake,
+            handshake = endpoint.accept(), if handshakes.len() < MAX_HANDSHAKES => handshake,
             Some(_) = handshakes.join_next(), if !handshakes.is_empty() => continue,
         };
         let Some(handshake) = handshake else { return };

@@ -26,6 +26,9 @@ use tokio::sync::{mpsc, oneshot};
 /// Blocks sent in one turn of the uplink: 64 KiB keep the packets of one peer together.
 const TURN: usize = 4;
 
+/// A peer that takes no block of an upload for so long loses it: others wait for the place.
+const UPLOAD_STALL: Duration = Duration::from_secs(20);
+
 /// Bytes of content so far.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -71,11 +74,12 @@ impl Ground {
                         _ => &self.counters.from_peers,
                     };
                     counter.fetch_add(bytes, Ordering::Relaxed);
-                    self.tell(Msg::Verified { run, source }).await;
                 }
                 Ok(false) => self.waste(bytes),
                 Err(_) => return false,
             }
+            // Also when it was held: whoever stored it may have been aborted before it could tell.
+            self.tell(Msg::Verified { run, source }).await;
         }
         true
     }
@@ -252,7 +256,8 @@ async fn serve(ground: &Ground, run: BlockRun, send: &mut SendStream) -> Result<
         let bytes: u64 = turn.iter().map(|b| b.len() as u64).sum();
         ground.up.take(bytes).await;
         for block in turn {
-            send.write_all(block).await?;
+            let written = tokio::time::timeout(UPLOAD_STALL, send.write_all(block)).await;
+            written.map_err(|_| StreamError::Short)??;
         }
         sent += bytes;
         ground.counters.uploaded.fetch_add(bytes, Ordering::Relaxed);

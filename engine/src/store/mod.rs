@@ -504,15 +504,20 @@ impl Store {
         let (shared, commands) = (self.shared.clone(), self.commands.clone());
         let checked = tokio::task::spawn_blocking(move || {
             let blocks = shared.verifier.piece_blocks(piece);
+            // What arrives while this reads is not judged by what was read.
+            let held: Vec<u32> = {
+                let held = shared.held();
+                blocks.clone().filter(|&b| held.bits.get(b)).collect()
+            };
             let mut data = BytesMut::new();
-            for block in blocks.clone() {
+            for block in blocks {
                 match shared.read_block(block) {
                     Ok(bytes) => data.extend_from_slice(&bytes),
                     Err(_) => break,
                 }
             }
             let right = shared.verifier.check_stored(piece, &data);
-            let wrong: Vec<u32> = blocks.filter(|b| !right.contains(b)).collect();
+            let wrong: Vec<u32> = held.into_iter().filter(|b| !right.contains(b)).collect();
             if !wrong.is_empty() {
                 // A closed store has nobody left to tell.
                 let _ = commands.send(Command::Lose(wrong));

@@ -7,7 +7,7 @@
 //! * A peer is its address (IP and port); announcing again replaces what was known of it.
 //! * Seeds are not told of seeds, and nobody of itself.
 //! * Who has not announced for [`Limits::lifetime`] is forgotten, and a swarm with nobody in it too.
-//! * A peer on the loopback interface is named to others on it only.
+//! * A peer on the loopback interface is named to others on it only, one in a private network to others in one.
 //! * In a full swarm or table nobody is pushed out: a newcomer is told of peers but not remembered.
 
 use std::collections::HashMap;
@@ -224,9 +224,9 @@ impl Table {
 
 /// A random choice among those whom the announcing peer may want.
 fn sample(swarm: &Swarm, announce: &Announce, limit: usize, rng: &mut SmallRng) -> Vec<Peer> {
-    let local = announce.address.ip().to_canonical().is_loopback();
+    let to = announce.address.ip();
     let useful = swarm.entries.iter().filter(|entry| {
-        !(announce.seed && entry.seed) && (local || !entry.peer.address.ip().to_canonical().is_loopback())
+        !(announce.seed && entry.seed) && gate::is_meaningful_to(entry.peer.address.ip(), to)
     });
     let mut peers: Vec<Peer> = useful.map(|entry| entry.peer).collect();
     let (chosen, _) = peers.partial_shuffle(rng, announce.numwant.min(limit));
