@@ -46,6 +46,16 @@ impl Skipped {
             vast_error,
         }
     }
+
+    /// For people; `others` when the break has ads nevertheless.
+    pub(crate) fn sentence(&self, others: bool) -> String {
+        let what = match (self.break_id.as_str(), others) {
+            ("*", _) => "no ads".to_owned(),
+            (id, false) => format!("no ad at {id}"),
+            (id, true) => format!("one ad less at {id}"),
+        };
+        format!("{what}: {}", self.reason)
+    }
 }
 
 /// An ad that can be spliced in, once it is as loud as the content around it.

@@ -103,6 +103,9 @@ pub(crate) struct PublishArgs {
     /// A cue point: TIME[+REPLACE][,max=SEC][,ads=N], where TIME is SS, MM:SS, HH:MM:SS, start, end or n%
     #[arg(long, value_name = "CUE")]
     pub(crate) cue: Vec<String>,
+    /// A VMAP document whose ad breaks become cue points (repeat for more); those without ads ask the tag of --ads
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cues: Vec<PathBuf>,
     /// The ad tag (a VAST URL) that is asked at each cue
     #[arg(long, value_name = "URL")]
     pub(crate) ads: Option<String>,

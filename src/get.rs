@@ -451,7 +451,10 @@ fn tell(report: &Report) {
         );
     }
     for skipped in &report.skipped {
-        eprintln!("  no ad at {}: {}", skipped.break_id, skipped.reason);
+        eprintln!(
+            "  {}",
+            skipped.sentence(report.ads.iter().any(|ad| ad.break_id == skipped.break_id))
+        );
     }
 }
 

@@ -2,7 +2,12 @@
 //!
 //! Not for: changing anything. In particular no key is pinned by looking at it.
 
-use ad_splicer::cues::{AdSource, CuePoint, vmap};
+use std::time::Duration;
+
+use ad_splicer::cues::{Action, AdSource, CuePoint, vmap};
+use ad_splicer::facts::{CueFacts, Facts};
+use ad_splicer::time::ContentTime;
+use engine::cue_sheet::SignedCueSheet;
 use engine::metainfo::Metainfo;
 use serde_json::{Value, json};
 
@@ -12,7 +17,7 @@ use crate::context::Context;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json, print_line};
 use crate::source::{Resolved, resolve};
 use crate::trust::{Judged, judge, now};
-use crate::units::human_bytes;
+use crate::units::{human_bytes, human_time};
 
 /// Looks at one source.
 pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
@@ -69,6 +74,7 @@ fn as_json(metainfo: &Metainfo, judged: Option<&Judged>, cues: &[CuePoint]) -> V
             "pieces_root": file.pieces_root().to_string(),
         })).collect::<Vec<_>>(),
         "cue_sheet": judged.map(|judged| {
+            let facts = judged.offered.as_ref().and_then(facts);
             let sheet = judged.offered.as_ref().map(engine::cue_sheet::SignedCueSheet::sheet);
             json!({
                 "publisher": sheet.map(|sheet| sheet.publisher.to_string()),
@@ -76,9 +82,19 @@ fn as_json(metainfo: &Metainfo, judged: Option<&Judged>, cues: &[CuePoint]) -> V
                 "expires": sheet.map(|sheet| sheet.expires),
                 "signature_valid": sheet.is_some(),
                 "trusted": judged.verdict.is_ok(),
+                "fingerprint": sheet.map(|sheet| sheet.publisher.fingerprint().to_string()),
+                "facts": facts,
                 "cues": cues.iter().map(|cue| json!({
                     "id": cue.id,
                     "position": cue.position.to_string(),
+                    "replace": match cue.action {
+                        Action::Insert => None,
+                        Action::Replace(span) => Some(span.as_secs_f64()),
+                    },
+                    "max_duration": cue.max_duration.map(|most| most.as_secs_f64()),
+                    "max_ads": cue.max_ads,
+                    "repeat_after": cue.repeat_after.map(|step| step.as_secs_f64()),
+                    "impressions_on": cue.impressions_on,
                     "ads": match &cue.ads {
                         Some(AdSource::Tag(url)) => json!({ "tag": url }),
                         Some(AdSource::Inline(_)) => json!("inline"),
@@ -150,18 +166,84 @@ fn print_text(metainfo: &Metainfo, judged: Option<&Judged>, cues: &[CuePoint], n
         }
         None => print_line("  cue sheet  not valid"),
     }
-    for cue in cues {
+    let facts = judged.offered.as_ref().and_then(facts);
+    if let Some(facts) = &facts {
+        let channels = if facts.channels == 1 { "mono" } else { "stereo" };
+        let length = ContentTime::from_samples(facts.samples, facts.sample_rate.max(1));
+        print_line(&format!(
+            "  facts      {} at {} Hz, {channels}, {} ({} frames); from the publisher, and never believed",
+            facts.format,
+            facts.sample_rate,
+            human_time(Duration::from_nanos(length.as_nanos())),
+            facts.frames
+        ));
+    }
+    for (number, cue) in cues.iter().enumerate() {
         let ads = match &cue.ads {
             Some(AdSource::Tag(url)) => format!("ads from {url}"),
             Some(AdSource::Inline(_)) => "an ad given inline".to_owned(),
             None => "no ads".to_owned(),
         };
-        print_line(&format!("  cue        {} at {}, {ads}", cue.id, cue.position));
+        print_line(&format!(
+            "  cue        {} at {}: {}; {ads}",
+            cue.id,
+            cue.position,
+            what_it_does(cue)
+        ));
+        let facts = facts
+            .as_ref()
+            .and_then(|facts| Some((facts, facts.cues.get(number)?)));
+        if let Some((facts, cue)) = facts {
+            print_line(&format!("             {}", around(facts, cue)));
+        }
     }
     match &judged.verdict {
         Ok(why) => print_line(&format!("  trusted    yes: {why}")),
         Err(reason) => print_line(&format!("  trusted    NO: {reason}")),
     }
+}
+
+/// The publisher's facts, when they can be read.
+fn facts(signed: &SignedCueSheet) -> Option<Facts> {
+    bt_bencode::from_value(signed.sheet().facts.clone()).ok()
+}
+
+/// What a break does to the content, and its limits.
+fn what_it_does(cue: &CuePoint) -> String {
+    let mut parts = vec![match cue.action {
+        Action::Insert => "inserts".to_owned(),
+        Action::Replace(span) => format!("replaces {}", human_time(span)),
+    }];
+    parts.extend(
+        cue.max_duration
+            .map(|most| format!("at most {}", human_time(most))),
+    );
+    parts.extend(cue.max_ads.map(|most| match most {
+        1 => "at most 1 ad".to_owned(),
+        most => format!("at most {most} ads"),
+    }));
+    parts.extend(
+        cue.repeat_after
+            .map(|step| format!("again every {}", human_time(step))),
+    );
+    parts.join(", ")
+}
+
+/// What the publisher found around a cue.
+fn around(facts: &Facts, cue: &CueFacts) -> String {
+    let time = |sample| {
+        let time = ContentTime::from_samples(sample, facts.sample_rate.max(1));
+        human_time(Duration::from_nanos(time.as_nanos()))
+    };
+    let loudness = cue.loudness.map_or_else(
+        || "silence".to_owned(),
+        |lufs| format!("{:.1} LUFS", f64::from(lufs) / 100.0),
+    );
+    let pause = match (cue.silence, cue.silence_samples) {
+        (Some(at), Some(length)) => format!("the nearest pause is at {}, {} long", time(at), time(length)),
+        _ => "no pause is near".to_owned(),
+    };
+    format!("frame {} at byte {}, {loudness}; {pause}", cue.frame, cue.offset)
 }
 
 fn days(seconds: u64) -> String {

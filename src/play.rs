@@ -124,7 +124,11 @@ impl<'a> Listening<'a> {
             .await
             .context("preparing")??;
         for skipped in &made.skipped {
-            eprintln!("no ad at {}: {}", skipped.break_id, skipped.reason);
+            let others = made
+                .ready
+                .iter()
+                .any(|(ready, _)| ready.break_id == skipped.break_id);
+            eprintln!("{}", skipped.sentence(others));
         }
         beacons::store_failures(context, &playback, &made.failures, Basis::Played).await?;
         // The splicer numbers the breaks that have ads; its report says which ad is which.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ad_splicer::conditioning::Conditioner;
 use ad_splicer::content::FileContent;
 use ad_splicer::creatives::{Cache, FetchLimits, Original, Profile};
-use ad_splicer::cues::{AdArgument, AdSource, CueArgument, CuePoint, vmap};
+use ad_splicer::cues::{AdArgument, AdSource, CueArgument, CuePoint, MOST_CUES, vmap};
 use ad_splicer::decide::vast::inline_for_creative;
 use ad_splicer::{facts, splice};
 use anyhow::Context as _;
@@ -33,7 +33,8 @@ impl Cues {
     }
 }
 
-/// Collects the cue points: those of `--cue` ask the ad tag of `--ads`, those of `--ad` carry their creative.
+/// Collects the cue points: those of `--cue` ask the ad tag of `--ads`, those of `--ad` carry their creative, those of `--cues` say
+/// themselves, or ask the ad tag.
 pub(super) async fn cues(
     context: &Context,
     args: &PublishArgs,
@@ -56,7 +57,22 @@ pub(super) async fn cues(
         cues.points.push(cue);
         cues.uploads.extend(upload);
     }
-    if args.ads.is_some() && args.cue.is_empty() {
+    for path in &args.cues {
+        for mut cue in read_vmap(path)? {
+            cue.id = unused(&cues.points, cue.id);
+            if cue.ads.is_none() {
+                cue.ads = args.ads.clone().map(AdSource::Tag);
+            }
+            cues.points.push(cue);
+        }
+    }
+    if cues.points.len() > MOST_CUES {
+        return Err(bad_input(format!(
+            "there are {} cue points, and one file may have {MOST_CUES}",
+            cues.points.len()
+        )));
+    }
+    if args.ads.is_some() && args.cue.is_empty() && args.cues.is_empty() {
         return Err(bad_input(
             "--ads names an ad server, and no --cue says where its ads go",
         ))
@@ -67,6 +83,35 @@ pub(super) async fn cues(
         tracing::debug!(?format, "the file can be spliced");
     }
     Ok(cues)
+}
+
+/// The cue points of a VMAP document.
+fn read_vmap(path: &Path) -> anyhow::Result<Vec<CuePoint>> {
+    let doing = || format!("cannot take cue points from {}", path.display());
+    let bytes = std::fs::read(path).or_bad_input(doing)?;
+    let read = vmap::parse_bytes(&bytes).or_bad_input(doing)?;
+    for note in &read.notes {
+        eprintln!("note: {}: {note}", path.display());
+    }
+    if read.cues.is_empty() {
+        return Err(bad_input(format!(
+            "{}: it has no ad break that can be used",
+            doing()
+        )));
+    }
+    Ok(read.cues)
+}
+
+/// The id, or with a number after it when another cue point has it already: ids are unique in a cue sheet.
+fn unused(points: &[CuePoint], id: String) -> String {
+    let taken = |id: &str| points.iter().any(|cue| cue.id == id);
+    if !taken(&id) {
+        return id;
+    }
+    (2..)
+        .map(|number| format!("{id}-{number}"))
+        .find(|id| !taken(id))
+        .unwrap_or(id)
 }
 
 async fn probe(media: &Path) -> anyhow::Result<splice::StreamFormat> {

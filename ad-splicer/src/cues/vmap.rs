@@ -51,6 +51,11 @@ pub struct Vmap {
     pub notes: Vec<String>,
 }
 
+/// Reads a document from a file: UTF-8, UTF-16 with a byte order mark, or Latin-1 when it says so.
+pub fn parse_bytes(bytes: &[u8]) -> Result<Vmap, VmapError> {
+    parse(&xml::decode(bytes)?)
+}
+
 /// Reads a document.
 pub fn parse(text: &str) -> Result<Vmap, VmapError> {
     let root = xml::parse(text)?;
