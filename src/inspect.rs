@@ -82,7 +82,7 @@ fn as_json(metainfo: &Metainfo, judged: Option<&Judged>, cues: &[CuePoint]) -> V
                 "expires": sheet.map(|sheet| sheet.expires),
                 "signature_valid": sheet.is_some(),
                 "trusted": judged.verdict.is_ok(),
-                "fingerprint": sheet.map(|sheet| sheet.publisher.fingerprint().to_string()),
+                "fingerprint": sheet.map(|sheet| sheet.publisher.fingerprint()),
                 "facts": facts,
                 "cues": cues.iter().map(|cue| json!({
                     "id": cue.id,

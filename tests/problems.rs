@@ -27,7 +27,7 @@ fn vast(host: &str) -> String {
         .expect("a list of creatives")
         .iter()
         .find(|creative| creative["file"] == "kettle.mp3")
-        .and_then(|creative| creative["duration"].as_f64())
+        .and_then(|creative| creative["seconds"].as_f64())
         .expect("how long the creative is");
     let seconds = format!("{seconds:06.3}");
     format!(

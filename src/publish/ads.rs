@@ -108,7 +108,8 @@ fn unused(points: &[CuePoint], id: String) -> String {
     if !taken(&id) {
         return id;
     }
-    (2..)
+    // One more number than there are ids: one of them is free.
+    (2..=points.len() + 2)
         .map(|number| format!("{id}-{number}"))
         .find(|id| !taken(id))
         .unwrap_or(id)
