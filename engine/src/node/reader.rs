@@ -115,7 +115,15 @@ impl Reader {
         tokio::pin!(late);
         let mut changes = store.changes();
         let mut stats = self.stats.clone();
-        while !store.has_bytes(offset, len) {
+        loop {
+            if store.has_bytes(offset, len) {
+                let bytes = store.read_bytes(offset, len).await?;
+                // A disk that failed meanwhile may have taken back what it held: then these are not the bytes.
+                if store.has_bytes(offset, len) {
+                    self.move_to(end);
+                    return Ok(bytes);
+                }
+            }
             match &stats.borrow_and_update().state {
                 State::Failed(why) => {
                     return Err(Error::Failed {
@@ -134,9 +142,6 @@ impl Reader {
                 () = &mut late => return Err(Error::Late { name: name(), offset, len }),
             }
         }
-        let bytes = store.read_bytes(offset, len).await?;
-        self.move_to(end);
-        Ok(bytes)
     }
 
     /// The same for threads that may block: demuxers, pipes.

@@ -1,17 +1,18 @@
 //! What a tracker knows, and whom it names to whom: a pure table.
 //!
 //! Time comes in as an argument (since some beginning of the caller's), chance from a seed. Memory is bounded by
-//! [`Limits`]: about 150 bytes for each peer and 300 for each swarm at most.
+//! [`Limits`]: about 200 bytes for each peer and 400 for each swarm at most.
 //!
 //! Rules:
 //! * A peer is its address (IP and port); announcing again replaces what was known of it.
 //! * Seeds are not told of seeds, and nobody of itself.
 //! * Who has not announced for [`Limits::lifetime`] is forgotten, and a swarm with nobody in it too.
 //! * A peer on the loopback interface is named to others on it only, one in a private network to others in one.
-//! * In a full swarm or table nobody is pushed out: a newcomer is told of peers but not remembered.
+//! * In a full swarm or table nobody is pushed out: a newcomer is told of peers but not remembered. The same for one
+//!   host that is in a swarm under too many ports, so that no host can fill a swarm alone.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -27,6 +28,8 @@ pub struct Limits {
     pub swarms: usize,
     /// Peers in one swarm.
     pub peers_per_swarm: usize,
+    /// Peers in one swarm that share an IPv4 address, or the first 64 bits of an IPv6 address.
+    pub peers_per_host: usize,
     /// Peers in all swarms together.
     pub peers: usize,
     /// Peers in one answer.
@@ -36,11 +39,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 50,000 swarms, 10,000 peers in each, 500,000 in all (under 100 MB); 200 in an answer; one hour.
+    /// 50,000 swarms, 10,000 peers in each and 100 of them of one host, 500,000 in all (about 100 MB); 200 in an answer; one hour.
     fn default() -> Self {
         Self {
             swarms: 50_000,
             peers_per_swarm: 10_000,
+            peers_per_host: 100,
             peers: 500_000,
             numwant: 200,
             lifetime: Duration::from_secs(3600),
@@ -97,6 +101,8 @@ struct Swarm {
     entries: Vec<Entry>,
     /// Where in `entries` each address is.
     places: HashMap<SocketAddr, usize>,
+    /// How many peers each host has.
+    hosts: HashMap<IpAddr, usize>,
     seeds: usize,
     downloaded: u64,
 }
@@ -108,12 +114,19 @@ impl Swarm {
         if let Some(moved) = self.entries.get(place) {
             self.places.insert(moved.peer.address, place);
         }
+        if let Some(count) = self.hosts.get_mut(&host(address)) {
+            *count -= 1;
+            if *count == 0 {
+                self.hosts.remove(&host(address));
+            }
+        }
         self.seeds -= usize::from(entry.seed);
         Some(entry)
     }
 
     fn insert(&mut self, entry: Entry) {
         self.seeds += usize::from(entry.seed);
+        *self.hosts.entry(host(&entry.peer.address)).or_default() += 1;
         self.places.insert(entry.peer.address, self.entries.len());
         self.entries.push(entry);
     }
@@ -166,7 +179,10 @@ impl Table {
         if announce.event == Some(Event::Completed) && before.is_some_and(|entry| !entry.seed) {
             swarm.downloaded += 1;
         }
-        let room = swarm.entries.len() < self.limits.peers_per_swarm && self.peers < self.limits.peers;
+        let of_host = swarm.hosts.get(&host(&announce.address)).copied().unwrap_or(0);
+        let room = swarm.entries.len() < self.limits.peers_per_swarm
+            && of_host < self.limits.peers_per_host
+            && self.peers < self.limits.peers;
         let peers = sample(swarm, announce, self.limits.numwant, &mut self.rng);
         if before.is_some() || room {
             let peer = Peer {
@@ -219,6 +235,17 @@ impl Table {
                 self.swarms.remove(&announce.key);
             }
         }
+    }
+}
+
+/// What one household or server usually has: an IPv4 address, or a network of 64 bits.
+fn host(address: &SocketAddr) -> IpAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -364,6 +391,44 @@ mod tests {
             }
         }
         assert_eq!(table.sizes(), (2, 4));
+    }
+
+    #[test]
+    fn no_host_fills_a_swarm_alone() {
+        let limits = Limits {
+            peers_per_host: 3,
+            ..Limits::default()
+        };
+        let mut table = Table::new(limits, 1);
+        for port in 1..=10 {
+            table.announce(&announce(port, false, None), HOUR);
+        }
+        assert_eq!(table.sizes(), (1, 3));
+        let other = |last| Announce {
+            address: SocketAddr::from(([0x2606, 0x4700, 0, 0, 0, 0, 0, last], 1)),
+            ..announce(1, false, None)
+        };
+        for last in 1..=10 {
+            table.announce(&other(last), HOUR);
+        }
+        assert_eq!(table.sizes(), (1, 6), "a network of 64 bits is one host");
+        table.announce(&announce(1, false, Some(Event::Stopped)), HOUR);
+        table.announce(&announce(10, false, None), HOUR);
+        assert_eq!(table.sizes(), (1, 6), "who leaves makes room");
+        table.announce(&announce(10, false, None), HOUR);
+        assert_eq!(table.sizes(), (1, 6), "who is known may come again");
+    }
+
+    #[test]
+    fn private_peers_are_named_in_private_networks_only() {
+        let mut table = Table::new(Limits::default(), 1);
+        table.announce(&announce(1, false, None), HOUR);
+        let public = Announce {
+            address: SocketAddr::from(([93, 184, 216, 34], 2)),
+            ..announce(2, false, None)
+        };
+        assert_eq!(table.announce(&public, HOUR).0, []);
+        assert_eq!(ports(&table.announce(&announce(3, false, None), HOUR).0), [1, 2]);
     }
 
     #[test]
