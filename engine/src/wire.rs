@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::swarm::{
-    BLOCK_SIZE, BlockIndex, BlockRun, Claim, FileIndex, MAX_RUN_BLOCKS, PieceIndex, RefuseReason, Urgency,
+    BlockIndex, BlockRun, Claim, FileIndex, MAX_RUN_BLOCKS, PieceIndex, RefuseReason, Urgency,
 };
 
 /// The ALPN of the protocol.
@@ -598,13 +598,6 @@ impl Message {
             kind => Self::Unknown(kind),
         })
     }
-}
-
-/// Bytes of the reply's block number `index` of a run that has `run_bytes` bytes: all are whole but the last.
-pub fn reply_block_len(run_bytes: u64, index: u32) -> usize {
-    run_bytes
-        .saturating_sub(u64::from(index) * u64::from(BLOCK_SIZE))
-        .min(BLOCK_SIZE.into()) as usize
 }
 
 fn check(what: &'static str, got: usize, limit: usize) -> Result<(), WireError> {
