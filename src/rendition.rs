@@ -110,7 +110,8 @@ pub(crate) const PATIENT: Options = Options {
 /// Brings the ads to the loudness of the content around their cues, and freezes the rendition. Blocks, and reads all of the content when
 /// there are ads: for a thread of its own.
 ///
-/// Content that nothing can be spliced into gives a rendition without ads, and each break says why; content that is no audio at all is an error.
+/// A break that cannot be spliced stays empty and says why; so do all of them in content that nothing can be spliced into. Content that is
+/// no audio at all is an error.
 pub(crate) fn freeze(content: &dyn Content, prepared: Prepared) -> Result<Frozen, SpliceError> {
     let Prepared {
         spots,
@@ -170,7 +171,15 @@ fn with_ads(
             ads,
         });
     }
-    splice::prepare(content, &breaks, &PATIENT)
+    let (rendition, left_out) = splice::prepare_what_fits(content, &breaks, &PATIENT)?;
+    for (index, error) in left_out {
+        let is_left_out = |ready: &Ready| breaks[index].ads.iter().any(|ad| ad.id == ready.key);
+        frozen.ready.retain(|(ready, _)| !is_left_out(ready));
+        for ad in ready.iter().filter(|ad| is_left_out(ad)) {
+            frozen.leave_out(spots, ad, &error.to_string());
+        }
+    }
+    Ok(rendition)
 }
 
 impl Frozen {

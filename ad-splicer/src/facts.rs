@@ -125,10 +125,11 @@ impl Around {
     }
 }
 
-/// How loud the content is around each cue: gated loudness of up to 90 seconds in LUFS (ITU-R BS.1770-4), `None` where all of it is below the gate. All of the content is read.
+/// How loud the content is around each cue: gated loudness of up to 90 seconds in LUFS (ITU-R BS.1770-4), `None` where all of it is below the gate, and at a cue where there is nothing
+/// that can be decoded. All of the content is read.
 ///
 /// # Errors
-/// Those of [`crate::splice::prepare`]; a cue after the end is one.
+/// Those of [`crate::splice::prepare`] that are no break's fault.
 pub fn loudness_around(
     content: &dyn Content,
     cues: &[At],
@@ -137,7 +138,13 @@ pub fn loudness_around(
     let index = Index::scan(content, options.read_deadline)?;
     cues.iter()
         .enumerate()
-        .map(|(number, cue)| Ok(Around::decode(content, &index, options, number, *cue)?.loudness()))
+        .map(
+            |(number, cue)| match Around::decode(content, &index, options, number, *cue) {
+                Ok(around) => Ok(around.loudness()),
+                Err(error) if error.break_index().is_some() => Ok(None),
+                Err(error) => Err(error),
+            },
+        )
         .collect()
 }
 

@@ -134,6 +134,19 @@ pub enum SpliceError {
     Write(#[source] io::Error),
 }
 
+impl SpliceError {
+    /// The break that is at fault, as an index into those given; `None` when it is the content or the result.
+    pub fn break_index(&self) -> Option<usize> {
+        match self {
+            Self::Plan(PlanError::Overlap(index) | PlanError::Outside(index))
+            | Self::Bridge {
+                break_index: index, ..
+            } => Some(*index),
+            _ => None,
+        }
+    }
+}
+
 /// One ad as it was spliced in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplicedAd {
@@ -341,8 +354,8 @@ fn samples_by(head: &Head, length: u64) -> u64 {
         .saturating_sub(u64::from(gapless.delay) + u64::from(gapless.padding))
 }
 
-/// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given). Without any ad the rendition is the content, and only its head is read;
-/// otherwise all of it is read once here.
+/// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given, but what replaces content comes after what is inserted there). Without any
+/// ad the rendition is the content, and only its head is read; otherwise all of it is read once here.
 pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
     if breaks
         .iter()
@@ -369,6 +382,37 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
         chapters,
     };
     Ok(Rendition { runs, plan, report })
+}
+
+/// How many breaks [`prepare_what_fits`] leaves out before it gives up: each costs another preparation.
+const MOST_LEFT_OUT: usize = 16;
+
+/// Like [`prepare`], but a break that cannot be spliced leaves only itself out: one outside the content, or in a span that another replaces, or whose bridge cannot be made. Also gives the breaks that were
+/// left out, as indices into `breaks`, each with the reason.
+///
+/// # Errors
+/// Those that are no break's fault; and the last one when more than 16 breaks had to be left out.
+pub fn prepare_what_fits(
+    content: &dyn Content,
+    breaks: &[Break],
+    options: &Options,
+) -> Result<(Rendition, Vec<(usize, SpliceError)>), SpliceError> {
+    let mut kept = breaks.to_vec();
+    let mut left_out = Vec::new();
+    loop {
+        let error = match prepare(content, &kept, options) {
+            Ok(rendition) => return Ok((rendition, left_out)),
+            Err(error) => error,
+        };
+        let index = error.break_index().filter(|_| left_out.len() < MOST_LEFT_OUT);
+        match index.and_then(|index| Some((index, kept.get_mut(index)?))) {
+            Some((index, at_fault)) if !at_fault.ads.is_empty() => {
+                at_fault.ads.clear();
+                left_out.push((index, error));
+            }
+            _ => return Err(error),
+        }
+    }
 }
 
 /// The content samples that a place means; just past the end still means the end.
@@ -411,7 +455,7 @@ fn place(
             .min(samples);
         placed.push((index, start..end));
     }
-    placed.sort_by_key(|(_, span)| span.start);
+    placed.sort_by_key(|(_, span)| (span.start, span.end));
     Ok(placed)
 }
 

@@ -619,6 +619,51 @@ fn a_span_is_replaced() {
 }
 
 #[test]
+fn a_break_that_does_not_fit_leaves_the_others() {
+    let fixture = Fixture::new(44_100, 2, &["-b:a", "128k"]);
+    let content = FileContent::open(&fixture.content).unwrap();
+    let short = || vec![ad(44_100, 2, 44_100, 500.0)];
+    let breaks = [
+        at(90_000, short()),
+        Break {
+            replace: Duration::from_secs(8),
+            ..at(12_000, short())
+        },
+        // Within what the one before it replaces.
+        at(14_000, short()),
+        // At the place where the other begins: inserted before it.
+        at(12_000, short()),
+        at(30_000, short()),
+    ];
+    let (rendition, left_out) = splice::prepare_what_fits(&content, &breaks, &Options::default()).unwrap();
+    let mut left_out: Vec<_> = left_out
+        .into_iter()
+        .map(|(index, error)| (index, matches!(error, SpliceError::Plan(_))))
+        .collect();
+    left_out.sort_unstable();
+    assert_eq!(left_out, [(0, true), (2, true)]);
+    let order: Vec<_> = rendition
+        .report()
+        .ads
+        .iter()
+        .map(|ad| ad.index.break_index)
+        .collect();
+    assert_eq!(order, [3, 1, 4]);
+    let path = fixture.dir.path().join("fits.mp3");
+    let mut bytes = Vec::new();
+    rendition
+        .write_to(&content, &mut bytes, &Options::default())
+        .unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let mut spliced = breaks.clone();
+    spliced[0].ads.clear();
+    spliced[2].ads.clear();
+    judge(&fixture, "fits", &path, rendition.report(), &spliced);
+    // Where no break is at fault there is nothing to leave out.
+    assert!(splice::prepare_what_fits(&b"RIFF".to_vec(), &breaks, &Options::default()).is_err());
+}
+
+#[test]
 fn variable_bit_rate_mono_and_low_rates() {
     for (name, rate, channels, coding) in [
         ("vbr", 44_100, 2, &["-q:a", "4"][..]),

@@ -147,6 +147,14 @@ fn failed(break_index: usize, reason: &dyn std::fmt::Display) -> SpliceError {
     }
 }
 
+/// The same error, of this break.
+fn at_break(error: SpliceError, break_index: usize) -> SpliceError {
+    match error {
+        SpliceError::Bridge { reason, .. } => SpliceError::Bridge { break_index, reason },
+        other => other,
+    }
+}
+
 /// A raised cosine over the first (or last) `fade` samples.
 fn fade(samples: &mut [f32], channels: usize, fade: usize, inwards: bool) {
     let count = samples.len() / channels;
@@ -573,7 +581,9 @@ pub(super) fn prepare(
             mut frames,
             entry_db,
             exit_db,
-        } = maker.bridge(&join, spots)?;
+        } = maker
+            .bridge(&join, spots)
+            .map_err(|error| at_break(error, break_index))?;
         if entry < next_content {
             return Err(failed(spots[0].index, &"the content around it cannot be joined"));
         }
