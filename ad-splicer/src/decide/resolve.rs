@@ -4,7 +4,8 @@
 //! [`Resolver::handle_document`], in any order, until it asks for nothing more and waits for nothing; then
 //! [`Resolver::finish`]. It may be finished at any moment before: what has not come counts as timed out (301).
 //!
-//! Bounds: five wrappers on the way to an ad (302 beyond), 32 documents a break, 64 ads a document.
+//! Bounds: five wrappers on the way to an ad (302 beyond), 32 documents and 128 ads a break, 64 ads a document. Further ads
+//! are as if they were not there.
 
 use std::collections::HashMap;
 
@@ -19,6 +20,10 @@ use crate::beacons::UnixMillis;
 pub const MOST_WRAPPERS: usize = 5;
 /// Documents fetched for one break.
 pub const MOST_DOCUMENTS: usize = 32;
+
+/// Ads and wrappers of all documents of one break together. Each ad takes over what the wrappers above it report, so this
+/// bounds the memory of a decision.
+const MOST_ADS: usize = 128;
 
 /// Names a document that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,6 +77,8 @@ enum Link {
 pub struct Resolver {
     nodes: Vec<Node>,
     links: HashMap<(usize, usize), Link>,
+    /// Ads of the documents that are here.
+    ads: usize,
     preference: MediaPreference,
     requested_at: UnixMillis,
 }
@@ -103,6 +110,7 @@ impl Resolver {
         Self {
             nodes: vec![node],
             links: HashMap::new(),
+            ads: 0,
             preference,
             requested_at,
         }
@@ -119,6 +127,7 @@ impl Resolver {
         let mut resolver = Self {
             nodes: vec![node],
             links: HashMap::new(),
+            ads: 0,
             preference,
             requested_at,
         };
@@ -157,7 +166,15 @@ impl Resolver {
         });
         match parsed {
             Err(missing) => self.nodes[index].state = State::Missing(missing),
-            Ok(document) => {
+            Ok(document) if self.ads == MOST_ADS && !document.ads.is_empty() => {
+                self.nodes[index].state = State::Missing(Missing {
+                    code: VastCode::WRAPPER_LIMIT,
+                    text: format!("the break has more than {MOST_ADS} ads"),
+                });
+            }
+            Ok(mut document) => {
+                document.ads.truncate(MOST_ADS - self.ads);
+                self.ads += document.ads.len();
                 self.follow(index, &document);
                 self.nodes[index].state = State::Here(document);
             }
@@ -874,6 +891,32 @@ mod tests {
         assert_eq!(codes(&decision), [301]);
         assert_eq!(decision.problems[0].error_urls, ["http://e/w1", "http://e/w0"]);
         assert_eq!(decision.problems[0].text, "no answer in time from late.example");
+    }
+
+    #[test]
+    fn a_break_has_a_bounded_number_of_ads() {
+        let wrappers: Vec<_> = (0..4)
+            .map(|n| {
+                wrapper(
+                    &format!("w{n}"),
+                    "",
+                    "allowMultipleAds='1'",
+                    &format!("http://w/{n}"),
+                )
+            })
+            .collect();
+        let pod: Vec<_> = (1..=64)
+            .map(|n| inline(&n.to_string(), &format!("sequence='{n}'"), ""))
+            .collect();
+        let documents: Vec<_> = (0..4).map(|n| (format!("http://w/{n}"), vast(&pod))).collect();
+        let documents: Vec<_> = documents
+            .iter()
+            .map(|(url, text)| (url.as_str(), text.clone()))
+            .collect();
+        let decision = resolve(&vast(&wrappers), &documents);
+        // The wrappers are four of them.
+        assert_eq!(decision.pod.len() + decision.fallbacks.len(), MOST_ADS - 4);
+        assert_eq!(codes(&decision), [302, 302]);
     }
 
     #[test]

@@ -12,6 +12,9 @@ const MOST_ADS: usize = 64;
 /// Most URLs of one kind in one ad.
 const MOST_URLS: usize = 256;
 
+/// Longest name of a category's authority, in characters; usually it is a URL.
+const LONGEST_AUTHORITY: usize = 500;
+
 /// Why a document is not usable VAST.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VastError {
@@ -192,11 +195,14 @@ fn urls(parent: &Element, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// Codes of a list may be separated by commas in `BlockedAdCategories`.
+/// Codes of a list may be separated by commas in `BlockedAdCategories`. Each code has the authority with it, so both are
+/// bounded: a megabyte of commas would be a copy of it for each.
 fn categories(parent: &Element, name: &str) -> Vec<Category> {
     let mut found = Vec::new();
     for element in parent.all(name).take(MOST_URLS) {
-        let authority = element.attribute("authority").map(str::to_owned);
+        let authority = element
+            .attribute("authority")
+            .map(|text| text.chars().take(LONGEST_AUTHORITY).collect::<String>());
         for code in element
             .value()
             .unwrap_or_default()
@@ -204,6 +210,9 @@ fn categories(parent: &Element, name: &str) -> Vec<Category> {
             .map(str::trim)
             .filter(|code| !code.is_empty())
         {
+            if found.len() >= MOST_URLS {
+                return found;
+            }
             found.push(Category {
                 authority: authority.clone(),
                 code: code.to_owned(),
@@ -451,6 +460,17 @@ mod tests {
         );
         assert_eq!(one("<Wrapper/>").fault.expect("no uri").0, VastCode::WRAPPER);
         assert_eq!(one("").fault.expect("nothing").0, VastCode::SCHEMA);
+    }
+
+    #[test]
+    fn a_list_of_categories_does_not_multiply_its_authority() {
+        let (authority, codes) = ("x".repeat(400_000), "a,".repeat(200_000));
+        let ad = one(&format!(
+            "<InLine><Category authority='{authority}'>{codes}</Category></InLine>"
+        ));
+        assert_eq!(ad.categories.len(), MOST_URLS);
+        let bytes = |category: &Category| category.authority.as_ref().map_or(0, String::len);
+        assert!(ad.categories.iter().map(bytes).sum::<usize>() <= MOST_URLS * LONGEST_AUTHORITY);
     }
 
     #[test]
