@@ -4,9 +4,9 @@
 //! a file) is not known here. Content is read roughly in order, except that its head, its tail and the surroundings of cues may be asked for first.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Random access to content of known length whose bytes may not all be here yet.
@@ -46,19 +46,20 @@ pub trait Content: Send + Sync {
 /// Content that is a whole file on this machine.
 #[derive(Debug)]
 pub struct FileContent {
-    file: Mutex<File>,
+    file: File,
     len: u64,
 }
 
 impl FileContent {
     /// Opens the file at `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        Self::new(File::open(path)?)
+    }
+
+    /// An open file, as long as it is now. Reading does not move its position.
+    pub fn new(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();
-        Ok(Self {
-            file: Mutex::new(file),
-            len,
-        })
+        Ok(Self { file, len })
     }
 }
 
@@ -68,9 +69,7 @@ impl Content for FileContent {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8], _deadline: Duration) -> io::Result<usize> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(offset))?;
-        file.read(buffer)
+        self.file.read_at(buffer, offset)
     }
 }
 

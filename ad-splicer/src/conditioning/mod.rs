@@ -15,15 +15,18 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
+use tokio::sync::Semaphore;
 
+use crate::content::FileContent;
 use crate::creatives::{Cache, Creative, FetchError, Original, Profile, read_sample};
+use crate::frames::mp3::{DECODER_DELAY, find_head};
 use crate::loudness::{LoudnessError, Measured, Meter};
 
 mod child;
-mod gapless;
 mod job;
 mod sandbox;
 
@@ -136,11 +139,13 @@ impl From<LoudnessError> for ConditionError {
     }
 }
 
-/// Starts child processes that decode creatives.
+/// Starts child processes that decode creatives. Clones share one limit of children that run at a time: two, or as many
+/// as there are processors up to eight.
 #[derive(Debug, Clone)]
 pub struct Conditioner {
     program: PathBuf,
     limits: Limits,
+    children: Arc<Semaphore>,
 }
 
 /// The environment that a child keeps: where libraries, plugins and the plugin registry are. Nothing else is passed on.
@@ -163,9 +168,11 @@ impl Conditioner {
     /// A conditioner whose children are `program`: an executable that calls [`child_main`] first when [`is_child`]
     /// says so, usually `std::env::current_exe()`.
     pub fn new(program: PathBuf) -> Self {
+        let processors = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
         Self {
             program,
             limits: Limits::default(),
+            children: Arc::new(Semaphore::new(processors)),
         }
     }
 
@@ -187,6 +194,12 @@ impl Conditioner {
         if !(8_000..=192_000).contains(&profile.sample_rate) || !(1..=2).contains(&profile.channels) {
             return Err(ConditionError::Profile(profile));
         }
+        if let Some(creative) = cache.conditioned(original.sha256, profile) {
+            return Ok(creative);
+        }
+        let turn = self.children.acquire().await;
+        let _turn = turn.map_err(|e| io("wait for other creatives")(std::io::Error::other(e)))?;
+        // Another break may have wanted the same one, and been first.
         if let Some(creative) = cache.conditioned(original.sha256, profile) {
             return Ok(creative);
         }
@@ -296,13 +309,22 @@ impl Conditioner {
     }
 }
 
-/// What the file's LAME tag says, when it is an MP3 file that has one.
+/// What the file's LAME tag says, when it is an MP3 file that has one: GStreamer leaves delay and padding in. Containers of
+/// other formats tell the decoder themselves.
 fn trim_of(creative: &File) -> Option<Trim> {
-    let mut start = [0; 10];
-    creative.read_exact_at(&mut start, 0).ok()?;
-    let mut frame = vec![0; 2048];
-    let count = creative.read_at(&mut frame, gapless::tag_length(&start)).ok()?;
-    gapless::trim(&frame[..count])
+    let content = FileContent::new(creative.try_clone().ok()?).ok()?;
+    let head = find_head(&content, Duration::ZERO).ok()?;
+    let xing = head.info?.xing;
+    let gapless = xing.gapless()?;
+    let (delay, padding) = (u64::from(gapless.delay), u64::from(gapless.padding));
+    let decoded = xing
+        .frames
+        .map(|frames| u64::from(frames) * u64::from(head.header.samples()));
+    let keep = decoded.and_then(|decoded| decoded.checked_sub(delay + padding));
+    Some(Trim {
+        skip: delay + u64::from(DECODER_DELAY),
+        keep: keep.filter(|keep| *keep > 0),
+    })
 }
 
 /// How many samples of each channel `pcm` holds, and how loud they are.
@@ -355,4 +377,66 @@ fn describe(status: ExitStatus, said: &str) -> String {
 /// The hidden first argument of a child.
 fn mark() -> OsString {
     "condition-a-creative".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// An MP3 file of an information frame and one of audio, 128 kb/s, delay 576, padding 1080.
+    fn mp3(mono: bool, frames: Option<u32>, encoder: &[u8; 9]) -> Vec<u8> {
+        let header = [0xff, 0xfb, 0x90, if mono { 0xc0 } else { 0x44 }];
+        let mut file = header.to_vec();
+        file.resize(4 + if mono { 17 } else { 32 }, 0);
+        file.extend(b"Info");
+        file.extend([0, 0, 0, if frames.is_some() { 0x0f } else { 0x0e }]);
+        file.extend(frames.map_or(vec![], |f| f.to_be_bytes().to_vec()));
+        file.extend([0; 108]);
+        file.extend(encoder);
+        file.extend([0; 12]);
+        file.extend([0x24, 0x04, 0x38]);
+        file.resize(417, 0);
+        file.extend(header);
+        file.resize(2 * 417, 0);
+        file
+    }
+
+    #[test]
+    fn encoder_delay_and_padding_are_left_out_when_they_are_declared() {
+        let whole = Trim {
+            skip: 1105,
+            keep: Some(78 * 1152 - 576 - 1080),
+        };
+        let unknown = Trim { keep: None, ..whole };
+        let tagged = [
+            b"ID3\x04\0\0\0\0\0\x05hello".to_vec(),
+            mp3(false, Some(78), b"LAME3.100"),
+        ]
+        .concat();
+        let cases = [
+            ("stereo", mp3(false, Some(78), b"LAME3.100"), Some(whole)),
+            ("mono", mp3(true, Some(78), b"Lavc59.37"), Some(whole)),
+            ("after a tag", tagged, Some(whole)),
+            (
+                "no count of frames",
+                mp3(false, None, b"LAME3.100"),
+                Some(unknown),
+            ),
+            (
+                "fewer samples than delay and padding",
+                mp3(false, Some(1), b"LAME3.100"),
+                Some(unknown),
+            ),
+            ("no encoder", mp3(false, Some(78), &[0; 9]), None),
+            ("no MP3", b"RIFF....WAVEfmt ".to_vec(), None),
+            ("nothing", vec![], None),
+        ];
+        for (name, bytes, expected) in cases {
+            let mut file = tempfile::tempfile().expect("file");
+            file.write_all(&bytes).expect("write");
+            assert_eq!(trim_of(&file), expected, "{name}");
+        }
+    }
 }
