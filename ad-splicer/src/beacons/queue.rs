@@ -34,6 +34,8 @@ const MOST_WAITING: i64 = 100_000;
 const REQUEST: Duration = Duration::from_secs(10);
 /// How long a lease lasts: as long as a killed process can hold others up.
 const LEASE: Duration = Duration::from_secs(2);
+/// A lease that ends further ahead than this was taken by another clock than ours is now.
+const CLOCKS_AGREE: Duration = Duration::from_secs(60);
 /// How often it is renewed while its holder works.
 const RENEWAL: Duration = Duration::from_millis(500);
 /// How often a lease that somebody else holds is asked for.
@@ -245,14 +247,17 @@ impl Queue {
         }
     }
 
-    /// True when nobody holds the lease at `now`; then `holder` does, for [`LEASE`].
+    /// True when nobody holds the lease at `now`; then `holder` does, for [`LEASE`]. A lease that ends later than any taken
+    /// now could is from before the clock was set back, and holds nobody up.
     async fn take_lease(&self, holder: &str, now: UnixMillis) -> Result<bool, QueueError> {
         let done = sqlx::query(
-            "UPDATE drain_lease SET holder = ?1, held_until = ?2 WHERE id = 1 AND held_until <= ?3",
+            "UPDATE drain_lease SET holder = ?1, held_until = ?2
+             WHERE id = 1 AND (held_until <= ?3 OR held_until > ?4)",
         )
         .bind(holder)
         .bind(millis(now.after(LEASE)))
         .bind(millis(now))
+        .bind(millis(now.after(CLOCKS_AGREE)))
         .execute(&self.pool)
         .await
         .map_err(failed("taking the lease of the beacon queue"))?;
@@ -377,10 +382,11 @@ impl Queue {
             Attempt::Unknown(outcome) => ("unknown", outcome),
             Attempt::Dropped(outcome) => ("dropped", outcome),
         };
-        // A finished beacon's URL is of no more use to anybody.
+        // A finished beacon's URL is of no more use to anybody; and one that another drain finished stays finished.
         sqlx::query(
             "UPDATE beacon SET state = ?2, outcome = ?3, attempts = ?4, next_at = ?5,
-             url = CASE ?2 WHEN 'waiting' THEN url ELSE '' END WHERE key = ?1",
+             url = CASE ?2 WHEN 'waiting' THEN url ELSE '' END
+             WHERE key = ?1 AND state IN ('waiting', 'sending')",
         )
         .bind(&due.key)
         .bind(state)
@@ -663,6 +669,36 @@ mod tests {
             (false, 1, 1, 0)
         );
         assert_eq!(server.counted().keys().collect::<Vec<_>>(), ["/grove"]);
+    }
+
+    #[tokio::test]
+    async fn a_lease_from_before_the_clock_was_set_back_holds_nobody_up() {
+        let (_folder, queue) = queue().await;
+        let server = Server::new(|_| Some(204)).await;
+        queue
+            .store(&[beacon(server.address, "a", Receiver::Grove)])
+            .await
+            .expect("store");
+        let ahead = NOW.after(Duration::from_secs(3_600));
+        assert!(queue.take_lease("killed", ahead).await.expect("lease"));
+        let drained = queue.drain(&gate(), NOW, BUDGET).await.expect("drain");
+        assert_eq!((drained.busy, drained.sent), (false, 1));
+    }
+
+    #[tokio::test]
+    async fn what_another_drain_finished_stays_finished() {
+        let (_folder, queue) = queue().await;
+        let server = Server::new(|_| Some(204)).await;
+        queue
+            .store(&[beacon(server.address, "a", Receiver::Grove)])
+            .await
+            .expect("store");
+        // Two drains took it up, since the lease of the slower one lapsed; it fails after the other's success.
+        let due = queue.due(NOW).await.expect("due").remove(0);
+        assert_eq!(queue.drain(&gate(), NOW, BUDGET).await.expect("drain").sent, 1);
+        let late = Attempt::Postponed("no answer in time".into());
+        queue.conclude(&due, &late, NOW).await.expect("conclude");
+        assert_eq!(queue.waiting().await.expect("waiting"), 0);
     }
 
     #[tokio::test]
