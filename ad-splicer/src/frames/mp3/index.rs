@@ -18,6 +18,9 @@ const SEARCH: usize = 64 * 1024;
 /// How many ID3v2 tags in a row are stepped over.
 const MAX_TAGS: usize = 8;
 
+/// Longest tags before the audio, in bytes: a splice holds them in memory.
+const MOST_TAG_BYTES: u64 = 64 << 20;
+
 /// The information frame of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InfoFrame {
@@ -97,6 +100,11 @@ pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Head, Spli
             Some(len) => start += len,
             None => break,
         }
+    }
+    if start > MOST_TAG_BYTES {
+        return Err(SpliceError::Unsupported(format!(
+            "the tags before the audio are longer than {MOST_TAG_BYTES} bytes"
+        )));
     }
     let mut other = None;
     for offset in start..start.saturating_add(SEARCH as u64).min(content.len()) {
@@ -353,6 +361,32 @@ mod tests {
         }
         let layer2 = Index::scan(&[0xFF, 0xFD, 0x90, 0x64].to_vec(), DEADLINE).unwrap_err();
         assert!(layer2.to_string().contains("layer"), "{layer2}");
+    }
+
+    /// Zeros after a tag's header.
+    struct LongTag;
+
+    impl Content for LongTag {
+        fn len(&self) -> u64 {
+            1 << 30
+        }
+
+        fn read_at(&self, offset: u64, buffer: &mut [u8], _: Duration) -> std::io::Result<usize> {
+            buffer.fill(0);
+            if offset == 0 {
+                // 0x20 << 21 is 64 MiB.
+                buffer[..10].copy_from_slice(b"ID3\x04\0\0\x20\0\0\0");
+            }
+            Ok(buffer.len())
+        }
+    }
+
+    #[test]
+    fn tags_longer_than_memory_should_hold_are_refused() {
+        assert!(matches!(
+            find_head(&LongTag, DEADLINE),
+            Err(SpliceError::Unsupported(_))
+        ));
     }
 
     proptest! {
