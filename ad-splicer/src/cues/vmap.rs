@@ -88,9 +88,8 @@ pub fn parse(text: &str) -> Result<Vmap, VmapError> {
         let mut id = element
             .attribute("breakId")
             .map_or_else(|| format!("break-{}", number + 1), str::to_owned);
-        if !used.insert(id.clone()) {
+        while !used.insert(id.clone()) {
             id = format!("{id}-{}", number + 1);
-            used.insert(id.clone());
         }
         let offset = element
             .attribute("timeOffset")
