@@ -48,8 +48,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/vast", get(decide).head(no_head))
         .route("/b/{event}/{id}", get(beacon).head(no_head).post(beacon))
         .route("/creatives/{sha256}", get(creative))
-        .route("/report", get(report))
         .layer(middleware::from_fn(open_to_players))
+        // After the layer: what advertisers spend is not for any page that a browser here has open.
+        .route("/report", get(report))
         .with_state(app)
 }
 
