@@ -166,6 +166,7 @@ impl Setup {
         let url = format!("{}/vast?{query}", self.server.url());
         let answer = self.http.get(url).send().await.unwrap();
         assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["access-control-allow-origin"], "*");
         parse(&answer.text().await.unwrap())
     }
 
@@ -175,7 +176,9 @@ impl Setup {
 
     pub(crate) async fn report(&self) -> Report {
         let url = format!("{}/report", self.server.url());
-        let report = self.http.get(url).send().await.unwrap().json().await.unwrap();
+        let answer = self.http.get(url).send().await.unwrap();
+        assert!(!answer.headers().contains_key("access-control-allow-origin"));
+        let report = answer.json().await.unwrap();
         assert_eq!(
             self.server.report().await.unwrap(),
             report,
