@@ -335,6 +335,16 @@ mod tests {
     use crate::decide::vast::inline_for_creative;
 
     #[test]
+    fn ids_are_unique_also_when_a_made_one_is_taken() {
+        let breaks: String = ["a-3", "a", "a", "a-3-3"]
+            .map(|id| format!("<AdBreak timeOffset='start' breakId='{id}'/>"))
+            .concat();
+        let vmap = parse(&format!("<VMAP version='1.0'>{breaks}</VMAP>")).expect("document");
+        let ids: HashSet<_> = vmap.cues.iter().map(|cue| &cue.id).collect();
+        assert_eq!(ids.len(), 4);
+    }
+
+    #[test]
     fn every_form_of_a_real_document_is_read() {
         let text = "<?xml version='1.0'?><vmap:VMAP xmlns:vmap='http://www.iab.net/vmap-1.0' version='1.0'>
             <vmap:AdBreak timeOffset='start' breakType='linear,display' breakId='pre'><vmap:AdSource>
