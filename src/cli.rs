@@ -100,7 +100,7 @@ pub(crate) struct PublishArgs {
     /// A tracker's announce URL
     #[arg(long, value_name = "URL")]
     pub(crate) tracker: Vec<Url>,
-    /// A cue point: TIME[+REPLACE][,max=SEC][,ads=N], where TIME is SS, MM:SS, HH:MM:SS, start, end or n%
+    /// A cue point: `TIME[+REPLACE][,max=SEC][,ads=N]`, where TIME is SS, MM:SS, HH:MM:SS, start, end or n%
     #[arg(long, value_name = "CUE")]
     pub(crate) cue: Vec<String>,
     /// A VMAP document whose ad breaks become cue points (repeat for more); those without ads ask the tag of --ads
