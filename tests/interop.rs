@@ -50,7 +50,7 @@ impl Nginx {
             ""
         };
         let config = format!(
-            r#"
+            r"
             daemon off;
             worker_processes 1;
             {user}
@@ -70,7 +70,7 @@ impl Nginx {
                     root {};
                 }}
             }}
-            "#,
+            ",
             root.display()
         );
         std::fs::write(folder.path().join("nginx.conf"), config).expect("space on the disk");
@@ -383,7 +383,7 @@ fn an_origin_that_gives_other_bytes_each_time_is_refused() {
     let same = content.clone();
     let asked = Arc::new(AtomicUsize::new(0));
     let by_request = get(move || async move {
-        if asked.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        if asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             same
         } else {
             other
