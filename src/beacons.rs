@@ -30,7 +30,7 @@ pub(crate) struct Playback {
 impl Playback {
     /// A new one of this content (v2 info hash in hex).
     pub(crate) fn new(info_hash: &str) -> Self {
-        let random = fresh_id();
+        let random: [u8; 16] = rand::random();
         let (half, _) = random.split_at(8);
         Playback {
             id: hex::encode(
@@ -76,17 +76,13 @@ pub(crate) fn pod_length<'a>(ready: &Ready, ads: impl IntoIterator<Item = &'a Re
 }
 
 /// Stores what is to be reported for the ads of a finished rendition.
-pub(crate) async fn store_delivered(
-    context: &Context,
-    playback: &Playback,
-    ads: &[Ready],
-) -> anyhow::Result<()> {
+pub(crate) async fn store_delivered(context: &Context, playback: &Playback, ads: &[Ready]) {
     let now = UnixMillis::now();
     let beacons = ads
         .iter()
         .flat_map(|ready| delivered(&playback.session(ready, pod_length(ready, ads)), &ready.ad, now))
         .collect::<Vec<_>>();
-    store(context, &beacons).await
+    store(context, &beacons).await;
 }
 
 /// Stores what is to be reported of decisions and ads that failed: the ads' errors, and that of a break that stays empty.
@@ -95,7 +91,7 @@ pub(crate) async fn store_failures(
     playback: &Playback,
     failures: &[Failure],
     basis: Basis,
-) -> anyhow::Result<()> {
+) {
     let now = UnixMillis::now();
     let mut beacons = Vec::new();
     for failure in failures {
@@ -113,7 +109,7 @@ pub(crate) async fn store_failures(
             ));
         }
     }
-    store(context, &beacons).await
+    store(context, &beacons).await;
 }
 
 /// What is to be reported when a break begins or ends while it is presented; `first` is its first ad.
@@ -122,13 +118,16 @@ pub(crate) fn of_break(playback: &Playback, cue: &CuePoint, first: &Ready, event
     break_events(&session, cue, event, None, Basis::Played, UnixMillis::now())
 }
 
-/// Puts beacons into the queue.
-async fn store(context: &Context, beacons: &[Beacon]) -> anyhow::Result<()> {
+/// Puts beacons into the queue. Where that fails they are lost and it is said: an ad's report never stands between a person and the content.
+async fn store(context: &Context, beacons: &[Beacon]) {
     // No file is made for nothing.
-    if !beacons.is_empty() {
-        Queue::open(&context.ads_db()).await?.store(beacons).await?;
+    if beacons.is_empty() {
+        return;
     }
-    Ok(())
+    let stored = async { Queue::open(&context.ads_db()).await?.store(beacons).await };
+    if let Err(error) = stored.await {
+        tracing::warn!(%error, beacons = beacons.len(), "what happened to the ads cannot be reported");
+    }
 }
 
 /// Sends what waits, for at most three seconds. Trouble is logged: it is no reason for a download to fail, and the queue keeps what it has.
@@ -144,17 +143,4 @@ pub(crate) async fn drain(context: &Context) {
         Ok(drained) => tracing::debug!(?drained, "beacons"),
         Err(error) => tracing::warn!(%error, "beacons were not sent; a later command tries again"),
     }
-}
-
-/// Random enough to be unique: made by the standard library's seeded hasher, of which each is keyed afresh.
-pub(crate) fn fresh_id() -> [u8; 16] {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    let mut id = [0; 16];
-    for half in id.chunks_mut(8) {
-        let hash = std::collections::hash_map::RandomState::new()
-            .build_hasher()
-            .finish();
-        half.copy_from_slice(&hash.to_le_bytes());
-    }
-    id
 }

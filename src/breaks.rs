@@ -20,12 +20,13 @@ use ad_splicer::time::ContentTime;
 use engine::cue_sheet::CueSheet;
 use engine::metainfo::Metainfo;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use crate::beacons::{USER_AGENT, fresh_id};
+use crate::beacons::USER_AGENT;
 use crate::context::Context;
 use crate::rendition::PATIENT;
 
@@ -121,6 +122,9 @@ enum Said {
     Finished(usize),
 }
 
+/// Breaks that are made ready at a time, whatever a cue sheet holds.
+const AT_ONCE: usize = 16;
+
 /// What is known of a break so far.
 #[derive(Default)]
 struct Progress {
@@ -178,7 +182,7 @@ pub(crate) async fn prepare(
         content_uri: metainfo.web_seeds().first().cloned(),
         content_duration,
         now: UnixMillis::now(),
-        seed: u64::from_le_bytes(fresh_id()[..8].try_into().unwrap_or_default()),
+        seed: rand::random(),
         user_agent: Some(USER_AGENT.to_owned()),
         ..decide::Context::default()
     };
@@ -186,6 +190,7 @@ pub(crate) async fn prepare(
     let (said, mut hear) = mpsc::channel(64);
     // Dropped at the freeze: whatever is still under way is stopped, its child processes too.
     let mut tasks = JoinSet::new();
+    let at_once = Arc::new(Semaphore::new(AT_ONCE));
     for (index, place) in placed.iter().enumerate() {
         let task = OneBreak {
             context: context.clone(),
@@ -199,7 +204,12 @@ pub(crate) async fn prepare(
             said: said.clone(),
             deadline,
         };
-        tasks.spawn(task.run());
+        let at_once = Arc::clone(&at_once);
+        tasks.spawn(async move {
+            // The semaphore is never closed; were it, no ad would be lost by going on.
+            let _place = at_once.acquire().await;
+            task.run().await;
+        });
     }
     drop(said);
     let mut breaks: Vec<Progress> = placed.iter().map(|_| Progress::default()).collect();

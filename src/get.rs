@@ -283,15 +283,15 @@ impl Job<'_> {
             prepare(self.context, found, torrent, self.args.freeze).await?
         };
         let failures = std::mem::take(&mut prepared.failures);
-        beacons::store_failures(self.context, &playback, &failures, Basis::Delivered).await?;
+        beacons::store_failures(self.context, &playback, &failures, Basis::Delivered).await;
         let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
         let to = destination.clone();
         let writing = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to));
         // A download that cannot be completed ends both: its readers fail too.
         torrent.completed().await?;
         let made = writing.await.context("writing the result")??;
-        beacons::store_failures(self.context, &playback, &made.failures, Basis::Delivered).await?;
-        beacons::store_delivered(self.context, &playback, &made.delivered).await?;
+        beacons::store_failures(self.context, &playback, &made.failures, Basis::Delivered).await;
+        beacons::store_delivered(self.context, &playback, &made.delivered).await;
         Ok(made)
     }
 
