@@ -43,7 +43,7 @@ impl Viewer {
         ])
     }
 
-    fn into_file(&self, source: &str) -> Value {
+    fn to_file(&self, source: &str) -> Value {
         let finished = self
             .get(source)
             .arg("--json")
@@ -91,7 +91,7 @@ fn ads_in_four_formats_are_spliced_as_the_plan_says() {
     let source = published.torrent_url();
 
     let viewer = Viewer::new();
-    let complete = viewer.into_file(&source);
+    let complete = viewer.to_file(&source);
     let spliced = list(&complete["ads"]);
     assert_eq!(
         (spliced.len(), list(&complete["skipped"]).len()),
@@ -114,7 +114,7 @@ fn ads_in_four_formats_are_spliced_as_the_plan_says() {
     let stream = Viewer::new();
     let stdout = stream.get(&source).args(["-o", "-"]).run().expect(0).stdout;
     assert!(stdout == bytes, "the stream is not the file");
-    let again = viewer.into_file(&source);
+    let again = viewer.to_file(&source);
     assert_eq!(
         (&again["ads"], &again["from_origin"]),
         (&complete["ads"], &Value::from(0))
@@ -368,7 +368,7 @@ fn a_creative_that_was_changed_after_publishing_is_not_used() {
     std::fs::write(folder.path().join("kettle.mp3"), bytes).expect("space on the disk");
 
     let viewer = Viewer::new();
-    let complete = viewer.into_file(&published.torrent_url());
+    let complete = viewer.to_file(&published.torrent_url());
     let (ads, skipped) = (list(&complete["ads"]), list(&complete["skipped"]));
     assert_eq!((ads.len(), skipped.len()), (1, 1), "{complete}");
     assert_eq!(
@@ -392,8 +392,8 @@ fn two_viewers_of_one_master_get_different_creatives() {
     let tag = format!("http://{}/vast?break=1&ads=1", server.addr);
     let published = publish(["--cue", "42.54", "--ads", &tag]);
     let (one, two) = (Viewer::new(), Viewer::new());
-    let first = one.into_file(&published.torrent_url());
-    let second = two.into_file(&published.torrent_url());
+    let first = one.to_file(&published.torrent_url());
+    let second = two.to_file(&published.torrent_url());
     for complete in [&first, &second] {
         assert_eq!(list(&complete["ads"]).len(), 1, "{complete}");
     }

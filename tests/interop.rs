@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::http::{HeaderMap, header};
 use axum::routing::get;
-use common::tools::{ask, tool};
+use common::tools::tool;
 use common::{Server, episode, grove, sha256};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -391,11 +391,4 @@ fn an_origin_that_gives_other_bytes_each_time_is_refused() {
     });
     let origin = Server::start(Router::new().route("/episode.mp3", by_request));
     refused(&content, &origin);
-}
-
-#[test]
-fn the_judges_are_here() {
-    // Said once and clearly, before the tests that need them fail one by one.
-    ask("ffprobe", "ffmpeg", ["-version"]);
-    tool("nginx", "nginx-light");
 }
