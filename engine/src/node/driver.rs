@@ -37,6 +37,8 @@ const MAX_CANDIDATES: usize = 500;
 const MAX_DIALS: usize = 8;
 /// First and longest pause between dials of one address.
 const REDIAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
+/// Fewer bytes than this are no progress of a download.
+const TRICKLE: u64 = 4 << 10;
 /// Longest pause that a web seed may ask for while a download is waited for.
 const MAX_PATIENCE: Duration = Duration::from_secs(120);
 /// Troubles that are kept for people to read.
@@ -171,6 +173,8 @@ pub(super) struct Driver {
     announcer: Option<watch::Sender<announce::Phase>>,
     announcing: JoinSet<()>,
     last_progress: Instant,
+    /// Bytes that web seeds sent since they last counted as progress.
+    trickled: u64,
     rate: (Instant, u64, u64),
     port: u16,
 }
@@ -254,6 +258,7 @@ impl Driver {
             announcer: None,
             announcing: JoinSet::new(),
             last_progress: now,
+            trickled: 0,
             rate: (now, 0, 0),
             port,
         }
@@ -558,7 +563,11 @@ impl Driver {
                 });
             }
             Msg::OriginBytes { id, bytes } => {
-                self.last_progress = Instant::now();
+                self.trickled += bytes;
+                if self.trickled >= TRICKLE {
+                    self.trickled = 0;
+                    self.last_progress = Instant::now();
+                }
                 self.input(Input::OriginBytes { fetch: id, bytes });
             }
             Msg::FetchEnded { id, result } => {

@@ -48,6 +48,8 @@ const MAX_QUEUE: u64 = 4 << 20;
 const FIRST_QUEUE: u64 = 256 << 10;
 /// A fetch that brings nothing for this long is given up.
 const FETCH_STALL: Duration = Duration::from_secs(10);
+/// So few bytes are no sign of life: an origin that trickles would hold its blocks for ever.
+const TRICKLE: u64 = 4 << 10;
 /// Needed this soon, and nobody has it: the origin is asked.
 const URGENT_SLACK: f64 = 6.0;
 /// Claims kept for one piece, and pieces with claims.
@@ -62,6 +64,8 @@ pub(super) struct Fetch {
     pub(super) span: Range<u32>,
     left: u32,
     active_at: Instant,
+    /// Bytes that came since `active_at`.
+    since_active: u64,
 }
 
 /// The origin as we know it.
@@ -484,6 +488,7 @@ impl Swarm {
                     span: span.clone(),
                     left,
                     active_at: now,
+                    since_active: 0,
                 },
             );
             self.origin.outstanding += left;
@@ -526,13 +531,21 @@ impl Swarm {
     }
 
     pub(super) fn origin_bytes(&mut self, id: FetchId, bytes: u64, now: Instant) {
+        let enough = self
+            .config
+            .down_limit
+            .map_or(TRICKLE, |limit| TRICKLE.min(limit / 8));
         if let Some(fetch) = self.origin.fetches.get_mut(&id) {
-            fetch.active_at = now;
+            fetch.since_active += bytes;
+            if fetch.since_active >= enough {
+                fetch.since_active = 0;
+                fetch.active_at = now;
+                self.last_progress = now;
+                self.origin.failures = 0;
+            }
             self.origin.arrived += bytes;
-            self.origin.failures = 0;
         }
         self.origin.score.delivered(bytes, now);
-        self.last_progress = now;
     }
 
     fn forget_fetch(&mut self, id: FetchId, now: Instant) -> Option<Range<u32>> {

@@ -65,6 +65,24 @@ fn alone_the_origin_is_asked_at_once_and_in_order() {
 }
 
 #[test]
+fn an_origin_that_trickles_is_given_up() {
+    let mut now = Instant::now();
+    let mut swarm = core(100, Config::default(), now);
+    let out = give(&mut swarm, Input::Discovery { pending: false }, now);
+    let Some(&Output::OriginFetch { fetch, .. }) = out.first() else {
+        panic!("{out:?}")
+    };
+    let mut out = Vec::new();
+    for _ in 0..4 {
+        now += Duration::from_secs(5);
+        out.extend(give(&mut swarm, Input::OriginBytes { fetch, bytes: 1 }, now));
+        out.extend(give(&mut swarm, Input::Timeout, now));
+    }
+    let given_up = |o: &Output| matches!(o, Output::OriginCancel { fetch: id } if *id == fetch);
+    assert!(out.iter().any(given_up), "{out:?}");
+}
+
+#[test]
 fn without_an_answer_the_grace_ends_by_itself() {
     let start = Instant::now();
     let mut swarm = core(100, Config::default(), start);
