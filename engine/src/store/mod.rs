@@ -21,6 +21,7 @@ mod state;
 mod writer;
 
 pub(crate) use backing::Backing;
+use backing::Stamp;
 use writer::{Command, Writer};
 
 use crate::metainfo::InfoHash;
@@ -89,6 +90,9 @@ pub enum StoreError {
         /// Why it failed.
         source: io::Error,
     },
+    /// It was found to be unusable before.
+    #[error(transparent)]
+    Broken(Arc<StoreError>),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -166,9 +170,29 @@ struct Shared {
     held: Mutex<Held>,
     /// Counts changes of what is held.
     changed: watch::Sender<u64>,
+    /// Of a file that is somebody else's and only read: as it was when it was checked.
+    checked: Option<Stamp>,
 }
 
 impl Shared {
+    /// Whether what was just read is still what was checked: a file that belongs to somebody else may change under us.
+    fn unchanged(&self) -> Result<(), StoreError> {
+        let Some(checked) = self.checked else {
+            return Ok(());
+        };
+        let now = self
+            .backing
+            .stamp()
+            .map_err(|e| StoreError::io("looking at", &self.path, e))?;
+        if now == checked {
+            return Ok(());
+        }
+        Err(StoreError::Different {
+            path: self.path.clone(),
+            why: "it was changed while it was being served".to_owned(),
+        })
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         // Each change under the lock is whole before anything can panic.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
@@ -280,6 +304,8 @@ impl Store {
                 verifier.length()
             )));
         }
+        // Before the check, so that a change during it shows too.
+        let stamp = file.stamp().map_err(|e| StoreError::io("looking at", path, e))?;
         let bits = check_all(&file, path, &verifier)?;
         if let Some(block) = (0..verifier.blocks()).find(|&block| !bits.get(block)) {
             return Err(different(format!(
@@ -294,6 +320,7 @@ impl Store {
             info_hash,
             verifier,
             bits,
+            Some(stamp),
         ))
     }
 
@@ -332,7 +359,9 @@ impl Store {
                 .set_len(verifier.length())
                 .map_err(|e| StoreError::io("extending", &path, e))?;
         }
-        Ok(Self::start(backing, path, folder, info_hash, verifier, bits))
+        Ok(Self::start(
+            backing, path, folder, info_hash, verifier, bits, None,
+        ))
     }
 
     fn start(
@@ -342,6 +371,7 @@ impl Store {
         info_hash: InfoHash,
         verifier: Arc<Verifier>,
         bits: Bits,
+        checked: Option<Stamp>,
     ) -> (Self, mpsc::Receiver<StoreEvent>) {
         let bytes = (0..verifier.blocks())
             .filter(|&b| bits.get(b))
@@ -358,6 +388,7 @@ impl Store {
             verifier,
             held: Mutex::new(held),
             changed: watch::Sender::new(0),
+            checked,
         });
         let (commands, inbox) = std::sync::mpsc::channel();
         let (events, outbox) = mpsc::channel(64);
@@ -465,11 +496,19 @@ impl Store {
             }
         }
         let shared = self.shared.clone();
+        let commands = self.commands.clone();
         let read = tokio::task::spawn_blocking(move || {
-            blocks
+            let read = blocks
                 .map(|block| shared.read_block(block))
                 .collect::<io::Result<Vec<_>>>()
-                .map_err(|e| StoreError::io("reading", &shared.path, e))
+                .map_err(|e| StoreError::io("reading", &shared.path, e))?;
+            if let Err(error) = shared.unchanged() {
+                let error = Arc::new(error);
+                // A writer that is gone has said its last word already.
+                let _ = commands.send(Command::Broke(error.clone()));
+                return Err(StoreError::Broken(error));
+            }
+            Ok(read)
         });
         read.await.map_err(|_| StoreError::Closed)?
     }

@@ -253,6 +253,28 @@ async fn an_existing_file_is_checked_and_never_written() {
 }
 
 #[tokio::test]
+async fn an_existing_file_that_changes_is_not_given_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut data = content(PIECE as usize);
+    let path = folder.path().join("mine.bin");
+    std::fs::write(&path, &data).unwrap();
+    let location = Location::Existing(path.clone());
+    let (store, mut events) = Store::open(folder.path(), hash_of(&data), verifier(&data), &location).unwrap();
+    let run = BlockRun::new(0, 0, 1);
+    assert_eq!(store.read_run(run).await.unwrap()[0], data[..16384]);
+    data[70] ^= 1;
+    data.push(0);
+    std::fs::write(&path, &data).unwrap();
+    let error = store.read_run(run).await.unwrap_err().to_string();
+    assert!(error.contains("changed while it was being served"), "{error}");
+    let StoreEvent::Failed(error) = events.recv().await.unwrap() else {
+        panic!("the torrent hears of it")
+    };
+    assert!(error.to_string().contains("mine.bin"), "{error}");
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_full_disk_pauses_and_goes_on_with_nothing_lost() {
     let folder = tempfile::tempdir().unwrap();
     let data = content(2 * PIECE as usize);

@@ -24,6 +24,8 @@ pub(super) enum Command {
     Flush(oneshot::Sender<Result<(), Arc<StoreError>>>),
     /// These blocks are not on the disk as they should be.
     Lose(Vec<u32>),
+    /// The content cannot be used any more.
+    Broke(Arc<StoreError>),
     Close,
 }
 
@@ -102,6 +104,10 @@ impl Writer {
                 }
                 Ok(Command::Lose(blocks)) => {
                     self.lose(blocks);
+                    continue;
+                }
+                Ok(Command::Broke(error)) => {
+                    self.broke(error);
                     continue;
                 }
                 Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => {
