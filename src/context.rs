@@ -1,6 +1,6 @@
 //! What commands with a socket share: the data folder and its files, and the gate with what the person typed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use gate::{Gate, Policy};
@@ -68,34 +68,6 @@ pub(crate) fn with_suffix(url: &Url, suffix: &str) -> Url {
     beside.set_path(&format!("{}{suffix}", url.path()));
     beside.set_fragment(None);
     beside
-}
-
-/// Writes a file whole or not at all: beside its place, synced, then renamed.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let doing = || format!("cannot write {}", path.display());
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".grove-")
-        .tempfile_in(folder)
-        .with_context(doing)?;
-    file.write_all(bytes).with_context(doing)?;
-    file.as_file().sync_all().with_context(doing)?;
-    // A temporary file is private; what is written here is for a web server to read.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file()
-            .set_permissions(std::fs::Permissions::from_mode(0o644))
-            .with_context(doing)?;
-    }
-    file.persist(path)
-        .map_err(|error| error.error)
-        .with_context(doing)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::beacons::{self, Playback};
 use crate::breaks::{self, Skipped};
 use crate::cli::{GetArgs, OriginPolicy, SwarmArgs};
 use crate::context::Context;
+use crate::files::write_file;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
 use crate::rendition::{self, Arriving, Destination, Made, PlacedAd};
 use crate::source::{self, Resolved};
@@ -509,7 +510,7 @@ async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bool) -> Outc
             Ok(bytes)
         };
         match &to {
-            Destination::File(path) => rendition::write_file(path, pour),
+            Destination::File(path) => write_file(path, pour),
             Destination::Stdout => pour(&mut std::io::stdout().lock()),
         }
     });

@@ -9,6 +9,7 @@ mod completions;
 mod context;
 mod demo;
 mod feed;
+mod files;
 mod get;
 mod inspect;
 mod node;

@@ -20,8 +20,9 @@ use url::Url;
 
 use crate::beacons;
 use crate::cli::PublishArgs;
-use crate::context::{Context, with_suffix, write_whole};
+use crate::context::{Context, with_suffix};
 use crate::feed;
+use crate::files::write_whole;
 use crate::origin_check::{Compared, compare};
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, print_json, print_line};
 use crate::units::human_bytes;

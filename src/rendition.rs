@@ -7,7 +7,7 @@
 //! Not for: deciding, fetching and fitting ads (`breaks`), or how bytes come here (`engine`).
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use engine::swarm::Demand;
 use serde::Serialize;
 
 use crate::breaks::{Failure, Prepared, Ready, Skipped, Spot};
+use crate::files::write_file;
 
 /// Where the result goes.
 #[derive(Clone, Debug)]
@@ -290,35 +291,4 @@ fn pour(content: &dyn Content, rendition: Option<&Rendition>, out: &mut dyn Writ
     }
     out.flush().context("cannot write the result")?;
     Ok(offset)
-}
-
-/// Writes beside the final place, syncs, and renames.
-pub(crate) fn write_file(
-    path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<u64>,
-) -> anyhow::Result<u64> {
-    let doing = || format!("cannot write {}", path.display());
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(doing)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".grove-")
-        .suffix(".part")
-        .tempfile_in(folder)
-        .with_context(doing)?;
-    let bytes = fill(file.as_file_mut()).with_context(doing)?;
-    file.as_file().sync_all().with_context(doing)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file()
-            .set_permissions(std::fs::Permissions::from_mode(0o644))
-            .with_context(doing)?;
-    }
-    file.persist(path)
-        .map_err(|error| error.error)
-        .with_context(doing)?;
-    Ok(bytes)
 }

@@ -9,7 +9,8 @@ use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
 use engine::metainfo::InfoHash;
 
-use crate::context::{Context, write_whole};
+use crate::context::Context;
+use crate::files::write_whole;
 use crate::output::Explain;
 
 /// The bookmark of one content.
