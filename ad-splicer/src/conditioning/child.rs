@@ -254,24 +254,35 @@ impl Prepared {
     }
 }
 
-/// Loads all that may be needed and takes everything else out of the registry.
+/// Loads all that may be needed, and then takes everything else out of the registry.
+///
+/// In this order: loading one feature loads its plugin, which registers all of its features again.
 fn keep_only_what_is_needed() -> Result<(), Failure> {
     let allowed: HashSet<&str> = DECODERS.iter().chain(PLUMBING).copied().collect();
     let registry = gst::Registry::get();
+    // Opening files is forbidden later, so libraries must be here now.
     for factory in registry.features(gst::ElementFactory::static_type()) {
-        if allowed.contains(factory.name().as_str()) {
-            // Opening files is forbidden later, so libraries must be here now.
-            let name = factory.name();
+        let name = factory.name();
+        if allowed.contains(name.as_str()) {
             factory
                 .load()
                 .map_err(|e| format!("cannot load the GStreamer element {name}: {e}"))?;
-        } else {
+        }
+    }
+    let mut useless = Vec::new();
+    for finder in registry.features(gst::TypeFindFactory::static_type()) {
+        // What cannot be loaded recognises nothing, which is what becomes of a format that is not allowed.
+        if finder.load().is_err() {
+            useless.push(finder.name());
+        }
+    }
+    for factory in registry.features(gst::ElementFactory::static_type()) {
+        if !allowed.contains(factory.name().as_str()) {
             registry.remove_feature(&factory);
         }
     }
     for finder in registry.features(gst::TypeFindFactory::static_type()) {
-        // What cannot be loaded recognises nothing, which is what becomes of a format that is not allowed.
-        if finder.load().is_err() {
+        if useless.contains(&finder.name()) {
             registry.remove_feature(&finder);
         }
     }
