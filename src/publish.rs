@@ -133,6 +133,11 @@ async fn publish(
         bad_input(format!("the origin {url} is no http or https URL"))
     );
 
+    let last = url.path_segments().and_then(|mut parts| parts.next_back());
+    if last.is_some_and(|last| last != name && !last.contains('%')) {
+        eprintln!("note: viewers will fetch {name} from {url}; a folder's URL ends in /");
+    }
+
     let (metainfo, digest) = hash(file, &name, &url, &args.tracker, json).await?;
     let cues = ads::cues(context, args, file, &url).await?;
     let (metainfo, publisher) = if cues.points.is_empty() {

@@ -54,3 +54,26 @@ fn rubbish_is_bad_input() {
     .expect(2)
     .says("empty");
 }
+
+#[test]
+fn cue_points_are_put_in_order_and_impossible_ones_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::copy(episode(), folder.path().join("episode.mp3")).expect("the episode");
+    let origin = format!("http://{}/episode.mp3", common::closed_port());
+    let publish = |cues: &[&str]| {
+        let mut command = grove(folder.path(), ["publish", "episode.mp3", "--origin", &origin]);
+        for cue in cues {
+            command = command.arg("--cue").arg(cue);
+        }
+        command.run()
+    };
+    publish(&["9:00"]).expect(2).says("after the end");
+    publish(&["20", "0:20"]).expect(2).says("two cue points");
+    publish(&["100", "20"]).expect(0).says("nothing can play");
+    let inspected = grove(folder.path(), ["inspect", "episode.mp3.torrent", "--json"])
+        .run()
+        .expect(0);
+    let cues = inspected.event("inspected")["cue_sheet"]["cues"].to_string();
+    let at = |what: &str| cues.find(what).unwrap_or_else(|| panic!("no {what}: {cues}"));
+    assert!(at("cue-1") < at("cue-2"), "{cues}");
+}

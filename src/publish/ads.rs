@@ -8,8 +8,9 @@ use std::time::Duration;
 use ad_splicer::conditioning::Conditioner;
 use ad_splicer::content::FileContent;
 use ad_splicer::creatives::{Cache, FetchLimits, Original, Profile};
-use ad_splicer::cues::{AdArgument, AdSource, CueArgument, CuePoint, MOST_CUES, vmap};
+use ad_splicer::cues::{AdArgument, AdSource, CueArgument, CuePoint, CueSource, MOST_CUES, Position, vmap};
 use ad_splicer::decide::vast::inline_for_creative;
+use ad_splicer::time::ContentTime;
 use ad_splicer::{facts, splice};
 use anyhow::Context as _;
 use url::Url;
@@ -18,6 +19,7 @@ use crate::breaks::place;
 use crate::cli::PublishArgs;
 use crate::context::Context;
 use crate::output::{Explain, bad_input};
+use crate::units::human_time;
 
 /// The cue points of one file, and the creatives that must be uploaded for them.
 #[derive(Debug, Default)]
@@ -80,9 +82,59 @@ pub(super) async fn cues(
     }
     if !cues.points.is_empty() {
         let format = probe(media).await?;
-        tracing::debug!(?format, "the file can be spliced");
+        order(&mut cues.points, format.duration, media)?;
     }
     Ok(cues)
+}
+
+/// Puts cue points in the order of their times and numbers those of the command line by it. Refuses what can be no break: a time after
+/// the end, and one time twice on the command line (in VMAP, breaks at one time play in their order).
+fn order(points: &mut [CuePoint], duration: ContentTime, media: &Path) -> anyhow::Result<()> {
+    let at = |cue: &CuePoint| cue.position.resolve(duration);
+    let typed = |cue: &CuePoint| cue.source == CueSource::CommandLine;
+    let shown = |time: ContentTime| human_time(Duration::from_nanos(time.as_nanos()));
+    points.sort_by_key(at);
+    let beyond = points.iter().find_map(|cue| match cue.position {
+        Position::Time(time) if time > duration => Some(time),
+        _ => None,
+    });
+    if let Some(time) = beyond {
+        return Err(bad_input(format!(
+            "the cue point at {} is after the end of {}, which lasts {}",
+            shown(time),
+            media.display(),
+            shown(duration)
+        )));
+    }
+    for pair in points.windows(2) {
+        if at(&pair[0]) == at(&pair[1]) && pair.iter().all(typed) {
+            return Err(bad_input(format!(
+                "there are two cue points at {}",
+                shown(at(&pair[0]))
+            )))
+            .hint(|| "give --ads to a break with several ads, or a limit: TIME,ads=2".into());
+        }
+    }
+    let kept: Vec<String> = points
+        .iter()
+        .filter(|cue| !typed(cue))
+        .map(|cue| cue.id.clone())
+        .collect();
+    let mut numbers = (1..)
+        .map(|number| format!("cue-{number}"))
+        .filter(|id| !kept.contains(id));
+    for cue in points.iter_mut() {
+        if typed(cue) {
+            cue.id = numbers.next().unwrap_or_default();
+        }
+        if cue.ads.is_none() {
+            eprintln!(
+                "note: nothing can play at {}: --ads URL names an ad server, --ad TIME=CREATIVE a creative",
+                shown(at(cue))
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The cue points of a VMAP document.

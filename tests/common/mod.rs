@@ -101,6 +101,11 @@ impl Grove {
         self
     }
 
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.envs.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
     /// Runs it through another program, such as `unshare`, whose last words are the grove program and its arguments.
     pub fn through<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.wrapper = Some(words.into_iter().map(|word| word.as_ref().to_owned()).collect());
