@@ -233,7 +233,12 @@ impl Job<'_> {
         let made = match ended {
             Ok(Some(made)) => made,
             Ok(None) => {
-                torrent.stop().await;
+                let stats = torrent.stop().await;
+                eprintln!(
+                    "stopped with {} of {} here; the same command goes on from there",
+                    human_bytes(stats.have_bytes),
+                    human_bytes(stats.total_bytes)
+                );
                 return Ok(ExitStatus::Interrupted);
             }
             Err(error) => {
@@ -435,12 +440,20 @@ fn tell(report: &Report) {
         .path
         .as_ref()
         .map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
+    let fetched = report.from_origin + report.from_peers;
+    let here = report.content_bytes.saturating_sub(fetched);
+    let mut sources = vec![
+        format!("{} from the origin", human_bytes(report.from_origin)),
+        format!("{} from peers", human_bytes(report.from_peers)),
+    ];
+    if here > 0 {
+        sources.push(format!("{} that was here already", human_bytes(here)));
+    }
     eprintln!(
-        "{place}: {} in {:.1} s, {} from the origin, {} from peers",
+        "{place}: {} in {:.1} s, {}",
         human_bytes(report.bytes),
         report.seconds,
-        human_bytes(report.from_origin),
-        human_bytes(report.from_peers)
+        sources.join(", ")
     );
     for ad in &report.ads {
         eprintln!(

@@ -39,14 +39,15 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
             argument.creative,
         ));
     }
-    if let (Ok(from), Ok(to)) = (args.content.canonicalize(), args.output.canonicalize()) {
-        if from == to {
-            return Err(bad_input(format!(
-                "{} would be overwritten by its own result",
-                to.display()
-            )))
-            .hint(|| "name another file with -o".into());
-        }
+    // An output that is not there yet has no canonical path, and is no master.
+    if let (Ok(from), Ok(to)) = (args.content.canonicalize(), args.output.canonicalize())
+        && from == to
+    {
+        return Err(bad_input(format!(
+            "{} would be overwritten by its own result",
+            to.display()
+        )))
+        .hint(|| "name another file with -o".into());
     }
     let content = FileContent::open(&args.content)
         .or_bad_input(|| format!("cannot read {}", args.content.display()))?;

@@ -190,7 +190,8 @@ pub(super) async fn survey(media: &Path, points: &[CuePoint]) -> anyhow::Result<
     let facts = work
         .await
         .context("surveying the cues")?
-        .context("cannot survey the file around its cues")?;
+        .or_bad_input(|| format!("ads cannot be put into {}", media.display()))
+        .hint(|| "`ffmpeg -i IN.mp3 -c copy OUT.mp3` cuts off what is no whole frame".into())?;
     bt_bencode::to_value(&facts).context("cannot write the facts")
 }
 
