@@ -191,7 +191,7 @@ pub(super) async fn survey(media: &Path, points: &[CuePoint]) -> anyhow::Result<
         .await
         .context("surveying the cues")?
         .or_bad_input(|| format!("ads cannot be put into {}", media.display()))
-        .hint(|| "`ffmpeg -i IN.mp3 -c copy OUT.mp3` cuts off what is no whole frame".into())?;
+        .hint(|| "publish a whole copy of the file, or this one without --cue and --ad".into())?;
     bt_bencode::to_value(&facts).context("cannot write the facts")
 }
 
