@@ -16,6 +16,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
+/// A progress bar; sizes in powers of 1000, as everywhere.
+const BAR: &str = "{prefix} {bar:32} {decimal_bytes}/{decimal_total_bytes} {wide_msg}";
+
 /// How a command ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExitStatus {
@@ -238,9 +241,7 @@ impl Progress {
         let bar = (terminal && !quiet).then(|| {
             let bar = ProgressBar::new(total);
             // The template is a constant that is tested; falling back to the default bar would be no harm either.
-            if let Ok(style) =
-                ProgressStyle::with_template("{prefix} {bar:32} {bytes}/{total_bytes} {wide_msg}")
-            {
+            if let Ok(style) = ProgressStyle::with_template(BAR) {
                 bar.set_style(style);
             }
             bar.set_prefix(label.to_owned());
@@ -321,6 +322,6 @@ mod tests {
 
     #[test]
     fn the_bar_template_is_valid() {
-        assert!(ProgressStyle::with_template("{prefix} {bar:32} {bytes}/{total_bytes} {wide_msg}").is_ok());
+        assert!(ProgressStyle::with_template(BAR).is_ok());
     }
 }

@@ -203,6 +203,8 @@ impl<'a> Story<'a> {
     async fn watch(&self) -> anyhow::Result<Vec<Finished>> {
         let source = self.web.url(&format!("{EPISODE}.torrent"));
         let bars = MultiProgress::new();
+        // A line that is written between bars must not be drawn over by them.
+        let say = |line: &str| bars.suspend(|| eprintln!("{line}"));
         let start = |name: &str, seed_for| {
             let Folders {
                 state, results, logs, ..
@@ -220,17 +222,17 @@ impl<'a> Story<'a> {
             )
         };
 
-        eprintln!("3. One viewer alone, then gone. Each line: 8 Mbit/s down, 4 Mbit/s up.");
+        say("3. One viewer alone, then gone. Each line: 8 Mbit/s down, 4 Mbit/s up.");
         let alone = start("viewer-1", None)?.complete().await?.gone().await?;
 
-        eprintln!("4. Three viewers at once, who stay.");
+        say("4. Three viewers at once, who stay.");
         let three = ["viewer-2", "viewer-3", "viewer-4"]
             .map(|name| start(name, Some("10:00")).map(Viewer::complete))
             .into_iter()
             .collect::<anyhow::Result<Vec<_>>>()?;
         let staying = futures_util::future::try_join_all(three).await?;
 
-        eprintln!("5. One more viewer.");
+        say("5. One more viewer.");
         let last = start("viewer-5", None)?.complete().await?.gone().await?;
 
         let mut all = vec![alone];

@@ -96,9 +96,9 @@ impl Viewer {
         let process = Process::start(name, terms.logs, args)?;
         let bar = bars.add(ProgressBar::new(1));
         // The template is a constant; a mistake in it shows in the first run.
-        if let Ok(style) =
-            ProgressStyle::with_template("{prefix:>10} {bar:32} {bytes:>9}/{total_bytes:9} {msg}")
-        {
+        if let Ok(style) = ProgressStyle::with_template(
+            "{prefix:>10} {bar:32} {decimal_bytes:>9}/{decimal_total_bytes:9} {msg}",
+        ) {
             bar.set_style(style);
         }
         bar.set_prefix(name.to_owned());
