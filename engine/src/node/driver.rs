@@ -1,10 +1,11 @@
 //! The driver of one torrent: the swarm core's inputs in, its outputs out, its timers.
 //!
 //! It decides nothing about what to fetch or whom to serve; that is [`crate::swarm`]. It owns every task of the torrent
-//! (they end with it), never waits for one of them, and holds no lock across an await. What it decides itself: whom
-//! to dial and when, and when there is nothing left to hope for.
+//! (they end with it), never waits for one of them, and holds no lock across an await. Its parts elsewhere: `dial`
+//! (whom to dial and when) and `hope` (when there is nothing left to hope for).
 
 use super::control::{self, NewPeer, Offer, new_one_stays};
+use super::dial::Candidate;
 use super::registry::{DialError, Registry};
 use super::stats::{PieceSource, State, Stats};
 use super::torrent::Shared;
@@ -31,16 +32,8 @@ use tokio::task::{AbortHandle, JoinSet};
 pub(super) const INBOX: usize = 1024;
 /// How often figures are published and dials considered.
 const TICK: Duration = Duration::from_millis(200);
-/// Addresses that are remembered.
-const MAX_CANDIDATES: usize = 500;
-/// Dials at a time.
-const MAX_DIALS: usize = 8;
-/// First and longest pause between dials of one address.
-const REDIAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
 /// Fewer bytes than this are no progress of a download.
 const TRICKLE: u64 = 4 << 10;
-/// Longest pause that a web seed may ask for while a download is waited for.
-const MAX_PATIENCE: Duration = Duration::from_secs(120);
 /// Troubles that are kept for people to read.
 const MAX_PROBLEMS: usize = 16;
 
@@ -104,79 +97,60 @@ pub(crate) enum Msg {
     Flushed(Result<(), Arc<StoreError>>),
 }
 
-struct PeerState {
-    id: PeerId,
-    connection: Connection,
-    outbox: mpsc::Sender<Message>,
-    opened: bool,
+pub(super) struct PeerState {
+    pub(super) id: PeerId,
+    pub(super) connection: Connection,
+    pub(super) outbox: mpsc::Sender<Message>,
+    pub(super) opened: bool,
     /// Where it takes connections.
-    listens: Option<SocketAddr>,
+    pub(super) listens: Option<SocketAddr>,
 }
 
-struct Candidate {
-    /// What it was called, if somebody named it.
-    host: Option<String>,
-    next: Instant,
-    failures: u32,
-    dialing: bool,
-    /// Who answered there.
-    id: Option<PeerId>,
-}
-
-impl Candidate {
-    /// Leaves it alone for a while, longer each time.
-    fn put_off(&mut self) {
-        let pause = (REDIAL.0 * 2_u32.saturating_pow(self.failures.min(10))).min(REDIAL.1);
-        self.failures += 1;
-        self.next = Instant::now() + pause;
-    }
-}
-
-struct Fetch {
+pub(super) struct Fetch {
     run: BlockRun,
     task: AbortHandle,
     ended: Option<Result<(), OriginError>>,
 }
 
 pub(super) struct Driver {
-    registry: Arc<Registry>,
-    shared: Arc<Shared>,
-    ground: Arc<Ground>,
-    options: AddOptions,
-    swarm: Swarm,
-    inbox: mpsc::Receiver<Msg>,
-    store_events: mpsc::Receiver<StoreEvent>,
-    stats: watch::Sender<Stats>,
-    tasks: JoinSet<()>,
-    peers: HashMap<Peer, PeerState>,
-    by_id: HashMap<PeerId, Peer>,
-    seen: HashSet<PeerId>,
-    banned: HashSet<PeerId>,
-    next_name: u64,
-    requests: HashMap<RequestId, (Peer, AbortHandle)>,
-    uploads: HashMap<UploadId, (Peer, oneshot::Sender<Decision>)>,
-    fetches: HashMap<FetchId, Fetch>,
-    readers: HashMap<ReaderId, (u64, Demand)>,
-    candidates: HashMap<SocketAddr, Candidate>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ground: Arc<Ground>,
+    pub(super) options: AddOptions,
+    pub(super) swarm: Swarm,
+    pub(super) inbox: mpsc::Receiver<Msg>,
+    pub(super) store_events: mpsc::Receiver<StoreEvent>,
+    pub(super) stats: watch::Sender<Stats>,
+    pub(super) tasks: JoinSet<()>,
+    pub(super) peers: HashMap<Peer, PeerState>,
+    pub(super) by_id: HashMap<PeerId, Peer>,
+    pub(super) seen: HashSet<PeerId>,
+    pub(super) banned: HashSet<PeerId>,
+    pub(super) next_name: u64,
+    pub(super) requests: HashMap<RequestId, (Peer, AbortHandle)>,
+    pub(super) uploads: HashMap<UploadId, (Peer, oneshot::Sender<Decision>)>,
+    pub(super) fetches: HashMap<FetchId, Fetch>,
+    pub(super) readers: HashMap<ReaderId, (u64, Demand)>,
+    pub(super) candidates: HashMap<SocketAddr, Candidate>,
     /// Peers to whom we have said hello, and who have not answered yet.
-    greeting: HashSet<PeerId>,
+    pub(super) greeting: HashSet<PeerId>,
     /// Addresses that turned out to be our own.
-    own: HashSet<SocketAddr>,
+    pub(super) own: HashSet<SocketAddr>,
     /// Blocks of each piece by source: disk, peers, origin.
-    sources: Vec<[u32; 3]>,
-    problems: VecDeque<String>,
-    state: State,
-    flushing: bool,
-    discovering: bool,
-    trackers_to_answer: usize,
-    resolving: usize,
-    announcer: Option<watch::Sender<announce::Phase>>,
-    announcing: JoinSet<()>,
-    last_progress: Instant,
+    pub(super) sources: Vec<[u32; 3]>,
+    pub(super) problems: VecDeque<String>,
+    pub(super) state: State,
+    pub(super) flushing: bool,
+    pub(super) discovering: bool,
+    pub(super) trackers_to_answer: usize,
+    pub(super) resolving: usize,
+    pub(super) announcer: Option<watch::Sender<announce::Phase>>,
+    pub(super) announcing: JoinSet<()>,
+    pub(super) last_progress: Instant,
     /// Bytes that web seeds sent since they last counted as progress.
-    trickled: u64,
-    rate: (Instant, u64, u64),
-    port: u16,
+    pub(super) trickled: u64,
+    pub(super) rate: (Instant, u64, u64),
+    pub(super) port: u16,
 }
 
 /// What a driver is made of.
@@ -311,13 +285,7 @@ impl Driver {
             });
         }
         if self.options.use_peers {
-            for name in self.options.peers.clone() {
-                self.resolving += 1;
-                let (gate, driver) = (self.registry.gate().clone(), self.ground.driver.clone());
-                self.tasks.spawn(async move {
-                    let _ = driver.send(resolve(&gate, &name).await).await;
-                });
-            }
+            self.begin_resolving();
             self.begin_announcing();
         }
         self.check_discovery();
@@ -356,7 +324,7 @@ impl Driver {
     }
 
     /// Gives the core one input and does what it says.
-    fn input(&mut self, input: Input) {
+    pub(super) fn input(&mut self, input: Input) {
         self.swarm.handle(input, Instant::now());
         while let Some(output) = self.swarm.poll_output() {
             self.output(output);
@@ -441,7 +409,7 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, peer: Peer, message: Message) {
+    pub(super) fn send(&mut self, peer: Peer, message: Message) {
         let Some(state) = self.peers.get(&peer) else {
             return;
         };
@@ -472,7 +440,7 @@ impl Driver {
         true
     }
 
-    fn ban(&mut self, peer: Peer, why: &str) {
+    pub(super) fn ban(&mut self, peer: Peer, why: &str) {
         let Some(state) = self.peers.get(&peer) else {
             return;
         };
@@ -486,7 +454,7 @@ impl Driver {
         self.forget_peer(peer);
     }
 
-    fn problem(&mut self, text: String) {
+    pub(super) fn problem(&mut self, text: String) {
         tracing::info!("{text}");
         if self.problems.back() != Some(&text) {
             self.problems.push_back(text);
@@ -513,14 +481,7 @@ impl Driver {
                 self.greeting.remove(&id);
                 self.check_discovery();
             }
-            Msg::Greeted { id } => {
-                if self.greeting.remove(&id) {
-                    // It is there and does not speak of this torrent: asking again at once would not change that.
-                    let there = self.candidates.values_mut().filter(|c| c.id == Some(id));
-                    there.for_each(Candidate::put_off);
-                }
-                self.check_discovery();
-            }
+            Msg::Greeted { id } => self.greeted(id),
             Msg::Message { peer, message } => self.message(peer, message),
             Msg::PeerDown { peer, protocol } => {
                 if let Some(why) = protocol {
@@ -899,114 +860,6 @@ impl Driver {
         }
     }
 
-    /// `host` is what the addresses were found under, when a person named it.
-    fn add_candidates(&mut self, addresses: Vec<SocketAddr>, host: Option<&str>) {
-        if !self.options.use_peers {
-            return;
-        }
-        for address in addresses {
-            let full = host.is_none() && self.candidates.len() >= MAX_CANDIDATES;
-            if address.port() == 0 || self.own.contains(&address) || full {
-                continue;
-            }
-            let fresh = Candidate {
-                host: None,
-                next: Instant::now(),
-                failures: 0,
-                dialing: false,
-                id: None,
-            };
-            let candidate = self.candidates.entry(address).or_insert(fresh);
-            if host.is_some() {
-                candidate.host = host.map(str::to_owned);
-            }
-        }
-    }
-
-    fn dial(&mut self) {
-        let now = Instant::now();
-        let connected: HashSet<SocketAddr> = self
-            .peers
-            .values()
-            .flat_map(|p| [Some(p.connection.remote_address()), p.listens])
-            .flatten()
-            .collect();
-        let mut dialing = self.candidates.values().filter(|c| c.dialing).count();
-        let mut begin = Vec::new();
-        for (address, candidate) in &mut self.candidates {
-            let known = candidate.id.is_some_and(|id| {
-                self.by_id.contains_key(&id) || self.banned.contains(&id) || self.greeting.contains(&id)
-            });
-            if candidate.dialing || candidate.next > now || known || connected.contains(address) {
-                continue;
-            }
-            if dialing >= MAX_DIALS || self.peers.len() + dialing >= self.registry.max_connections() {
-                break;
-            }
-            candidate.dialing = true;
-            dialing += 1;
-            begin.push((*address, candidate.host.clone()));
-        }
-        for (address, host) in begin {
-            let (registry, driver) = (self.registry.clone(), self.ground.driver.clone());
-            self.tasks.spawn(async move {
-                let result = registry.connect(address, host.as_deref()).await;
-                let _ = driver.send(Msg::Dialed { address, result }).await;
-            });
-        }
-    }
-
-    fn dialed(&mut self, address: SocketAddr, result: Result<Connection, DialError>) {
-        let Some(candidate) = self.candidates.get_mut(&address) else {
-            return;
-        };
-        candidate.dialing = false;
-        match result {
-            Ok(connection) => {
-                candidate.id = Some(connection.id());
-                candidate.next = Instant::now() + REDIAL.0 * 2;
-                if !self.by_id.contains_key(&connection.id()) && !self.banned.contains(&connection.id()) {
-                    let (swarm, port, driver) = (self.ground.swarm, self.port, self.ground.driver.clone());
-                    let id = connection.id();
-                    self.greeting.insert(id);
-                    self.tasks.spawn(async move {
-                        if let Err(e) = control::open(connection, swarm, port, driver.clone()).await {
-                            tracing::debug!(%address, "control stream: {e}");
-                        }
-                        let _ = driver.send(Msg::Greeted { id }).await;
-                    });
-                }
-            }
-            Err(DialError::Ourselves) => {
-                self.candidates.remove(&address);
-                self.own.insert(address);
-            }
-            Err(error) => {
-                candidate.put_off();
-                let first = candidate.failures == 1;
-                if first {
-                    self.problem(format!("dialling the peer {address}: {error}"));
-                }
-            }
-        }
-        self.check_discovery();
-    }
-
-    /// Tells the core once that the first look for peers is over.
-    fn check_discovery(&mut self) {
-        let looking = self.trackers_to_answer > 0
-            || self.resolving > 0
-            || !self.greeting.is_empty()
-            || self
-                .candidates
-                .values()
-                .any(|c| c.dialing || (c.failures == 0 && c.id.is_none()));
-        if self.discovering && !looking {
-            self.discovering = false;
-            self.input(Input::Discovery { pending: false });
-        }
-    }
-
     fn count_source(&mut self, run: BlockRun, source: Source, held: bool) {
         for block in run.first.0..run.first.0 + run.count {
             let piece = self.ground.verifier.piece_of(block) as usize;
@@ -1065,73 +918,12 @@ impl Driver {
         self.publish();
     }
 
-    fn fail(&mut self, why: String) {
+    pub(super) fn fail(&mut self, why: String) {
         if !matches!(self.state, State::Failed(_)) {
             tracing::error!("{why}");
             self.state = State::Failed(why.into());
             self.publish();
         }
-    }
-
-    /// Ends the wait when nothing is left to hope for.
-    fn check_hope(&mut self) {
-        let Some(give_up) = self.options.give_up else {
-            return;
-        };
-        if self.shared.store.is_complete() && !matches!(self.state, State::Paused(_)) {
-            return;
-        }
-        if !matches!(self.state, State::Downloading | State::Paused(_)) || (!self.options.whole_file) {
-            return;
-        }
-        let quiet = self.last_progress.elapsed();
-        if let State::Paused(why) = &self.state {
-            if quiet >= give_up {
-                self.fail(why.to_string());
-            }
-            return;
-        }
-        let origin_usable = self.options.use_origin && self.ground.origin.is_usable();
-        let alone = self.peers.is_empty();
-        let looking_for_peers = self.options.use_peers
-            && (self.discovering
-                || self.announcer.as_ref().is_some_and(|a| a.receiver_count() > 0)
-                || self.candidates.values().any(|c| c.dialing || c.failures < 3));
-        let patience = match (origin_usable, alone) {
-            (false, true) if !looking_for_peers => Duration::ZERO,
-            (true, _) => {
-                give_up
-                    + self
-                        .ground
-                        .origin
-                        .named_pause()
-                        .unwrap_or_default()
-                        .min(MAX_PATIENCE)
-            }
-            (false, true) => give_up,
-            (false, false) => give_up * 3,
-        };
-        // A slow origin is no dead origin: its bytes count as progress before they can be judged.
-        if quiet < patience {
-            return;
-        }
-        let mut why = Vec::new();
-        if self.options.use_origin {
-            why.extend(self.ground.origin.reasons());
-            if why.is_empty() {
-                why.push(if origin_usable {
-                    "the web seed sends nothing".to_owned()
-                } else {
-                    "there is no web seed".to_owned()
-                });
-            }
-        }
-        why.push(match (self.options.use_peers, alone) {
-            (false, _) => "peers are not to be used".to_owned(),
-            (true, true) => "no peer was found".to_owned(),
-            (true, false) => format!("none of {} peers sends what is missing", self.peers.len()),
-        });
-        self.fail(why.join("; "));
     }
 
     fn publish(&mut self) {
@@ -1190,27 +982,5 @@ impl Driver {
         self.shared.store.clone().close().await;
         self.publish();
         self.stats.send_modify(|stats| stats.state = State::Stopped);
-    }
-}
-
-async fn resolve(gate: &gate::Gate, name: &str) -> Msg {
-    let failed = |problem: String| Msg::Resolved {
-        host: name.to_owned(),
-        addresses: Vec::new(),
-        problem: Some(problem),
-    };
-    let parts = name
-        .rsplit_once(':')
-        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
-    let Some((host, port)) = parts else {
-        return failed(format!("the peer {name:?} is not host:port"));
-    };
-    match gate.resolve(host, port).await {
-        Ok(addresses) => Msg::Resolved {
-            host: host.to_owned(),
-            addresses,
-            problem: None,
-        },
-        Err(e) => failed(format!("the peer {name}: {e}")),
     }
 }

@@ -4,15 +4,18 @@
 //! [`Stats`], waited for with [`Torrent::completed`], read through a [`Reader`]. A node serves what it has while it
 //! downloads, and after, until it is stopped.
 //!
-//! Files: `registry` the connections; `driver` one torrent's loop; `transfer` the tasks that move content; `assembler`
+//! Files: `registry` the connections; `driver` one torrent's loop, with its parts `dial` and `hope`;
+//! `transfer` the tasks that move content; `assembler`
 //! what cannot be judged yet; `control` a peer's control stream; `announce` trackers.
 
 mod announce;
 mod assembler;
 mod config;
 mod control;
+mod dial;
 mod driver;
 mod error;
+mod hope;
 mod reader;
 mod registry;
 mod stats;
