@@ -12,6 +12,7 @@ pub mod frames;
 pub mod loudness;
 pub mod plan;
 pub mod play;
+pub mod proof;
 mod silence;
 pub mod splice;
 pub mod time;
