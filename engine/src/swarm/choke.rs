@@ -32,6 +32,8 @@ struct Customer {
     queue: Vec<Queued>,
     active: Vec<UploadId>,
     served: u64,
+    /// When an upload to it last ended.
+    last_served: Option<Instant>,
 }
 
 /// All that is asked of us.
@@ -71,6 +73,7 @@ impl Uploads {
             queue,
             active,
             served: self.turn,
+            last_served: None,
         };
         self.peers.insert(peer, customer);
         self.assign(now, out);
@@ -138,15 +141,30 @@ impl Uploads {
     }
 
     /// An upload ended, or a queued one was withdrawn.
-    pub(super) fn ended(&mut self, peer: Peer, request: UploadId, out: &mut impl Extend<Output>) {
+    pub(super) fn ended(
+        &mut self,
+        peer: Peer,
+        request: UploadId,
+        now: Instant,
+        out: &mut impl Extend<Output>,
+    ) {
         let Some(customer) = self.peers.get_mut(&peer) else {
             return;
         };
         customer.queue.retain(|queued| queued.request != request);
         let before = customer.active.len();
         customer.active.retain(|&active| active != request);
-        self.active -= before - customer.active.len();
+        let over = before - customer.active.len();
+        if over > 0 {
+            customer.last_served = Some(now);
+        }
+        self.active -= over;
         self.pump(out);
+    }
+
+    /// When an upload to the peer last ended.
+    pub(super) fn last_served(&self, peer: Peer) -> Option<Instant> {
+        self.peers.get(&peer).and_then(|c| c.last_served)
     }
 
     /// When [`Self::rotate`] has something to do.
@@ -293,7 +311,7 @@ mod tests {
         let mut order = vec![(1, 10)];
         while let Some(&(peer, request)) = order.last() {
             let mut out = Vec::new();
-            uploads.ended(Peer(peer), UploadId(request), &mut out);
+            uploads.ended(Peer(peer), UploadId(request), now, &mut out);
             let Some(&next) = served(&out).first() else { break };
             order.push((next / 10, next));
         }

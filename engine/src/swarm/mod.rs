@@ -12,11 +12,12 @@
 //! that the piece can be verified.
 //!
 //! Files: `pick` what to request; `choke` whom to serve; `origin_duty` when to draw from the origin; `score` how
-//! good a peer is; `layout`, `types` and `bits` the vocabulary. Here: the state they share, and its bookkeeping.
+//! good a peer is; `neighbours` whom to be connected with; `layout`, `types` and `bits` the vocabulary. Here: the state they share, and its bookkeeping.
 
 mod bits;
 mod choke;
 mod layout;
+pub mod neighbours;
 mod origin_duty;
 mod pick;
 mod score;
@@ -216,7 +217,7 @@ impl Swarm {
                 request,
                 bytes: _,
             } => {
-                self.uploads.ended(peer, request, &mut self.outputs);
+                self.uploads.ended(peer, request, now, &mut self.outputs);
             }
             Input::RequestDone { request } => self.request_ended(request, None, now),
             Input::RequestFailed { request, reason } => self.request_ended(request, Some(reason), now),

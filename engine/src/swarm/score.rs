@@ -80,6 +80,11 @@ impl Score {
         self.rtt = rtt.min(Duration::from_secs(10));
     }
 
+    /// When bytes last arrived.
+    pub(super) fn last_delivery(&self) -> Option<Instant> {
+        self.last_delivery
+    }
+
     /// Bytes a second while busy; `None` before anything arrived.
     pub(super) fn rate(&self) -> Option<f64> {
         self.last_delivery?;
