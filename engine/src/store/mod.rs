@@ -2,7 +2,7 @@
 //!
 //! `DATA/store/<v2 info hash>/` holds `content` (the file, sparse until complete), `state` (which blocks are held and
 //! the hashes of unfinished pieces) and `lock`. Blocks are written by a thread of this store; data is synced before
-//! the state that claims it, and the state is written whole, synced and renamed. A block counts as held, and can be
+//! the state that claims it, and the state is written whole, synced and renamed, then added to. A block counts as held, and can be
 //! read and served, from the moment it is accepted: until it is written its bytes are kept in memory (at most
 //! [`MAX_PENDING_BLOCKS`]; then [`Store::put`] waits, which is how a slow or full disk slows the network).
 //!
@@ -10,7 +10,8 @@
 //! - only [`VerifiedBlock`]s are written;
 //! - `state` claims a block only after a successful sync of its data;
 //! - after a failed sync the blocks written since the last good one are not held any more ([`StoreEvent::Lost`]);
-//! - content whose size or time differs from what `state` says is hashed again before anything is claimed;
+//! - content whose size or time differs from what `state` says is hashed again, and synced, before anything is
+//!   claimed;
 //! - at most about [`SYNC_BYTES`] or [`SYNC_AFTER`] of data is not yet claimed (the file itself survives a killed
 //!   process, so a restart finds even that by hashing).
 //!
@@ -21,8 +22,8 @@ mod state;
 mod writer;
 
 pub(crate) use backing::Backing;
-use backing::Stamp;
-use writer::{Command, Writer};
+use backing::{Disk, FileSystem, Stamp};
+use writer::{Command, Home, Writer};
 
 use crate::metainfo::InfoHash;
 use crate::swarm::{BLOCK_SIZE, BlockRun};
@@ -270,15 +271,15 @@ impl Store {
         match location {
             Location::Store => {
                 let folder = data.join("store").join(info_hash.to_string());
-                std::fs::create_dir_all(&folder).map_err(|e| StoreError::io("creating", &folder, e))?;
-                let lock = lock(&folder)?;
-                let path = folder.join("content");
-                let mut options = OpenOptions::new();
-                options.read(true).write(true).create(true).truncate(false);
-                let file = options
-                    .open(&path)
-                    .map_err(|e| StoreError::io("opening", &path, e))?;
-                Self::with_backing(Box::new(file), path, Some((folder, lock)), info_hash, verifier)
+                FileSystem
+                    .create_folders(&folder)
+                    .map_err(|e| StoreError::io("creating", &folder, e))?;
+                let home = Home {
+                    _lock: lock(&folder)?,
+                    disk: Box::new(FileSystem),
+                    folder,
+                };
+                Self::at_home(home, info_hash, verifier)
             }
             Location::Existing(path) => Self::existing(path, info_hash, verifier),
         }
@@ -306,7 +307,7 @@ impl Store {
         }
         // Before the check, so that a change during it shows too.
         let stamp = file.stamp().map_err(|e| StoreError::io("looking at", path, e))?;
-        let bits = check_all(&file, path, &verifier)?;
+        let bits = hash_all(&file, path, &verifier, |_, _| Ok(()))?;
         if let Some(block) = (0..verifier.blocks()).find(|&block| !bits.get(block)) {
             return Err(different(format!(
                 "piece {} has another hash",
@@ -324,35 +325,39 @@ impl Store {
         ))
     }
 
-    /// Opens with any kind of file below.
-    fn with_backing(
-        backing: Box<dyn Backing>,
-        path: PathBuf,
-        folder: Option<(PathBuf, File)>,
+    /// Opens with any kind of disk below.
+    fn at_home(
+        home: Home,
         info_hash: InfoHash,
         verifier: Arc<Verifier>,
     ) -> Result<(Self, mpsc::Receiver<StoreEvent>), StoreError> {
+        let path = home.folder.join("content");
+        let backing = home
+            .disk
+            .open(&path)
+            .map_err(|e| StoreError::io("opening", &path, e))?;
         let found = backing
             .stamp()
             .map_err(|e| StoreError::io("looking at", &path, e))?;
-        let record = folder
-            .as_ref()
-            .and_then(|(folder, _)| state::load(&folder.join("state"), info_hash));
+        let state = home.folder.join("state");
+        let record = state::load(home.disk.as_ref(), &state, info_hash)
+            .map_err(|e| StoreError::io("reading", &state, e))?;
         let mut bits = Bits::new(verifier.blocks());
+        let mut check = found.length > 0;
         if let Some(record) = record {
             for (piece, nodes) in record.nodes {
                 if piece < verifier.layout().pieces() {
                     verifier.restore(piece, nodes);
                 }
             }
-            if record.stamp == found && record.bits.0.len() == bits.0.len() {
+            if record.bits.0.len() == bits.0.len() {
                 bits = record.bits;
-            } else {
-                tracing::info!(path = %path.display(), "the file changed since its record was written: checking it");
-                bits = check_all(backing.as_ref(), &path, &verifier)?;
+                check = record.stamp != found;
             }
-        } else if found.length > 0 {
-            bits = check_all(backing.as_ref(), &path, &verifier)?;
+        }
+        if check {
+            tracing::info!(path = %path.display(), "the file is not as its record says: checking it");
+            bits = check_all(backing.as_ref(), &path, &verifier, &bits)?;
         }
         if found.length != verifier.length() {
             backing
@@ -360,14 +365,20 @@ impl Store {
                 .map_err(|e| StoreError::io("extending", &path, e))?;
         }
         Ok(Self::start(
-            backing, path, folder, info_hash, verifier, bits, None,
+            backing,
+            path,
+            Some(home),
+            info_hash,
+            verifier,
+            bits,
+            None,
         ))
     }
 
     fn start(
         backing: Box<dyn Backing>,
         path: PathBuf,
-        folder: Option<(PathBuf, File)>,
+        home: Option<Home>,
         info_hash: InfoHash,
         verifier: Arc<Verifier>,
         bits: Bits,
@@ -392,7 +403,7 @@ impl Store {
         });
         let (commands, inbox) = std::sync::mpsc::channel();
         let (events, outbox) = mpsc::channel(64);
-        let writer = Writer::new(shared.clone(), folder, info_hash, bits, events);
+        let writer = Writer::new(shared.clone(), home, info_hash, bits, events);
         let thread = std::thread::spawn(move || writer.run(&inbox));
         let room = Arc::new(Semaphore::new(MAX_PENDING_BLOCKS));
         (
@@ -616,8 +627,32 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-/// Hashes the whole file.
-fn check_all(file: &dyn Backing, path: &Path, verifier: &Verifier) -> Result<Bits, StoreError> {
+/// Hashes the whole file. Blocks that are right and were not `synced` are written again and synced: they may still be
+/// on their way to the disk, from a process that was killed, or never go there, after a sync that failed.
+fn check_all(
+    file: &dyn Backing,
+    path: &Path,
+    verifier: &Verifier,
+    synced: &Bits,
+) -> Result<Bits, StoreError> {
+    let bits = hash_all(file, path, verifier, |block, data| {
+        if synced.get(block) {
+            return Ok(());
+        }
+        file.write_all_at(data, u64::from(block) * u64::from(BLOCK_SIZE))
+            .map_err(|e| StoreError::io("writing", path, e))
+    })?;
+    file.sync().map_err(|e| StoreError::io("syncing", path, e))?;
+    Ok(bits)
+}
+
+/// Hashes the whole file, and shows each block that is right.
+fn hash_all(
+    file: &dyn Backing,
+    path: &Path,
+    verifier: &Verifier,
+    mut right: impl FnMut(u32, &[u8]) -> Result<(), StoreError>,
+) -> Result<Bits, StoreError> {
     let mut bits = Bits::new(verifier.blocks());
     let length = file
         .stamp()
@@ -636,10 +671,16 @@ fn check_all(file: &dyn Backing, path: &Path, verifier: &Verifier) -> Result<Bit
             .map_err(|e| StoreError::io("reading", path, e))?;
         for block in verifier.check_stored(piece, part) {
             bits.set(block, true);
+            let at = (u64::from(block) * u64::from(BLOCK_SIZE) - start) as usize;
+            right(block, &part[at..at + verifier.block_len(block)])?;
         }
     }
     Ok(bits)
 }
 
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;

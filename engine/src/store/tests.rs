@@ -3,12 +3,12 @@
 use super::*;
 use crate::merkle;
 use crate::metainfo::Builder;
-use backing::Stamp;
-use std::sync::atomic::{AtomicU64, Ordering};
+use faults::{FaultDisk, Plan};
 
-const PIECE: u64 = 65_536;
+pub(super) const PIECE: u64 = 65_536;
+const FOLDER: &str = "/data/store/x";
 
-fn content(len: usize) -> Vec<u8> {
+pub(super) fn content(len: usize) -> Vec<u8> {
     (0..len)
         .map(|i| ((i as u64 * 2_654_435_761) >> 7) as u8)
         .collect()
@@ -21,12 +21,12 @@ fn metainfo(data: &[u8]) -> crate::metainfo::Metainfo {
         .unwrap()
 }
 
-fn verifier(data: &[u8]) -> Arc<Verifier> {
+pub(super) fn verifier(data: &[u8]) -> Arc<Verifier> {
     Arc::new(Verifier::new(&metainfo(data)).unwrap())
 }
 
 /// The verified blocks of a piece.
-fn piece(verifier: &Verifier, data: &[u8], piece: u32) -> Vec<VerifiedBlock> {
+pub(super) fn piece(verifier: &Verifier, data: &[u8], piece: u32) -> Vec<VerifiedBlock> {
     let start = piece as usize * PIECE as usize;
     let end = data.len().min(start + PIECE as usize);
     let parts: Vec<_> = data[start..end]
@@ -36,73 +36,23 @@ fn piece(verifier: &Verifier, data: &[u8], piece: u32) -> Vec<VerifiedBlock> {
     verifier.check_piece(piece, &parts).unwrap()
 }
 
-fn hash_of(data: &[u8]) -> InfoHash {
+pub(super) fn hash_of(data: &[u8]) -> InfoHash {
     metainfo(data).info_hash_v2()
 }
 
-/// A disk with `space` bytes that fails its syncs from `good_syncs` on.
-struct Faulty {
-    file: File,
-    space: Arc<AtomicU64>,
-    good_syncs: Arc<AtomicU64>,
-}
-
-impl Backing for Faulty {
-    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.space
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |s| {
-                s.checked_sub(data.len() as u64)
-            })
-            .map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?;
-        Backing::write_all_at(&self.file, data, offset)
-    }
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        Backing::read_exact_at(&self.file, buffer, offset)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.good_syncs
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |s| s.checked_sub(1))
-            .map_err(|_| io::Error::other("the disk went away"))?;
-        self.file.sync_data()
-    }
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
-    }
-    fn stamp(&self) -> io::Result<Stamp> {
-        self.file.stamp()
-    }
-}
-
-fn faulty(
-    folder: &Path,
+/// A store on a disk of the tests.
+pub(super) fn on_disk(
+    disk: &FaultDisk,
     data: &[u8],
     verifier: &Arc<Verifier>,
-    space: &Arc<AtomicU64>,
-    good_syncs: &Arc<AtomicU64>,
-) -> (Store, mpsc::Receiver<StoreEvent>) {
-    let path = folder.join("content");
-    let mut options = OpenOptions::new();
-    let file = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .unwrap();
-    let lock = lock(folder).unwrap();
-    let backing = Faulty {
-        file,
-        space: space.clone(),
-        good_syncs: good_syncs.clone(),
+) -> Result<(Store, mpsc::Receiver<StoreEvent>), StoreError> {
+    let home = Home {
+        disk: Box::new(disk.clone()),
+        folder: PathBuf::from(FOLDER),
+        // What a process holds that dies with it needs no lock here.
+        _lock: tempfile::tempfile().unwrap(),
     };
-    Store::with_backing(
-        Box::new(backing),
-        path,
-        Some((folder.to_owned(), lock)),
-        hash_of(data),
-        verifier.clone(),
-    )
-    .unwrap()
+    Store::at_home(home, hash_of(data), verifier.clone())
 }
 
 #[tokio::test]
@@ -276,17 +226,14 @@ async fn an_existing_file_that_changes_is_not_given_out() {
 
 #[tokio::test]
 async fn a_full_disk_pauses_and_goes_on_with_nothing_lost() {
-    let folder = tempfile::tempdir().unwrap();
     let data = content(2 * PIECE as usize);
     let verifier = verifier(&data);
-    let space = Arc::new(AtomicU64::new(PIECE));
-    let (store, mut events) = faulty(
-        folder.path(),
-        &data,
-        &verifier,
-        &space,
-        &Arc::new(AtomicU64::new(u64::MAX)),
-    );
+    let disk = FaultDisk::default();
+    let (store, mut events) = on_disk(&disk, &data, &verifier).unwrap();
+    disk.plan(Plan {
+        space: PIECE + 1000,
+        ..Plan::default()
+    });
     for p in 0..2 {
         for block in piece(&verifier, &data, p) {
             store.put(block).await.unwrap();
@@ -306,31 +253,28 @@ async fn a_full_disk_pauses_and_goes_on_with_nothing_lost() {
         data,
         "all of it can be read meanwhile"
     );
-    space.store(u64::MAX, Ordering::SeqCst);
+    disk.plan(Plan::default());
     let event = events.recv().await.unwrap();
     assert!(matches!(event, StoreEvent::Writable), "{event:?}");
     store.flush().await.unwrap();
     store.close().await;
-    assert_eq!(std::fs::read(folder.path().join("content")).unwrap(), data);
+    assert_eq!(disk.contents(&Path::new(FOLDER).join("content")).unwrap(), data);
 }
 
 #[tokio::test]
 async fn after_a_failed_sync_the_blocks_are_not_held_any_more() {
-    let folder = tempfile::tempdir().unwrap();
     let data = content(2 * PIECE as usize);
     let first = verifier(&data);
-    let good_syncs = Arc::new(AtomicU64::new(1));
-    let (store, mut events) = faulty(
-        folder.path(),
-        &data,
-        &first,
-        &Arc::new(AtomicU64::new(u64::MAX)),
-        &good_syncs,
-    );
+    let disk = FaultDisk::default();
+    let (store, mut events) = on_disk(&disk, &data, &first).unwrap();
     for block in piece(&first, &data, 0) {
         store.put(block).await.unwrap();
     }
     store.flush().await.unwrap();
+    disk.plan(Plan {
+        good_syncs: 0,
+        ..Plan::default()
+    });
     for block in piece(&first, &data, 1) {
         store.put(block).await.unwrap();
     }
@@ -345,8 +289,10 @@ async fn after_a_failed_sync_the_blocks_are_not_held_any_more() {
     assert_eq!(lost, [BlockRun::new(0, 4, 4)]);
     assert!(matches!(events.recv().await.unwrap(), StoreEvent::Failed(_)));
     assert_eq!(store.held_runs(), [BlockRun::new(0, 0, 4)]);
+    disk.plan(Plan::default());
     store.close().await;
-    let record = state::load(&folder.path().join("state"), hash_of(&data)).unwrap();
+    let state = Path::new(FOLDER).join("state");
+    let record = state::load(&disk, &state, hash_of(&data)).unwrap().unwrap();
     assert!(
         (4..8).all(|b| !record.bits.get(b)) && (0..4).all(|b| record.bits.get(b)),
         "nor claimed"

@@ -3,12 +3,13 @@
 //! It answers commands in order. While the disk is full it keeps the block at hand and tries again, so that nothing
 //! that was accepted is dropped; askers wait for room meanwhile.
 
-use super::state::{self, Record};
-use super::{Bits, SYNC_AFTER, SYNC_BYTES, Shared, StoreError, StoreEvent};
+use super::backing::Disk;
+use super::state::{self, Addition, Record, StateFile};
+use super::{Bits, SYNC_AFTER, SYNC_BYTES, Shared, StoreError, StoreEvent, runs};
 use crate::metainfo::InfoHash;
 use crate::swarm::BLOCK_SIZE;
 use crate::verify::VerifiedBlock;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,10 +30,18 @@ pub(super) enum Command {
     Close,
 }
 
+/// Where a store keeps its record.
+pub(super) struct Home {
+    pub(super) disk: Box<dyn Disk>,
+    pub(super) folder: PathBuf,
+    /// Held as long as this lives.
+    pub(super) _lock: File,
+}
+
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    /// The folder of the record, and the lock that is held as long as this lives. None for files that are only read.
-    folder: Option<(PathBuf, File)>,
+    /// None for files that are only read.
+    home: Option<Home>,
     info_hash: InfoHash,
     /// What is synced: what the record may claim.
     safe: Bits,
@@ -40,8 +49,10 @@ pub(super) struct Writer {
     unsynced: Vec<u32>,
     unsynced_bytes: u64,
     unsynced_since: Option<Instant>,
-    /// The record on the disk is not the newest.
-    stale: bool,
+    /// The record on the disk, when it was written by us and only lacks [`Self::unrecorded`].
+    record: Option<StateFile>,
+    /// Synced since the record was written or added to.
+    unrecorded: Vec<u32>,
     /// Why nothing can be written for now.
     full: Option<Arc<StoreError>>,
     /// Blocks wait because the disk refused the first of them.
@@ -53,20 +64,21 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        folder: Option<(PathBuf, File)>,
+        home: Option<Home>,
         info_hash: InfoHash,
         safe: Bits,
         events: mpsc::Sender<StoreEvent>,
     ) -> Self {
         Self {
             shared,
-            folder,
+            home,
             info_hash,
             safe,
             unsynced: Vec::new(),
             unsynced_bytes: 0,
             unsynced_since: None,
-            stale: true,
+            record: None,
+            unrecorded: Vec::new(),
             full: None,
             stuck: false,
             broken: None,
@@ -186,7 +198,8 @@ impl Writer {
         for &block in &blocks {
             self.safe.set(block, false);
         }
-        self.stale = true;
+        // Additions only add.
+        self.record = None;
         let runs = self.shared.lose(blocks);
         if !runs.is_empty() {
             self.tell(StoreEvent::Lost(runs));
@@ -203,10 +216,10 @@ impl Writer {
     }
 
     fn sync_written(&mut self) -> Result<(), Arc<StoreError>> {
-        let Some((folder, _)) = &self.folder else {
+        let Some(home) = &self.home else {
             return Ok(());
         };
-        let folder = folder.clone();
+        let path = home.folder.join("state");
         if !self.unsynced.is_empty() {
             let blocks = std::mem::take(&mut self.unsynced);
             self.unsynced_bytes = 0;
@@ -222,44 +235,69 @@ impl Writer {
                 }
                 return Err(error);
             }
-            for block in blocks {
+            for &block in &blocks {
                 self.safe.set(block, true);
             }
-            self.stale = true;
+            self.unrecorded.extend(blocks);
         }
-        if !self.stale {
-            return Ok(());
-        }
-        let saved = self
-            .record()
-            .and_then(|record| state::save(&folder, self.info_hash, &record));
-        match saved {
-            Ok(()) => {
-                self.stale = false;
-                Ok(())
-            }
-            Err(e) => {
-                let error = Arc::new(StoreError::io("recording", &folder.join("state"), e));
-                // The old record stays, which claims less. Both kinds of trouble are tried again.
-                self.became_full(&error);
-                Err(error)
-            }
-        }
+        self.write_record().map_err(|e| {
+            let error = Arc::new(StoreError::io("recording", &path, e));
+            // The old record stays, which claims less. Both kinds of trouble are tried again.
+            self.became_full(&error);
+            error
+        })
     }
 
-    fn record(&self) -> std::io::Result<Record> {
+    /// Brings the record up to date: by an addition, or whole when that is not possible or grew long.
+    fn write_record(&mut self) -> std::io::Result<()> {
+        let Some(home) = &self.home else { return Ok(()) };
         let verifier = &self.shared.verifier;
-        let nodes = (0..verifier.layout().pieces())
-            .filter_map(|piece| {
-                let blocks = verifier.piece_blocks(piece);
-                let held = blocks.clone().filter(|&b| self.safe.get(b)).count();
-                (held > 0 && held < blocks.len()).then(|| (piece, verifier.nodes(piece)))
-            })
-            .collect();
-        Ok(Record {
-            stamp: self.shared.backing.stamp()?,
-            bits: self.safe.clone(),
-            nodes,
-        })
+        match self.record.take_if(|record| !record.is_long()) {
+            Some(record) if self.unrecorded.is_empty() => self.record = Some(record),
+            Some(mut record) => {
+                self.unrecorded.sort_unstable();
+                let touched: BTreeSet<u32> = self.unrecorded.iter().map(|&b| verifier.piece_of(b)).collect();
+                let addition = Addition {
+                    stamp: self.shared.backing.stamp()?,
+                    runs: runs(self.unrecorded.iter().copied())
+                        .iter()
+                        .map(|run| (run.first.0, run.count))
+                        .collect(),
+                    nodes: self.nodes_of(touched),
+                };
+                record.add(&addition)?;
+                self.record = Some(record);
+            }
+            None => {
+                let record = Record {
+                    stamp: self.shared.backing.stamp()?,
+                    bits: self.safe.clone(),
+                    nodes: self.nodes_of(0..verifier.layout().pieces()),
+                };
+                self.record = Some(state::save(
+                    home.disk.as_ref(),
+                    &home.folder,
+                    self.info_hash,
+                    &record,
+                )?);
+            }
+        }
+        self.unrecorded.clear();
+        Ok(())
+    }
+
+    /// The verified nodes of those of these pieces that are held in part.
+    fn nodes_of(&self, pieces: impl IntoIterator<Item = u32>) -> Vec<(u32, state::Nodes)> {
+        let verifier = &self.shared.verifier;
+        let unfinished = |piece: &u32| {
+            let blocks = verifier.piece_blocks(*piece);
+            let held = blocks.clone().filter(|&b| self.safe.get(b)).count();
+            held > 0 && held < blocks.len()
+        };
+        pieces
+            .into_iter()
+            .filter(unfinished)
+            .map(|piece| (piece, verifier.nodes(piece)))
+            .collect()
     }
 }

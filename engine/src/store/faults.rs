@@ -1,0 +1,344 @@
+//! A disk in memory for tests: it counts its operations, and fails, dies or loses its power at any of them.
+//!
+//! Two views of everything: what processes see (the page cache), and what would be left without power. Between syncs
+//! the second is an unknown mixture: [`FaultDisk::after_power_cut`] draws one, sector by sector and name by name.
+//! [`FaultDisk::after_kill`] is the first: a killed process takes nothing with it but what it had not written.
+
+use super::backing::{Backing, Disk, Stamp};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
+
+/// When what goes wrong. `usize::MAX` and `u64::MAX` for never.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    /// The process dies in the middle of the operation with this number: half of a write is done, everything after
+    /// it is not.
+    pub(super) killed_at: usize,
+    /// The operation with this number fails with an error of the disk (half of a write is done), and only that one.
+    pub(super) fails_at: usize,
+    /// Bytes of content that can be written before the disk is full.
+    pub(super) space: u64,
+    /// Syncs of files that work.
+    pub(super) good_syncs: u64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            killed_at: usize::MAX,
+            fails_at: usize::MAX,
+            space: u64::MAX,
+            good_syncs: u64::MAX,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    data: Vec<u8>,
+    modified: i64,
+    /// As of the last sync.
+    safe: Vec<u8>,
+    safe_modified: i64,
+    /// Written or cut since then.
+    dirty: Vec<Range<usize>>,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Made(PathBuf, usize),
+    Renamed(PathBuf, PathBuf),
+}
+
+impl Change {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+        match self {
+            Self::Made(path, node) => {
+                names.insert(path.clone(), *node);
+            }
+            Self::Renamed(from, to) => {
+                if let Some(node) = names.remove(from) {
+                    names.insert(to.clone(), node);
+                }
+            }
+        }
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        let (Self::Made(path, _) | Self::Renamed(path, _)) = self;
+        path.parent()
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    nodes: Vec<Node>,
+    names: BTreeMap<PathBuf, usize>,
+    safe_names: BTreeMap<PathBuf, usize>,
+    /// What is not safe yet of the names.
+    changes: Vec<Change>,
+    clock: i64,
+    operations: usize,
+    plan: Plan,
+}
+
+/// Cheap to clone: all clones are one disk.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FaultDisk(Arc<Mutex<State>>);
+
+/// What an operation is to do.
+#[derive(PartialEq)]
+enum Fate {
+    Work,
+    Half(io::ErrorKind),
+    Fail(io::ErrorKind),
+}
+
+impl State {
+    fn begin(&mut self) -> Fate {
+        let number = self.operations;
+        self.operations += 1;
+        if number == self.plan.killed_at || number == self.plan.fails_at {
+            Fate::Half(io::ErrorKind::Other)
+        } else if number > self.plan.killed_at {
+            Fate::Fail(io::ErrorKind::Other)
+        } else {
+            Fate::Work
+        }
+    }
+
+    fn write(&mut self, node: usize, data: &[u8], offset: u64) {
+        let start = offset as usize;
+        let end = start + data.len();
+        self.clock += 1;
+        let node = &mut self.nodes[node];
+        if node.data.len() < end {
+            node.data.resize(end, 0);
+        }
+        node.data[start..end].copy_from_slice(data);
+        node.modified = self.clock;
+        node.dirty.push(start..end);
+    }
+}
+
+impl FaultDisk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides what goes wrong from now on; operations are counted from 0 again.
+    pub(super) fn plan(&self, plan: Plan) {
+        let mut state = self.state();
+        state.plan = plan;
+        state.operations = 0;
+    }
+
+    /// Operations since the last [`Self::plan`].
+    pub(super) fn operations(&self) -> usize {
+        self.state().operations
+    }
+
+    /// What processes see of a file.
+    pub(super) fn contents(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state();
+        state.names.get(path).map(|&node| state.nodes[node].data.clone())
+    }
+
+    /// The same disk for the next process.
+    pub(super) fn after_kill(&self) -> Self {
+        let mut state = self.state().clone();
+        state.plan = Plan::default();
+        state.operations = 0;
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// What may be left when the power goes now.
+    pub(super) fn after_power_cut(&self, seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut state = self.state().clone();
+        // Each chance of its own, and the extremes often enough.
+        let luck: [f64; 4] = std::array::from_fn(|_| [0.0, 0.5, 1.0][random.random_range(0..3)]);
+        for node in &mut state.nodes {
+            let mut left = std::mem::take(&mut node.safe);
+            let inode = random.random_bool(luck[0]);
+            if inode {
+                left.resize(node.data.len(), 0);
+            }
+            for range in std::mem::take(&mut node.dirty) {
+                let mut at = range.start;
+                while at < range.end {
+                    let end = ((at / SECTOR + 1) * SECTOR).min(range.end);
+                    if end <= left.len() && end <= node.data.len() && random.random_bool(luck[1]) {
+                        left[at..end].copy_from_slice(&node.data[at..end]);
+                    }
+                    at = end;
+                }
+            }
+            // Syncing data alone need not make the time safe.
+            node.modified = match inode {
+                true => node.modified,
+                false if random.random_bool(luck[3]) => -1,
+                false => node.safe_modified,
+            };
+            node.data.clone_from(&left);
+            node.safe = left;
+            node.safe_modified = node.modified;
+        }
+        let mut names = state.safe_names.clone();
+        for change in std::mem::take(&mut state.changes) {
+            if random.random_bool(luck[2]) {
+                change.apply(&mut names);
+            }
+        }
+        state.names.clone_from(&names);
+        state.safe_names = names;
+        state.plan = Plan::default();
+        state.operations = 0;
+        Self(Arc::new(Mutex::new(state)))
+    }
+}
+
+fn done(fate: Fate) -> io::Result<()> {
+    match fate {
+        Fate::Work => Ok(()),
+        Fate::Half(kind) | Fate::Fail(kind) => Err(io::Error::new(kind, "the disk went away")),
+    }
+}
+
+impl Disk for FaultDisk {
+    fn create_folders(&self, _folder: &Path) -> io::Result<()> {
+        done(self.state().begin())
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Backing>> {
+        let mut state = self.state();
+        done(state.begin())?;
+        let known = state.names.get(path).copied();
+        let node = known.unwrap_or_else(|| {
+            let clock = state.clock;
+            state.nodes.push(Node {
+                modified: clock,
+                safe_modified: clock,
+                ..Node::default()
+            });
+            let change = Change::Made(path.to_owned(), state.nodes.len() - 1);
+            change.apply(&mut state.names);
+            state.changes.push(change);
+            state.nodes.len() - 1
+        });
+        Ok(Box::new(FaultFile {
+            disk: self.clone(),
+            node,
+        }))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        done(self.state().begin())?;
+        self.contents(path).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        done(state.begin())?;
+        let change = Change::Renamed(from.to_owned(), to.to_owned());
+        change.apply(&mut state.names);
+        state.changes.push(change);
+        Ok(())
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        done(state.begin())?;
+        let changes = std::mem::take(&mut state.changes);
+        for change in changes {
+            if change.folder() == Some(folder) {
+                change.apply(&mut state.safe_names);
+            } else {
+                state.changes.push(change);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct FaultFile {
+    disk: FaultDisk,
+    node: usize,
+}
+
+impl Backing for FaultFile {
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        match state.begin() {
+            Fate::Work if state.plan.space >= data.len() as u64 => {
+                state.plan.space -= data.len() as u64;
+                state.write(self.node, data, offset);
+                Ok(())
+            }
+            Fate::Work => {
+                let fits = state.plan.space as usize;
+                state.plan.space = 0;
+                state.write(self.node, &data[..fits], offset);
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            Fate::Half(kind) => {
+                state.write(self.node, &data[..data.len() / 2], offset);
+                done(Fate::Half(kind))
+            }
+            Fate::Fail(kind) => done(Fate::Fail(kind)),
+        }
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        // Not counted: reading changes nothing.
+        let state = self.disk.state();
+        let start = offset as usize;
+        let data = state.nodes[self.node].data.get(start..start + buffer.len());
+        buffer.copy_from_slice(data.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.state();
+        done(state.begin())?;
+        if state.plan.good_syncs == 0 {
+            // As Linux does it: the pages are clean afterwards, and not on the disk.
+            state.nodes[self.node].dirty.clear();
+            return done(Fate::Fail(io::ErrorKind::Other));
+        }
+        state.plan.good_syncs -= 1;
+        let node = &mut state.nodes[self.node];
+        node.safe.clone_from(&node.data);
+        node.safe_modified = node.modified;
+        node.dirty.clear();
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        done(state.begin())?;
+        state.clock += 1;
+        let clock = state.clock;
+        let node = &mut state.nodes[self.node];
+        node.data.resize(length as usize, 0);
+        node.modified = clock;
+        Ok(())
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        let state = self.disk.state();
+        let node = &state.nodes[self.node];
+        Ok(Stamp {
+            length: node.data.len() as u64,
+            modified: (node.modified, 0),
+        })
+    }
+}
