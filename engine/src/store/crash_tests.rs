@@ -200,15 +200,16 @@ async fn however_full_the_disk_is_nothing_is_claimed_that_is_not_there() {
 #[tokio::test]
 async fn whatever_sync_is_the_first_to_fail_nothing_is_claimed_that_is_not_there() {
     let case = Case::new();
-    for good_syncs in 0..12 {
+    for (good_syncs, killed_by_sync) in (0..12).flat_map(|n| [(n, false), (n, true)]) {
         let disk = FaultDisk::default();
         disk.plan(Plan {
             good_syncs,
+            killed_by_sync,
             ..Plan::default()
         });
         let flushed = case.run(&disk).await;
-        case.check_ends(&disk, &flushed, &format!("{good_syncs} good syncs"))
-            .await;
+        let what = format!("{good_syncs} good syncs, killed by the next: {killed_by_sync}");
+        case.check_ends(&disk, &flushed, &what).await;
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) space: u64,
     /// Syncs of files that work.
     pub(super) good_syncs: u64,
+    /// Whether the process dies with the first that does not.
+    pub(super) killed_by_sync: bool,
 }
 
 impl Default for Plan {
@@ -37,6 +39,7 @@ impl Default for Plan {
             fails_at: usize::MAX,
             space: u64::MAX,
             good_syncs: u64::MAX,
+            killed_by_sync: false,
         }
     }
 }
@@ -312,13 +315,22 @@ impl Backing for FaultFile {
         if state.plan.good_syncs == 0 {
             // As Linux does it: the pages are clean afterwards, and not on the disk.
             state.nodes[self.node].dirty.clear();
+            if state.plan.killed_by_sync {
+                state.plan.killed_at = 0;
+            }
             return done(Fate::Fail(io::ErrorKind::Other));
         }
         state.plan.good_syncs -= 1;
         let node = &mut state.nodes[self.node];
-        node.safe.clone_from(&node.data);
+        // What a sync that failed has dropped stays dropped.
+        node.safe.resize(node.data.len(), 0);
+        for range in std::mem::take(&mut node.dirty) {
+            let end = range.end.min(node.data.len());
+            if range.start < end {
+                node.safe[range.start..end].copy_from_slice(&node.data[range.start..end]);
+            }
+        }
         node.safe_modified = node.modified;
-        node.dirty.clear();
         Ok(())
     }
 
