@@ -98,7 +98,7 @@ struct State {
 pub(super) struct FaultDisk(Arc<Mutex<State>>);
 
 /// What an operation is to do.
-#[derive(PartialEq)]
+#[derive(Clone, Copy)]
 enum Fate {
     Work,
     Half(io::ErrorKind),
