@@ -18,6 +18,7 @@ Examples:
   grove get https://example.org/shows/ep1.mp3 -o ep1.mp3
   grove play https://example.org/feed.xml --episode latest
   grove seed ep1.mp3.torrent --from .
+  grove ads resolve https://ads.example.org/vast
 
 A SOURCE is a .torrent file or URL, a magnet link, a media URL (its .torrent is looked for beside it), or a feed with --episode.";
 
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Seed(SeedArgs),
     /// Splice creatives into a local file, without any network
     Splice(SpliceArgs),
+    /// Look at ad responses as the client does
+    Ads(AdsArgs),
     /// Run a tracker, where peers find each other
     Tracker(TrackerArgs),
     /// The whole story on this machine: publish, five viewers, ads, reports
@@ -263,6 +266,65 @@ pub(crate) struct SpliceArgs {
     /// Where to write; `-` for stdout
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
+}
+
+const ADS_EXAMPLES: &str = "\
+Examples:
+  grove ads resolve response.xml
+  grove ads resolve 'https://ads.example.org/vast?break=[BREAKPOSITION]' --at 10:00 --json
+  grove ads resolve schedule.vmap.xml --duration 45:00 --media audio
+
+Nothing is played and nothing is reported. The exit status is 2 when the document is no VAST or VMAP, 1 when it cannot be fetched.";
+
+/// `grove ads`
+#[derive(Args, Debug)]
+pub(crate) struct AdsArgs {
+    #[command(subcommand)]
+    pub(crate) command: AdsCommand,
+}
+
+/// What there is to look at.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdsCommand {
+    /// Resolve VAST or VMAP: wrappers, the pod in playing order, media files, what would be reported and when, errors
+    Resolve(ResolveArgs),
+}
+
+/// What kind of media file suits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AdMedia {
+    /// Sound alone when there is any, else picture and sound
+    Any,
+    /// As for a podcast
+    Audio,
+    /// As for a video
+    Video,
+}
+
+/// `grove ads resolve`
+#[derive(Args, Debug)]
+#[command(after_help = ADS_EXAMPLES)]
+pub(crate) struct ResolveArgs {
+    /// A VAST or VMAP document: a file, - for standard input, or a URL, whose macros are filled
+    #[arg(value_name = "URL|FILE")]
+    pub(crate) source: String,
+    /// The content time of the break, for macros
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = crate::units::parse_time)]
+    pub(crate) at: Duration,
+    /// How long the content is, for `end` and percentages in VMAP
+    #[arg(long, value_name = "TIME", value_parser = crate::units::parse_time)]
+    pub(crate) duration: Option<Duration>,
+    /// What the media file is for
+    #[arg(long, value_enum, default_value = "any")]
+    pub(crate) media: AdMedia,
+    /// The picture's size that suits
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1280x720", value_parser = crate::units::parse_dimensions)]
+    pub(crate) size: (u32, u32),
+    /// The sound's bitrate that suits, in kbit/s
+    #[arg(long, value_name = "KBPS", default_value_t = 192)]
+    pub(crate) bitrate: u32,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
 }
 
 /// `grove tracker`

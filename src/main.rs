@@ -2,6 +2,7 @@
 //!
 //! Not for: what a command does; each has its own file.
 
+mod ads;
 mod beacons;
 mod breaks;
 mod cli;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
             Command::Play(args) => end(play::run(&args, json).await, json),
             Command::Seed(args) => end(seed::run(&args, json).await, json),
             Command::Splice(args) => end(splice::run(&args, json).await, json),
+            Command::Ads(args) => end(ads::run(&args, json).await, json),
             Command::Tracker(args) => end(tracker::run(&args, json).await, json),
             Command::Demo(args) => end(demo::run(&args, json).await.map(|()| ExitStatus::Done), json),
             Command::Completions(args) => end(completions::run(&args), json),

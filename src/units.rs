@@ -54,6 +54,19 @@ pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A picture's size in pixels: `1280x720`.
+pub(crate) fn parse_dimensions(text: &str) -> Result<(u32, u32), String> {
+    let wrong = || format!("`{text}` is no size: write WIDTHxHEIGHT in pixels, as in 1280x720");
+    let (width, height) = text.split_once('x').ok_or_else(wrong)?;
+    let number = |part: &str| {
+        part.parse()
+            .ok()
+            .filter(|n| (1..=16_384).contains(n))
+            .ok_or_else(wrong)
+    };
+    Ok((number(width)?, number(height)?))
+}
+
 /// A time: `90`, `1:30`, `0:01:30.250`.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no time: write SS, MM:SS or HH:MM:SS, each with .mmm if needed");

@@ -103,7 +103,8 @@ impl Element {
     }
 }
 
-/// Decodes bytes: UTF-8, UTF-16 with a byte order mark, and Latin-1 when the declaration says so.
+/// Decodes bytes: UTF-8, UTF-16 (by its byte order mark, or because it begins with a `<` in two bytes), and Latin-1 or
+/// windows-1252 when the declaration says so. Anything else is named.
 pub(crate) fn decode(bytes: &[u8]) -> Result<String, XmlError> {
     let fail = |reason: String| XmlError {
         reason,
@@ -124,6 +125,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<String, XmlError> {
         [0xEF, 0xBB, 0xBF, rest @ ..] => decode(rest),
         [0xFF, 0xFE, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xFE, 0xFF, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        [b'<', 0, 0, 0, ..] | [0, 0, 0, b'<', ..] => {
+            Err(fail("the document is in UTF-32, which is not read".into()))
+        }
+        [b'<', 0, ..] => utf16(bytes, u16::from_le_bytes),
+        [0, b'<', ..] => utf16(bytes, u16::from_be_bytes),
         _ => match std::str::from_utf8(bytes) {
             Ok(text) => Ok(text.to_owned()),
             Err(error) => {
@@ -133,7 +139,17 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<String, XmlError> {
                     .iter()
                     .any(|name| declaration.contains(name))
                 {
-                    return Ok(bytes.iter().map(|&byte| char::from(byte)).collect());
+                    return Ok(bytes.iter().map(|&byte| latin(byte)).collect());
+                }
+                let declared = declaration.split_once("encoding=").map(|(_, rest)| {
+                    let named = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+                    let rest = rest.trim_start_matches(['"', '\'']);
+                    rest.chars().take_while(named).take(40).collect::<String>()
+                });
+                if let Some(name) = declared.filter(|name| !name.is_empty() && name != "utf-8") {
+                    return Err(fail(format!(
+                        "the document is in {name}, which is not read: UTF-8 is"
+                    )));
                 }
                 let valid = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
                 Err(XmlError::at(
@@ -143,6 +159,18 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<String, XmlError> {
                 ))
             }
         },
+    }
+}
+
+/// A byte of Latin-1, or of windows-1252, which is what documents that say so mean by 0x80 to 0x9F (WHATWG Encoding).
+fn latin(byte: u8) -> char {
+    const HIGH: [char; 32] = [
+        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
+        '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+    ];
+    match byte {
+        0x80..=0x9F => HIGH[usize::from(byte - 0x80)],
+        _ => char::from(byte),
     }
 }
 
@@ -359,6 +387,22 @@ mod tests {
         assert_eq!(decode(b"\xEF\xBB\xBF<a/>").expect("BOM"), "<a/>");
         let latin = b"<?xml version='1.0' encoding='ISO-8859-1'?><a>\xE9</a>";
         assert!(decode(latin).expect("Latin-1").ends_with("<a>é</a>"));
+        let windows = b"<?xml version='1.0' encoding='windows-1252'?><a>\x80\x99</a>";
+        assert!(decode(windows).expect("windows-1252").ends_with("<a>€™</a>"));
+        for (from, bytes) in [(0, b"<\0a\0/\0>\0"), (0, b"\0<\0a\0/\0>")] {
+            assert_eq!(decode(&bytes[from..]).expect("UTF-16 without a mark"), "<a/>");
+        }
+        for (bytes, said) in [
+            (&b"\xFF\xFE\x00\xD8"[..], "not valid UTF-16"),
+            (b"<\0\0\0a\0\0\0", "UTF-32"),
+            (
+                b"<?xml version='1.0' encoding='Shift_JIS'?><a>\x83\x41\xff</a>",
+                "shift_jis",
+            ),
+        ] {
+            let error = decode(bytes).expect_err(said);
+            assert!(error.reason.contains(said), "{error}");
+        }
         assert!(
             decode(b"<a>\xE9</a>")
                 .expect_err("unknown")

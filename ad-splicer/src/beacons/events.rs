@@ -14,7 +14,7 @@ use super::{Basis, Beacon, BeaconKey, Receiver, UnixMillis};
 use crate::{
     cues::{BreakEvent, CuePoint},
     decide::{
-        Ad, Problem, VastCode,
+        Ad, Offset, Problem, VastCode,
         macros::{self, Macros},
     },
     time::ContentTime,
@@ -187,13 +187,85 @@ pub fn played(session: &Session, ad: &Ad, duration: Duration, happened: Occurren
             for tracking in ad
                 .tracking
                 .iter()
-                .filter(|tracking| tracking.event == event.name())
+                .filter(|tracking| fires(event, &tracking.event))
             {
-                maker.push(event.name(), &tracking.url, &macros);
+                maker.push(&tracking.event, &tracking.url, &macros);
             }
         }
     }
     maker.beacons
+}
+
+/// Whether a tracker's event, as it is named in VAST, is what happened. `creativeView` is VAST 3.0's name for what is shown
+/// first; whether sound is in view cannot be determined, which is an event too (VAST 4.2 §3.4.3).
+fn fires(event: Event, tracker: &str) -> bool {
+    tracker == event.name()
+        || (event == Event::Start && matches!(tracker, "creativeView" | "viewUndetermined"))
+}
+
+/// What would be reported of an ad, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// The event's name.
+    pub event: String,
+    /// How far into the ad it comes when the ad is played through; `None` when it depends on what happens.
+    pub at: Option<Duration>,
+    /// The URL, its macros as written.
+    pub url: String,
+}
+
+/// Everything that may be reported of an ad: what comes in an undisturbed playback in its order, then what depends on what
+/// happens. Trackers of events that this client never has are left out.
+pub fn schedule(ad: &Ad) -> Vec<Scheduled> {
+    let mut all = Vec::new();
+    let mut add = |event: &str, at: Option<Duration>, url: &str| {
+        all.push(Scheduled {
+            event: event.to_owned(),
+            at,
+            url: url.to_owned(),
+        });
+    };
+    let zero = Some(Duration::ZERO);
+    let whole = ad.duration;
+    for tracking in ad.tracking.iter().filter(|tracking| tracking.event == "loaded") {
+        add("loaded", zero, &tracking.url);
+    }
+    for url in &ad.impressions {
+        add("impression", zero, url);
+    }
+    for url in ad
+        .verifications
+        .iter()
+        .flat_map(|verification| &verification.not_executed)
+    {
+        add("verificationNotExecuted", zero, url);
+    }
+    for tracking in &ad.tracking {
+        let at = match tracking.event.as_str() {
+            name if fires(Event::Start, name) => zero,
+            "firstQuartile" => whole.map(|whole| whole / 4),
+            "midpoint" => whole.map(|whole| whole / 2),
+            "thirdQuartile" => whole.map(|whole| whole * 3 / 4),
+            "complete" => whole,
+            "progress" => match (tracking.offset, whole) {
+                (Some(Offset::Time(time)), _) => Some(time),
+                (Some(offset), Some(whole)) => Some(offset.resolve(whole)),
+                _ => continue,
+            },
+            "skip" | "mute" | "unmute" | "pause" | "resume" | "closeLinear" | "notUsed" => None,
+            _ => continue,
+        };
+        add(&tracking.event, at, &tracking.url);
+    }
+    for url in &ad.click_tracking {
+        add("clickTracking", None, url);
+    }
+    for url in &ad.errors {
+        add("error", None, url);
+    }
+    // Stable: what comes at one time stays in the order above.
+    all.sort_by_key(|scheduled| scheduled.at.unwrap_or(Duration::MAX));
+    all
 }
 
 /// Beacons for what went wrong in a decision: each problem's code to each of its URLs, once.
@@ -277,6 +349,14 @@ impl<'a> Maker<'a> {
             .optional("ADSERVINGID", ad.ad_serving_id.as_deref())
             .optional("ASSETURI", ad.media_file().map(|file| file.url.as_str()))
             .optional("MEDIAMIME", ad.media_file().map(|file| file.mime.as_str()))
+            .optional(
+                "ADTYPE",
+                ad.media_file().and_then(|file| file.mime.split('/').next()),
+            )
+            .list(
+                "ADCATEGORIES",
+                ad.categories.iter().map(|category| &category.code),
+            )
             .list(
                 "UNIVERSALADID",
                 ad.universal_ad_ids
@@ -324,7 +404,7 @@ impl<'a> Maker<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::{Offset, Tracking, Verification};
+    use crate::decide::{Tracking, Verification};
 
     const AT: UnixMillis = UnixMillis(1_453_018_507_127);
 
@@ -477,5 +557,60 @@ mod tests {
             urls(&problems(&session(), &[problem.clone(), problem], AT))[..2],
             ["http://a/303", "http://b/303"]
         );
+    }
+
+    #[test]
+    fn rule_5_everything_that_may_be_reported_is_listed_with_its_time() {
+        let mut ad = ad();
+        ad.duration = Some(Duration::from_secs(8));
+        let named = |event: &str| Tracking {
+            event: event.into(),
+            offset: None,
+            url: format!("http://theirs/{event}"),
+        };
+        for event in ["complete", "skip", "creativeView", "otherAdInteraction", "loaded"] {
+            ad.tracking.push(named(event));
+        }
+        let listed: Vec<_> = schedule(&ad)
+            .into_iter()
+            .map(|scheduled| (scheduled.event, scheduled.at.map(|at| at.as_secs())))
+            .collect();
+        let expected = [
+            ("loaded", Some(0)),
+            ("impression", Some(0)),
+            ("impression", Some(0)),
+            ("impression", Some(0)),
+            ("verificationNotExecuted", Some(0)),
+            ("start", Some(0)),
+            ("creativeView", Some(0)),
+            ("progress", Some(2)),
+            ("midpoint", Some(4)),
+            ("progress", Some(4)),
+            ("complete", Some(8)),
+            ("progress", Some(60)),
+            ("skip", None),
+            ("error", None),
+        ]
+        .map(|(event, at)| (event.to_owned(), at));
+        assert_eq!(listed, expected);
+    }
+
+    #[test]
+    fn rule_5_creative_view_and_an_undetermined_view_come_with_the_start() {
+        let mut ad = ad();
+        for event in ["creativeView", "viewUndetermined", "viewable"] {
+            ad.tracking.push(Tracking {
+                event: event.into(),
+                offset: None,
+                url: format!("http://theirs/{event}"),
+            });
+        }
+        let fired = played(&session(), &ad, Duration::from_secs(8), at(Event::Start));
+        let fired = urls(&fired);
+        assert!(
+            fired.contains(&"http://theirs/creativeView")
+                && fired.contains(&"http://theirs/viewUndetermined")
+        );
+        assert!(!fired.contains(&"http://theirs/viewable"));
     }
 }

@@ -17,7 +17,10 @@ pub mod queue;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use events::{Event, Occurrence, Session, break_events, delivered, played, problems, progress_offsets};
+pub use events::{
+    Event, Occurrence, Scheduled, Session, break_events, delivered, played, problems, progress_offsets,
+    schedule,
+};
 pub use queue::{Drained, Queue, QueueError};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.

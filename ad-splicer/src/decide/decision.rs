@@ -148,6 +148,9 @@ pub struct Ad {
     pub skip_offset: Option<Offset>,
     /// Usable media files, the chosen one first, then what to try instead.
     pub media_files: Vec<MediaFile>,
+    /// Media files that can never be played, and why; a `Mezzanine` is not among them.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
     /// `Impression` URLs of the InLine and all wrappers; all fire together.
     pub impressions: Vec<String>,
     /// Linear tracking of the InLine and all wrappers.
@@ -167,8 +170,23 @@ pub struct Ad {
     /// What the response says that the media file's SHA-256 is (our extension `CreativeSha256`).
     #[serde(with = "hex_digest")]
     pub sha256: Option<[u8; 32]>,
+    /// Where the ad server takes an account of play (our extension `ProofUrl`).
+    #[serde(default)]
+    pub proof_url: Option<String>,
+    /// How often this device shall present the creative at most (our extension `FrequencyCap`).
+    #[serde(default)]
+    pub caps: Vec<FrequencyCap>,
     /// The wrappers that led here, outermost first.
     pub chain: Vec<WrapperHop>,
+}
+
+/// At most so many presentations within so much time, counted on the device itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrequencyCap {
+    /// Presentations.
+    pub impressions: u32,
+    /// The time that is looked back.
+    pub within: Duration,
 }
 
 impl Ad {
@@ -256,6 +274,15 @@ pub struct MediaFile {
     pub bitrate: Option<u32>,
     /// `fileSize` in bytes.
     pub bytes: Option<u64>,
+}
+
+/// A media file that can never be played.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Where it is.
+    pub url: String,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// A URL that an event fires.

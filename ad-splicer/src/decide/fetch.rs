@@ -283,6 +283,11 @@ async fn drive<F: Fetch>(
     }
 }
 
+/// The URL of a request for the ads of a break: its macros filled.
+pub fn fill_request(url: &str, cue: &CuePoint, at: ContentTime, context: &Context) -> String {
+    request_macros(cue, at, context, macros::random(context.seed, 0)).fill(url)
+}
+
 fn request_macros(cue: &CuePoint, at: ContentTime, context: &Context, random: u64) -> Macros {
     let mut macros = Macros::new(context.now, random)
         .number(
@@ -304,9 +309,15 @@ fn request_macros(cue: &CuePoint, at: ContentTime, context: &Context, random: u6
             .number("ADCOUNT", u64::from(most))
             .number("BREAKMAXADS", u64::from(most));
     }
-    if let MediaPreference::Audio { .. } = context.media {
-        macros = macros.text("ADTYPE", "audio");
-    }
+    // VAST 4.1 §6.6: what the placement takes.
+    macros = macros.text(
+        "ADTYPE",
+        match context.media {
+            MediaPreference::Audio { .. } => "audio",
+            MediaPreference::Video { .. } => "video",
+            MediaPreference::Either { .. } => "hybrid",
+        },
+    );
     macros
 }
 

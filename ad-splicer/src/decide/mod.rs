@@ -9,6 +9,7 @@
 //! [`Problem`] with its VAST error code and the URLs to tell it to. Not for fetching creatives or for playing.
 
 pub mod decision;
+pub mod document;
 pub mod fetch;
 pub mod macros;
 pub mod resolve;
@@ -16,10 +17,10 @@ pub mod select;
 pub mod vast;
 
 pub use decision::{
-    Ad, AdKind, Category, Companion, Decision, MediaFile, Offset, Problem, Tracking, UniversalAdId, VastCode,
-    Verification, WrapperHop,
+    Ad, AdKind, Category, Companion, Decision, FrequencyCap, LeftOut, MediaFile, Offset, Problem, Tracking,
+    UniversalAdId, VastCode, Verification, WrapperHop,
 };
 pub use fetch::{
-    BreakDecision, BreakPlace, Context, DEADLINE, Fetch, FetchError, decide_break, decide_breaks,
+    BreakDecision, BreakPlace, Context, DEADLINE, Fetch, FetchError, HOP, decide_break, decide_breaks,
 };
 pub use select::MediaPreference;

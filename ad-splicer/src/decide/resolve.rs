@@ -507,6 +507,8 @@ fn merge(
             (None, 0) => AdKind::CompanionOnly,
         },
         sha256: inline.sha256,
+        proof_url: inline.proof_url.clone(),
+        caps: inline.caps.clone(),
         chain: chain
             .iter()
             .map(|(_, element)| WrapperHop {
@@ -527,6 +529,7 @@ fn merge(
         ad.duration = linear.duration;
         ad.skip_offset = linear.skip_offset;
         ad.media_files = select::choose(&linear.media_files, preference);
+        ad.left_out = select::left_out(&linear.media_files);
     }
     // An InLine's other linear creatives are not played, so their trackers stay silent; a wrapper's all apply.
     ad.tracking

@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{decision::MediaFile, vast::MediaFileElement};
+use super::{
+    decision::{LeftOut, MediaFile},
+    vast::MediaFileElement,
+};
 
 /// What the content is, and so what suits it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,15 @@ pub enum MediaPreference {
         /// The content's width in pixels.
         width: u32,
         /// The content's height in pixels.
+        height: u32,
+    },
+    /// Sound alone when there is any, else picture and sound: for looking at a response without content.
+    Either {
+        /// As for audio.
+        bitrate: u32,
+        /// As for video.
+        width: u32,
+        /// As for video.
         height: u32,
     },
 }
@@ -76,22 +88,82 @@ fn codec_rank(codec: Option<&str>) -> u8 {
     u8::from(!known.iter().any(|name| codec.starts_with(name)))
 }
 
+/// Why a file can never be played here; `None` for one that may.
+fn unusable(file: &MediaFileElement) -> Option<String> {
+    if file.streaming {
+        return Some("it is streaming: its segments would have to be fetched while it is decoded".to_owned());
+    }
+    // Some documents write apiFramework="VAST" on plain files.
+    if let Some(api) = file.api_framework.as_deref()
+        && !api.eq_ignore_ascii_case("vast")
+    {
+        return Some(format!("it is interactive ({api}), which is not run"));
+    }
+    match mime_of(file) {
+        None => Some("it tells no type, and its name tells none".to_owned()),
+        Some(mime) if kind(mime).is_none() => Some(format!("its type {mime} is not one that is played")),
+        Some(_) => None,
+    }
+}
+
+fn mime_of(file: &MediaFileElement) -> Option<&str> {
+    match file.mime.as_deref() {
+        Some(mime) if !mime.is_empty() => Some(mime),
+        _ => guess(&file.url),
+    }
+}
+
+/// The files that can never be played, and why, in document order.
+pub fn left_out(files: &[MediaFileElement]) -> Vec<LeftOut> {
+    files
+        .iter()
+        .filter_map(|file| {
+            Some(LeftOut {
+                url: file.url.clone(),
+                reason: unusable(file)?,
+            })
+        })
+        .collect()
+}
+
+/// Why the first of the usable files is the chosen one: one sentence; `None` when there is none.
+pub fn reason(usable: &[MediaFile], preference: MediaPreference) -> Option<String> {
+    let chosen = usable.first()?;
+    if usable.len() == 1 {
+        return Some("it is the only one that can be played".to_owned());
+    }
+    let is_audio = |file: &MediaFile| kind(&file.mime) == Some(Kind::Audio);
+    let of_its_kind = usable
+        .iter()
+        .filter(|file| is_audio(file) == is_audio(chosen))
+        .count();
+    let what = match (preference, is_audio(chosen)) {
+        (_, true) if of_its_kind == 1 => "it is the only one that is sound alone".to_owned(),
+        (MediaPreference::Audio { bitrate } | MediaPreference::Either { bitrate, .. }, true) => {
+            format!("its bitrate is the nearest to {bitrate} kbit/s, from above if possible")
+        }
+        (MediaPreference::Video { .. }, true) => "there is no picture to be had".to_owned(),
+        (MediaPreference::Audio { .. }, false) => {
+            "it has the smallest picture, which is thrown away".to_owned()
+        }
+        (MediaPreference::Video { width, height } | MediaPreference::Either { width, height, .. }, false) => {
+            format!("its picture is the largest that fits {width}x{height}, or else the smallest")
+        }
+    };
+    Some(format!(
+        "of {} that can be played, with known codecs first, {what}",
+        usable.len()
+    ))
+}
+
 /// The usable files, best first. Equal ones are ordered by URL, so that document order never decides.
 pub fn choose(files: &[MediaFileElement], preference: MediaPreference) -> Vec<MediaFile> {
     let mut usable: Vec<(Kind, MediaFile)> = files
         .iter()
-        .filter(|file| !file.streaming)
-        .filter(|file| {
-            // Some documents write apiFramework="VAST" on plain files.
-            file.api_framework
-                .as_deref()
-                .is_none_or(|api| api.eq_ignore_ascii_case("vast"))
-        })
+        .filter(|file| unusable(file).is_none())
         .filter_map(|file| {
-            let mime = match file.mime.as_deref() {
-                Some(mime) if !mime.is_empty() => mime,
-                _ => guess(&file.url)?,
-            };
+            let mime = mime_of(file)?;
+            let kind = kind(mime)?;
             let file = MediaFile {
                 url: file.url.clone(),
                 mime: mime.to_owned(),
@@ -101,29 +173,31 @@ pub fn choose(files: &[MediaFileElement], preference: MediaPreference) -> Vec<Me
                 bitrate: file.bitrate,
                 bytes: file.bytes,
             };
-            Some((kind(mime)?, file))
+            Some((kind, file))
         })
         .collect();
     usable.sort_by_cached_key(|(kind, file)| {
         let pixels = u64::from(file.width) * u64::from(file.height);
-        let (class, first, second) = match (preference, kind) {
-            (MediaPreference::Audio { bitrate }, Kind::Audio) => {
-                (0, 0, distance_from_above(bitrate, file.bitrate))
+        // The largest that fits, else the smallest that does not; the best bitrate of that size.
+        let fitting = |width: u32, height: u32| {
+            let most = u64::from(width) * u64::from(height);
+            let size = if pixels <= most {
+                most - pixels
+            } else {
+                (1 << 40) + pixels
+            };
+            (size, u64::from(u32::MAX - file.bitrate.unwrap_or(0)))
+        };
+        let (class, (first, second)) = match (preference, kind) {
+            (MediaPreference::Audio { bitrate } | MediaPreference::Either { bitrate, .. }, Kind::Audio) => {
+                (0, (0, distance_from_above(bitrate, file.bitrate)))
             }
             (MediaPreference::Audio { .. }, Kind::Video) => {
-                (1, pixels, u64::from(file.bitrate.unwrap_or(u32::MAX)))
+                (1, (pixels, u64::from(file.bitrate.unwrap_or(u32::MAX))))
             }
-            (MediaPreference::Video { width, height }, Kind::Video) => {
-                // The largest that fits, else the smallest that does not; the best bitrate of that size.
-                let most = u64::from(width) * u64::from(height);
-                let size = if pixels <= most {
-                    most - pixels
-                } else {
-                    (1 << 40) + pixels
-                };
-                (0, size, u64::from(u32::MAX - file.bitrate.unwrap_or(0)))
-            }
-            (MediaPreference::Video { .. }, Kind::Audio) => (1, 0, distance_from_above(192, file.bitrate)),
+            (MediaPreference::Video { width, height }, Kind::Video) => (0, fitting(width, height)),
+            (MediaPreference::Either { width, height, .. }, Kind::Video) => (1, fitting(width, height)),
+            (MediaPreference::Video { .. }, Kind::Audio) => (1, (0, distance_from_above(192, file.bitrate))),
         };
         (
             class,
@@ -216,5 +290,56 @@ mod tests {
             urls(&files, preference),
             ["720", "720 slow", "360", "1080", "sound"]
         );
+    }
+
+    #[test]
+    fn rule_6_what_is_left_out_and_why_one_is_chosen_is_said() {
+        let files = [
+            file("flash", "video/x-flv", 600, 640, 360),
+            MediaFileElement {
+                streaming: true,
+                ..file("hls", "audio/mpeg", 192, 0, 0)
+            },
+            MediaFileElement {
+                api_framework: Some("SIMID".into()),
+                ..file("simid", "video/mp4", 192, 0, 0)
+            },
+            file("low", "audio/mpeg", 64, 0, 0),
+            file("high", "audio/mpeg", 128, 0, 0),
+            file("picture", "video/mp4", 600, 640, 360),
+        ];
+        let left_out = left_out(&files);
+        let named: Vec<_> = left_out.iter().map(|file| file.url.as_str()).collect();
+        assert_eq!(named, ["flash", "hls", "simid"]);
+        assert!(left_out[0].reason.contains("x-flv") && left_out[2].reason.contains("SIMID"));
+        let why = |preference| reason(&choose(&files, preference), preference).expect("one is usable");
+        assert!(why(MediaPreference::default()).contains("192 kbit/s"));
+        let large = MediaPreference::Video {
+            width: 1_280,
+            height: 720,
+        };
+        assert!(why(large).contains("1280x720"));
+        assert!(
+            reason(&choose(&files[5..], large), large)
+                .expect("one")
+                .contains("only one")
+        );
+        assert_eq!(reason(&[], large), None);
+    }
+
+    #[test]
+    fn rule_6_without_content_sound_comes_first_and_else_the_picture_that_fits() {
+        let either = MediaPreference::Either {
+            bitrate: 192,
+            width: 1_280,
+            height: 720,
+        };
+        let files = [
+            file("360", "video/mp4", 600, 640, 360),
+            file("720", "video/mp4", 2_000, 1_280, 720),
+            file("sound", "audio/mpeg", 64, 0, 0),
+        ];
+        assert_eq!(urls(&files, either), ["sound", "720", "360"]);
+        assert_eq!(urls(&files[..2], either), ["720", "360"]);
     }
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 pub use parse::{VastError, parse, parse_bytes};
 pub use write::inline_for_creative;
 
-use super::decision::{Category, Companion, Offset, Tracking, UniversalAdId, VastCode, Verification};
+use super::decision::{
+    Category, Companion, FrequencyCap, Offset, Tracking, UniversalAdId, VastCode, Verification,
+};
 
 /// One parsed document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,6 +62,10 @@ pub struct AdElement {
     pub verifications: Vec<Verification>,
     /// Our extension's `CreativeSha256`.
     pub sha256: Option<[u8; 32]>,
+    /// Our extension's `ProofUrl`.
+    pub proof_url: Option<String>,
+    /// Our extension's `FrequencyCap`s.
+    pub caps: Vec<FrequencyCap>,
     /// `Some` for a Wrapper.
     pub wrapper: Option<Wrapper>,
     /// What makes it unusable.

@@ -2,7 +2,9 @@
 
 use super::{AdElement, Document, Linear, MediaFileElement, Wrapper, usable_url};
 use crate::{
-    decide::decision::{Category, Companion, Offset, Tracking, UniversalAdId, VastCode, Verification},
+    decide::decision::{
+        Category, Companion, FrequencyCap, Offset, Tracking, UniversalAdId, VastCode, Verification,
+    },
     timecode,
     xml::{self, Element, XmlError},
 };
@@ -127,7 +129,7 @@ fn ad(element: &Element) -> AdElement {
         // Before VAST 4.1 AdVerifications had no place of its own.
         ad.verifications
             .extend(extension.all("AdVerifications").flat_map(verifications));
-        ad.sha256 = ad.sha256.or_else(|| sha256(extension));
+        ours(extension, &mut ad);
     }
     let mut linears = Vec::new();
     for creative in body
@@ -138,7 +140,7 @@ fn ad(element: &Element) -> AdElement {
             .all("CreativeExtensions")
             .flat_map(|list| list.all("CreativeExtension"))
         {
-            ad.sha256 = ad.sha256.or_else(|| sha256(extension));
+            ours(extension, &mut ad);
         }
         if let Some(element) = creative.child("Linear") {
             let sequence: u32 = creative
@@ -240,14 +242,36 @@ fn verifications(list: &Element) -> Vec<Verification> {
         .collect()
 }
 
-/// `<Extension type="grove"><CreativeSha256>hex</CreativeSha256></Extension>`.
-fn sha256(extension: &Element) -> Option<[u8; 32]> {
-    if !extension.attribute("type")?.eq_ignore_ascii_case("grove") {
-        return None;
+/// Our extension, for Grove ad servers and clients; whatever of it is not understood is left aside:
+///
+/// ```xml
+/// <Extension type="grove"><CreativeSha256>hex</CreativeSha256><ProofUrl>https://…</ProofUrl>
+///   <FrequencyCap impressions="2" seconds="86400"/></Extension>
+/// ```
+fn ours(extension: &Element, ad: &mut AdElement) {
+    if !extension
+        .attribute("type")
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("grove"))
+    {
+        return;
     }
-    let mut digest = [0; 32];
-    hex::decode_to_slice(extension.child_value("CreativeSha256")?, &mut digest).ok()?;
-    Some(digest)
+    let digest = extension.child_value("CreativeSha256").and_then(|text| {
+        let mut digest = [0; 32];
+        hex::decode_to_slice(text, &mut digest).ok()?;
+        Some(digest)
+    });
+    ad.sha256 = ad.sha256.or(digest);
+    if ad.proof_url.is_none() {
+        ad.proof_url = extension.child_value("ProofUrl").and_then(usable_url);
+    }
+    let caps = extension.all("FrequencyCap").filter_map(|cap| {
+        let number = |name: &str| cap.attribute(name)?.parse::<u32>().ok();
+        Some(FrequencyCap {
+            impressions: number("impressions")?,
+            within: std::time::Duration::from_secs(u64::from(number("seconds")?)),
+        })
+    });
+    ad.caps.extend(caps.take(8usize.saturating_sub(ad.caps.len())));
 }
 
 fn tracking(parent: &Element) -> Vec<Tracking> {
@@ -474,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn our_extension_gives_the_creatives_hash() {
+    fn our_extension_gives_the_creatives_hash_caps_and_where_proofs_go() {
         let hex = "ab".repeat(32);
         let body = |kind: &str, hex: &str| {
             one(&format!(
@@ -484,5 +508,16 @@ mod tests {
         assert_eq!(body("grove", &hex).sha256, Some([0xab; 32]));
         assert_eq!(body("other", &hex).sha256, None);
         assert_eq!(body("grove", "abcd").sha256, None);
+        let ad = one("<InLine><Extensions><Extension type='grove'><ProofUrl> https://p.example/1 </ProofUrl>
+            <FrequencyCap impressions='2' seconds='86400'/><FrequencyCap impressions='x'/></Extension></Extensions></InLine>");
+        assert_eq!(ad.proof_url.as_deref(), Some("https://p.example/1"));
+        let within = std::time::Duration::from_secs(86_400);
+        assert_eq!(
+            ad.caps,
+            [FrequencyCap {
+                impressions: 2,
+                within
+            }]
+        );
     }
 }
