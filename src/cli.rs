@@ -184,6 +184,10 @@ pub(crate) struct GetArgs {
     /// Where to write: a file, a folder, or `-` for stdout (default: the file's name, here)
     #[arg(short, long, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
+    /// Of several files fetch only these: a pattern such as `*.mp3` or `extras/**`, or a number of `grove inspect`
+    /// (repeat for more)
+    #[arg(long, value_name = "PATTERN|N")]
+    pub(crate) file: Vec<String>,
     #[command(flatten)]
     pub(crate) episode: EpisodeArgs,
     #[command(flatten)]

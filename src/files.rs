@@ -27,22 +27,41 @@ pub(crate) fn write_file(
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).with_context(doing)?;
-    let mut file = tempfile::Builder::new()
+    let mut file = beside(folder).with_context(doing)?;
+    let bytes = fill(file.as_file_mut()).with_context(doing)?;
+    persist(file, path).with_context(doing)?;
+    Ok(bytes)
+}
+
+/// Copies a file in place of whatever stands at `to`. Where the file system can, both share their blocks.
+pub(crate) fn copy_file(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let doing = || format!("cannot copy {} to {}", from.display(), to.display());
+    let mut source = std::fs::File::open(from).with_context(doing)?;
+    let folder = to
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(doing)?;
+    let mut file = beside(folder).with_context(doing)?;
+    // Between files the standard library has the kernel copy, which reflinks where it can.
+    std::io::copy(&mut source, file.as_file_mut()).with_context(doing)?;
+    persist(file, to).with_context(doing)
+}
+
+fn beside(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new()
         .prefix(".grove-")
         .suffix(".part")
         .tempfile_in(folder)
-        .with_context(doing)?;
-    let bytes = fill(file.as_file_mut()).with_context(doing)?;
-    file.as_file().sync_all().with_context(doing)?;
+}
+
+fn persist(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
+    file.as_file().sync_all()?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
         file.as_file()
-            .set_permissions(std::fs::Permissions::from_mode(0o644))
-            .with_context(doing)?;
+            .set_permissions(std::fs::Permissions::from_mode(0o644))?;
     }
-    file.persist(path)
-        .map_err(|error| error.error)
-        .with_context(doing)?;
-    Ok(bytes)
+    file.persist(path).map(drop).map_err(|error| error.error)
 }

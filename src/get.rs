@@ -5,6 +5,8 @@
 //!
 //! Not for: how ads are made ready (`breaks`), or how content and ads are joined (`rendition`).
 
+mod folder;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +26,7 @@ use crate::context::Context;
 use crate::files::write_file;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
 use crate::rendition::{self, Arriving, Destination, Made, PlacedAd};
+use crate::selection::select;
 use crate::source::{self, Resolved};
 use crate::trust;
 use crate::units::{human_bytes, human_time};
@@ -46,6 +49,9 @@ pub(crate) struct Report {
     pub(crate) skipped: Vec<Skipped>,
     /// Runs of pieces by where they came from: how many, and `origin`, `peer` or `disk`.
     pub(crate) sources: Vec<(u32, &'static str)>,
+    /// What was written, when it is a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) files: Option<Vec<folder::Written>>,
 }
 
 #[derive(Serialize)]
@@ -205,25 +211,31 @@ impl Job<'_> {
     async fn torrent(&self, found: &source::Torrent) -> Outcome {
         let started = Instant::now();
         let metainfo = &found.metainfo;
-        if !metainfo.is_single_file() {
-            return Err(bad_input(format!(
-                "{} is a folder of several files, which cannot be downloaded yet",
-                metainfo.name()
-            )));
-        }
+        let files = select(metainfo, &self.args.file)?;
         let info_hash = metainfo.info_hash_v2().to_string();
         let destination = destination(self.args.output.as_deref(), metainfo.name());
-        let torrent = self
-            .node
-            .add(metainfo.clone(), add_options(&self.args.swarm, found))
-            .await?;
+        let options = AddOptions {
+            files: files.clone(),
+            ..add_options(&self.args.swarm, found)
+        };
+        let folder = if metainfo.is_single_file() {
+            None
+        } else {
+            Some(folder::Folder::new(metainfo, files, &destination)?)
+        };
+        let torrent = self.node.add(metainfo.clone(), options).await?;
         let progress = Progress::bytes(
             metainfo.name(),
-            metainfo.length(),
+            torrent.stats().total_bytes,
             self.json || matches!(destination, Destination::Stdout),
         );
 
-        let work = self.deliver(found, &torrent, &destination);
+        let work = async {
+            match &folder {
+                Some(folder) => folder.deliver(&torrent).await,
+                None => self.deliver(found, &torrent, &destination).await,
+            }
+        };
         let ended = tokio::select! {
             made = work => made.map(Some),
             never = self.show(&torrent, &progress, &info_hash) => match never {},
@@ -255,6 +267,7 @@ impl Job<'_> {
             Destination::Stdout => None,
         };
         let mut report = Self::report(&torrent.stats(), made, path, info_hash, started);
+        report.files = folder.map(folder::Folder::written);
         self.tell(&report);
         let (status, ()) = tokio::join!(
             self.seed(&torrent, report.content_bytes),
@@ -365,6 +378,7 @@ impl Job<'_> {
             ads: made.ads,
             skipped: made.skipped,
             sources: sources(&stats.pieces),
+            files: None,
         }
     }
 
@@ -585,6 +599,7 @@ async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bool) -> Outc
         ads: Vec::new(),
         skipped: Vec::new(),
         sources: Vec::new(),
+        files: None,
     };
     if json {
         print_json(&report);

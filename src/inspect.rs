@@ -68,7 +68,8 @@ fn as_json(metainfo: &Metainfo, judged: Option<&Judged>, cues: &[CuePoint]) -> V
         "web_seeds": metainfo.web_seeds(),
         "trackers": metainfo.trackers(),
         "created_by": metainfo.created_by(),
-        "files": metainfo.files().iter().map(|file| json!({
+        "files": metainfo.files().iter().enumerate().map(|(index, file)| json!({
+            "number": index + 1,
             "path": file.path().join("/"),
             "bytes": file.length(),
             "pieces_root": file.pieces_root().to_string(),
@@ -128,12 +129,21 @@ fn print_text(metainfo: &Metainfo, judged: Option<&Judged>, cues: &[CuePoint], n
         pieces(metainfo),
         human_bytes(metainfo.piece_length())
     ));
-    for file in metainfo.files() {
+    for (index, file) in metainfo.files().iter().enumerate() {
+        let number = if metainfo.is_single_file() {
+            String::new()
+        } else {
+            format!("{} ", index + 1)
+        };
+        let root = if file.length() == 0 {
+            String::new()
+        } else {
+            format!(", root {}", file.pieces_root())
+        };
         print_line(&format!(
-            "  file       {} ({} bytes), root {}",
+            "  file       {number}{} ({} bytes){root}",
             file.path().join("/"),
             file.length(),
-            file.pieces_root()
         ));
     }
     if metainfo.private() {

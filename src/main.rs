@@ -20,6 +20,7 @@ mod play;
 mod publish;
 mod rendition;
 mod seed;
+mod selection;
 mod source;
 mod splice;
 mod tracker;

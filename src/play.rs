@@ -64,6 +64,13 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
                 .hint(|| format!("`grove get {url}` fetches it as it is"));
         }
     };
+    if !found.metainfo.is_single_file() {
+        return Err(bad_input(format!(
+            "{} is a folder of several files, which cannot be played as one",
+            found.metainfo.name()
+        )))
+        .hint(|| "`grove get SOURCE --file PATTERN` fetches what you name of it".into());
+    }
     let node = crate::node::start(&context, json).await?;
     let torrent = node
         .add(found.metainfo.clone(), get::add_options(&args.swarm, &found))

@@ -84,9 +84,14 @@ pub(crate) struct Arriving(BlockingReader);
 impl Arriving {
     /// Reads in order, as fast as data comes.
     pub(crate) fn new(torrent: &Torrent) -> Self {
+        Self::of(torrent, 0)
+    }
+
+    /// The same of one file of several.
+    pub(crate) fn of(torrent: &Torrent, file: usize) -> Self {
         Arriving(
             torrent
-                .reader(Demand::Whenever)
+                .reader_of(file, Demand::Whenever)
                 .blocking(tokio::runtime::Handle::current()),
         )
     }

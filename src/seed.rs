@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use engine::metainfo::Metainfo;
 use engine::node::{AddOptions, Location, Torrent};
 use futures_util::future::select_all;
 use serde_json::json;
@@ -35,8 +36,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
                     .hint(|| format!("`grove publish FILE --origin {url}` makes one"));
             }
         };
-        let name = found.metainfo.name().to_owned();
-        let path = content_path(text, args.from.as_deref(), &name);
+        let path = content_path(text, args.from.as_deref(), &found.metainfo);
         let options = AddOptions {
             peers: args
                 .peer
@@ -114,11 +114,20 @@ async fn failure(torrent: &Torrent) -> anyhow::Error {
     }
 }
 
-/// Where the content lies: in the folder that was named, else beside a local `.torrent`, else here.
-fn content_path(source: &str, from: Option<&Path>, name: &str) -> PathBuf {
+/// Where the content lies: in the folder that was named, else beside a local `.torrent`, else here. The folder of a
+/// torrent of several files may be named itself.
+fn content_path(source: &str, from: Option<&Path>, metainfo: &Metainfo) -> PathBuf {
+    let name = metainfo.name();
     match from {
         Some(path) if path.is_file() => path.to_owned(),
-        Some(folder) => folder.join(name),
+        Some(folder) => {
+            let below = folder.join(name);
+            if !metainfo.is_single_file() && !below.is_dir() && folder.file_name() == below.file_name() {
+                folder.to_owned()
+            } else {
+                below
+            }
+        }
         None if Path::new(source).is_file() => Path::new(source).with_file_name(name),
         None => PathBuf::from(name),
     }

@@ -14,9 +14,8 @@ use serde_json::json;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::load::LoadError;
-use crate::report::Filter;
 use crate::server::{Config, Error, load_files, serve};
-use crate::store::{Db, Location, StoreError};
+use crate::store::{Store, StoreError, database_path};
 
 /// A small ad server: campaigns, VAST 4.2, creatives, signed beacons, reports.
 #[derive(Debug, Parser)]
@@ -29,7 +28,7 @@ use crate::store::{Db, Location, StoreError};
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Database: a path, sqlite:PATH, or postgres://USER:PASSWORD@HOST/NAME [default: adserver.db in the platform's data folder]
+    /// Database: a path, or sqlite:PATH [default: adserver.db in the platform's data folder]
     #[arg(long, global = true, value_name = "URL|PATH")]
     db: Option<String>,
     /// One JSON object (or one a line) on stdout, nothing else
@@ -149,7 +148,7 @@ pub async fn execute(args: Args) -> anyhow::Result<Ended> {
             serve_until_told(config, args.json).await
         }
         Command::Load { files } => {
-            let store = open(&db).await?;
+            let store = Store::open(&database_path(&db)?).await.map_err(Error::from)?;
             load_files(&store, &files).await?;
             let creatives = store.creatives().await?;
             store.close().await;
@@ -165,15 +164,14 @@ pub async fn execute(args: Args) -> anyhow::Result<Ended> {
             Ok(Ended::Done)
         }
         Command::Report { csv } => {
-            if let Location::Sqlite(path) = Location::parse(&db)? {
-                anyhow::ensure!(
-                    path.exists(),
-                    "cannot report: there is no database at {}",
-                    path.display()
-                );
-            }
-            let store = open(&db).await?;
-            let report = store.report(&Filter::default(), SystemClock.now()).await?;
+            let path = database_path(&db)?;
+            anyhow::ensure!(
+                path.exists(),
+                "cannot report: there is no database at {}",
+                path.display()
+            );
+            let store = Store::open(&path).await.map_err(Error::from)?;
+            let report = store.report(SystemClock.now()).await?;
             store.close().await;
             let text = match (args.json, csv) {
                 (true, _) => serde_json::to_string(&report)?,
@@ -184,10 +182,6 @@ pub async fn execute(args: Args) -> anyhow::Result<Ended> {
             Ok(Ended::Done)
         }
     }
-}
-
-async fn open(db: &str) -> Result<Db, Error> {
-    Ok(Db::open(&Location::parse(db)?).await?)
 }
 
 fn default_db() -> anyhow::Result<String> {

@@ -16,13 +16,10 @@ use rand::RngExt as _;
 use serde::Deserialize;
 use tower_http::services::ServeFile;
 
-use crate::ads::{Ads, Asking};
 use crate::clock::Clock;
-use crate::decide::{MOST_ADS, Question};
-use crate::report::Filter;
+use crate::decide::MOST_ADS;
 use crate::sign::{self, Key, Subject, filled};
-use crate::store::StoreError;
-use crate::store::settle::{Beacon, Recorded};
+use crate::store::{Ask, Beacon, Recorded, Store, StoreError};
 use crate::vast;
 
 /// Longest text taken from a client's query.
@@ -33,7 +30,7 @@ const LONGEST_BREAK: f64 = 3600.0;
 /// What the handlers share.
 #[derive(Debug)]
 pub(crate) struct App {
-    pub(crate) ads: Ads,
+    pub(crate) store: Store,
     pub(crate) key: Key,
     pub(crate) clock: Arc<dyn Clock>,
     /// Our own URL, without a slash at its end; without one a client is answered under the name it asked for.
@@ -109,7 +106,7 @@ struct VastQuery {
 }
 
 impl VastQuery {
-    fn question(&self) -> Result<Question, Refusal> {
+    fn ask(&self, request_id: String) -> Result<Ask, Refusal> {
         let text = |name: &str, value: &str| match filled(value.trim()) {
             Some(v) if v.len() > LONGEST => Err(bad(format!("{name} is longer than {LONGEST} bytes"))),
             v => Ok(v.map(str::to_owned)),
@@ -126,7 +123,8 @@ impl VastQuery {
                 _ => Err(bad(format!("ads is a number from 1 to {MOST_ADS}"))),
             })
             .transpose()?;
-        Ok(Question {
+        Ok(Ask {
+            request_id,
             show: text("show", &self.show)?,
             episode: text("episode", &self.episode)?,
             break_id: text("break", &self.break_id)?,
@@ -135,7 +133,6 @@ impl VastQuery {
             time,
             // With a time and no number: as many as fit. With neither: one.
             ads: ads.unwrap_or(if time.is_some() { MOST_ADS } else { 1 }),
-            ..Question::default()
         })
     }
 }
@@ -145,19 +142,16 @@ async fn decide(
     headers: HeaderMap,
     Query(query): Query<VastQuery>,
 ) -> Result<Response, Refusal> {
-    let question = query.question()?;
+    let ask = query.ask(new_id())?;
     let now = app.clock.now();
-    let ask = Asking {
-        request_id: new_id(),
-        listener: None,
-        now,
-        expires: now + app.expires + app.grace,
-        seed: rand::random(),
-    };
-    let pod = app.ads.decide(&question, &ask, new_id).await?;
+    let reserved_until = now + app.expires + app.grace;
+    let pod = app
+        .store
+        .decide(&ask, now, reserved_until, rand::random(), new_id)
+        .await?;
     tracing::info!(
         request = ask.request_id,
-        wanted = question.ads,
+        wanted = ask.ads,
         filled = pod.len(),
         "decided"
     );
@@ -217,7 +211,7 @@ async fn beacon(
         tracker: &query.t,
     };
     if !app.key.verify(subject, &query.s) {
-        app.ads.count_invalid("signature", now).await?;
+        app.store.count_invalid("signature", now).await?;
         return Err(Refusal(
             StatusCode::FORBIDDEN,
             "the signature is not this server's".to_owned(),
@@ -226,7 +220,7 @@ async fn beacon(
     let short = |v: &str| filled(v).map(|v| v.chars().take(64).collect::<String>());
     if event == "noAd" {
         let code = short(&query.code).unwrap_or_else(|| "unknown".to_owned());
-        if app.ads.record_no_ad(&id, &code, now).await? != Recorded::Unknown {
+        if app.store.record_no_ad(&id, &code).await? {
             return Ok(StatusCode::NO_CONTENT);
         }
         return Err(unknown(&app, now).await?);
@@ -235,12 +229,12 @@ async fn beacon(
         "delivered" => "delivered",
         "played" => "played",
         _ => {
-            app.ads.count_invalid("basis", now).await?;
+            app.store.count_invalid("basis", now).await?;
             return Err(bad("basis is delivered or played"));
         }
     };
     if !vast::is_event(&event) {
-        app.ads.count_invalid("event", now).await?;
+        app.store.count_invalid("event", now).await?;
         return Err(bad("no such event"));
     }
     let beacon = Beacon {
@@ -251,14 +245,14 @@ async fn beacon(
         client_time: short(&query.ts),
         code: short(&query.code),
     };
-    match app.ads.record(beacon, now).await? {
+    match app.store.record(&beacon, now).await? {
         Recorded::Counted | Recorded::Repeated => Ok(StatusCode::NO_CONTENT),
         Recorded::Unknown => Err(unknown(&app, now).await?),
     }
 }
 
 async fn unknown(app: &App, now: i64) -> Result<Refusal, Refusal> {
-    app.ads.count_invalid("unknown", now).await?;
+    app.store.count_invalid("unknown", now).await?;
     Ok(Refusal(StatusCode::NOT_FOUND, "no such decision".to_owned()))
 }
 
@@ -269,7 +263,7 @@ async fn creative(
     request: Request,
 ) -> Result<Response, Refusal> {
     let missing = || Refusal(StatusCode::NOT_FOUND, "no such creative".to_owned());
-    for file in app.ads.db().files(&sha256).await? {
+    for file in app.store.files(&sha256).await? {
         match unchanged(&file).await {
             Ok(true) => {}
             Ok(false) => {
@@ -322,7 +316,7 @@ async fn unchanged(file: &crate::store::StoredFile) -> std::io::Result<bool> {
 }
 
 async fn report(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
-    let report = app.ads.db().report(&Filter::default(), app.clock.now()).await?;
+    let report = app.store.report(app.clock.now()).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(report)).into_response())
 }
 
@@ -330,8 +324,8 @@ async fn report(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
 mod tests {
     use super::*;
 
-    fn ask(query: &VastQuery) -> Result<Question, String> {
-        query.question().map_err(|r| r.1)
+    fn ask(query: &VastQuery) -> Result<Ask, String> {
+        query.ask("r".to_owned()).map_err(|r| r.1)
     }
 
     #[test]

@@ -54,9 +54,6 @@ pub struct Counts {
     pub not_used: ByBasis,
     /// Errors.
     pub errors: ByBasis,
-    /// Impressions that came with a proof of play that held; they are among `impressions` too.
-    #[serde(default)]
-    pub proved: ByBasis,
     /// Impressions billed: one for each decision at most, whatever the bases reported.
     pub billed: u64,
 }
@@ -75,13 +72,11 @@ impl Counts {
             "click" => &mut self.clicks,
             "notUsed" => &mut self.not_used,
             "error" => &mut self.errors,
-            "late" => &mut self.late,
-            "proved" => &mut self.proved,
             _ => return None,
         })
     }
 
-    pub(crate) fn bases(&self) -> [(&'static str, ByBasis); 12] {
+    fn bases(&self) -> [(&'static str, ByBasis); 11] {
         [
             ("impressions", self.impressions),
             ("late", self.late),
@@ -94,7 +89,6 @@ impl Counts {
             ("clicks", self.clicks),
             ("not_used", self.not_used),
             ("errors", self.errors),
-            ("proved", self.proved),
         ]
     }
 
@@ -111,7 +105,6 @@ impl Counts {
         self.clicks.add(other.clicks);
         self.not_used.add(other.not_used);
         self.errors.add(other.errors);
-        self.proved.add(other.proved);
         self.billed += other.billed;
     }
 }
@@ -133,9 +126,6 @@ pub struct Row {
     pub currency: String,
     /// Billed, in millionths of a currency unit.
     pub spend_micros: Micros,
-    /// What publishers get of that, in millionths of a currency unit.
-    #[serde(default)]
-    pub payout_micros: Micros,
     /// What happened.
     #[serde(flatten)]
     pub counts: Counts,
@@ -152,39 +142,6 @@ pub struct Requests {
     pub no_ad_reported: u64,
 }
 
-/// What happened on a day, or in a show.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Slice {
-    /// The day (`2026-01-31`, UTC), or the show's id ("" for none).
-    pub key: String,
-    /// How often ads were asked for. Not known where only one advertiser is looked at.
-    pub requests: Requests,
-    /// Billed by currency, in millionths of a unit.
-    pub spend_micros: BTreeMap<String, Micros>,
-    /// What publishers get of that.
-    pub payout_micros: BTreeMap<String, Micros>,
-    /// What happened.
-    #[serde(flatten)]
-    pub counts: Counts,
-}
-
-/// What a report is about. `None` is all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// First day, in days since 1970-01-01 UTC.
-    pub from: Option<i64>,
-    /// Last day.
-    pub to: Option<i64>,
-    /// One show.
-    pub show: Option<String>,
-    /// The shows of one publisher.
-    pub publisher: Option<String>,
-    /// The flights of one advertiser.
-    pub advertiser: Option<String>,
-    /// One campaign.
-    pub campaign: Option<String>,
-}
-
 /// Everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -198,18 +155,6 @@ pub struct Report {
     pub totals: Counts,
     /// Billed by currency, in millionths of a unit.
     pub spend_micros: BTreeMap<String, Micros>,
-    /// What publishers get of that.
-    #[serde(default)]
-    pub payout_micros: BTreeMap<String, Micros>,
-    /// Errors that clients reported, by VAST code ("" when they said none).
-    #[serde(default)]
-    pub errors_by_code: BTreeMap<String, u64>,
-    /// Each day on which something happened, in order.
-    #[serde(default)]
-    pub days: Vec<Slice>,
-    /// Each show in which something happened.
-    #[serde(default)]
-    pub shows: Vec<Slice>,
     /// Reservations open now.
     pub open_reservations: u64,
     /// Refused beacons by reason; none of them is in any number above.
@@ -224,7 +169,7 @@ impl Report {
             // Writing to a String cannot fail, here and below.
             let _ = write!(out, ",{name}_delivered,{name}_played");
         }
-        out.push_str(",billed,currency,spend,payout\r\n");
+        out.push_str(",billed,currency,spend\r\n");
         for row in &self.rows {
             let names = [
                 &row.advertiser,
@@ -240,8 +185,8 @@ impl Report {
             }
             let _ = write!(
                 out,
-                ",{},{},{},{}\r\n",
-                row.counts.billed, row.currency, row.spend_micros, row.payout_micros
+                ",{},{},{}\r\n",
+                row.counts.billed, row.currency, row.spend_micros
             );
         }
         out
@@ -285,15 +230,8 @@ impl Report {
             "requests {}, filled {}; open reservations {}",
             self.requests.asked, self.requests.filled, self.open_reservations
         );
-        for (currency, amount) in self.payout_micros.iter().filter(|(_, m)| m.0 > 0) {
-            let _ = writeln!(head, "to publishers {amount} {currency}");
-        }
-        for (code, n) in &self.errors_by_code {
-            let code = if code.is_empty() { "without a code" } else { code };
-            let _ = writeln!(head, "errors, {code}: {n}");
-        }
         for (reason, n) in &self.invalid_traffic {
-            let _ = writeln!(head, "invalid traffic, {reason}: {n}");
+            let _ = writeln!(head, "refused beacons, {reason}: {n}");
         }
         head
     }
@@ -329,7 +267,6 @@ mod tests {
             title: "Say \"hi\", twice".into(),
             currency: "USD".into(),
             spend_micros: Micros(50_000),
-            payout_micros: Micros(35_000),
             counts,
         };
         let csv = Report {
@@ -343,6 +280,6 @@ mod tests {
                 .starts_with("advertiser,campaign,flight,creative,title,decisions,impressions_delivered,")
         );
         assert!(lines[1].starts_with("a,c,f,x,\"Say \"\"hi\"\", twice\",3,2,1,0,0,"));
-        assert!(lines[1].ends_with(",0,USD,0.050000,0.035000"));
+        assert!(lines[1].ends_with(",0,USD,0.050000"));
     }
 }

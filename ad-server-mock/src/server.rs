@@ -13,14 +13,12 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::ads::Ads;
 use crate::clock::{Clock, SystemClock};
 use crate::http::{App, router};
 use crate::load::{self, LoadError};
-use crate::report::Filter;
 use crate::report::Report;
 use crate::sign::Key;
-use crate::store::{Db, Location, StoreError};
+use crate::store::{self, Store, StoreError};
 
 /// How long a decision may be played unless told otherwise.
 pub const DEFAULT_EXPIRES: Duration = Duration::from_secs(3600);
@@ -34,7 +32,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 pub struct Config {
     /// Address to listen on; port 0 takes a free one.
     pub http: SocketAddr,
-    /// Database: a path, `sqlite:PATH` (created when it is not there), or `postgres://…`.
+    /// Database: a path, or `sqlite:PATH`. Created when it is not there.
     pub db: String,
     /// TOML files to load first (see [`crate::load`]).
     pub load: Vec<PathBuf>,
@@ -86,13 +84,13 @@ pub enum Error {
 }
 
 /// Reads the TOML files and stores what they declare. All files are checked before anything is stored.
-pub async fn load_files(db: &Db, files: &[PathBuf]) -> Result<(), Error> {
+pub async fn load_files(store: &Store, files: &[PathBuf]) -> Result<(), Error> {
     let mut catalogs = Vec::with_capacity(files.len());
     for file in files {
         catalogs.push(read(file).await?);
     }
     for catalog in &catalogs {
-        db.load(catalog).await?;
+        store.load(catalog).await?;
     }
     Ok(())
 }
@@ -110,19 +108,18 @@ pub async fn serve(config: Config) -> Result<Running, Error> {
     {
         return Err(Error::PublicUrl(url.clone()));
     }
-    let db = Db::open(&Location::parse(&config.db)?).await?;
-    load_files(&db, &config.load).await?;
+    let store = Store::open(&store::database_path(&config.db)?).await?;
+    load_files(&store, &config.load).await?;
     let fresh: [u8; 32] = rand::rng().random();
-    let key = db.setting("beacon_key", &hex::encode(fresh)).await?;
+    let key = store.setting("beacon_key", &hex::encode(fresh)).await?;
     let listen = |source| Error::Listen {
         address: config.http,
         source,
     };
     let listener = TcpListener::bind(config.http).await.map_err(listen)?;
     let addr = listener.local_addr().map_err(listen)?;
-    let (ads, journal) = Ads::start(db, config.clock.clone()).await?;
     let app = Arc::new(App {
-        ads: ads.clone(),
+        store: store.clone(),
         key: Key::new(key.as_bytes()),
         clock: config.clock.clone(),
         public_url: config
@@ -133,11 +130,14 @@ pub async fn serve(config: Config) -> Result<Running, Error> {
         grace: GRACE.as_millis() as i64,
     });
     let (stop, stopped) = oneshot::channel::<()>();
-    let task = tokio::spawn(crate::listen::serve(listener, router(app), stopped));
+    let server = axum::serve(listener, router(app)).with_graceful_shutdown(async {
+        // Told to stop, or its owner is gone: the same.
+        let _ = stopped.await;
+    });
+    let task = tokio::spawn(server.into_future());
     Ok(Running {
         addr,
-        ads,
-        journal,
+        store,
         clock: config.clock,
         stop: Some(stop),
         task,
@@ -158,11 +158,10 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 #[derive(Debug)]
 pub struct Running {
     addr: SocketAddr,
-    ads: Ads,
-    journal: JoinHandle<()>,
+    store: Store,
     clock: Arc<dyn Clock>,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
+    task: JoinHandle<std::io::Result<()>>,
 }
 
 impl Running {
@@ -176,25 +175,22 @@ impl Running {
         format!("http://{}", reachable(self.addr))
     }
 
-    /// The service behind it.
-    pub fn ads(&self) -> &Ads {
-        &self.ads
+    /// Its store.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// What happened so far.
     pub async fn report(&self) -> Result<Report, StoreError> {
-        self.ads.db().report(&Filter::default(), self.clock.now()).await
+        self.store.report(self.clock.now()).await
     }
 
     /// Waits until the service ends by itself, which it does only when it fails. May be cancelled.
     pub async fn failed(&mut self) -> Error {
-        let ended = tokio::select! {
-            ended = &mut self.task => ("its listener ended", ended),
-            ended = &mut self.journal => ("what stores decisions and beacons ended", ended),
-        };
-        match ended {
-            (what, Ok(())) => Error::Stopped(what.to_owned()),
-            (_, Err(error)) => Error::Stopped(error.to_string()),
+        match (&mut self.task).await {
+            Ok(Ok(())) => Error::Stopped("its listener ended".to_owned()),
+            Ok(Err(error)) => Error::Stopped(error.to_string()),
+            Err(error) => Error::Stopped(error.to_string()),
         }
     }
 
@@ -202,10 +198,11 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), Error> {
         drop(self.stop.take());
         let ended = tokio::time::timeout(LAST_ANSWERS, &mut self.task).await;
-        self.ads.db().close().await;
+        self.store.close().await;
         match ended {
             // Clients that hold their connection open are cut off when `self` is dropped.
-            Err(_) | Ok(Ok(())) => Ok(()),
+            Err(_) | Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(Error::Stopped(error.to_string())),
             Ok(Err(error)) => Err(Error::Stopped(error.to_string())),
         }
     }
@@ -214,7 +211,5 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
-        // What was acknowledged is stored; what waits was not acknowledged.
-        self.journal.abort();
     }
 }

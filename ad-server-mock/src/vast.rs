@@ -8,9 +8,8 @@ use std::io;
 use quick_xml::Writer;
 use quick_xml::events::{BytesCData, BytesDecl, BytesText, Event};
 
-use crate::ads::Decided;
-use crate::catalog::Creative;
 use crate::sign::{Key, Subject};
+use crate::store::Decided;
 
 type Xml = Writer<Vec<u8>>;
 
@@ -88,14 +87,18 @@ fn one(
             Subject {
                 event,
                 id: &ad.ad_serving_id,
-                flight: &ad.flight().id,
-                creative: &ad.creative().id,
+                flight: &ad.flight_id,
+                creative: &ad.creative_id,
                 tracker: TRACKER,
             },
         )
     };
-    let kind = ad.creative().kind();
-    let mut attributes = vec![("id", ad.creative().id.as_str())];
+    let kind = if ad.media_type.starts_with("audio/") {
+        "audio"
+    } else {
+        "video"
+    };
+    let mut attributes = vec![("id", ad.creative_id.as_str())];
     attributes.extend(sequence.map(|s| ("sequence", s)));
     attributes.push(("adType", kind));
     xml.create_element("Ad")
@@ -112,26 +115,31 @@ fn one(
                 xml.create_element("Extensions").write_inner_content(|xml| {
                     xml.create_element("Extension")
                         .with_attribute(("type", "grove"))
-                        .write_inner_content(|xml| text(xml, "CreativeSha256", &[], &ad.creative().sha256))?;
+                        .write_inner_content(|xml| text(xml, "CreativeSha256", &[], &ad.sha256))?;
                     Ok(())
                 })?;
                 link(xml, "Impression", &[("id", TRACKER)], &beacon("impression"))?;
-                let pricing = [("model", "CPM"), ("currency", ad.campaign().currency.as_str())];
+                let pricing = [("model", "CPM"), ("currency", ad.currency.as_str())];
                 // A price in millionths per impression is thousandths per thousand.
-                text(xml, "Pricing", &pricing, &ad.flight().price.per_thousand())?;
+                text(
+                    xml,
+                    "Pricing",
+                    &pricing,
+                    &format!("{}.{:03}", ad.price / 1000, ad.price % 1000),
+                )?;
                 text(xml, "AdServingId", &[], &ad.ad_serving_id)?;
-                text(xml, "AdTitle", &[], &ad.creative().title)?;
-                text(xml, "Advertiser", &[], &ad.advertiser().name)?;
-                if let Some(category) = &ad.advertiser().category {
+                text(xml, "AdTitle", &[], &ad.title)?;
+                text(xml, "Advertiser", &[], &ad.advertiser)?;
+                if let Some(category) = &ad.category {
                     text(
                         xml,
                         "Category",
-                        &[("authority", &ad.advertiser().category_authority)],
+                        &[("authority", &ad.category_authority)],
                         category,
                     )?;
                 }
                 xml.create_element("Creatives")
-                    .write_inner_content(|xml| creative(xml, base, ad.creative(), &beacon))?;
+                    .write_inner_content(|xml| creative(xml, base, ad, &beacon))?;
                 text(xml, "Expires", &[], &expires.to_string())
             })?;
             Ok(())
@@ -139,8 +147,8 @@ fn one(
     Ok(())
 }
 
-fn creative(xml: &mut Xml, base: &str, ad: &Creative, beacon: &dyn Fn(&str) -> String) -> io::Result<()> {
-    let ids = [("id", ad.id.as_str()), ("sequence", "1")];
+fn creative(xml: &mut Xml, base: &str, ad: &Decided, beacon: &dyn Fn(&str) -> String) -> io::Result<()> {
+    let ids = [("id", ad.creative_id.as_str()), ("sequence", "1")];
     xml.create_element("Creative")
         .with_attributes(ids)
         .write_inner_content(|xml| {
@@ -157,8 +165,7 @@ fn creative(xml: &mut Xml, base: &str, ad: &Creative, beacon: &dyn Fn(&str) -> S
                 })?;
                 text(xml, "Duration", &[], &clock(ad.duration))?;
                 xml.create_element("MediaFiles").write_inner_content(|xml| {
-                    let numbers = [ad.bitrate.into(), ad.width.into(), ad.height.into(), ad.size]
-                        .map(|n: u64| n.to_string());
+                    let numbers = [ad.bitrate, ad.width, ad.height, ad.size].map(|n| n.to_string());
                     let attributes = [
                         ("delivery", "progressive"),
                         ("type", ad.media_type.as_str()),
@@ -223,72 +230,33 @@ fn clock(millis: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use quick_xml::Reader;
 
     use super::*;
-    use crate::catalog::{Advertiser, Campaign, Catalog, Flight, Kind, Pacing, Targeting};
-    use crate::decide::{CreativeIndex, Snapshot};
-    use crate::money::Micros;
 
     fn ad(id: &str) -> Decided {
-        let catalog = Catalog {
-            advertisers: vec![Advertiser {
-                id: "a".to_owned(),
-                name: "Fish & <Chips>".to_owned(),
-                domain: None,
-                category: Some("IAB8".to_owned()),
-                category_authority: "https://authority.example/\"list\"?a=1&b=2".to_owned(),
-            }],
-            campaigns: vec![Campaign {
-                id: "c".to_owned(),
-                advertiser_id: "a".to_owned(),
-                name: "c".to_owned(),
-                budget: None,
-                currency: "EUR".to_owned(),
-            }],
-            flights: vec![Flight {
-                id: "flight-1".to_owned(),
-                campaign_id: "c".to_owned(),
-                name: "f".to_owned(),
-                paused: false,
-                starts: None,
-                ends: None,
-                goal: None,
-                cap: None,
-                price: Micros(25_500),
-                priority: 8,
-                pacing: Pacing::Fast,
-                kind: Kind::Spot,
-                frequency: None,
-                targeting: Targeting::default(),
-            }],
-            creatives: vec![Creative {
-                id: "creative-1".to_owned(),
-                flight_id: "flight-1".to_owned(),
-                title: "Two ]]> \"for\" one".to_owned(),
-                path: "/a.mp3".to_owned(),
-                media_type: "audio/mpeg".to_owned(),
-                width: 0,
-                height: 0,
-                duration: 3_725_040,
-                size: 120_000,
-                modified: 0,
-                sha256: "ab".repeat(32),
-                ad_registry: "ad-id.org".to_owned(),
-                ad_id: "ABCD".to_owned(),
-                weight: 1,
-                bitrate: 128,
-                click_through: Some("https://fish.example/?a=1&b=2".to_owned()),
-                skip_after: Some(5_000),
-                loudness: None,
-                true_peak: None,
-                tag: None,
-            }],
-            ..Catalog::default()
-        };
-        Decided::new(id.to_owned(), Arc::new(Snapshot::new(catalog)), CreativeIndex(0))
+        Decided {
+            ad_serving_id: id.to_owned(),
+            advertiser: "Fish & <Chips>".to_owned(),
+            category: Some("IAB8".to_owned()),
+            category_authority: "https://authority.example/\"list\"?a=1&b=2".to_owned(),
+            currency: "EUR".to_owned(),
+            flight_id: "flight-1".to_owned(),
+            price: 25_500,
+            creative_id: "creative-1".to_owned(),
+            title: "Two ]]> \"for\" one".to_owned(),
+            media_type: "audio/mpeg".to_owned(),
+            width: 0,
+            height: 0,
+            duration: 3_725_040,
+            size: 120_000,
+            sha256: "ab".repeat(32),
+            ad_registry: "ad-id.org".to_owned(),
+            ad_id: "ABCD".to_owned(),
+            bitrate: 128,
+            click_through: Some("https://fish.example/?a=1&b=2".to_owned()),
+            skip_after: Some(5_000),
+        }
     }
 
     /// Every element as its path, with what is in it; fails on anything that is not well-formed.

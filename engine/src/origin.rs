@@ -1,12 +1,12 @@
-//! Fetching byte ranges of one file from its web seeds (BEP 19), through the gate.
+//! Fetching byte ranges of a torrent's files from its web seeds (BEP 19), through the gate.
 //!
 //! Each request starts from the seed's own URL, so a redirect that has expired is followed anew. What a server may do,
 //! and what follows:
 //! - `206` with exactly the range that was asked for: its bytes are passed on as they come;
 //! - `200`: it ignores ranges. When its length is right and no other seed is better, the file is taken from the
 //!   beginning, passed on as it comes and never buffered; one such stream runs at a time;
-//! - a length that differs anywhere: the file was changed; this seed is not asked again;
-//! - 404, 410, 416, 401, 403 and other 4xx: not asked again; 429, 5xx and network trouble: asked again after
+//! - a length that differs anywhere: the file was changed; this seed is not asked for it again;
+//! - 404, 410, 416, 401, 403 and other 4xx: not asked for this file again; 429, 5xx and network trouble: asked again after
 //!   `Retry-After`, or after 1 s, doubled at each failure up to 60 s.
 //!
 //! Invariants: nothing is buffered beyond one block; bytes are unverified until the [`Sink`] has judged them; the lock
@@ -33,7 +33,8 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 pub trait Sink: Send {
     /// Whether the block is still wanted (not held yet).
     fn wants(&self, block: u32) -> bool;
-    /// Takes a whole block (the file's last one may be short), from the seed with this number. False stops the fetch.
+    /// Takes a whole block of the file (its last one may be short), from the seed with this number. False stops the
+    /// fetch.
     fn block(&mut self, seed: usize, block: u32, data: Bytes) -> impl Future<Output = bool> + Send;
     /// Told of bytes as they arrive, before they make a block.
     fn received(&mut self, bytes: u64);
@@ -65,7 +66,8 @@ pub enum OriginError {
 /// What is known of a web seed.
 #[derive(Debug)]
 struct Seed {
-    url: Url,
+    /// Where each file is; `None` for one that has no bytes, or that it is not asked for again.
+    urls: Vec<Option<Url>>,
     /// It does not honour Range.
     whole_only: bool,
     failures: u32,
@@ -74,8 +76,25 @@ struct Seed {
     asked: bool,
     wrong_pieces: u32,
     last_error: Option<String>,
-    /// Why it is never asked again.
+    /// Why it is never asked again: about one file of several, or at all.
     dropped: Option<String>,
+}
+
+impl Seed {
+    fn has(&self, file: usize) -> bool {
+        self.urls.get(file).is_some_and(Option::is_some)
+    }
+
+    /// Not to be asked for this file any more; when none is left, at all.
+    fn drop_file(&mut self, file: usize, why: &str) {
+        self.last_error = Some(why.to_owned());
+        if let Some(url) = self.urls.get_mut(file) {
+            *url = None;
+        }
+        if self.urls.iter().all(Option::is_none) {
+            self.dropped = Some(why.to_owned());
+        }
+    }
 }
 
 /// What one request came to.
@@ -90,11 +109,12 @@ enum Attempt {
     PreferOthers,
 }
 
-/// The web seeds of one torrent's file.
+/// The web seeds of one torrent.
 #[derive(Debug)]
 pub struct Origin {
     gate: Gate,
-    length: u64,
+    /// Bytes of each file.
+    lengths: Vec<u64>,
     down: Arc<Bucket>,
     seeds: Mutex<Vec<Seed>>,
     /// Held while a whole file is streamed from a server that ignores ranges.
@@ -104,31 +124,47 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// An origin of these URLs of a file of `length` bytes. Text that is no URL is told as a problem.
+    /// An origin of one file of `length` bytes at these URLs. Text that is no URL is told as a problem.
     pub fn new(gate: Gate, urls: &[String], length: u64, down: Arc<Bucket>) -> Self {
+        let seeds: Vec<Vec<String>> = urls.iter().map(|url| vec![url.clone()]).collect();
+        Self::of_files(gate, &seeds, vec![length], down)
+    }
+
+    /// An origin of several files with these lengths: for each seed the URL of each file, in the torrent's order.
+    pub fn of_files(gate: Gate, urls: &[Vec<String>], lengths: Vec<u64>, down: Arc<Bucket>) -> Self {
         let mut seeds: Vec<Seed> = Vec::new();
         let mut problems = Vec::new();
-        for text in urls {
-            match Url::parse(text) {
-                Ok(url) if seeds.len() < MAX_SEEDS && seeds.iter().all(|s| s.url != url) => {
-                    seeds.push(Seed {
-                        url,
-                        whole_only: false,
-                        failures: 0,
-                        not_before: None,
-                        asked: false,
-                        wrong_pieces: 0,
-                        last_error: None,
-                        dropped: None,
-                    });
+        for texts in urls {
+            let parsed: Result<Vec<Url>, _> = texts
+                .iter()
+                .map(|text| Url::parse(text).map_err(|e| (text, e)))
+                .collect();
+            match parsed {
+                Ok(urls) => {
+                    let urls: Vec<Option<Url>> = urls
+                        .into_iter()
+                        .zip(&lengths)
+                        .map(|(url, &length)| (length > 0).then_some(url))
+                        .collect();
+                    if seeds.len() < MAX_SEEDS && seeds.iter().all(|s| s.urls != urls) {
+                        seeds.push(Seed {
+                            urls,
+                            whole_only: false,
+                            failures: 0,
+                            not_before: None,
+                            asked: false,
+                            wrong_pieces: 0,
+                            last_error: None,
+                            dropped: None,
+                        });
+                    }
                 }
-                Ok(_) => {}
-                Err(e) => problems.push(format!("the web seed {text:?} is not a URL: {e}")),
+                Err((text, e)) => problems.push(format!("the web seed {text:?} is not a URL: {e}")),
             }
         }
         Self {
             gate,
-            length,
+            lengths,
             down,
             seeds: Mutex::new(seeds),
             whole: tokio::sync::Mutex::default(),
@@ -183,7 +219,8 @@ impl Origin {
             let mut seeds = self.seeds();
             let Some(seed) = seeds.get_mut(seed) else { return };
             seed.wrong_pieces += 1;
-            let text = format!("the web seed {} sent wrong data for piece {piece}", seed.url);
+            let url = seed.urls.iter().flatten().next().map_or("", Url::as_str);
+            let text = format!("the web seed {url} sent wrong data for piece {piece}");
             seed.last_error = Some(text.clone());
             if seed.wrong_pieces >= MAX_WRONG_PIECES && seed.dropped.is_none() {
                 seed.dropped = Some(format!(
@@ -199,18 +236,19 @@ impl Origin {
     }
 
     /// The seed to ask now: honouring ranges before not, fewer failures first. Or why there is none.
-    fn choose(&self, tried: &[usize]) -> Result<(usize, Url, bool), OriginError> {
+    fn choose(&self, file: usize, tried: &[usize]) -> Result<(usize, Url, bool), OriginError> {
         let now = Instant::now();
         let seeds = self.seeds();
         let ready = seeds.iter().enumerate().filter(|(i, s)| {
             s.dropped.is_none() && s.not_before.is_none_or(|at| at <= now) && !tried.contains(i)
         });
-        if let Some((i, s)) = ready.min_by_key(|(i, s)| (s.whole_only, s.failures, *i)) {
-            return Ok((i, s.url.clone(), s.whole_only));
+        let ready = ready.filter_map(|(i, s)| Some((i, s, s.urls.get(file)?.as_ref()?)));
+        if let Some((i, s, url)) = ready.min_by_key(|(i, s, _)| (s.whole_only, s.failures, *i)) {
+            return Ok((i, url.clone(), s.whole_only));
         }
         let later = seeds
             .iter()
-            .filter(|s| s.dropped.is_none())
+            .filter(|s| s.dropped.is_none() && s.has(file))
             .min_by_key(|s| s.not_before);
         match later {
             Some(seed) => Err(OriginError::Temporary {
@@ -229,16 +267,26 @@ impl Origin {
             None => Err(OriginError::Permanent {
                 why: seeds
                     .iter()
-                    .filter_map(|s| s.dropped.clone())
+                    .filter_map(|s| s.dropped.clone().or_else(|| s.last_error.clone()))
                     .collect::<Vec<_>>()
                     .join("; "),
             }),
         }
     }
 
-    /// Fetches these blocks of the file and gives each to `sink`, in order within one seed. Tries each seed that can
+    /// Whether some seed may still be asked for this file, now or later.
+    pub fn has_file(&self, file: usize) -> bool {
+        self.seeds().iter().any(|s| s.dropped.is_none() && s.has(file))
+    }
+
+    /// Fetches these blocks of a file and gives each to `sink`, in order within one seed. Tries each seed that can
     /// be asked; `Ok` when the last block was given or the sink stopped it.
-    pub async fn fetch(&self, blocks: Range<u32>, sink: &mut impl Sink) -> Result<(), OriginError> {
+    pub async fn fetch(
+        &self,
+        file: usize,
+        blocks: Range<u32>,
+        sink: &mut impl Sink,
+    ) -> Result<(), OriginError> {
         let mut next = blocks.start;
         let mut tried = Vec::new();
         loop {
@@ -248,16 +296,17 @@ impl Origin {
             if next >= blocks.end {
                 return Ok(());
             }
-            let (index, url, whole_only) = self.choose(&tried)?;
+            let (index, url, whole_only) = self.choose(file, &tried)?;
             let attempt = if whole_only {
                 let _only_one = self.whole.lock().await;
                 if (next..blocks.end).any(|block| sink.wants(block)) {
-                    self.attempt(index, &url, &mut next, blocks.end, true, sink).await
+                    self.attempt((index, file), &url, &mut next, blocks.end, true, sink)
+                        .await
                 } else {
                     Attempt::Done
                 }
             } else {
-                self.attempt(index, &url, &mut next, blocks.end, false, sink)
+                self.attempt((index, file), &url, &mut next, blocks.end, false, sink)
                     .await
             };
             tried.push(index);
@@ -289,7 +338,7 @@ impl Origin {
                     self.problem(why);
                 }
                 Attempt::Never(why) => {
-                    seed.dropped = Some(why.clone());
+                    seed.drop_file(file, &why);
                     drop(seeds);
                     self.problem(why);
                 }
@@ -300,15 +349,16 @@ impl Origin {
     /// One request to one seed. `next` moves on with each block that was given.
     async fn attempt(
         &self,
-        seed: usize,
+        (seed, file): (usize, usize),
         url: &Url,
         next: &mut u32,
         end: u32,
         whole: bool,
         sink: &mut impl Sink,
     ) -> Attempt {
+        let total_length = self.lengths[file];
         let block_size = u64::from(BLOCK_SIZE);
-        let wanted = u64::from(*next) * block_size..(u64::from(end) * block_size).min(self.length);
+        let wanted = u64::from(*next) * block_size..(u64::from(end) * block_size).min(total_length);
         let mut request = self
             .gate
             .get(url.clone())
@@ -332,8 +382,7 @@ impl Origin {
         let status = response.status();
         let changed = |found: u64| {
             Attempt::Never(format!(
-                "the file at {url} was changed: it has {found} bytes, not {}; it has to be published again",
-                self.length
+                "the file at {url} was changed: it has {found} bytes, not {total_length}; it has to be published again"
             ))
         };
         let (start, stop) = match status {
@@ -343,7 +392,7 @@ impl Origin {
                     .unwrap_or_default()
                     .to_owned();
                 match content_range(&text) {
-                    Some((_, Some(total))) if total != self.length => return changed(total),
+                    Some((_, Some(total))) if total != total_length => return changed(total),
                     Some((range, _)) if range == wanted => {}
                     _ => {
                         return Attempt::Never(format!(
@@ -356,21 +405,21 @@ impl Origin {
                 (wanted.start, wanted.end)
             }
             StatusCode::OK => {
-                if let Some(found) = response.content_length().filter(|&n| n != self.length) {
+                if let Some(found) = response.content_length().filter(|&n| n != total_length) {
                     return changed(found);
                 }
                 // A file that fits the request needs no range; otherwise somebody else may do better.
-                if !whole && wanted != (0..self.length) {
+                if !whole && wanted != (0..total_length) {
                     return Attempt::PreferOthers;
                 }
-                (0, self.length)
+                (0, total_length)
             }
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 let total = response
                     .header(header::CONTENT_RANGE)
                     .and_then(|t| t.rsplit('/').next()?.parse().ok());
                 return match total {
-                    Some(total) if total != self.length => changed(total),
+                    Some(total) if total != total_length => changed(total),
                     _ => Attempt::Never(format!(
                         "the web seed {url} answered 416: it has no bytes {}-{}",
                         wanted.start,
@@ -393,7 +442,7 @@ impl Origin {
                 };
             }
         };
-        self.read_body(seed, url, &mut response, start..stop, next, end, sink)
+        self.read_body((seed, file), url, &mut response, start..stop, next, end, sink)
             .await
     }
 
@@ -404,7 +453,7 @@ impl Origin {
     )]
     async fn read_body(
         &self,
-        seed: usize,
+        (seed, file): (usize, usize),
         url: &Url,
         response: &mut gate::Response,
         range: Range<u64>,
@@ -412,6 +461,7 @@ impl Origin {
         end: u32,
         sink: &mut impl Sink,
     ) -> Attempt {
+        let total_length = self.lengths[file];
         let mut block = (range.start / u64::from(BLOCK_SIZE)) as u32;
         let mut left = range.end - range.start;
         let mut buffer = BytesMut::new();
@@ -440,9 +490,7 @@ impl Origin {
             left -= chunk.len() as u64;
             buffer.extend_from_slice(&chunk);
             loop {
-                let len = self
-                    .length
-                    .saturating_sub(u64::from(block) * u64::from(BLOCK_SIZE));
+                let len = total_length.saturating_sub(u64::from(block) * u64::from(BLOCK_SIZE));
                 let len = len.min(u64::from(BLOCK_SIZE)) as usize;
                 if len == 0 || buffer.len() < len {
                     break;
@@ -456,14 +504,13 @@ impl Origin {
                 *next = (*next).max(block).min(end);
             }
         }
-        if range.end == self.length && left == 0 {
+        if range.end == total_length && left == 0 {
             // A body that goes on after the file's end is a longer file.
             if let Ok(Some(more)) = response.chunk().await {
                 sink.received(more.len() as u64);
                 sink.wasted(more.len() as u64);
                 return Attempt::Never(format!(
-                    "the file at {url} was changed: it has more than {} bytes; it has to be published again",
-                    self.length
+                    "the file at {url} was changed: it has more than {total_length} bytes; it has to be published again"
                 ));
             }
         }

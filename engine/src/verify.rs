@@ -4,11 +4,14 @@
 //! metainfo's root; the trees hold only verified nodes. The lock over the trees is held while hashes are looked up or
 //! put in, never while content is hashed and never across an await.
 //!
-//! Not for storing or moving bytes. One content file (index 0): [`Verifier::new`] refuses others.
+//! Blocks are called here, in the store and in the assembler by their number through the torrent: piece × blocks in a
+//! piece + place in it ([`Layout::span`]). Each file begins a piece, so a number may have no block; its length is 0.
+//!
+//! Not for storing or moving bytes.
 
 use crate::merkle::{self, Hash, PieceTree, Proof, ProofError};
-use crate::metainfo::Metainfo;
-use crate::swarm::{BLOCK_SIZE, BlockIndex, BlockRun, FileIndex, Layout, LayoutError, PieceIndex};
+use crate::metainfo::{File, Metainfo};
+use crate::swarm::{BLOCK_SIZE, BlockRun, FileIndex, Layout, LayoutError, PieceIndex};
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,28 +19,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A block whose hash was checked.
 #[derive(Clone, Debug)]
 pub struct VerifiedBlock {
-    index: BlockIndex,
+    number: u32,
+    run: BlockRun,
     data: Bytes,
 }
 
 impl VerifiedBlock {
-    /// Which block of the file.
-    pub fn index(&self) -> BlockIndex {
-        self.index
+    /// Its number through the torrent.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
-    /// Its bytes: 16 KiB, or fewer at the end of the file.
+    /// Its bytes: 16 KiB, or fewer at the end of its file.
     pub fn data(&self) -> &Bytes {
         &self.data
     }
 
     /// The run of this block alone.
     pub fn run(&self) -> BlockRun {
-        BlockRun {
-            file: FileIndex(0),
-            first: self.index,
-            count: 1,
-        }
+        self.run
     }
 }
 
@@ -53,7 +53,7 @@ pub enum VerifyError {
     /// The bytes are not those of the piece.
     #[error("piece {0} does not match its hash")]
     WrongPiece(u32),
-    /// A block of the wrong length, or outside the file.
+    /// A block of the wrong length, or outside its file.
     #[error("block {0} cannot have {1} bytes")]
     WrongLength(u32, usize),
     /// The hashes do not lead to the piece's root.
@@ -64,9 +64,6 @@ pub enum VerifyError {
 /// Why content cannot be verified at all.
 #[derive(Debug, thiserror::Error)]
 pub enum UnsupportedError {
-    /// More than one file.
-    #[error("it has {0} files, and only single files can be delivered")]
-    Files(usize),
     /// No piece layers.
     #[error("it does not hold the piece layers")]
     NoLayers,
@@ -79,25 +76,35 @@ pub enum UnsupportedError {
 #[derive(Debug)]
 pub struct Verifier {
     layout: Arc<Layout>,
-    length: u64,
     trees: Mutex<Vec<PieceTree>>,
 }
 
 impl Verifier {
-    /// The verifier of a torrent's only file, with the piece roots known and nothing below them.
+    /// The verifier of a torrent, with the piece roots known and nothing below them.
     pub fn new(metainfo: &Metainfo) -> Result<Self, UnsupportedError> {
-        let files = metainfo.files();
-        let [file] = files else {
-            return Err(UnsupportedError::Files(files.len()));
-        };
+        Self::wanting(metainfo, None)
+    }
+
+    /// The same for a torrent of which only these files are wanted; `None` wants all.
+    pub fn wanting(metainfo: &Metainfo, files: Option<&[FileIndex]>) -> Result<Self, UnsupportedError> {
+        let lengths: Vec<u64> = metainfo.files().iter().map(File::length).collect();
         let piece_length = u32::try_from(metainfo.piece_length()).unwrap_or(u32::MAX);
-        let layout = Arc::new(Layout::new(&[file.length()], piece_length)?);
-        let trees = (0..layout.pieces())
-            .map(|piece| metainfo.piece_tree(0, piece).ok_or(UnsupportedError::NoLayers))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut layout = Layout::new(&lengths, piece_length)?;
+        if let Some(files) = files {
+            layout = layout.wanting(files);
+        }
+        let mut trees = Vec::with_capacity(layout.pieces() as usize);
+        for (file, length) in lengths.iter().enumerate() {
+            for piece in 0..length.div_ceil(u64::from(piece_length)) as u32 {
+                trees.push(
+                    metainfo
+                        .piece_tree(file, piece)
+                        .ok_or(UnsupportedError::NoLayers)?,
+                );
+            }
+        }
         Ok(Self {
-            layout,
-            length: file.length(),
+            layout: Arc::new(layout),
             trees: Mutex::new(trees),
         })
     }
@@ -107,31 +114,51 @@ impl Verifier {
         &self.layout
     }
 
-    /// Bytes of the file.
+    /// Bytes of all files.
     pub fn length(&self) -> u64 {
-        self.length
+        self.layout.total_bytes()
     }
 
-    /// Blocks of the file.
-    pub fn blocks(&self) -> u32 {
-        self.layout.file_blocks(FileIndex(0))
+    /// How many numbers of blocks there are; see [`Layout::numbers`].
+    pub fn numbers(&self) -> u32 {
+        self.layout.numbers()
     }
 
-    /// Bytes of a block: 16 KiB, fewer for the last, 0 outside the file.
+    /// Bytes of a block: 16 KiB, fewer for the last of a file, 0 where there is no block.
     pub fn block_len(&self, block: u32) -> usize {
-        let start = u64::from(block) * u64::from(BLOCK_SIZE);
-        self.length.saturating_sub(start).min(u64::from(BLOCK_SIZE)) as usize
+        if block >= self.numbers() {
+            return 0;
+        }
+        self.layout.run_bytes(self.layout.run(block..block + 1)) as usize
     }
 
-    /// The blocks of a piece, counted in the file.
+    /// Whether there is such a block and its file is wanted.
+    pub fn wants(&self, block: u32) -> bool {
+        self.block_len(block) > 0 && self.layout.wants_piece(PieceIndex(self.piece_of(block)))
+    }
+
+    /// The numbers of a run inside its file; empty for any other.
+    pub fn span(&self, run: BlockRun) -> Range<u32> {
+        if self.layout.contains(run) {
+            self.layout.span(run)
+        } else {
+            0..0
+        }
+    }
+
+    /// The numbers of a piece's blocks.
     pub fn piece_blocks(&self, piece: u32) -> Range<u32> {
-        let run = self.layout.piece_run(PieceIndex(piece));
-        run.first.0..run.first.0 + run.count
+        self.layout.piece_span(piece)
     }
 
     /// The piece of a block.
     pub fn piece_of(&self, block: u32) -> u32 {
         block / self.layout.piece_blocks()
+    }
+
+    fn verified(&self, number: u32, data: Bytes) -> VerifiedBlock {
+        let run = self.layout.run(number..number + 1);
+        VerifiedBlock { number, run, data }
     }
 
     fn trees(&self) -> MutexGuard<'_, Vec<PieceTree>> {
@@ -144,21 +171,18 @@ impl Verifier {
         if !self.layout.is_request(run) {
             return Err(VerifyError::WrongLength(run.first.0, 0));
         }
-        let piece = self.piece_of(run.first.0);
-        let start = run.first.0 - self.piece_blocks(piece).start;
-        self.trees()[piece as usize].insert(start..start + run.count, leaves, uncles)?;
+        let (piece, within) = self.within_piece(run);
+        self.trees()[piece as usize].insert(within, leaves, uncles)?;
         Ok(())
     }
 
     /// The leaf of a block, when it is known.
     pub fn leaf(&self, block: u32) -> Option<Hash> {
-        let piece = self.piece_of(block);
-        if block >= self.blocks() {
+        if self.block_len(block) == 0 {
             return None;
         }
-        self.trees()
-            .get(piece as usize)?
-            .leaf(block - self.piece_blocks(piece).start)
+        let place = block % self.layout.piece_blocks();
+        self.trees().get(self.piece_of(block) as usize)?.leaf(place)
     }
 
     /// The hashes that prove a run inside one piece; `None` while some of its leaves are unknown.
@@ -166,9 +190,15 @@ impl Verifier {
         if !self.layout.is_request(run) {
             return None;
         }
-        let piece = self.piece_of(run.first.0);
-        let start = run.first.0 - self.piece_blocks(piece).start;
-        self.trees()[piece as usize].proof(start..start + run.count)
+        let (piece, within) = self.within_piece(run);
+        self.trees()[piece as usize].proof(within)
+    }
+
+    /// The piece of a run that is a request, and the run's place in it.
+    fn within_piece(&self, run: BlockRun) -> (u32, Range<u32>) {
+        let span = self.layout.span(run);
+        let start = span.start % self.layout.piece_blocks();
+        (self.piece_of(span.start), start..start + run.count)
     }
 
     /// Checks a block whose leaf is known.
@@ -180,10 +210,7 @@ impl Verifier {
         if merkle::hash_block(&data) != leaf {
             return Err(VerifyError::WrongBlock(block));
         }
-        Ok(VerifiedBlock {
-            index: BlockIndex(block),
-            data,
-        })
+        Ok(self.verified(block, data))
     }
 
     /// Checks what is new of a piece that is now whole: `parts` has an entry for each block of the piece, the bytes
@@ -208,12 +235,7 @@ impl Verifier {
         }
         Ok(blocks
             .zip(parts)
-            .filter_map(|(block, part)| {
-                part.as_ref().map(|data| VerifiedBlock {
-                    index: BlockIndex(block),
-                    data: data.clone(),
-                })
-            })
+            .filter_map(|(block, part)| part.as_ref().map(|data| self.verified(block, data.clone())))
             .collect())
     }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use engine::metainfo::{Builder, Metainfo};
+use engine::metainfo::{Builder, Listing, Metainfo};
 
 const KIB: u64 = 1024;
 
@@ -184,4 +184,83 @@ fn folders_by_libtorrent_are_read() {
         let read = python(READ, &[folder.clone() + suffix]);
         assert!(read.contains(&metainfo.info_hash_v2().to_string()), "{read}");
     }
+}
+
+/// Names, lengths, and the boundary that is hit; pieces are 16 KiB.
+const FOLDERS: &[(&str, &[(&str, u64)])] = &[
+    ("one file alone", &[("x", 5)]),
+    (
+        "files on and off boundaries",
+        &[("a", 1), ("b", 16_384), ("c", 16_385), ("d", 3 * 16_384)],
+    ),
+    (
+        "an empty file first, between and last",
+        &[("0", 0), ("a", 70_000), ("m", 0), ("n", 7), ("z", 0)],
+    ),
+    (
+        "folders sort by component, and bytes",
+        &[
+            ("a/b", 20_000),
+            ("a-b", 3),
+            ("a0/é", 17_000),
+            ("a0/Z", 40_000),
+            ("B/c/d/e", 1),
+        ],
+    ),
+    (
+        "equal files share a layer",
+        &[("p", 50_000), ("q", 50_000), ("r", 1)],
+    ),
+    ("a last file that fills its piece", &[("a", 5), ("b", 32_768)]),
+];
+
+#[test]
+fn folders_have_libtorrents_hashes() {
+    for (index, (why, files)) in FOLDERS.iter().enumerate() {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let folder = place.path().join(format!("folder {index} ü"));
+        for &(name, length) in *files {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().expect("inside the folder")).expect("a folder");
+            std::fs::write(path, content(length)).expect("space on the disk");
+        }
+        let text = folder.to_str().expect("UTF-8").to_owned();
+        python(MAKE_FOLDER, std::slice::from_ref(&text));
+        let theirs = std::fs::read(text.clone() + ".hybrid").expect("written by libtorrent");
+        let theirs = Metainfo::parse(&theirs).unwrap_or_else(|error| panic!("{why}: {error}"));
+        let listing = Listing::of(&folder).expect("a readable folder");
+        let name = folder.file_name().and_then(|name| name.to_str()).expect("a name");
+        let mut done = 0;
+        let mine = Builder::new(name)
+            .piece_length(16_384)
+            .hash_folder(&folder, &listing, |bytes| done = bytes)
+            .unwrap_or_else(|error| panic!("{why}: {error}"));
+        assert_eq!(done, mine.length(), "{why}");
+        assert_eq!(
+            String::from_utf8_lossy(mine.info_bytes()),
+            String::from_utf8_lossy(theirs.info_bytes()),
+            "{why}"
+        );
+        assert_eq!(mine.info_hash_v1(), theirs.info_hash_v1(), "{why}");
+        assert_eq!(mine.info_hash_v2(), theirs.info_hash_v2(), "{why}");
+        assert_eq!(mine.files(), theirs.files(), "{why}: roots and layers");
+        // The v2 half alone has the same files.
+        let v2 = std::fs::read(text + ".v2").expect("written by libtorrent");
+        let v2 = Metainfo::parse(&v2).unwrap_or_else(|error| panic!("{why}: {error}"));
+        assert_eq!((v2.files(), v2.is_single_file()), (mine.files(), false), "{why}");
+    }
+}
+
+#[test]
+fn links_and_odd_names_in_folders_are_told() {
+    let place = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(place.path().join("a"), b"a").expect("space on the disk");
+    let link = place.path().join("link");
+    std::os::unix::fs::symlink("/etc/hostname", &link).expect("a link");
+    let listing = Listing::of(place.path()).expect("a readable folder");
+    assert_eq!(listing.files, [(vec!["a".to_owned()], 1)]);
+    assert_eq!(listing.left_out, [link]);
+    std::fs::write(place.path().join("line\nbreak"), b"a").expect("space on the disk");
+    let error = Listing::of(place.path()).expect_err("a name that no torrent can have");
+    assert!(error.to_string().contains("cannot be the name"), "{error}");
 }

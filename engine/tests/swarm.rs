@@ -272,7 +272,7 @@ async fn lie_to(
                     observed: None,
                     extensions: Vec::new(),
                 };
-                let all = BlockRun::new(0, 0, verifier.blocks());
+                let all = BlockRun::new(0, 0, verifier.numbers());
                 for message in [Message::Hello(hello), Message::Have(vec![all]), Message::Unchoke] {
                     if writer.send(&message).await.is_err() {
                         return;

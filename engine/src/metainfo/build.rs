@@ -1,4 +1,4 @@
-//! Makes hybrid metainfo of one file in one pass over its bytes.
+//! Makes hybrid metainfo of one file in one pass over its bytes; of several in `folder`.
 //!
 //! The `info` dictionary has only what a hybrid needs, so that the same file, name and piece length give the
 //! same info hashes whoever publishes: libtorrent's are equal.
@@ -20,6 +20,16 @@ pub enum BuildError {
     /// The name cannot be a file name.
     #[error("{0:?} cannot be the name of a published file")]
     Name(String),
+    /// More files, or folders within folders, than a torrent may have.
+    #[error("{name:?} has more than {limit} {what}")]
+    TooMany {
+        /// The folder.
+        name: String,
+        /// Of what.
+        what: &'static str,
+        /// How many may be.
+        limit: usize,
+    },
     /// See [`Builder::piece_length`].
     #[error("a piece length of {0} bytes is not a power of two from 16 KiB to 512 MiB")]
     PieceLength(u64),
@@ -46,7 +56,7 @@ pub enum BuildError {
     Metainfo(#[from] MetainfoError),
 }
 
-/// The piece length for a file: 64 KiB, doubled until there are at most 4,096 pieces.
+/// The piece length for so many bytes: 64 KiB, doubled until there are at most 4,096 pieces.
 pub fn piece_length_for(length: u64) -> u64 {
     let mut piece_length = 64 * 1024;
     while length.div_ceil(piece_length) > 4096 && piece_length < MAX_PIECE_LENGTH {
@@ -58,13 +68,13 @@ pub fn piece_length_for(length: u64) -> u64 {
 /// Collects what the metainfo shall say, then hashes the file.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    name: String,
-    piece_length: Option<u64>,
-    web_seeds: Vec<String>,
-    trackers: Vec<Vec<String>>,
-    private: bool,
-    creation_date: Option<i64>,
-    created_by: Option<String>,
+    pub(super) name: String,
+    pub(super) piece_length: Option<u64>,
+    pub(super) web_seeds: Vec<String>,
+    pub(super) trackers: Vec<Vec<String>>,
+    pub(super) private: bool,
+    pub(super) creation_date: Option<i64>,
+    pub(super) created_by: Option<String>,
 }
 
 impl Builder {
@@ -134,21 +144,9 @@ impl Builder {
         if length == 0 {
             return Err(BuildError::Empty(self.name));
         }
-        if parse::check_name(self.name.as_bytes()).is_err() {
-            return Err(BuildError::Name(self.name));
-        }
-        let piece_length = self.piece_length.unwrap_or_else(|| piece_length_for(length));
-        if !piece_length.is_power_of_two() || !(BLOCK as u64..=MAX_PIECE_LENGTH).contains(&piece_length) {
-            return Err(BuildError::PieceLength(piece_length));
-        }
-
+        let piece_length = self.checked_piece_length(length)?;
         let mut tree = FileHasher::new(piece_length);
-        let mut pieces = V1Pieces {
-            piece_length,
-            left: piece_length,
-            hasher: Sha1::new(),
-            hashes: Vec::new(),
-        };
+        let mut pieces = V1Pieces::new(piece_length);
         let mut buffer = vec![0; 1 << 20];
         let mut done = 0;
         loop {
@@ -185,9 +183,30 @@ impl Builder {
         } else {
             vec![(root, layer)]
         };
+        let info = self.info(length, piece_length, root, pieces.finish());
+        self.assemble(&info, &layers)
+    }
+
+    /// The piece length for so many bytes, once name and piece length are found to be possible.
+    pub(super) fn checked_piece_length(&self, length: u64) -> Result<u64, BuildError> {
+        if parse::check_name(self.name.as_bytes()).is_err() {
+            return Err(BuildError::Name(self.name.clone()));
+        }
+        let piece_length = self.piece_length.unwrap_or_else(|| piece_length_for(length));
+        if !piece_length.is_power_of_two() || !(BLOCK as u64..=MAX_PIECE_LENGTH).contains(&piece_length) {
+            return Err(BuildError::PieceLength(piece_length));
+        }
+        Ok(piece_length)
+    }
+
+    pub(super) fn assemble(
+        &self,
+        info: &Encode,
+        layers: &[(Hash, Vec<Hash>)],
+    ) -> Result<Metainfo, BuildError> {
         let parts = Parts {
-            info: self.info(length, piece_length, root, pieces.finish()).to_bytes(),
-            piece_layers: &layers,
+            info: info.to_bytes(),
+            piece_layers: layers,
             trackers: &self.trackers,
             web_seeds: &self.web_seeds,
             creation_date: self.creation_date,
@@ -238,7 +257,7 @@ impl Builder {
 }
 
 /// SHA-1 of each piece, for clients that know only version 1.
-struct V1Pieces {
+pub(super) struct V1Pieces {
     piece_length: u64,
     left: u64,
     hasher: Sha1,
@@ -246,7 +265,32 @@ struct V1Pieces {
 }
 
 impl V1Pieces {
-    fn update(&mut self, mut bytes: &[u8]) {
+    pub(super) fn new(piece_length: u64) -> Self {
+        Self {
+            piece_length,
+            left: piece_length,
+            hasher: Sha1::new(),
+            hashes: Vec::new(),
+        }
+    }
+
+    /// Fills the piece with zeros, as a pad does; gives how many.
+    pub(super) fn pad(&mut self) -> u64 {
+        if self.left == self.piece_length {
+            return 0;
+        }
+        let gap = self.left;
+        let zeros = [0; 16 * 1024];
+        let mut left = gap;
+        while left > 0 {
+            let now = left.min(zeros.len() as u64);
+            self.update(&zeros[..now as usize]);
+            left -= now;
+        }
+        gap
+    }
+
+    pub(super) fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let (now, rest) = bytes.split_at(bytes.len().min(self.left as usize));
             self.hasher.update(now);
@@ -264,7 +308,7 @@ impl V1Pieces {
         self.left = self.piece_length;
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Vec<u8> {
         if self.left < self.piece_length {
             self.end_piece();
         }

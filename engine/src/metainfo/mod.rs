@@ -9,6 +9,7 @@
 //! ([`cue_sheet`](crate::cue_sheet)), or content bytes.
 
 mod build;
+mod folder;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::bencode::{self, Encode};
 use crate::merkle::{BLOCK, Hash, PieceTree, Shape};
 
 pub use build::{BuildError, Builder, piece_length_for};
+pub use folder::Listing;
 
 /// Web seeds and trackers that are used of each; more are left alone in the bytes.
 pub const MAX_SOURCES: usize = 8;
@@ -34,6 +36,12 @@ pub const MAX_PIECE_LENGTH: u64 = 512 << 20;
 
 /// The most pieces that a torrent may have.
 pub const MAX_PIECES: u64 = 0x20_0000;
+
+/// The most files that a torrent may have, empty ones included.
+pub const MAX_FILES: usize = 0x1_0000;
+
+/// The most folders within each other, and a file in them.
+pub const MAX_DEPTH: usize = 32;
 
 /// The v2 info hash: SHA-256 of the bencoded `info` (BEP 52). Shown as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -134,6 +142,9 @@ pub enum MetainfoError {
     /// No bytes in it at all.
     #[error("it has no content: all files are empty")]
     Empty,
+    /// More than [`MAX_FILES`].
+    #[error("more than {MAX_FILES} files are too many")]
+    TooManyFiles,
     /// More than [`MAX_PIECES`].
     #[error("{0} pieces are too many")]
     TooManyPieces(u64),

@@ -3,11 +3,15 @@
 //! `info` and `piece layers` are judged strictly. The rest (trackers, web seeds, comments) are hints: what is
 //! not understood there is left alone.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
-use super::{File, InfoHash, MAX_PIECE_LENGTH, MAX_PIECES, MAX_SOURCES, Metainfo, MetainfoError, sha1};
+use super::{
+    File, InfoHash, MAX_DEPTH, MAX_FILES, MAX_PIECE_LENGTH, MAX_PIECES, MAX_SOURCES, Metainfo, MetainfoError,
+    sha1,
+};
 use crate::bencode::Value;
 use crate::merkle::{BLOCK, Hash, root_over};
 
@@ -46,7 +50,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
     let has_v1 = check_v1(info, name, piece_length, &files)?;
     read_layers(top.get("piece layers"), piece_length, &mut files)?;
 
-    let single_file = info.get("files").is_none() && files.len() == 1 && files[0].path.len() == 1;
+    let single_file = info.get("files").is_none() && files.len() == 1 && files[0].path.as_slice() == [name];
     Ok(Metainfo {
         info: range_of(bytes, info.raw),
         info_hash: InfoHash(Sha256::digest(info.raw).into()),
@@ -98,7 +102,13 @@ fn piece_length(info: &Value<'_>) -> Result<u64, MetainfoError> {
 fn walk(folder: &Value<'_>, path: &mut Vec<String>, files: &mut Vec<File>) -> Result<(), MetainfoError> {
     let broken = |path: &[String]| MetainfoError::FileTree(path.join("/"));
     for (name, entry) in folder.dictionary().ok_or_else(|| broken(path))? {
+        if files.len() > MAX_FILES {
+            return Err(MetainfoError::TooManyFiles);
+        }
         path.push(check_name(name)?.to_owned());
+        if path.len() > MAX_DEPTH {
+            return Err(broken(path));
+        }
         let inside = entry.dictionary().ok_or_else(|| broken(path))?;
         match inside {
             [(b"", leaf)] => files.extend(file(leaf, path)?),
@@ -282,6 +292,12 @@ fn read_layers(
         None => &[],
     };
     let level = (piece_length / BLOCK as u64).trailing_zeros();
+    let mut by_root: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
+    for (index, file) in files.iter().enumerate() {
+        if file.length > piece_length {
+            by_root.entry(file.root.0).or_default().push(index);
+        }
+    }
     for (root, value) in layers {
         let wrong = |why: &str| MetainfoError::PieceLayer {
             root: hex::encode(root),
@@ -289,14 +305,10 @@ fn read_layers(
         };
         let root = Hash::from_slice(root).ok_or_else(|| wrong("is not under a hash of 32 bytes"))?;
         let bytes = value.bytes().ok_or_else(|| wrong("is not a byte string"))?;
-        let mut owners = files
-            .iter_mut()
-            .filter(|file| file.root == root && file.length > piece_length)
-            .peekable();
-        let length = owners
-            .peek()
-            .ok_or_else(|| wrong("belongs to no file of more than one piece"))?
-            .length;
+        let owners = by_root
+            .get(&root.0)
+            .ok_or_else(|| wrong("belongs to no file of more than one piece"))?;
+        let length = files[owners[0]].length;
         let expected = length.div_ceil(piece_length);
         if bytes.len() as u64 != expected * 32 {
             return Err(wrong(&format!(
@@ -309,7 +321,8 @@ fn read_layers(
         if root_over(&layer, level, layer.len().next_power_of_two()) != root {
             return Err(wrong("does not lead to the pieces root"));
         }
-        for file in owners {
+        for &owner in owners {
+            let file = &mut files[owner];
             if file.length.div_ceil(piece_length) != expected {
                 return Err(wrong("belongs to files of different lengths"));
             }

@@ -56,6 +56,9 @@ pub struct AddOptions {
     pub policy: OriginPolicy,
     /// Where the content is kept.
     pub location: Location,
+    /// Which files are wanted, by their place in [`Metainfo::files`](crate::metainfo::Metainfo::files); `None` is all.
+    /// Nothing of the others is fetched.
+    pub files: Option<Vec<usize>>,
     /// Fetch everything. When false only what readers will need soon is fetched.
     pub whole_file: bool,
     /// How long a download that makes no progress and has nothing left to hope for goes on before
@@ -75,6 +78,7 @@ impl Default for AddOptions {
             use_peers: true,
             policy: OriginPolicy::Thrifty,
             location: Location::Store,
+            files: None,
             whole_file: true,
             give_up: Some(Duration::from_secs(20)),
         }

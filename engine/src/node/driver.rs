@@ -6,6 +6,7 @@
 
 use super::control::{self, NewPeer, Offer, new_one_stays};
 use super::dial::Candidate;
+use super::reader::Place;
 use super::registry::{DialError, Registry};
 use super::stats::{PieceSource, State, Stats};
 use super::torrent::Shared;
@@ -15,8 +16,8 @@ use crate::net::Connection;
 use crate::origin::OriginError;
 use crate::store::{StoreError, StoreEvent};
 use crate::swarm::{
-    Audience, BanReason, BlockRun, Claim, Demand, FetchId, FileIndex, Input, OriginFailure, Output, Peer,
-    PeerId, ReaderId, RefuseReason, RequestFailure, RequestId, Source, Swarm, UploadId,
+    Audience, BanReason, BlockRun, Claim, FetchId, Input, Layout, OriginFailure, Output, Peer, PeerId,
+    ReaderId, RefuseReason, RequestFailure, RequestId, Source, Swarm, UploadId,
 };
 use crate::wire::{Message, Request};
 use quinn::SendStream;
@@ -130,7 +131,7 @@ pub(super) struct Driver {
     pub(super) requests: HashMap<RequestId, (Peer, AbortHandle)>,
     pub(super) uploads: HashMap<UploadId, (Peer, oneshot::Sender<Decision>)>,
     pub(super) fetches: HashMap<FetchId, Fetch>,
-    pub(super) readers: HashMap<ReaderId, (u64, Demand)>,
+    pub(super) readers: HashMap<ReaderId, Place>,
     pub(super) candidates: HashMap<SocketAddr, Candidate>,
     /// Peers to whom we have said hello, and who have not answered yet.
     pub(super) greeting: HashSet<PeerId>,
@@ -167,11 +168,11 @@ pub(super) struct Parts {
 }
 
 /// The figures of a torrent that begins.
-pub(super) fn first_stats(shared: &Shared, pieces: u32) -> Stats {
+pub(super) fn first_stats(shared: &Shared, layout: &Layout) -> Stats {
     Stats {
         state: State::Downloading,
-        have_bytes: shared.store.held_bytes(),
-        total_bytes: shared.metainfo.length(),
+        have_bytes: shared.store.wanted_bytes(),
+        total_bytes: layout.wanted_bytes(),
         from_origin: 0,
         from_peers: 0,
         wasted: 0,
@@ -180,7 +181,7 @@ pub(super) fn first_stats(shared: &Shared, pieces: u32) -> Stats {
         peers_seen: 0,
         banned: 0,
         down_rate: 0,
-        pieces: vec![None; pieces as usize].into(),
+        pieces: vec![None; layout.pieces() as usize].into(),
         problems: Vec::new(),
     }
 }
@@ -503,7 +504,7 @@ impl Driver {
             }
             Msg::Verified { run, source } => {
                 // Lost again meanwhile, or told before.
-                let held = (run.first.0..run.first.0 + run.count).all(|b| self.shared.store.has_block(b));
+                let held = self.shared.store.has_blocks(self.ground.verifier.span(run));
                 if !held || self.swarm.has(run) {
                     return;
                 }
@@ -771,10 +772,14 @@ impl Driver {
             self.readers.remove(&reader);
             self.input(Input::ReaderClosed { reader });
         }
-        for (reader, (position, demand)) in open {
-            match self.readers.insert(reader, (position, demand)) {
+        for (reader, place) in open {
+            let Place {
+                file,
+                position,
+                demand,
+            } = place;
+            match self.readers.insert(reader, place) {
                 None => {
-                    let file = FileIndex(0);
                     self.input(Input::ReaderOpened {
                         reader,
                         file,
@@ -782,7 +787,7 @@ impl Driver {
                         demand,
                     });
                 }
-                Some(before) if before != (position, demand) => {
+                Some(before) if before != place => {
                     self.input(Input::ReaderMoved {
                         reader,
                         position,
@@ -808,7 +813,7 @@ impl Driver {
                 continue;
             };
             let run = fetch.run;
-            let all_held = (run.first.0..run.first.0 + run.count).all(|b| self.shared.store.has_block(b));
+            let all_held = self.shared.store.has_blocks(self.ground.verifier.span(run));
             if !all_held && matches!(fetch.ended, Some(Ok(()))) && self.covered(run) {
                 continue;
             }
@@ -823,6 +828,12 @@ impl Driver {
                     fetch: id,
                     reason: OriginFailure::Temporary { after: Some(after) },
                 },
+                Some(Err(OriginError::Permanent { .. })) if self.ground.origin.is_usable() => {
+                    Input::OriginFailed {
+                        fetch: id,
+                        reason: OriginFailure::File,
+                    }
+                }
                 Some(Err(OriginError::Permanent { .. })) => Input::OriginFailed {
                     fetch: id,
                     reason: OriginFailure::Permanent,
@@ -837,7 +848,8 @@ impl Driver {
 
     fn pieces_of(&self, run: BlockRun) -> std::ops::RangeInclusive<u32> {
         let verifier = &self.ground.verifier;
-        verifier.piece_of(run.first.0)..=verifier.piece_of(run.first.0 + run.count - 1)
+        let span = verifier.span(run);
+        verifier.piece_of(span.start)..=verifier.piece_of(span.end.saturating_sub(1))
     }
 
     /// Whether a running fetch touches a piece of this run.
@@ -861,7 +873,7 @@ impl Driver {
     }
 
     fn count_source(&mut self, run: BlockRun, source: Source, held: bool) {
-        for block in run.first.0..run.first.0 + run.count {
+        for block in self.ground.verifier.span(run) {
             let piece = self.ground.verifier.piece_of(block) as usize;
             let Some(counts) = self.sources.get_mut(piece) else {
                 continue;
@@ -948,8 +960,8 @@ impl Driver {
             .collect();
         self.stats.send_replace(Stats {
             state: self.state.clone(),
-            have_bytes: self.shared.store.held_bytes(),
-            total_bytes: self.shared.metainfo.length(),
+            have_bytes: self.shared.store.wanted_bytes(),
+            total_bytes: verifier.layout().wanted_bytes(),
             from_origin: get(&counters.from_origin),
             from_peers: get(&counters.from_peers),
             wasted: get(&counters.wasted),

@@ -28,10 +28,10 @@ pub use reader::{BlockingReader, Reader};
 pub use stats::{PieceSource, State, Stats};
 pub use torrent::Torrent;
 
-use crate::metainfo::Metainfo;
+use crate::metainfo::{File, Metainfo};
 use crate::origin::Origin;
 use crate::store::Store;
-use crate::swarm::{self, PeerId, Swarm};
+use crate::swarm::{self, FileIndex, PeerId, Swarm};
 use crate::verify::Verifier;
 use driver::{Driver, Parts};
 use registry::Registry;
@@ -96,14 +96,19 @@ impl Node {
         if self.registry.has(swarm_hash) {
             return Err(duplicate());
         }
-        let verifier = Verifier::new(&metainfo).map_err(|source| Error::Unsupported {
-            name: name(),
-            source: Arc::new(source),
-        })?;
+        let wanted: Option<Vec<FileIndex>> = options
+            .files
+            .as_ref()
+            .map(|files| files.iter().map(|&file| FileIndex(file as u32)).collect());
+        let verifier =
+            Verifier::wanting(&metainfo, wanted.as_deref()).map_err(|source| Error::Unsupported {
+                name: name(),
+                source: Arc::new(source),
+            })?;
         let verifier = Arc::new(verifier);
         let (data, location) = (self.registry.config().data.clone(), options.location.clone());
-        let judge = verifier.clone();
-        let opening = tokio::task::spawn_blocking(move || Store::open(&data, info_hash, judge, &location));
+        let (judge, about) = (verifier.clone(), metainfo.clone());
+        let opening = tokio::task::spawn_blocking(move || Store::open(&data, &about, judge, &location));
         let (store, store_events) = match opening.await {
             Ok(opened) => opened?,
             // The runtime is going down.
@@ -116,17 +121,23 @@ impl Node {
             store.close().await;
             return Err(error);
         }
-        let urls: Vec<String> = metainfo
+        let files = 0..metainfo.files().len();
+        let urls: Vec<Vec<String>> = metainfo
             .web_seeds()
             .iter()
             .chain(&options.web_seeds)
             .filter(|_| options.use_origin)
-            .filter_map(|seed| metainfo.web_seed_url(seed, 0))
+            .filter_map(|seed| {
+                files
+                    .clone()
+                    .map(|file| metainfo.web_seed_url(seed, file))
+                    .collect()
+            })
             .collect();
-        let origin = Origin::new(
+        let origin = Origin::of_files(
             self.registry.gate().clone(),
             &urls,
-            metainfo.length(),
+            metainfo.files().iter().map(File::length).collect(),
             self.registry.down.clone(),
         );
         let config = swarm::Config {
@@ -139,7 +150,6 @@ impl Node {
             ..swarm::Config::default()
         };
         let core = Swarm::new(verifier.layout().clone(), config, rand::random(), Instant::now());
-        let pieces = verifier.layout().pieces();
         let ground = Arc::new(Ground {
             swarm: swarm_hash,
             assembler: assembler::Assembler::new(verifier.clone(), store.clone()),
@@ -157,7 +167,8 @@ impl Node {
             readers: reader::Readers::default(),
             stop: watch::Sender::new(false),
         });
-        let stats = watch::Sender::new(driver::first_stats(&shared, pieces));
+        let first = driver::first_stats(&shared, ground.verifier.layout());
+        let stats = watch::Sender::new(first);
         let torrent = Torrent::new(shared.clone(), stats.subscribe());
         let port = self.local_addrs().first().map_or(0, SocketAddr::port);
         let registry = self.registry.clone();

@@ -6,12 +6,22 @@
 
 use super::torrent::Shared;
 use super::{Error, State, Stats};
-use crate::swarm::{Demand, ReaderId};
+use crate::metainfo::File;
+use crate::swarm::{Demand, FileIndex, ReaderId};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+
+/// Where a reader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) file: FileIndex,
+    /// In the file.
+    pub(crate) position: u64,
+    pub(crate) demand: Demand,
+}
 
 /// Where each open reader is.
 #[derive(Debug, Default)]
@@ -24,7 +34,7 @@ pub(crate) struct Readers {
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    open: HashMap<ReaderId, (u64, Demand)>,
+    open: HashMap<ReaderId, Place>,
 }
 
 impl Readers {
@@ -32,18 +42,19 @@ impl Readers {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every open reader with its position and demand.
-    pub(crate) fn snapshot(&self) -> HashMap<ReaderId, (u64, Demand)> {
+    /// Every open reader with its place.
+    pub(crate) fn snapshot(&self) -> HashMap<ReaderId, Place> {
         self.table().open.clone()
     }
 }
 
-/// Reads the content in any order. Dropping it ends its wishes.
+/// Reads one file of the content in any order. Dropping it ends its wishes.
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
     stats: watch::Receiver<Stats>,
     id: ReaderId,
+    file: FileIndex,
 }
 
 impl Drop for Reader {
@@ -54,24 +65,40 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(shared: Arc<Shared>, stats: watch::Receiver<Stats>, demand: Demand) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        stats: watch::Receiver<Stats>,
+        file: FileIndex,
+        demand: Demand,
+    ) -> Self {
         let id = {
             let mut table = shared.readers.table();
             let id = ReaderId(table.next);
             table.next += 1;
-            table.open.insert(id, (0, demand));
+            let place = Place {
+                file,
+                position: 0,
+                demand,
+            };
+            table.open.insert(id, place);
             id
         };
         shared.readers.changed.notify_one();
-        Self { shared, stats, id }
+        Self {
+            shared,
+            stats,
+            id,
+            file,
+        }
     }
 
-    /// Bytes of the whole content.
+    /// Bytes of the file; 0 when there is no such file.
     pub fn len(&self) -> u64 {
-        self.shared.metainfo.length()
+        let file = self.shared.metainfo.files().get(self.file.0 as usize);
+        file.map_or(0, File::length)
     }
 
-    /// Never: metainfo without content is refused.
+    /// Whether the file is empty. A single file never is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -79,13 +106,13 @@ impl Reader {
     /// Says from which byte it will read on, and how soon. Reading says the position by itself; this is for a seek
     /// without a read, and for play and pause.
     pub fn set_position(&self, position: u64, demand: Demand) {
-        let before = self
-            .shared
-            .readers
-            .table()
-            .open
-            .insert(self.id, (position, demand));
-        if before != Some((position, demand)) {
+        let place = Place {
+            file: self.file,
+            position,
+            demand,
+        };
+        let before = self.shared.readers.table().open.insert(self.id, place);
+        if before != Some(place) {
             self.shared.readers.changed.notify_one();
         }
     }
@@ -93,15 +120,15 @@ impl Reader {
     fn move_to(&self, position: u64) {
         let mut changed = false;
         if let Some(entry) = self.shared.readers.table().open.get_mut(&self.id) {
-            changed = entry.0 != position;
-            entry.0 = position;
+            changed = entry.position != position;
+            entry.position = position;
         }
         if changed {
             self.shared.readers.changed.notify_one();
         }
     }
 
-    /// The `len` bytes at `offset`, as soon as they are here; fewer at the end of the content, none beyond it.
+    /// The `len` bytes at `offset`, as soon as they are here; fewer at the end of the file, none beyond it.
     /// [`Error::Late`] when they are not here after `deadline`, an error when the torrent ended meanwhile.
     pub async fn read_at(&self, offset: u64, len: u64, deadline: Duration) -> Result<Bytes, Error> {
         let store = &self.shared.store;
@@ -116,10 +143,10 @@ impl Reader {
         let mut changes = store.changes();
         let mut stats = self.stats.clone();
         loop {
-            if store.has_bytes(offset, len) {
-                let bytes = store.read_bytes(offset, len).await?;
+            if store.has_bytes(self.file, offset, len) {
+                let bytes = store.read_bytes(self.file, offset, len).await?;
                 // A disk that failed meanwhile may have taken back what it held: then these are not the bytes.
-                if store.has_bytes(offset, len) {
+                if store.has_bytes(self.file, offset, len) {
                     self.move_to(end);
                     return Ok(bytes);
                 }
@@ -161,17 +188,17 @@ pub struct BlockingReader {
 }
 
 impl BlockingReader {
-    /// Bytes of the whole content.
+    /// Bytes of the file.
     pub fn len(&self) -> u64 {
         self.reader.len()
     }
 
-    /// Never, as with [`Reader::is_empty`].
+    /// As [`Reader::is_empty`].
     pub fn is_empty(&self) -> bool {
         self.reader.is_empty()
     }
 
-    /// Fills `buffer` from `offset`, or as much of it as there is content; gives the number of bytes. Must not be
+    /// Fills `buffer` from `offset`, or as much of it as the file has; gives the number of bytes. Must not be
     /// called on a thread of the runtime, which would panic.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> std::io::Result<usize> {
         let bytes = self

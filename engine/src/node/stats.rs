@@ -20,7 +20,7 @@ pub enum State {
     Downloading,
     /// It cannot write: the disk is full. Says so in words; goes on by itself when there is room.
     Paused(Arc<str>),
-    /// Everything is here, verified and safe on the disk; serving.
+    /// Everything that is wanted is here, verified and safe on the disk; serving.
     Complete,
     /// It ended with this error.
     Failed(Arc<str>),
@@ -33,9 +33,9 @@ pub enum State {
 pub struct Stats {
     /// What it is doing.
     pub state: State,
-    /// Bytes that are verified here.
+    /// Bytes of wanted files that are verified here.
     pub have_bytes: u64,
-    /// Bytes of the whole content.
+    /// Bytes of all wanted files.
     pub total_bytes: u64,
     /// Kept bytes that came from web seeds.
     pub from_origin: u64,
@@ -60,7 +60,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Whether everything is here.
+    /// Whether everything that is wanted is here.
     pub fn is_complete(&self) -> bool {
         self.have_bytes == self.total_bytes
     }

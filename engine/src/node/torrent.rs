@@ -4,7 +4,7 @@ use super::reader::{Reader, Readers};
 use super::{Error, State, Stats};
 use crate::metainfo::{InfoHash, Metainfo};
 use crate::store::Store;
-use crate::swarm::Demand;
+use crate::swarm::{Demand, FileIndex};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -41,7 +41,7 @@ impl Torrent {
         self.shared.metainfo.info_hash_v2()
     }
 
-    /// The file with the content. It has its full length from the beginning and holes where nothing is yet; whole
+    /// The file with the content, or the folder of several. A single file has its full length from the beginning and holes where nothing is yet; whole
     /// once [`Torrent::completed`] said so. Not to be written to.
     pub fn content_path(&self) -> &Path {
         self.shared.store.path()
@@ -83,9 +83,15 @@ impl Torrent {
         }
     }
 
-    /// Opens a reader at the beginning of the content. `demand` says how soon its bytes are needed.
+    /// Opens a reader at the beginning of the only file, or the first. `demand` says how soon its bytes are needed.
     pub fn reader(&self, demand: Demand) -> Reader {
-        Reader::new(self.shared.clone(), self.stats.clone(), demand)
+        self.reader_of(0, demand)
+    }
+
+    /// The same for the file with this place in [`Metainfo::files`]. Of a file that is not wanted nothing is fetched.
+    pub fn reader_of(&self, file: usize, demand: Demand) -> Reader {
+        let file = FileIndex(u32::try_from(file).unwrap_or(u32::MAX));
+        Reader::new(self.shared.clone(), self.stats.clone(), file, demand)
     }
 
     /// Stops it: tells trackers, closes its streams, makes what is here safe, releases the store. Gives the final

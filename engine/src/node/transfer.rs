@@ -12,7 +12,7 @@ use crate::origin::{Origin, Sink};
 use crate::rate::Bucket;
 use crate::store::Store;
 use crate::swarm::{
-    BLOCK_SIZE, BlockRun, FetchId, Peer, RefuseReason, RequestFailure, RequestId, Source, UploadId, Urgency,
+    BlockRun, FetchId, FileIndex, Peer, RefuseReason, RequestFailure, RequestId, Source, UploadId, Urgency,
 };
 use crate::verify::Verifier;
 use crate::wire::{ReplyHeader, ReplyStatus, Request};
@@ -162,7 +162,7 @@ async fn receive(
     verifier
         .insert_proof(run, &hashes(&header.leaves), &hashes(&header.uncles))
         .map_err(|e| bad(&e))?;
-    for block in run.first.0..run.first.0 + run.count {
+    for block in verifier.span(run) {
         let len = verifier.block_len(block);
         ground.down.take(len as u64).await;
         let data = receiving.reply.block(len).await.map_err(broken)?;
@@ -180,7 +180,9 @@ async fn receive(
         }
     }
     // What waits of this piece from the origin may have become whole, or its leaves known.
-    ground.judge_piece(verifier.piece_of(run.first.0)).await;
+    ground
+        .judge_piece(verifier.piece_of(verifier.span(run).start))
+        .await;
     Ok(())
 }
 
@@ -271,13 +273,12 @@ pub(super) async fn fetch(ground: Arc<Ground>, id: FetchId, run: BlockRun) {
     let mut sink = FetchSink {
         ground: ground.clone(),
         id,
+        file: run.file,
         unreported: 0,
         reported: Instant::now(),
     };
-    let result = ground
-        .origin
-        .fetch(run.first.0..run.first.0 + run.count, &mut sink)
-        .await;
+    let blocks = run.first.0..run.first.0 + run.count;
+    let result = ground.origin.fetch(run.file.0 as usize, blocks, &mut sink).await;
     sink.report(true).await;
     ground.tell(Msg::FetchEnded { id, result }).await;
 }
@@ -285,6 +286,7 @@ pub(super) async fn fetch(ground: Arc<Ground>, id: FetchId, run: BlockRun) {
 struct FetchSink {
     ground: Arc<Ground>,
     id: FetchId,
+    file: FileIndex,
     unreported: u64,
     reported: Instant,
 }
@@ -302,11 +304,15 @@ impl FetchSink {
 
 impl Sink for FetchSink {
     fn wants(&self, block: u32) -> bool {
-        !self.ground.store.has_block(block)
+        self.number(block)
+            .is_some_and(|number| !self.ground.store.has_block(number))
     }
 
     async fn block(&mut self, seed: usize, block: u32, data: Bytes) -> bool {
         self.report(false).await;
+        let Some(block) = self.number(block) else {
+            return false;
+        };
         if self.ground.store.has_block(block) {
             self.ground.waste(data.len() as u64);
             // Somebody else was faster with this block; the rest may still be wanted.
@@ -335,11 +341,17 @@ impl Sink for FetchSink {
 }
 
 impl FetchSink {
+    /// The number through the torrent of a block of this file.
+    fn number(&self, block: u32) -> Option<u32> {
+        self.ground
+            .verifier
+            .span(BlockRun::new(self.file.0, block, 1))
+            .next()
+    }
+
     /// Whether all blocks of the piece after this one are held: the fetch will bring no more of it.
     fn piece_is_whole(&self, piece: u32, block: u32) -> bool {
-        let blocks = self.ground.verifier.piece_blocks(piece);
-        let start = u64::from(block + 1) * u64::from(BLOCK_SIZE);
-        let end = u64::from(blocks.end) * u64::from(BLOCK_SIZE);
-        self.ground.store.has_bytes(start, end - start)
+        let end = self.ground.verifier.piece_blocks(piece).end;
+        self.ground.store.has_blocks(block + 1..end)
     }
 }

@@ -1,6 +1,9 @@
 //! The few operations that a store needs of a disk, so that tests can make each of them fail.
+//!
+//! Offsets in content count through the torrent: each file begins at a multiple of the piece length. For a single file
+//! they are those of the file; several are put together in `folder`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -14,7 +17,16 @@ pub(crate) struct Stamp {
     pub(crate) modified: (i64, i64),
 }
 
-/// An open file.
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+/// An open file, or several as one.
 pub(crate) trait Backing: Send + Sync {
     /// Writes all of `data` at `offset`.
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
@@ -22,8 +34,12 @@ pub(crate) trait Backing: Send + Sync {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Makes what was written safe.
     fn sync(&self) -> io::Result<()>;
-    /// Sets the length, without using space.
+    /// Sets the length of a single file, without using space.
     fn set_len(&self, length: u64) -> io::Result<()>;
+    /// How many bytes are there from this offset to the end of its file.
+    fn available(&self, offset: u64) -> io::Result<u64> {
+        Ok(self.stamp()?.length.saturating_sub(offset))
+    }
     /// Size and time now.
     fn stamp(&self) -> io::Result<Stamp>;
 }
@@ -34,6 +50,8 @@ pub(crate) trait Disk: Send + Sync {
     fn create_folders(&self, folder: &Path) -> io::Result<()>;
     /// Opens a file to read and write; it is made when it is not there.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Backing>>;
+    /// Size and time of a file; `None` when there is none.
+    fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>>;
     /// The whole of a small file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Gives a file another name, in the place of whatever had it.
@@ -60,11 +78,7 @@ impl Backing for File {
     }
 
     fn stamp(&self) -> io::Result<Stamp> {
-        let metadata = self.metadata()?;
-        Ok(Stamp {
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        })
+        Ok(Stamp::of(&self.metadata()?))
     }
 }
 
@@ -94,6 +108,14 @@ impl Disk for FileSystem {
         Ok(Box::new(options.open(path)?))
     }
 
+    fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Ok(Some(Stamp::of(&metadata))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         std::fs::read(path)
     }
@@ -104,5 +126,35 @@ impl Disk for FileSystem {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
+    }
+}
+
+/// The file system, of which nothing is changed: for files that belong to somebody else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadOnly;
+
+impl Disk for ReadOnly {
+    fn create_folders(&self, _folder: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Backing>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {
+        FileSystem.stamp(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        FileSystem.read(path)
+    }
+
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
+        Ok(())
     }
 }

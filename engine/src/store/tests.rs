@@ -47,21 +47,21 @@ pub(super) fn on_disk(
     verifier: &Arc<Verifier>,
 ) -> Result<(Store, mpsc::Receiver<StoreEvent>), StoreError> {
     let home = Home {
-        disk: Box::new(disk.clone()),
+        disk: Arc::new(disk.clone()),
         folder: PathBuf::from(FOLDER),
         // What a process holds that dies with it needs no lock here.
         _lock: tempfile::tempfile().unwrap(),
     };
-    Store::at_home(home, hash_of(data), verifier.clone())
+    Store::at_home(home, &metainfo(data), verifier.clone())
 }
 
 #[tokio::test]
 async fn what_was_flushed_is_there_after_reopening_and_unfinished_pieces_keep_their_hashes() {
     let folder = tempfile::tempdir().unwrap();
     let data = content(3 * PIECE as usize + 5);
-    let hash = hash_of(&data);
     let first = verifier(&data);
-    let (store, _events) = Store::open(folder.path(), hash, first.clone(), &Location::Store).unwrap();
+    let (store, _events) =
+        Store::open(folder.path(), &metainfo(&data), first.clone(), &Location::Store).unwrap();
     let mut blocks = piece(&first, &data, 1);
     blocks.extend(piece(&first, &data, 0).into_iter().take(2));
     blocks.extend(piece(&first, &data, 3));
@@ -70,18 +70,19 @@ async fn what_was_flushed_is_there_after_reopening_and_unfinished_pieces_keep_th
         assert!(!store.put(block).await.unwrap(), "twice");
     }
     assert_eq!(
-        store.read_bytes(PIECE + 5, 20_000).await.unwrap(),
+        store.read_bytes(FileIndex(0), PIECE + 5, 20_000).await.unwrap(),
         data[PIECE as usize + 5..][..20_000]
     );
     store.flush().await.unwrap();
     assert_eq!(
-        store.read_bytes(3 * PIECE, 100).await.unwrap(),
+        store.read_bytes(FileIndex(0), 3 * PIECE, 100).await.unwrap(),
         data[3 * PIECE as usize..]
     );
     store.close().await;
 
     let second = verifier(&data);
-    let (store, _events) = Store::open(folder.path(), hash, second.clone(), &Location::Store).unwrap();
+    let (store, _events) =
+        Store::open(folder.path(), &metainfo(&data), second.clone(), &Location::Store).unwrap();
     assert_eq!(
         store.held_runs(),
         [
@@ -109,15 +110,15 @@ async fn a_second_holder_is_told_who_the_first_is() {
     let folder = tempfile::tempdir().unwrap();
     let data = content(100);
     let (store, _events) =
-        Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap();
-    let error = Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap_err();
+        Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap();
+    let error = Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap_err();
     let StoreError::Locked { pid, .. } = error else {
         panic!("{error}")
     };
     assert_eq!(pid, Some(std::process::id()));
     store.close().await;
     let (again, _events) =
-        Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap();
+        Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap();
     again.close().await;
 }
 
@@ -127,7 +128,7 @@ async fn a_file_that_was_changed_is_checked_again() {
     let data = content(2 * PIECE as usize);
     let first = verifier(&data);
     let (store, _events) =
-        Store::open(folder.path(), hash_of(&data), first.clone(), &Location::Store).unwrap();
+        Store::open(folder.path(), &metainfo(&data), first.clone(), &Location::Store).unwrap();
     for p in 0..2 {
         for block in piece(&first, &data, p) {
             store.put(block).await.unwrap();
@@ -142,7 +143,7 @@ async fn a_file_that_was_changed_is_checked_again() {
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     drop(file);
     let (store, _events) =
-        Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap();
+        Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap();
     assert_eq!(
         store.held_runs(),
         [BlockRun::new(0, 4, 4)],
@@ -157,7 +158,7 @@ async fn a_file_that_was_changed_is_checked_again() {
         .set_len(PIECE + 20_000)
         .unwrap();
     let (store, _events) =
-        Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap();
+        Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap();
     assert_eq!(store.held_bytes(), 0);
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * PIECE);
     store.close().await;
@@ -172,7 +173,7 @@ async fn without_its_record_the_file_itself_is_believed_after_hashing() {
     std::fs::write(content_folder.join("content"), &data[..PIECE as usize + 7]).unwrap();
     std::fs::write(content_folder.join("state"), b"").unwrap();
     let (store, _events) =
-        Store::open(folder.path(), hash_of(&data), verifier(&data), &Location::Store).unwrap();
+        Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap();
     assert_eq!(store.held_runs(), [BlockRun::new(0, 0, 4)]);
     store.close().await;
 }
@@ -182,7 +183,7 @@ async fn an_existing_file_is_checked_and_never_written() {
     let folder = tempfile::tempdir().unwrap();
     let data = content(PIECE as usize + 1);
     let path = folder.path().join("mine.bin");
-    let open = |location| Store::open(folder.path(), hash_of(&data), verifier(&data), &location);
+    let open = |location| Store::open(folder.path(), &metainfo(&data), verifier(&data), &location);
     std::fs::write(&path, &data).unwrap();
     let (store, _events) = open(Location::Existing(path.clone())).unwrap();
     assert!(store.is_complete());
@@ -209,7 +210,8 @@ async fn an_existing_file_that_changes_is_not_given_out() {
     let path = folder.path().join("mine.bin");
     std::fs::write(&path, &data).unwrap();
     let location = Location::Existing(path.clone());
-    let (store, mut events) = Store::open(folder.path(), hash_of(&data), verifier(&data), &location).unwrap();
+    let (store, mut events) =
+        Store::open(folder.path(), &metainfo(&data), verifier(&data), &location).unwrap();
     let run = BlockRun::new(0, 0, 1);
     assert_eq!(store.read_run(run).await.unwrap()[0], data[..16384]);
     data[70] ^= 1;
@@ -249,7 +251,7 @@ async fn a_full_disk_pauses_and_goes_on_with_nothing_lost() {
         StoreError::Full { .. }
     ));
     assert_eq!(
-        store.read_bytes(0, 2 * PIECE).await.unwrap(),
+        store.read_bytes(FileIndex(0), 0, 2 * PIECE).await.unwrap(),
         data,
         "all of it can be read meanwhile"
     );

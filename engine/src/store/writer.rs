@@ -5,7 +5,7 @@
 
 use super::backing::Disk;
 use super::state::{self, Addition, Record, StateFile};
-use super::{Bits, SYNC_AFTER, SYNC_BYTES, Shared, StoreError, StoreEvent, runs};
+use super::{Bits, SYNC_AFTER, SYNC_BYTES, Shared, StoreError, StoreEvent, consecutive};
 use crate::metainfo::InfoHash;
 use crate::swarm::BLOCK_SIZE;
 use crate::verify::VerifiedBlock;
@@ -32,7 +32,7 @@ pub(super) enum Command {
 
 /// Where a store keeps its record.
 pub(super) struct Home {
-    pub(super) disk: Box<dyn Disk>,
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) folder: PathBuf,
     /// Held as long as this lives.
     pub(super) _lock: File,
@@ -148,7 +148,7 @@ impl Writer {
     /// Writes what waits, until the disk refuses.
     fn write_all(&mut self, waiting: &mut VecDeque<(VerifiedBlock, OwnedSemaphorePermit)>) {
         while let Some((block, _)) = waiting.front() {
-            let index = block.index().0;
+            let index = block.number();
             let offset = u64::from(index) * u64::from(BLOCK_SIZE);
             let outcome = match &self.broken {
                 Some(error) => Err(error.clone()),
@@ -259,10 +259,7 @@ impl Writer {
                 let touched: BTreeSet<u32> = self.unrecorded.iter().map(|&b| verifier.piece_of(b)).collect();
                 let addition = Addition {
                     stamp: self.shared.backing.stamp()?,
-                    runs: runs(self.unrecorded.iter().copied())
-                        .iter()
-                        .map(|run| (run.first.0, run.count))
-                        .collect(),
+                    runs: consecutive(self.unrecorded.iter().copied()),
                     nodes: self.nodes_of(touched),
                 };
                 record.add(&addition)?;

@@ -29,6 +29,7 @@ struct File {
     length: u64,
     first_piece: u32,
     blocks: u32,
+    wanted: bool,
 }
 
 /// The shape of a torrent. Cheap to clone only when small; share it in an `Arc` where many cores use the same.
@@ -40,6 +41,8 @@ pub struct Layout {
     pieces: u32,
     total: u64,
     total_blocks: u64,
+    wanted: u64,
+    wanted_blocks: u64,
 }
 
 impl Layout {
@@ -63,6 +66,7 @@ impl Layout {
                 length,
                 first_piece: first_piece as u32,
                 blocks: blocks as u32,
+                wanted: true,
             });
             total += length;
             total_blocks += blocks;
@@ -77,7 +81,44 @@ impl Layout {
             pieces: pieces as u32,
             total,
             total_blocks,
+            wanted: total,
+            wanted_blocks: total_blocks,
         })
+    }
+
+    /// The same layout of which only some files are wanted; indices that are not there are left alone. What is not
+    /// wanted is never requested, and is served when it is held all the same.
+    #[must_use]
+    pub fn wanting(mut self, files: &[FileIndex]) -> Self {
+        (self.wanted, self.wanted_blocks) = (0, 0);
+        for (index, file) in self.files.iter_mut().enumerate() {
+            file.wanted = files.contains(&FileIndex(index as u32));
+            if file.wanted {
+                self.wanted += file.length;
+                self.wanted_blocks += u64::from(file.blocks);
+            }
+        }
+        self
+    }
+
+    /// Whether a file is wanted; false when there is no such file.
+    pub fn wants_file(&self, file: FileIndex) -> bool {
+        self.files.get(file.0 as usize).is_some_and(|f| f.wanted)
+    }
+
+    /// Whether the file of a piece is wanted.
+    pub fn wants_piece(&self, piece: PieceIndex) -> bool {
+        self.wanted_blocks == self.total_blocks || self.files[self.file_of_piece(piece.0)].wanted
+    }
+
+    /// Content bytes of the wanted files.
+    pub fn wanted_bytes(&self) -> u64 {
+        self.wanted
+    }
+
+    /// Blocks of the wanted files.
+    pub fn wanted_blocks(&self) -> u64 {
+        self.wanted_blocks
     }
 
     /// Bytes of a piece, except the last of a file.
@@ -161,14 +202,14 @@ impl Layout {
         }
     }
 
-    /// The core's numbers of a run that [`Self::contains`].
-    pub(super) fn span(&self, run: BlockRun) -> Range<u32> {
+    /// The numbers of a run that [`Self::contains`]: piece × blocks in a piece + place in it, through all files.
+    pub fn span(&self, run: BlockRun) -> Range<u32> {
         let start = self.files[run.file.0 as usize].first_piece * self.piece_blocks + run.first.0;
         start..start + run.count
     }
 
     /// The run of consecutive numbers of one file.
-    pub(super) fn run(&self, span: Range<u32>) -> BlockRun {
+    pub fn run(&self, span: Range<u32>) -> BlockRun {
         let file = self.file_of_piece(span.start / self.piece_blocks);
         let first = span.start - self.files[file].first_piece * self.piece_blocks;
         BlockRun {
@@ -179,12 +220,12 @@ impl Layout {
     }
 
     /// The numbers of a piece's blocks.
-    pub(super) fn piece_span(&self, piece: u32) -> Range<u32> {
+    pub fn piece_span(&self, piece: u32) -> Range<u32> {
         self.span(self.piece_run(PieceIndex(piece)))
     }
 
     /// How many numbers there are (some of them without a block).
-    pub(super) fn numbers(&self) -> u32 {
+    pub fn numbers(&self) -> u32 {
         self.pieces * self.piece_blocks
     }
 

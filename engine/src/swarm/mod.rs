@@ -51,6 +51,10 @@ const GREETING: Duration = Duration::from_secs(1);
 struct Piece {
     /// Blocks of the piece.
     blocks: u32,
+    /// Whether its file is wanted.
+    wanted: bool,
+    /// The origin lacks its file.
+    no_origin: bool,
     held: u32,
     requested: u32,
     /// Held blocks of the piece, added up over the peers that count as holders.
@@ -67,7 +71,7 @@ struct PeerState {
     connected_at: Instant,
     have: Bits,
     have_blocks: u64,
-    /// Blocks that it holds and we do not.
+    /// Blocks that it holds and that we want and do not hold.
     interest: u64,
     /// Whether it said what it holds.
     greeted: bool,
@@ -110,6 +114,8 @@ pub struct Swarm {
     requested: Bits,
     have_blocks: u64,
     have_bytes: u64,
+    /// Blocks of wanted files that are not held.
+    missing_blocks: u64,
     duplicate_bytes: u64,
     complete: bool,
     pieces: Vec<Piece>,
@@ -144,21 +150,27 @@ impl Swarm {
     /// A swarm in which nothing is held and nobody is known. `now` is the beginning of its time.
     pub fn new(layout: Arc<Layout>, config: Config, seed: u64, now: Instant) -> Self {
         let numbers = layout.numbers();
-        let pieces = (0..layout.pieces())
+        let pieces: Vec<Piece> = (0..layout.pieces())
             .map(|p| Piece {
                 blocks: layout.piece_run(PieceIndex(p)).count,
+                wanted: layout.wants_piece(PieceIndex(p)),
                 ..Piece::default()
             })
             .collect();
+        let mut open = Members::full(layout.pieces());
+        for (piece, _) in pieces.iter().enumerate().filter(|(_, p)| !p.wanted) {
+            open.remove(piece as u32);
+        }
         Self {
             have: Bits::new(numbers),
             requested: Bits::new(numbers),
             have_blocks: 0,
             have_bytes: 0,
+            missing_blocks: layout.wanted_blocks(),
             duplicate_bytes: 0,
-            complete: false,
+            complete: layout.wanted_blocks() == 0,
             pieces,
-            open: Members::full(layout.pieces()),
+            open,
             peers: BTreeMap::new(),
             requests: BTreeMap::new(),
             by_piece: BTreeMap::new(),
@@ -298,7 +310,7 @@ impl Swarm {
         self.layout.contains(run) && self.have.all(self.layout.span(run))
     }
 
-    /// Whether every block is held.
+    /// Whether every block that is wanted is held.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
@@ -401,7 +413,7 @@ impl Swarm {
             self.update_open(piece);
             self.refresh_claims(piece, now);
         }
-        if !self.complete && self.have_blocks == self.layout.total_blocks() {
+        if !self.complete && self.missing_blocks == 0 {
             self.complete = true;
             self.finish(now);
         }
@@ -420,8 +432,11 @@ impl Swarm {
         self.last_progress = now;
         let piece = block / self.layout.piece_blocks();
         self.pieces[piece as usize].held += 1;
-        for state in self.peers.values_mut() {
-            state.interest -= u64::from(state.have.get(block));
+        if self.pieces[piece as usize].wanted {
+            self.missing_blocks -= 1;
+            for state in self.peers.values_mut() {
+                state.interest -= u64::from(state.have.get(block));
+            }
         }
         self.tell(block, now);
         if !self.requested.get(block) {
@@ -478,11 +493,15 @@ impl Swarm {
             self.have.clear(block);
             self.have_blocks -= 1;
             self.have_bytes -= self.layout.span_bytes(block..block + 1);
-            self.pieces[(block / self.layout.piece_blocks()) as usize].held -= 1;
-            for state in self.peers.values_mut() {
-                state.interest += u64::from(state.have.get(block));
+            let piece = &mut self.pieces[(block / self.layout.piece_blocks()) as usize];
+            piece.held -= 1;
+            if piece.wanted {
+                self.missing_blocks += 1;
+                self.complete = false;
+                for state in self.peers.values_mut() {
+                    state.interest += u64::from(state.have.get(block));
+                }
             }
-            self.complete = false;
         }
         for piece in self.pieces_of(&span) {
             self.update_open(piece);
@@ -507,7 +526,7 @@ impl Swarm {
 
     fn update_open(&mut self, piece: u32) {
         let state = &self.pieces[piece as usize];
-        if state.held + state.requested < state.blocks {
+        if state.wanted && state.held + state.requested < state.blocks {
             self.open.insert(piece);
         } else {
             self.open.remove(piece);
@@ -771,7 +790,9 @@ impl Swarm {
                 let end = ((piece + 1) * piece_blocks).min(span.end);
                 let (new, missing_here) = state.have.set_range(at..end, &self.have);
                 state.have_blocks += u64::from(new);
-                state.interest += u64::from(missing_here);
+                if self.pieces[piece as usize].wanted {
+                    state.interest += u64::from(missing_here);
+                }
                 if state.counted {
                     self.pieces[piece as usize].available += new;
                 }

@@ -261,7 +261,7 @@ impl Swarm {
             if !near && !self.config.whole_file {
                 continue;
             }
-            if self.requested_of_peers(piece) {
+            if self.requested_of_peers(piece) || self.pieces[piece as usize].no_origin {
                 continue;
             }
             let claimed = self
@@ -348,7 +348,7 @@ impl Swarm {
                 .chain(&open[..start])
                 .take(64)
                 .copied()
-                .filter(|&piece| !self.requested_of_peers(piece))
+                .filter(|&piece| !self.requested_of_peers(piece) && !self.pieces[piece as usize].no_origin)
                 .min_by_key(|&piece| self.pieces[piece as usize].available);
             let Some(piece) = piece else { return };
             let mut end = piece + 1;
@@ -362,7 +362,7 @@ impl Swarm {
     /// Wholly missing, asked of nobody.
     fn is_drawable(&self, piece: u32) -> bool {
         let state = &self.pieces[piece as usize];
-        state.held == 0 && state.requested == 0
+        state.wanted && !state.no_origin && state.held == 0 && state.requested == 0
     }
 
     /// What readers need soon and no peer was found for.
@@ -373,7 +373,10 @@ impl Swarm {
         self.take_back(now);
         for need in self.urgent_needs(64) {
             let piece = need.block / self.layout.piece_blocks();
-            if self.requested.get(need.block) || self.requested_of_peers(piece) {
+            if self.requested.get(need.block)
+                || self.requested_of_peers(piece)
+                || self.pieces[piece as usize].no_origin
+            {
                 continue;
             }
             let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
@@ -573,6 +576,16 @@ impl Swarm {
                 self.origin.gone = true;
                 self.give_up(&span);
                 self.cancel_fetches(now);
+            }
+            Some(OriginFailure::File) => {
+                let file = self.layout.run(span.clone()).file;
+                let whole = self
+                    .layout
+                    .span(super::BlockRun::new(file.0, 0, self.layout.file_blocks(file)));
+                for piece in self.pieces_of(&whole) {
+                    self.pieces[piece as usize].no_origin = true;
+                }
+                self.give_up(&span);
             }
             failure => {
                 let after = match failure {

@@ -257,7 +257,7 @@ impl Swarm {
 
     pub(super) fn is_open(&self, piece: u32) -> bool {
         let state = &self.pieces[piece as usize];
-        state.held + state.requested < state.blocks
+        state.wanted && state.held + state.requested < state.blocks
     }
 
     fn rarest(&mut self, peer: Peer, max: u32) -> Option<Range<u32>> {
@@ -414,8 +414,8 @@ impl Swarm {
             worst = moved.map(|&id| (theirs, id)).or(worst);
         }
         let Some((_, id)) = worst else { return false };
-        let missing = self.layout.total_blocks() - self.have_blocks;
-        if missing <= (self.layout.total_blocks() / 100).clamp(ENDGAME.0, ENDGAME.1) {
+        let missing = self.missing_blocks;
+        if missing <= (self.layout.wanted_blocks() / 100).clamp(ENDGAME.0, ENDGAME.1) {
             self.duplicate(id, Urgency::Far, None, assumed, now);
             return self.requests.get(&id).is_some_and(|r| r.hedged);
         }

@@ -758,3 +758,95 @@ mod random {
         }
     }
 }
+
+#[test]
+fn of_a_file_that_is_not_wanted_nothing_is_asked_of_anybody() {
+    let now = Instant::now();
+    let layout = Layout::new(&[4 * 65_536, 2 * 65_536 + 5, 65_536], 65_536).expect("a valid layout");
+    let layout = layout.wanting(&[FileIndex(1)]);
+    assert_eq!((layout.wanted_bytes(), layout.wanted_blocks()), (131_077, 9));
+    let mut swarm = Swarm::new(Arc::new(layout), Config::default(), 1, now);
+    let everything = vec![
+        BlockRun::new(0, 0, 16),
+        BlockRun::new(1, 0, 9),
+        BlockRun::new(2, 0, 4),
+    ];
+    let mut out = connect(&mut swarm, 1, everything, now);
+    let mut at = now;
+    while swarm.requests.values().map(|r| r.left).sum::<u32>() < 9 && at < now + Duration::from_secs(5) {
+        at += Duration::from_millis(100);
+        out.extend(give(&mut swarm, Input::Timeout, at));
+    }
+    let asked: Vec<BlockRun> = out
+        .iter()
+        .filter_map(|o| match o {
+            Output::Request { run, .. } | Output::OriginFetch { run, .. } => Some(*run),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|run| run.file == FileIndex(1)),
+        "{asked:?}"
+    );
+    let source = Source::Peer(Peer(1));
+    // What comes of another file all the same is held, and changes nothing about what is missing.
+    let run = BlockRun::new(0, 3, 1);
+    assert!(!give(&mut swarm, Input::Verified { run, source }, at).contains(&Output::Complete));
+    let run = BlockRun::new(1, 0, 9);
+    let out = give(&mut swarm, Input::Verified { run, source }, at);
+    assert!(out.contains(&Output::Complete) && swarm.is_complete());
+    let out = give(
+        &mut swarm,
+        Input::Lost {
+            run: BlockRun::new(0, 3, 1),
+        },
+        at,
+    );
+    assert!(out.is_empty() && swarm.is_complete(), "{out:?}");
+    give(&mut swarm, Input::Lost { run }, at);
+    assert!(!swarm.is_complete());
+}
+
+#[test]
+fn a_file_that_the_origin_lacks_keeps_nobody_from_the_others() {
+    let now = Instant::now();
+    let layout = Layout::new(&[2 * 65_536, 2 * 65_536], 65_536).expect("a valid layout");
+    let mut swarm = Swarm::new(Arc::new(layout), Config::default(), 1, now);
+    let out = give(&mut swarm, Input::Discovery { pending: false }, now);
+    let fetches: Vec<(FetchId, BlockRun)> = out
+        .iter()
+        .filter_map(|o| match o {
+            Output::OriginFetch { fetch, run, .. } => Some((*fetch, *run)),
+            _ => None,
+        })
+        .collect();
+    let (lacking, _) = *fetches
+        .iter()
+        .find(|(_, run)| run.file == FileIndex(0))
+        .expect("a fetch of the first file");
+    let failed = Input::OriginFailed {
+        fetch: lacking,
+        reason: OriginFailure::File,
+    };
+    let mut out = give(&mut swarm, failed, now);
+    for tick in 1..100 {
+        out.extend(give(
+            &mut swarm,
+            Input::Timeout,
+            now + Duration::from_millis(tick * 100),
+        ));
+    }
+    let again = |o: &Output| matches!(o, Output::OriginFetch { run, .. } if run.file == FileIndex(0));
+    assert!(!out.iter().any(again), "{out:?}");
+    let second: u32 = fetches
+        .iter()
+        .map(|(_, run)| *run)
+        .chain(out.iter().filter_map(|o| match o {
+            Output::OriginFetch { run, .. } => Some(*run),
+            _ => None,
+        }))
+        .filter(|run| run.file == FileIndex(1))
+        .map(|run| run.count)
+        .sum();
+    assert!(second >= 8, "the second file was not drawn: {out:?}");
+}

@@ -132,6 +132,8 @@ pub enum OriginFailure {
     },
     /// It will not work again in this session: 404, changed length, wrong bytes, Range ignored on a large file.
     Permanent,
+    /// The origin lacks this file for good; it may have the others.
+    File,
 }
 
 /// Why an upload is refused.
@@ -432,7 +434,7 @@ pub enum Output {
         /// Why.
         reason: BanReason,
     },
-    /// Every block is held. Given once each time that becomes true.
+    /// Every block that is wanted is held. Given once each time that becomes true.
     Complete,
 }
 

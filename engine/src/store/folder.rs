@@ -1,0 +1,186 @@
+//! The content of several files as one [`Backing`]: each file of the torrent below one folder, under its own path.
+//!
+//! A file is created when its first byte is written, so nothing appears of what is not wanted. At most [`MAX_OPEN`]
+//! files are open at a time. The stamp covers every file: who changes, adds or removes one changes it.
+//!
+//! Invariants: paths are those of the metainfo, which are safe components, so nothing outside the folder is touched;
+//! a read or write lies inside one file. The lock is held to look files up, never during I/O on content.
+
+use super::backing::{Backing, Disk, Stamp};
+use crate::metainfo::Metainfo;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Files that are open at a time.
+const MAX_OPEN: usize = 64;
+
+/// A file and where it lies in the torrent.
+#[derive(Clone, Debug)]
+struct Place {
+    path: PathBuf,
+    start: u64,
+    length: u64,
+}
+
+#[derive(Default)]
+struct Open {
+    files: HashMap<usize, Arc<dyn Backing>>,
+    /// Written since the last sync.
+    dirty: BTreeSet<usize>,
+    /// Folders with names that were not synced yet.
+    renewed: BTreeSet<PathBuf>,
+}
+
+/// The files of a torrent below a folder.
+pub(super) struct Folder {
+    /// In order; files without bytes are not here.
+    places: Vec<Place>,
+    disk: Arc<dyn Disk>,
+    open: Mutex<Open>,
+}
+
+impl Folder {
+    /// Of a torrent whose files lie, or shall lie, below `root`.
+    pub(super) fn new(disk: Arc<dyn Disk>, root: &Path, metainfo: &Metainfo) -> Self {
+        let mut start: u64 = 0;
+        let mut places = Vec::new();
+        for file in metainfo.files().iter().filter(|file| file.length() > 0) {
+            let mut path = root.to_owned();
+            path.extend(file.path());
+            places.push(Place {
+                path,
+                start,
+                length: file.length(),
+            });
+            start += file.length().next_multiple_of(metainfo.piece_length());
+        }
+        Self {
+            places,
+            disk,
+            open: Mutex::default(),
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        // Both tables stay right when a single operation on one is lost.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file at an offset, and the offset in it.
+    fn place(&self, offset: u64) -> Option<(usize, u64)> {
+        let index = self
+            .places
+            .partition_point(|place| place.start <= offset)
+            .checked_sub(1)?;
+        Some((index, offset - self.places[index].start))
+    }
+
+    /// The open file, opened when it is not: created when it may be, else it must be there.
+    fn file(&self, index: usize, create: bool) -> io::Result<Arc<dyn Backing>> {
+        if let Some(file) = self.open().files.get(&index) {
+            return Ok(file.clone());
+        }
+        let path = &self.places[index].path;
+        let mut renewed = None;
+        if self.disk.stamp(path)?.is_none() {
+            if !create {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            renewed = path.parent();
+        }
+        if let Some(folder) = renewed {
+            self.disk.create_folders(folder)?;
+        }
+        let file: Arc<dyn Backing> = self.disk.open(path)?.into();
+        let mut open = self.open();
+        open.renewed.extend(renewed.map(Path::to_owned));
+        if open.files.len() >= MAX_OPEN
+            && let Some(&other) = open.files.keys().find(|&&other| other != index)
+        {
+            open.files.remove(&other);
+        }
+        open.files.insert(index, file.clone());
+        Ok(file)
+    }
+
+    /// The file and the place in it for `len` bytes at an offset; they must lie inside it.
+    fn part(&self, offset: u64, len: usize, create: bool) -> io::Result<(usize, Arc<dyn Backing>, u64)> {
+        let inside = self
+            .place(offset)
+            .filter(|&(index, within)| within + len as u64 <= self.places[index].length);
+        let (index, within) = inside.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok((index, self.file(index, create)?, within))
+    }
+}
+
+impl Backing for Folder {
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        let (index, file, within) = self.part(offset, data.len(), true)?;
+        self.open().dirty.insert(index);
+        file.write_all_at(data, within)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let (_, file, within) = self.part(offset, buffer.len(), false)?;
+        file.read_exact_at(buffer, within)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let dirty: Vec<usize> = self.open().dirty.iter().copied().collect();
+        for index in dirty {
+            // A file that is opened anew syncs all that was written to it through earlier handles too.
+            self.file(index, false)?.sync()?;
+            self.open().dirty.remove(&index);
+        }
+        let renewed: Vec<PathBuf> = self.open().renewed.iter().cloned().collect();
+        for folder in renewed {
+            self.disk.sync_folder(&folder)?;
+            self.open().renewed.remove(&folder);
+        }
+        Ok(())
+    }
+
+    /// Files grow as they are written.
+    fn set_len(&self, _length: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn available(&self, offset: u64) -> io::Result<u64> {
+        let Some((index, within)) = self.place(offset) else {
+            return Ok(0);
+        };
+        let place = &self.places[index];
+        let there = self.disk.stamp(&place.path)?.map_or(0, |stamp| stamp.length);
+        Ok(there.min(place.length).saturating_sub(within))
+    }
+
+    /// The sum of the sizes, and a digest of all sizes and times in place of a time.
+    fn stamp(&self) -> io::Result<Stamp> {
+        let mut length = 0;
+        let mut all = Sha256::new();
+        for place in &self.places {
+            match self.disk.stamp(&place.path)? {
+                Some(stamp) => {
+                    length += stamp.length;
+                    all.update(stamp.length.to_le_bytes());
+                    all.update(stamp.modified.0.to_le_bytes());
+                    all.update(stamp.modified.1.to_le_bytes());
+                }
+                None => all.update([0; 24]),
+            }
+        }
+        let digest: [u8; 32] = all.finalize().into();
+        let half = |i: usize| {
+            let mut half = [0; 8];
+            half.copy_from_slice(&digest[i..i + 8]);
+            i64::from_le_bytes(half)
+        };
+        Ok(Stamp {
+            length,
+            modified: (half(0), half(8)),
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! `grove get` of several files: each is written under its own path once all that was selected is verified.
+//!
+//! Nothing is spliced into a folder; its files are given as they are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ad_splicer::content::Content;
+use anyhow::Context as _;
+use engine::metainfo::{File, Metainfo};
+use engine::node::Torrent;
+use serde::Serialize;
+
+use crate::breaks;
+use crate::files::{copy_file, write_whole};
+use crate::output::{Explain, bad_input};
+use crate::rendition::{self, Arriving, Destination, Made};
+
+/// A file that was written.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Written {
+    /// Its number, as `--file` takes it.
+    number: usize,
+    path: PathBuf,
+    bytes: u64,
+}
+
+/// Which files go where.
+pub(crate) struct Folder {
+    files: Vec<Written>,
+    /// Its path in the folder of the torrent.
+    inside: Vec<PathBuf>,
+    to: Destination,
+}
+
+impl Folder {
+    /// The files with these places (all without), below the destination; or one alone to stdout.
+    pub(crate) fn new(
+        metainfo: &Metainfo,
+        selected: Option<Vec<usize>>,
+        to: &Destination,
+    ) -> anyhow::Result<Self> {
+        let all = metainfo.files();
+        let selected = selected.unwrap_or_else(|| (0..all.len()).collect());
+        let inside: Vec<PathBuf> = selected
+            .iter()
+            .map(|&file| all[file].path().iter().collect())
+            .collect();
+        let root = match to {
+            Destination::File(root) => root.as_path(),
+            Destination::Stdout if selected.len() == 1 => Path::new(""),
+            Destination::Stdout => {
+                return Err(bad_input(format!(
+                    "{} is a folder of several files, and stdout takes one",
+                    metainfo.name()
+                )))
+                .hint(|| "choose one with --file; `grove inspect SOURCE` lists them".into());
+            }
+        };
+        if root.is_file() {
+            return Err(bad_input(format!(
+                "{} is a file, and {} a folder of several",
+                root.display(),
+                metainfo.name()
+            )))
+            .hint(|| "give another place with -o".into());
+        }
+        let files = selected
+            .iter()
+            .zip(&inside)
+            .map(|(&file, path)| Written {
+                number: file + 1,
+                path: root.join(path),
+                bytes: all.get(file).map_or(0, File::length),
+            })
+            .collect();
+        Ok(Self {
+            files,
+            inside,
+            to: to.clone(),
+        })
+    }
+
+    /// Waits until everything is verified, then writes it.
+    pub(crate) async fn deliver(&self, torrent: &Torrent) -> anyhow::Result<Made> {
+        if let (Destination::Stdout, [only]) = (&self.to, self.files.as_slice()) {
+            let content: Arc<dyn Content> = Arc::new(Arriving::of(torrent, only.number - 1));
+            let writing = tokio::task::spawn_blocking(move || {
+                rendition::write(&content, breaks::Prepared::default(), &Destination::Stdout)
+            });
+            torrent.completed().await?;
+            return writing.await.context("writing the result")?;
+        }
+        torrent.completed().await?;
+        let from = torrent.content_path().to_owned();
+        let jobs: Vec<(Option<PathBuf>, PathBuf)> = self
+            .files
+            .iter()
+            .zip(&self.inside)
+            .map(|(file, inside)| ((file.bytes > 0).then(|| from.join(inside)), file.path.clone()))
+            .collect();
+        let copying = tokio::task::spawn_blocking(move || {
+            jobs.iter().try_for_each(|(from, to)| match from {
+                Some(from) => copy_file(from, to),
+                None => write_whole(to, &[]),
+            })
+        });
+        copying.await.context("writing the result")??;
+        Ok(Made {
+            bytes: self.files.iter().map(|file| file.bytes).sum(),
+            duration: None,
+            ads: Vec::new(),
+            delivered: Vec::new(),
+            skipped: Vec::new(),
+            failures: Vec::new(),
+        })
+    }
+
+    /// What was written.
+    pub(crate) fn written(self) -> Vec<Written> {
+        self.files
+    }
+}
