@@ -18,6 +18,7 @@ Examples:
   grove get https://example.org/shows/ep1.mp3 -o ep1.mp3
   grove play https://example.org/feed.xml --episode latest
   grove seed ep1.mp3.torrent --from .
+  grove send holiday/ --tracker https://example.org/announce
   grove ads resolve https://ads.example.org/vast
 
 A SOURCE is a .torrent file or URL, a magnet link, a media URL (its .torrent is looked for beside it), or a feed with --episode.";
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Play while it downloads, with freshly decided ads
     Play(PlayArgs),
+    /// Give a file or folder to somebody by a secret link, and stay until it has arrived
+    Send(SendArgs),
     /// Check files that are here, and serve them until stopped
     Seed(SeedArgs),
     /// Splice creatives into a local file, without any network
@@ -236,6 +239,43 @@ pub(crate) struct PlayArgs {
     /// Decide ads for at most so long; breaks that are not ready then stay empty
     #[arg(long, value_name = "TIME", default_value = "8", value_parser = crate::units::parse_time)]
     pub(crate) freeze: Duration,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
+}
+
+/// How long a sender stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Until a receiver has all of it.
+    Delivered,
+    /// For so long, whoever comes.
+    Time(Duration),
+}
+
+fn parse_until(text: &str) -> Result<Until, String> {
+    match text {
+        "delivered" => Ok(Until::Delivered),
+        _ => parse_span(text)
+            .map(Until::Time)
+            .map_err(|why| format!("{why}, or `delivered`")),
+    }
+}
+
+/// `grove send`
+#[derive(Args, Debug)]
+pub(crate) struct SendArgs {
+    /// The file or folder
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Stay until one receiver has all of it, or for so long
+    #[arg(long, value_name = "delivered|TIME", default_value = "delivered", value_parser = parse_until)]
+    pub(crate) until: Until,
+    /// A tracker where both sides find each other (repeat, or separate with commas in GROVE_TRACKER)
+    #[arg(long, value_name = "URL", env = "GROVE_TRACKER", value_delimiter = ',')]
+    pub(crate) tracker: Vec<Url>,
+    /// A further address of this machine for the link, such as one that a router forwards (repeat for more)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) address: Vec<engine::magnet::PeerAddress>,
     #[command(flatten)]
     pub(crate) net: NetArgs,
 }

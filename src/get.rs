@@ -52,6 +52,9 @@ pub(crate) struct Report {
     /// What was written, when it is a folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) files: Option<Vec<folder::Written>>,
+    /// Of a personal transfer, in `done`: whether the sender has heard that all arrived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) noted: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -97,7 +100,7 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
     let _drain = AbortOnDrop(drain);
     let mut status = ExitStatus::Done;
     for text in &args.sources {
-        status = match source::resolve(&context.gate, text, args.episode.episode.as_deref()).await? {
+        status = match source::resolve(&context, Some(&node), text, args.episode.episode.as_deref()).await? {
             Resolved::Torrent(found) => {
                 Job {
                     context: &context,
@@ -153,6 +156,12 @@ pub(crate) fn add_options(swarm: &SwarmArgs, found: &source::Torrent) -> AddOpti
             .chain(found.web_seeds.iter().cloned())
             .collect(),
         trackers: found.trackers.clone(),
+        secret: found.secret,
+        // A sender who is restarted is waited for.
+        give_up: match found.secret {
+            Some(_) => Some(Duration::from_secs(300)),
+            None => AddOptions::default().give_up,
+        },
         use_origin: !swarm.no_origin,
         use_peers: !swarm.no_peers,
         policy: match swarm.origin_policy {
@@ -269,6 +278,9 @@ impl Job<'_> {
         let mut report = Self::report(&torrent.stats(), made, path, info_hash, started);
         report.files = folder.map(folder::Folder::written);
         self.tell(&report);
+        if found.secret.is_some() {
+            report.noted = Some(noted(&torrent).await);
+        }
         let (status, ()) = tokio::join!(
             self.seed(&torrent, report.content_bytes),
             beacons::drain(self.context)
@@ -379,6 +391,7 @@ impl Job<'_> {
             skipped: made.skipped,
             sources: sources(&stats.pieces),
             files: None,
+            noted: None,
         }
     }
 
@@ -422,6 +435,19 @@ impl Job<'_> {
             () = interrupted() => ExitStatus::Interrupted,
         }
     }
+}
+
+/// Waits a moment for the sender to note that all has arrived.
+async fn noted(torrent: &Torrent) -> bool {
+    let mut stats = torrent.subscribe();
+    let noted = stats.wait_for(|stats| stats.noted > 0);
+    let noted = tokio::time::timeout(Duration::from_secs(10), noted)
+        .await
+        .is_ok_and(|noted| noted.is_ok());
+    if !noted {
+        eprintln!("note: the sender is not there to hear that all has arrived");
+    }
+    noted
 }
 
 fn sources(pieces: &[Option<PieceSource>]) -> Vec<(u32, &'static str)> {
@@ -600,6 +626,7 @@ async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bool) -> Outc
         skipped: Vec::new(),
         sources: Vec::new(),
         files: None,
+        noted: None,
     };
     if json {
         print_json(&report);

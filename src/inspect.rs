@@ -22,7 +22,7 @@ use crate::units::{human_bytes, human_time};
 /// Looks at one source.
 pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
-    let torrent = match resolve(&context.gate, &args.source, args.episode.episode.as_deref()).await? {
+    let torrent = match resolve(&context, None, &args.source, args.episode.episode.as_deref()).await? {
         Resolved::Torrent(torrent) => torrent,
         Resolved::Plain(url) => {
             return Err(bad_input(format!("there is no .torrent beside {url}")))

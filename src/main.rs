@@ -21,6 +21,7 @@ mod publish;
 mod rendition;
 mod seed;
 mod selection;
+mod send;
 mod source;
 mod splice;
 mod tracker;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
             Command::Inspect(args) => end(inspect::run(&args, json).await, json),
             Command::Get(args) => end(get::run(&args, json).await, json),
             Command::Play(args) => end(play::run(&args, json).await, json),
+            Command::Send(args) => end(send::run(&args, json).await, json),
             Command::Seed(args) => end(seed::run(&args, json).await, json),
             Command::Splice(args) => end(splice::run(&args, json).await, json),
             Command::Ads(args) => end(ads::run(&args, json).await, json),

@@ -57,7 +57,7 @@ impl Content for Frozen {
 pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
     get::trust_typed(&context, &args.swarm);
-    let found = match resolve(&context.gate, &args.source, args.episode.episode.as_deref()).await? {
+    let found = match resolve(&context, None, &args.source, args.episode.episode.as_deref()).await? {
         Resolved::Torrent(found) => found,
         Resolved::Plain(url) => {
             return Err(bad_input(format!("there is no .torrent beside {url}")))

@@ -315,7 +315,7 @@ fn magnet(metainfo: &Metainfo, torrent_url: &Url, publisher: Option<PublicKey>) 
         web_seeds: metainfo.web_seeds().to_vec(),
         sources: vec![torrent_url.to_string()],
         publisher,
-        peers: Vec::new(),
+        ..Magnet::default()
     };
     magnet.to_string()
 }

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     }
     let mut torrents = Vec::new();
     for text in &args.sources {
-        let found = match resolve(&context.gate, text, args.episode.episode.as_deref()).await? {
+        let found = match resolve(&context, Some(&node), text, args.episode.episode.as_deref()).await? {
             Resolved::Torrent(found) => found,
             Resolved::Plain(url) => {
                 return Err(bad_input(format!("there is no .torrent beside {url}")))
@@ -45,6 +45,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
                 .chain(found.peers.iter().cloned())
                 .collect(),
             trackers: found.trackers.clone(),
+            secret: found.secret,
             use_origin: false,
             location: Location::Existing(path.clone()),
             ..AddOptions::default()

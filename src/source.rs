@@ -13,10 +13,12 @@ use anyhow::Context as _;
 use engine::cue_sheet::PublicKey;
 use engine::magnet::Magnet;
 use engine::metainfo::Metainfo;
+use engine::node::{Node, Wanted};
+use engine::personal::Secret;
 use gate::Gate;
 use url::Url;
 
-use crate::context::with_suffix;
+use crate::context::{Context, with_suffix};
 use crate::feed;
 use crate::output::{Explain, bad_input, with_hint};
 
@@ -24,6 +26,8 @@ use crate::output::{Explain, bad_input, with_hint};
 const MAX_TORRENT: u64 = 64 << 20;
 /// A feed larger than this is no feed that a podcast app would take.
 const MAX_FEED: u64 = 32 << 20;
+/// Longest wait for metainfo of peers while nothing comes.
+const PEERS_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for a document.
 const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -52,6 +56,8 @@ pub(crate) struct Torrent {
     /// Further trackers and web seeds, from a link.
     pub(crate) trackers: Vec<String>,
     pub(crate) web_seeds: Vec<String>,
+    /// The secret of a personal link.
+    pub(crate) secret: Option<Secret>,
 }
 
 /// What a source is.
@@ -62,10 +68,17 @@ pub(crate) enum Resolved {
     Plain(Url),
 }
 
-/// Finds out what `text` is, fetching what is needed to know.
-pub(crate) async fn resolve(gate: &Gate, text: &str, episode: Option<&str>) -> anyhow::Result<Resolved> {
+/// Finds out what `text` is, fetching what is needed to know; metainfo that no server has comes from peers, through
+/// this node or one that is made for it.
+pub(crate) async fn resolve(
+    context: &Context,
+    node: Option<&Node>,
+    text: &str,
+    episode: Option<&str>,
+) -> anyhow::Result<Resolved> {
+    let gate = &context.gate;
     if text.starts_with("magnet:") {
-        return from_magnet(gate, text)
+        return from_magnet(context, node, text)
             .await
             .map(|torrent| Resolved::Torrent(Box::new(torrent)));
     }
@@ -164,10 +177,20 @@ async fn beside(gate: &Gate, media: &Url) -> anyhow::Result<Resolved> {
     }
 }
 
-async fn from_magnet(gate: &Gate, text: &str) -> anyhow::Result<Torrent> {
+async fn from_magnet(context: &Context, node: Option<&Node>, text: &str) -> anyhow::Result<Torrent> {
+    let gate = &context.gate;
     let magnet: Magnet = text
         .parse()
         .or_bad_input(|| "this magnet link is not valid".into())?;
+    if magnet.secret.is_some() {
+        // A personal link is from one person to another, who names it here: what is in it is as good as typed.
+        for peer in &magnet.peers {
+            gate.trust(&peer.host, peer.port);
+        }
+        for tracker in magnet.trackers.iter().filter_map(|tr| Url::parse(tr).ok()) {
+            gate.trust_url(&tracker);
+        }
+    }
     let mut places: Vec<Url> = magnet
         .sources
         .iter()
@@ -197,24 +220,60 @@ async fn from_magnet(gate: &Gate, text: &str) -> anyhow::Result<Torrent> {
         };
         match found.await {
             Ok(metainfo) => {
-                return Ok(Torrent {
-                    metainfo: Arc::new(metainfo),
-                    via: Via::Magnet,
-                    link_key: magnet.publisher,
-                    peers: magnet.peers.iter().map(ToString::to_string).collect(),
-                    trackers: magnet.trackers.clone(),
-                    web_seeds: magnet.web_seeds.clone(),
-                });
+                return Ok(of_magnet(metainfo, &magnet));
             }
             Err(error) => last = Some(error),
         }
     }
+    if let Some(info_hash) = magnet.info_hash
+        && !(magnet.peers.is_empty() && magnet.trackers.is_empty())
+    {
+        let wanted = Wanted {
+            info_hash,
+            secret: magnet.secret,
+            peers: magnet.peers.iter().map(ToString::to_string).collect(),
+            trackers: magnet.trackers.clone(),
+            web_seeds: magnet.web_seeds.clone(),
+            give_up: PEERS_TIMEOUT,
+        };
+        let asking = async {
+            if let Some(node) = node {
+                return Ok(node.metainfo(wanted).await?);
+            }
+            let node = crate::node::start(context, false).await?;
+            let found = node.metainfo(wanted).await;
+            node.stop().await;
+            anyhow::Ok(found?)
+        };
+        let found = tokio::select! {
+            found = asking => found,
+            () = crate::output::interrupted() => anyhow::bail!("interrupted while looking for peers"),
+        };
+        return match found {
+            Ok(metainfo) => Ok(of_magnet(metainfo, &magnet)),
+            Err(error) if magnet.secret.is_some() => Err(error)
+                .hint(|| "`grove send` must be running on the other side, with this very link".into()),
+            Err(error) => Err(error),
+        };
+    }
     match last {
         Some(error) => Err(error).context("cannot get the .torrent that this magnet link stands for"),
         None => Err(bad_input(
-            "this magnet link says no place where its .torrent is (no xs or ws)",
+            "this magnet link says no place where its .torrent is, and no peer or tracker (no xs, ws, tr or x.grove)",
         ))
-        .hint(|| "ask for a link with xs=, or for the .torrent itself".into()),
+        .hint(|| "ask for a link with xs= or tr=, or for the .torrent itself".into()),
+    }
+}
+
+fn of_magnet(metainfo: Metainfo, magnet: &Magnet) -> Torrent {
+    Torrent {
+        metainfo: Arc::new(metainfo),
+        via: Via::Magnet,
+        link_key: magnet.publisher,
+        peers: magnet.peers.iter().map(ToString::to_string).collect(),
+        trackers: magnet.trackers.clone(),
+        web_seeds: magnet.web_seeds.clone(),
+        secret: magnet.secret,
     }
 }
 
@@ -252,5 +311,6 @@ fn torrent(metainfo: Metainfo, via: Via) -> Resolved {
         peers: Vec::new(),
         trackers: Vec::new(),
         web_seeds: Vec::new(),
+        secret: None,
     }))
 }

@@ -25,6 +25,7 @@ pub mod metainfo;
 pub mod net;
 pub mod node;
 pub mod origin;
+pub mod personal;
 pub mod rate;
 pub mod store;
 pub mod swarm;

@@ -1,5 +1,5 @@
-//! Magnet links (BEP 9, BEP 52), with two keys of ours: `x.pk` (the publisher's key) and `x.grove` (the address
-//! of a Grove peer).
+//! Magnet links (BEP 9, BEP 52), with three keys of ours: `x.pk` (the publisher's key), `x.grove` (the address
+//! of a Grove peer) and `x.secret` (the secret of a personal swarm).
 //!
 //! A link is read strictly: a hash or address that is broken is an error, since quietly leaving it out would
 //! look for the wrong thing. Keys that are not known are left alone. What is written reads back the same.
@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::cue_sheet::PublicKey;
 use crate::metainfo::InfoHash;
+use crate::personal::Secret;
 
 /// The longest link that is read, in bytes.
 pub const MAX_LENGTH: usize = 64 * 1024;
@@ -77,6 +78,8 @@ pub struct Magnet {
     pub publisher: Option<PublicKey>,
     /// `x.grove`: peers to dial.
     pub peers: Vec<PeerAddress>,
+    /// `x.secret`: it makes the swarm a personal one, which only holders of the link find.
+    pub secret: Option<Secret>,
 }
 
 /// Why a magnet link is refused.
@@ -103,6 +106,9 @@ pub enum MagnetError {
     /// Not 64 hex digits.
     #[error("`x.pk` of the magnet link is not a key of 64 hex digits: {0:?}")]
     Key(String),
+    /// Not 32 hex digits. The value is not repeated: it may be most of a secret.
+    #[error("`x.secret` of the magnet link is not a secret of 32 hex digits")]
+    Secret,
     /// Not `host:port`.
     #[error("{0:?} is not the address of a peer: it must be host:port")]
     Peer(String),
@@ -156,6 +162,10 @@ impl Magnet {
             "x.pk" => {
                 let key = value.parse().map_err(|_| MagnetError::Key(value.to_owned()))?;
                 set(&mut self.publisher, key, "x.pk")?;
+            }
+            "x.secret" => {
+                let secret = value.parse().map_err(|_| MagnetError::Secret)?;
+                set(&mut self.secret, secret, "x.secret")?;
             }
             "x.grove" => {
                 let peer = value.parse()?;
@@ -260,6 +270,9 @@ impl fmt::Display for Magnet {
         }
         if let Some(key) = self.publisher {
             add("x.pk", &key.to_string())?;
+        }
+        if let Some(secret) = self.secret {
+            add("x.secret", &secret.to_hex())?;
         }
         self.peers
             .iter()
@@ -389,10 +402,12 @@ mod tests {
         fn any_magnet()(
             v2: [u8; 32], v1: Option<[u8; 20]>, name in prop::option::of("[ -~äß]{1,20}"), trackers in urls(),
             web_seeds in urls(), sources in urls(), publisher: Option<[u8; 32]>, peers in peers(),
+            secret in prop::option::of("[0-9a-f]{32}"),
         ) -> Magnet {
             Magnet {
                 info_hash: Some(InfoHash(v2)), info_hash_v1: v1, name, trackers, web_seeds, sources,
                 publisher: publisher.map(PublicKey::from_bytes), peers,
+                secret: secret.and_then(|secret| secret.parse().ok()),
             }
         }
     }

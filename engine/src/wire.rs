@@ -177,6 +177,12 @@ pub enum Message {
         /// The bytes.
         data: Bytes,
     },
+    /// The sender of this holds all that it wants, verified and safe on its disk; or, `noted`, has heard that from the
+    /// receiver. For personal swarms, where the other side waits for it.
+    Delivered {
+        /// Whether this answers.
+        noted: bool,
+    },
     /// A type of a later version; to be ignored.
     Unknown(u8),
 }
@@ -361,6 +367,7 @@ const DIAL: u8 = 6;
 const CUE_SHEET: u8 = 7;
 const METADATA_REQUEST: u8 = 8;
 const METADATA: u8 = 9;
+const DELIVERED: u8 = 10;
 
 impl Message {
     /// The messages that tell these runs, each within [`MAX_HAVE_RUNS`]; one empty message for no runs.
@@ -473,6 +480,10 @@ impl Message {
                 out.put_u32(*total);
                 out.put_u32(data.len() as u32);
                 out.put_slice(data);
+            }
+            Self::Delivered { noted } => {
+                out.put_u8(DELIVERED);
+                out.put_u8(u8::from(*noted));
             }
             Self::Unknown(kind) => out.put_u8(*kind),
         }
@@ -595,6 +606,9 @@ impl Message {
                     data,
                 }
             }
+            DELIVERED => Self::Delivered {
+                noted: fields.u8("whether it is noted")? != 0,
+            },
             kind => Self::Unknown(kind),
         })
     }
@@ -791,7 +805,8 @@ mod tests {
                     data,
                 }
             }),
-            (10u8..).prop_map(Message::Unknown),
+            any::<bool>().prop_map(|noted| Message::Delivered { noted }),
+            (11u8..).prop_map(Message::Unknown),
         ]
     }
 

@@ -10,6 +10,7 @@
 
 mod build;
 mod folder;
+mod gather;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::merkle::{BLOCK, Hash, PieceTree, Shape};
 
 pub use build::{BuildError, Builder, piece_length_for};
 pub use folder::Listing;
+pub use gather::{GatherError, Gathering, MAX_INFO, Part};
 
 /// Web seeds and trackers that are used of each; more are left alone in the bytes.
 pub const MAX_SOURCES: usize = 8;

@@ -179,6 +179,16 @@ impl Connection {
         self.quinn.close_reason().is_some()
     }
 
+    /// Keying material of this connection (RFC 5705): both sides have the same, and no other connection has it.
+    /// `None` once it is over.
+    pub fn keying_material(&self, label: &[u8], context: &[u8]) -> Option<[u8; 32]> {
+        let mut out = [0; 32];
+        self.quinn
+            .export_keying_material(&mut out, label, context)
+            .ok()
+            .map(|()| out)
+    }
+
     /// Ends it, telling the other side why.
     pub fn close(&self, why: &str) {
         self.quinn.close(VarInt::from_u32(1), why.as_bytes());

@@ -1,5 +1,6 @@
 //! What a node and a torrent are told when they start. Plain data.
 
+use crate::personal::Secret;
 pub use crate::store::Location;
 pub use crate::swarm::OriginPolicy;
 use gate::Gate;
@@ -54,6 +55,9 @@ pub struct AddOptions {
     pub use_peers: bool,
     /// How much is asked of the web seeds.
     pub policy: OriginPolicy,
+    /// Makes the swarm a personal one: under the secret's names, among those who prove that they hold it. Of the
+    /// trackers only [`trackers`](Self::trackers) are asked, and peers are not told of each other.
+    pub secret: Option<Secret>,
     /// Where the content is kept.
     pub location: Location,
     /// Which files are wanted, by their place in [`Metainfo::files`](crate::metainfo::Metainfo::files); `None` is all.
@@ -79,6 +83,7 @@ impl Default for AddOptions {
             policy: OriginPolicy::Thrifty,
             location: Location::Store,
             files: None,
+            secret: None,
             whole_file: true,
             give_up: Some(Duration::from_secs(20)),
         }

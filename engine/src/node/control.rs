@@ -1,7 +1,9 @@
 //! One peer's control stream: hello both ways, then messages both ways, until either side ends it.
 
 use super::driver::Msg;
+use crate::metainfo::InfoHash;
 use crate::net::{self, Connection, ControlReader, ControlWriter, StreamError};
+use crate::personal::{self, Secret, Side};
 use crate::swarm::{Peer, PeerId};
 use crate::wire::{Hello, Message, VERSION};
 use std::time::Duration;
@@ -33,27 +35,74 @@ pub(crate) struct Offer {
     pub(crate) hello: Hello,
 }
 
-/// The hello that we send on this connection.
-fn our_hello(swarm: [u8; 32], port: u16, connection: &Connection) -> Hello {
-    Hello {
-        version: VERSION,
-        swarm,
-        listen_port: port,
-        observed: Some(connection.remote_address()),
-        extensions: Vec::new(),
+/// Under which names a torrent is known to others, and what proves that one may know of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Membership {
+    /// On the wire.
+    pub(super) swarm: [u8; 32],
+    /// At trackers.
+    pub(super) key: [u8; 20],
+    pub(super) secret: Option<Secret>,
+}
+
+impl Membership {
+    pub(super) fn new(info_hash: InfoHash, secret: Option<Secret>) -> Self {
+        Self {
+            swarm: secret.map_or(info_hash.0, Secret::swarm),
+            key: secret.map_or_else(|| info_hash.swarm_key(), Secret::rendezvous),
+            secret,
+        }
+    }
+
+    /// The hello that we send on this connection.
+    fn hello(&self, side: Side, port: u16, connection: &Connection) -> Result<Hello, StreamError> {
+        let mut extensions = Vec::new();
+        if let Some(secret) = self.secret {
+            let keying = self.keying(connection)?;
+            let proof = secret.prove(side, &keying).to_vec();
+            extensions.push((personal::EXTENSION.to_owned(), proof.into()));
+        }
+        Ok(Hello {
+            version: VERSION,
+            swarm: self.swarm,
+            listen_port: port,
+            observed: Some(connection.remote_address()),
+            extensions,
+        })
+    }
+
+    /// Whether the other side may be in this swarm.
+    fn admits(&self, hello: &Hello, side: Side, connection: &Connection) -> bool {
+        if hello.swarm != self.swarm {
+            return false;
+        }
+        let Some(secret) = self.secret else { return true };
+        let proof = hello
+            .extensions
+            .iter()
+            .find(|(name, _)| name == personal::EXTENSION);
+        let keying = self.keying(connection);
+        proof
+            .zip(keying.ok())
+            .is_some_and(|((_, proof), keying)| secret.is_proof(side, &keying, proof))
+    }
+
+    fn keying(&self, connection: &Connection) -> Result<[u8; 32], StreamError> {
+        let keying = connection.keying_material(personal::LABEL, &self.swarm);
+        keying.ok_or(StreamError::Short)
     }
 }
 
 /// Opens a control stream and runs it.
 pub(super) async fn open(
     connection: Connection,
-    swarm: [u8; 32],
     port: u16,
+    membership: Membership,
     driver: mpsc::Sender<Msg>,
 ) -> Result<(), StreamError> {
     let greeting = async {
         let (mut writer, mut reader) = net::open_control(&connection).await?;
-        let hello = our_hello(swarm, port, &connection);
+        let hello = membership.hello(Side::Opener, port, &connection)?;
         writer.send(&Message::Hello(hello)).await?;
         let first = reader.next().await?;
         Ok::<_, StreamError>((writer, reader, first))
@@ -63,7 +112,7 @@ pub(super) async fn open(
         .await
         .map_err(|_| StreamError::Short)??;
     match first {
-        Some(Message::Hello(hello)) if hello.swarm == swarm => {
+        Some(Message::Hello(hello)) if membership.admits(&hello, Side::Answerer, &connection) => {
             run(
                 Offer {
                     connection,
@@ -76,7 +125,7 @@ pub(super) async fn open(
             )
             .await
         }
-        // It does not serve this swarm.
+        // It does not serve this swarm, or may not.
         _ => Err(StreamError::Short),
     }
 }
@@ -85,9 +134,13 @@ pub(super) async fn open(
 pub(super) async fn answer(
     mut offer: Offer,
     port: u16,
+    membership: Membership,
     driver: mpsc::Sender<Msg>,
 ) -> Result<(), StreamError> {
-    let hello = our_hello(offer.hello.swarm, port, &offer.connection);
+    if !membership.admits(&offer.hello, Side::Opener, &offer.connection) {
+        return Err(StreamError::Short);
+    }
+    let hello = membership.hello(Side::Answerer, port, &offer.connection)?;
     offer.writer.send(&Message::Hello(hello)).await?;
     run(offer, false, driver).await
 }

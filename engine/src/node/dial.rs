@@ -116,11 +116,12 @@ impl Driver {
                 candidate.id = Some(connection.id());
                 candidate.next = Instant::now() + REDIAL.0 * 2;
                 if !self.by_id.contains_key(&connection.id()) && !self.banned.contains(&connection.id()) {
-                    let (swarm, port, driver) = (self.ground.swarm, self.port, self.ground.driver.clone());
+                    let (membership, port) = (self.shared.membership, self.port);
+                    let driver = self.ground.driver.clone();
                     let id = connection.id();
                     self.greeting.insert(id);
                     self.tasks.spawn(async move {
-                        if let Err(e) = control::open(connection, swarm, port, driver.clone()).await {
+                        if let Err(e) = control::open(connection, port, membership, driver.clone()).await {
                             tracing::debug!(%address, "control stream: {e}");
                         }
                         let _ = driver.send(Msg::Greeted { id }).await;
@@ -168,7 +169,8 @@ impl Driver {
     }
 }
 
-async fn resolve(gate: &gate::Gate, name: &str) -> Msg {
+/// Looks up a peer that was named.
+pub(super) async fn resolve(gate: &gate::Gate, name: &str) -> Msg {
     let failed = |problem: String| Msg::Resolved {
         host: name.to_owned(),
         addresses: Vec::new(),

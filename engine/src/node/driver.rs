@@ -105,6 +105,8 @@ pub(super) struct PeerState {
     pub(super) opened: bool,
     /// Where it takes connections.
     pub(super) listens: Option<SocketAddr>,
+    /// Bytes of metadata that it was given.
+    pub(super) metadata_given: u64,
 }
 
 pub(super) struct Fetch {
@@ -127,6 +129,10 @@ pub(super) struct Driver {
     pub(super) by_id: HashMap<PeerId, Peer>,
     pub(super) seen: HashSet<PeerId>,
     pub(super) banned: HashSet<PeerId>,
+    /// Peers that said that they have all they want.
+    pub(super) delivered: HashSet<PeerId>,
+    /// Peers that have noted that we do.
+    pub(super) noted: HashSet<PeerId>,
     pub(super) next_name: u64,
     pub(super) requests: HashMap<RequestId, (Peer, AbortHandle)>,
     pub(super) uploads: HashMap<UploadId, (Peer, oneshot::Sender<Decision>)>,
@@ -179,6 +185,8 @@ pub(super) fn first_stats(shared: &Shared, layout: &Layout) -> Stats {
         uploaded: 0,
         peers: 0,
         peers_seen: 0,
+        delivered: 0,
+        noted: 0,
         banned: 0,
         down_rate: 0,
         pieces: vec![None; layout.pieces() as usize].into(),
@@ -215,6 +223,8 @@ impl Driver {
             by_id: HashMap::new(),
             seen: HashSet::new(),
             banned: HashSet::new(),
+            delivered: HashSet::new(),
+            noted: HashSet::new(),
             next_name: 0,
             requests: HashMap::new(),
             uploads: HashMap::new(),
@@ -296,14 +306,9 @@ impl Driver {
     }
 
     fn begin_announcing(&mut self) {
-        let mut urls: Vec<String> = self
-            .shared
-            .metainfo
-            .trackers()
-            .iter()
-            .flatten()
-            .cloned()
-            .collect();
+        let personal = self.shared.membership.secret.is_some();
+        let of_metainfo = self.shared.metainfo.trackers().iter().flatten();
+        let mut urls: Vec<String> = of_metainfo.filter(|_| !personal).cloned().collect();
         urls.extend(self.options.trackers.iter().cloned());
         let mut unique = HashSet::new();
         urls.retain(|url| unique.insert(url.clone()));
@@ -314,7 +319,7 @@ impl Driver {
             let about = announce::About {
                 gate: self.registry.gate().clone(),
                 url,
-                swarm_key: self.shared.metainfo.swarm_key(),
+                swarm_key: self.shared.membership.key,
                 id: self.registry.id(),
                 port: self.port,
                 ground: self.ground.clone(),
@@ -470,9 +475,10 @@ impl Driver {
             Msg::Offer(offer) => {
                 if self.options.use_peers && !self.banned.contains(&offer.connection.id()) {
                     let (port, driver) = (self.port, self.ground.driver.clone());
+                    let membership = self.shared.membership;
                     self.tasks.spawn(async move {
                         // How it ended was told by message where it matters.
-                        let _ = control::answer(*offer, port, driver).await;
+                        let _ = control::answer(*offer, port, membership, driver).await;
                     });
                 }
             }
@@ -573,6 +579,7 @@ impl Driver {
                 match result {
                     Ok(()) if self.shared.store.is_complete() => {
                         self.state = State::Complete;
+                        self.tell_delivered(None);
                         if let Some(announcer) = &self.announcer {
                             announcer.send_if_modified(|phase| {
                                 let change = *phase == announce::Phase::Running;
@@ -633,7 +640,7 @@ impl Driver {
         }
         self.seen.insert(id);
         let rtt = connection.rtt();
-        if !self.shared.metainfo.private() {
+        if !self.shared.private() {
             let others: Vec<SocketAddr> = self
                 .peers
                 .values()
@@ -665,11 +672,15 @@ impl Driver {
                 outbox,
                 opened,
                 listens,
+                metadata_given: 0,
             },
         );
         self.by_id.insert(id, peer);
         self.input(Input::PeerConnected { peer, id });
         self.input(Input::PeerRtt { peer, rtt });
+        if self.state == State::Complete {
+            self.tell_delivered(Some(peer));
+        }
     }
 
     fn message(&mut self, peer: Peer, message: Message) {
@@ -685,18 +696,18 @@ impl Driver {
                 claims: claims as Vec<Claim>,
             }),
             Message::PeerExchange(addresses) => {
-                if !self.shared.metainfo.private() {
+                if !self.shared.private() {
                     self.add_candidates(addresses, None);
                     self.dial();
                 }
             }
             Message::Hello(_) => self.ban(peer, "it said hello twice"),
-            // Hole punching, gossip and metadata for magnet links are not spoken yet.
-            Message::Dial { .. }
-            | Message::CueSheet(_)
-            | Message::MetadataRequest { .. }
-            | Message::Metadata { .. }
-            | Message::Unknown(_) => {}
+            Message::MetadataRequest { kind, offset, length } => {
+                self.metadata_request(peer, kind, offset, length);
+            }
+            Message::Delivered { noted } => self.heard_delivered(peer, noted),
+            // Hole punching and gossip are not spoken yet; metadata is not asked for here.
+            Message::Dial { .. } | Message::CueSheet(_) | Message::Metadata { .. } | Message::Unknown(_) => {}
         }
         self.drain();
     }
@@ -938,7 +949,7 @@ impl Driver {
         }
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let counters: &Counters = &self.ground.counters;
         let get = |c: &std::sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
         let verifier = &self.ground.verifier;
@@ -968,6 +979,8 @@ impl Driver {
             uploaded: get(&counters.uploaded),
             peers: self.peers.len(),
             peers_seen: self.seen.len(),
+            delivered: self.delivered.len(),
+            noted: self.noted.len(),
             banned: self.banned.len(),
             down_rate: self.rate.2,
             pieces,

@@ -48,6 +48,14 @@ pub enum Error {
         /// What is missing, and what was tried.
         why: Arc<str>,
     },
+    /// Its metainfo cannot be had from peers.
+    #[error("looking for the metainfo of {name}: {why}")]
+    NoMetainfo {
+        /// The info hash.
+        name: String,
+        /// What was tried last.
+        why: Arc<str>,
+    },
     /// It was stopped before it was complete.
     #[error("{name:?} was stopped before it was complete")]
     Stopped {

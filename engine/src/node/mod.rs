@@ -12,10 +12,12 @@ mod announce;
 mod assembler;
 mod config;
 mod control;
+mod delivery;
 mod dial;
 mod driver;
 mod error;
 mod hope;
+mod metadata;
 mod reader;
 mod registry;
 mod stats;
@@ -24,6 +26,7 @@ mod transfer;
 
 pub use config::{AddOptions, Location, NodeConfig, OriginPolicy};
 pub use error::Error;
+pub use metadata::Wanted;
 pub use reader::{BlockingReader, Reader};
 pub use stats::{PieceSource, State, Stats};
 pub use torrent::Torrent;
@@ -88,7 +91,8 @@ impl Node {
     pub async fn add(&self, metainfo: Arc<Metainfo>, options: AddOptions) -> Result<Torrent, Error> {
         let name = || metainfo.name().to_owned();
         let info_hash = metainfo.info_hash_v2();
-        let swarm_hash = *info_hash.as_bytes();
+        let membership = control::Membership::new(info_hash, options.secret);
+        let swarm_hash = membership.swarm;
         let duplicate = || Error::Duplicate {
             name: metainfo.name().to_owned(),
             info_hash,
@@ -164,6 +168,7 @@ impl Node {
         let shared = Arc::new(Shared {
             metainfo,
             store,
+            membership,
             readers: reader::Readers::default(),
             stop: watch::Sender::new(false),
         });

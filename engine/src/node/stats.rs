@@ -49,6 +49,10 @@ pub struct Stats {
     pub peers: usize,
     /// Peers that were connected at any time.
     pub peers_seen: usize,
+    /// Peers that said that they hold all they want, safe on their disks (personal swarms).
+    pub delivered: usize,
+    /// Peers that have noted that we do.
+    pub noted: usize,
     /// Peers that were dropped because they sent wrong data or broke the protocol.
     pub banned: usize,
     /// Bytes received a second, lately.

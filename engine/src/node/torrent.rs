@@ -1,5 +1,6 @@
 //! The handle of a running torrent. All work is done by its driver; this only looks and asks.
 
+use super::control::Membership;
 use super::reader::{Reader, Readers};
 use super::{Error, State, Stats};
 use crate::metainfo::{InfoHash, Metainfo};
@@ -14,9 +15,17 @@ use tokio::sync::watch;
 pub(crate) struct Shared {
     pub(crate) metainfo: Arc<Metainfo>,
     pub(crate) store: Store,
+    pub(crate) membership: Membership,
     pub(crate) readers: Readers,
     /// Becomes true once, when the torrent is to stop.
     pub(crate) stop: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// Whether only its own trackers may be asked, and peers are not told of each other.
+    pub(crate) fn private(&self) -> bool {
+        self.metainfo.private() || self.membership.secret.is_some()
+    }
 }
 
 /// A torrent that is being delivered. Cheap to clone. It runs until [`Torrent::stop`] or until its node goes.

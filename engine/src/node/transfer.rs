@@ -225,11 +225,16 @@ pub(super) async fn upload(
                 Ok(Decision::Refuse(reason)) => reason,
                 _ => RefuseReason::Busy,
             };
-            let header = ReplyHeader::no(ReplyStatus::Refused(reason));
-            if net::send_reply_header(&mut send, &header).await.is_ok() {
-                let _ = send.finish();
-            }
+            refuse(send, reason).await;
         }
+    }
+}
+
+/// Says no to a request.
+pub(super) async fn refuse(mut send: SendStream, reason: RefuseReason) {
+    let header = ReplyHeader::no(ReplyStatus::Refused(reason));
+    if net::send_reply_header(&mut send, &header).await.is_ok() {
+        let _ = send.finish();
     }
 }
 

@@ -1,0 +1,423 @@
+//! The metainfo of a torrent of which only the hash is known: from peers that a link or a tracker names.
+//!
+//! A small driver of its own, which ends when the metainfo is whole and checked; what is asked and checked is
+//! `metainfo::Gathering`. It serves nothing. The connections stay, for the torrent that is added next.
+
+use super::control::{self, Membership, NewPeer};
+use super::driver::{Driver, INBOX, Msg};
+use super::registry::Registry;
+use super::transfer::refuse;
+use super::{Error, Node, dial};
+use crate::metainfo::{Gathering, InfoHash, Metainfo, Part};
+use crate::net::Connection;
+use crate::personal::Secret;
+use crate::swarm::{Peer, PeerId, RefuseReason};
+use crate::tracker::Event;
+use crate::tracker::client::{AnnounceRequest, announce};
+use crate::wire::{Message, MetadataKind};
+use gate::Url;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Addresses that are tried.
+const MAX_ADDRESSES: usize = 200;
+/// Dials at a time.
+const MAX_DIALS: usize = 8;
+/// Peers that are asked at a time.
+const MAX_ASKED: usize = 2;
+/// A peer that answers nothing for so long is asked no more.
+const STALL: Duration = Duration::from_secs(10);
+/// First and longest pause between dials of one address, and between announces after a failure.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What is looked for, and where.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The v2 info hash.
+    pub info_hash: InfoHash,
+    /// The secret of a personal swarm.
+    pub secret: Option<Secret>,
+    /// Peers to dial: `host:port`. They must pass the gate.
+    pub peers: Vec<String>,
+    /// Trackers to ask.
+    pub trackers: Vec<String>,
+    /// Web seeds for the metainfo.
+    pub web_seeds: Vec<String>,
+    /// How long to look while nothing comes.
+    pub give_up: Duration,
+}
+
+impl Node {
+    /// Looks for the metainfo of a torrent among its peers. An error after [`Wanted::give_up`] without any progress.
+    pub async fn metainfo(&self, wanted: Wanted) -> Result<Metainfo, Error> {
+        let membership = Membership::new(wanted.info_hash, wanted.secret);
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let name = wanted.info_hash.to_string();
+        if !self.registry.add(membership.swarm, sender.clone()) {
+            return Err(Error::Duplicate {
+                name,
+                info_hash: wanted.info_hash,
+            });
+        }
+        // Peers must find the name free again however this ends.
+        let _guard = Registered(self.registry.clone(), membership.swarm);
+        let finder = Finder {
+            registry: self.registry.clone(),
+            membership,
+            wanted,
+            sender,
+            inbox,
+            tasks: JoinSet::new(),
+            peers: HashMap::new(),
+            refused: HashSet::new(),
+            addresses: HashMap::new(),
+            next_name: 0,
+            progress: Instant::now(),
+            why: None,
+        };
+        finder.run().await.map_err(|why| Error::NoMetainfo {
+            name,
+            why: why.into(),
+        })
+    }
+}
+
+impl Driver {
+    /// A peer asks for a part of the metadata. It gets all of it twice; then no more, so that it cannot be a flood.
+    pub(super) fn metadata_request(&mut self, peer: Peer, kind: MetadataKind, offset: u32, length: u32) {
+        let metainfo = self.shared.metainfo.clone();
+        let Some(state) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        let part = metainfo
+            .metadata(kind, offset, length)
+            .filter(|_| state.metadata_given <= 2 * metainfo.metadata_bytes());
+        let (data, total) = part.unwrap_or_default();
+        // Also a no costs something.
+        state.metadata_given += data.len().max(64) as u64;
+        let message = Message::Metadata {
+            kind,
+            offset,
+            total,
+            data: data.into(),
+        };
+        self.send(peer, message);
+    }
+}
+
+struct Registered(Arc<Registry>, [u8; 32]);
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.0.remove(self.1);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Address {
+    host: Option<String>,
+    failures: u32,
+    not_before: Option<Instant>,
+    dialing: bool,
+    id: Option<PeerId>,
+}
+
+struct Asked {
+    id: PeerId,
+    connection: Connection,
+    outbox: mpsc::Sender<Message>,
+    gathering: Option<Gathering>,
+    heard: Instant,
+}
+
+struct Finder {
+    registry: Arc<Registry>,
+    membership: Membership,
+    wanted: Wanted,
+    sender: mpsc::Sender<Msg>,
+    inbox: mpsc::Receiver<Msg>,
+    tasks: JoinSet<()>,
+    peers: HashMap<Peer, Asked>,
+    /// Peers that sent what is wrong, or have nothing.
+    refused: HashSet<PeerId>,
+    addresses: HashMap<SocketAddr, Address>,
+    next_name: u64,
+    progress: Instant,
+    /// The latest trouble.
+    why: Option<String>,
+}
+
+impl Finder {
+    async fn run(mut self) -> Result<Metainfo, String> {
+        for name in self.wanted.peers.clone() {
+            let (gate, sender) = (self.registry.gate().clone(), self.sender.clone());
+            self.tasks.spawn(async move {
+                let _ = sender.send(dial::resolve(&gate, &name).await).await;
+            });
+        }
+        for url in self.wanted.trackers.clone() {
+            let (registry, sender) = (self.registry.clone(), self.sender.clone());
+            let key = self.membership.key;
+            self.tasks.spawn(ask_tracker(registry, url, key, sender));
+        }
+        let mut tick = tokio::time::interval(Duration::from_millis(200));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(msg) = self.inbox.recv() => {
+                    if let Some(found) = self.handle(msg) {
+                        return Ok(found);
+                    }
+                }
+                _ = tick.tick() => {
+                    if self.progress.elapsed() >= self.wanted.give_up {
+                        return Err(self.why.unwrap_or_else(|| "no peer was found".to_owned()));
+                    }
+                    self.tick();
+                }
+            }
+            while self.tasks.try_join_next().is_some() {}
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let silent: Vec<Peer> = self
+            .peers
+            .iter()
+            .filter(|(_, p)| p.gathering.is_some() && now.duration_since(p.heard) > STALL)
+            .map(|(&peer, _)| peer)
+            .collect();
+        for peer in silent {
+            self.refuse(peer, "it does not answer");
+        }
+        self.ask();
+        let known: HashSet<PeerId> = self.peers.values().map(|p| p.id).collect();
+        let mut dialing = self.addresses.values().filter(|a| a.dialing).count();
+        for (&address, state) in &mut self.addresses {
+            let there = state
+                .id
+                .is_some_and(|id| known.contains(&id) || self.refused.contains(&id));
+            if there || state.dialing || dialing >= MAX_DIALS || state.not_before.is_some_and(|at| at > now) {
+                continue;
+            }
+            state.dialing = true;
+            dialing += 1;
+            let (registry, sender, host) = (self.registry.clone(), self.sender.clone(), state.host.clone());
+            self.tasks.spawn(async move {
+                let result = registry.connect(address, host.as_deref()).await;
+                let _ = sender.send(Msg::Dialed { address, result }).await;
+            });
+        }
+    }
+
+    /// Asks peers that are connected, a few at a time.
+    fn ask(&mut self) {
+        let mut asked = self.peers.values().filter(|p| p.gathering.is_some()).count();
+        for peer in self.peers.values_mut() {
+            if asked < MAX_ASKED && peer.gathering.is_none() {
+                asked += 1;
+                let gathering = Gathering::new(self.wanted.info_hash);
+                request(peer, gathering.next());
+                peer.gathering = Some(gathering);
+            }
+        }
+    }
+
+    fn refuse(&mut self, peer: Peer, why: &str) {
+        if let Some(state) = self.peers.remove(&peer) {
+            self.why = Some(format!("the peer {}: {why}", state.connection.remote_address()));
+            self.refused.insert(state.id);
+        }
+    }
+
+    fn add(&mut self, addresses: Vec<SocketAddr>, host: Option<&str>) {
+        for address in addresses {
+            if self.addresses.len() < MAX_ADDRESSES && address.port() != 0 {
+                let state = self.addresses.entry(address).or_default();
+                state.host = host.map(str::to_owned).or(state.host.take());
+            }
+        }
+        self.tick();
+    }
+
+    fn handle(&mut self, msg: Msg) -> Option<Metainfo> {
+        match msg {
+            Msg::Offer(offer) if !self.refused.contains(&offer.connection.id()) => {
+                let (registry, membership) = (self.registry.clone(), self.membership);
+                let sender = self.sender.clone();
+                self.tasks.spawn(async move {
+                    let port = port(&registry);
+                    let _ = control::answer(*offer, port, membership, sender).await;
+                });
+            }
+            Msg::PeerUp(new) => self.peer_up(*new),
+            Msg::PeerDown { peer, .. } => {
+                self.peers.remove(&peer);
+            }
+            Msg::Message {
+                peer,
+                message:
+                    Message::Metadata {
+                        kind,
+                        offset,
+                        total,
+                        data,
+                    },
+            } => {
+                let state = self.peers.get_mut(&peer)?;
+                let gathering = state.gathering.as_mut()?;
+                let answer = Part {
+                    kind,
+                    offset,
+                    length: total,
+                };
+                let trackers: Vec<Vec<String>> =
+                    self.wanted.trackers.iter().map(|url| vec![url.clone()]).collect();
+                match gathering.take(answer, &data, &trackers, &self.wanted.web_seeds) {
+                    Ok(Some(metainfo)) => return Some(metainfo),
+                    Ok(None) => {
+                        state.heard = Instant::now();
+                        self.progress = state.heard;
+                        let next = gathering.next();
+                        request(state, next);
+                    }
+                    Err(e) => {
+                        self.refuse(peer, &e.to_string());
+                        self.ask();
+                    }
+                }
+            }
+            Msg::Request { send, .. } => {
+                self.tasks.spawn(refuse(send, RefuseReason::NotHeld));
+            }
+            Msg::Dialed { address, result } => {
+                let state = self.addresses.get_mut(&address)?;
+                state.dialing = false;
+                let pause = (PAUSES.0 * 2_u32.saturating_pow(state.failures.min(10))).min(PAUSES.1);
+                state.failures += 1;
+                state.not_before = Some(Instant::now() + pause);
+                match result {
+                    Ok(connection) => {
+                        state.id = Some(connection.id());
+                        let (registry, membership) = (self.registry.clone(), self.membership);
+                        let sender = self.sender.clone();
+                        self.tasks.spawn(async move {
+                            let port = port(&registry);
+                            if let Err(e) = control::open(connection, port, membership, sender).await {
+                                tracing::debug!(%address, "control stream: {e}");
+                            }
+                        });
+                    }
+                    Err(e) => self.why = Some(format!("dialling the peer {address}: {e}")),
+                }
+            }
+            Msg::Announced { peers, problem, .. } => {
+                self.why = problem.or(self.why.take());
+                self.add(peers, None);
+            }
+            Msg::Resolved {
+                host,
+                addresses,
+                problem,
+            } => {
+                self.why = problem.or(self.why.take());
+                self.add(addresses, Some(&host));
+            }
+            // What peers hold and do is of no interest here; and nothing else was begun.
+            _ => {}
+        }
+        None
+    }
+
+    fn peer_up(&mut self, new: NewPeer) {
+        let id = new.connection.id();
+        if self.refused.contains(&id) || self.peers.values().any(|p| p.id == id) {
+            return;
+        }
+        let peer = Peer(self.next_name);
+        self.next_name += 1;
+        if new.accepted.send(peer).is_ok() {
+            let state = Asked {
+                id,
+                connection: new.connection,
+                outbox: new.outbox,
+                gathering: None,
+                heard: Instant::now(),
+            };
+            self.peers.insert(peer, state);
+            self.ask();
+        }
+    }
+}
+
+fn port(registry: &Registry) -> u16 {
+    registry.local_addrs().first().map_or(0, SocketAddr::port)
+}
+
+fn request(peer: &mut Asked, part: Part) {
+    peer.heard = Instant::now();
+    let message = Message::MetadataRequest {
+        kind: part.kind,
+        offset: part.offset,
+        length: part.length,
+    };
+    // One at a time: there is room, or the peer is gone.
+    let _ = peer.outbox.try_send(message);
+}
+
+/// Announces until it is aborted, and hands over whom the tracker names.
+async fn ask_tracker(registry: Arc<Registry>, url: String, key: [u8; 20], sender: mpsc::Sender<Msg>) {
+    let mut peer_id = *b"-GR0100-000000000000";
+    peer_id[8..].copy_from_slice(&registry.id().0[..12]);
+    let mut failures = 0;
+    let mut event = Some(Event::Started);
+    loop {
+        let answer = match Url::parse(&url) {
+            Ok(url) => {
+                let request = AnnounceRequest {
+                    key,
+                    peer_id,
+                    port: port(&registry),
+                    uploaded: 0,
+                    downloaded: 0,
+                    // How much it is is not known yet.
+                    left: 1,
+                    event,
+                    numwant: 50,
+                    tracker_id: None,
+                };
+                announce(registry.gate(), &url, &request)
+                    .await
+                    .map_err(|e| e.to_string())
+            }
+            Err(e) => Err(format!("the tracker {url:?} is not a URL: {e}")),
+        };
+        let (peers, problem, pause) = match answer {
+            Ok(answer) => {
+                event = None;
+                failures = 0;
+                (answer.peers, None, answer.min_interval)
+            }
+            Err(why) => {
+                failures += 1;
+                let pause = (PAUSES.0 * 2_u32.saturating_pow(failures)).min(PAUSES.1);
+                (Vec::new(), Some(why), pause)
+            }
+        };
+        let told = Msg::Announced {
+            first: false,
+            peers,
+            viewers: None,
+            problem,
+        };
+        if sender.send(told).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -1,0 +1,215 @@
+//! `grove send` and `grove get LINK`: files and folders from one to another, found by a secret alone, resumed on both sides.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Running, grove, sha256};
+use serde_json::Value;
+
+fn bytes(path: &Path, length: usize, seed: usize) {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    let byte = |i: usize| (i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 13) as u8;
+    std::fs::write(path, (0..length).map(byte).collect::<Vec<u8>>()).expect("space on the disk");
+}
+
+/// Starts a sender; gives its link.
+fn send(at: &Path, path: &str, more: &[&str]) -> (Running, String) {
+    let mut sender = grove(at, ["send", path, "--json", "--data", "sender"])
+        .args(more)
+        .start();
+    let link = sender.wait_for("link");
+    (sender, link["link"].as_str().expect("a link").to_owned())
+}
+
+fn get(at: &Path, link: &str, out: &str) -> common::Grove {
+    grove(
+        at,
+        [
+            "get",
+            link,
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            "receiver",
+            "-o",
+            out,
+        ],
+    )
+}
+
+/// The value of a key of a link, as it is written there.
+fn part<'a>(link: &'a str, key: &str) -> Vec<&'a str> {
+    link.split(['?', '&'])
+        .filter_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+        .collect()
+}
+
+/// Reads the sender's output to its end: it was delivered, and says so.
+fn delivered(mut sender: Running) -> Value {
+    sender.wait_for("delivered");
+    let done = sender.wait_for("done");
+    assert_eq!(sender.finish().0, Some(0));
+    assert_eq!(done["delivered"], 1, "{done}");
+    done
+}
+
+/// Bytes of the file in the middle of whose transfer things happen.
+const LENGTH: u64 = 8_000_000;
+
+const LOOPBACK: &[&str] = &["--listen", "127.0.0.1:0"];
+
+#[test]
+fn a_file_arrives_and_the_sender_ends() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    bytes(&at.join("thing.bin"), 3_000_000, 1);
+    let (sender, link) = send(at, "thing.bin", LOOPBACK);
+    assert_eq!(part(&link, "x.secret")[0].len(), 32, "{link}");
+    assert!(part(&link, "x.grove")[0].starts_with("127.0.0.1:"), "{link}");
+    let received = get(at, &link, "got.bin").run().expect(0);
+    let complete = received.event("complete");
+    assert_eq!(complete["from_peers"], 3_000_000, "{complete}");
+    assert_eq!(received.event("done")["noted"], true);
+    assert_eq!(sha256(&at.join("got.bin")), sha256(&at.join("thing.bin")));
+    delivered(sender);
+    assert_eq!(
+        std::fs::read_dir(at.join("sender/sends"))
+            .expect("a folder")
+            .count(),
+        0,
+        "the secret of a transfer that is done is kept"
+    );
+}
+
+#[test]
+fn a_folder_arrives_through_a_tracker_alone() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    bytes(&at.join("trip/a.jpg"), 200_000, 2);
+    bytes(&at.join("trip/day 2/b.jpg"), 70_000, 3);
+    bytes(&at.join("trip/day 2/empty"), 0, 0);
+    let mut tracker = grove(at, ["tracker", "--json", "--http", "127.0.0.1:0"]).start();
+    let listening = tracker.wait_for("listening");
+    let announce = listening["announce"].as_str().expect("a URL").to_owned();
+    // The tracker comes from the environment, as a person would set it once.
+    let mut sender = grove(
+        at,
+        ["send", "trip", "--json", "--data", "sender", "--allow-private"],
+    )
+    .args(LOOPBACK)
+    .env("GROVE_TRACKER", &announce)
+    .start();
+    let link = sender.wait_for("link")["link"]
+        .as_str()
+        .expect("a link")
+        .to_owned();
+    let found: Vec<&str> = link
+        .split('&')
+        .filter(|pair| !pair.starts_with("x.grove="))
+        .collect();
+    let link = found.join("&");
+    assert!(
+        part(&link, "x.grove").is_empty() && !part(&link, "tr").is_empty(),
+        "{link}"
+    );
+    let received = get(at, &link, "got").arg("--allow-private").run().expect(0);
+    assert_eq!(received.event("done")["noted"], true);
+    for name in ["a.jpg", "day 2/b.jpg", "day 2/empty"] {
+        assert_eq!(
+            sha256(&at.join("got").join(name)),
+            sha256(&at.join("trip").join(name)),
+            "{name}"
+        );
+    }
+    delivered(sender);
+    tracker.interrupt();
+}
+
+#[test]
+fn without_the_secret_nobody_is_told_anything() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    bytes(&at.join("thing.bin"), 100_000, 4);
+    let (mut sender, link) = send(at, "thing.bin", LOOPBACK);
+    let secret = part(&link, "x.secret")[0].to_owned();
+    let other = link.replace(&secret, &"0123456789abcdef".repeat(2));
+    let none = link.replace(&format!("&x.secret={secret}"), "");
+    assert!(other != link && none.len() < link.len(), "{link}");
+    for (wrong, private) in [(other, false), (none, true)] {
+        let mut asking = get(at, &wrong, "got.bin");
+        if private {
+            asking = asking.arg("--allow-private");
+        }
+        let mut asking = asking.start();
+        asking.wait_for("listening");
+        // The sender runs on, and sees nobody: each second it says how it stands.
+        for _ in 0..3 {
+            let progress = sender.wait_for("progress");
+            assert_eq!(
+                (&progress["peers"], &progress["uploaded"]),
+                (&0.into(), &0.into())
+            );
+        }
+        asking.kill();
+    }
+    get(at, &link, "got.bin").run().expect(0);
+    delivered(sender);
+}
+
+#[test]
+fn both_sides_are_killed_and_go_on() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    bytes(&at.join("thing.bin"), LENGTH as usize, 5);
+    let (sender, link) = send(at, "./thing.bin", &["--up", "1M", "--listen", "127.0.0.1:0"]);
+    let address = part(&link, "x.grove")[0].to_owned();
+    let mut receiver = get(at, &link, "got.bin").start();
+    receiver.wait_until("something arrived", |said| {
+        said["have_bytes"].as_u64() > Some(1_500_000)
+    });
+    sender.kill();
+    // The same path gives the same link, and the receiver finds the sender again where it was.
+    let (sender, again) = send(at, "thing.bin", &["--up", "1M", "--listen", &address]);
+    assert_eq!(again, link);
+    let before = receiver.wait_until("more arrived", |said| {
+        said["have_bytes"].as_u64() > Some(3_500_000)
+    })["have_bytes"]
+        .as_u64()
+        .expect("a number");
+    receiver.kill();
+    let received = get(at, &link, "got.bin").run().expect(0);
+    let complete = received.event("complete");
+    let rest = complete["from_peers"].as_u64().expect("a number");
+    assert!(
+        rest < LENGTH - before + 5_000_000,
+        "{rest} bytes were fetched again although {before} had been here"
+    );
+    assert_eq!(sha256(&at.join("got.bin")), sha256(&at.join("thing.bin")));
+    delivered(sender);
+}
+
+#[test]
+fn what_was_changed_gets_a_new_link_and_what_cannot_be_sent_is_said() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    bytes(&at.join("thing.bin"), 100_000, 6);
+    let (sender, first) = send(at, "thing.bin", LOOPBACK);
+    let (status, rest) = sender.interrupt();
+    assert_eq!(status, Some(130), "{rest:?}");
+    bytes(&at.join("thing.bin"), 100_000, 7);
+    let (sender, second) = send(at, "thing.bin", LOOPBACK);
+    assert_ne!(part(&first, "xt"), part(&second, "xt"));
+    assert_ne!(part(&first, "x.secret"), part(&second, "x.secret"));
+    sender.interrupt();
+    grove(at, ["send", "nothing", "--data", "sender"])
+        .run()
+        .expect(2)
+        .says("cannot send nothing");
+    std::fs::create_dir(at.join("hollow")).expect("a folder");
+    grove(at, ["send", "hollow", "--data", "sender"])
+        .run()
+        .expect(2)
+        .says("empty");
+}
