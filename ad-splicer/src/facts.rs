@@ -2,18 +2,19 @@
 //!
 //! Facts travel in the signed cue sheet as bencode, so they hold integers and text only. They are hints: whoever uses one checks it against the content, and false facts give the same output as none.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
 use crate::creatives::Profile;
-use crate::frames::mp3::Index;
-use crate::loudness;
+use crate::loudness::Meter;
 use crate::plan::PlanError;
 use crate::silence;
-use crate::splice::mp3::Decoder;
-use crate::splice::{At, Options, SpliceError, sample_of};
+use crate::splice::format::{Track, recognise};
+use crate::splice::layout::sample_of;
+use crate::splice::{At, Options, SpliceError};
 use crate::time::ContentTime;
 
 /// The version of [`Facts`] that this code writes.
@@ -24,11 +25,11 @@ pub const VERSION: u32 = 1;
 pub struct Facts {
     /// [`VERSION`].
     pub version: u32,
-    /// The coding: `mp3`.
+    /// The coding: a [`crate::splice::Codec::name`].
     pub format: String,
     /// Samples a second.
     pub sample_rate: u32,
-    /// 1 or 2.
+    /// How many channels.
     pub channels: u32,
     /// Samples between the declared priming and the declared padding.
     pub samples: u64,
@@ -73,56 +74,45 @@ const LOUDNESS_SPAN: Duration = Duration::from_secs(90);
 /// How far from a cue a pause is looked for.
 const SILENCE_SPAN: Duration = Duration::from_secs(10);
 
-/// Decoded content around a cue.
-struct Around {
-    /// The content sample of the cue.
-    sample: u64,
-    /// The first content sample of `pcm`.
-    start: u64,
-    /// Interleaved samples: up to half of [`LOUDNESS_SPAN`] on both sides.
-    pcm: Vec<f32>,
-    profile: Profile,
+/// How much is decoded at once.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// The content sample of the cue with this number in its list.
+fn sample_at(track: &dyn Track, number: usize, cue: At) -> Result<u64, SpliceError> {
+    let stream = track.stream();
+    let sample = sample_of(cue, stream.sample_rate, stream.samples);
+    if sample > stream.samples {
+        return Err(PlanError::Outside(number).into());
+    }
+    Ok(sample)
 }
 
-impl Around {
-    /// Decodes around the cue with this number in its list.
-    fn decode(
-        content: &dyn Content,
-        index: &Index,
-        options: &Options,
-        number: usize,
-        cue: At,
-    ) -> Result<Self, SpliceError> {
-        let header = index.header();
-        let (rate, samples) = (header.sample_rate(), index.samples());
-        let sample = sample_of(cue, rate, samples);
-        if sample > samples {
-            return Err(PlanError::Outside(number).into());
-        }
-        let half = ContentTime::from(LOUDNESS_SPAN / 2).to_samples(rate);
-        let (start, end) = (sample.saturating_sub(half), (sample + half).min(samples));
-        let decoder = Decoder {
-            content,
-            index,
-            options,
-        };
-        let pcm = decoder.decode((start + index.skip()) as i64..(end + index.skip()) as i64)?;
-        Ok(Self {
-            sample,
-            start,
-            pcm,
-            profile: Profile {
-                sample_rate: rate,
-                channels: header.channels(),
-            },
-        })
-    }
+/// The content samples up to `span` on both sides of `sample`.
+fn around(track: &dyn Track, sample: u64, span: Duration) -> Range<u64> {
+    let stream = track.stream();
+    let reach = ContentTime::from(span).to_samples(stream.sample_rate);
+    sample.saturating_sub(reach)..(sample + reach).min(stream.samples)
+}
 
-    /// Gated loudness in LUFS; `None` when all of it is below the gate.
-    fn loudness(&self) -> Option<f64> {
-        // Whatever can be decoded has a rate and channels that can be measured; what cannot is not known.
-        loudness::loudness_of(&self.pcm, self.profile).ok().flatten()
+/// Gated loudness of half of [`LOUDNESS_SPAN`] on both sides of `sample`, in LUFS; `None` when all of it is below the gate.
+fn loudness_at(track: &dyn Track, sample: u64) -> Result<Option<f64>, SpliceError> {
+    let stream = track.stream();
+    let span = around(track, sample, LOUDNESS_SPAN / 2);
+    // Whatever can be decoded has a rate and channels that can be measured; what cannot is not known.
+    let Ok(mut meter) = Meter::of_loudness(Profile {
+        sample_rate: stream.sample_rate,
+        channels: stream.channels,
+    }) else {
+        return Ok(None);
+    };
+    let step = ContentTime::from(AT_ONCE).to_samples(stream.sample_rate).max(1);
+    let mut at = span.start;
+    while at < span.end {
+        let end = (at + step).min(span.end);
+        meter.add(&track.decode(at..end)?);
+        at = end;
     }
+    Ok(meter.loudness())
 }
 
 /// How loud the content is around each cue: gated loudness of up to 90 seconds in LUFS (ITU-R BS.1770-4), `None` where all of it is below the gate, and at a cue where there is nothing
@@ -135,16 +125,17 @@ pub fn loudness_around(
     cues: &[At],
     options: &Options,
 ) -> Result<Vec<Option<f64>>, SpliceError> {
-    let index = Index::scan(content, options.read_deadline)?;
+    let head = recognise(content, options)?;
+    let track = head.open()?;
     cues.iter()
         .enumerate()
-        .map(
-            |(number, cue)| match Around::decode(content, &index, options, number, *cue) {
-                Ok(around) => Ok(around.loudness()),
+        .map(|(number, cue)| {
+            let sample = sample_at(track.as_ref(), number, *cue);
+            match sample.and_then(|sample| loudness_at(track.as_ref(), sample)) {
                 Err(error) if error.break_index().is_some() => Ok(None),
-                Err(error) => Err(error),
-            },
-        )
+                other => other,
+            }
+        })
         .collect()
 }
 
@@ -154,47 +145,46 @@ pub fn loudness_around(
 /// Those of [`crate::splice::prepare`]; a cue after the end is one.
 pub fn survey(content: &dyn Content, cues: &[At]) -> Result<Facts, SpliceError> {
     let options = Options::default();
-    let index = Index::scan(content, options.read_deadline)?;
-    let header = index.header();
-    let rate = header.sample_rate();
-    let frame_samples = header.samples();
+    let head = recognise(content, &options)?;
+    let track = head.open()?;
+    let (track, stream, frames) = (track.as_ref(), track.stream(), track.frames());
+    let rate = stream.sample_rate;
     let cues = cues
         .iter()
         .enumerate()
         .map(|(number, cue)| {
-            let around = Around::decode(content, &index, &options, number, *cue)?;
-            let (sample, start) = (around.sample, around.start);
-            let frame = ((sample + index.skip()) / u64::from(frame_samples)).min(index.frames() - 1);
-            let reach = ContentTime::from(SILENCE_SPAN).to_samples(rate);
+            let sample = sample_at(track, number, *cue)?;
+            let place = track.place(sample);
+            let near = around(track, sample, SILENCE_SPAN);
             let pause = silence::nearest(
-                &around.pcm,
-                usize::from(header.channels()),
+                &track.decode(near.clone())?,
+                usize::from(stream.channels),
                 rate,
-                (sample - start) as usize,
-                reach as usize,
+                (sample - near.start) as usize,
+                ContentTime::from(SILENCE_SPAN).to_samples(rate) as usize,
             );
             Ok(CueFacts {
                 position: ContentTime::from_samples(sample, rate),
                 sample,
-                frame,
-                offset: index.offset(frame),
-                silence: pause.map(|pause| start + pause.start as u64 + pause.samples as u64 / 2),
+                frame: place.frame,
+                offset: place.offset,
+                silence: pause.map(|pause| near.start + pause.start as u64 + pause.samples as u64 / 2),
                 silence_samples: pause.map(|pause| pause.samples as u64),
-                loudness: around.loudness().map(|lufs| (lufs * 100.0).round() as i32),
+                loudness: loudness_at(track, sample)?.map(|lufs| (lufs * 100.0).round() as i32),
             })
         })
         .collect::<Result<Vec<_>, SpliceError>>()?;
     Ok(Facts {
         version: VERSION,
-        format: "mp3".into(),
+        format: stream.codec.name().into(),
         sample_rate: rate,
-        channels: u32::from(header.channels()),
-        samples: index.samples(),
-        frames: index.frames(),
-        frame_samples,
+        channels: u32::from(stream.channels),
+        samples: stream.samples,
+        frames: frames.count,
+        frame_samples: frames.samples,
         bytes: content.len(),
-        audio_start: index.offset(0),
-        bit_rate: index.constant_bit_rate().map_or(0, u64::from),
+        audio_start: frames.start,
+        bit_rate: frames.bit_rate.map_or(0, u64::from),
         cues,
     })
 }

@@ -62,6 +62,11 @@ impl Meter {
         })
     }
 
+    /// A meter for loudness alone.
+    pub(crate) fn of_loudness(profile: Profile) -> Result<Self, LoudnessError> {
+        Self::with_mode(profile, Mode::I)
+    }
+
     /// Takes in the next samples; an incomplete last frame is left out.
     pub fn add(&mut self, samples: &[f32]) {
         let whole = samples.len() - samples.len() % self.channels;
@@ -80,7 +85,8 @@ impl Meter {
         }
     }
 
-    fn loudness(&self) -> Option<f64> {
+    /// Gated loudness so far, in LUFS; `None` when all of it is below the gate.
+    pub(crate) fn loudness(&self) -> Option<f64> {
         self.inner.loudness_global().ok().filter(|l| l.is_finite())
     }
 }

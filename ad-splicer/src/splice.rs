@@ -4,17 +4,19 @@
 //! determined, as runs of content bytes and of bytes made here. Writing is copying; any range can be asked for. The same content, breaks and ads give the same bytes, wherever they go.
 //! Not here: which ad plays where (`decide`), making ads fit (`conditioning`), network.
 
+pub(crate) mod format;
 mod joins;
-pub(crate) mod mp3;
+pub(crate) mod layout;
+mod mp3;
+mod sound;
 
 use std::io::{self, Write};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::content::Content;
-use crate::frames::mp3::{Head, find_head};
 use crate::plan::{AdIndex, PlanError, SplicePlan};
+use crate::splice::layout::Layout;
 use crate::time::{ContentTime, PresentationTime};
 
 /// The codings that can be spliced.
@@ -23,6 +25,15 @@ use crate::time::{ContentTime, PresentationTime};
 pub enum Codec {
     /// MPEG-1, -2 or -2.5 Audio Layer III.
     Mp3,
+}
+
+impl Codec {
+    /// What it is called in facts and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mp3 => "mp3",
+        }
+    }
 }
 
 /// What ads must be like to be spliced in.
@@ -58,6 +69,13 @@ pub struct Ad {
     pub id: String,
     /// Interleaved samples (±1.0) at the content's rate and channels, gain already applied.
     pub pcm: Arc<[f32]>,
+}
+
+impl Ad {
+    /// How many samples of each of `channels` channels there are.
+    fn samples(&self, channels: usize) -> u64 {
+        (self.pcm.len() / channels.max(1)) as u64
+    }
 }
 
 /// A cue point and the ads that play there.
@@ -329,59 +347,58 @@ impl Rendition {
 /// Reads the head of the content and says what ads for it must be like.
 ///
 /// # Errors
-/// [`SpliceError::NotAudio`] when it is not MP3, [`SpliceError::Read`].
+/// [`SpliceError::NotAudio`] when it is nothing that can be spliced, [`SpliceError::Read`].
 pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, SpliceError> {
-    let head = find_head(content, options.read_deadline)?;
-    let header = head.header;
+    let stream = format::recognise(content, options)?.stream();
     Ok(StreamFormat {
-        codec: Codec::Mp3,
-        sample_rate: header.sample_rate(),
-        channels: header.channels(),
-        duration: ContentTime::from_samples(samples_by(&head, content.len()), header.sample_rate()),
+        codec: stream.codec,
+        sample_rate: stream.sample_rate,
+        channels: stream.channels,
+        duration: ContentTime::from_samples(stream.samples, stream.sample_rate),
     })
-}
-
-/// How many samples content of `length` bytes has, as far as its head tells.
-fn samples_by(head: &Head, length: u64) -> u64 {
-    let frames = head.info.as_ref().and_then(|info| info.xing.frames).map_or_else(
-        // Nothing says how many frames there are: as many as there would be if all were like the first.
-        || length.saturating_sub(head.start) / head.header.frame_len().max(1) as u64,
-        u64::from,
-    );
-    let gapless = head.info.as_ref().and_then(|info| info.xing.gapless());
-    let gapless = gapless.unwrap_or_default();
-    (frames * u64::from(head.header.samples()))
-        .saturating_sub(u64::from(gapless.delay) + u64::from(gapless.padding))
 }
 
 /// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given, but what replaces content comes after what is inserted there). Without any
 /// ad the rendition is the content, and only its head is read; otherwise all of it is read once here.
 pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
-    if breaks
+    let head = format::recognise(content, options)?;
+    let any = breaks
         .iter()
         .flat_map(|given| &given.ads)
-        .any(|ad| !ad.pcm.is_empty())
-    {
-        return mp3::prepare(content, breaks, options);
+        .any(|ad| !ad.pcm.is_empty());
+    if !any {
+        let stream = head.stream();
+        let plan = SplicePlan::new(stream.sample_rate, stream.samples, 1, &[])?;
+        let report = Report {
+            bytes: content.len(),
+            duration: plan.duration(),
+            ads: Vec::new(),
+            seams: Vec::new(),
+            chapters: head.chapters(&plan)?,
+        };
+        let mut runs = format::Runs::default();
+        runs.content(0, content.len());
+        return Ok(Rendition {
+            runs: runs.into_runs(),
+            plan,
+            report,
+        });
     }
-    let head = find_head(content, options.read_deadline)?;
-    let header = head.header;
-    let samples = samples_by(&head, content.len());
-    let plan = SplicePlan::new(header.sample_rate(), samples, header.samples(), &[])?;
-    let runs = vec![Run {
-        start: 0,
-        len: content.len(),
-        source: Source::Content(0),
-    }];
-    let chapters = mp3::chapters(content, &plan, head.start, options)?;
+    let track = head.open()?;
+    let layout = Layout::new(breaks, &track.stream(), &track.frames(), options.fade)?;
+    let spliced = track.splice(&layout)?;
     let report = Report {
-        bytes: content.len(),
-        duration: plan.duration(),
-        ads: Vec::new(),
-        seams: Vec::new(),
-        chapters,
+        bytes: spliced.runs.last().map_or(0, |run| run.start + run.len),
+        duration: layout.plan.duration(),
+        ads: layout.ads(breaks),
+        seams: spliced.seams,
+        chapters: spliced.chapters,
     };
-    Ok(Rendition { runs, plan, report })
+    Ok(Rendition {
+        runs: spliced.runs,
+        plan: layout.plan,
+        report,
+    })
 }
 
 /// How many breaks [`prepare_what_fits`] leaves out before it gives up: each costs another preparation.
@@ -413,50 +430,6 @@ pub fn prepare_what_fits(
             _ => return Err(error),
         }
     }
-}
-
-/// The content samples that a place means; just past the end still means the end.
-pub(crate) fn sample_of(at: At, rate: u32, samples: u64) -> u64 {
-    match at {
-        At::Start => 0,
-        At::End => samples,
-        At::Fraction(fraction) => (fraction.clamp(0.0, 1.0) * samples as f64).round() as u64,
-        At::Time(time) => match time.to_samples(rate) {
-            past if past > samples && past - samples <= u64::from(rate) => samples,
-            sample => sample,
-        },
-    }
-}
-
-/// The breaks that have ads, in order: each one's index and its span of content samples.
-fn place(
-    breaks: &[Break],
-    rate: u32,
-    channels: usize,
-    samples: u64,
-) -> Result<Vec<(usize, Range<u64>)>, SpliceError> {
-    let mut placed = Vec::new();
-    for (index, given) in breaks.iter().enumerate() {
-        if let Some(ad) = given.ads.iter().find(|ad| ad.pcm.len() % channels.max(1) != 0) {
-            return Err(SpliceError::Bridge {
-                break_index: index,
-                reason: format!("the samples of ad `{}` are not of {channels} channels", ad.id),
-            });
-        }
-        if given.ads.iter().all(|ad| ad.pcm.is_empty()) {
-            continue;
-        }
-        let start = sample_of(given.at, rate, samples);
-        if start > samples {
-            return Err(PlanError::Outside(index).into());
-        }
-        let end = start
-            .saturating_add(ContentTime::from(given.replace).to_samples(rate))
-            .min(samples);
-        placed.push((index, start..end));
-    }
-    placed.sort_by_key(|(_, span)| (span.start, span.end));
-    Ok(placed)
 }
 
 /// [`prepare`], then [`Rendition::write_to`].

@@ -4,3 +4,4 @@
 
 pub(crate) mod id3v2;
 pub mod mp3;
+pub(crate) mod window;

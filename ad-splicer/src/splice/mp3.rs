@@ -5,21 +5,20 @@
 //! comparing with the original; an exit is taken only if nothing of the join is left after the overlap.
 
 use std::ops::Range;
-use std::sync::Arc;
 
+use super::format::{self, Frames, Place, Runs, Spliced, Stream, edit_tag, tag_chapters};
 use super::joins::{CHECKED, Cut, Grid, Join, MOVE, OVERLAP, joins};
-use super::{
-    Break, Chapter, Options, Rendition, Report, Run, Seam, SeamKind, Source, SpliceError, SplicedAd,
-};
+use super::layout::{Layout, Spot};
+use super::sound::{BLOCK, FLOOR_DB, fade, worst_block};
+use super::{Chapter, Codec, Options, Seam, SeamKind, SpliceError};
 use crate::bridge;
 use crate::content::Content;
-use crate::frames::id3v2;
 use crate::frames::mp3::{
-    DECODER_DELAY, Gapless, Header, Index, LAME_TOTAL_DELAY, RepackError, XingPlan, carrier, hand_over,
-    repack, reservoir,
+    DECODER_DELAY, Gapless, Head, Header, Index, LAME_TOTAL_DELAY, RepackError, XingPlan, carrier, find_head,
+    hand_over, repack, reservoir,
 };
-use crate::plan::{PlannedBreak, Segment, SplicePlan};
-use crate::time::{ContentTime, PresentationTime, duration_of};
+use crate::plan::{Segment, SplicePlan};
+use crate::time::PresentationTime;
 
 /// Bridge frames before the first that is used: the encoder has settled by then.
 const PREROLL: i64 = 4;
@@ -31,16 +30,134 @@ const LEAD: u64 = 4;
 const UNSETTLED: u64 = 3;
 /// More frames than the reservoir can reach back, at the lowest bit rate.
 const RESERVOIR_FRAMES: u64 = 40;
-/// Samples in the blocks that errors are measured in.
-const BLOCK: usize = 576;
-/// What an error of nothing is called, in dB.
-const FLOOR_DB: f64 = -200.0;
+
+/// The beginning of an MP3 file.
+pub(crate) struct Mp3<'a> {
+    content: &'a dyn Content,
+    options: &'a Options,
+    head: Head,
+}
+
+impl<'a> Mp3<'a> {
+    pub(crate) fn new(content: &'a dyn Content, options: &'a Options) -> Result<Self, SpliceError> {
+        let head = find_head(content, options.read_deadline)?;
+        Ok(Self {
+            content,
+            options,
+            head,
+        })
+    }
+
+    /// The bytes before the first frame.
+    fn tags(&self) -> Result<Vec<u8>, SpliceError> {
+        tags(self.content, self.head.start, self.options)
+    }
+}
+
+fn tags(content: &dyn Content, start: u64, options: &Options) -> Result<Vec<u8>, SpliceError> {
+    let len = usize::try_from(start).map_err(|_| SpliceError::Unsupported("the tags are too long".into()))?;
+    let mut tags = vec![0; len];
+    content
+        .read_exact_at(0, &mut tags, options.read_deadline)
+        .map_err(|source| SpliceError::Read { offset: 0, source })?;
+    Ok(tags)
+}
+
+impl format::Head for Mp3<'_> {
+    fn stream(&self) -> Stream {
+        let (head, header) = (&self.head, self.head.header);
+        let frames = head.info.as_ref().and_then(|info| info.xing.frames).map_or_else(
+            // Nothing says how many frames there are: as many as there would be if all were like the first.
+            || self.content.len().saturating_sub(head.start) / header.frame_len().max(1) as u64,
+            u64::from,
+        );
+        let gapless = head.info.as_ref().and_then(|info| info.xing.gapless());
+        let gapless = gapless.unwrap_or_default();
+        Stream {
+            codec: Codec::Mp3,
+            sample_rate: header.sample_rate(),
+            channels: header.channels(),
+            samples: (frames * u64::from(header.samples()))
+                .saturating_sub(u64::from(gapless.delay) + u64::from(gapless.padding)),
+        }
+    }
+
+    fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
+        Ok(tag_chapters(plan, &self.tags()?))
+    }
+
+    fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
+        let index = Index::scan(self.content, self.options.read_deadline)?;
+        Ok(Box::new(Track {
+            content: self.content,
+            options: self.options,
+            index,
+        }))
+    }
+}
+
+/// An MP3 file whose frames are known.
+struct Track<'a> {
+    content: &'a dyn Content,
+    options: &'a Options,
+    index: Index,
+}
+
+impl Track<'_> {
+    fn decoder(&self) -> Decoder<'_> {
+        Decoder {
+            content: self.content,
+            index: &self.index,
+            options: self.options,
+        }
+    }
+}
+
+impl format::Track for Track<'_> {
+    fn stream(&self) -> Stream {
+        let header = self.index.header();
+        Stream {
+            codec: Codec::Mp3,
+            sample_rate: header.sample_rate(),
+            channels: header.channels(),
+            samples: self.index.samples(),
+        }
+    }
+
+    fn frames(&self) -> Frames {
+        Frames {
+            count: self.index.frames(),
+            samples: self.index.header().samples(),
+            start: self.index.offset(0),
+            bit_rate: self.index.constant_bit_rate(),
+        }
+    }
+
+    fn place(&self, sample: u64) -> Place {
+        let size = u64::from(self.index.header().samples());
+        let frame = ((sample + self.index.skip()) / size).min(self.index.frames() - 1);
+        Place {
+            frame,
+            offset: self.index.offset(frame),
+        }
+    }
+
+    fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {
+        let skip = self.index.skip();
+        self.decoder()
+            .decode((range.start + skip) as i64..(range.end + skip) as i64)
+    }
+
+    fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
+        splice(self, layout)
+    }
+}
 
 /// Reads content's decoded samples.
-pub(crate) struct Decoder<'a> {
-    pub(crate) content: &'a dyn Content,
-    pub(crate) index: &'a Index,
-    pub(crate) options: &'a Options,
+struct Decoder<'a> {
+    content: &'a dyn Content,
+    index: &'a Index,
+    options: &'a Options,
 }
 
 impl Decoder<'_> {
@@ -53,7 +170,7 @@ impl Decoder<'_> {
     }
 
     /// Interleaved samples of a range of decoded samples; silence where there is no content or it cannot be decoded.
-    pub(crate) fn decode(&self, range: Range<i64>) -> Result<Vec<f32>, SpliceError> {
+    fn decode(&self, range: Range<i64>) -> Result<Vec<f32>, SpliceError> {
         let channels = self.channels();
         let mut out = vec![0.0; (range.end - range.start).max(0) as usize * channels];
         let (start, end) = (range.start.max(0) as u64, range.end.max(0) as u64);
@@ -155,38 +272,6 @@ fn at_break(error: SpliceError, break_index: usize) -> SpliceError {
     }
 }
 
-/// A raised cosine over the first (or last) `fade` samples.
-fn fade(samples: &mut [f32], channels: usize, fade: usize, inwards: bool) {
-    let count = samples.len() / channels;
-    let fade = fade.min(count);
-    for i in 0..fade {
-        let gain = 0.5 - 0.5 * (std::f32::consts::PI * (i as f32 + 0.5) / fade as f32).cos();
-        let at = if inwards { i } else { count - 1 - i };
-        samples[at * channels..][..channels]
-            .iter_mut()
-            .for_each(|sample| *sample *= gain);
-    }
-}
-
-/// RMS of the difference in the worst block, in dB of full scale.
-fn worst_block(a: &[f32], b: &[f32], channels: usize) -> f64 {
-    a.chunks(BLOCK * channels)
-        .zip(b.chunks(BLOCK * channels))
-        .map(|(a, b)| {
-            let sum: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-            (sum / a.len().min(b.len()).max(1) as f64).sqrt()
-        })
-        .fold(FLOOR_DB, |worst, rms| worst.max(20.0 * rms.log10()))
-}
-
-/// A break in content samples, with the silence after it.
-struct Spot<'a> {
-    index: usize,
-    span: Range<u64>,
-    pad: u64,
-    given: &'a Break,
-}
-
 /// How the content frame after a bridge gets its main data.
 #[derive(Clone)]
 enum Handover {
@@ -231,14 +316,7 @@ impl Maker<'_> {
 
     /// How many frames later (or earlier) the content stands after a break.
     fn shift(&self, spot: &Spot<'_>) -> i64 {
-        let added: u64 = spot
-            .given
-            .ads
-            .iter()
-            .map(|ad| (ad.pcm.len() / self.channels) as u64)
-            .sum::<u64>()
-            + spot.pad;
-        (added as i64 - (spot.span.end - spot.span.start) as i64).div_euclid(self.grid.size as i64)
+        spot.shift().div_euclid(self.grid.size as i64)
     }
 
     /// The exits that there are to choose from; when none of the content frames wanted can be used, later ones.
@@ -300,7 +378,7 @@ impl Maker<'_> {
             }
             fade(&mut piece, self.channels, fade_len, false);
             pcm.extend(piece);
-            for ad in &spot.given.ads {
+            for ad in spot.ads {
                 let at = pcm.len();
                 pcm.extend_from_slice(&ad.pcm);
                 fade(&mut pcm[at..], self.channels, fade_len, true);
@@ -481,64 +559,20 @@ enum Piece {
     Made(Vec<Vec<u8>>),
 }
 
-/// See [`super::prepare`]. At least one break has ads.
-pub(super) fn prepare(
-    content: &dyn Content,
-    breaks: &[Break],
-    options: &Options,
-) -> Result<Rendition, SpliceError> {
-    let index = Index::scan(content, options.read_deadline)?;
+/// See [`format::Track::splice`]. At least one break has ads.
+fn splice(track: &Track<'_>, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
+    let index = &track.index;
     let header = index.header();
     let (rate, channels, skip) = (header.sample_rate(), usize::from(header.channels()), index.skip());
-    let spots = super::place(breaks, rate, channels, index.samples())?;
-    let planned: Vec<PlannedBreak> = spots
-        .iter()
-        .map(|(at, span)| PlannedBreak {
-            index: *at,
-            span: span.clone(),
-            ads: breaks[*at]
-                .ads
-                .iter()
-                .map(|ad| (ad.pcm.len() / channels) as u64)
-                .collect(),
-        })
-        .collect();
-    let plan = SplicePlan::new(rate, index.samples(), header.samples(), &planned)?;
-    let spots: Vec<Spot<'_>> = spots
-        .into_iter()
-        .map(|(at, span)| {
-            let added: u64 = breaks[at]
-                .ads
-                .iter()
-                .map(|ad| (ad.pcm.len() / channels) as u64)
-                .sum();
-            let pad = if span.end < index.samples() {
-                let shift = i128::from(added) - i128::from(span.end - span.start);
-                (-shift).rem_euclid(i128::from(header.samples())) as u64
-            } else {
-                0
-            };
-            Spot {
-                index: at,
-                span,
-                pad,
-                given: &breaks[at],
-            }
-        })
-        .collect();
-
+    let (plan, spots) = (&layout.plan, &layout.spots);
     let grid = Grid {
         size: u64::from(header.samples()),
         frames: index.frames(),
         end: index.samples() + skip,
-        fade: ContentTime::from(options.fade).to_samples(rate),
+        fade: layout.fade as u64,
     };
     let maker = Maker {
-        decoder: Decoder {
-            content,
-            index: &index,
-            options,
-        },
+        decoder: track.decoder(),
         header,
         grid,
         skip,
@@ -643,77 +677,22 @@ pub(super) fn prepare(
     pieces.push(Piece::Content(next_content..grid.frames));
     debug_assert!(ends_in_bridge || written + grid.frames - next_content == total);
 
-    let report = Report {
-        bytes: 0,
-        duration: plan.duration(),
-        ads: spliced_ads(&plan, &planned, breaks, rate),
-        seams,
-        chapters: Vec::new(),
-    };
-    assemble(
-        content,
-        &index,
-        &pieces,
-        total,
-        new_gapless,
-        plan,
-        report,
-        options,
-    )
-}
-
-fn spliced_ads(plan: &SplicePlan, planned: &[PlannedBreak], breaks: &[Break], rate: u32) -> Vec<SplicedAd> {
-    plan.segments()
-        .filter_map(|(start, segment)| {
-            let Segment::Ad { index, samples } = segment else {
-                return None;
-            };
-            let at = planned
-                .iter()
-                .find(|planned| planned.index == index.break_index)?
-                .span
-                .start;
-            Some(SplicedAd {
-                index: *index,
-                id: breaks[index.break_index].ads[index.ad].id.clone(),
-                content: ContentTime::from_samples(at, rate),
-                presentation: PresentationTime::from_samples(start, rate),
-                duration: duration_of(*samples, rate),
-            })
-        })
-        .collect()
+    assemble(track, &pieces, total, new_gapless, plan, seams)
 }
 
 /// Puts tags, information frame and pieces together.
-#[allow(clippy::too_many_arguments)]
 fn assemble(
-    content: &dyn Content,
-    index: &Index,
+    track: &Track<'_>,
     pieces: &[Piece],
     total: u64,
     gapless: Gapless,
-    plan: SplicePlan,
-    mut report: Report,
-    options: &Options,
-) -> Result<Rendition, SpliceError> {
-    let mut head = vec![
-        0;
-        usize::try_from(index.head().start)
-            .map_err(|_| SpliceError::Unsupported("the tags are too long".into()))?
-    ];
-    content
-        .read_exact_at(0, &mut head, options.read_deadline)
-        .map_err(|source| SpliceError::Read { offset: 0, source })?;
-    let moved = chapter_times(&plan, &head);
-    let mut moved_times = moved
-        .iter()
-        .map(|chapter| (chapter.start.as_millis() as u32, chapter.end.as_millis() as u32));
-    let head = id3v2::edit(
-        &head,
-        &mut |chapter| moved_times.next().unwrap_or((chapter.start, chapter.end)),
-        PresentationTime::from(report.duration).as_millis(),
-    );
-    report.chapters = moved;
+    plan: &SplicePlan,
+    seams: Vec<Seam>,
+) -> Result<Spliced, SpliceError> {
+    let index = &track.index;
+    let head = tags(track.content, index.head().start, track.options)?;
+    let chapters = tag_chapters(plan, &head);
+    let head = edit_tag(&head, &chapters, PresentationTime::from(plan.duration()).as_millis());
 
     let original = index.head().info.as_ref().map(|info| &info.xing);
     let xing = XingPlan {
@@ -772,93 +751,10 @@ fn assemble(
             Piece::Made(frames) => runs.made(&frames.concat()),
         }
     }
-    runs.content(index.offset(index.frames()), content.len());
-    report.bytes = runs.len;
-    Ok(Rendition {
-        runs: runs.runs,
-        plan,
-        report,
+    runs.content(index.offset(index.frames()), track.content.len());
+    Ok(Spliced {
+        runs: runs.into_runs(),
+        seams,
+        chapters,
     })
-}
-
-#[derive(Default)]
-struct Runs {
-    runs: Vec<Run>,
-    len: u64,
-}
-
-impl Runs {
-    fn push(&mut self, len: u64, source: Source) {
-        if len > 0 {
-            self.runs.push(Run {
-                start: self.len,
-                len,
-                source,
-            });
-            self.len += len;
-        }
-    }
-
-    fn made(&mut self, bytes: &[u8]) {
-        self.push(bytes.len() as u64, Source::Made(Arc::from(bytes)));
-    }
-
-    fn content(&mut self, start: u64, end: u64) {
-        self.push(end - start, Source::Content(start));
-    }
-}
-
-/// The chapters of `head`, in the order they stand there, in presentation time.
-fn chapter_times(plan: &SplicePlan, head: &[u8]) -> Vec<Chapter> {
-    let rate = plan.sample_rate();
-    let starts: Vec<u64> = {
-        let mut position = 0;
-        plan.segments()
-            .filter_map(|(_, segment)| match segment {
-                Segment::Content(range) => {
-                    position = range.end;
-                    Some(range.start)
-                }
-                Segment::Ad { .. } => Some(position),
-                Segment::Pad { .. } => None,
-            })
-            .collect()
-    };
-    // Chapters count whole milliseconds: one that is less than that before a cue is meant to be at it.
-    let time = |millis: u32| {
-        let sample = ContentTime::from_millis(u64::from(millis)).to_samples(rate);
-        let sample = starts
-            .iter()
-            .copied()
-            .find(|start| (sample..sample + u64::from(rate.div_ceil(1000))).contains(start))
-            .unwrap_or(sample);
-        PresentationTime::from_samples(plan.content_to_presentation_or_next(sample), rate)
-    };
-    id3v2::chapters(head)
-        .into_iter()
-        .map(|chapter| Chapter {
-            start: time(chapter.start),
-            end: time(chapter.end),
-            id: chapter.id,
-            title: chapter.title,
-        })
-        .collect()
-}
-
-/// The chapters in the tags of content whose audio starts at `start`.
-pub(super) fn chapters(
-    content: &dyn Content,
-    plan: &SplicePlan,
-    start: u64,
-    options: &Options,
-) -> Result<Vec<Chapter>, SpliceError> {
-    let mut head = vec![
-        0;
-        usize::try_from(start)
-            .map_err(|_| SpliceError::Unsupported("the tags are too long".into()))?
-    ];
-    content
-        .read_exact_at(0, &mut head, options.read_deadline)
-        .map_err(|source| SpliceError::Read { offset: 0, source })?;
-    Ok(chapter_times(plan, &head))
 }

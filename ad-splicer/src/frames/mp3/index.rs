@@ -9,10 +9,9 @@ use super::header::{Header, HeaderError};
 use super::xing::{Gapless, Xing};
 use crate::content::Content;
 use crate::frames::id3v2;
+use crate::frames::window::Window;
 use crate::splice::SpliceError;
 
-/// How much is read at once.
-const CHUNK: usize = 256 * 1024;
 /// How far after the tags the first frame may be.
 const SEARCH: usize = 64 * 1024;
 /// How many ID3v2 tags in a row are stepped over.
@@ -41,51 +40,8 @@ pub struct Head {
     pub info: Option<InfoFrame>,
 }
 
-/// A window of the content.
-struct Window<'a> {
-    content: &'a dyn Content,
-    deadline: Duration,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl Window<'_> {
-    /// `count` bytes at `offset`, or as many as there are before the end; borrowed until the next call.
-    fn get(&mut self, offset: u64, count: usize) -> Result<&[u8], SpliceError> {
-        let count = usize::try_from(self.content.len().saturating_sub(offset))
-            .unwrap_or(usize::MAX)
-            .min(count);
-        if count == 0 {
-            return Ok(&[]);
-        }
-        let end = self.start + self.bytes.len() as u64;
-        if offset < self.start || offset + count as u64 > end {
-            let len = usize::try_from(self.content.len() - offset)
-                .unwrap_or(usize::MAX)
-                .min(CHUNK.max(count));
-            self.start = offset;
-            self.bytes.resize(len, 0);
-            if let Err(source) = self.content.read_exact_at(offset, &mut self.bytes, self.deadline) {
-                self.bytes.clear();
-                return Err(SpliceError::Read { offset, source });
-            }
-        }
-        let at = (offset - self.start) as usize;
-        Ok(&self.bytes[at..at + count])
-    }
-
-    fn header(&mut self, offset: u64) -> Result<Result<Header, HeaderError>, SpliceError> {
-        Ok(Header::of(self.get(offset, 4)?))
-    }
-}
-
-fn window(content: &dyn Content, deadline: Duration) -> Window<'_> {
-    Window {
-        content,
-        deadline,
-        start: 0,
-        bytes: Vec::new(),
-    }
+fn header_at(window: &mut Window<'_>, offset: u64) -> Result<Result<Header, HeaderError>, SpliceError> {
+    Ok(Header::of(window.get(offset, 4)?))
 }
 
 /// Finds the first frame. Two frames of one stream must follow each other (or one frame end the file), so that random bytes are not taken for a frame.
@@ -93,7 +49,7 @@ pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Head, Spli
     if content.is_empty() {
         return Err(SpliceError::NotAudio("the content is empty".into()));
     }
-    let mut window = window(content, deadline);
+    let mut window = Window::new(content, deadline);
     let mut start = 0;
     for _ in 0..MAX_TAGS {
         match id3v2::tag_len(window.get(start, id3v2::HEADER_LEN)?) {
@@ -108,7 +64,7 @@ pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Head, Spli
     }
     let mut other = None;
     for offset in start..start.saturating_add(SEARCH as u64).min(content.len()) {
-        let header = match window.header(offset)? {
+        let header = match header_at(&mut window, offset)? {
             Ok(header) => header,
             Err(error) => {
                 if offset == start && error != HeaderError::NoSync {
@@ -118,7 +74,7 @@ pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Head, Spli
             }
         };
         let next = offset + header.frame_len() as u64;
-        let follows = match window.header(next)? {
+        let follows = match header_at(&mut window, next)? {
             Ok(second) => second.same_stream(header),
             Err(_) => next <= content.len() && is_tail(window.get(next, 16)?),
         };
@@ -163,13 +119,13 @@ impl Index {
     /// Reads the header of each frame: all of the content is read once.
     pub fn scan(content: &dyn Content, deadline: Duration) -> Result<Self, SpliceError> {
         let head = find_head(content, deadline)?;
-        let mut window = window(content, deadline);
+        let mut window = Window::new(content, deadline);
         let mut offset = head.start + head.info.as_ref().map_or(0, |info| info.len as u64);
         let mut offsets = vec![offset];
         let mut first = None;
         let mut constant = true;
         while offset < content.len() {
-            let Ok(header) = window.header(offset)? else { break };
+            let Ok(header) = header_at(&mut window, offset)? else { break };
             let first = *first.get_or_insert(header);
             if !header.same_stream(head.header) {
                 return Err(SpliceError::Unsupported(format!(

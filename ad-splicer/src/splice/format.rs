@@ -1,0 +1,167 @@
+//! The seam between what is the same for all formats and what is not.
+//!
+//! A format is recognised by its bytes ([`recognise`]), never by its name. A [`Head`] is what the first bytes tell; [`Head::open`] finds every frame; the [`Track`] that it gives decodes, and makes the bytes
+//! of a rendition from a [`Layout`]. Timeline, plan, loudness, pauses, facts and the report are made once, on top of this.
+
+use std::ops::Range;
+
+use super::layout::{Layout, moved};
+use super::{Chapter, Codec, Options, Run, Seam, Source, SpliceError, mp3};
+use crate::content::Content;
+use crate::frames::id3v2;
+use crate::plan::SplicePlan;
+use crate::time::ContentTime;
+
+/// What a stream of samples is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stream {
+    pub(crate) codec: Codec,
+    /// Samples a second.
+    pub(crate) sample_rate: u32,
+    pub(crate) channels: u16,
+    /// Content samples: without declared priming and padding.
+    pub(crate) samples: u64,
+}
+
+/// The beginning of content that was recognised.
+pub(crate) trait Head {
+    /// As far as the head tells: the number of samples may be a guess.
+    fn stream(&self) -> Stream;
+
+    /// The content's chapters in presentation time.
+    fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError>;
+
+    /// Finds every frame. What this reads of the content is the format's own.
+    fn open(&self) -> Result<Box<dyn Track + '_>, SpliceError>;
+}
+
+/// Where a sample lies in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Index of the frame that decodes to it.
+    pub(crate) frame: u64,
+    /// Offset of that frame in bytes.
+    pub(crate) offset: u64,
+}
+
+/// Numbers that facts hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frames {
+    /// How many there are.
+    pub(crate) count: u64,
+    /// Samples in a frame: the content moves in steps of it. 1 when it can be cut anywhere.
+    pub(crate) samples: u32,
+    /// Offset in bytes of the first.
+    pub(crate) start: u64,
+    /// Bits a second when that is the same throughout.
+    pub(crate) bit_rate: Option<u32>,
+}
+
+/// Content whose frames are known.
+pub(crate) trait Track {
+    /// What it is, exactly.
+    fn stream(&self) -> Stream;
+
+    /// What is known about its frames.
+    fn frames(&self) -> Frames;
+
+    /// Where a content sample lies.
+    fn place(&self, sample: u64) -> Place;
+
+    /// Interleaved samples of a range of content samples; silence where there is no content or it cannot be decoded.
+    fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError>;
+
+    /// Makes the rendition that is laid out.
+    fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError>;
+}
+
+/// What [`Track::splice`] makes.
+#[derive(Debug)]
+pub(crate) struct Spliced {
+    pub(crate) runs: Vec<Run>,
+    pub(crate) seams: Vec<Seam>,
+    pub(crate) chapters: Vec<Chapter>,
+}
+
+/// The content's kind, by its first bytes.
+pub(crate) fn recognise<'a>(
+    content: &'a dyn Content,
+    options: &'a Options,
+) -> Result<Box<dyn Head + 'a>, SpliceError> {
+    if content.is_empty() {
+        return Err(SpliceError::NotAudio("the content is empty".into()));
+    }
+    Ok(Box::new(mp3::Mp3::new(content, options)?))
+}
+
+/// The chapters of an ID3v2 tag, in the order they stand there, in presentation time.
+pub(crate) fn tag_chapters(plan: &SplicePlan, tag: &[u8]) -> Vec<Chapter> {
+    let millisecond = u64::from(plan.sample_rate().div_ceil(1000));
+    let time = |millis: u32| moved(plan, ContentTime::from_millis(u64::from(millis)), millisecond);
+    id3v2::chapters(tag)
+        .into_iter()
+        .map(|chapter| Chapter {
+            start: time(chapter.start),
+            end: time(chapter.end),
+            id: chapter.id,
+            title: chapter.title,
+        })
+        .collect()
+}
+
+/// The tag with these chapters' times and a new length in milliseconds.
+pub(crate) fn edit_tag(tag: &[u8], chapters: &[Chapter], length: u64) -> Vec<u8> {
+    let mut times = chapters
+        .iter()
+        .map(|chapter| (chapter.start.as_millis() as u32, chapter.end.as_millis() as u32));
+    id3v2::edit(
+        tag,
+        &mut |chapter| times.next().unwrap_or((chapter.start, chapter.end)),
+        length,
+    )
+}
+
+/// Collects the runs of a rendition.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    runs: Vec<Run>,
+    len: u64,
+}
+
+impl Runs {
+    fn push(&mut self, len: u64, source: Source) {
+        if len > 0 {
+            self.runs.push(Run {
+                start: self.len,
+                len,
+                source,
+            });
+            self.len += len;
+        }
+    }
+
+    /// Adds bytes that were made.
+    pub(crate) fn made(&mut self, bytes: &[u8]) {
+        self.push(bytes.len() as u64, Source::Made(bytes.into()));
+    }
+
+    /// Adds the content's bytes from `start` to `end`; what follows the run before it becomes one with it.
+    pub(crate) fn content(&mut self, start: u64, end: u64) {
+        if let Some(Run {
+            len,
+            source: Source::Content(from),
+            ..
+        }) = self.runs.last_mut()
+            && *from + *len == start
+        {
+            *len += end - start;
+            self.len += end - start;
+            return;
+        }
+        self.push(end - start, Source::Content(start));
+    }
+
+    pub(crate) fn into_runs(self) -> Vec<Run> {
+        self.runs
+    }
+}

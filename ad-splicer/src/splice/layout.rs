@@ -1,0 +1,167 @@
+//! Breaks laid out on the content's samples: what is common to all formats before a byte is made.
+
+use std::ops::Range;
+
+use super::format::{Frames, Stream};
+use super::{Ad, At, Break, SpliceError, SplicedAd};
+use crate::plan::{PlanError, PlannedBreak, Segment, SplicePlan};
+use crate::time::{ContentTime, PresentationTime, duration_of};
+
+/// A break in content samples, with the silence after it.
+#[derive(Debug)]
+pub(crate) struct Spot<'a> {
+    /// Its index in the breaks that were given.
+    pub(crate) index: usize,
+    /// The content samples that it takes the place of; empty to insert.
+    pub(crate) span: Range<u64>,
+    /// Samples of silence after the ads.
+    pub(crate) pad: u64,
+    pub(crate) ads: &'a [Ad],
+    channels: usize,
+}
+
+impl Spot<'_> {
+    /// Samples of its ads and of the silence after them.
+    pub(crate) fn added(&self) -> u64 {
+        self.ads.iter().map(|ad| ad.samples(self.channels)).sum::<u64>() + self.pad
+    }
+
+    /// How many samples later (or earlier) the content stands after it.
+    pub(crate) fn shift(&self) -> i64 {
+        self.added() as i64 - (self.span.end - self.span.start) as i64
+    }
+}
+
+/// Breaks in their order on the content, and the plan that they make.
+#[derive(Debug)]
+pub(crate) struct Layout<'a> {
+    pub(crate) plan: SplicePlan,
+    pub(crate) spots: Vec<Spot<'a>>,
+    /// Length of the fades on both sides of a seam, in samples.
+    pub(crate) fade: usize,
+}
+
+impl<'a> Layout<'a> {
+    /// Lays out the breaks that have ads.
+    pub(crate) fn new(
+        breaks: &'a [Break],
+        stream: &Stream,
+        frames: &Frames,
+        fade: std::time::Duration,
+    ) -> Result<Self, SpliceError> {
+        let (rate, channels) = (stream.sample_rate, usize::from(stream.channels));
+        let grid = frames.samples.max(1);
+        let placed = place(breaks, rate, channels, stream.samples)?;
+        let planned: Vec<PlannedBreak> = placed
+            .iter()
+            .map(|(at, span)| PlannedBreak {
+                index: *at,
+                span: span.clone(),
+                ads: breaks[*at].ads.iter().map(|ad| ad.samples(channels)).collect(),
+            })
+            .collect();
+        let plan = SplicePlan::new(rate, stream.samples, grid, &planned)?;
+        let spots = placed
+            .into_iter()
+            .map(|(index, span)| {
+                let mut spot = Spot {
+                    index,
+                    span,
+                    pad: 0,
+                    ads: &breaks[index].ads,
+                    channels,
+                };
+                if spot.span.end < stream.samples {
+                    spot.pad = (-spot.shift()).rem_euclid(i64::from(grid)) as u64;
+                }
+                spot
+            })
+            .collect();
+        Ok(Self {
+            plan,
+            spots,
+            fade: ContentTime::from(fade).to_samples(rate) as usize,
+        })
+    }
+
+    /// The ads in order of presentation.
+    pub(crate) fn ads(&self, breaks: &[Break]) -> Vec<SplicedAd> {
+        let rate = self.plan.sample_rate();
+        let spliced = self.plan.segments().filter_map(|(start, segment)| {
+            let Segment::Ad { index, samples } = segment else {
+                return None;
+            };
+            let spot = self.spots.iter().find(|spot| spot.index == index.break_index)?;
+            Some(SplicedAd {
+                index: *index,
+                id: breaks[index.break_index].ads[index.ad].id.clone(),
+                content: ContentTime::from_samples(spot.span.start, rate),
+                presentation: PresentationTime::from_samples(start, rate),
+                duration: duration_of(*samples, rate),
+            })
+        });
+        spliced.collect()
+    }
+}
+
+/// The content samples that a place means; just past the end still means the end.
+pub(crate) fn sample_of(at: At, rate: u32, samples: u64) -> u64 {
+    match at {
+        At::Start => 0,
+        At::End => samples,
+        At::Fraction(fraction) => (fraction.clamp(0.0, 1.0) * samples as f64).round() as u64,
+        At::Time(time) => match time.to_samples(rate) {
+            past if past > samples && past - samples <= u64::from(rate) => samples,
+            sample => sample,
+        },
+    }
+}
+
+/// The breaks that have ads, in order: each one's index and its span of content samples.
+fn place(
+    breaks: &[Break],
+    rate: u32,
+    channels: usize,
+    samples: u64,
+) -> Result<Vec<(usize, Range<u64>)>, SpliceError> {
+    let mut placed = Vec::new();
+    for (index, given) in breaks.iter().enumerate() {
+        if let Some(ad) = given.ads.iter().find(|ad| ad.pcm.len() % channels.max(1) != 0) {
+            return Err(SpliceError::Bridge {
+                break_index: index,
+                reason: format!("the samples of ad `{}` are not of {channels} channels", ad.id),
+            });
+        }
+        if given.ads.iter().all(|ad| ad.pcm.is_empty()) {
+            continue;
+        }
+        let start = sample_of(given.at, rate, samples);
+        if start > samples {
+            return Err(PlanError::Outside(index).into());
+        }
+        let end = start
+            .saturating_add(ContentTime::from(given.replace).to_samples(rate))
+            .min(samples);
+        placed.push((index, start..end));
+    }
+    placed.sort_by_key(|(_, span)| (span.start, span.end));
+    Ok(placed)
+}
+
+/// A content time in presentation time. Chapters count coarse units (milliseconds): one that is less than `unit` samples before a cue is meant to be at it.
+pub(crate) fn moved(plan: &SplicePlan, time: ContentTime, unit: u64) -> PresentationTime {
+    let rate = plan.sample_rate();
+    let sample = time.to_samples(rate);
+    let mut position = 0;
+    let starts = plan.segments().filter_map(|(_, segment)| match segment {
+        Segment::Content(range) => {
+            position = range.end;
+            Some(range.start)
+        }
+        Segment::Ad { .. } => Some(position),
+        Segment::Pad { .. } => None,
+    });
+    let mut near = starts.filter(|start| (sample..sample + unit.max(1)).contains(start));
+    let sample = near.next().unwrap_or(sample);
+    PresentationTime::from_samples(plan.content_to_presentation_or_next(sample), rate)
+}
