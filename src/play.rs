@@ -217,6 +217,7 @@ impl<'a> Listening<'a> {
         let duration = self.rendition().report().duration;
         let player = Player::start(Request {
             media: self.frozen.clone(),
+            codec: self.rendition().codec(),
             timeline: self.timeline.clone(),
             start: self.start(args)?,
             duration: Some(duration),

@@ -4,11 +4,15 @@
 //! determined, as runs of content bytes and of bytes made here. Writing is copying; any range can be asked for. The same content, breaks and ads give the same bytes, wherever they go.
 //! Not here: which ad plays where (`decide`), making ads fit (`conditioning`), network.
 
+mod adts;
+mod bridged;
+mod flac;
 pub(crate) mod format;
 mod joins;
 pub(crate) mod layout;
 mod mp3;
 mod sound;
+mod wav;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -25,6 +29,12 @@ use crate::time::{ContentTime, PresentationTime};
 pub enum Codec {
     /// MPEG-1, -2 or -2.5 Audio Layer III.
     Mp3,
+    /// PCM in WAV, RF64 or BW64.
+    Wav,
+    /// FLAC in its own container.
+    Flac,
+    /// AAC-LC in ADTS.
+    Adts,
 }
 
 impl Codec {
@@ -32,6 +42,9 @@ impl Codec {
     pub fn name(self) -> &'static str {
         match self {
             Self::Mp3 => "mp3",
+            Self::Wav => "wav",
+            Self::Flac => "flac",
+            Self::Adts => "adts",
         }
     }
 }
@@ -255,6 +268,7 @@ pub struct Run {
 /// A frozen rendition: every byte of it is determined.
 #[derive(Clone, Debug)]
 pub struct Rendition {
+    codec: Codec,
     runs: Vec<Run>,
     plan: SplicePlan,
     report: Report,
@@ -269,6 +283,11 @@ impl Rendition {
     /// Whether there are no bytes at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How it is coded: as the content is.
+    pub fn codec(&self) -> Codec {
+        self.codec
     }
 
     /// The runs in order, without gaps.
@@ -379,6 +398,7 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
         let mut runs = format::Runs::default();
         runs.content(0, content.len());
         return Ok(Rendition {
+            codec: stream.codec,
             runs: runs.into_runs(),
             plan,
             report,
@@ -395,6 +415,7 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
         chapters: spliced.chapters,
     };
     Ok(Rendition {
+        codec: track.stream().codec,
         runs: spliced.runs,
         plan: layout.plan,
         report,

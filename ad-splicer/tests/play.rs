@@ -8,6 +8,7 @@ use std::time::Duration;
 use ad_splicer::content::{Content, FileContent};
 use ad_splicer::plan::AdIndex;
 use ad_splicer::play::{AdSlot, Notice, Outcome, PlayError, PlayEvent, Player, Request, Sink, Timeline};
+use ad_splicer::splice::Codec;
 use ad_splicer::time::PresentationTime;
 
 const SECOND: u64 = 1000;
@@ -57,6 +58,7 @@ fn timeline() -> Timeline {
 fn request(media: impl Content + 'static, sink: Sink) -> Request {
     Request {
         media: Arc::new(media),
+        codec: Codec::Mp3,
         timeline: timeline(),
         start: PresentationTime::ZERO,
         duration: None,

@@ -2,6 +2,10 @@
 //!
 //! One folder for each format. A format's core knows its frame headers, which frames depend on which, and how to start in the middle; [`crate::splice`] joins them.
 
+pub(crate) mod aac;
+pub(crate) mod flac;
 pub(crate) mod id3v2;
 pub mod mp3;
+pub(crate) mod vorbis_comment;
+pub(crate) mod wav;
 pub(crate) mod window;

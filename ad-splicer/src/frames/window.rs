@@ -29,7 +29,8 @@ impl<'a> Window<'a> {
 
     /// `count` bytes at `offset`, or as many as there are before the end; borrowed until the next call.
     pub(crate) fn get(&mut self, offset: u64, count: usize) -> Result<&[u8], SpliceError> {
-        self.at_least(offset, count).map(|bytes| &bytes[..count.min(bytes.len())])
+        self.at_least(offset, count)
+            .map(|bytes| &bytes[..count.min(bytes.len())])
     }
 
     /// All bytes of the window from `offset` on: `count`, or as many as there are before the end, and perhaps more.

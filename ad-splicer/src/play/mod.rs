@@ -21,6 +21,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use crate::content::Content;
+use crate::splice::Codec;
 use crate::time::PresentationTime;
 
 mod presentation;
@@ -40,8 +41,10 @@ pub enum Sink {
 
 /// What to play.
 pub struct Request {
-    /// The bytes of an MP3 rendition.
+    /// The bytes of a rendition.
     pub media: Arc<dyn Content>,
+    /// What they are.
+    pub codec: Codec,
     /// Its ads.
     pub timeline: Timeline,
     /// Where to begin.
@@ -253,10 +256,7 @@ impl Driver {
             .size(request.media.len() as i64)
             .max_bytes(AHEAD)
             .build();
-        // The rendition's tag holds chapters and perhaps a picture; id3demux takes it off.
-        let untag = make("id3demux")?;
-        let parse = make("mpegaudioparse")?;
-        let decode = make("mpg123audiodec")?;
+        let decoder = decoder(request.codec)?;
         let convert = make("audioconvert")?;
         let resample = make("audioresample")?;
         let sink = match request.sink {
@@ -270,17 +270,31 @@ impl Driver {
         let failed = |e: gst::glib::BoolError| PlayError::Pipeline {
             reason: e.to_string(),
         };
-        let elements = [
-            source.upcast_ref(),
-            &untag,
-            &parse,
-            &decode,
-            &convert,
-            &resample,
-            &sink,
-        ];
-        pipeline.add_many(elements).map_err(failed)?;
-        gst::Element::link_many(elements).map_err(failed)?;
+        let ends = [source.upcast_ref(), &convert, &resample, &sink];
+        pipeline.add_many(ends).map_err(failed)?;
+        gst::Element::link_many([&convert, &resample, &sink]).map_err(failed)?;
+        match &decoder {
+            Decoder::Chain(chain) => {
+                pipeline.add_many(chain).map_err(failed)?;
+                let linked: Vec<_> = [source.upcast_ref()]
+                    .into_iter()
+                    .chain(chain)
+                    .chain([&convert])
+                    .collect();
+                gst::Element::link_many(linked).map_err(failed)?;
+            }
+            Decoder::Found(bin) => {
+                pipeline.add(bin).map_err(failed)?;
+                source.link(bin).map_err(failed)?;
+                let entrance = convert.static_pad("sink");
+                bin.connect_pad_added(move |_, pad| {
+                    // Only the first audio track is heard; a link that fails shows as an error on the bus.
+                    if let Some(entrance) = entrance.as_ref().filter(|entrance| !entrance.is_linked()) {
+                        let _ = pad.link(entrance);
+                    }
+                });
+            }
+        }
         let failures = read_into(&source, request.media, request.read_deadline)?;
         let bus = pipeline.bus().ok_or(PlayError::Pipeline {
             reason: "the pipeline has no bus".into(),
@@ -469,6 +483,28 @@ impl Driver {
             let _ = self.outbox.send(Notice::Presented(event));
         }
     }
+}
+
+/// What turns a rendition's bytes into samples.
+enum Decoder {
+    /// Elements in a row.
+    Chain(Vec<gst::Element>),
+    /// A bin that looks at the bytes first.
+    Found(gst::Element),
+}
+
+fn decoder(codec: Codec) -> Result<Decoder, PlayError> {
+    if codec == Codec::Mp3 {
+        // The rendition's tag holds chapters and perhaps a picture; id3demux takes it off.
+        let names = ["id3demux", "mpegaudioparse", "mpg123audiodec"];
+        return Ok(Decoder::Chain(
+            names.into_iter().map(make).collect::<Result<_, _>>()?,
+        ));
+    }
+    let bin = make("decodebin")?;
+    bin.set_property("caps", gst::Caps::new_empty_simple("audio/x-raw"));
+    bin.set_property("expose-all-streams", false);
+    Ok(Decoder::Found(bin))
 }
 
 fn make(element: &'static str) -> Result<gst::Element, PlayError> {

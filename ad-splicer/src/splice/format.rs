@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::layout::{Layout, moved};
-use super::{Chapter, Codec, Options, Run, Seam, Source, SpliceError, mp3};
+use super::{Chapter, Codec, Options, Run, Seam, Source, SpliceError, adts, flac, mp3, wav};
 use crate::content::Content;
 use crate::frames::id3v2;
 use crate::plan::SplicePlan;
@@ -91,7 +91,44 @@ pub(crate) fn recognise<'a>(
     if content.is_empty() {
         return Err(SpliceError::NotAudio("the content is empty".into()));
     }
+    if let Some(wav) = wav::Wav::new(content, options)? {
+        return Ok(Box::new(wav));
+    }
+    if let Some(flac) = flac::Flac::new(content, options)? {
+        return Ok(Box::new(flac));
+    }
+    if let Some(adts) = adts::Adts::new(content, options)? {
+        return Ok(Box::new(adts));
+    }
     Ok(Box::new(mp3::Mp3::new(content, options)?))
+}
+
+/// Ads are made for one or two channels.
+pub(crate) fn check_channels(channels: u16) -> Result<(), SpliceError> {
+    if matches!(channels, 1 | 2) {
+        return Ok(());
+    }
+    Err(SpliceError::Unsupported(format!(
+        "the content has {channels} channels, and ads can be put into mono and stereo"
+    )))
+}
+
+/// How the content would have gone on after `span` begins, and what comes just before it ends, as long as the fades are. Nothing where the content begins or ends.
+pub(crate) fn surroundings(
+    track: &dyn Track,
+    layout: &Layout<'_>,
+    span: &Range<u64>,
+) -> Result<(Vec<f32>, Vec<f32>), SpliceError> {
+    let (fade, samples) = (layout.fade as u64, track.stream().samples);
+    let before = match span.start {
+        0 => Vec::new(),
+        start => track.decode(start..(start + fade).min(samples))?,
+    };
+    let after = match span.end {
+        end if end == samples => Vec::new(),
+        end => track.decode(end.saturating_sub(fade)..end)?,
+    };
+    Ok((before, after))
 }
 
 /// The chapters of an ID3v2 tag, in the order they stand there, in presentation time.
@@ -159,6 +196,21 @@ impl Runs {
             return;
         }
         self.push(end - start, Source::Content(start));
+    }
+
+    /// How many bytes there are so far.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Adds all of another's.
+    pub(crate) fn append(&mut self, other: Self) {
+        for run in other.runs {
+            match run.source {
+                Source::Content(from) => self.content(from, from + run.len),
+                made @ Source::Made(_) => self.push(run.len, made),
+            }
+        }
     }
 
     pub(crate) fn into_runs(self) -> Vec<Run> {

@@ -1,18 +1,12 @@
 //! Where content frames and re-encoded frames may meet: pure arithmetic on the content's frame grid.
 //!
-//! Positions are *decoded samples*, counted from those of the first audio frame, and content frames. Frame `f` decodes to samples `f * size ..`, but also touches up to [`OVERLAP`] samples after those.
+//! Positions are *decoded samples*, counted from those of the first audio frame, and content frames. Frame `f` decodes to samples `f * size ..`, but also touches up to [`Grid::overlap`] samples after those.
 //! A seam must lie in content on both sides, so that both codings of it agree; how well they do depends on the position, so several are offered and the caller picks by listening.
 
 use std::ops::{Range, RangeInclusive};
 
-/// How far a frame's data reaches into the samples of the frames after it: a granule of transform overlap and the memory of the synthesis filter.
-pub(super) const OVERLAP: u64 = 576 + 480;
 /// How many positions are offered for each seam, less one.
 const CHOICE: u64 = 5;
-/// Content frames after an exit that are decoded to check it.
-pub(super) const CHECKED: u64 = 4;
-/// How far an exit may move when the frames where it should be cannot be repacked.
-pub(super) const MOVE: u64 = 24;
 
 /// The content's frame grid.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +17,14 @@ pub(super) struct Grid {
     pub(super) frames: u64,
     /// Decoded sample at which the content ends.
     pub(super) end: u64,
-    /// Length of the fades.
+    /// Length of the fades within the content.
     pub(super) fade: u64,
+    /// How far a frame's data reaches into the samples of the frames after it.
+    pub(super) overlap: u64,
+    /// Content frames after an exit that are decoded to check it.
+    pub(super) checked: u64,
+    /// How far an exit may move when the frames where it should be cannot be used.
+    pub(super) reach: u64,
 }
 
 /// A break's span of content in decoded samples.
@@ -42,7 +42,7 @@ pub(super) struct Join {
 }
 
 fn entries(grid: Grid, cut: &Cut) -> RangeInclusive<u64> {
-    let latest = cut.start.saturating_sub(grid.fade + OVERLAP) / grid.size;
+    let latest = cut.start.saturating_sub(grid.fade + grid.overlap) / grid.size;
     if latest <= CHOICE {
         0..=0
     } else {
@@ -52,7 +52,7 @@ fn entries(grid: Grid, cut: &Cut) -> RangeInclusive<u64> {
 
 fn exits(grid: Grid, cut: &Cut) -> Option<RangeInclusive<u64>> {
     let earliest = (cut.end + grid.fade).div_ceil(grid.size);
-    let fits = cut.end < grid.end && earliest + CHOICE + CHECKED <= grid.frames;
+    let fits = cut.end < grid.end && earliest + CHOICE + grid.checked <= grid.frames;
     fits.then_some(earliest..=earliest + CHOICE)
 }
 
@@ -67,7 +67,7 @@ pub(super) fn joins(grid: Grid, cuts: &[Cut]) -> Vec<Join> {
                 if last
                     .exits
                     .as_ref()
-                    .is_none_or(|exits| exits.end() + MOVE + CHECKED > *entries.start()) =>
+                    .is_none_or(|exits| exits.end() + grid.reach + grid.checked > *entries.start()) =>
             {
                 last.cuts.end = i + 1;
                 last.exits = exits;
@@ -92,6 +92,9 @@ mod tests {
         frames: 10_000,
         end: 10_000 * 1152 - 1_000,
         fade: 220,
+        overlap: 1056,
+        checked: 4,
+        reach: 24,
     };
 
     fn cut(at: u64) -> Cut {
@@ -134,7 +137,7 @@ mod tests {
     proptest! {
         #[test]
         fn at_most_eight_frames_a_side(size in prop::sample::select(vec![576u64, 1152]), at in 0u64..5_000_000, len in 0u64..100_000) {
-            let grid = Grid { size, frames: 10_000, end: 10_000 * size - 1_000, fade: 240 };
+            let grid = Grid { size, frames: 10_000, end: 10_000 * size - 1_000, fade: 240, ..GRID };
             let cut = at.min(grid.end)..(at + len).min(grid.end);
             let join = joins(grid, std::slice::from_ref(&cut)).remove(0);
             prop_assert!(cut.start.div_ceil(size) - join.entries.start() <= 8 + 1);

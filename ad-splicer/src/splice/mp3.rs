@@ -7,11 +7,11 @@
 use std::ops::Range;
 
 use super::format::{self, Frames, Place, Runs, Spliced, Stream, edit_tag, tag_chapters};
-use super::joins::{CHECKED, Cut, Grid, Join, MOVE, OVERLAP, joins};
+use super::joins::{Cut, Grid, Join, joins};
 use super::layout::{Layout, Spot};
 use super::sound::{BLOCK, FLOOR_DB, fade, worst_block};
 use super::{Chapter, Codec, Options, Seam, SeamKind, SpliceError};
-use crate::bridge;
+use crate::bridge::mp3 as bridge;
 use crate::content::Content;
 use crate::frames::mp3::{
     DECODER_DELAY, Gapless, Head, Header, Index, LAME_TOTAL_DELAY, RepackError, XingPlan, carrier, find_head,
@@ -20,6 +20,12 @@ use crate::frames::mp3::{
 use crate::plan::{Segment, SplicePlan};
 use crate::time::PresentationTime;
 
+/// How far a frame's data reaches into the samples of the frames after it: a granule of transform overlap and the memory of the synthesis filter.
+const OVERLAP: u64 = 576 + 480;
+/// Content frames after an exit that are decoded to check it.
+const CHECKED: u64 = 4;
+/// How far an exit may move when the frames where it should be cannot be repacked.
+const MOVE: u64 = 24;
 /// Bridge frames before the first that is used: the encoder has settled by then.
 const PREROLL: i64 = 4;
 /// Content frames that are encoded after the last possible exit, for the encoder's look-ahead.
@@ -570,6 +576,9 @@ fn splice(track: &Track<'_>, layout: &Layout<'_>) -> Result<Spliced, SpliceError
         frames: index.frames(),
         end: index.samples() + skip,
         fade: layout.fade as u64,
+        overlap: OVERLAP,
+        checked: CHECKED,
+        reach: MOVE,
     };
     let maker = Maker {
         decoder: track.decoder(),
@@ -692,7 +701,11 @@ fn assemble(
     let index = &track.index;
     let head = tags(track.content, index.head().start, track.options)?;
     let chapters = tag_chapters(plan, &head);
-    let head = edit_tag(&head, &chapters, PresentationTime::from(plan.duration()).as_millis());
+    let head = edit_tag(
+        &head,
+        &chapters,
+        PresentationTime::from(plan.duration()).as_millis(),
+    );
 
     let original = index.head().info.as_ref().map(|info| &info.xing);
     let xing = XingPlan {

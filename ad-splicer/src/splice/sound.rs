@@ -1,5 +1,7 @@
 //! What is done to samples at a seam: fades, and how far two codings of the same sound are apart.
 
+use super::Ad;
+
 /// Samples in the blocks that errors are measured in.
 pub(crate) const BLOCK: usize = 576;
 /// What an error of nothing is called, in dB.
@@ -31,4 +33,60 @@ pub(crate) fn worst_block(a: &[f32], b: &[f32], channels: usize) -> f64 {
             (sum / a.len().min(b.len()).max(1) as f64).sqrt()
         })
         .fold(FLOOR_DB, |worst, rms| worst.max(20.0 * rms.log10()))
+}
+
+/// What stands between two runs of content: the ads, each faded in and out, then `pad` samples of silence. The content around fades too, but within this: `before` is how the content would have gone on
+/// (its first `fade` samples are faded out under the ad), `after` is what came just before the content that follows (faded in at the end). So the content itself stays as it is, and nothing jumps.
+pub(crate) fn insertion(
+    ads: &[Ad],
+    pad: u64,
+    before: &[f32],
+    after: &[f32],
+    channels: usize,
+    fade_len: usize,
+) -> Vec<f32> {
+    let mut pcm = Vec::new();
+    for ad in ads {
+        let at = pcm.len();
+        pcm.extend_from_slice(&ad.pcm);
+        fade(&mut pcm[at..], channels, fade_len, true);
+        fade(&mut pcm[at..], channels, fade_len, false);
+    }
+    pcm.resize(pcm.len() + pad as usize * channels, 0.0);
+    let count = pcm.len() / channels;
+    let frames = |samples: &[f32]| (samples.len() / channels).min(fade_len).min(count);
+    let falling_len = frames(before);
+    for (i, (sample, content)) in pcm.iter_mut().zip(&before[..falling_len * channels]).enumerate() {
+        *sample += content * (1.0 - rising(i / channels, falling_len));
+    }
+    let rising_len = frames(after);
+    let start = (count - rising_len) * channels;
+    let after = &after[after.len() - rising_len * channels..];
+    for (i, (sample, content)) in pcm[start..].iter_mut().zip(after).enumerate() {
+        *sample += content * rising(i / channels, rising_len);
+    }
+    pcm
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_that_goes_on_does_not_jump() {
+        // A sine cut in the middle, with silence between: every step is as small as the sine's own.
+        let sine: Vec<f32> = (0..4_000).map(|i| (i as f32 * 0.05).sin()).collect();
+        let ad = Ad {
+            id: String::new(),
+            pcm: vec![0.0; 1_000].into(),
+        };
+        let between = insertion(&[ad], 24, &sine[2_000..], &sine[..2_000], 1, 220);
+        assert_eq!(between.len(), 1_024);
+        let whole = [&sine[..2_000], &between, &sine[2_000..]].concat();
+        let most = whole
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]).abs())
+            .fold(0.0, f32::max);
+        assert!(most < 0.06, "{most}");
+    }
 }

@@ -125,7 +125,9 @@ impl Index {
         let mut first = None;
         let mut constant = true;
         while offset < content.len() {
-            let Ok(header) = header_at(&mut window, offset)? else { break };
+            let Ok(header) = header_at(&mut window, offset)? else {
+                break;
+            };
             let first = *first.get_or_insert(header);
             if !header.same_stream(head.header) {
                 return Err(SpliceError::Unsupported(format!(

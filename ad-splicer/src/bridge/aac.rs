@@ -1,0 +1,106 @@
+//! AAC-LC by libav, in both directions: packets are raw, without ADTS headers.
+
+use gstreamer as gst;
+
+use super::{BridgeError, element, floats, init, raw_caps, run, split_clips, stamped};
+use crate::frames::aac::{Config, SAMPLES};
+
+/// Samples between the encoder's input and the decoder's output: input sample `n` is decoded sample `n + DELAY`.
+pub(crate) const DELAY: u32 = SAMPLES;
+
+fn caps(config: Config) -> gst::Caps {
+    gst::Caps::builder("audio/mpeg")
+        .field("mpegversion", 4)
+        .field("stream-format", "raw")
+        .field("framed", true)
+        .field("rate", config.sample_rate as i32)
+        .field("channels", i32::from(config.channels))
+        .field("codec_data", gst::Buffer::from_slice(config.bytes()))
+        .build()
+}
+
+/// Decodes clips, each a run of packets of one stream. Gives for each clip its interleaved samples, as many as its packets hold; the first packet's are touched by what was decoded before it.
+pub(crate) fn decode(config: Config, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError> {
+    const DOING: &str = "decoding";
+    if clips.iter().all(Vec::is_empty) {
+        return Ok(clips.iter().map(|_| Vec::new()).collect());
+    }
+    init(DOING)?;
+    let (rate, channels) = (config.sample_rate, usize::from(config.channels));
+    let elements = [element("avdec_aac")?, element("audioconvert")?];
+    // The rate is left open: SBR that is not declared doubles it, and then the length is not what it should be.
+    let out = gst::Caps::builder("audio/x-raw")
+        .field("format", "F32LE")
+        .field("layout", "interleaved")
+        .field("channels", channels as i32)
+        .build();
+    let input = clips.iter().flatten().enumerate().map(|(i, packet)| {
+        let size = u64::from(SAMPLES);
+        stamped(packet.clone(), i as u64 * size, size, rate)
+    });
+    let buffers = run(DOING, &caps(config), &elements, Some(&out), input)?;
+    split_clips(&buffers, clips.iter().map(Vec::len), SAMPLES as usize, channels)
+}
+
+/// Bits a second for bridges: high, so that what is encoded twice loses next to nothing.
+fn bit_rate(config: Config) -> i32 {
+    // At most 6,144 bits a channel and frame are allowed; three quarters of it.
+    let most = u64::from(config.sample_rate) * 6 * u64::from(config.channels) * 3 / 4;
+    most.min(160_000 * u64::from(config.channels)) as i32
+}
+
+/// Encodes interleaved samples into packets, followed by enough silence that all of it comes out.
+pub(crate) fn encode(config: Config, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+    const DOING: &str = "encoding";
+    init(DOING)?;
+    let (rate, channels) = (config.sample_rate, usize::from(config.channels));
+    let encoder = gst::ElementFactory::make("avenc_aac")
+        .property("bitrate", bit_rate(config))
+        .property("aac-pns", false)
+        .property("aac-is", false)
+        .property_from_str("aac-coder", "fast")
+        .build()
+        .map_err(|_| BridgeError::MissingElement { element: "avenc_aac" })?;
+    let out = gst::Caps::builder("audio/mpeg")
+        .field("stream-format", "raw")
+        .build();
+    let silence = vec![0.0; 4 * SAMPLES as usize * channels];
+    let padded = [pcm, &silence].concat();
+    run(
+        DOING,
+        &raw_caps("F32LE", rate, channels),
+        &[element("audioconvert")?, encoder],
+        Some(&out),
+        floats(&padded, rate, channels),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_in_comes_out_at_the_declared_delay() {
+        for (rate, channels) in [(44_100, 2), (48_000, 1), (24_000, 2)] {
+            let config = Config::lc(rate, channels).unwrap();
+            let pcm: Vec<f32> = (0..rate as usize * 2)
+                .flat_map(|i| {
+                    let t = i as f32 / rate as f32;
+                    let value = 0.3 * (t * (300.0 + 900.0 * t) * std::f32::consts::TAU).sin();
+                    std::iter::repeat_n(value, usize::from(channels))
+                })
+                .collect();
+            let packets = encode(config, &pcm).unwrap();
+            let decoded = decode(config, &[packets]).unwrap().remove(0);
+            let step = usize::from(channels);
+            let error = |shift: usize| -> f64 {
+                (rate as usize / 2..rate as usize)
+                    .map(|i| f64::from(pcm[i * step] - decoded[(i + shift) * step]).powi(2))
+                    .sum()
+            };
+            let delay = DELAY as usize;
+            let best = (delay - 60..delay + 60).min_by(|a, b| error(*a).total_cmp(&error(*b)));
+            assert_eq!(best, Some(delay), "{rate} Hz");
+        }
+    }
+}

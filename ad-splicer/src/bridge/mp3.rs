@@ -1,0 +1,198 @@
+//! MP3 by libav and LAME. The decoder is fed frames of which the first stands alone (see [`crate::frames::mp3::carrier`]), so that it has no reservoir to miss. The encoder writes no information frame.
+
+use gstreamer as gst;
+
+use super::{BridgeError, ENCODE_CHUNK, element, init, run, split_clips};
+use crate::frames::mp3::{Header, Version};
+
+/// Decodes clips, each a run of frames of one stream whose first frame stands alone. Gives for each clip its interleaved samples, as many as its frames hold. The first
+/// 1056 samples of a clip are touched by what was decoded before it.
+pub(crate) fn decode(clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError> {
+    const DOING: &str = "decoding";
+    let Some(header) = clips
+        .iter()
+        .flatten()
+        .next()
+        .and_then(|frame| Header::of(frame).ok())
+    else {
+        return Ok(clips.iter().map(|_| Vec::new()).collect());
+    };
+    init(DOING)?;
+    let (rate, channels) = (header.sample_rate(), usize::from(header.channels()));
+    let caps = gst::Caps::builder("audio/mpeg")
+        .field("mpegversion", 1)
+        .field(
+            "mpegaudioversion",
+            match header.version() {
+                Version::V1 => 1,
+                Version::V2 => 2,
+                Version::V25 => 3,
+            },
+        )
+        .field("layer", 3)
+        .field("parsed", true)
+        .field("rate", rate as i32)
+        .field("channels", channels as i32)
+        .build();
+    let out = gst::Caps::builder("audio/x-raw")
+        .field("format", "F32LE")
+        .field("layout", "interleaved")
+        .field("rate", rate as i32)
+        .field("channels", channels as i32)
+        .build();
+    let elements = [element("avdec_mp3float")?, element("audioconvert")?];
+    let samples = u64::from(header.samples());
+    let input = clips.iter().flatten().enumerate().map(|(i, frame)| {
+        let mut buffer = gst::Buffer::from_slice(frame.clone());
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(gst::ClockTime::from_nseconds(
+                crate::time::ContentTime::from_samples(i as u64 * samples, rate).as_nanos(),
+            ));
+        }
+        buffer
+    });
+    let buffers = run(DOING, &caps, &elements, Some(&out), input)?;
+    split_clips(&buffers, clips.iter().map(Vec::len), samples as usize, channels)
+}
+
+/// The bit rates to try for bridges, in kb/s, best first: high, but below the highest, so that a frame can still be repacked. When the bit reservoir is so full that none can, the next one is taken.
+pub(crate) fn bridge_bit_rates(header: Header) -> [u32; 4] {
+    match (header.version(), header.channels()) {
+        (Version::V1, 2) => [256, 192, 160, 128],
+        (Version::V1, _) => [192, 128, 96, 64],
+        (Version::V2, 2) => [128, 96, 80, 64],
+        (Version::V2, _) => [96, 64, 48, 32],
+        // LAME goes no higher than 64 there.
+        (Version::V25, 2) => [56, 48, 40, 32],
+        (Version::V25, _) => [40, 32, 24, 16],
+    }
+}
+
+/// Encodes interleaved samples at `bit_rate` kb/s into frames of the stream that `header` belongs to. Decoded sample n + 1105 of the result is input sample n. `pcm` is followed by enough silence that all of it comes out.
+pub(crate) fn encode(header: Header, bit_rate: u32, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+    const DOING: &str = "encoding";
+    init(DOING)?;
+    let (rate, channels) = (header.sample_rate(), usize::from(header.channels()));
+    let mut caps = gst::Caps::builder("audio/x-raw")
+        .field("format", "S16LE")
+        .field("layout", "interleaved")
+        .field("rate", rate as i32)
+        .field("channels", channels as i32);
+    if channels == 2 {
+        caps = caps.field("channel-mask", gst::Bitmask::new(3));
+    }
+    let encoder = gst::ElementFactory::make("lamemp3enc")
+        .property_from_str("target", "bitrate")
+        .property("bitrate", bit_rate as i32)
+        .property("cbr", true)
+        .property_from_str("encoding-engine-quality", "high")
+        .build()
+        .map_err(|_| BridgeError::MissingElement {
+            element: "lamemp3enc",
+        })?;
+    let silence = vec![0.0; 4 * header.samples() as usize * channels];
+    let quantized: Vec<i16> = pcm
+        .iter()
+        .chain(&silence)
+        .map(|sample| (sample.clamp(-1.0, 1.0) * 32767.0).round() as i16)
+        .collect();
+    let input = quantized
+        .chunks(ENCODE_CHUNK * channels)
+        .enumerate()
+        .map(|(i, chunk)| {
+            let bytes: Vec<u8> = chunk.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+            let mut buffer = gst::Buffer::from_slice(bytes);
+            if let Some(buffer) = buffer.get_mut() {
+                let at =
+                    |sample: usize| crate::time::ContentTime::from_samples(sample as u64, rate).as_nanos();
+                let start = at(i * ENCODE_CHUNK);
+                buffer.set_pts(gst::ClockTime::from_nseconds(start));
+                buffer.set_duration(gst::ClockTime::from_nseconds(
+                    at(i * ENCODE_CHUNK + chunk.len() / channels) - start,
+                ));
+            }
+            buffer
+        });
+    let bytes = run(DOING, &caps.build(), &[encoder], None, input)?.concat();
+    let mut rest = &bytes[..];
+    let mut frames = Vec::new();
+    while !rest.is_empty() {
+        let found = Header::of(rest).map_err(|error| BridgeError::WrongStream(error.to_string()))?;
+        if !found.same_stream(header) {
+            return Err(BridgeError::WrongStream(format!(
+                "{} Hz with {} channels",
+                found.sample_rate(),
+                found.channels()
+            )));
+        }
+        let Some((frame, tail)) = rest.split_at_checked(found.frame_len()) else {
+            return Err(BridgeError::WrongStream("a frame is not whole".into()));
+        };
+        frames.push(frame.to_vec());
+        rest = tail;
+    }
+    Ok(frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::mp3::{LAME_TOTAL_DELAY, Xing, carrier, reservoir};
+
+    fn tone(rate: u32, channels: usize, samples: usize) -> Vec<f32> {
+        (0..samples)
+            .flat_map(|i| {
+                let t = i as f32 / rate as f32;
+                let value = (0.3 * (t * 220.0 * std::f32::consts::TAU).sin()
+                    + 0.2 * (t * (300.0 + 900.0 * t) * std::f32::consts::TAU).sin())
+                    * (1.0 + (t * 9.0).sin())
+                    / 2.0;
+                std::iter::repeat_n(value, channels)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_at_the_declared_delay() {
+        for (head, rate, channels) in [
+            ([0xFF, 0xFB, 0x90, 0x64], 44_100, 2),
+            ([0xFF, 0xFB, 0x94, 0xC4], 48_000, 1),
+            ([0xFF, 0xF3, 0x80, 0x44], 22_050, 2),
+            ([0xFF, 0xE3, 0x38, 0xC4], 8_000, 1),
+        ] {
+            let header = Header::parse(head).unwrap();
+            assert_eq!(header.sample_rate(), rate);
+            let pcm = tone(rate, channels, 2 * rate as usize);
+            let frames = encode(header, bridge_bit_rates(header)[1], &pcm).unwrap();
+            assert_eq!(Xing::parse(Header::of(&frames[0]).unwrap(), &frames[0]), None);
+            let decoded = decode(std::slice::from_ref(&frames)).unwrap().remove(0);
+            // The best alignment is at the delay, to the sample.
+            let error = |shift: usize| -> f64 {
+                (rate as usize / 2..rate as usize)
+                    .map(|i| f64::from(pcm[i * channels] - decoded[(i + shift) * channels]).powi(2))
+                    .sum()
+            };
+            let delay = LAME_TOTAL_DELAY as usize;
+            let best = (delay - 50..delay + 50)
+                .min_by(|a, b| error(*a).total_cmp(&error(*b)))
+                .unwrap();
+            assert_eq!(best, delay, "{rate} Hz");
+
+            // A clip that begins in the middle decodes to the same samples as soon as the overlap is over.
+            let refs: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+            let size = header.samples() as usize * channels;
+            let clips: Vec<_> = (5..frames.len() - 6)
+                .map(|at| {
+                    let mut clip = frames[at - 1..at + 4].to_vec();
+                    clip[0] = carrier(header, &reservoir(&refs, at).unwrap()).unwrap();
+                    (at, clip)
+                })
+                .collect();
+            let (places, clips): (Vec<_>, Vec<_>) = clips.into_iter().unzip();
+            for (at, clip) in places.into_iter().zip(decode(&clips).unwrap()) {
+                let whole = &decoded[(at + 2) * size..(at + 4) * size];
+                assert_eq!(&clip[3 * size..], whole, "frame {at} at {rate} Hz");
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! AAC: what a stream says of itself (AudioSpecificConfig, ISO/IEC 14496-3 §1.6.2.1), and ADTS framing (§1.A.3.2).
+//!
+//! A packet decodes to 1,024 samples, which overlap with those of the packet before it: output block `f` comes of packets `f - 1` and `f`. Nothing else ties packets together in AAC-LC.
+
+use std::time::Duration;
+
+use crate::content::Content;
+use crate::frames::id3v2;
+use crate::frames::window::Window;
+use crate::splice::SpliceError;
+
+/// Samples in a packet.
+pub(crate) const SAMPLES: u32 = 1024;
+/// Shortest ADTS header in bytes; with a CRC it is 9.
+const HEADER_LEN: usize = 7;
+/// How many ID3v2 tags in a row are stepped over.
+const MAX_TAGS: usize = 8;
+/// Longest tags before the audio, in bytes: a splice holds them in memory.
+const MOST_TAG_BYTES: u64 = 64 << 20;
+
+const RATES: [u32; 13] = [
+    96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350,
+];
+
+/// An AAC-LC stream of one or two channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) sample_rate: u32,
+    pub(crate) channels: u8,
+}
+
+fn unsupported(what: &str) -> SpliceError {
+    SpliceError::Unsupported(format!(
+        "{what}, and ads can be put into AAC-LC only; re-encode it as AAC-LC first"
+    ))
+}
+
+/// What HE-AAC gets told, however it was found out.
+pub(crate) fn he_aac() -> SpliceError {
+    unsupported("the content is HE-AAC (AAC with SBR)")
+}
+
+impl Config {
+    /// `None` for a rate or a number of channels that there is no short form for.
+    pub(crate) fn lc(sample_rate: u32, channels: u8) -> Option<Self> {
+        (RATES.contains(&sample_rate) && matches!(channels, 1 | 2)).then_some(Self {
+            sample_rate,
+            channels,
+        })
+    }
+
+    fn rate_index(self) -> u8 {
+        // Only rates of the table make a config.
+        RATES
+            .iter()
+            .position(|rate| *rate == self.sample_rate)
+            .unwrap_or(4) as u8
+    }
+
+    /// The AudioSpecificConfig.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        let index = self.rate_index();
+        vec![2 << 3 | index >> 1, (index & 1) << 7 | self.channels << 3]
+    }
+
+    /// A packet with an ADTS header like `like`.
+    pub(crate) fn adts(self, packet: &[u8]) -> Vec<u8> {
+        let len = packet.len() + HEADER_LEN;
+        let mut out = Vec::with_capacity(len);
+        let index = self.rate_index();
+        out.extend([
+            0xFF,
+            0xF1,
+            1 << 6 | index << 2 | self.channels >> 2,
+            (self.channels & 3) << 6 | (len >> 11) as u8,
+            (len >> 3) as u8,
+            // A buffer fullness of all ones: variable bit rate.
+            (len << 5) as u8 | 0x1F,
+            0xFC,
+        ]);
+        out.extend(packet);
+        out
+    }
+}
+
+/// An ADTS frame's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Header {
+    config: Option<Config>,
+    profile: u8,
+    /// The frame's length, header and all.
+    len: usize,
+    /// The header's.
+    own: usize,
+    blocks: u8,
+}
+
+impl Header {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let b: [u8; HEADER_LEN] = *bytes.first_chunk()?;
+        if b[0] != 0xFF || b[1] & 0xF6 != 0xF0 {
+            return None;
+        }
+        let own = if b[1] & 1 == 1 { HEADER_LEN } else { HEADER_LEN + 2 };
+        let len = usize::from(b[3] & 3) << 11 | usize::from(b[4]) << 3 | usize::from(b[5] >> 5);
+        let rate = *RATES.get(usize::from(b[2] >> 2 & 0xF))?;
+        let channels = (b[2] & 1) << 2 | b[3] >> 6;
+        (len > own).then_some(Self {
+            config: Config::lc(rate, channels),
+            profile: b[2] >> 6,
+            len,
+            own,
+            blocks: b[6] & 3,
+        })
+    }
+}
+
+/// The beginning of an ADTS file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) start: u64,
+    pub(crate) config: Config,
+    /// Length of the first frames, in bytes, and how many they are.
+    pub(crate) first: (u64, u64),
+}
+
+/// Finds the first frame: three must follow each other. `None` when it is no ADTS.
+pub(crate) fn head(content: &dyn Content, deadline: Duration) -> Result<Option<Head>, SpliceError> {
+    let mut window = Window::new(content, deadline);
+    let mut start = 0;
+    for _ in 0..MAX_TAGS {
+        match id3v2::tag_len(window.get(start, id3v2::HEADER_LEN)?) {
+            Some(len) => start += len,
+            None => break,
+        }
+    }
+    if start > MOST_TAG_BYTES {
+        return Ok(None);
+    }
+    let (mut at, mut count) = (start, 0);
+    let Some(first) = Header::parse(window.get(at, HEADER_LEN)?) else {
+        return Ok(None);
+    };
+    while count < 100 && at < content.len() {
+        match Header::parse(window.get(at, HEADER_LEN)?) {
+            Some(header) if header.profile == first.profile && header.config == first.config => {
+                at += header.len as u64;
+                count += 1;
+            }
+            _ if count < 3 => return Ok(None),
+            _ => break,
+        }
+    }
+    if first.profile != 1 {
+        return Err(unsupported(&format!(
+            "the content is AAC of object type {}",
+            first.profile + 1
+        )));
+    }
+    let config = first
+        .config
+        .ok_or_else(|| unsupported("the content is AAC with more than two channels"))?;
+    Ok(Some(Head {
+        start,
+        config,
+        first: (at - start, count),
+    }))
+}
+
+/// Where every ADTS frame is.
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// Offset of each frame, and of the end of the last.
+    pub(crate) offsets: Vec<u64>,
+}
+
+impl Index {
+    /// Reads the header of each frame: all of the content is read once.
+    pub(crate) fn scan(content: &dyn Content, head: &Head, deadline: Duration) -> Result<Self, SpliceError> {
+        let mut window = Window::new(content, deadline);
+        let mut offset = head.start;
+        let mut offsets = vec![offset];
+        while offset < content.len() {
+            let bytes = window.get(offset, 16)?;
+            let Some(header) = Header::parse(bytes) else {
+                let tail = [&b"TAG"[..], b"APETAGEX", b"ID3"];
+                if tail.iter().any(|tag| bytes.starts_with(tag)) {
+                    break;
+                }
+                return Err(if content.len() - offset < HEADER_LEN as u64 {
+                    SpliceError::Truncated { offset }
+                } else {
+                    SpliceError::Corrupt { offset }
+                });
+            };
+            if header.config != Some(head.config) || header.profile != 1 {
+                return Err(SpliceError::Unsupported(format!(
+                    "the sample rate or the number of channels changes at byte {offset}"
+                )));
+            }
+            if header.blocks != 0 {
+                return Err(unsupported("the content has several AAC blocks in an ADTS frame"));
+            }
+            let next = offset + header.len as u64;
+            if next > content.len() {
+                return Err(SpliceError::Truncated { offset });
+            }
+            offset = next;
+            offsets.push(offset);
+        }
+        Ok(Self { offsets })
+    }
+}
+
+/// The packet of an ADTS frame.
+pub(crate) fn packet(frame: &[u8]) -> Option<&[u8]> {
+    let header = Header::parse(frame)?;
+    frame.get(header.own..header.len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn configs_say_what_they_are() {
+        let config = Config::lc(44_100, 2).unwrap();
+        assert_eq!(config.bytes(), [0x12, 0x10]);
+    }
+
+    #[test]
+    fn adts_is_written_as_it_is_read() {
+        let config = Config::lc(48_000, 1).unwrap();
+        let file = [config.adts(&[1, 2, 3]), config.adts(&[4; 500]), config.adts(&[5])].concat();
+        let head = head(&file, Duration::ZERO).unwrap().unwrap();
+        assert_eq!((head.config, head.first), (config, (file.len() as u64, 3)));
+        let index = Index::scan(&file, &head, Duration::ZERO).unwrap();
+        assert_eq!(index.offsets, [0, 10, 517, 525]);
+        assert_eq!(packet(&file[10..517]), Some(&[4; 500][..]));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(changes in proptest::collection::vec((0usize..60, any::<u8>()), 0..6), keep in 0usize..60) {
+            let config = Config::lc(48_000, 1).unwrap();
+            let mut file = config.adts(&[7; 12]).repeat(3);
+            for (at, byte) in changes {
+                let len = file.len();
+                file[at % len] = byte;
+            }
+            file.truncate(keep);
+            if let Ok(Some(head)) = head(&file, Duration::ZERO) {
+                let _ = Index::scan(&file, &head, Duration::ZERO);
+            }
+        }
+    }
+}

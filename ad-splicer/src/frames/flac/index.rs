@@ -1,0 +1,239 @@
+//! Where every frame of a file is.
+//!
+//! A frame says how many samples it holds and not how many bytes, so its end is where its CRC-16 is right and the next frame begins, whose own header must pass its CRC-8 and have the number that is due.
+
+use std::time::Duration;
+
+use super::FrameError;
+use super::crc::step16;
+use super::header::{Header, MAX_LEN, Numbering};
+use super::metadata::Metadata;
+use crate::content::Content;
+use crate::frames::id3v2;
+use crate::frames::window::Window;
+use crate::splice::SpliceError;
+
+/// How many ID3v2 tags in a row are stepped over.
+const MAX_TAGS: usize = 8;
+/// More bytes than any frame: eight channels of 65,535 samples of 24 bits, stored as they are.
+const MOST_FRAME_BYTES: u64 = 2 << 20;
+
+/// The beginning of a FLAC file.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// Offset of `fLaC`: there may be ID3v2 tags before it.
+    pub(crate) start: u64,
+    pub(crate) metadata: Metadata,
+    /// Offset of the first frame.
+    pub(crate) audio: u64,
+}
+
+/// Reads the metadata; `None` when it is no FLAC file.
+pub(crate) fn head(content: &dyn Content, deadline: Duration) -> Result<Option<Head>, SpliceError> {
+    let mut window = Window::new(content, deadline);
+    let mut start = 0;
+    for _ in 0..MAX_TAGS {
+        match id3v2::tag_len(window.get(start, id3v2::HEADER_LEN)?) {
+            Some(len) => start += len,
+            None => break,
+        }
+    }
+    if window.get(start, 4)? != b"fLaC" {
+        return Ok(None);
+    }
+    let (metadata, len) = Metadata::read(|offset, len| Ok(window.get(start + offset, len)?.to_vec()))
+        .map_err(|error: Failure| match error {
+            Failure::Frame(error) => {
+                SpliceError::Unsupported(format!("the FLAC file is damaged: {}", error.0))
+            }
+            Failure::Splice(error) => error,
+        })?;
+    Ok(Some(Head {
+        start,
+        metadata,
+        audio: start + len,
+    }))
+}
+
+enum Failure {
+    Frame(FrameError),
+    Splice(SpliceError),
+}
+
+impl From<FrameError> for Failure {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
+impl From<SpliceError> for Failure {
+    fn from(error: SpliceError) -> Self {
+        Self::Splice(error)
+    }
+}
+
+/// Where every frame is.
+#[derive(Debug)]
+pub(crate) struct Index {
+    pub(crate) head: Head,
+    /// The first frame's header.
+    pub(crate) first: Header,
+    /// Offset of each frame, and of the end of the last.
+    offsets: Vec<u64>,
+    /// First sample of each frame when they are numbered by it, and the number of samples. Otherwise the last only.
+    starts: Vec<u64>,
+}
+
+impl Index {
+    /// Reads all of the content once.
+    pub(crate) fn scan(content: &dyn Content, head: &Head, deadline: Duration) -> Result<Self, SpliceError> {
+        let mut window = Window::new(content, deadline);
+        let mut offset = head.audio;
+        let Ok(first) = Header::parse(window.get(offset, MAX_LEN)?) else {
+            return Err(SpliceError::Corrupt { offset });
+        };
+        let info = &head.metadata.info;
+        let mut index = Self {
+            first,
+            offsets: vec![offset],
+            starts: Vec::new(),
+            head: head.clone(),
+        };
+        let (mut header, mut samples) = (first, 0_u64);
+        loop {
+            let due = match header.numbering {
+                Numbering::Frame => index.offsets.len() as u64 - 1,
+                Numbering::Sample => samples,
+            };
+            let fits = header.numbering == first.numbering
+                && header.number == due
+                && header.channel_count() == usize::from(info.channels)
+                && header.bits.is_none_or(|bits| bits == info.bits);
+            if !fits {
+                return Err(SpliceError::Corrupt { offset });
+            }
+            if header.numbering == Numbering::Sample {
+                index.starts.push(samples);
+            }
+            samples += u64::from(header.block_size);
+            let Some((end, next)) = end_of(&mut window, content.len(), offset, &header)? else {
+                return Err(if content.len() - offset < MOST_FRAME_BYTES {
+                    SpliceError::Truncated { offset }
+                } else {
+                    SpliceError::Corrupt { offset }
+                });
+            };
+            index.offsets.push(end);
+            let Some(next) = next else { break };
+            // In a stream numbered by frames only the last block may be shorter.
+            if next.numbering == Numbering::Frame && header.block_size != first.block_size {
+                return Err(SpliceError::Corrupt { offset });
+            }
+            (header, offset) = (next, end);
+        }
+        index.starts.push(samples);
+        Ok(index)
+    }
+
+    /// How many frames there are, at least one.
+    pub(crate) fn frames(&self) -> u64 {
+        self.offsets.len() as u64 - 1
+    }
+
+    /// How many samples there are.
+    pub(crate) fn samples(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Offset of a frame; past the last one, of the end of the audio.
+    pub(crate) fn offset(&self, frame: u64) -> u64 {
+        self.offsets[(frame as usize).min(self.offsets.len() - 1)]
+    }
+
+    /// First sample of a frame; past the last one, the number of samples.
+    pub(crate) fn start(&self, frame: u64) -> u64 {
+        if frame >= self.frames() {
+            return self.samples();
+        }
+        match self.first.numbering {
+            Numbering::Frame => frame * u64::from(self.first.block_size),
+            Numbering::Sample => self.starts[frame as usize],
+        }
+    }
+
+    /// The first frame that a join at `sample` takes the place of. In a stream numbered by frames a short block may only be the last: nothing can follow it.
+    pub(crate) fn entry(&self, sample: u64) -> u64 {
+        let last = self.frames() - 1;
+        let short = self.first.numbering == Numbering::Frame
+            && self.samples() - self.start(last) < u64::from(self.first.block_size);
+        self.frame_of(sample).min(if short { last } else { last + 1 })
+    }
+
+    /// The frame that holds a sample; past the last one, the number of frames.
+    pub(crate) fn frame_of(&self, sample: u64) -> u64 {
+        if sample >= self.samples() {
+            return self.frames();
+        }
+        match self.first.numbering {
+            Numbering::Frame => sample / u64::from(self.first.block_size),
+            Numbering::Sample => self.starts.partition_point(|start| *start <= sample) as u64 - 1,
+        }
+    }
+}
+
+/// Where the frame at `offset` ends, and the header of the one after it; `None` when it does not.
+fn end_of(
+    window: &mut Window<'_>,
+    len: u64,
+    offset: u64,
+    header: &Header,
+) -> Result<Option<(u64, Option<Header>)>, SpliceError> {
+    let mut crc = 0;
+    // The shortest frame has a constant of a few bits for each channel, and its CRC.
+    let shortest = offset + (header.len + header.channel_count() + 2) as u64;
+    let mut at = offset;
+    let mut found = None;
+    while at < len && at - offset < MOST_FRAME_BYTES {
+        // Enough that a header after the last byte looked at can be read.
+        let bytes = window.at_least(at, 4 * MAX_LEN)?;
+        let left = len - at;
+        let usable = if bytes.len() as u64 == left {
+            bytes.len()
+        } else {
+            bytes.len() - 2 * MAX_LEN
+        };
+        for i in 0..usable {
+            let here = at + i as u64;
+            if crc == 0 && here >= shortest {
+                if bytes[i] == 0xFF
+                    && let Ok(next) = Header::parse(&bytes[i..])
+                    && next.numbering == header.numbering
+                    && next.number
+                        == header.number
+                            + match header.numbering {
+                                Numbering::Frame => 1,
+                                Numbering::Sample => u64::from(header.block_size),
+                            }
+                {
+                    return Ok(Some((here, Some(next))));
+                }
+                if is_tail(&bytes[i..]) {
+                    found = Some(here);
+                }
+            }
+            crc = step16(crc, bytes[i]);
+        }
+        at += usable as u64;
+    }
+    if at == len && crc == 0 && at >= shortest {
+        found = found.or(Some(at));
+    }
+    Ok(found.map(|end| (end, None)))
+}
+
+/// Whether what follows the frames is a tag.
+fn is_tail(bytes: &[u8]) -> bool {
+    [&b"TAG"[..], b"APETAGEX", b"ID3"]
+        .iter()
+        .any(|tag| bytes.starts_with(tag))
+}

@@ -1,0 +1,174 @@
+//! Vorbis comments, the tags of FLAC, Opus and Vorbis, and the chapters in them: `CHAPTER001=00:12:34.500` and `CHAPTER001NAME=…`.
+//!
+//! Only chapters' times are changed; every other tag is copied as it is. What cannot be made sense of is copied whole.
+
+use crate::plan::SplicePlan;
+use crate::splice::Chapter;
+use crate::splice::layout::moved;
+use crate::time::{ContentTime, PresentationTime};
+
+/// Where the comments are: each one's range in the data, after its length.
+fn comments(data: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let length = |at: usize| {
+        let bytes = data.get(at..at.checked_add(4)?)?;
+        Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize)
+    };
+    let mut found = Vec::new();
+    let Some(vendor) = length(0) else { return found };
+    let mut at = vendor.saturating_add(4);
+    let Some(count) = length(at) else { return found };
+    at += 4;
+    for _ in 0..count {
+        let Some(len) = length(at) else { break };
+        let start = at + 4;
+        if data.len().saturating_sub(start) < len {
+            break;
+        }
+        found.push(start..start + len);
+        at = start + len;
+    }
+    found
+}
+
+/// The number and the time of a chapter, when a comment is one.
+fn chapter(comment: &str) -> Option<(&str, ContentTime)> {
+    let (key, value) = comment.split_once('=')?;
+    let number = key
+        .get(..7)
+        .filter(|name| name.eq_ignore_ascii_case("CHAPTER"))
+        .and(key.get(7..))?;
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let mut parts = value.trim().split(':').rev();
+    let seconds: f64 = parts.next()?.parse().ok()?;
+    let minutes: u32 = parts.next()?.parse().ok()?;
+    let hours: u32 = parts.next()?.parse().ok()?;
+    let whole = f64::from(hours) * 3600.0 + f64::from(minutes) * 60.0;
+    (seconds.is_finite() && parts.next().is_none())
+        .then(|| (number, ContentTime::from_secs_f64(whole + seconds)))
+}
+
+fn text(data: &[u8], range: std::ops::Range<usize>) -> &str {
+    std::str::from_utf8(&data[range]).unwrap_or_default()
+}
+
+fn unit(plan: &SplicePlan) -> u64 {
+    u64::from(plan.sample_rate().div_ceil(1000))
+}
+
+/// The chapters in presentation time, each up to the next.
+pub(crate) fn chapters(plan: &SplicePlan, data: &[u8]) -> Vec<Chapter> {
+    let all = comments(data);
+    let mut found: Vec<Chapter> = all
+        .iter()
+        .filter_map(|range| {
+            let (number, time) = chapter(text(data, range.clone()))?;
+            let title = all.iter().find_map(|range| {
+                let (key, value) = text(data, range.clone()).split_once('=')?;
+                key.eq_ignore_ascii_case(&format!("CHAPTER{number}NAME"))
+                    .then(|| value.to_owned())
+            });
+            let start = moved(plan, time, unit(plan));
+            Some(Chapter {
+                id: number.to_owned(),
+                title: title.unwrap_or_default(),
+                start,
+                end: start,
+            })
+        })
+        .collect();
+    found.sort_by_key(|chapter| chapter.start);
+    let end = PresentationTime::from(plan.duration());
+    let ends: Vec<_> = found
+        .iter()
+        .skip(1)
+        .map(|chapter| chapter.start)
+        .chain([end])
+        .collect();
+    for (chapter, end) in found.iter_mut().zip(ends) {
+        chapter.end = end;
+    }
+    found
+}
+
+/// The data with the chapters' times moved.
+pub(crate) fn edit(plan: &SplicePlan, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len());
+    let mut copied = 0;
+    for range in comments(data) {
+        let comment = text(data, range.clone());
+        if let (Some((_, time)), Some(key)) = (chapter(comment), comment.split('=').next()) {
+            let millis = moved(plan, time, unit(plan)).as_millis();
+            let (seconds, millis) = (millis / 1000, millis % 1000);
+            let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+            let changed = format!("{key}={hours:02}:{minutes:02}:{seconds:02}.{millis:03}");
+            out.extend(&data[copied..range.start - 4]);
+            out.extend((changed.len() as u32).to_le_bytes());
+            out.extend(changed.as_bytes());
+            copied = range.end;
+        }
+    }
+    out.extend(&data[copied..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlannedBreak;
+    use proptest::prelude::*;
+
+    fn data(comments: &[&str]) -> Vec<u8> {
+        let mut out = b"\x04\0\0\0test".to_vec();
+        out.extend((comments.len() as u32).to_le_bytes());
+        for comment in comments {
+            out.extend((comment.len() as u32).to_le_bytes());
+            out.extend(comment.as_bytes());
+        }
+        out.push(1);
+        out
+    }
+
+    #[test]
+    fn chapters_move_and_everything_else_stays() {
+        let planned = PlannedBreak {
+            index: 0,
+            span: 10_000..10_000,
+            ads: vec![5_000],
+        };
+        let plan = SplicePlan::new(1_000, 60_000, 1, &[planned]).unwrap();
+        let before = data(&[
+            "TITLE=CHAPTER001=x",
+            "CHAPTER000=00:00:00.000",
+            "CHAPTER000NAME=One",
+            "chapter001=0:0:10",
+            "CHAPTER001NAME=Two",
+            "CHAPTERS=3",
+        ]);
+        let after = data(&[
+            "TITLE=CHAPTER001=x",
+            "CHAPTER000=00:00:00.000",
+            "CHAPTER000NAME=One",
+            "chapter001=00:00:15.000",
+            "CHAPTER001NAME=Two",
+            "CHAPTERS=3",
+        ]);
+        assert_eq!(edit(&plan, &before), after);
+        let found = chapters(&plan, &before);
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[0].title.as_str(), found[1].title.as_str()), ("One", "Two"));
+        assert_eq!(
+            (found[0].end.as_millis(), found[1].end.as_millis()),
+            (15_000, 65_000)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_makes_no_sense_is_copied(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let plan = SplicePlan::new(1_000, 60_000, 1, &[]).unwrap();
+            prop_assert_eq!(edit(&plan, &bytes), bytes);
+        }
+    }
+}

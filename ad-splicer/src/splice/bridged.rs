@@ -1,0 +1,340 @@
+//! Splicing codings whose packets can be put beside each other: AAC and Opus.
+//!
+//! Content packets outside the bridges stay as they are. A bridge is \[content | ads | content\] encoded in one run on the content's own grid, so that its packet `m` stands where content packet
+//! `origin + m` would. What decodes wrongly at a seam is the overlap of two packets that do not know each other (and, in Opus, what a decoder remembers); how much depends on the place, so several are tried
+//! by decoding the join, and the best is kept. The fades are within the ads' time ([`insertion`]): content is content up to the cue.
+
+use std::ops::Range;
+
+use super::format::Track;
+use super::format::surroundings;
+use super::joins::{Cut, Grid, Join, joins};
+use super::layout::{Layout, Spot};
+use super::sound::{BLOCK, FLOOR_DB, insertion, worst_block};
+use super::{Seam, SeamKind, SpliceError};
+use crate::bridge::BridgeError;
+use crate::plan::Segment;
+use crate::time::PresentationTime;
+
+/// Packets of one content stream, and how to code more of them. Positions are *decoded samples*: packet `f` gives samples `f * size ..`.
+pub(crate) trait Coding {
+    /// What the grid is like. `fade` is 0.
+    fn grid(&self) -> Grid;
+
+    /// Decoded sample of content sample 0.
+    fn skip(&self) -> u64;
+
+    /// Channels of the stream.
+    fn channels(&self) -> usize;
+
+    /// Input sample `n` of the encoder is decoded sample `n + delay`.
+    fn delay(&self) -> u64;
+
+    /// Packets at the beginning of a clip that do not decode to what they should.
+    fn unsettled(&self) -> u64;
+
+    /// Packets that are encoded before the first that is used.
+    fn preroll(&self) -> u64;
+
+    /// The packets of this range.
+    fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError>;
+
+    /// Decodes runs of packets, each from nothing.
+    fn decode(&self, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError>;
+
+    /// Encodes samples; silence follows, so that all of them come out.
+    fn encode(&self, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError>;
+}
+
+/// Interleaved samples of a range of decoded samples; silence where there is no content.
+pub(crate) fn decoded(coding: &dyn Coding, range: Range<i64>) -> Result<Vec<f32>, SpliceError> {
+    let (grid, channels) = (coding.grid(), coding.channels());
+    let mut out = vec![0.0; (range.end - range.start).max(0) as usize * channels];
+    let (start, end) = (range.start.max(0) as u64, range.end.max(0) as u64);
+    let (first, last) = (start / grid.size, end.div_ceil(grid.size).min(grid.frames));
+    if first >= last {
+        return Ok(out);
+    }
+    let from = first.saturating_sub(coding.unsettled());
+    let clip = coding.read(from..last)?;
+    let samples = coding
+        .decode(&[clip])
+        .map_err(|error| failed(0, &error))?
+        .remove(0);
+    let begin = (from * grid.size) as i64;
+    let into = (begin - range.start).max(0) as usize * channels;
+    let skip = (range.start - begin).max(0) as usize * channels;
+    if let (Some(into), Some(samples)) = (out.get_mut(into..), samples.get(skip..)) {
+        let count = into.len().min(samples.len());
+        into[..count].copy_from_slice(&samples[..count]);
+    }
+    Ok(out)
+}
+
+fn failed(break_index: usize, reason: &dyn std::fmt::Display) -> SpliceError {
+    SpliceError::Bridge {
+        break_index,
+        reason: reason.to_string(),
+    }
+}
+
+/// A run of packets of the result.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Content(Range<u64>),
+    Made(Vec<Vec<u8>>),
+}
+
+/// The packets of a rendition.
+#[derive(Debug)]
+pub(crate) struct Bridged {
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) seams: Vec<Seam>,
+}
+
+struct Maker<'a> {
+    coding: &'a dyn Coding,
+    track: &'a dyn Track,
+    layout: &'a Layout<'a>,
+    grid: Grid,
+}
+
+/// One that was tried: where, and how far it is from the original, in dB.
+type Tried = (u64, f64);
+
+/// A finished bridge: its packets from the entry on, as many as came out.
+struct Bridge {
+    packets: Vec<Vec<u8>>,
+    entry: Tried,
+    exit: Option<Tried>,
+}
+
+impl Maker<'_> {
+    fn cut(&self, spot: &Spot<'_>) -> Cut {
+        let skip = self.coding.skip();
+        spot.span.start + skip..spot.span.end + skip
+    }
+
+    /// Makes one bridge: its packets from `entry` on, the entry and the exit.
+    fn bridge(&self, join: &Join, spots: &[Spot<'_>]) -> Result<Bridge, SpliceError> {
+        let (grid, channels) = (self.grid, self.coding.channels());
+        let break_index = spots[0].index;
+        let origin = *join.entries.start() as i64 - self.coding.preroll() as i64;
+        let first_sample = origin * grid.size as i64 + self.coding.delay() as i64;
+        let mut pcm = Vec::new();
+        let mut before = Vec::new();
+        let mut position = first_sample;
+        for (i, spot) in spots.iter().enumerate() {
+            let cut = self.cut(spot);
+            let mut piece = decoded(self.coding, position..cut.start as i64)?;
+            if spot.span.start == 0 {
+                // What is decoded before content time 0 is no content.
+                piece.fill(0.0);
+            }
+            if i == 0 {
+                before.clone_from(&piece);
+            }
+            pcm.extend(piece);
+            let (ahead, behind) = surroundings(self.track, self.layout, &spot.span)?;
+            pcm.extend(insertion(
+                spot.ads,
+                spot.pad,
+                &ahead,
+                &behind,
+                channels,
+                self.layout.fade,
+            ));
+            position = cut.end as i64;
+        }
+        let end = match &join.exits {
+            Some(exits) => (exits.end() + grid.checked.max(self.coding.preroll())) * grid.size,
+            None if (position as u64) < grid.end => grid.frames * grid.size,
+            None => position as u64,
+        };
+        let after = decoded(self.coding, position..end as i64)?;
+        pcm.extend(&after);
+        let packets = self
+            .coding
+            .encode(&pcm)
+            .map_err(|error| failed(break_index, &error))?;
+
+        let entry = self
+            .entry(join, origin, &packets, &before, first_sample)?
+            .ok_or_else(|| failed(break_index, &"the content before it cannot be decoded"))?;
+        let shift: i64 = spots
+            .iter()
+            .map(Spot::shift)
+            .sum::<i64>()
+            .div_euclid(grid.size as i64);
+        let exit = match &join.exits {
+            Some(exits) => Some(
+                self.exit(exits.clone(), origin - shift, &packets, &after, position)?
+                    .ok_or_else(|| failed(break_index, &"the content after it cannot be decoded"))?,
+            ),
+            None => None,
+        };
+        let used = (entry.0 as i64 - origin) as usize;
+        Ok(Bridge {
+            packets: packets.into_iter().skip(used).collect(),
+            entry,
+            exit,
+        })
+    }
+
+    /// The entry whose join differs least from the original before the cue.
+    fn entry(
+        &self,
+        join: &Join,
+        origin: i64,
+        packets: &[Vec<u8>],
+        before: &[f32],
+        first_sample: i64,
+    ) -> Result<Option<Tried>, SpliceError> {
+        let (size, channels) = (self.grid.size, self.coding.channels());
+        if *join.entries.end() == 0 {
+            return Ok(Some((0, FLOOR_DB)));
+        }
+        let (mut clips, mut places) = (Vec::new(), Vec::new());
+        for entry in join.entries.clone() {
+            let at = (entry as i64 - origin) as usize;
+            let start = entry.saturating_sub(self.coding.unsettled() + 1);
+            let mut clip = self.coding.read(start..entry)?;
+            clip.extend(
+                packets
+                    .iter()
+                    .skip(at)
+                    .take(self.grid.checked as usize + 4)
+                    .cloned(),
+            );
+            clips.push(clip);
+            places.push((entry, start));
+        }
+        let decoded = self.coding.decode(&clips).map_err(|error| failed(0, &error))?;
+        let tried = places
+            .into_iter()
+            .zip(decoded)
+            .filter_map(|((entry, start), samples)| {
+                let from = (entry * size) as i64;
+                let a = samples.get((from - (start * size) as i64) as usize * channels..)?;
+                let b = before.get((from - first_sample).max(0) as usize * channels..)?;
+                Some((entry, worst_block(a, b, channels)))
+            });
+        Ok(tried.min_by(|a, b| a.1.total_cmp(&b.1)))
+    }
+
+    /// The exit whose join differs least from the original after it. Content packet `f` stands where bridge packet `f - origin` does.
+    fn exit(
+        &self,
+        exits: std::ops::RangeInclusive<u64>,
+        origin: i64,
+        packets: &[Vec<u8>],
+        original: &[f32],
+        original_start: i64,
+    ) -> Result<Option<Tried>, SpliceError> {
+        let (size, channels) = (self.grid.size, self.coding.channels());
+        let (mut clips, mut places) = (Vec::new(), Vec::new());
+        for exit in exits {
+            let at = (exit as i64 - origin) as usize;
+            let from = at.saturating_sub(self.coding.unsettled() as usize + 1);
+            let Some(lead) = packets.get(from..at) else {
+                continue;
+            };
+            let mut clip = lead.to_vec();
+            clip.extend(self.coding.read(exit..exit + self.grid.checked)?);
+            clips.push(clip);
+            places.push((exit, (at - from) as u64));
+        }
+        let decoded = self.coding.decode(&clips).map_err(|error| failed(0, &error))?;
+        let tried = places
+            .into_iter()
+            .zip(decoded)
+            .filter_map(|((exit, lead), samples)| {
+                // What is before the join was encoded from the original: a little of it is heard too.
+                let join = (exit * size) as i64;
+                let from = (join - BLOCK as i64).max(original_start);
+                let a = samples.get(((lead * size) as i64 - (join - from)) as usize * channels..)?;
+                let b = original.get((from - original_start) as usize * channels..)?;
+                Some((exit, worst_block(a, b, channels)))
+            });
+        Ok(tried.min_by(|a, b| a.1.total_cmp(&b.1)))
+    }
+}
+
+/// Makes the packets of the rendition that is laid out.
+pub(crate) fn bridged(
+    coding: &dyn Coding,
+    track: &dyn Track,
+    layout: &Layout<'_>,
+) -> Result<Bridged, SpliceError> {
+    let (grid, skip) = (coding.grid(), coding.skip());
+    let rate = layout.plan.sample_rate();
+    let maker = Maker {
+        coding,
+        track,
+        layout,
+        grid,
+    };
+    let cuts: Vec<Cut> = layout.spots.iter().map(|spot| maker.cut(spot)).collect();
+    let shift: i64 = layout.spots.iter().map(Spot::shift).sum();
+    let ends_in_ad = matches!(layout.plan.segments().last(), Some((_, Segment::Ad { .. })));
+    let total = if ends_in_ad {
+        (layout.plan.samples() + skip).div_ceil(grid.size)
+    } else {
+        (grid.frames as i64 + shift.div_euclid(grid.size as i64)) as u64
+    };
+    let (mut pieces, mut seams) = (Vec::new(), Vec::new());
+    let (mut next, mut written) = (0, 0);
+    for join in joins(grid, &cuts) {
+        let spots = &layout.spots[join.cuts.clone()];
+        let break_index = spots[0].index;
+        let Bridge {
+            mut packets,
+            entry,
+            exit,
+        } = maker.bridge(&join, spots).map_err(|error| match error {
+            SpliceError::Bridge { reason, .. } => SpliceError::Bridge { break_index, reason },
+            other => other,
+        })?;
+        if entry.0 < next {
+            return Err(failed(break_index, &"the content around it cannot be joined"));
+        }
+        pieces.push(Piece::Content(next..entry.0));
+        written += entry.0 - next;
+        let seam = |kind, break_index, written: u64, frames: u64, error_db| Seam {
+            kind,
+            break_index,
+            presentation: PresentationTime::from_samples((written * grid.size).saturating_sub(skip), rate),
+            frames: frames as u32,
+            error_db,
+        };
+        if entry.0 > 0 {
+            let frames = cuts[join.cuts.start].start.div_ceil(grid.size) - entry.0;
+            seams.push(seam(SeamKind::Entry, break_index, written, frames, entry.1));
+        }
+        let shift: i64 = spots
+            .iter()
+            .map(Spot::shift)
+            .sum::<i64>()
+            .div_euclid(grid.size as i64);
+        let needed = match exit {
+            Some((exit, _)) => (exit as i64 + shift - entry.0 as i64) as u64,
+            None => total.saturating_sub(written),
+        };
+        if (packets.len() as u64) < needed {
+            let reason = format!("the encoder gave {} packets of {needed}", packets.len());
+            return Err(failed(break_index, &reason));
+        }
+        packets.truncate(needed as usize);
+        written += needed;
+        next = grid.frames;
+        if let Some((exit, error_db)) = exit {
+            let last = &spots[spots.len() - 1];
+            let frames = exit - maker.cut(last).end / grid.size;
+            seams.push(seam(SeamKind::Exit, last.index, written, frames, error_db));
+            next = exit;
+        }
+        pieces.push(Piece::Made(packets));
+    }
+    pieces.push(Piece::Content(next..grid.frames));
+    Ok(Bridged { pieces, seams })
+}

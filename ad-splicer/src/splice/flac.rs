@@ -1,0 +1,417 @@
+//! Splicing FLAC: samples outside the ads stay as they are, to the bit. Frames before the first join keep their bytes; those after it are renumbered; the blocks at a join, and the ads, are encoded here,
+//! without loss. STREAMINFO gets the new length and the new MD5, for which everything is decoded once.
+
+use std::ops::Range;
+
+use md5::{Digest, Md5};
+
+use super::format::{self, Frames, Place, Runs, Spliced, Stream};
+use super::layout::Layout;
+use super::sound::insertion;
+use super::{Chapter, Codec, Options, SpliceError};
+use crate::content::Content;
+use crate::frames::flac::{
+    BLOCK_SEEK_TABLE, BLOCK_VORBIS_COMMENT, Head, Header, Index, Numbering, SeekPoint, decode, encode, head,
+    renumber,
+};
+use crate::frames::vorbis_comment;
+use crate::frames::window::Window;
+use crate::plan::SplicePlan;
+use crate::time::PresentationTime;
+
+/// A FLAC file.
+pub(crate) struct Flac<'a> {
+    content: &'a dyn Content,
+    options: &'a Options,
+    head: Head,
+}
+
+impl<'a> Flac<'a> {
+    /// `None` when it is something else.
+    pub(crate) fn new(content: &'a dyn Content, options: &'a Options) -> Result<Option<Self>, SpliceError> {
+        let Some(head) = head(content, options.read_deadline)? else {
+            return Ok(None);
+        };
+        let info = &head.metadata.info;
+        format::check_channels(info.channels.into())?;
+        if info.bits > 24 {
+            return Err(SpliceError::Unsupported(format!(
+                "the FLAC file has {} bits a sample, and ads can be put into those of up to 24",
+                info.bits
+            )));
+        }
+        Ok(Some(Self {
+            content,
+            options,
+            head,
+        }))
+    }
+
+    fn comments(&self) -> impl Iterator<Item = &Vec<u8>> {
+        let blocks = self.head.metadata.blocks.iter();
+        blocks
+            .filter(|block| block.kind == BLOCK_VORBIS_COMMENT)
+            .map(|block| &block.data)
+    }
+}
+
+impl format::Head for Flac<'_> {
+    fn stream(&self) -> Stream {
+        let info = &self.head.metadata.info;
+        Stream {
+            codec: Codec::Flac,
+            sample_rate: info.sample_rate,
+            channels: info.channels.into(),
+            samples: info.samples,
+        }
+    }
+
+    fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
+        Ok(self
+            .comments()
+            .flat_map(|data| vorbis_comment::chapters(plan, data))
+            .collect())
+    }
+
+    fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
+        let index = Index::scan(self.content, &self.head, self.options.read_deadline)?;
+        let declared = self.head.metadata.info.samples;
+        if declared != 0 && declared > index.samples() {
+            return Err(SpliceError::Truncated {
+                offset: index.offset(index.frames()),
+            });
+        }
+        Ok(Box::new(Track { file: self, index }))
+    }
+}
+
+struct Track<'a> {
+    file: &'a Flac<'a>,
+    index: Index,
+}
+
+/// Samples interleaved as floats.
+fn interleave(channels: &[Vec<i32>], bits: u32, range: Range<usize>, out: &mut Vec<f32>) {
+    let scale = 1.0 / (1_u32 << (bits - 1)) as f32;
+    for i in range {
+        out.extend(channels.iter().map(|channel| channel[i] as f32 * scale));
+    }
+}
+
+impl Track<'_> {
+    fn bits(&self) -> u32 {
+        self.index.head.metadata.info.bits
+    }
+
+    fn frame<'w>(&self, window: &'w mut Window<'_>, frame: u64) -> Result<&'w [u8], SpliceError> {
+        let (start, end) = (self.index.offset(frame), self.index.offset(frame + 1));
+        window.get(start, (end - start) as usize)
+    }
+
+    fn window(&self) -> Window<'_> {
+        Window::new(self.file.content, self.file.options.read_deadline)
+    }
+
+    /// One vector a channel of the content samples of `range`.
+    fn samples(&self, range: Range<u64>) -> Result<Vec<Vec<i32>>, SpliceError> {
+        let mut out = vec![Vec::new(); usize::from(self.index.head.metadata.info.channels)];
+        let mut window = self.window();
+        let mut frame = self.index.frame_of(range.start);
+        while frame < self.index.frames() && self.index.start(frame) < range.end {
+            let offset = self.index.offset(frame);
+            let block = decode(self.frame(&mut window, frame)?, self.bits())
+                .map_err(|_| SpliceError::Corrupt { offset })?;
+            let start = self.index.start(frame);
+            let from = range.start.saturating_sub(start) as usize;
+            let to = (range.end - start).min(self.index.start(frame + 1) - start) as usize;
+            for (out, block) in out.iter_mut().zip(block) {
+                out.extend(&block[from..to]);
+            }
+            frame += 1;
+        }
+        Ok(out)
+    }
+
+    /// The blocks of a join: from the block that holds the cut to the next whole one. Blocks have one size, or in a stream numbered by samples about that size.
+    fn blocks(&self, samples: &[Vec<i32>]) -> Vec<Vec<Vec<i32>>> {
+        let most = match self.index.first.numbering {
+            Numbering::Frame => self.index.first.block_size as usize,
+            Numbering::Sample => usize::from(self.index.head.metadata.info.max_block.max(16)),
+        };
+        let total = samples.first().map_or(0, Vec::len);
+        let count = total.div_ceil(most).max(1);
+        let size = match self.index.first.numbering {
+            Numbering::Frame => most,
+            // Of even size, so that none is shorter than a block may be.
+            Numbering::Sample => total.div_ceil(count),
+        };
+        (0..total)
+            .step_by(size.max(1))
+            .map(|at| {
+                samples
+                    .iter()
+                    .map(|channel| channel[at..total.min(at + size)].to_vec())
+                    .collect()
+            })
+            .collect()
+    }
+}
+
+impl format::Track for Track<'_> {
+    fn stream(&self) -> Stream {
+        Stream {
+            samples: self.index.samples(),
+            ..format::Head::stream(self.file)
+        }
+    }
+
+    fn frames(&self) -> Frames {
+        Frames {
+            count: self.index.frames(),
+            samples: match self.index.first.numbering {
+                Numbering::Frame => self.index.first.block_size,
+                Numbering::Sample => 1,
+            },
+            start: self.index.offset(0),
+            bit_rate: None,
+        }
+    }
+
+    fn place(&self, sample: u64) -> Place {
+        let frame = self.index.frame_of(sample).min(self.index.frames() - 1);
+        Place {
+            frame,
+            offset: self.index.offset(frame),
+        }
+    }
+
+    fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {
+        let channels = self.samples(range.clone())?;
+        let mut out = Vec::new();
+        let count = channels.first().map_or(0, Vec::len);
+        interleave(&channels, self.bits(), 0..count, &mut out);
+        out.resize((range.end - range.start) as usize * channels.len(), 0.0);
+        Ok(out)
+    }
+
+    fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
+        let (index, bits) = (&self.index, self.bits());
+        let channels = usize::from(index.head.metadata.info.channels);
+        let mut made = Maker {
+            track: self,
+            runs: Runs::default(),
+            md5: Md5::new(),
+            frames: 0,
+            samples: 0,
+            sizes: (u32::MAX, 0),
+            starts: Vec::new(),
+        };
+        // Everything from here on in samples; `next` is the content frame that comes next.
+        let mut next = 0;
+        let mut spots = layout.spots.iter().peekable();
+        while let Some(spot) = spots.next() {
+            let entry = index.entry(spot.span.start);
+            made.content(next..entry)?;
+            let mut join = self.samples(index.start(entry)..spot.span.start)?;
+            let mut spot = spot;
+            let exit = loop {
+                let (before, after) = format::surroundings(self, layout, &spot.span)?;
+                let pcm = insertion(spot.ads, spot.pad, &before, &after, channels, layout.fade);
+                let limit = f64::from(1_u32 << (bits - 1));
+                for (i, sample) in pcm.iter().enumerate() {
+                    let value = (f64::from(*sample) * limit).round().clamp(-limit, limit - 1.0);
+                    join[i % channels].push(value as i32);
+                }
+                // The first content frame that is whole again.
+                let frame = index.frame_of(spot.span.end);
+                let exit = if index.start(frame) == spot.span.end {
+                    frame
+                } else {
+                    frame + 1
+                };
+                let end = match spots.peek() {
+                    Some(following) if following.span.start < index.start(exit) => following.span.start,
+                    _ => index.start(exit),
+                };
+                for (join, content) in join.iter_mut().zip(self.samples(spot.span.end..end)?) {
+                    join.extend(content);
+                }
+                match spots.next_if(|following| following.span.start < index.start(exit)) {
+                    Some(following) => spot = following,
+                    None => break exit,
+                }
+            };
+            for block in self.blocks(&join) {
+                made.block(&block, bits);
+            }
+            next = exit;
+        }
+        made.content(next..index.frames())?;
+        debug_assert_eq!(made.samples, layout.plan.samples());
+        made.finish(layout)
+    }
+}
+
+/// Puts frames together.
+struct Maker<'a> {
+    track: &'a Track<'a>,
+    runs: Runs,
+    md5: Md5,
+    frames: u64,
+    samples: u64,
+    /// Shortest and longest frame, in bytes.
+    sizes: (u32, u32),
+    /// First sample, offset and size of the frames that seek points may name.
+    starts: Vec<(u64, u64, u32)>,
+}
+
+impl Maker<'_> {
+    fn number(&self) -> u64 {
+        match self.track.index.first.numbering {
+            Numbering::Frame => self.frames,
+            Numbering::Sample => self.samples,
+        }
+    }
+
+    /// Counts a frame that stands at `offset` from the first one.
+    fn count(&mut self, offset: u64, channels: &[Vec<i32>], bytes: usize) {
+        let size = channels.first().map_or(0, Vec::len);
+        self.starts.push((self.samples, offset, size as u32));
+        self.frames += 1;
+        self.samples += size as u64;
+        self.sizes = (self.sizes.0.min(bytes as u32), self.sizes.1.max(bytes as u32));
+        let width = self.track.bits().div_ceil(8) as usize;
+        let mut packed = Vec::with_capacity(size * channels.len() * width);
+        for i in 0..size {
+            for channel in channels {
+                packed.extend(&channel[i].to_le_bytes()[..width]);
+            }
+        }
+        self.md5.update(&packed);
+    }
+
+    /// Content frames, renumbered where that is needed.
+    fn content(&mut self, range: Range<u64>) -> Result<(), SpliceError> {
+        let track = self.track;
+        let mut window = track.window();
+        for frame in range {
+            let (start, end) = (track.index.offset(frame), track.index.offset(frame + 1));
+            let number = self.number();
+            let bytes = track.frame(&mut window, frame)?;
+            let corrupt = |_| SpliceError::Corrupt { offset: start };
+            let samples = decode(bytes, track.bits()).map_err(corrupt)?;
+            let header = Header::parse(bytes).map_err(corrupt)?;
+            let offset = self.runs.len();
+            let len = if header.number == number {
+                self.runs.content(start, end);
+                bytes.len()
+            } else {
+                let (head, tail) = renumber(bytes, &header, number);
+                self.runs.made(&head);
+                self.runs
+                    .content(start + header.len as u64, end - tail.len() as u64);
+                self.runs.made(&tail);
+                bytes.len() - header.len + head.len()
+            };
+            self.count(offset, &samples, len);
+        }
+        Ok(())
+    }
+
+    /// A block that is encoded here.
+    fn block(&mut self, channels: &[Vec<i32>], bits: u32) {
+        let header = Header {
+            number: self.number(),
+            block_size: channels.first().map_or(0, Vec::len) as u32,
+            ..self.track.index.first
+        };
+        let bytes = encode(&header, channels, bits);
+        let offset = self.runs.len();
+        self.runs.made(&bytes);
+        self.count(offset, channels, bytes.len());
+    }
+
+    /// The metadata before, and the tags after.
+    fn finish(self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
+        let Track { file, index } = self.track;
+        let plan = &layout.plan;
+        let mut metadata = index.head.metadata.clone();
+        metadata.info.samples = self.samples;
+        metadata.info.md5 = self.md5.clone().finalize().into();
+        (metadata.info.min_frame, metadata.info.max_frame) = self.sizes;
+        let shortest = self.starts[..self.starts.len() - 1]
+            .iter()
+            .map(|start| start.2)
+            .min();
+        if index.first.numbering == Numbering::Sample
+            && let Some(shortest) = shortest
+        {
+            metadata.info.min_block = metadata.info.min_block.min(shortest as u16);
+        }
+        let mut chapters = Vec::new();
+        for block in &mut metadata.blocks {
+            match block.kind {
+                BLOCK_SEEK_TABLE => {
+                    let points = SeekPoint::parse(&block.data)
+                        .into_iter()
+                        .map(|point| self.seek_point(plan, point));
+                    let mut points: Vec<_> = points.collect();
+                    points.sort_by_key(|point| point.sample);
+                    // Each place once; placeholders may be many.
+                    let mut last = None;
+                    for point in &mut points {
+                        if last == Some(point.sample) {
+                            point.sample = SeekPoint::PLACEHOLDER;
+                        } else {
+                            last = Some(point.sample);
+                        }
+                    }
+                    points.sort_by_key(|point| point.sample);
+                    block.data = SeekPoint::write(&points);
+                }
+                BLOCK_VORBIS_COMMENT => {
+                    chapters.extend(vorbis_comment::chapters(plan, &block.data));
+                    block.data = vorbis_comment::edit(plan, &block.data);
+                }
+                _ => {}
+            }
+        }
+        let mut before = vec![0; index.head.start as usize];
+        file.content
+            .read_exact_at(0, &mut before, file.options.read_deadline)
+            .map_err(|source| SpliceError::Read { offset: 0, source })?;
+        let moved = format::tag_chapters(plan, &before);
+        before = format::edit_tag(
+            &before,
+            &moved,
+            PresentationTime::from(plan.duration()).as_millis(),
+        );
+        let mut runs = Runs::default();
+        runs.made(&before);
+        runs.made(&metadata.write());
+        runs.append(self.runs);
+        runs.content(index.offset(index.frames()), file.content.len());
+        Ok(Spliced {
+            runs: runs.into_runs(),
+            seams: Vec::new(),
+            chapters,
+        })
+    }
+
+    fn seek_point(&self, plan: &SplicePlan, point: SeekPoint) -> SeekPoint {
+        if point.sample == SeekPoint::PLACEHOLDER {
+            return point;
+        }
+        let wanted = plan.content_to_presentation_or_next(point.sample);
+        let at = self
+            .starts
+            .partition_point(|start| start.0 <= wanted)
+            .saturating_sub(1);
+        let (sample, offset, samples) = self.starts[at];
+        SeekPoint {
+            sample,
+            offset,
+            samples: samples as u16,
+        }
+    }
+}

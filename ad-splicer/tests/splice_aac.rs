@@ -1,0 +1,93 @@
+//! Splices AAC-LC and judges the results by ffmpeg.
+
+mod common;
+
+use std::time::Duration;
+
+use ad_splicer::splice::{self, At, Break, Options, SpliceError};
+use common::{Fixture, MUSIC, PAUSE, SINE, ad, at, decode, judge_bridged, left, loudness};
+
+fn ends(rate: usize, channels: usize) -> [Break; 2] {
+    [At::Start, At::End].map(|at| Break {
+        at,
+        replace: Duration::ZERO,
+        ads: vec![ad(rate, channels, rate + 11, 700.0)],
+    })
+}
+
+fn mid_rolls(rate: usize, channels: usize) -> Vec<Break> {
+    vec![
+        at(
+            PAUSE,
+            vec![
+                ad(rate, channels, 100_000, 500.0),
+                ad(rate, channels, 55_555, 700.0),
+            ],
+        ),
+        at(SINE, vec![ad(rate, channels, 90_001, 220.0)]),
+        at(MUSIC, vec![ad(rate, channels, 3 * rate, 330.0)]),
+    ]
+}
+
+#[test]
+fn adts() {
+    for (rate, channels, coding) in [
+        (44_100, 2, &["-c:a", "aac", "-b:a", "128k", "-aac_pns", "0"][..]),
+        (48_000, 1, &["-c:a", "aac", "-b:a", "64k", "-aac_pns", "0"]),
+    ] {
+        let fixture = Fixture::new("content.aac", rate, channels, coding);
+        let breaks = mid_rolls(rate, channels);
+        let (path, report) = fixture.splice("mid.aac", &breaks);
+        let errors = judge_bridged(&fixture, &path, &report, &breaks, (1024, 0, 1));
+        assert_eq!(errors.len(), 6);
+        for error in errors {
+            let limit = if error.break_index == 0 { -60.0 } else { -40.0 };
+            assert!(error.db < limit, "{error:?}");
+        }
+        let breaks = ends(rate, channels);
+        let (path, report) = fixture.splice("ends.aac", &breaks);
+        judge_bridged(&fixture, &path, &report, &breaks, (1024, 0, 1));
+        assert_eq!(report.seams.len(), 2);
+    }
+}
+
+#[test]
+fn a_sine_goes_into_an_ad_without_a_click_and_ads_are_as_loud_as_they_were() {
+    let coding = ["-c:a", "aac", "-b:a", "256k", "-aac_pns", "0"];
+    let fixture = Fixture::new("content.aac", 44_100, 2, &coding);
+    let breaks = [at(SINE, vec![ad(44_100, 2, 90_001, 220.0)])];
+    let (path, report) = fixture.splice("click.aac", &breaks);
+    let decoded = decode(&path);
+    let cue = fixture.sample_at(report.ads[0].presentation);
+    let energy = common::above_4k(&left(&decoded, 2)[cue - 15_000..cue + 90_001 + 15_000], 44_100);
+    println!("above 4 kHz {energy:.1} dBFS");
+    assert!(energy < -90.0, "{energy:.1} dBFS");
+    let (given, got) = (
+        loudness(&breaks[0].ads[0].pcm, 44_100, 2),
+        loudness(&decoded[cue * 2..(cue + 90_001) * 2], 44_100, 2),
+    );
+    assert!((given - got).abs() <= 0.5, "{given} LUFS became {got}");
+}
+
+#[test]
+fn what_cannot_be_spliced_says_so() {
+    let fixture = Fixture::new("content.aac", 44_100, 2, &["-c:a", "aac", "-t", "3"]);
+    let whole = std::fs::read(&fixture.content).unwrap();
+    let breaks = [at(1_000, vec![ad(44_100, 2, 20_000, 500.0)])];
+    let attempt = |bytes: &[u8]| {
+        splice::splice(
+            &bytes.to_vec(),
+            &breaks,
+            &Options::default(),
+            &mut std::io::sink(),
+        )
+        .unwrap_err()
+    };
+    assert!(matches!(
+        attempt(&whole[..whole.len() - 9]),
+        SpliceError::Truncated { .. }
+    ));
+    let mut hole = whole.clone();
+    hole[20_000..21_000].fill(0);
+    assert!(matches!(attempt(&hole), SpliceError::Corrupt { .. }));
+}
