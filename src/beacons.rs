@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use ad_splicer::beacons::{Basis, Beacon, Queue, Session, UnixMillis, break_events, delivered, problems};
+use ad_splicer::beacons::{
+    Basis, Beacon, Event, Occurrence, Queue, Session, UnixMillis, break_events, delivered, played, problems,
+};
 use ad_splicer::cues::{BreakEvent, CuePoint};
-use ad_splicer::decide::BreakPlace;
+use ad_splicer::decide::{Ad, BreakPlace};
 use ad_splicer::time::ContentTime;
 use sha2::{Digest as _, Sha256};
 
@@ -44,6 +46,16 @@ impl Playback {
         }
     }
 
+    /// Its id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its seed.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     fn at(&self, break_index: usize, at: ContentTime, content_duration: ContentTime) -> Session {
         Session {
             id: self.id.clone(),
@@ -59,13 +71,26 @@ impl Playback {
 
     /// Where and for whom something happens to an ad.
     pub(crate) fn session(&self, ready: &Ready, pod_length: usize) -> Session {
-        Session {
+        let mut session = Session {
             pod_index: ready.place,
             pod_length,
             impressions_on: ready.impressions_on,
             ..self.at(ready.break_index, ready.at, ready.content_duration)
+        };
+        // What is used of a stored decision is reported as of the playback that it was made for, so that nothing counts twice.
+        if let Some((id, seed)) = &ready.decided_for {
+            (session.id, session.seed) = (id.clone(), *seed);
         }
+        session
     }
+}
+
+/// The number that a playback's key for accounts of play is made for, by the playback's id.
+pub(crate) fn proof_nonce(id: &str) -> [u8; 16] {
+    let digest = Sha256::digest([b"grove playback nonce 1 ", id.as_bytes()].concat());
+    let mut nonce = [0; 16];
+    nonce.copy_from_slice(&digest[..16]);
+    nonce
 }
 
 /// How many of `ads` are in the break of `ready`.
@@ -97,6 +122,9 @@ pub(crate) async fn store_failures(
     for failure in failures {
         let session = playback.at(failure.break_index, failure.at, failure.content_duration);
         beacons.extend(problems(&session, &failure.problems, now));
+        for ad in &failure.not_used {
+            beacons.extend(not_used(&session, ad));
+        }
         if let Some(code) = failure.empty {
             let event = BreakEvent::Error;
             beacons.extend(break_events(
@@ -112,6 +140,16 @@ pub(crate) async fn store_failures(
     store(context, &beacons).await;
 }
 
+/// What is to be reported of an ad that was prepared, or decided, and will never be presented: the last that is ever told of it.
+pub(crate) fn not_used(session: &Session, ad: &Ad) -> Vec<Beacon> {
+    let happened = Occurrence {
+        event: Event::NotUsed,
+        at: UnixMillis::now(),
+        ad_time: Duration::ZERO,
+    };
+    played(session, ad, ad.duration.unwrap_or_default(), happened)
+}
+
 /// What is to be reported when a break begins or ends while it is presented; `first` is its first ad.
 pub(crate) fn of_break(playback: &Playback, cue: &CuePoint, first: &Ready, event: BreakEvent) -> Vec<Beacon> {
     let session = playback.at(first.break_index, first.at, first.content_duration);
@@ -119,7 +157,7 @@ pub(crate) fn of_break(playback: &Playback, cue: &CuePoint, first: &Ready, event
 }
 
 /// Puts beacons into the queue. Where that fails they are lost and it is said: an ad's report never stands between a person and the content.
-async fn store(context: &Context, beacons: &[Beacon]) {
+pub(crate) async fn store(context: &Context, beacons: &[Beacon]) {
     // No file is made for nothing.
     if beacons.is_empty() {
         return;

@@ -4,29 +4,34 @@
 //! ads of a pod keep their order, and one that is late takes no other's place. Nothing here depends on the publisher's facts: what the ads
 //! must be like is read from the content's head, so false facts change nothing.
 //!
-//! Not for: loudness, which needs the content around the cues (`rendition`); splicing, or counting what was delivered.
+//! One break is filled in `one`. Not for: loudness, which needs the content around the cues (`rendition`); splicing, or counting what was delivered.
 
+mod one;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ad_splicer::beacons::{Basis, UnixMillis};
+use ad_splicer::beacons::Basis;
 use ad_splicer::conditioning::Conditioner;
 use ad_splicer::content::Content;
-use ad_splicer::creatives::{Cache, ContentHash, Creative, FetchLimits, Profile};
-use ad_splicer::cues::{Action, CuePoint, PlacedCue, Position, in_order, vmap};
-use ad_splicer::decide::{self, Ad, Decision, Problem, VastCode};
-use ad_splicer::splice::{self, At};
+use ad_splicer::creatives::{Cache, ContentHash, Creative, Profile};
+use ad_splicer::cues::{Action, AdSource, CuePoint, PlacedCue, Position, in_order, vmap};
+use ad_splicer::decide::{self, Ad, Problem, VastCode};
+use ad_splicer::memory::Memory;
+use ad_splicer::splice::{self, At, Codec};
 use ad_splicer::time::ContentTime;
 use engine::cue_sheet::CueSheet;
 use engine::metainfo::Metainfo;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
-use url::Url;
 
-use crate::beacons::USER_AGENT;
+use self::one::OneBreak;
+use crate::beacons::{Playback, USER_AGENT};
 use crate::context::Context;
 use crate::rendition::PATIENT;
 
@@ -72,6 +77,8 @@ pub(crate) struct Ready {
     /// The ad's place in its pod, from 0.
     pub(crate) place: usize,
     pub(crate) impressions_on: Option<Basis>,
+    /// The session and seed of the playback whose stored decision this is from, when it is another one than this.
+    pub(crate) decided_for: Option<(String, u64)>,
     pub(crate) ad: Ad,
     pub(crate) sha256: ContentHash,
     pub(crate) duration: Duration,
@@ -97,6 +104,8 @@ pub(crate) struct Failure {
     pub(crate) at: ContentTime,
     pub(crate) content_duration: ContentTime,
     pub(crate) problems: Vec<Problem>,
+    /// Ads that were decided and will not be presented, though nothing is wrong with them.
+    pub(crate) not_used: Vec<Ad>,
     /// Set when the break stays empty because of it: the error that the break itself is told.
     pub(crate) empty: Option<VastCode>,
 }
@@ -119,6 +128,8 @@ enum Said {
     Skipped(usize, Skipped),
     /// Somebody is to hear of these.
     Problems(usize, Vec<Problem>),
+    /// Limits keep these from being presented.
+    NotUsed(usize, Vec<Ad>),
     Finished(usize),
 }
 
@@ -131,148 +142,261 @@ struct Progress {
     pod: Vec<Ready>,
     trying: Option<Ad>,
     problems: Vec<Problem>,
+    not_used: Vec<Ad>,
     code: Option<VastCode>,
     finished: bool,
 }
 
-/// Makes the breaks of a cue sheet ready. Ends at the latest `freeze` from now; whatever is ready then is what will be spliced in.
-pub(crate) async fn prepare(
-    context: &Context,
-    metainfo: &Metainfo,
-    sheet: &CueSheet,
-    content: Arc<dyn Content>,
-    freeze: Duration,
-) -> Prepared {
-    let deadline = Instant::now() + freeze;
-    let cues = match vmap::parse(&sheet.vmap) {
-        Ok(vmap) => vmap.cues,
-        Err(error) => return nothing(format!("the cue sheet is no valid VMAP: {error}")),
-    };
-    let cache = match Cache::open(context.creatives(), Cache::DEFAULT_MAX_BYTES) {
-        Ok(cache) => cache,
-        Err(error) => return nothing(error.to_string()),
-    };
-    let conditioner = match std::env::current_exe() {
-        Ok(program) => Conditioner::new(program),
-        Err(error) => {
-            return nothing(format!(
-                "cannot find this program to condition creatives with: {error}"
-            ));
+/// For whom ads are asked.
+pub(crate) struct Asking<'a> {
+    pub(crate) playback: &'a Playback,
+    /// Only when the viewer allows it.
+    pub(crate) ad_id: Option<String>,
+    /// The key that will sign the account of this playback.
+    pub(crate) viewer_key: Option<String>,
+}
+
+/// A break of the content, at its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) cue: CuePoint,
+    pub(crate) at: ContentTime,
+    pub(crate) repetition: u32,
+}
+
+impl Place {
+    fn placed(&self) -> PlacedCue<'_> {
+        PlacedCue {
+            cue: &self.cue,
+            at: self.at,
+            repetition: self.repetition,
         }
-    };
-    let format = tokio::task::spawn_blocking(move || splice::probe(content.as_ref(), &PATIENT));
-    let format = match timeout_at(deadline, format).await {
-        Ok(Ok(Ok(format))) => format,
-        Ok(Ok(Err(error))) => return every(&cues, &error.to_string(), 400),
-        Ok(Err(error)) => return every(&cues, &error.to_string(), 900),
-        Err(_) => return every(&cues, "the beginning of the content did not come in time", 304),
-    };
-    let profile = Profile {
-        sample_rate: format.sample_rate,
-        channels: format.channels,
-    };
+    }
+}
 
-    let content_duration = format.duration;
-    let placed: Vec<PlacedCue<'_>> = in_order(&cues, content_duration)
-        .into_iter()
-        .filter(|placed| placed.cue.ads.is_some())
-        .collect();
-    let asking = decide::Context {
-        content_id: Some(metainfo.info_hash_v2().to_string()),
-        content_uri: metainfo.web_seeds().first().cloned(),
-        content_duration,
-        now: UnixMillis::now(),
-        seed: rand::random(),
-        user_agent: Some(USER_AGENT.to_owned()),
-        ..decide::Context::default()
-    };
+/// Makes breaks of one content ready, all at once or each when its time comes.
+#[derive(Clone)]
+pub(crate) struct Preparer {
+    context: Context,
+    cache: Cache,
+    conditioner: Conditioner,
+    asking: decide::Context,
+    profile: Profile,
+    /// Whether ads can still be spliced in while it plays.
+    grows: bool,
+    breaks: Arc<[Place]>,
+    at_once: Arc<Semaphore>,
+    memory: Option<Memory>,
+    decided_for: (String, u64),
+}
 
-    let (said, mut hear) = mpsc::channel(64);
-    // Dropped at the freeze: whatever is still under way is stopped, its child processes too.
-    let mut tasks = JoinSet::new();
-    let at_once = Arc::new(Semaphore::new(AT_ONCE));
-    for (index, place) in placed.iter().enumerate() {
-        let task = OneBreak {
-            context: context.clone(),
-            cache: cache.clone(),
-            conditioner: conditioner.clone(),
-            asking: asking.clone(),
-            profile,
-            index,
-            at: place.at,
-            cue: place.cue.clone(),
-            said: said.clone(),
-            deadline,
+impl Preparer {
+    /// Reads the cue sheet and the head of the content. Otherwise there are no ads, for the reasons given.
+    pub(crate) async fn new(
+        context: &Context,
+        metainfo: &Metainfo,
+        sheet: &CueSheet,
+        content: Arc<dyn Content>,
+        asking: &Asking<'_>,
+        deadline: Instant,
+    ) -> Result<Self, Prepared> {
+        let cues = match vmap::parse(&sheet.vmap) {
+            Ok(vmap) => vmap.cues,
+            Err(error) => return Err(nothing(format!("the cue sheet is no valid VMAP: {error}"))),
         };
-        let at_once = Arc::clone(&at_once);
-        tasks.spawn(async move {
-            // The semaphore is never closed; were it, no ad would be lost by going on.
-            let _place = at_once.acquire().await;
-            task.run().await;
-        });
-    }
-    drop(said);
-    let mut breaks: Vec<Progress> = placed.iter().map(|_| Progress::default()).collect();
-    let mut prepared = Prepared::default();
-    while let Ok(Some(said)) = timeout_at(deadline, hear.recv()).await {
-        match said {
-            Said::Trying(index, ad) => breaks[index].trying = Some(*ad),
-            Said::Ready(ad) => {
-                let this = &mut breaks[ad.break_index];
-                this.trying = None;
-                this.pod.push(*ad);
+        let cache = Cache::open(context.creatives(), Cache::DEFAULT_MAX_BYTES)
+            .map_err(|error| nothing(error.to_string()))?;
+        let program = std::env::current_exe().map_err(|error| {
+            nothing(format!(
+                "cannot find this program to condition creatives with: {error}"
+            ))
+        })?;
+        let format = tokio::task::spawn_blocking(move || splice::probe(content.as_ref(), &PATIENT));
+        let format = match timeout_at(deadline, format).await {
+            Ok(Ok(Ok(format))) => format,
+            Ok(Ok(Err(error))) => return Err(every(&cues, &error.to_string(), 400)),
+            Ok(Err(error)) => return Err(every(&cues, &error.to_string(), 900)),
+            Err(_) => {
+                let reason = "the beginning of the content did not come in time";
+                return Err(every(&cues, reason, 304));
             }
-            Said::Skipped(index, skipped) => {
-                breaks[index].code = skipped.vast_error.map(VastCode);
-                prepared.skipped.push(skipped);
-            }
-            Said::Problems(index, mut problems) => {
-                breaks[index].trying = None;
-                breaks[index].problems.append(&mut problems);
-            }
-            Said::Finished(index) => breaks[index].finished = true,
-        }
-    }
-    tasks.abort_all();
-    for (index, (placed, mut this)) in placed.iter().zip(breaks).enumerate() {
-        if !this.finished {
-            let late = if this.pod.is_empty() {
-                "no ad was ready"
-            } else {
-                "not every ad was ready"
-            };
-            let reason = format!(
-                "{late} {} s after the start, when the rendition was frozen",
-                freeze.as_secs_f64()
-            );
-            this.problems.extend(this.trying.take().map(|ad| Problem {
-                code: VastCode::NOT_READY,
-                text: reason.clone(),
-                error_urls: ad.errors,
-                ad_id: ad.ad_id,
-            }));
-            this.code = Some(VastCode::NOT_READY);
-            prepared
-                .skipped
-                .push(Skipped::new(&placed.cue.id, reason, Some(VastCode::NOT_READY.0)));
-        }
-        let empty = this.code.filter(|_| this.pod.is_empty());
-        if empty.is_some() || !this.problems.is_empty() {
-            prepared.failures.push(Failure {
+        };
+        let breaks: Arc<[Place]> = in_order(&cues, format.duration)
+            .into_iter()
+            .filter(|placed| placed.cue.ads.is_some())
+            .map(|placed| Place {
                 cue: placed.cue.clone(),
-                break_index: index,
                 at: placed.at,
-                content_duration,
-                problems: this.problems,
-                empty,
+                repetition: placed.repetition,
+            })
+            .collect();
+        let has_tags = breaks
+            .iter()
+            .any(|place| matches!(place.cue.ads, Some(AdSource::Tag(_))));
+        let memory = if has_tags { remember(context).await } else { None };
+        let (id, seed) = (asking.playback.id().to_owned(), asking.playback.seed());
+        Ok(Preparer {
+            context: context.clone(),
+            cache,
+            conditioner: Conditioner::new(program),
+            asking: decide::Context {
+                content_id: Some(metainfo.info_hash_v2().to_string()),
+                content_uri: metainfo.web_seeds().first().cloned(),
+                content_duration: format.duration,
+                seed,
+                user_agent: Some(USER_AGENT.to_owned()),
+                ad_id: asking.ad_id.clone(),
+                viewer_key: asking.viewer_key.clone(),
+                ..decide::Context::default()
+            },
+            profile: Profile {
+                sample_rate: format.sample_rate,
+                channels: format.channels,
+            },
+            grows: format.codec == Codec::Mp3,
+            breaks,
+            at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            memory,
+            decided_for: (id, seed),
+        })
+    }
+
+    /// The breaks that want ads, in order of content.
+    pub(crate) fn breaks(&self) -> &[Place] {
+        &self.breaks
+    }
+
+    /// Whether ads can still be spliced in while the content plays.
+    pub(crate) fn grows(&self) -> bool {
+        self.grows
+    }
+
+    /// The device's memory of ads, when it can be had.
+    pub(crate) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
+    }
+
+    /// What the memory knows the content by.
+    pub(crate) fn content(&self) -> &str {
+        self.asking.content_id.as_deref().unwrap_or_default()
+    }
+
+    /// What the memory knows a break by: where it is, and where its ads come from.
+    pub(crate) fn place_name(&self, index: usize) -> String {
+        let place = &self.breaks[index];
+        let source = match &place.cue.ads {
+            Some(AdSource::Tag(text) | AdSource::Inline(text)) => text.as_str(),
+            None => "",
+        };
+        let digest = Sha256::new()
+            .chain_update((place.cue.id.len() as u64).to_be_bytes())
+            .chain_update(&place.cue.id)
+            .chain_update(place.repetition.to_be_bytes())
+            .chain_update(source)
+            .finalize();
+        hex::encode(&digest[..16])
+    }
+
+    /// Makes these breaks ready, as indices into [`Self::breaks`]. Ends at the latest `freeze` from now; whatever is ready then is
+    /// what can be spliced in.
+    pub(crate) async fn prepare(&self, which: &[usize], freeze: Duration) -> Prepared {
+        let deadline = Instant::now() + freeze;
+        let content_duration = self.asking.content_duration;
+        let (said, mut hear) = mpsc::channel(64);
+        // Dropped at the freeze: whatever is still under way is stopped, its child processes too.
+        let mut tasks = JoinSet::new();
+        for &index in which {
+            let task = OneBreak {
+                preparer: self.clone(),
+                index,
+                said: said.clone(),
+                deadline,
+            };
+            tasks.spawn(async move {
+                // The semaphore is never closed; were it, no ad would be lost by going on.
+                let at_once = Arc::clone(&task.preparer.at_once);
+                let _place = at_once.acquire().await;
+                task.run().await;
             });
         }
-        if !this.pod.is_empty() {
-            prepared.spots.push(spot(index, placed));
-            prepared.ready.extend(this.pod);
+        drop(said);
+        let mut breaks: BTreeMap<usize, Progress> =
+            which.iter().map(|&index| (index, Progress::default())).collect();
+        let mut prepared = Prepared::default();
+        while let Ok(Some(said)) = timeout_at(deadline, hear.recv()).await {
+            match said {
+                Said::Trying(index, ad) => breaks.entry(index).or_default().trying = Some(*ad),
+                Said::Ready(ad) => {
+                    let this = breaks.entry(ad.break_index).or_default();
+                    this.trying = None;
+                    this.pod.push(*ad);
+                }
+                Said::Skipped(index, skipped) => {
+                    breaks.entry(index).or_default().code = skipped.vast_error.map(VastCode);
+                    prepared.skipped.push(skipped);
+                }
+                Said::Problems(index, mut problems) => {
+                    let this = breaks.entry(index).or_default();
+                    this.trying = None;
+                    this.problems.append(&mut problems);
+                }
+                Said::NotUsed(index, mut ads) => {
+                    breaks.entry(index).or_default().not_used.append(&mut ads);
+                }
+                Said::Finished(index) => breaks.entry(index).or_default().finished = true,
+            }
+        }
+        tasks.abort_all();
+        for (index, mut this) in breaks {
+            let place = &self.breaks[index];
+            if !this.finished {
+                let late = if this.pod.is_empty() {
+                    "no ad was ready"
+                } else {
+                    "not every ad was ready"
+                };
+                let reason = format!("{late} within {} s", freeze.as_secs_f64());
+                this.problems.extend(this.trying.take().map(|ad| Problem {
+                    code: VastCode::NOT_READY,
+                    text: reason.clone(),
+                    error_urls: ad.errors,
+                    ad_id: ad.ad_id,
+                }));
+                this.code = Some(VastCode::NOT_READY);
+                prepared
+                    .skipped
+                    .push(Skipped::new(&place.cue.id, reason, Some(VastCode::NOT_READY.0)));
+            }
+            let empty = this.code.filter(|_| this.pod.is_empty());
+            if empty.is_some() || !this.problems.is_empty() || !this.not_used.is_empty() {
+                prepared.failures.push(Failure {
+                    cue: place.cue.clone(),
+                    break_index: index,
+                    at: place.at,
+                    content_duration,
+                    problems: this.problems,
+                    not_used: this.not_used,
+                    empty,
+                });
+            }
+            if !this.pod.is_empty() {
+                prepared.spots.push(spot(index, &place.placed()));
+                prepared.ready.extend(this.pod);
+            }
+        }
+        prepared
+    }
+}
+
+/// The device's memory of ads. Without it there are ads all the same.
+async fn remember(context: &Context) -> Option<Memory> {
+    match Memory::open(&context.ads_db()).await {
+        Ok(memory) => Some(memory),
+        Err(error) => {
+            tracing::warn!(%error, "nothing can be remembered of ads");
+            None
         }
     }
-    prepared
 }
 
 fn nothing(reason: String) -> Prepared {
@@ -317,155 +441,5 @@ pub(crate) fn place(position: Position) -> At {
         Position::Start => At::Start,
         Position::End => At::End,
         Position::Percent(percent) => At::Fraction(f64::from(percent.thousandths()) / 100_000.0),
-    }
-}
-
-struct OneBreak {
-    context: Context,
-    cache: Cache,
-    conditioner: Conditioner,
-    asking: decide::Context,
-    profile: Profile,
-    index: usize,
-    at: ContentTime,
-    cue: CuePoint,
-    said: mpsc::Sender<Said>,
-    deadline: Instant,
-}
-
-impl OneBreak {
-    async fn run(self) {
-        self.fill().await;
-        self.say(Said::Finished(self.index)).await;
-    }
-
-    async fn say(&self, said: Said) {
-        // Nobody listens any more only when the rendition is frozen; then it does not matter.
-        let _ = self.said.send(said).await;
-    }
-
-    async fn skipped(&self, reason: impl Into<String>, code: Option<VastCode>) {
-        let skipped = Skipped::new(&self.cue.id, reason, code.map(|code| code.0));
-        self.say(Said::Skipped(self.index, skipped)).await;
-    }
-
-    async fn fill(&self) {
-        let mut decision = self.decide().await;
-        self.say(Said::Problems(self.index, decision.problems.clone()))
-            .await;
-        if let Some(reason) = decision.reason() {
-            return self.skipped(reason, decision.vast_error()).await;
-        }
-        let mut place = 0;
-        let mut total = Duration::ZERO;
-        while let Some(ad) = decision.pod.get(place).cloned() {
-            self.say(Said::Trying(self.index, Box::new(ad.clone()))).await;
-            match self.ready(&ad, place).await {
-                Ok(ready)
-                    if self
-                        .cue
-                        .max_duration
-                        .is_some_and(|most| total + ready.duration > most) =>
-                {
-                    // Pods are cut at their tail: it goes with all after it.
-                    let reason = format!("{} does not fit the break", ad.name());
-                    let cut = decision.pod[place..].iter().map(|ad| Problem {
-                        code: VastCode::POD_CUT,
-                        text: format!("{} does not fit the break", ad.name()),
-                        error_urls: ad.errors.clone(),
-                        ad_id: ad.ad_id.clone(),
-                    });
-                    self.say(Said::Problems(self.index, cut.collect())).await;
-                    return self.skipped(reason, Some(VastCode::POD_CUT)).await;
-                }
-                Ok(ready) => {
-                    total += ready.duration;
-                    self.say(Said::Ready(Box::new(ready))).await;
-                    place += 1;
-                }
-                Err((code, reason)) => {
-                    // Another ad stands at this place now, or the next one moved up to it.
-                    let known = decision.problems.len();
-                    decision.replace_failed(place, VastCode(code), reason.clone());
-                    let new = decision.problems[known..].to_vec();
-                    self.say(Said::Problems(self.index, new)).await;
-                    self.skipped(reason, Some(VastCode(code))).await;
-                }
-            }
-        }
-    }
-
-    async fn decide(&self) -> Decision {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        decide::decide_break(
-            &self.context.gate,
-            &self.cue,
-            self.at,
-            self.index,
-            &self.asking,
-            left,
-        )
-        .await
-    }
-
-    /// Tries the media files of one ad in turn.
-    async fn ready(&self, ad: &Ad, place: usize) -> Result<Ready, (u16, String)> {
-        let mut last = (
-            VastCode::MEDIA_UNSUPPORTED.0,
-            format!("{} has no media file that can be used", ad.name()),
-        );
-        for media in ad.media_files.iter().take(3) {
-            match self.try_media(ad, place, &media.url).await {
-                Ok(ready) => return Ok(ready),
-                Err(failed) => last = failed,
-            }
-        }
-        Err(last)
-    }
-
-    async fn try_media(&self, ad: &Ad, place: usize, url: &str) -> Result<Ready, (u16, String)> {
-        let url = Url::parse(url)
-            .map_err(|error| (401, format!("the creative's address {url} is no URL: {error}")))?;
-        let expected = ad.sha256.map(ContentHash);
-        let original = self
-            .cache
-            .fetch(&self.context.gate, &url, expected, FetchLimits::default())
-            .await;
-        let original = original.map_err(|error| (error.vast_code(), error.to_string()))?;
-        let sha256 = original.sha256;
-        let creative = self
-            .conditioner
-            .condition(&self.cache, &original, self.profile)
-            .await;
-        let creative =
-            creative.map_err(|error| (error.vast_code(), format!("cannot condition {url}: {error}")))?;
-        let duration = creative.duration();
-        if ad
-            .duration
-            .is_some_and(|declared| !creative.agrees_with(declared))
-        {
-            let code = VastCode::DURATION.0;
-            return Err((
-                code,
-                format!(
-                    "{} lasts {:.1} s, which is not what was declared",
-                    ad.name(),
-                    duration.as_secs_f64()
-                ),
-            ));
-        }
-        Ok(Ready {
-            key: format!("{}/{place}", self.index),
-            break_id: self.cue.id.clone(),
-            break_index: self.index,
-            at: self.at,
-            content_duration: self.asking.content_duration,
-            place,
-            impressions_on: self.cue.impressions_on,
-            ad: ad.clone(),
-            sha256,
-            duration,
-            creative,
-        })
     }
 }

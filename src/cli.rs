@@ -161,6 +161,9 @@ pub(crate) struct SwarmArgs {
     /// Take and give the master without ads
     #[arg(long)]
     pub(crate) no_ads: bool,
+    /// Let ad servers know this device again, by a random number that is made for it (default: nothing identifies it)
+    #[arg(long, conflicts_with = "no_ads")]
+    pub(crate) allow_ad_id: bool,
     /// Never ask the origin (the web server) for content
     #[arg(long)]
     pub(crate) no_origin: bool,

@@ -51,6 +51,11 @@ impl Context {
         self.data.join("ads.db")
     }
 
+    /// The viewer's secrets, one for each publisher.
+    pub(crate) fn viewer_keys(&self) -> PathBuf {
+        self.data.join("viewer-keys")
+    }
+
     /// Where playback was left, one file for each content.
     pub(crate) fn bookmarks(&self) -> PathBuf {
         self.data.join("bookmarks")

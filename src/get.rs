@@ -14,16 +14,18 @@ use std::time::{Duration, Instant};
 use ad_splicer::beacons::Basis;
 use ad_splicer::content::Content;
 use anyhow::Context as _;
+use engine::cue_sheet::CueSheet;
 use engine::node::{AddOptions, Node, PieceSource, State, Stats, Torrent};
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 use url::Url;
 
 use crate::beacons::{self, Playback};
-use crate::breaks::{self, Skipped};
+use crate::breaks::{self, Asking, Preparer, Skipped};
 use crate::cli::{GetArgs, OriginPolicy, SwarmArgs};
 use crate::context::Context;
 use crate::files::write_file;
+use crate::identity;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
 use crate::rendition::{self, Arriving, Destination, Made, PlacedAd};
 use crate::selection::select;
@@ -172,16 +174,14 @@ pub(crate) fn add_options(swarm: &SwarmArgs, found: &source::Torrent) -> AddOpti
     }
 }
 
-/// The ads for a source, made ready while its content arrives.
-pub(crate) async fn prepare(
+/// The cue sheet that counts for a source. Otherwise what there is to say about that: nothing, when it has none.
+pub(crate) async fn cue_sheet(
     context: &Context,
     found: &source::Torrent,
-    torrent: &Torrent,
-    freeze: Duration,
-) -> anyhow::Result<breaks::Prepared> {
+) -> anyhow::Result<Result<CueSheet, breaks::Prepared>> {
     let now = trust::now()?;
     let Some(judged) = trust::judge(context, found, now).await? else {
-        return Ok(breaks::Prepared::default());
+        return Ok(Err(breaks::Prepared::default()));
     };
     if let Err(reason) = &judged.verdict {
         if judged.loud {
@@ -194,19 +194,45 @@ pub(crate) async fn prepare(
         }
     }
     trust::keep(context, found.metainfo.info_hash_v2(), &judged, now).await?;
-    let Some(sheet) = judged.effective() else {
-        let reason = judged.verdict.err().unwrap_or_default();
-        return Ok(breaks::Prepared {
-            skipped: vec![Skipped::new(
-                "*",
-                format!("the cue sheet is refused: {reason}"),
-                None,
-            )],
-            ..Default::default()
-        });
+    if let Some(sheet) = judged.effective() {
+        return Ok(Ok(sheet.sheet().clone()));
+    }
+    let reason = judged.verdict.err().unwrap_or_default();
+    let reason = format!("the cue sheet is refused: {reason}");
+    Ok(Err(breaks::Prepared {
+        skipped: vec![Skipped::new("*", reason, None)],
+        ..Default::default()
+    }))
+}
+
+/// The ads for a source, made ready while its content arrives.
+async fn prepare(
+    context: &Context,
+    args: &GetArgs,
+    found: &source::Torrent,
+    torrent: &Torrent,
+    playback: &Playback,
+) -> anyhow::Result<breaks::Prepared> {
+    let sheet = match cue_sheet(context, found).await? {
+        Ok(sheet) => sheet,
+        Err(without) => return Ok(without),
+    };
+    let asking = Asking {
+        playback,
+        ad_id: identity::ad_id(context, args.swarm.allow_ad_id)?,
+        viewer_key: None,
     };
     let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
-    Ok(breaks::prepare(context, &found.metainfo, sheet.sheet(), content, freeze).await)
+    let deadline = tokio::time::Instant::now() + args.freeze;
+    let preparer = Preparer::new(context, &found.metainfo, &sheet, content, &asking, deadline).await;
+    Ok(match preparer {
+        Ok(preparer) => {
+            let all: Vec<usize> = (0..preparer.breaks().len()).collect();
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            preparer.prepare(&all, left).await
+        }
+        Err(without) => without,
+    })
 }
 
 struct Job<'a> {
@@ -311,7 +337,7 @@ impl Job<'_> {
         let mut prepared = if self.args.swarm.no_ads {
             breaks::Prepared::default()
         } else {
-            prepare(self.context, found, torrent, self.args.freeze).await?
+            prepare(self.context, self.args, found, torrent, &playback).await?
         };
         let failures = std::mem::take(&mut prepared.failures);
         beacons::store_failures(self.context, &playback, &failures, Basis::Delivered).await;

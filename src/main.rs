@@ -12,6 +12,7 @@ mod demo;
 mod feed;
 mod files;
 mod get;
+mod identity;
 mod inspect;
 mod node;
 mod origin_check;

@@ -1,57 +1,54 @@
-//! `grove play`: plays while it downloads, with the ads of a frozen rendition; what is reported is what was presented.
+//! `grove play`: plays while it downloads; ads are decided for each break when its turn comes; what is reported is what was presented.
+//!
+//! A break that is near when playback begins is made ready before it begins; each later one while it plays (`ahead` says when), and is
+//! then spliced in ahead of the player ([`Growing`]). A break that is not ready in time stays empty, its ads are told why, and the content
+//! plays on. Formats that cannot grow have every break decided before playback begins.
 //!
 //! Beacons are stored as things are presented, so that a client that is killed loses none of them.
 //!
 //! Not for: the pipeline and what counts as presented (`ad_splicer::play`).
 
+mod ahead;
 mod bookmark;
 mod keys;
 mod line;
+mod proof;
+mod splicing;
 
-use std::io;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ad_splicer::beacons::{Basis, Beacon, Event, Occurrence, Queue, UnixMillis, played, progress_offsets};
+use ad_splicer::beacons::{Beacon, Event, Occurrence, Queue, UnixMillis, account, played};
 use ad_splicer::content::Content;
 use ad_splicer::cues::BreakEvent;
+use ad_splicer::decide::limits;
 use ad_splicer::plan::{AdIndex, Place};
-use ad_splicer::play::{AdStatus, Notice, Outcome as Ended, PlayEvent, Player, Presented, Request, Timeline};
+use ad_splicer::play::{
+    AdStatus, Growing, Heard, Notice, Outcome as Ended, PlayEvent, Player, Presented, Request, Timeline,
+};
 use ad_splicer::splice::Rendition;
 use ad_splicer::time::{ContentTime, PresentationTime};
 use anyhow::Context as _;
 use engine::node::Torrent;
 use serde_json::json;
+use tokio::task::JoinSet;
 
+use self::ahead::Ahead;
 use self::bookmark::Bookmark;
 use self::keys::{Key, Keys, next_key};
 use self::line::{AdLine, Line, Status};
+use self::proof::Proofs;
 use crate::beacons::{self, Playback};
-use crate::breaks::{Prepared, Ready, Spot};
+use crate::breaks::{Asking, Prepared, Preparer, Ready, Spot};
 use crate::cli::{PlayArgs, PlaySink};
 use crate::context::Context;
 use crate::get;
+use crate::identity;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
-use crate::rendition::{self, Arriving};
+use crate::rendition::{self, Arriving, Frozen};
 use crate::source::{Resolved, resolve};
 use crate::units::human_time;
-
-/// A frozen rendition over content that is still arriving.
-struct Frozen {
-    rendition: Rendition,
-    content: Arc<dyn Content>,
-}
-
-impl Content for Frozen {
-    fn len(&self) -> u64 {
-        self.rendition.len()
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<usize> {
-        self.rendition
-            .read_at(self.content.as_ref(), offset, buffer, deadline)
-    }
-}
 
 /// Plays one source.
 pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
@@ -92,19 +89,43 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
 }
 
 /// An ad of the rendition: which one it is to the splicer and the player, and what it is.
+#[derive(Clone)]
 struct Placed {
     index: AdIndex,
     ready: Ready,
 }
 
-/// A rendition that is about to be heard.
+/// Something that is done beside playing.
+enum Work {
+    /// A break was made ready, or was not.
+    Prepared(usize, Prepared),
+    /// A rendition with further breaks was laid out.
+    Frozen(anyhow::Result<Frozen>),
+}
+
+/// A rendition that is heard, and what becomes of it.
 struct Listening<'a> {
+    context: &'a Context,
     torrent: &'a Torrent,
-    frozen: Arc<Frozen>,
+    content: Arc<dyn Content>,
+    growing: Arc<Growing>,
     timeline: Timeline,
+    /// The ads that are spliced in.
     ads: Vec<Placed>,
-    /// The breaks that have ads, as the splicer numbers them.
+    /// The ads whose first frame was presented.
+    begun: HashSet<AdIndex>,
+    /// The breaks that have, or had, ads, as the splicer numbers them.
     spots: Vec<Spot>,
+    /// Every ad that was made ready and may still be presented.
+    ready: Vec<Ready>,
+    preparer: Option<Preparer>,
+    ahead: Ahead,
+    work: JoinSet<Work>,
+    /// A rendition is being laid out; and whether there is more to splice in since.
+    freezing: bool,
+    changed: bool,
+    freeze: Duration,
+    proofs: Option<Proofs>,
     playback: Playback,
     queue: Queue,
     bookmark: Bookmark,
@@ -112,70 +133,109 @@ struct Listening<'a> {
 
 impl<'a> Listening<'a> {
     async fn prepare(
-        context: &Context,
+        context: &'a Context,
         args: &PlayArgs,
         found: &crate::source::Torrent,
         torrent: &'a Torrent,
     ) -> anyhow::Result<Self> {
         let info_hash = found.metainfo.info_hash_v2();
         let playback = Playback::new(&info_hash.to_string());
-        let prepared = if args.swarm.no_ads {
-            Prepared::default()
+        let bookmark = Bookmark::of(context, &info_hash);
+        let from = if args.resume {
+            bookmark.load()?.unwrap_or(ContentTime::ZERO)
         } else {
-            get::prepare(context, found, torrent, args.freeze).await?
+            ContentTime::from(args.start)
         };
-        let spots = prepared.spots.clone();
         let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
+        let mut proofs = None;
+        let mut prepared = Prepared::default();
+        let mut preparer = None;
+        let mut ahead = Ahead::new([], from);
+        if !args.swarm.no_ads {
+            let asked = Self::ask(context, args, found, content.clone(), &playback, &mut proofs).await?;
+            match asked {
+                Err(without) => prepared = without,
+                Ok(asked) => {
+                    let places: Vec<ContentTime> = asked.breaks().iter().map(|place| place.at).collect();
+                    // A format that cannot grow holds what is ready now, wherever playback begins.
+                    let (from, all) = if asked.grows() {
+                        (from, false)
+                    } else {
+                        (ContentTime::ZERO, true)
+                    };
+                    ahead = Ahead::new(places.iter().copied(), from);
+                    let first = if all { ahead.all() } else { ahead.first(from) };
+                    prepared = asked.prepare(&first, args.freeze).await;
+                    preparer = Some(asked);
+                }
+            }
+        }
+        let (spots, ready) = (prepared.spots.clone(), prepared.ready.clone());
         let reading = content.clone();
         let made = tokio::task::spawn_blocking(move || rendition::freeze(reading.as_ref(), prepared))
             .await
             .context("preparing")??;
-        for skipped in &made.skipped {
-            let others = made
-                .ready
-                .iter()
-                .any(|(ready, _)| ready.break_id == skipped.break_id);
-            eprintln!("{}", skipped.sentence(others));
-        }
-        beacons::store_failures(context, &playback, &made.failures, Basis::Played).await;
-        // The splicer numbers the breaks that have ads; its report says which ad is which.
-        let ads: Vec<Placed> = made
-            .rendition
-            .report()
-            .ads
-            .iter()
-            .filter_map(|ad| {
-                let (ready, _) = made.ready.iter().find(|(ready, _)| ready.key == ad.id)?;
-                Some(Placed {
-                    index: ad.index,
-                    ready: ready.clone(),
-                })
-            })
-            .collect();
-        let mut timeline = Timeline::of(made.rendition.plan());
-        for slot in timeline.ads_mut() {
-            if let Some(Placed { ready, .. }) = ads.iter().find(|ad| ad.index == slot.index) {
-                slot.progress = progress_offsets(&ready.ad, slot.duration);
-                slot.skip_after = ready.ad.skip_offset.map(|offset| offset.resolve(slot.duration));
-            }
-        }
-        Ok(Listening {
+        let mut listening = Listening {
+            context,
             torrent,
-            frozen: Arc::new(Frozen {
-                rendition: made.rendition,
-                content,
-            }),
-            timeline,
-            ads,
+            growing: Arc::new(Growing::new(content.clone(), made.rendition.clone())),
+            content,
+            timeline: Timeline::default(),
+            ads: Vec::new(),
+            begun: HashSet::new(),
             spots,
+            ready,
+            preparer,
+            ahead,
+            work: JoinSet::new(),
+            freezing: false,
+            changed: false,
+            freeze: args.freeze,
+            proofs,
             playback,
             queue: Queue::open(&context.ads_db()).await?,
-            bookmark: Bookmark::of(context, &info_hash),
-        })
+            bookmark,
+        };
+        listening.take_over(&made).await?;
+        Ok(listening)
     }
 
-    fn rendition(&self) -> &Rendition {
-        &self.frozen.rendition
+    /// What can be asked for ads, and the accounts that will be given to ad servers.
+    async fn ask(
+        context: &Context,
+        args: &PlayArgs,
+        found: &crate::source::Torrent,
+        content: Arc<dyn Content>,
+        playback: &Playback,
+        proofs: &mut Option<Proofs>,
+    ) -> anyhow::Result<Result<Preparer, Prepared>> {
+        let sheet = match get::cue_sheet(context, found).await? {
+            Ok(sheet) => sheet,
+            Err(without) => return Ok(Err(without)),
+        };
+        let publisher = *sheet.publisher.as_bytes();
+        let secret = identity::viewer_secret(context, &publisher)?;
+        let root = found.metainfo.files().first().map(|file| file.pieces_root().0);
+        let written = Proofs::new(secret, publisher, root.unwrap_or_default(), playback);
+        let asking = Asking {
+            playback,
+            ad_id: identity::ad_id(context, args.swarm.allow_ad_id)?,
+            viewer_key: Some(written.key()),
+        };
+        *proofs = Some(written);
+        let deadline = tokio::time::Instant::now() + args.freeze;
+        Ok(Preparer::new(context, &found.metainfo, &sheet, content, &asking, deadline).await)
+    }
+
+    async fn store(&self, beacons: &[Beacon]) -> anyhow::Result<()> {
+        if !beacons.is_empty() {
+            self.queue.store(beacons).await?;
+        }
+        Ok(())
+    }
+
+    fn rendition(&self) -> Arc<Rendition> {
+        self.growing.rendition()
     }
 
     /// Where playback begins: what was asked for, or where it was left.
@@ -183,7 +243,8 @@ impl<'a> Listening<'a> {
         if !args.resume {
             return Ok(PresentationTime::from(args.start));
         }
-        let plan = self.rendition().plan();
+        let rendition = self.rendition();
+        let plan = rendition.plan();
         Ok(match self.bookmark.load()? {
             // At the very beginning an ad may stand before the content.
             None | Some(ContentTime::ZERO) => PresentationTime::ZERO,
@@ -199,10 +260,11 @@ impl<'a> Listening<'a> {
 
     /// The content time to go on from when playback is left at `at`. Who leaves during an ad comes back to before that break.
     fn content_time(&self, at: PresentationTime) -> ContentTime {
-        match self.rendition().plan().at(at) {
+        let rendition = self.rendition();
+        match rendition.plan().at(at) {
             Place::Content(time) | Place::Pad(time) => time,
             Place::Ad(index, _) => {
-                let ads = &self.rendition().report().ads;
+                let ads = &rendition.report().ads;
                 let cue = ads.iter().find(|ad| ad.index == index).map(|ad| ad.content);
                 let before = cue
                     .unwrap_or(ContentTime::ZERO)
@@ -213,14 +275,13 @@ impl<'a> Listening<'a> {
         }
     }
 
-    async fn play(self, args: &PlayArgs, json: bool) -> Outcome {
-        let duration = self.rendition().report().duration;
+    async fn play(mut self, args: &PlayArgs, json: bool) -> Outcome {
         let player = Player::start(Request {
-            media: self.frozen.clone(),
+            media: self.growing.clone(),
             codec: self.rendition().codec(),
             timeline: self.timeline.clone(),
             start: self.start(args)?,
-            duration: Some(duration),
+            duration: Some(self.rendition().report().duration),
             sink: match args.sink {
                 PlaySink::Auto => ad_splicer::play::Sink::Auto,
                 PlaySink::Null => ad_splicer::play::Sink::Null,
@@ -242,11 +303,21 @@ impl<'a> Listening<'a> {
         let mut interrupt = std::pin::pin!(interrupted());
         let mut stopped_with = ExitStatus::Done;
         let mut paused = false;
+        let mut muted = false;
         let mut playing_ad = None;
         let mut saved = None;
+        let mut heard_to = self.start(args)?;
+        self.look_ahead(heard_to).await?;
         let ended = loop {
             let notice = tokio::select! {
                 notice = hear.recv() => notice.context("the player broke off")?,
+                Some(done) = self.work.join_next(), if !self.work.is_empty() => {
+                    let spliced = self.finish_work(done, &controls).await?;
+                    if let Some(ads) = spliced.filter(|_| json) {
+                        print_json(&json!({ "event": "spliced", "at": heard_to.as_secs_f64(), "ads": ads }));
+                    }
+                    continue;
+                }
                 key = next_key(&mut keys) => {
                     match key {
                         Key::Quit => controls.stop(),
@@ -254,6 +325,10 @@ impl<'a> Listening<'a> {
                         Key::Pause => {
                             paused = !paused;
                             if paused { controls.pause() } else { controls.resume() }
+                        }
+                        Key::Mute => {
+                            muted = !muted;
+                            controls.mute(muted);
                         }
                         Key::ClickThrough => self.click(playing_ad, &line).await?,
                     }
@@ -272,33 +347,41 @@ impl<'a> Listening<'a> {
                         self.print(&presented);
                     }
                 }
+                Notice::Heard(part) => self.prove(&part).await?,
                 Notice::Position { at, ad, waiting } => {
-                    playing_ad = ad;
+                    (playing_ad, heard_to) = (ad, at);
                     if json {
                         print_json(
                             &json!({ "event": "position", "at": at.as_secs_f64(), "in_ad": ad.is_some(), "waiting": waiting }),
                         );
                     }
-                    line.show(&self.status(at, duration, ad, waiting && !paused, paused));
+                    line.show(&self.status(at, ad, waiting && !paused, paused));
                     let second = at.as_nanos() / 5_000_000_000;
                     if saved != Some(second) {
                         saved = Some(second);
                         self.bookmark.save(self.content_time(at))?;
                     }
+                    if let Some(past) = self.past_expired(at) {
+                        controls.seek(past);
+                    }
+                    self.look_ahead(at).await?;
                 }
                 Notice::Ended { at, outcome } => break (at, outcome),
             }
         };
         drop(hear);
+        self.work.shutdown().await;
         telling.await.context("playing")?;
         drop(keys);
         line.finish();
         let (at, outcome) = ended;
+        self.leave().await?;
         match outcome {
             Ended::Finished => self.bookmark.remove()?,
             Ended::Stopped => self.bookmark.save(self.content_time(at))?,
             Ended::Failed(error) => return Err(error.into()),
         }
+        let duration = self.rendition().report().duration;
         if json {
             print_json(
                 &json!({ "event": "done", "at": at.as_secs_f64(), "duration": duration.as_secs_f64() }),
@@ -313,24 +396,48 @@ impl<'a> Listening<'a> {
         Ok(stopped_with)
     }
 
+    /// An ad that begins within the next moments may not be played any more (it was paused for long, say): where to go on instead.
+    fn past_expired(&self, at: PresentationTime) -> Option<PresentationTime> {
+        let soon = at.saturating_add(Duration::from_millis(400));
+        let next = self
+            .timeline
+            .ads()
+            .iter()
+            .find(|slot| at < slot.start && slot.start <= soon)?;
+        let expired = self.find(next.index)?.ad.expired(UnixMillis::now());
+        expired.then(|| next.end())
+    }
+
+    /// Adds a part that was presented to the account of its ad server, and offers it.
+    async fn prove(&mut self, part: &Heard) -> anyhow::Result<()> {
+        let Some(ready) = self.find(part.ad).cloned() else {
+            return Ok(());
+        };
+        let now = UnixMillis::now();
+        let Some(written) = self
+            .proofs
+            .as_mut()
+            .and_then(|proofs| proofs.heard(&ready, part, now))
+        else {
+            return Ok(());
+        };
+        let all = self.ads.iter().map(|ad| &ad.ready);
+        let session = self.playback.session(&ready, beacons::pod_length(&ready, all));
+        let beacon = account(&session, &ready.ad, &written, now);
+        self.store(beacon.as_slice()).await
+    }
+
     fn find(&self, wanted: AdIndex) -> Option<&Ready> {
         let placed = self.ads.iter().find(|ad| ad.index == wanted)?;
         Some(&placed.ready)
     }
 
     /// What is known when the status line is drawn.
-    fn status(
-        &self,
-        at: PresentationTime,
-        duration: Duration,
-        ad: Option<AdStatus>,
-        waiting: bool,
-        paused: bool,
-    ) -> Status {
+    fn status(&self, at: PresentationTime, ad: Option<AdStatus>, waiting: bool, paused: bool) -> Status {
         let stats = self.torrent.stats();
         Status {
             at: at.since(PresentationTime::ZERO),
-            duration,
+            duration: self.rendition().report().duration,
             have: stats.have_bytes,
             total: stats.total_bytes,
             peers: stats.peers,
@@ -354,17 +461,22 @@ impl<'a> Listening<'a> {
     }
 
     /// Stores what is to be reported of something that was presented or done.
-    async fn report(&self, presented: &Presented) -> anyhow::Result<()> {
+    async fn report(&mut self, presented: &Presented) -> anyhow::Result<()> {
+        if let PlayEvent::Start(index) = presented.event {
+            self.begun.insert(index);
+            if let Some(ready) = self.find(index)
+                && let Some(memory) = self.preparer.as_ref().and_then(Preparer::memory)
+            {
+                memory.note(&limits::names(&ready.ad), UnixMillis::now()).await?;
+            }
+        }
         let beacons = match presented.event {
             PlayEvent::BreakStart { break_index } => self.of_break(break_index, BreakEvent::BreakStart),
             PlayEvent::BreakEnd { break_index } => self.of_break(break_index, BreakEvent::BreakEnd),
             _ => occurrence(presented, &self.timeline)
                 .map_or_else(Vec::new, |(index, event, at)| self.of_ad(index, event, at)),
         };
-        if !beacons.is_empty() {
-            self.queue.store(&beacons).await?;
-        }
-        Ok(())
+        self.store(&beacons).await
     }
 
     fn of_break(&self, number: usize, event: BreakEvent) -> Vec<Beacon> {
@@ -409,10 +521,7 @@ impl<'a> Listening<'a> {
             line.say(url);
         }
         let beacons = self.of_ad(ad.index, Event::ClickThrough, ad.elapsed);
-        if !beacons.is_empty() {
-            self.queue.store(&beacons).await?;
-        }
-        Ok(())
+        self.store(&beacons).await
     }
 }
 
@@ -445,6 +554,8 @@ fn occurrence(presented: &Presented, timeline: &Timeline) -> Option<(AdIndex, Ev
         PlayEvent::Skip(index) => (index, Event::Skip),
         PlayEvent::Pause(index) => (index, Event::Pause),
         PlayEvent::Resume(index) => (index, Event::Resume),
+        PlayEvent::Mute(index) => (index, Event::Mute),
+        PlayEvent::Unmute(index) => (index, Event::Unmute),
         PlayEvent::Progress { ad, point } => {
             let slot = timeline.ads().iter().find(|slot| slot.index == ad)?;
             (ad, Event::Progress(*slot.progress.get(point)?))

@@ -205,6 +205,7 @@ impl Frozen {
                 error_urls: ad.ad.errors.clone(),
                 ad_id: ad.ad.ad_id.clone(),
             }],
+            not_used: Vec::new(),
             empty: None,
         }));
     }

@@ -137,6 +137,7 @@ async fn condition(
         content_duration,
         place: 0,
         impressions_on: None,
+        decided_for: None,
         ad: Ad {
             title,
             ..Ad::default()

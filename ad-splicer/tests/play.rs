@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use ad_splicer::content::{Content, FileContent};
 use ad_splicer::plan::AdIndex;
-use ad_splicer::play::{AdSlot, Notice, Outcome, PlayError, PlayEvent, Player, Request, Sink, Timeline};
-use ad_splicer::splice::Codec;
+use ad_splicer::play::{
+    AdSlot, Extension, Growing, Notice, Outcome, PlayError, PlayEvent, Player, Request, Sink, Timeline,
+    TooLate,
+};
+use ad_splicer::splice::{self, At, Break, Codec, Options, Rendition};
+use ad_splicer::time::ContentTime;
 use ad_splicer::time::PresentationTime;
 
 const SECOND: u64 = 1000;
@@ -77,7 +81,7 @@ fn listen(player: &Player) -> (Vec<PlayEvent>, PresentationTime, Outcome) {
             .expect("a player says how it ended");
         match notice {
             Notice::Presented(presented) => events.push(presented.event),
-            Notice::Position { .. } => {}
+            Notice::Position { .. } | Notice::Heard(_) => {}
             Notice::Ended { at, outcome } => return (events, at, outcome),
         }
     }
@@ -165,7 +169,7 @@ fn stopping_within_an_ad_leaves_the_rest_untold() {
                 }
                 events.push(presented.event);
             }
-            Notice::Position { .. } => {}
+            Notice::Position { .. } | Notice::Heard(_) => {}
             Notice::Ended { outcome, .. } => {
                 assert!(matches!(outcome, Outcome::Stopped), "{outcome:?}");
                 break;
@@ -229,4 +233,117 @@ fn rubbish_is_a_named_error() {
         "{outcome:?}"
     );
     assert_eq!(events, []);
+}
+
+/// A rendition of `content` with a beep of two seconds at each of these seconds, the breaks numbered in this order.
+fn with_ads(content: &dyn Content, at: &[u64]) -> Rendition {
+    let beep: Arc<[f32]> = (0..2 * 44_100 * 2)
+        .map(|n: u32| ((n / 2) as f32 * 0.1).sin() * 0.3)
+        .collect();
+    let breaks: Vec<Break> = at
+        .iter()
+        .map(|seconds| Break {
+            at: At::Time(ContentTime::from_nanos(seconds * 1_000_000_000)),
+            replace: Duration::ZERO,
+            ads: vec![splice::Ad {
+                id: format!("ad at {seconds}"),
+                pcm: Arc::clone(&beep),
+            }],
+        })
+        .collect();
+    splice::prepare(content, &breaks, &Options::default()).expect("it can be spliced")
+}
+
+fn bytes(content: &dyn Content, range: std::ops::Range<u64>) -> Vec<u8> {
+    let mut read = vec![0; (range.end - range.start) as usize];
+    let mut at = 0;
+    while at < read.len() {
+        let count = content
+            .read_at(range.start + at as u64, &mut read[at..], Duration::from_secs(10))
+            .expect("readable");
+        assert!(count > 0, "it ends at {at}");
+        at += count;
+    }
+    read
+}
+
+#[test]
+fn a_rendition_grows_ahead_of_its_reader_and_never_changes_behind_it() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let content: Arc<dyn Content> = Arc::new(mp3(dir.path(), 60));
+    let growing = Growing::new(content.clone(), with_ads(content.as_ref(), &[]));
+    let second = 16_000;
+    let first = bytes(&growing, 0..5 * second);
+    growing
+        .replace(with_ads(content.as_ref(), &[30]))
+        .expect("in time");
+    growing
+        .replace(with_ads(content.as_ref(), &[30, 50]))
+        .expect("in time");
+    // Read to within the first ad: the second one can still be replaced by another, the first no more.
+    let middle = bytes(&growing, 5 * second..31 * second);
+    assert_eq!(
+        growing.replace(with_ads(content.as_ref(), &[30, 20])),
+        Err(TooLate),
+        "a break that is past"
+    );
+    let whole = with_ads(content.as_ref(), &[30, 50, 55]);
+    growing.replace(whole.clone()).expect("in time");
+    let rest = bytes(&growing, 31 * second..growing.len());
+    let all = [first, middle, rest].concat();
+    // After the tags and the information frame, what was read is the last rendition, byte for byte.
+    let mut expected = Vec::new();
+    whole
+        .write_to(content.as_ref(), &mut expected, &Options::default())
+        .expect("written");
+    assert_eq!(all.len(), expected.len(), "the head did not change its length");
+    let head = 2_000;
+    assert!(all[head..] == expected[head..], "the bytes differ");
+    assert_eq!(bytes(&growing, 0..5 * second), all[..5 * second as usize]);
+}
+
+#[test]
+fn ads_that_come_in_while_it_plays_are_presented() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let content: Arc<dyn Content> = Arc::new(mp3(dir.path(), 60));
+    let growing = Arc::new(Growing::new(content.clone(), with_ads(content.as_ref(), &[])));
+    let request = Request {
+        media: growing.clone(),
+        codec: Codec::Mp3,
+        timeline: Timeline::new(Vec::new()),
+        // Near the break, but the reader has not come to it: the pipeline reads less than 20 s ahead.
+        start: PresentationTime::from_millis(0),
+        duration: Some(Duration::from_secs(60)),
+        sink: Sink::Null,
+        read_deadline: Duration::from_secs(10),
+    };
+    let player = Player::start(request).expect("a player");
+    let whole = with_ads(content.as_ref(), &[40]);
+    growing.replace(whole.clone()).expect("in time");
+    player.controls().extend(Extension {
+        timeline: Timeline::of(whole.plan()),
+        duration: whole.report().duration,
+        bytes: growing.len(),
+    });
+    player.controls().seek(PresentationTime::from_millis(39 * SECOND));
+    let mut events = Vec::new();
+    let mut heard = Vec::new();
+    while events.last() != Some(&PlayEvent::BreakEnd { break_index: 0 }) {
+        match player
+            .notices()
+            .recv_timeout(Duration::from_secs(60))
+            .expect("a notice")
+        {
+            Notice::Presented(presented) => events.push(presented.event),
+            Notice::Heard(part) => heard.push(part),
+            Notice::Position { .. } => {}
+            Notice::Ended { outcome, .. } => panic!("{outcome:?}"),
+        }
+    }
+    assert_eq!(events, whole_break(0, 1));
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert_eq!(
+        (heard[0].from, heard[0].to),
+        (Duration::ZERO, Duration::from_secs(2))
+    );
 }

@@ -19,6 +19,7 @@ pub(super) enum Key {
     Skip,
     ClickThrough,
     Pause,
+    Mute,
     Quit,
 }
 
@@ -28,6 +29,7 @@ impl Key {
             b's' | b'S' => Some(Key::Skip),
             b'c' | b'C' => Some(Key::ClickThrough),
             b' ' | b'p' | b'P' => Some(Key::Pause),
+            b'm' | b'M' => Some(Key::Mute),
             b'q' | b'Q' => Some(Key::Quit),
             _ => None,
         }

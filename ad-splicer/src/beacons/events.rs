@@ -17,6 +17,7 @@ use crate::{
         Ad, Offset, Problem, VastCode,
         macros::{self, Macros},
     },
+    proof::Account,
     time::ContentTime,
 };
 
@@ -170,6 +171,10 @@ pub fn played(session: &Session, ad: &Ad, duration: Duration, happened: Occurren
             }
         }
         event => {
+            let macros = match event {
+                Event::Mute => macros.text("PLAYERSTATE", "muted"),
+                _ => macros,
+            };
             if event == Event::Start {
                 for url in &ad.impressions {
                     maker.impression(url, &macros);
@@ -308,6 +313,23 @@ pub fn break_events(
     maker.beacons
 }
 
+/// The account of a playback, to be posted to where an ad's server takes accounts. `None` when it takes none, or the account
+/// cannot be written.
+pub fn account(session: &Session, ad: &Ad, account: &Account, at: UnixMillis) -> Option<Beacon> {
+    let url = ad.proof_url.as_deref()?;
+    let body = serde_json::to_string(account).ok()?;
+    let mut maker = Maker::new(session, &ad.identity(), Basis::Played, at);
+    let macros = maker.ad_macros(ad);
+    maker.push(&format!("proof {}", account.head.count), url, &macros);
+    let beacon = maker.beacons.pop()?;
+    // It is idempotent by its own nonces, so that it is offered until it is taken.
+    Some(Beacon {
+        receiver: Receiver::Grove,
+        body: Some(body),
+        ..beacon
+    })
+}
+
 /// Makes the beacons of one occurrence; the same key comes out of it once.
 struct Maker<'a> {
     session: &'a Session,
@@ -396,6 +418,7 @@ impl<'a> Maker<'a> {
                 url: macros.fill(url),
                 receiver,
                 at: self.at,
+                body: None,
             });
         }
     }

@@ -18,10 +18,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use events::{
-    Event, Occurrence, Scheduled, Session, break_events, delivered, played, problems, progress_offsets,
-    schedule,
+    Event, Occurrence, Scheduled, Session, account, break_events, delivered, played, problems,
+    progress_offsets, schedule,
 };
 pub use queue::{Drained, Queue, QueueError};
+
+pub use crate::database::OpenError;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -135,6 +137,8 @@ pub struct Beacon {
     pub receiver: Receiver,
     /// When the event happened.
     pub at: UnixMillis,
+    /// JSON to post to the URL (accounts of play); everything else is asked for with GET.
+    pub body: Option<String>,
 }
 
 #[cfg(test)]

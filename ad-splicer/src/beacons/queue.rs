@@ -16,13 +16,11 @@ use std::{path::Path, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use gate::Gate;
-use sqlx::{
-    Row, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{Row, SqlitePool};
 use tokio::time::Instant;
 
 use super::{Beacon, Receiver, UnixMillis};
+use crate::database::{self, OpenError};
 
 /// A beacon that could not be delivered for so long is dropped.
 pub const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -48,22 +46,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(3_600);
 /// Why the queue could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// The database could not be opened.
-    #[error("cannot open the beacon queue {path}: {source}")]
-    Open {
-        /// The file.
-        path: String,
-        /// Why.
-        source: sqlx::Error,
-    },
-    /// Its tables could not be made or brought up to date.
-    #[error("cannot prepare the beacon queue {path}: {source}")]
-    Migrate {
-        /// The file.
-        path: String,
-        /// Why.
-        source: sqlx::migrate::MigrateError,
-    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// A statement failed.
     #[error("{doing}: {source}")]
     Database {
@@ -105,6 +90,8 @@ pub struct Queue {
 struct Due {
     key: String,
     url: String,
+    /// JSON that is posted; without it the URL is asked for.
+    body: Option<String>,
     receiver: Receiver,
     attempts: u32,
 }
@@ -134,33 +121,7 @@ fn backoff(attempts: u32) -> Duration {
 impl Queue {
     /// Opens or makes the queue; several processes may have it open.
     pub async fn open(path: &Path) -> Result<Self, QueueError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(10));
-        let named = || path.display().to_string();
-        let pool = SqlitePoolOptions::new()
-            .max_connections(2)
-            .connect_with(options)
-            .await
-            .map_err(|source| QueueError::Open {
-                path: named(),
-                source,
-            })?;
-        let mut tries = 0;
-        // Two processes that open a new file at once both try to make the tables: the loser looks again.
-        while let Err(source) = sqlx::migrate!("./migrations").run(&pool).await {
-            tries += 1;
-            if tries == 5 {
-                return Err(QueueError::Migrate {
-                    path: named(),
-                    source,
-                });
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let pool = database::open(path).await?;
         Ok(Self { pool })
     }
 
@@ -177,14 +138,15 @@ impl Queue {
         let mut new = 0;
         for beacon in beacons {
             let done = sqlx::query(
-                "INSERT INTO beacon (key, event, url, grove, happened_at, next_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
-                 ON CONFLICT (key) DO NOTHING",
+                "INSERT INTO beacon (key, event, url, grove, happened_at, next_at, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT (key) DO NOTHING",
             )
             .bind(beacon.key.as_str())
             .bind(&beacon.event)
             .bind(&beacon.url)
             .bind(i64::from(beacon.receiver == Receiver::Grove))
             .bind(millis(beacon.at))
+            .bind(beacon.body.as_deref())
             .execute(&mut *transaction)
             .await
             .map_err(failed(DOING))?;
@@ -309,7 +271,7 @@ impl Queue {
         const DOING: &str = "tidying the beacon queue";
         // We hold the lease, so whoever was sending these is gone or slow: they may have arrived.
         let done = sqlx::query(
-            "UPDATE beacon SET state = 'unknown', url = '', outcome = 'stopped while it was being sent'
+            "UPDATE beacon SET state = 'unknown', url = '', body = NULL, outcome = 'stopped while it was being sent'
              WHERE state = 'sending'",
         )
         .execute(&self.pool)
@@ -319,7 +281,7 @@ impl Queue {
         let oldest =
             |age: Duration| millis(now).saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let done = sqlx::query(
-            "UPDATE beacon SET state = 'dropped', url = '', outcome = 'too old'
+            "UPDATE beacon SET state = 'dropped', url = '', body = NULL, outcome = 'too old'
              WHERE state = 'waiting' AND happened_at <= ?1",
         )
         .bind(oldest(LIFETIME))
@@ -338,7 +300,7 @@ impl Queue {
     async fn due(&self, at: UnixMillis) -> Result<Vec<Due>, QueueError> {
         const DOING: &str = "looking for beacons to send";
         let rows = sqlx::query(
-            "SELECT key, url, grove, attempts FROM beacon WHERE state = 'waiting' AND next_at <= ?1
+            "SELECT key, url, body, grove, attempts FROM beacon WHERE state = 'waiting' AND next_at <= ?1
              ORDER BY next_at, key LIMIT 64",
         )
         .bind(millis(at))
@@ -352,6 +314,7 @@ impl Queue {
                 Ok(Due {
                     key: row.try_get("key")?,
                     url: row.try_get("url")?,
+                    body: row.try_get("body")?,
                     receiver: if grove == 1 {
                         Receiver::Grove
                     } else {
@@ -385,7 +348,7 @@ impl Queue {
         // A finished beacon's URL is of no more use to anybody; and one that another drain finished stays finished.
         sqlx::query(
             "UPDATE beacon SET state = ?2, outcome = ?3, attempts = ?4, next_at = ?5,
-             url = CASE ?2 WHEN 'waiting' THEN url ELSE '' END
+             url = CASE ?2 WHEN 'waiting' THEN url ELSE '' END, body = CASE ?2 WHEN 'waiting' THEN body END
              WHERE key = ?1 AND state IN ('waiting', 'sending')",
         )
         .bind(&due.key)
@@ -406,8 +369,19 @@ async fn send(gate: &Gate, due: &Due, timeout: Duration) -> Attempt {
         Ok(url) => url,
         Err(error) => return Attempt::Dropped(format!("it is not a URL: {error}")),
     };
-    let answer = tokio::time::timeout(timeout, gate.get(url).timeout(timeout).send()).await;
+    let request = match &due.body {
+        None => gate.get(url),
+        Some(body) => gate
+            .request(gate::Method::POST, url)
+            .header_text(gate::header::CONTENT_TYPE, "application/json")
+            .body(body.clone()),
+    };
+    let answer = tokio::time::timeout(timeout, request.timeout(timeout).send()).await;
     match (answer, due.receiver) {
+        // An account that a server refuses will not get better.
+        (Ok(Ok(response)), _) if due.body.is_some() && response.status().is_client_error() => {
+            Attempt::Dropped(response.status().as_str().to_owned())
+        }
         (Ok(Ok(response)), _) if response.status().is_success() => {
             Attempt::Sent(response.status().as_str().to_owned())
         }
@@ -532,6 +506,7 @@ mod tests {
             url,
             receiver,
             at: NOW,
+            body: None,
         }
     }
 
@@ -742,6 +717,46 @@ mod tests {
             .expect("drain");
         assert_eq!((drained.dropped, drained.waiting), (1, 0));
         assert!(server.counted().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_account_is_posted_until_it_is_taken_or_refused() {
+        use axum::{Router, http::StatusCode, routing::post};
+        let (_folder, queue) = queue().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let got: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = got.clone();
+        let app = Router::new()
+            .route(
+                "/taken",
+                post(move |body: String| async move {
+                    let mut seen = seen.lock().expect("not poisoned");
+                    seen.push(body);
+                    if seen.len() == 1 {
+                        StatusCode::SERVICE_UNAVAILABLE
+                    } else {
+                        StatusCode::NO_CONTENT
+                    }
+                }),
+            )
+            .route("/refused", post(|| async { StatusCode::UNPROCESSABLE_ENTITY }));
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, app).await });
+        let account = |name: &str| Beacon {
+            body: Some(format!("{{\"name\":\"{name}\"}}")),
+            ..beacon(address, name, Receiver::Grove)
+        };
+        queue
+            .store(&[account("taken"), account("refused")])
+            .await
+            .expect("store");
+        let first = queue.drain(&gate(), NOW, BUDGET).await.expect("drain");
+        assert_eq!((first.postponed, first.dropped, first.waiting), (1, 1, 1));
+        let later = NOW.after(Duration::from_secs(60));
+        let second = queue.drain(&gate(), later, BUDGET).await.expect("drain");
+        assert_eq!((second.sent, second.waiting), (1, 0));
+        assert_eq!(*got.lock().expect("not poisoned"), ["{\"name\":\"taken\"}"; 2]);
     }
 
     #[test]

@@ -93,6 +93,10 @@ pub struct Context {
     pub media: MediaPreference,
     /// For `[DEVICEUA]`: the program, not the person (`Grove/0.1.0`).
     pub user_agent: Option<String>,
+    /// For `[GROVE_KEY]`: the public key that will sign the account of this playback.
+    pub viewer_key: Option<String>,
+    /// For `[GROVE_AD_ID]`: only when the viewer allows it.
+    pub ad_id: Option<String>,
     /// How long one document may take; [`HOP`] by default.
     pub hop: Duration,
 }
@@ -107,6 +111,8 @@ impl Default for Context {
             seed: 0,
             media: MediaPreference::default(),
             user_agent: None,
+            viewer_key: None,
+            ad_id: None,
             hop: HOP,
         }
     }
@@ -300,7 +306,12 @@ fn request_macros(cue: &CuePoint, at: ContentTime, context: &Context, random: u6
         .text(macros::DOWNLOAD, &token(macros::random(context.seed, u64::MAX)))
         .optional("CONTENTID", context.content_id.as_deref())
         .optional("CONTENTURI", context.content_uri.as_deref())
-        .optional("DEVICEUA", context.user_agent.as_deref());
+        .optional("DEVICEUA", context.user_agent.as_deref())
+        .optional(macros::KEY, context.viewer_key.as_deref())
+        .optional(macros::AD_ID, context.ad_id.as_deref());
+    if context.ad_id.is_some() {
+        macros = macros.text("LIMITADTRACKING", "0");
+    }
     if let Some(most) = cue.max_duration {
         macros = macros.number("BREAKMAXDURATION", most.as_secs());
     }
@@ -538,6 +549,18 @@ mod tests {
             "{asked:?}"
         );
         assert_ne!(asked[0].split("&c=").nth(1), asked[1].split("&c=").nth(1));
+    }
+
+    #[tokio::test]
+    async fn an_id_of_the_device_is_sent_only_when_it_is_given() {
+        for (ad_id, expected) in [(None, "-2&1"), (Some("abc".to_owned()), "abc&0")] {
+            let fixture = Fixture::new(|_| Some(Ok(ad())));
+            let context = Context { ad_id, ..context() };
+            let cue = cue("a", 10, "http://a.example/?[GROVE_AD_ID]&[LIMITADTRACKING]");
+            decide_breaks(&fixture, &[cue], &context, DEADLINE).await;
+            let asked = fixture.asked.into_inner().expect("not poisoned");
+            assert_eq!(asked, [format!("http://a.example/?{expected}")]);
+        }
     }
 
     #[tokio::test]

@@ -24,7 +24,9 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// Known, and never told.
-const WITHHELD: &[&str] = &["DEVICEIP", "IFA", "IFATYPE", "LATLONG", "PAGEURL", "CLIENTUA"];
+const WITHHELD: &[&str] = &[
+    "DEVICEIP", "IFA", "IFATYPE", "LATLONG", "PAGEURL", "CLIENTUA", AD_ID,
+];
 
 /// In the specification; unknown unless set.
 const UNKNOWN: &[&str] = &[
@@ -71,6 +73,7 @@ const UNKNOWN: &[&str] = &[
     "UNIVERSALADID",
     "VASTVERSIONS",
     "VERIFICATIONVENDORS",
+    KEY,
 ];
 
 /// The macro that only Grove ad servers write: replaced by `delivered` or `played`.
@@ -79,6 +82,13 @@ pub const BASIS: &str = "GROVE_BASIS";
 /// Our own macro of request URLs: one token for all breaks of one rendition, so that a server need not give the same ad twice in it.
 /// It is drawn anew for each rendition and names neither the person nor the device.
 pub const DOWNLOAD: &str = "GROVE_DOWNLOAD";
+
+/// Our own macro of request URLs: the public key that will sign the account of this playback (`proof`). It is made anew for
+/// each playback and names neither the person nor the device.
+pub const KEY: &str = "GROVE_KEY";
+
+/// Our own macro of request URLs: the device's random number, only when the viewer allows it.
+pub const AD_ID: &str = "GROVE_AD_ID";
 
 /// Values for the macros of one URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -274,6 +284,44 @@ mod tests {
             ),
             "http://t/-1/-2/1/[FOO]/[lower]/[]/[TIMESTAMP/%5BFOO%5D"
         );
+    }
+
+    #[test]
+    fn rule_9_nothing_personal_is_told_whatever_is_asked() {
+        let filled = macros()
+            .fill("[DEVICEIP]/[IFA]/[IFATYPE]/[LATLONG]/[PAGEURL]/[CLIENTUA]/[GROVE_AD_ID]/[GROVE_KEY]");
+        assert_eq!(filled, "-2/-2/-2/-2/-2/-2/-2/-1");
+    }
+
+    #[test]
+    fn rule_9_every_macro_of_the_sheet_is_known() {
+        for name in [
+            "TIMESTAMP",
+            "CACHEBUSTING",
+            "ERRORCODE",
+            "REASON",
+            "LIMITADTRACKING",
+            "CONTENTPLAYHEAD",
+            "MEDIAPLAYHEAD",
+            "BREAKPOSITION",
+            "ADCOUNT",
+            "PODSEQUENCE",
+            "ADSERVINGID",
+            "UNIVERSALADID",
+            "ASSETURI",
+            "DEVICEUA",
+            "PLAYERSTATE",
+            "BREAKMAXDURATION",
+            "BREAKMINDURATION",
+            "ADPLAYHEAD",
+            "SERVERSIDE",
+            "ADTYPE",
+            "CONTENTID",
+            "CONTENTURI",
+        ] {
+            let filled = macros().fill(&format!("http://t/?x=[{name}]"));
+            assert!(!filled.contains('['), "{filled}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 pub mod decision;
 pub mod document;
 pub mod fetch;
+pub mod limits;
 pub mod macros;
 pub mod resolve;
 pub mod select;

@@ -24,9 +24,11 @@ use crate::content::Content;
 use crate::splice::Codec;
 use crate::time::PresentationTime;
 
+mod growing;
 mod presentation;
 
-pub use presentation::{AdSlot, AdStatus, PlayEvent, Presentation, Presented, Timeline};
+pub use growing::{Growing, TooLate};
+pub use presentation::{AdSlot, AdStatus, Heard, PlayEvent, Presentation, Presented, Timeline};
 
 /// Where the sound goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,8 @@ impl std::fmt::Debug for Request {
 pub enum Notice {
     /// Something was presented, or done by the person.
     Presented(Presented),
+    /// A part of an ad was presented without interruption, up to now.
+    Heard(Heard),
     /// Where playback is; about five times a second.
     Position {
         /// The position in the presentation.
@@ -143,8 +147,21 @@ enum Command {
     Pause,
     Resume,
     Skip,
+    Mute(bool),
+    Extend(Box<Extension>),
     Seek(PresentationTime),
     Stop,
+}
+
+/// What changes when ads were spliced in ahead of playback ([`Growing::replace`]).
+#[derive(Debug, Clone)]
+pub struct Extension {
+    /// All ads, those that were there before among them.
+    pub timeline: Timeline,
+    /// How long it plays now.
+    pub duration: Duration,
+    /// How many bytes it has now.
+    pub bytes: u64,
 }
 
 /// A playback. Dropping it stops it.
@@ -206,6 +223,16 @@ impl Controls {
         self.tell(Command::Skip);
     }
 
+    /// Turns the sound off, or on.
+    pub fn mute(&self, muted: bool) {
+        self.tell(Command::Mute(muted));
+    }
+
+    /// Takes over that ads were spliced in ahead of playback.
+    pub fn extend(&self, extension: Extension) {
+        self.tell(Command::Extend(Box::new(extension)));
+    }
+
     /// Goes on at another place.
     pub fn seek(&self, to: PresentationTime) {
         self.tell(Command::Seek(to));
@@ -236,6 +263,8 @@ impl Drop for Player {
 struct Driver {
     pipeline: gst::Pipeline,
     bus: gst::Bus,
+    source: gst_app::AppSrc,
+    volume: gst::Element,
     presentation: Presentation,
     duration: Option<Duration>,
     outbox: Sender<Notice>,
@@ -259,6 +288,7 @@ impl Driver {
         let decoder = decoder(request.codec)?;
         let convert = make("audioconvert")?;
         let resample = make("audioresample")?;
+        let volume = make("volume")?;
         let sink = match request.sink {
             Sink::Auto => make("autoaudiosink")?,
             Sink::Null | Sink::Fast => {
@@ -270,9 +300,9 @@ impl Driver {
         let failed = |e: gst::glib::BoolError| PlayError::Pipeline {
             reason: e.to_string(),
         };
-        let ends = [source.upcast_ref(), &convert, &resample, &sink];
+        let ends = [source.upcast_ref(), &convert, &resample, &volume, &sink];
         pipeline.add_many(ends).map_err(failed)?;
-        gst::Element::link_many([&convert, &resample, &sink]).map_err(failed)?;
+        gst::Element::link_many([&convert, &resample, &volume, &sink]).map_err(failed)?;
         match &decoder {
             Decoder::Chain(chain) => {
                 pipeline.add_many(chain).map_err(failed)?;
@@ -302,6 +332,8 @@ impl Driver {
         Ok(Self {
             pipeline,
             bus,
+            source,
+            volume,
             presentation: Presentation::new(request.timeline, request.start),
             duration: request.duration,
             outbox,
@@ -338,6 +370,10 @@ impl Driver {
                     self.start = to;
                     self.presentation.jumped(to);
                 }
+                Ok(Command::Mute(muted)) => {
+                    self.mute(muted);
+                }
+                Ok(Command::Extend(extension)) => self.extend(*extension),
                 Ok(Command::Skip) | Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -416,9 +452,23 @@ impl Driver {
                     self.seek_to(to)?;
                 }
             }
+            Command::Mute(muted) => self.mute(*muted),
+            Command::Extend(extension) => self.extend(extension.as_ref().clone()),
             Command::Seek(to) => self.seek_to(*to)?,
         }
         Ok(true)
+    }
+
+    fn mute(&mut self, muted: bool) {
+        self.volume.set_property("mute", muted);
+        let event = self.presentation.muted(muted);
+        self.tell(event);
+    }
+
+    fn extend(&mut self, extension: Extension) {
+        self.source.set_size(extension.bytes as i64);
+        self.duration = Some(extension.duration);
+        self.presentation.extend(extension.timeline);
     }
 
     fn seek_to(&mut self, to: PresentationTime) -> Result<(), PlayError> {
@@ -477,9 +527,12 @@ impl Driver {
         }
     }
 
-    fn tell(&self, events: impl IntoIterator<Item = Presented>) {
+    fn tell(&mut self, events: impl IntoIterator<Item = Presented>) {
+        // Nobody may be listening any more.
+        for part in self.presentation.take_heard() {
+            let _ = self.outbox.send(Notice::Heard(part));
+        }
         for event in events {
-            // Nobody may be listening any more.
             let _ = self.outbox.send(Notice::Presented(event));
         }
     }

@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use crate::plan::{AdIndex, Segment, SplicePlan};
-use crate::time::{PresentationTime, duration_of};
+use crate::time::PresentationTime;
 
 /// One ad on the presentation timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,13 +59,18 @@ impl Timeline {
     pub fn of(plan: &SplicePlan) -> Self {
         let rate = plan.sample_rate();
         let ads = plan.segments().filter_map(|(start, segment)| match segment {
-            Segment::Ad { index, samples } => Some(AdSlot {
-                index: *index,
-                start: PresentationTime::from_samples(start, rate),
-                duration: duration_of(*samples, rate),
-                progress: Vec::new(),
-                skip_after: None,
-            }),
+            Segment::Ad { index, samples } => {
+                // By its end, so that rounding never puts that after the end of the presentation.
+                let begin = PresentationTime::from_samples(start, rate);
+                let end = PresentationTime::from_samples(start + samples, rate);
+                Some(AdSlot {
+                    index: *index,
+                    start: begin,
+                    duration: end.since(begin),
+                    progress: Vec::new(),
+                    skip_after: None,
+                })
+            }
             _ => None,
         });
         Self::new(ads.collect())
@@ -158,6 +163,10 @@ pub enum PlayEvent {
     Pause(AdIndex),
     /// The person went on within an ad.
     Resume(AdIndex),
+    /// The person turned the sound off within an ad.
+    Mute(AdIndex),
+    /// The person turned the sound on within an ad.
+    Unmute(AdIndex),
     /// A break that was started is over, or was left (VMAP `breakEnd`).
     BreakEnd {
         /// Which break.
@@ -172,6 +181,21 @@ pub struct Presented {
     pub at: PresentationTime,
     /// What.
     pub event: PlayEvent,
+}
+
+/// A part of an ad that was presented without interruption, at one speed, with the sound on or off all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// Which ad.
+    pub ad: AdIndex,
+    /// Where in the ad it begins.
+    pub from: Duration,
+    /// Where in the ad it ends.
+    pub to: Duration,
+    /// Speed in thousandths.
+    pub rate: u32,
+    /// Whether the sound was off.
+    pub muted: bool,
 }
 
 /// What is already told of one ad.
@@ -197,6 +221,10 @@ pub struct Presentation {
     in_break: Option<usize>,
     breaks_started: Vec<usize>,
     breaks_ended: Vec<usize>,
+    muted: bool,
+    /// The part of an ad that is being presented.
+    hearing: Option<Heard>,
+    heard: Vec<Heard>,
 }
 
 impl Presentation {
@@ -218,6 +246,9 @@ impl Presentation {
             in_break: None,
             breaks_started: Vec::new(),
             breaks_ended: Vec::new(),
+            muted: false,
+            hearing: None,
+            heard: Vec::new(),
         }
     }
 
@@ -231,6 +262,62 @@ impl Presentation {
         self.at
     }
 
+    /// Ads were spliced in that playback has not come to: `timeline` holds those that were there before, and more.
+    pub fn extend(&mut self, timeline: Timeline) {
+        let told = timeline.ads.iter().map(|ad| {
+            let before = self.timeline.ads.iter().position(|old| old.index == ad.index);
+            before.map_or_else(
+                || Told {
+                    progress: vec![false; ad.progress.len()],
+                    ..Told::default()
+                },
+                |place| self.told[place].clone(),
+            )
+        });
+        self.told = told.collect();
+        self.timeline = timeline;
+    }
+
+    /// The parts of ads that were presented since this was asked the last time; one that goes on is not among them.
+    pub fn take_heard(&mut self) -> Vec<Heard> {
+        std::mem::take(&mut self.heard)
+    }
+
+    fn hear(&mut self, from: PresentationTime, to: PresentationTime, rate: f64) {
+        let rate = (rate * 1_000.0).round().clamp(0.0, 1e6) as u32;
+        for i in 0..self.timeline.ads.len() {
+            let ad = &self.timeline.ads[i];
+            let (index, start, end) = (ad.index, ad.start, ad.end());
+            let (first, last) = (from.max(start), to.min(end));
+            if last <= first {
+                continue;
+            }
+            let part = Heard {
+                ad: index,
+                from: first.since(start),
+                to: last.since(start),
+                rate,
+                muted: self.muted,
+            };
+            match &mut self.hearing {
+                Some(hearing) if hearing.ad == index && hearing.to == part.from && hearing.rate == rate => {
+                    hearing.to = part.to;
+                }
+                _ => {
+                    self.stop_hearing();
+                    self.hearing = Some(part);
+                }
+            }
+            if last == end {
+                self.stop_hearing();
+            }
+        }
+    }
+
+    fn stop_hearing(&mut self) {
+        self.heard.extend(self.hearing.take());
+    }
+
     /// Everything from the last position to `to` was presented, at `rate` times normal speed. A position before the
     /// last one counts as a jump.
     pub fn presented(&mut self, to: PresentationTime, rate: f64) -> Vec<Presented> {
@@ -241,6 +328,7 @@ impl Presentation {
         if to == from {
             return Vec::new();
         }
+        self.hear(from, to, rate);
         let normal = (rate - 1.0).abs() < 1e-6;
         if !normal {
             self.whole_since = None;
@@ -330,6 +418,7 @@ impl Presentation {
 
     /// Playback goes on at `to`, and what lies between was not presented.
     pub fn jumped(&mut self, to: PresentationTime) -> Vec<Presented> {
+        self.stop_hearing();
         let mut events = Vec::new();
         let left = self.at;
         self.at = to;
@@ -361,6 +450,7 @@ impl Presentation {
 
     /// The person paused (or went on).
     pub fn paused(&mut self, paused: bool) -> Option<Presented> {
+        self.stop_hearing();
         let index = self.timeline.ad_at(self.at)?.index;
         let event = if paused {
             PlayEvent::Pause(index)
@@ -370,8 +460,24 @@ impl Presentation {
         Some(Presented { at: self.at, event })
     }
 
+    /// The person turned the sound off (or on). Muted playback counts as playback: the ad server is told that it was muted.
+    pub fn muted(&mut self, muted: bool) -> Option<Presented> {
+        if std::mem::replace(&mut self.muted, muted) == muted {
+            return None;
+        }
+        self.stop_hearing();
+        let index = self.timeline.ad_at(self.at)?.index;
+        let event = if muted {
+            PlayEvent::Mute(index)
+        } else {
+            PlayEvent::Unmute(index)
+        };
+        Some(Presented { at: self.at, event })
+    }
+
     /// Playback is over; where it ended was said before.
     pub fn ended(&mut self) -> Vec<Presented> {
+        self.stop_hearing();
         let mut events = Vec::new();
         self.leave_break(self.at, &mut events);
         events

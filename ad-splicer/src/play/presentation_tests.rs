@@ -28,8 +28,8 @@ fn timeline() -> Timeline {
 /// `14000 FirstQuartile 0.1`
 fn line(presented: &Presented) -> String {
     use PlayEvent::{
-        BreakEnd, BreakStart, Complete, FirstQuartile, Impression, Midpoint, Pause, Progress, Resume, Skip,
-        Start, ThirdQuartile,
+        BreakEnd, BreakStart, Complete, FirstQuartile, Impression, Midpoint, Mute, Pause, Progress, Resume,
+        Skip, Start, ThirdQuartile, Unmute,
     };
     let (name, index) = match presented.event {
         BreakStart { break_index } => {
@@ -53,6 +53,8 @@ fn line(presented: &Presented) -> String {
         Skip(ad) => ("skip", ad),
         Pause(ad) => ("pause", ad),
         Resume(ad) => ("resume", ad),
+        Mute(ad) => ("mute", ad),
+        Unmute(ad) => ("unmute", ad),
     };
     format!(
         "{} {name} {}.{}",
@@ -347,5 +349,118 @@ mod any_playback {
                 }
             }
         }
+    }
+}
+
+/// `0.0 0..3000 x1000 on`
+fn parts(presentation: &mut Presentation) -> Vec<String> {
+    let heard = presentation.take_heard();
+    let line = |part: &Heard| {
+        let sound = if part.muted { "off" } else { "on" };
+        let Heard {
+            ad, from, to, rate, ..
+        } = part;
+        let (from, to) = (from.as_millis(), to.as_millis());
+        format!("{}.{} {from}..{to} x{rate} {sound}", ad.break_index, ad.ad)
+    };
+    heard.iter().map(line).collect()
+}
+
+#[test]
+fn what_was_heard_is_told_in_uninterrupted_parts() {
+    let mut presentation = Presentation::new(timeline(), at(9 * SECOND));
+    for millis in [9_500, 11_000, 12_500, 13_000] {
+        presentation.presented(at(millis), 1.0);
+    }
+    assert_eq!(parts(&mut presentation), Vec::<String>::new(), "it goes on");
+    presentation.paused(true);
+    presentation.paused(false);
+    presentation.presented(at(14_000), 1.0);
+    presentation.muted(true);
+    presentation.presented(at(15_000), 1.0);
+    presentation.muted(false);
+    presentation.presented(at(16_000), 2.0);
+    presentation.jumped(at(17_000));
+    presentation.presented(at(19_000), 1.0);
+    presentation.ended();
+    assert_eq!(
+        parts(&mut presentation),
+        [
+            "0.0 0..3000 x1000 on",
+            "0.0 3000..4000 x1000 on",
+            "0.0 4000..5000 x1000 off",
+            "0.0 5000..6000 x2000 on",
+            "0.0 7000..8000 x1000 on",
+            "0.1 0..1000 x1000 on",
+        ]
+    );
+}
+
+#[test]
+fn rule_5_muting_is_told_once_within_an_ad_and_stops_no_quartile() {
+    let mut presentation = Presentation::new(timeline(), at(9 * SECOND));
+    assert_eq!(presentation.muted(true), None, "outside of ads nobody is told");
+    let mut events = presentation.presented(at(11_000), 1.0);
+    assert_eq!(presentation.muted(true), None, "it is already");
+    events.extend(presentation.muted(false));
+    events.extend(presentation.muted(true));
+    events.extend(presentation.presented(at(12_500), 1.0));
+    let lines: Vec<_> = events.iter().map(line).collect();
+    assert_eq!(
+        lines,
+        [
+            "10000 break-start 0",
+            "10000 impression 0.0",
+            "10000 start 0.0",
+            "11000 unmute 0.0",
+            "11000 mute 0.0",
+            "12000 1/4 0.0",
+        ]
+    );
+}
+
+#[test]
+fn ads_that_come_in_later_are_told_and_those_before_are_not_told_again() {
+    let mut presentation = Presentation::new(Timeline::new(vec![slot(0, 0, 10 * SECOND, 8 * SECOND)]), at(0));
+    presentation.presented(at(13_000), 1.0);
+    let mut later = slot(1, 0, 5 * SECOND, 0);
+    (later.start, later.duration) = (at(20_000), Duration::from_secs(4));
+    later.progress = vec![Duration::from_secs(1)];
+    presentation.extend(Timeline::new(vec![later, slot(0, 0, 10 * SECOND, 8 * SECOND)]));
+    let lines: Vec<_> = presentation.presented(at(22_000), 1.0).iter().map(line).collect();
+    assert_eq!(
+        lines,
+        [
+            "14000 1/2 0.0",
+            "16000 3/4 0.0",
+            "18000 complete 0.0",
+            "20000 break-end 0",
+            "20000 break-start 1",
+            "20000 impression 1.0",
+            "20000 start 1.0",
+            "21000 progress 1.0 0",
+            "21000 1/4 1.0",
+            "22000 1/2 1.0",
+        ]
+    );
+}
+
+#[test]
+fn rule_5_an_ad_at_the_very_end_is_complete_whatever_its_samples_round_to() {
+    use crate::plan::PlannedBreak;
+    for samples in 426_940..426_960 {
+        let planned = PlannedBreak {
+            index: 0,
+            span: 8_650_254..8_650_254,
+            ads: vec![samples],
+        };
+        let plan = SplicePlan::new(44_100, 8_650_254, 1_152, &[planned]).expect("a plan");
+        let mut presentation = Presentation::new(Timeline::of(&plan), at(190 * SECOND));
+        let end = PresentationTime::ZERO.saturating_add(plan.duration());
+        let events = presentation.presented(end, 1.0);
+        let complete = events
+            .iter()
+            .any(|told| matches!(told.event, PlayEvent::Complete(_)));
+        assert!(complete, "{samples}");
     }
 }

@@ -1,0 +1,64 @@
+//! Opening `ads.db`, where beacons wait and decisions and the device's own history are kept.
+//!
+//! SQLite in WAL mode with `synchronous = FULL`, so that what was stored survives a crash; a busy timeout, so that several
+//! processes can have it open; one set of migrations.
+
+use std::{path::Path, time::Duration};
+
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It could not be opened.
+    #[error("cannot open the database of ads {path}: {source}")]
+    Open {
+        /// The file.
+        path: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// Its tables could not be made or brought up to date.
+    #[error("cannot prepare the database of ads {path}: {source}")]
+    Migrate {
+        /// The file.
+        path: String,
+        /// Why.
+        source: sqlx::migrate::MigrateError,
+    },
+}
+
+/// Opens or makes the database.
+pub(crate) async fn open(path: &Path) -> Result<SqlitePool, OpenError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(10));
+    let named = || path.display().to_string();
+    let pool = SqlitePoolOptions::new()
+        .max_connections(2)
+        .connect_with(options)
+        .await
+        .map_err(|source| OpenError::Open {
+            path: named(),
+            source,
+        })?;
+    let mut tries = 0;
+    // Two processes that open a new file at once both try to make the tables: the loser looks again.
+    while let Err(source) = sqlx::migrate!("./migrations").run(&pool).await {
+        tries += 1;
+        if tries == 5 {
+            return Err(OpenError::Migrate {
+                path: named(),
+                source,
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(pool)
+}

@@ -1,0 +1,152 @@
+//! When each break's turn comes while it plays. Pure.
+//!
+//! A break is *due* (to be decided, fetched and conditioned) when playback comes within [`LEAD`] of it; one within
+//! [`HEAD_START`] of the place where playback begins has to be ready before it begins, since the player reads ahead. What
+//! lies before that place is never asked for. An ad whose decision expires before its break comes is decided again, while
+//! there is time.
+
+use std::time::Duration;
+
+use ad_splicer::time::ContentTime;
+
+/// How far ahead of a break it is prepared.
+pub(super) const LEAD: Duration = Duration::from_secs(60);
+/// What the player may have read ahead: closer than this nothing can be spliced in any more.
+pub(super) const HEAD_START: Duration = Duration::from_secs(25);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Its turn has not come.
+    Ahead,
+    /// It is being made ready, or spliced in.
+    Begun,
+    /// Its ads are spliced in; they may be used until then (Unix milliseconds).
+    Spliced(Option<u64>),
+    /// Nothing more will be done for it.
+    Over,
+}
+
+/// The breaks of one playback.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    breaks: Vec<(ContentTime, State)>,
+}
+
+impl Ahead {
+    /// Breaks at these places, in order; playback begins at `from`.
+    pub(super) fn new(places: impl IntoIterator<Item = ContentTime>, from: ContentTime) -> Self {
+        let state = |at| if at < from { State::Over } else { State::Ahead };
+        Ahead {
+            breaks: places.into_iter().map(|at| (at, state(at))).collect(),
+        }
+    }
+
+    /// Those that have to be ready before playback begins at `from`; they are begun now.
+    pub(super) fn first(&mut self, from: ContentTime) -> Vec<usize> {
+        self.begin_within(from, HEAD_START)
+    }
+
+    /// All of them; they are begun now.
+    pub(super) fn all(&mut self) -> Vec<usize> {
+        for (_, state) in &mut self.breaks {
+            *state = State::Begun;
+        }
+        (0..self.breaks.len()).collect()
+    }
+
+    /// Those whose turn has come with playback at `at`; they are begun now.
+    pub(super) fn due(&mut self, at: ContentTime) -> Vec<usize> {
+        self.begin_within(at, LEAD)
+    }
+
+    fn begin_within(&mut self, at: ContentTime, lead: Duration) -> Vec<usize> {
+        let until = at
+            .as_nanos()
+            .saturating_add(u64::try_from(lead.as_nanos()).unwrap_or(u64::MAX));
+        let mut begun = Vec::new();
+        for (index, (place, state)) in self.breaks.iter_mut().enumerate() {
+            if *state == State::Ahead && place.as_nanos() <= until {
+                *state = State::Begun;
+                begun.push(index);
+            }
+        }
+        begun
+    }
+
+    /// The ads of a break are spliced in, and may be used until `expires` (Unix milliseconds).
+    pub(super) fn spliced(&mut self, index: usize, expires: Option<u64>) {
+        self.breaks[index].1 = State::Spliced(expires);
+    }
+
+    /// Nothing more will be done for a break.
+    pub(super) fn over(&mut self, index: usize) {
+        self.breaks[index].1 = State::Over;
+    }
+
+    /// Breaks whose ads have expired at `now` (Unix milliseconds) and that playback at `at` is not too near to: their turn comes
+    /// again.
+    pub(super) fn expired(&mut self, at: ContentTime, now: u64) -> Vec<usize> {
+        let near = at.as_nanos().saturating_add(HEAD_START.as_nanos() as u64);
+        let mut expired = Vec::new();
+        for (index, (place, state)) in self.breaks.iter_mut().enumerate() {
+            let State::Spliced(Some(expires)) = *state else {
+                continue;
+            };
+            if place.as_nanos() > near && now >= expires {
+                *state = State::Ahead;
+                expired.push(index);
+            }
+        }
+        expired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> ContentTime {
+        ContentTime::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn breaks() -> [ContentTime; 4] {
+        [at(0), at(20), at(100), at(600)]
+    }
+
+    #[test]
+    fn a_break_is_due_once_when_playback_comes_near_it() {
+        let mut ahead = Ahead::new(breaks(), at(0));
+        assert_eq!(ahead.first(at(0)), [0, 1]);
+        assert_eq!(ahead.due(at(39)), [0_usize; 0]);
+        assert_eq!(ahead.due(at(40)), [2]);
+        assert_eq!(ahead.due(at(41)), [0_usize; 0]);
+        assert_eq!(ahead.due(at(540)), [3]);
+    }
+
+    #[test]
+    fn what_lies_before_the_beginning_is_never_asked_for() {
+        let mut ahead = Ahead::new(breaks(), at(90));
+        assert_eq!(ahead.first(at(90)), [2]);
+        assert_eq!(ahead.due(at(599)), [3]);
+    }
+
+    #[test]
+    fn an_expired_decision_is_made_again_unless_it_is_too_near() {
+        let mut ahead = Ahead::new(breaks(), at(0));
+        ahead.first(at(0));
+        assert_eq!(ahead.due(at(50)), [2]);
+        ahead.spliced(2, Some(70_000));
+        assert_eq!(
+            ahead.expired(at(50), 60_000),
+            [0_usize; 0],
+            "it has not expired yet"
+        );
+        assert_eq!(ahead.expired(at(80), 70_000), [0_usize; 0], "too near");
+        assert_eq!(ahead.expired(at(60), 70_000), [2]);
+        assert_eq!(ahead.due(at(60)), [2], "its turn comes again");
+        ahead.spliced(2, None);
+        assert_eq!(ahead.expired(at(60), u64::MAX), [0_usize; 0], "it never expires");
+        ahead.over(2);
+        assert_eq!(ahead.due(at(60)), [0_usize; 0]);
+    }
+}
