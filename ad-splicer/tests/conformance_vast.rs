@@ -535,6 +535,41 @@ fn every_sample_in_the_folder_is_vast_with_an_ad() {
                 "{}",
                 path.display()
             );
+            // An independent reader sees the same version, and nothing in it that is not a document.
+            let text = std::fs::read_to_string(&path).expect("sample");
+            let theirs = vastlint_core::validate(&text);
+            assert_eq!(
+                theirs.input_status,
+                vastlint_core::InputStatus::Supported,
+                "{}",
+                path.display()
+            );
+            let version = theirs.version.best().map(vastlint_core::VastVersion::as_str);
+            assert_eq!(document.version.as_deref(), version, "{}", path.display());
+            // What it finds missing in an ad, ours has not read either.
+            let lacks = |rule: &str| theirs.issues.iter().any(|issue| issue.id.ends_with(rule));
+            for (rule, read) in [
+                ("-adsystem", document.ads.iter().all(|ad| ad.ad_system.is_some())),
+                (
+                    "-impression",
+                    document.ads.iter().all(|ad| !ad.impressions.is_empty()),
+                ),
+                (
+                    "inline-adtitle",
+                    document
+                        .ads
+                        .iter()
+                        .all(|ad| ad.wrapper.is_some() || ad.title.is_some()),
+                ),
+            ] {
+                assert_eq!(
+                    !lacks(rule),
+                    read,
+                    "{rule} of {}: {:#?}",
+                    path.display(),
+                    theirs.issues
+                );
+            }
             count += 1;
         }
     }
