@@ -330,6 +330,15 @@ pub(crate) struct AdsArgs {
     pub(crate) command: AdsCommand,
 }
 
+impl AdsArgs {
+    /// What every command that opens a socket takes.
+    pub(crate) fn net(&self) -> &NetArgs {
+        match &self.command {
+            AdsCommand::Resolve(args) => &args.net,
+        }
+    }
+}
+
 /// What there is to look at.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdsCommand {

@@ -67,19 +67,42 @@ fn main() -> ExitCode {
         match cli.command {
             // The ad server is a program of its own, with exit statuses of its own.
             Command::Adserver(args) => ad_server_mock::cli::run(*args).await,
-            Command::Publish(args) => end(publish::run(&args, json).await, json),
+            Command::Publish(args) => {
+                let outcome = publish::run(&args, json).await;
+                drain(&args.net).await;
+                end(outcome, json)
+            }
             Command::Inspect(args) => end(inspect::run(&args, json).await, json),
             Command::Get(args) => end(get::run(&args, json).await, json),
             Command::Play(args) => end(play::run(&args, json).await, json),
-            Command::Send(args) => end(send::run(&args, json).await, json),
-            Command::Seed(args) => end(seed::run(&args, json).await, json),
+            Command::Send(args) => {
+                let outcome = send::run(&args, json).await;
+                drain(&args.net).await;
+                end(outcome, json)
+            }
+            Command::Seed(args) => {
+                let outcome = seed::run(&args, json).await;
+                drain(&args.net).await;
+                end(outcome, json)
+            }
             Command::Splice(args) => end(splice::run(&args, json).await, json),
-            Command::Ads(args) => end(ads::run(&args, json).await, json),
+            Command::Ads(args) => {
+                let outcome = ads::run(&args, json).await;
+                drain(args.net()).await;
+                end(outcome, json)
+            }
             Command::Tracker(args) => end(tracker::run(&args, json).await, json),
             Command::Demo(args) => end(demo::run(&args, json).await.map(|()| ExitStatus::Done), json),
             Command::Completions(args) => end(completions::run(&args), json),
         }
     })
+}
+
+/// Sends what earlier commands could not report. (`inspect`, `get` and `play` do that by themselves, each at its time.)
+async fn drain(net: &cli::NetArgs) {
+    if let Ok(context) = context::Context::new(net) {
+        beacons::drain(&context).await;
+    }
 }
 
 fn end(outcome: Outcome, json: bool) -> ExitCode {

@@ -33,7 +33,7 @@ fn server() -> Router {
 }
 
 #[tokio::test]
-async fn every_failure_has_its_vast_code_and_leaves_nothing() {
+async fn rule_6_every_failure_has_its_vast_code_and_leaves_nothing() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port");

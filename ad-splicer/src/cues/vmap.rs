@@ -335,7 +335,7 @@ mod tests {
     use crate::decide::vast::inline_for_creative;
 
     #[test]
-    fn ids_are_unique_also_when_a_made_one_is_taken() {
+    fn vmap_ids_are_unique_also_when_a_made_one_is_taken() {
         let breaks: String = ["a-3", "a", "a", "a-3-3"]
             .map(|id| format!("<AdBreak timeOffset='start' breakId='{id}'/>"))
             .concat();
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_a_real_document_is_read() {
+    fn vmap_every_form_of_a_real_document_is_read() {
         let text = "<?xml version='1.0'?><vmap:VMAP xmlns:vmap='http://www.iab.net/vmap-1.0' version='1.0'>
             <vmap:AdBreak timeOffset='start' breakType='linear,display' breakId='pre'><vmap:AdSource>
               <vmap:AdTagURI templateType='vast3'>\n http://a.example/?x=1&amp;y=[CACHEBUSTING] \n</vmap:AdTagURI></vmap:AdSource>
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_named_with_its_position() {
+    fn vmap_rubbish_is_named_with_its_position() {
         let with = |body: &str| format!("<VMAP version='1.0'>\n{body}</VMAP>");
         for (text, reason) in [
             (String::new(), "no element"),
