@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 GROVE_FIXTURES ?= $(CURDIR)/.fixtures
 export GROVE_FIXTURES
 
-.PHONY: demo test conformance fixtures setup lint build clean
+.PHONY: bench-ads demo test conformance fixtures setup lint build clean
 
 ## the whole story on this machine: publish, five viewers, ads, reports
 demo: setup fixtures
@@ -31,6 +31,11 @@ fixtures: setup
 ## the Debian packages that are missing
 setup:
 	@fixtures/setup.sh
+
+## decisions and beacons a second, SQLite and PostgreSQL, beside a static nginx; needs wrk
+bench-ads: setup
+	$(CARGO) build --release --package ad-server-mock
+	ad-server-mock/bench.py $(TARGET)/release/ad-server-mock
 
 ## what reviewers should not have to say
 lint:

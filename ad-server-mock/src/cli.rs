@@ -13,9 +13,13 @@ use clap::{Parser, Subcommand};
 use serde_json::json;
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::http::fresh_token;
 use crate::load::LoadError;
+use crate::report::Filter;
 use crate::server::{Config, Error, load_files, serve};
-use crate::store::{Store, StoreError, database_path};
+use crate::store::tokens::Role;
+use crate::store::{Db, Location, StoreError};
+use crate::traffic::Networks;
 
 /// A small ad server: campaigns, VAST 4.2, creatives, signed beacons, reports.
 #[derive(Debug, Parser)]
@@ -28,7 +32,7 @@ use crate::store::{Store, StoreError, database_path};
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Database: a path, or sqlite:PATH [default: adserver.db in the platform's data folder]
+    /// Database: a path, sqlite:PATH, or postgres://USER:PASSWORD@HOST/NAME [default: adserver.db in the platform's data folder]
     #[arg(long, global = true, value_name = "URL|PATH")]
     db: Option<String>,
     /// One JSON object (or one a line) on stdout, nothing else
@@ -53,6 +57,27 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 3600,
               value_parser = clap::value_parser!(u32).range(1..=604_800))]
         expires: u32,
+        /// Networks that no listener is in, one a line, such as 192.0.2.0/24; asked from there, the answer is without ads
+        #[arg(long, value_name = "FILE")]
+        data_centres: Option<PathBuf>,
+        /// Believe the last address of X-Forwarded-For, which a proxy of yours writes
+        #[arg(long)]
+        behind_proxy: bool,
+        /// Folder of uploaded creatives; servers on one database share it [default: beside the SQLite file]
+        #[arg(long, value_name = "DIR")]
+        uploads: Option<PathBuf>,
+    },
+    /// Make a token for the API and the desk (/desk); it is shown this once
+    Token {
+        /// Whose it is
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// What it may do
+        #[arg(long, value_parser = ["admin", "advertiser", "publisher", "reader"], default_value = "admin")]
+        role: String,
+        /// The advertiser or publisher that it is for
+        #[arg(long, value_name = "ID", required_if_eq_any([("role", "advertiser"), ("role", "publisher")]))]
+        scope: Option<String>,
     },
     /// Load advertisers, campaigns, flights and creatives; what is there already is brought up to date
     Load {
@@ -136,19 +161,34 @@ pub async fn execute(args: Args) -> anyhow::Result<Ended> {
             load,
             public_url,
             expires,
+            data_centres,
+            behind_proxy,
+            uploads,
         } => {
+            let not_listeners = match data_centres {
+                None => Networks::default(),
+                Some(path) => {
+                    let text = std::fs::read_to_string(&path)
+                        .with_context(|| format!("cannot read {}", path.display()))?;
+                    Networks::parse(&text)
+                        .map_err(|e| anyhow::anyhow!("cannot use {}: {e}", path.display()))?
+                }
+            };
             let expires = Duration::from_secs(expires.into());
             let config = Config {
                 http,
                 load,
                 public_url,
                 expires,
+                not_listeners,
+                behind_proxy,
+                uploads,
                 ..Config::new(db)
             };
             serve_until_told(config, args.json).await
         }
         Command::Load { files } => {
-            let store = Store::open(&database_path(&db)?).await.map_err(Error::from)?;
+            let store = open(&db).await?;
             load_files(&store, &files).await?;
             let creatives = store.creatives().await?;
             store.close().await;
@@ -163,15 +203,31 @@ pub async fn execute(args: Args) -> anyhow::Result<Ended> {
             }
             Ok(Ended::Done)
         }
+        Command::Token { name, role, scope } => {
+            let store = open(&db).await?;
+            let role = Role::parse(&role).context("this is no role")?;
+            let token = fresh_token();
+            store
+                .add_token(&token, &name, role, scope.as_deref(), SystemClock.now())
+                .await?;
+            store.close().await;
+            if args.json {
+                print(&json!({"token": token, "name": name, "role": role, "scope": scope}).to_string())?;
+            } else {
+                print(&token)?;
+            }
+            Ok(Ended::Done)
+        }
         Command::Report { csv } => {
-            let path = database_path(&db)?;
-            anyhow::ensure!(
-                path.exists(),
-                "cannot report: there is no database at {}",
-                path.display()
-            );
-            let store = Store::open(&path).await.map_err(Error::from)?;
-            let report = store.report(SystemClock.now()).await?;
+            if let Location::Sqlite(path) = Location::parse(&db)? {
+                anyhow::ensure!(
+                    path.exists(),
+                    "cannot report: there is no database at {}",
+                    path.display()
+                );
+            }
+            let store = open(&db).await?;
+            let report = store.report(&Filter::default(), SystemClock.now()).await?;
             store.close().await;
             let text = match (args.json, csv) {
                 (true, _) => serde_json::to_string(&report)?,
@@ -182,6 +238,10 @@ pub async fn execute(args: Args) -> anyhow::Result<Ended> {
             Ok(Ended::Done)
         }
     }
+}
+
+async fn open(db: &str) -> Result<Db, Error> {
+    Ok(Db::open(&Location::parse(db)?).await?)
 }
 
 fn default_db() -> anyhow::Result<String> {

@@ -23,7 +23,10 @@
 //! cap = 12000                       # optional, impressions
 //! price_per_thousand = 25.0
 //! priority = 8                      # optional, 1 comes before 16
-//! pacing = "even"                   # optional: even (needs start and end) or fast
+//! pacing = "even"                   # optional: even, daily (both need start and end; daily a goal too) or fast
+//! kind = "spot"                     # optional: spot, or sponsorship (stands after the spots of its pod)
+//! frequency = { count = 3, hours = 24 }         # optional, for each viewer who gives a token
+//! targeting = { shows = ["harbour"], countries = ["ES"] }   # optional: shows, episodes, positions, countries, devices, types
 //!
 //! [[advertiser.campaign.flight.creative]]
 //! id = "aurora-15s"
@@ -33,6 +36,23 @@
 //! click_through = "https://aurora.example/spring"
 //! weight = 2
 //! universal_ad_id = { registry = "ad-id.org", id = "AURO1234000H" }
+//!
+//! [[advertiser.campaign.flight.creative]]
+//! id = "aurora-elsewhere"
+//! tag = "https://ads.example/vast?…"  # another server's VAST in place of a file: the answer is a wrapper
+//! duration = 30
+//!
+//! [[publisher]]
+//! id = "harbour-media"
+//! name = "Harbour Media"
+//! share = 70                        # per cent of what is billed in its shows
+//!
+//! [[publisher.show]]
+//! id = "harbour"                    # what a question for ads calls show
+//! title = "The Harbour"             # optional, and so are the rest
+//! share = 75
+//! blocked = ["IAB7-39"]
+//! separation = "download"           # two of one category: never in one pod, or never in one download
 //! ```
 
 use std::collections::HashSet;
@@ -47,14 +67,17 @@ use sha2::{Digest as _, Sha256};
 use toml::Spanned;
 use toml::value::Datetime;
 
-use crate::catalog::{Advertiser, Campaign, Catalog, Creative, Flight, Pacing};
+use crate::catalog::{
+    Advertiser, Campaign, Catalog, Creative, Flight, Frequency, Kind, Pacing, Publisher, Separation, Share,
+    Show, Targeting,
+};
 use crate::clock::{DAY, UnixMillis, days_from_date};
 use crate::money::Micros;
 
 /// Where categories come from unless the file says otherwise.
-const CATEGORY_AUTHORITY: &str = "https://iabtechlab.com/standards/content-taxonomy/";
+pub(crate) const CATEGORY_AUTHORITY: &str = "https://iabtechlab.com/standards/content-taxonomy/";
 /// Registry used for a creative without an identifier of its own: the id is then its SHA-256.
-const OWN_REGISTRY: &str = "grove-sha256";
+pub(crate) const OWN_REGISTRY: &str = "grove-sha256";
 /// A larger TOML file or creative is surely a mistake.
 const LARGEST_TOML: u64 = 16 << 20;
 const LARGEST_CREATIVE: u64 = 4 << 30;
@@ -112,7 +135,37 @@ impl<'de> Deserialize<'de> for Number {
 #[serde(deny_unknown_fields)]
 struct Document {
     #[serde(default)]
+    publisher: Vec<PublisherTable>,
+    #[serde(default)]
     advertiser: Vec<AdvertiserTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublisherTable {
+    id: Spanned<String>,
+    name: Spanned<String>,
+    share: Spanned<Number>,
+    #[serde(default)]
+    show: Vec<ShowTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowTable {
+    id: Spanned<String>,
+    title: Option<Spanned<String>>,
+    share: Option<Spanned<Number>>,
+    #[serde(default)]
+    blocked: Vec<String>,
+    separation: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FrequencyTable {
+    count: u32,
+    hours: Number,
 }
 
 #[derive(Debug, Deserialize)]
@@ -152,6 +205,10 @@ struct FlightTable {
     price_per_thousand: Spanned<Number>,
     priority: Option<Spanned<i64>>,
     pacing: Option<Spanned<String>>,
+    kind: Option<Spanned<String>>,
+    frequency: Option<Spanned<FrequencyTable>>,
+    #[serde(default)]
+    targeting: Targeting,
     #[serde(default)]
     creative: Vec<CreativeTable>,
 }
@@ -160,7 +217,8 @@ struct FlightTable {
 #[serde(deny_unknown_fields)]
 struct CreativeTable {
     id: Spanned<String>,
-    file: Spanned<String>,
+    file: Option<Spanned<String>>,
+    tag: Option<Spanned<String>>,
     duration: Spanned<Number>,
     title: Option<Spanned<String>>,
     media_type: Option<Spanned<String>>,
@@ -227,6 +285,9 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn document(mut self, document: Document) -> Result<Catalog, Refusal> {
+        for table in document.publisher {
+            self.publisher(table)?;
+        }
         for table in document.advertiser {
             self.advertiser(table)?;
         }
@@ -250,6 +311,32 @@ impl Reader<'_> {
             ));
         }
         Ok(text.clone())
+    }
+
+    fn publisher(&mut self, table: PublisherTable) -> Result<(), Refusal> {
+        let id = self.id("publisher", &table.id)?;
+        self.catalog.publishers.push(Publisher {
+            id: id.clone(),
+            name: plain_text("name", &table.name)?,
+            share: share(&table.share)?,
+        });
+        for show in table.show {
+            let show_id = self.id("show", &show.id)?;
+            let separation = match &show.separation {
+                None => Separation::Pod,
+                Some(text) => Separation::parse(text.get_ref())
+                    .ok_or_else(|| refuse(text, "separation: it is \"pod\" or \"download\""))?,
+            };
+            self.catalog.shows.push(Show {
+                title: optional_text("title", show.title.as_ref())?.unwrap_or_else(|| show_id.clone()),
+                id: show_id,
+                publisher_id: id.clone(),
+                share: show.share.as_ref().map(share).transpose()?,
+                blocked: show.blocked,
+                separation,
+            });
+        }
+        Ok(())
     }
 
     fn advertiser(&mut self, table: AdvertiserTable) -> Result<(), Refusal> {
@@ -314,8 +401,14 @@ impl Reader<'_> {
                 Some(Pacing::Even) if !bounded => {
                     return Err(refuse(text, "pacing = \"even\": start and end are needed for it"));
                 }
+                Some(Pacing::Daily) if !bounded || table.goal.is_none() => {
+                    return Err(refuse(
+                        text,
+                        "pacing = \"daily\": start, end and goal are needed for it",
+                    ));
+                }
                 Some(pacing) => pacing,
-                None => return Err(refuse(text, "pacing: it is \"even\" or \"fast\"")),
+                None => return Err(refuse(text, "pacing: it is \"even\", \"daily\" or \"fast\"")),
             },
         };
         let price = Micros::per_impression(table.price_per_thousand.get_ref().0)
@@ -330,6 +423,27 @@ impl Reader<'_> {
                 ));
             }
         }
+        let kind = match &table.kind {
+            None => Kind::Spot,
+            Some(text) => Kind::parse(text.get_ref())
+                .ok_or_else(|| refuse(text, "kind: it is \"spot\" or \"sponsorship\""))?,
+        };
+        let frequency = match &table.frequency {
+            None => None,
+            Some(f) => {
+                let FrequencyTable { count, hours } = f.get_ref();
+                if *count == 0 || !(0.01..=8_784.0).contains(&hours.0) {
+                    return Err(refuse(
+                        f,
+                        "frequency: a count of at least 1 and 0.01 to 8784 hours are needed",
+                    ));
+                }
+                Some(Frequency {
+                    count: *count,
+                    millis: (hours.0 * 3_600_000.0).round() as i64,
+                })
+            }
+        };
         self.catalog.flights.push(Flight {
             id: id.clone(),
             campaign_id: campaign_id.to_owned(),
@@ -342,6 +456,9 @@ impl Reader<'_> {
             price,
             priority: ranged("priority", table.priority.as_ref(), 1, 16, 8)? as u8,
             pacing,
+            kind,
+            frequency,
+            targeting: table.targeting,
         });
         table
             .creative
@@ -355,6 +472,11 @@ impl Reader<'_> {
         if duration == 0 {
             return Err(refuse(&table.duration, "duration: it is more than 0 seconds"));
         }
+        let source = match (&table.file, &table.tag) {
+            (Some(file), None) => file,
+            (None, Some(tag)) => tag,
+            _ => return Err(refuse(&table.id, "file: a file or a tag is needed, and not both")),
+        };
         let media_type = match &table.media_type {
             Some(text) => {
                 let known = text.get_ref().starts_with("audio/") || text.get_ref().starts_with("video/");
@@ -364,13 +486,14 @@ impl Reader<'_> {
                 }
                 text.get_ref().clone()
             }
-            None => media_type_of(table.file.get_ref())
-                .ok_or_else(|| refuse(&table.file, "file: media_type is needed for this kind of file"))?
+            None if table.tag.is_some() => "audio/mpeg".to_owned(),
+            None => media_type_of(source.get_ref())
+                .ok_or_else(|| refuse(source, "file: media_type is needed for this kind of file"))?
                 .to_owned(),
         };
         let (width, height) = (table.width.unwrap_or(0), table.height.unwrap_or(0));
         if media_type.starts_with("video/") && (width == 0 || height == 0) {
-            return Err(refuse(&table.file, "file: a video needs width and height"));
+            return Err(refuse(source, "file: a video needs width and height"));
         }
         let click_through = match &table.click_through {
             None => None,
@@ -379,9 +502,31 @@ impl Reader<'_> {
                 _ => return Err(refuse(text, "click_through: an http or https URL is needed")),
             },
         };
-        let path = self.folder.join(table.file.get_ref());
-        let file = hash(&path)
-            .map_err(|e| refuse(&table.file, format!("file: cannot read {}: {e}", path.display())))?;
+        let tag = table
+            .tag
+            .as_ref()
+            .map(|text| match url::Url::parse(text.get_ref()) {
+                // As it is written: its macros are the client's to fill.
+                Ok(url)
+                    if matches!(url.scheme(), "http" | "https")
+                        && !text.get_ref().contains(['<', '>', ' ']) =>
+                {
+                    Ok(text.get_ref().clone())
+                }
+                _ => Err(refuse(text, "tag: an http or https URL is needed")),
+            })
+            .transpose()?;
+        let file = if let Some(tag) = &tag {
+            Hashed {
+                path: String::new(),
+                size: 0,
+                modified: 0,
+                sha256: hex::encode(Sha256::digest(tag.as_bytes())),
+            }
+        } else {
+            let path = self.folder.join(source.get_ref());
+            hash(&path).map_err(|e| refuse(source, format!("file: cannot read {}: {e}", path.display())))?
+        };
         let (ad_registry, ad_id) = match &table.universal_ad_id {
             Some(u) => (
                 plain_text("universal_ad_id.registry", &u.registry)?,
@@ -413,6 +558,9 @@ impl Reader<'_> {
                 .as_ref()
                 .map(|s| millis("skip_after", s))
                 .transpose()?,
+            loudness: None,
+            true_peak: None,
+            tag,
         });
         Ok(())
     }
@@ -433,6 +581,18 @@ fn plain_text(name: &str, text: &Spanned<String>) -> Result<String, Refusal> {
 
 fn optional_text(name: &str, text: Option<&Spanned<String>>) -> Result<Option<String>, Refusal> {
     text.map(|t| plain_text(name, t)).transpose()
+}
+
+/// A share in per cent, with at most two decimals.
+fn share(percent: &Spanned<Number>) -> Result<Share, Refusal> {
+    let hundredths = percent.get_ref().0 * 100.0;
+    if !(0.0..=10_000.0).contains(&hundredths) || (hundredths - hundredths.round()).abs() > 1e-6 {
+        return Err(refuse(
+            percent,
+            "share: it is from 0 to 100 per cent, with at most two decimals",
+        ));
+    }
+    Ok(Share(hundredths.round() as u16))
 }
 
 fn ranged(
@@ -480,7 +640,7 @@ fn instant(name: &str, at: &Spanned<Datetime>, end: bool) -> Result<UnixMillis, 
     Ok(day + seconds * 1000 + i64::from(time.nanosecond.unwrap_or(0)) / 1_000_000 - offset)
 }
 
-fn media_type_of(file: &str) -> Option<&'static str> {
+pub(crate) fn media_type_of(file: &str) -> Option<&'static str> {
     let extension = Path::new(file).extension()?.to_str()?.to_ascii_lowercase();
     Some(match extension.as_str() {
         "mp3" => "audio/mpeg",
@@ -496,14 +656,15 @@ fn media_type_of(file: &str) -> Option<&'static str> {
     })
 }
 
-struct Hashed {
-    path: String,
-    size: u64,
-    modified: UnixMillis,
-    sha256: String,
+/// A file, and what it was when it was looked at.
+pub(crate) struct Hashed {
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    pub(crate) modified: UnixMillis,
+    pub(crate) sha256: String,
 }
 
-fn hash(path: &Path) -> std::io::Result<Hashed> {
+pub(crate) fn hash(path: &Path) -> std::io::Result<Hashed> {
     let other = |text: &str| std::io::Error::other(text.to_owned());
     let path = path.canonicalize()?;
     let mut file = std::fs::File::open(&path)?;
@@ -611,6 +772,45 @@ duration = 8
     }
 
     #[test]
+    fn publishers_targeting_frequency_and_tags_are_read() {
+        let dir = folder();
+        let more = GOOD
+            .replace(
+                "goal = 1000",
+                "goal = 1000\npacing = \"daily\"\nkind = \"sponsorship\"\nfrequency = { count = 3, hours = 24 }\n\
+                 targeting = { shows = [\"s\"], countries = [\"ES\", \"PT\"] }",
+            )
+            .replace("file = \"a.mp3\"", "tag = \"https://x.example/v?a=[CACHEBUSTING]&b=1\"")
+            + "[[publisher]]\nid = \"p\"\nname = \"P\"\nshare = 70.5\n\
+               [[publisher.show]]\nid = \"s\"\nblocked = [\"IAB8\"]\nseparation = \"download\"\n";
+        let catalog = read_text(dir.path(), &more).unwrap();
+        let flight = &catalog.flights[0];
+        assert_eq!((flight.pacing, flight.kind), (Pacing::Daily, Kind::Sponsorship));
+        assert_eq!(
+            flight.frequency,
+            Some(Frequency {
+                count: 3,
+                millis: DAY
+            })
+        );
+        assert_eq!(flight.targeting.countries, ["ES", "PT"]);
+        assert_eq!(
+            catalog.creatives[0].tag.as_deref(),
+            Some("https://x.example/v?a=[CACHEBUSTING]&b=1")
+        );
+        assert_eq!(catalog.publishers[0].share, Share(7_050));
+        let show = &catalog.shows[0];
+        assert_eq!(
+            (show.id.as_str(), show.publisher_id.as_str(), show.title.as_str()),
+            ("s", "p", "s")
+        );
+        assert_eq!(
+            (show.blocked.as_slice(), show.separation),
+            (&["IAB8".to_owned()][..], Separation::Download)
+        );
+    }
+
+    #[test]
     fn refusals_name_the_line_and_the_field() {
         // What is replaced, by what, and the line and words that must be in the message.
         let table = [
@@ -624,6 +824,27 @@ duration = 8
             ("budget = 500", "budget = -1", 8, "budget"),
             ("end = 2026-01-31", "end = 2025-01-31", 12, "end"),
             ("end = 2026-01-31", "pacing = \"even\"", 12, "start and end"),
+            (
+                "end = 2026-01-31",
+                "pacing = \"daily\"",
+                12,
+                "start, end and goal",
+            ),
+            ("goal = 1000", "kind = \"poem\"", 13, "sponsorship"),
+            ("goal = 1000", "frequency = { count = 0, hours = 1 }", 13, "count"),
+            (
+                "goal = 1000",
+                "targeting = { planets = [\"Mars\"] }",
+                13,
+                "planets",
+            ),
+            (
+                "file = \"a.mp3\"",
+                "file = \"a.mp3\"\ntag = \"https://x.example/\"",
+                16,
+                "not both",
+            ),
+            ("file = \"a.mp3\"", "tag = \"ftp://x.example/\"", 17, "http"),
             ("goal = 1000", "goal = 0", 13, "goal"),
             ("goal = 1000", "priority = 17", 13, "priority"),
             (
@@ -652,6 +873,18 @@ duration = 8
             };
             assert_eq!(*found, line, "{to}: {error}");
             assert!(reason.contains(words), "{to}: {error}");
+        }
+        for (text, words) in [
+            ("share = 101", "per cent"),
+            ("share = 70.001", "decimals"),
+            (
+                "share = 70\n[[publisher.show]]\nid = \"s\"\nseparation = \"x\"",
+                "download",
+            ),
+        ] {
+            let text = format!("{GOOD}[[publisher]]\nid = \"p\"\nname = \"P\"\n{text}\n");
+            let error = read_text(dir.path(), &text).expect_err(words);
+            assert!(error.to_string().contains(words), "{error}");
         }
         let twice = format!("{GOOD}[[advertiser.campaign]]\nid = \"spring\"\n");
         assert!(

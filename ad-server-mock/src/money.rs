@@ -42,6 +42,13 @@ fn scaled(number: f64, factor: f64, decimals: &str) -> Result<i64, String> {
     Ok(whole as i64)
 }
 
+impl Micros {
+    /// The price of a thousand impressions, for the price of one: `25.500`.
+    pub fn per_thousand(self) -> String {
+        format!("{}.{:03}", self.0 / 1000, self.0 % 1000)
+    }
+}
+
 impl fmt::Display for Micros {
     /// Units with six decimals: `12.500000`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -54,6 +54,9 @@ pub struct Counts {
     pub not_used: ByBasis,
     /// Errors.
     pub errors: ByBasis,
+    /// Impressions that came with a proof of play that held; they are among `impressions` too.
+    #[serde(default)]
+    pub proved: ByBasis,
     /// Impressions billed: one for each decision at most, whatever the bases reported.
     pub billed: u64,
 }
@@ -72,11 +75,13 @@ impl Counts {
             "click" => &mut self.clicks,
             "notUsed" => &mut self.not_used,
             "error" => &mut self.errors,
+            "late" => &mut self.late,
+            "proved" => &mut self.proved,
             _ => return None,
         })
     }
 
-    fn bases(&self) -> [(&'static str, ByBasis); 11] {
+    pub(crate) fn bases(&self) -> [(&'static str, ByBasis); 12] {
         [
             ("impressions", self.impressions),
             ("late", self.late),
@@ -89,6 +94,7 @@ impl Counts {
             ("clicks", self.clicks),
             ("not_used", self.not_used),
             ("errors", self.errors),
+            ("proved", self.proved),
         ]
     }
 
@@ -105,6 +111,7 @@ impl Counts {
         self.clicks.add(other.clicks);
         self.not_used.add(other.not_used);
         self.errors.add(other.errors);
+        self.proved.add(other.proved);
         self.billed += other.billed;
     }
 }
@@ -126,6 +133,9 @@ pub struct Row {
     pub currency: String,
     /// Billed, in millionths of a currency unit.
     pub spend_micros: Micros,
+    /// What publishers get of that, in millionths of a currency unit.
+    #[serde(default)]
+    pub payout_micros: Micros,
     /// What happened.
     #[serde(flatten)]
     pub counts: Counts,
@@ -142,6 +152,39 @@ pub struct Requests {
     pub no_ad_reported: u64,
 }
 
+/// What happened on a day, or in a show.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// The day (`2026-01-31`, UTC), or the show's id ("" for none).
+    pub key: String,
+    /// How often ads were asked for. Not known where only one advertiser is looked at.
+    pub requests: Requests,
+    /// Billed by currency, in millionths of a unit.
+    pub spend_micros: BTreeMap<String, Micros>,
+    /// What publishers get of that.
+    pub payout_micros: BTreeMap<String, Micros>,
+    /// What happened.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// What a report is about. `None` is all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// First day, in days since 1970-01-01 UTC.
+    pub from: Option<i64>,
+    /// Last day.
+    pub to: Option<i64>,
+    /// One show.
+    pub show: Option<String>,
+    /// The shows of one publisher.
+    pub publisher: Option<String>,
+    /// The flights of one advertiser.
+    pub advertiser: Option<String>,
+    /// One campaign.
+    pub campaign: Option<String>,
+}
+
 /// Everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -155,6 +198,18 @@ pub struct Report {
     pub totals: Counts,
     /// Billed by currency, in millionths of a unit.
     pub spend_micros: BTreeMap<String, Micros>,
+    /// What publishers get of that.
+    #[serde(default)]
+    pub payout_micros: BTreeMap<String, Micros>,
+    /// Errors that clients reported, by VAST code ("" when they said none).
+    #[serde(default)]
+    pub errors_by_code: BTreeMap<String, u64>,
+    /// Each day on which something happened, in order.
+    #[serde(default)]
+    pub days: Vec<Slice>,
+    /// Each show in which something happened.
+    #[serde(default)]
+    pub shows: Vec<Slice>,
     /// Reservations open now.
     pub open_reservations: u64,
     /// Refused beacons by reason; none of them is in any number above.
@@ -169,7 +224,7 @@ impl Report {
             // Writing to a String cannot fail, here and below.
             let _ = write!(out, ",{name}_delivered,{name}_played");
         }
-        out.push_str(",billed,currency,spend\r\n");
+        out.push_str(",billed,currency,spend,payout\r\n");
         for row in &self.rows {
             let names = [
                 &row.advertiser,
@@ -185,8 +240,44 @@ impl Report {
             }
             let _ = write!(
                 out,
+                ",{},{},{},{}\r\n",
+                row.counts.billed, row.currency, row.spend_micros, row.payout_micros
+            );
+        }
+        out
+    }
+
+    /// Days or shows as CSV, without totals. `key` is the name of the first column.
+    pub fn slices_to_csv(key: &str, slices: &[Slice]) -> String {
+        let mut out = format!("{key},requests,filled,no_ad_reported,decisions");
+        for (name, _) in Counts::default().bases() {
+            let _ = write!(out, ",{name}_delivered,{name}_played");
+        }
+        out.push_str(",billed,spend,payout\r\n");
+        let money = |amounts: &BTreeMap<String, Micros>| {
+            let all: Vec<_> = amounts.iter().map(|(c, m)| format!("{m} {c}")).collect();
+            all.join(" + ")
+        };
+        for slice in slices {
+            let r = slice.requests;
+            let _ = write!(
+                out,
+                "{},{},{},{},{}",
+                csv_field(&slice.key),
+                r.asked,
+                r.filled,
+                r.no_ad_reported,
+                slice.counts.decisions
+            );
+            for (_, n) in slice.counts.bases() {
+                let _ = write!(out, ",{},{}", n.delivered, n.played);
+            }
+            let _ = write!(
+                out,
                 ",{},{},{}\r\n",
-                row.counts.billed, row.currency, row.spend_micros
+                slice.counts.billed,
+                money(&slice.spend_micros),
+                money(&slice.payout_micros)
             );
         }
         out
@@ -230,14 +321,25 @@ impl Report {
             "requests {}, filled {}; open reservations {}",
             self.requests.asked, self.requests.filled, self.open_reservations
         );
+        for (currency, amount) in self.payout_micros.iter().filter(|(_, m)| m.0 > 0) {
+            let _ = writeln!(head, "to publishers {amount} {currency}");
+        }
+        for (code, n) in &self.errors_by_code {
+            let code = if code.is_empty() { "without a code" } else { code };
+            let _ = writeln!(head, "errors, {code}: {n}");
+        }
         for (reason, n) in &self.invalid_traffic {
-            let _ = writeln!(head, "refused beacons, {reason}: {n}");
+            let _ = writeln!(head, "invalid traffic, {reason}: {n}");
         }
         head
     }
 }
 
 fn csv_field(text: &str) -> String {
+    // A spreadsheet would take these for formulas; titles and shows are strangers' words.
+    if text.starts_with(['=', '+', '-', '@']) {
+        return format!("\"'{}\"", text.replace('"', "\"\""));
+    }
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
@@ -267,6 +369,7 @@ mod tests {
             title: "Say \"hi\", twice".into(),
             currency: "USD".into(),
             spend_micros: Micros(50_000),
+            payout_micros: Micros(35_000),
             counts,
         };
         let csv = Report {
@@ -280,6 +383,6 @@ mod tests {
                 .starts_with("advertiser,campaign,flight,creative,title,decisions,impressions_delivered,")
         );
         assert!(lines[1].starts_with("a,c,f,x,\"Say \"\"hi\"\", twice\",3,2,1,0,0,"));
-        assert!(lines[1].ends_with(",0,USD,0.050000"));
+        assert!(lines[1].ends_with(",0,USD,0.050000,0.035000"));
     }
 }

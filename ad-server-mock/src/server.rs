@@ -13,12 +13,16 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::ads::Ads;
 use crate::clock::{Clock, SystemClock};
 use crate::http::{App, router};
 use crate::load::{self, LoadError};
+use crate::report::Filter;
 use crate::report::Report;
 use crate::sign::Key;
-use crate::store::{self, Store, StoreError};
+use crate::store::{Db, Location, StoreError};
+use crate::traffic::Networks;
+use crate::upload::Uploads;
 
 /// How long a decision may be played unless told otherwise.
 pub const DEFAULT_EXPIRES: Duration = Duration::from_secs(3600);
@@ -32,7 +36,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 pub struct Config {
     /// Address to listen on; port 0 takes a free one.
     pub http: SocketAddr,
-    /// Database: a path, or `sqlite:PATH`. Created when it is not there.
+    /// Database: a path, `sqlite:PATH` (created when it is not there), or `postgres://…`.
     pub db: String,
     /// TOML files to load first (see [`crate::load`]).
     pub load: Vec<PathBuf>,
@@ -40,6 +44,14 @@ pub struct Config {
     pub public_url: Option<url::Url>,
     /// How long a decision may be played (whole seconds); its budget is reserved ten minutes longer.
     pub expires: Duration,
+    /// Networks that no listener is in, such as data centres: asked from there, the answer is without ads.
+    pub not_listeners: Networks,
+    /// Whether a proxy of ours writes the client's address into `X-Forwarded-For`.
+    pub behind_proxy: bool,
+    /// Folder of uploaded creatives; without it one beside the SQLite file.
+    pub uploads: Option<PathBuf>,
+    /// The program whose children decode creatives (see `ad_splicer::conditioning`); without it this one.
+    pub program: Option<PathBuf>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -53,6 +65,10 @@ impl Config {
             load: Vec::new(),
             public_url: None,
             expires: DEFAULT_EXPIRES,
+            not_listeners: Networks::default(),
+            behind_proxy: false,
+            uploads: None,
+            program: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -84,13 +100,13 @@ pub enum Error {
 }
 
 /// Reads the TOML files and stores what they declare. All files are checked before anything is stored.
-pub async fn load_files(store: &Store, files: &[PathBuf]) -> Result<(), Error> {
+pub async fn load_files(db: &Db, files: &[PathBuf]) -> Result<(), Error> {
     let mut catalogs = Vec::with_capacity(files.len());
     for file in files {
         catalogs.push(read(file).await?);
     }
     for catalog in &catalogs {
-        store.load(catalog).await?;
+        db.load(catalog).await?;
     }
     Ok(())
 }
@@ -108,18 +124,29 @@ pub async fn serve(config: Config) -> Result<Running, Error> {
     {
         return Err(Error::PublicUrl(url.clone()));
     }
-    let store = Store::open(&store::database_path(&config.db)?).await?;
-    load_files(&store, &config.load).await?;
+    let location = Location::parse(&config.db)?;
+    let db = Db::open(&location).await?;
+    load_files(&db, &config.load).await?;
     let fresh: [u8; 32] = rand::rng().random();
-    let key = store.setting("beacon_key", &hex::encode(fresh)).await?;
+    let key = db.setting("beacon_key", &hex::encode(fresh)).await?;
     let listen = |source| Error::Listen {
         address: config.http,
         source,
     };
     let listener = TcpListener::bind(config.http).await.map_err(listen)?;
     let addr = listener.local_addr().map_err(listen)?;
+    let uploads = match (config.uploads, &location) {
+        (Some(folder), _) => folder,
+        (None, Location::Sqlite(path)) => PathBuf::from(format!("{}.creatives", path.display())),
+        (None, Location::Postgres(_)) => std::env::temp_dir().join("grove-ads-creatives"),
+    };
+    let program = match config.program {
+        Some(program) => program,
+        None => std::env::current_exe().map_err(|e| Error::Stopped(e.to_string()))?,
+    };
+    let (ads, journal) = Ads::start(db, config.clock.clone()).await?;
     let app = Arc::new(App {
-        store: store.clone(),
+        ads: ads.clone(),
         key: Key::new(key.as_bytes()),
         clock: config.clock.clone(),
         public_url: config
@@ -128,16 +155,16 @@ pub async fn serve(config: Config) -> Result<Running, Error> {
         local_url: format!("http://{}", reachable(addr)),
         expires: config.expires.as_millis() as i64,
         grace: GRACE.as_millis() as i64,
+        not_listeners: config.not_listeners,
+        behind_proxy: config.behind_proxy,
+        uploads: Uploads::new(uploads, program),
     });
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(listener, router(app)).with_graceful_shutdown(async {
-        // Told to stop, or its owner is gone: the same.
-        let _ = stopped.await;
-    });
-    let task = tokio::spawn(server.into_future());
+    let task = tokio::spawn(crate::listen::serve(listener, router(app), stopped));
     Ok(Running {
         addr,
-        store,
+        ads,
+        journal,
         clock: config.clock,
         stop: Some(stop),
         task,
@@ -158,10 +185,11 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 #[derive(Debug)]
 pub struct Running {
     addr: SocketAddr,
-    store: Store,
+    ads: Ads,
+    journal: JoinHandle<()>,
     clock: Arc<dyn Clock>,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<std::io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Running {
@@ -175,22 +203,25 @@ impl Running {
         format!("http://{}", reachable(self.addr))
     }
 
-    /// Its store.
-    pub fn store(&self) -> &Store {
-        &self.store
+    /// The service behind it.
+    pub fn ads(&self) -> &Ads {
+        &self.ads
     }
 
     /// What happened so far.
     pub async fn report(&self) -> Result<Report, StoreError> {
-        self.store.report(self.clock.now()).await
+        self.ads.db().report(&Filter::default(), self.clock.now()).await
     }
 
     /// Waits until the service ends by itself, which it does only when it fails. May be cancelled.
     pub async fn failed(&mut self) -> Error {
-        match (&mut self.task).await {
-            Ok(Ok(())) => Error::Stopped("its listener ended".to_owned()),
-            Ok(Err(error)) => Error::Stopped(error.to_string()),
-            Err(error) => Error::Stopped(error.to_string()),
+        let ended = tokio::select! {
+            ended = &mut self.task => ("its listener ended", ended),
+            ended = &mut self.journal => ("what stores decisions and beacons ended", ended),
+        };
+        match ended {
+            (what, Ok(())) => Error::Stopped(what.to_owned()),
+            (_, Err(error)) => Error::Stopped(error.to_string()),
         }
     }
 
@@ -198,11 +229,10 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), Error> {
         drop(self.stop.take());
         let ended = tokio::time::timeout(LAST_ANSWERS, &mut self.task).await;
-        self.store.close().await;
+        self.ads.db().close().await;
         match ended {
             // Clients that hold their connection open are cut off when `self` is dropped.
-            Err(_) | Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(Error::Stopped(error.to_string())),
+            Err(_) | Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Error::Stopped(error.to_string())),
         }
     }
@@ -211,5 +241,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
+        // What was acknowledged is stored; what waits was not acknowledged.
+        self.journal.abort();
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 /// What is kept as it is in a URL (RFC 3986 unreserved).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+pub(crate) const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
@@ -78,12 +78,18 @@ impl Key {
     pub(crate) fn url(&self, base: &str, subject: Subject<'_>) -> String {
         let escape = |text| utf8_percent_encode(text, ESCAPED);
         let signature = hex::encode(self.mac(subject).finalize().into_bytes());
-        let mut url = format!("{base}/b/{}/{}?", escape(subject.event), escape(subject.id));
+        let mut url = if subject.event == "proof" {
+            format!("{base}/proof/{}?", escape(subject.id))
+        } else {
+            format!("{base}/b/{}/{}?", escape(subject.event), escape(subject.id))
+        };
         // Macros first: a `]` just before the end of a CDATA section is more than some readers take.
-        if subject.event != "noAd" {
+        if !matches!(subject.event, "noAd" | "proof") {
             url.push_str("basis=[GROVE_BASIS]&");
         }
-        url.push_str("ts=[TIMESTAMP]&");
+        if subject.event != "proof" {
+            url.push_str("ts=[TIMESTAMP]&");
+        }
         if matches!(subject.event, "error" | "noAd") {
             url.push_str("code=[ERRORCODE]&");
         }
@@ -100,6 +106,26 @@ impl Key {
         url.push_str("s=");
         url.push_str(&signature);
         url
+    }
+
+    /// A tag that only this server can make, over parts that cannot run into each other. `domain` says what it is for.
+    pub(crate) fn tag(&self, domain: &str, parts: &[&str]) -> String {
+        hex::encode(self.tagged(domain, parts).finalize().into_bytes())
+    }
+
+    /// Whether a tag is the one of these parts.
+    pub(crate) fn is_tag(&self, tag: &str, domain: &str, parts: &[&str]) -> bool {
+        hex::decode(tag).is_ok_and(|t| self.tagged(domain, parts).verify_slice(&t).is_ok())
+    }
+
+    fn tagged(&self, domain: &str, parts: &[&str]) -> Hmac<Sha256> {
+        let mut mac = self.0.clone();
+        mac.update(b"grove tag 1");
+        for field in [domain].iter().chain(parts) {
+            mac.update(&(field.len() as u64).to_be_bytes());
+            mac.update(field.as_bytes());
+        }
+        mac
     }
 
     /// Whether this server wrote the URL. Takes the same time wherever a signature differs.

@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 use ad_server_mock::report::Report;
 use ad_splicer::conditioning::Conditioner;
 use ad_splicer::creatives::{Cache, FetchLimits, Profile};
-use anyhow::{Context as _, bail};
-use gate::{Gate, Url};
+use anyhow::Context as _;
 use indicatif::MultiProgress;
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,8 +33,6 @@ const BREAKS: usize = 3;
 /// What the ad server is asked at each cue: the macros are filled by the viewer.
 const AD_TAG: &str =
     "/vast?show=harbour&episode=[CONTENTID]&break=[CONTENTPLAYHEAD]&max=30&ads=1&download=[GROVE_DOWNLOAD]";
-/// The most that is read of the ad server's report, in bytes.
-const MAX_REPORT: u64 = 1 << 20;
 
 /// What a person asked for.
 #[derive(Debug, clap::Args)]
@@ -147,7 +144,6 @@ struct Story<'a> {
     web: WebServer,
     tracker: Process,
     ads: Process,
-    ads_url: String,
 }
 
 impl<'a> Story<'a> {
@@ -195,7 +191,6 @@ impl<'a> Story<'a> {
             web,
             tracker,
             ads,
-            ads_url,
         })
     }
 
@@ -245,7 +240,7 @@ impl<'a> Story<'a> {
 
     /// Ends the servers and adds everything up.
     async fn end(self, viewers: &[Finished]) -> anyhow::Result<Summary> {
-        let report = report(&self.ads_url).await?;
+        let report = report(self.folders).await?;
         self.ads.stop().await?;
         self.tracker.stop().await?;
         Ok(Summary::new(viewers, self.web.sent(), report))
@@ -279,31 +274,12 @@ fn chosen(cues: &[Cue]) -> Vec<&Cue> {
     chosen
 }
 
-/// What the ad server counted, over its own API.
-async fn report(ads_url: &str) -> anyhow::Result<Vec<CreativeRow>> {
-    let url = Url::parse(ads_url)
-        .and_then(|base| base.join("report"))
-        .context("building the report's URL")?;
-    let gate = Gate::new(gate::Policy {
-        allow_private: true,
-        ..gate::Policy::default()
-    });
-    let response = gate
-        .get(url)
-        .send()
-        .await
-        .context("asking the ad server for its report")?;
-    if !response.status().is_success() {
-        bail!(
-            "asking the ad server for its report: it answered {}",
-            response.status()
-        );
-    }
-    let bytes = response
-        .bytes_limited(MAX_REPORT)
-        .await
-        .context("reading the ad server's report")?;
-    let report: Report = serde_json::from_slice(&bytes).context("reading the ad server's report")?;
+/// What the ad server counted, by its own report.
+async fn report(folders: &Folders) -> anyhow::Result<Vec<CreativeRow>> {
+    let mut words = args(["adserver", "report", "--json", "--db"]);
+    words.push(folders.state.join("adserver.db").into_os_string());
+    let report = child::run("adserver-report", &folders.logs, words).await?;
+    let report: Report = serde_json::from_value(report).context("reading the ad server's report")?;
     Ok(report
         .rows
         .into_iter()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ad_server_mock::clock::ManualClock;
 use ad_server_mock::report::{Report, Row};
+use ad_server_mock::store::tokens::Role;
 use ad_server_mock::{Config, Running, serve};
 use quick_xml::Reader;
 use quick_xml::events::Event;
@@ -116,6 +117,8 @@ pub(crate) struct Setup {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) http: reqwest::Client,
+    /// Of an admin.
+    pub(crate) token: String,
 }
 
 impl Setup {
@@ -136,12 +139,23 @@ impl Setup {
         write(&dir.path().join("ads.toml"), toml);
         let clock = Arc::new(ManualClock::new(NOW));
         let server = start(dir.path(), clock.clone()).await;
-        Self {
+        let s = Self {
             server,
             clock,
             dir,
             http: client(),
-        }
+            token: "the admin's".to_owned(),
+        };
+        s.token(&s.token, Role::Admin, None).await;
+        s
+    }
+
+    /// Makes a token.
+    pub(crate) async fn token(&self, token: &str, role: Role, scope: Option<&str>) {
+        let db = self.server.ads().db();
+        db.add_token(token, role.as_str(), role, scope, NOW)
+            .await
+            .unwrap();
     }
 
     /// Stops the server and starts another on the same database.
@@ -151,6 +165,7 @@ impl Setup {
             clock,
             dir,
             http,
+            token,
         } = self;
         server.stop().await.unwrap();
         let server = start(dir.path(), clock.clone()).await;
@@ -159,6 +174,7 @@ impl Setup {
             clock,
             dir,
             http,
+            token,
         }
     }
 
@@ -176,7 +192,8 @@ impl Setup {
 
     pub(crate) async fn report(&self) -> Report {
         let url = format!("{}/report", self.server.url());
-        let answer = self.http.get(url).send().await.unwrap();
+        assert_eq!(self.status(&url).await, 401, "not without a token");
+        let answer = self.http.get(url).bearer_auth(&self.token).send().await.unwrap();
         assert!(!answer.headers().contains_key("access-control-allow-origin"));
         let report = answer.json().await.unwrap();
         assert_eq!(
@@ -193,6 +210,7 @@ async fn start(dir: &Path, clock: Arc<ManualClock>) -> Running {
     serve(Config {
         load: vec![dir.join("ads.toml")],
         clock,
+        program: Some(env!("CARGO_BIN_EXE_ad-server-mock").into()),
         ..Config::new(db)
     })
     .await
@@ -225,4 +243,22 @@ pub(crate) fn toml(creatives: &[(&str, &str)], campaign: &str, flight: &str) -> 
         )
     });
     tables.collect::<Vec<_>>().concat()
+}
+
+/// Seconds of a 440 Hz sine at a quarter of full scale, as a WAV file.
+pub(crate) fn wav(seconds: u32) -> Vec<u8> {
+    let rate = 44_100_u32;
+    let samples: Vec<i16> = (0..rate * seconds)
+        .map(|n| ((f64::from(n) / f64::from(rate) * 440.0 * std::f64::consts::TAU).sin() * 8192.0) as i16)
+        .collect();
+    let bytes = samples.len() as u32 * 2;
+    let mut out = b"RIFF".to_vec();
+    out.extend((36 + bytes).to_le_bytes());
+    out.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    out.extend(rate.to_le_bytes());
+    out.extend((rate * 2).to_le_bytes());
+    out.extend(b"\x02\0\x10\0data");
+    out.extend(bytes.to_le_bytes());
+    out.extend(samples.into_iter().flat_map(i16::to_le_bytes));
+    out
 }
