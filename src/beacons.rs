@@ -12,7 +12,7 @@ use ad_splicer::decide::{Ad, BreakPlace};
 use ad_splicer::time::ContentTime;
 use sha2::{Digest as _, Sha256};
 
-use crate::breaks::{Failure, Ready};
+use crate::breaks::{Failure, Preparer, Ready};
 use crate::context::Context;
 
 /// What the viewer's programs call themselves to ad servers.
@@ -140,8 +140,31 @@ pub(crate) async fn store_failures(
     store(context, &beacons).await;
 }
 
+/// Stores that ads were made ready and not used. That is the last that is told of them, so no kept decision may bring them again.
+pub(crate) async fn store_not_used(
+    context: &Context,
+    playback: &Playback,
+    preparer: Option<&Preparer>,
+    ads: &[Ready],
+) {
+    let beacons: Vec<Beacon> = ads
+        .iter()
+        .flat_map(|ready| not_used(&playback.session(ready, pod_length(ready, ads)), &ready.ad))
+        .collect();
+    store(context, &beacons).await;
+    let Some((preparer, memory)) = preparer.and_then(|preparer| Some((preparer, preparer.memory()?))) else {
+        return;
+    };
+    for ready in ads {
+        let place = preparer.place_name(ready.break_index);
+        if let Err(error) = memory.forget(preparer.content(), &place).await {
+            tracing::warn!(%error, "a decision that is not used cannot be forgotten");
+        }
+    }
+}
+
 /// What is to be reported of an ad that was prepared, or decided, and will never be presented: the last that is ever told of it.
-pub(crate) fn not_used(session: &Session, ad: &Ad) -> Vec<Beacon> {
+fn not_used(session: &Session, ad: &Ad) -> Vec<Beacon> {
     let happened = Occurrence {
         event: Event::NotUsed,
         at: UnixMillis::now(),
@@ -157,7 +180,7 @@ pub(crate) fn of_break(playback: &Playback, cue: &CuePoint, first: &Ready, event
 }
 
 /// Puts beacons into the queue. Where that fails they are lost and it is said: an ad's report never stands between a person and the content.
-pub(crate) async fn store(context: &Context, beacons: &[Beacon]) {
+async fn store(context: &Context, beacons: &[Beacon]) {
     // No file is made for nothing.
     if beacons.is_empty() {
         return;

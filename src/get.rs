@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 use url::Url;
 
 use crate::beacons::{self, Playback};
-use crate::breaks::{self, Asking, Preparer, Skipped};
+use crate::breaks::{self, Asking, Preparer, Ready, Skipped};
 use crate::cli::{GetArgs, OriginPolicy, SwarmArgs};
 use crate::context::Context;
 use crate::files::write_file;
@@ -109,6 +109,7 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
                     node: &node,
                     args,
                     json,
+                    unused: tokio::sync::Mutex::default(),
                 }
                 .torrent(&found)
                 .await?
@@ -212,10 +213,10 @@ async fn prepare(
     found: &source::Torrent,
     torrent: &Torrent,
     playback: &Playback,
-) -> anyhow::Result<breaks::Prepared> {
+) -> anyhow::Result<(breaks::Prepared, Option<Preparer>)> {
     let sheet = match cue_sheet(context, found).await? {
         Ok(sheet) => sheet,
-        Err(without) => return Ok(without),
+        Err(without) => return Ok((without, None)),
     };
     let asking = Asking {
         playback,
@@ -229,9 +230,9 @@ async fn prepare(
         Ok(preparer) => {
             let all: Vec<usize> = (0..preparer.breaks().len()).collect();
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            preparer.prepare(&all, left).await
+            (preparer.prepare(&all, left).await, Some(preparer))
         }
-        Err(without) => without,
+        Err(without) => (without, None),
     })
 }
 
@@ -240,9 +241,30 @@ struct Job<'a> {
     node: &'a Node,
     args: &'a GetArgs,
     json: bool,
+    /// What was made ready and is not delivered.
+    unused: tokio::sync::Mutex<Option<Unused>>,
+}
+
+/// Ads that were made ready for a rendition which may never be whole.
+struct Unused {
+    playback: Playback,
+    preparer: Option<Preparer>,
+    ready: Vec<Ready>,
 }
 
 impl Job<'_> {
+    /// The download ends before it is whole: its ads are not used. Going on with it later decides again.
+    async fn leave(&self) {
+        if let Some(unused) = self.unused.lock().await.take() {
+            let Unused {
+                playback,
+                preparer,
+                ready,
+            } = unused;
+            beacons::store_not_used(self.context, &playback, preparer.as_ref(), &ready).await;
+        }
+    }
+
     async fn torrent(&self, found: &source::Torrent) -> Outcome {
         let started = Instant::now();
         let metainfo = &found.metainfo;
@@ -280,6 +302,7 @@ impl Job<'_> {
         let made = match ended {
             Ok(Some(made)) => made,
             Ok(None) => {
+                self.leave().await;
                 let stats = torrent.stop().await;
                 eprintln!(
                     "stopped with {} of {} here; the same command goes on from there",
@@ -289,6 +312,7 @@ impl Job<'_> {
                 return Ok(ExitStatus::Interrupted);
             }
             Err(error) => {
+                self.leave().await;
                 let problems = torrent.stop().await.problems;
                 for problem in problems.iter().rev().take(3) {
                     tracing::warn!("{problem}");
@@ -334,11 +358,16 @@ impl Job<'_> {
         destination: &Destination,
     ) -> anyhow::Result<Made> {
         let playback = Playback::new(&found.metainfo.info_hash_v2().to_string());
-        let mut prepared = if self.args.swarm.no_ads {
-            breaks::Prepared::default()
+        let (mut prepared, preparer) = if self.args.swarm.no_ads {
+            (breaks::Prepared::default(), None)
         } else {
             prepare(self.context, self.args, found, torrent, &playback).await?
         };
+        *self.unused.lock().await = Some(Unused {
+            playback: playback.clone(),
+            preparer,
+            ready: prepared.ready.clone(),
+        });
         let failures = std::mem::take(&mut prepared.failures);
         beacons::store_failures(self.context, &playback, &failures, Basis::Delivered).await;
         let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
@@ -349,6 +378,8 @@ impl Job<'_> {
         let made = writing.await.context("writing the result")??;
         beacons::store_failures(self.context, &playback, &made.failures, Basis::Delivered).await;
         beacons::store_delivered(self.context, &playback, &made.delivered).await;
+        // What is not in the rendition was told to be an error.
+        *self.unused.lock().await = None;
         Ok(made)
     }
 

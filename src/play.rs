@@ -307,7 +307,7 @@ impl<'a> Listening<'a> {
         let mut playing_ad = None;
         let mut saved = None;
         let mut heard_to = self.start(args)?;
-        self.look_ahead(heard_to).await?;
+        self.look_ahead(heard_to).await;
         let ended = loop {
             let notice = tokio::select! {
                 notice = hear.recv() => notice.context("the player broke off")?,
@@ -364,7 +364,7 @@ impl<'a> Listening<'a> {
                     if let Some(past) = self.past_expired(at) {
                         controls.seek(past);
                     }
-                    self.look_ahead(at).await?;
+                    self.look_ahead(at).await;
                 }
                 Notice::Ended { at, outcome } => break (at, outcome),
             }
@@ -375,7 +375,7 @@ impl<'a> Listening<'a> {
         drop(keys);
         line.finish();
         let (at, outcome) = ended;
-        self.leave().await?;
+        self.leave().await;
         match outcome {
             Ended::Finished => self.bookmark.remove()?,
             Ended::Stopped => self.bookmark.save(self.content_time(at))?,

@@ -214,6 +214,27 @@ fn what_was_prepared_and_not_presented_is_not_used() {
 }
 
 #[test]
+fn what_was_prepared_for_a_download_that_was_stopped_is_not_used() {
+    let scene = Scene::new("40", "vast?id=stopped&expires=600");
+    let mut download = scene
+        .viewer("get")
+        .args(["-o", "got.mp3", "--down", "200k"])
+        .start();
+    let began = Instant::now();
+    while scene.asked(CREATIVE) == 0 {
+        assert!(began.elapsed() < PATIENCE, "nobody asked for the creative");
+        download.wait_for("progress");
+    }
+    // A line comes each second, and breaks are ready or given up eight seconds after the beginning.
+    for _ in 0..9 {
+        download.wait_for("progress");
+    }
+    assert_eq!(download.interrupt().0, Some(130));
+    scene.wait_for("t/stopped/notUsed");
+    assert_eq!(scene.asked("t/stopped/impression"), 0);
+}
+
+#[test]
 fn offline_a_stored_unexpired_decision_plays_and_its_beacons_wait() {
     let scene = Scene::new("30", "vast?id=kept&expires=600");
     // Decided, delivered, and kept.

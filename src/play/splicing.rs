@@ -77,47 +77,33 @@ impl Listening<'_> {
     }
 
     /// Begins what is to be done with playback at `at`: breaks whose turn has come, or comes again.
-    pub(super) async fn look_ahead(&mut self, at: PresentationTime) -> anyhow::Result<()> {
+    pub(super) async fn look_ahead(&mut self, at: PresentationTime) {
         let Some(preparer) = self.preparer.clone().filter(Preparer::grows) else {
-            return Ok(());
+            return;
         };
         let place = self.content_time(at);
         for index in self.ahead.expired(place, UnixMillis::now().0) {
             tracing::info!(index, "the decision for a break has expired before its turn");
-            self.drop_break(index).await?;
+            self.drop_break(index).await;
         }
         for index in self.ahead.due(place) {
             let (preparer, freeze) = (preparer.clone(), self.freeze);
             self.work
                 .spawn(async move { Work::Prepared(index, preparer.prepare(&[index], freeze).await) });
         }
-        Ok(())
     }
 
     /// The ads of a break that are not presented yet will not be.
-    async fn drop_break(&mut self, index: usize) -> anyhow::Result<()> {
+    async fn drop_break(&mut self, index: usize) {
         let (dropped, kept): (Vec<Ready>, Vec<Ready>) = std::mem::take(&mut self.ready)
             .into_iter()
             .partition(|ready| ready.break_index == index);
         self.ready = kept;
-        self.not_used(&dropped).await
+        self.not_used(&dropped).await;
     }
 
-    /// Tells that ads were prepared and not used, which is the last that is told of them; so no decision may bring them again.
-    async fn not_used(&self, ads: &[Ready]) -> anyhow::Result<()> {
-        let mut beacons = Vec::new();
-        for ready in ads {
-            let session = self.playback.session(ready, beacons::pod_length(ready, ads));
-            beacons.extend(beacons::not_used(&session, &ready.ad));
-            if let Some(preparer) = &self.preparer
-                && let Some(memory) = preparer.memory()
-            {
-                memory
-                    .forget(preparer.content(), &preparer.place_name(ready.break_index))
-                    .await?;
-            }
-        }
-        self.store(&beacons).await
+    async fn not_used(&self, ads: &[Ready]) {
+        beacons::store_not_used(self.context, &self.playback, self.preparer.as_ref(), ads).await;
     }
 
     /// Goes on with what was done beside playing. Gives how many ads there are in all when some were spliced in.
@@ -148,7 +134,7 @@ impl Listening<'_> {
                     Err(error) => {
                         // The content itself plays on, or says by itself why it cannot.
                         self.leave_nearest_empty(VastCode::LINEAR, &error.to_string())
-                            .await?;
+                            .await;
                         None
                     }
                 };
@@ -177,7 +163,7 @@ impl Listening<'_> {
     async fn splice_in(&mut self, made: Frozen, player: &Controls) -> anyhow::Result<Option<usize>> {
         if self.growing.replace(made.rendition.clone()).is_err() {
             let reason = "its ads were ready too late to be spliced in";
-            self.leave_nearest_empty(VastCode::NOT_READY, reason).await?;
+            self.leave_nearest_empty(VastCode::NOT_READY, reason).await;
             return Ok(None);
         }
         self.take_over(&made).await?;
@@ -190,7 +176,7 @@ impl Listening<'_> {
     }
 
     /// Of the breaks whose ads are ready and not spliced in, the nearest one stays empty; others may still be in time.
-    async fn leave_nearest_empty(&mut self, code: VastCode, reason: &str) -> anyhow::Result<()> {
+    async fn leave_nearest_empty(&mut self, code: VastCode, reason: &str) {
         let is_new = |ready: &&Ready| self.ads.iter().all(|placed| placed.ready.key != ready.key);
         let nearest = self
             .ready
@@ -198,7 +184,7 @@ impl Listening<'_> {
             .filter(is_new)
             .min_by_key(|ready| ready.at)
             .cloned();
-        let Some(late) = nearest else { return Ok(()) };
+        let Some(late) = nearest else { return };
         let (dropped, kept): (Vec<Ready>, Vec<Ready>) = std::mem::take(&mut self.ready)
             .into_iter()
             .partition(|ready| ready.break_index == late.break_index);
@@ -224,21 +210,20 @@ impl Listening<'_> {
         });
         let skipped = Skipped::new(&late.break_id, reason, Some(code.0));
         self.tell(&[skipped], failure.as_slice()).await;
-        self.not_used(&dropped).await?;
+        self.not_used(&dropped).await;
         self.changed = self
             .ready
             .iter()
             .any(|ready| self.ads.iter().all(|placed| placed.ready.key != ready.key));
-        Ok(())
     }
 
     /// Playback is over: what was prepared and not presented is not used.
-    pub(super) async fn leave(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn leave(&mut self) {
         let begun = |ready: &Ready| {
             let placed = self.ads.iter().find(|placed| placed.ready.key == ready.key);
             placed.is_some_and(|placed| self.begun.contains(&placed.index))
         };
         let left: Vec<Ready> = self.ready.iter().filter(|ready| !begun(ready)).cloned().collect();
-        self.not_used(&left).await
+        self.not_used(&left).await;
     }
 }
