@@ -1,13 +1,19 @@
 //! Cue points: where in the content an ad break is, what it does there, and where its ads come from.
 //!
-//! Labels, chapters, VMAP, the command line: every source becomes the one type [`CuePoint`]. [`vmap`] reads and writes
-//! VMAP 1.0, the form that the signed cue sheet carries; [`argument`] reads the command line's `--cue`.
+//! Labels, chapters, VMAP, HLS, SCTE-35, the command line: every source becomes the one type [`CuePoint`]. [`vmap`] reads
+//! and writes VMAP 1.0, the form that the signed cue sheet carries; [`argument`] reads the command line's `--cue`;
+//! [`marks`] reads files of every kind, `labels`, `chapters`, `hls` and `scte35` being one kind each.
 //!
 //! Invariants: cue points with equal positions keep the order of their document (VMAP 1.0 §2.3.1); a position is never
 //! moved here (snapping is another step, and reported). Not for deciding which ads play ([`crate::decide`]), nor for
 //! placing them on the presentation timeline (the splice plan does that).
 
 pub mod argument;
+mod chapters;
+mod hls;
+mod labels;
+pub mod marks;
+mod scte35;
 pub mod vmap;
 
 use std::{fmt, str::FromStr, time::Duration};

@@ -1,0 +1,141 @@
+//! Chapters: the podcast namespace's JSON, and ID3v2 CHAP frames.
+//!
+//! A chapter whose title says so is a cue point that inserts at the chapter's start; every other is only a chapter.
+
+use serde::Deserialize;
+
+use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, cue};
+use super::{CueSource, Position};
+use crate::frames::id3v2;
+use crate::time::ContentTime;
+use crate::timecode;
+
+/// The JSON chapters format, version 1.x (podcast namespace); what has no meaning here is skipped.
+#[derive(Deserialize)]
+struct Document {
+    chapters: Vec<Chapter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Chapter {
+    start_time: f64,
+    end_time: Option<f64>,
+    title: Option<String>,
+}
+
+/// Reads JSON chapters.
+pub(super) fn of_json(text: &str, options: &Options) -> Result<Marks, MarksError> {
+    let document: Document = serde_json::from_str(text)?;
+    let mut marks = Vec::new();
+    for (index, chapter) in document.chapters.into_iter().enumerate() {
+        let number = index + 1;
+        let time = |name: &str, seconds: f64| {
+            if seconds.is_finite() && (0.0..=timecode::LONGEST.as_secs_f64()).contains(&seconds) {
+                Ok(ContentTime::from_secs_f64(seconds))
+            } else {
+                Err(MarksError::Chapter {
+                    number,
+                    reason: format!("has {name} {seconds}, which is no time in a recording"),
+                })
+            }
+        };
+        let start = time("startTime", chapter.start_time)?;
+        let end = chapter.end_time.map(|end| time("endTime", end)).transpose()?;
+        if end.is_some_and(|end| end < start) {
+            return Err(MarksError::Chapter {
+                number,
+                reason: "ends before it starts".into(),
+            });
+        }
+        let title = chapter.title.unwrap_or_default();
+        marks.push(mark(format!("chapter-{number}"), start, end, title, options));
+    }
+    Ok(Marks {
+        format: MarksFormat::ChaptersJson,
+        marks,
+        notes: Vec::new(),
+    })
+}
+
+/// Takes the chapters of an ID3v2 tag.
+pub(super) fn of_tag(tag: &[u8], options: &Options) -> Marks {
+    let marks: Vec<Mark> = id3v2::chapters(tag)
+        .into_iter()
+        .enumerate()
+        .map(|(index, chapter)| {
+            let time = |millis: u32| ContentTime::from_millis(u64::from(millis));
+            let end = (chapter.end > chapter.start).then(|| time(chapter.end));
+            mark(
+                format!("chapter-{}", index + 1),
+                time(chapter.start),
+                end,
+                chapter.title,
+                options,
+            )
+        })
+        .collect();
+    let notes = if marks.is_empty() {
+        vec!["its ID3 tag has no chapters".to_owned()]
+    } else {
+        Vec::new()
+    };
+    Marks {
+        format: MarksFormat::Id3Chapters,
+        marks,
+        notes,
+    }
+}
+
+fn mark(id: String, start: ContentTime, end: Option<ContentTime>, title: String, options: &Options) -> Mark {
+    let position = Position::Time(start);
+    Mark {
+        position,
+        end,
+        cue: options
+            .pattern
+            .matches(&title)
+            .then(|| cue(id, position, std::time::Duration::ZERO, CueSource::Chapters)),
+        title,
+        source: CueSource::Chapters,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Action;
+    use super::*;
+
+    #[test]
+    fn a_chapter_is_a_break_only_when_its_title_says_so() {
+        let text = r#"{"version":"1.2.0","chapters":[{"startTime":0,"title":"Intro"},
+            {"startTime":168.5,"endTime":200,"title":"Ad break","toc":false},{"startTime":3990,"title":"Just Break Up"},{"startTime":5000}]}"#;
+        let read = of_json(text, &Options::default()).expect("chapters");
+        assert_eq!(read.marks.len(), 4);
+        let cues: Vec<_> = read.cues().collect();
+        assert_eq!(cues.len(), 1);
+        assert_eq!(
+            (cues[0].id.as_str(), cues[0].position.to_string(), cues[0].action),
+            ("chapter-2", "00:02:48.500".into(), Action::Insert)
+        );
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for (text, reason) in [
+            ("{\"chapters\":[\n{\"startTime\":\"x\"}]}", "line 2"),
+            ("{\"title\":\"x\"}", "missing field `chapters`"),
+            (
+                "{\"chapters\":[{\"startTime\":-1}]}",
+                "chapter 1 has startTime -1",
+            ),
+            (
+                "{\"chapters\":[{\"startTime\":1},{\"startTime\":9,\"endTime\":3}]}",
+                "chapter 2 ends before it starts",
+            ),
+        ] {
+            let error = of_json(text, &Options::default()).expect_err(text).to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! SCTE-35 messages (ANSI/SCTE 35 2023r1), base64 or hex: which open a break, which close it, and when.
+//!
+//! The sections themselves are read by the `scte35-splice` crate, which checks CRC-32. Here: what they mean as cue
+//! points. `splice_insert` out of the network, and `time_signal` with a segmentation descriptor that starts a break, an
+//! advertisement, a placement opportunity or an ad block, open a break; their counterparts close it; all else is noted.
+//! An opening message with a duration replaces that much content; so does one that is closed later.
+//!
+//! Presentation timestamps are 33-bit counts of 90 kHz that wrap; `pts_adjustment` is added, the stream's first
+//! timestamp subtracted (§9.6).
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use broadcast_common::Parse;
+use scte35_splice::SpliceInfoSection;
+use scte35_splice::commands::AnyCommand;
+use scte35_splice::descriptors::AnySpliceDescriptor;
+use scte35_splice::descriptors::segmentation::SegmentationDescriptor;
+use scte35_splice::descriptors::segmentation_enums::SegmentationTypeId;
+
+use super::marks::{Mark, Marks, MarksError, MarksFormat, cue};
+use super::{Action, CueSource, Position};
+use crate::time::ContentTime;
+
+/// Ticks of the 90 kHz clock before it wraps.
+const WRAP: u64 = 1 << 33;
+const TICKS_PER_SECOND: u64 = 90_000;
+/// Segmentation descriptors that are looked at in one message.
+const MOST_DESCRIPTORS: usize = 64;
+
+/// What a message does to a break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// It opens a break: this much content is replaced, if it says so.
+    Out {
+        /// `break_duration` or `segmentation_duration`.
+        duration: Option<Duration>,
+    },
+    /// It closes a break.
+    In,
+    /// Neither: what it is.
+    Other(&'static str),
+}
+
+/// What one message says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Message {
+    /// When, in 90 kHz ticks with `pts_adjustment` in it; `None` is at once.
+    pub(super) pts: Option<u64>,
+    /// What it does; a message that both closes and opens opens.
+    pub(super) meaning: Meaning,
+    /// `splice_event_id` or `segmentation_event_id`.
+    pub(super) event: u32,
+}
+
+/// Whether a line may be a message: base64 of table 0xFC, or hex.
+pub(super) fn looks_like(line: &str) -> bool {
+    let mut bytes = line.bytes();
+    let hex = line
+        .get(..2)
+        .is_some_and(|start| start.eq_ignore_ascii_case("0x"))
+        || line
+            .get(..2)
+            .is_some_and(|start| start.eq_ignore_ascii_case("fc"));
+    let base64 = bytes.next() == Some(b'/') && matches!(bytes.next(), Some(b'A'..=b'D'));
+    (hex || base64) && line.len() >= 20 && !line.contains(char::is_whitespace)
+}
+
+/// The bytes of a message in base64 (padded or not) or hex (with or without `0x`).
+fn bytes_of(text: &str) -> Result<Vec<u8>, String> {
+    let text = text.trim();
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let bare = text
+        .get(..2)
+        .is_some_and(|start| start.eq_ignore_ascii_case("fc"));
+    if let Some(digits) = digits.or(bare.then_some(text)) {
+        return hex::decode(digits).map_err(|error| format!("the message is no hex: {error}"));
+    }
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(&STANDARD, config)
+        .decode(text)
+        .map_err(|error| format!("the message is no base64: {error}"))
+}
+
+/// Reads one message.
+pub(super) fn message(text: &str) -> Result<Message, String> {
+    let bytes = bytes_of(text)?;
+    let section =
+        SpliceInfoSection::parse(&bytes).map_err(|error| format!("the message is damaged: {error}"))?;
+    let Some(clear) = &section.clear else {
+        return Err("the message is encrypted".into());
+    };
+    let adjusted = |pts: Option<u64>| pts.map(|pts| (pts + section.pts_adjustment) % WRAP);
+    match &clear.command {
+        AnyCommand::SpliceInsert(insert) => {
+            let meaning = if insert.splice_event_cancel_indicator {
+                Meaning::Other("the cancelling of an earlier splice_insert")
+            } else if insert.out_of_network_indicator {
+                Meaning::Out {
+                    duration: insert
+                        .break_duration
+                        .as_ref()
+                        .map(|length| ticks(length.duration)),
+                }
+            } else {
+                Meaning::In
+            };
+            let of_components = || insert.components.iter().find_map(|one| one.splice_time.as_ref());
+            let time = insert.splice_time.as_ref().or_else(of_components);
+            Ok(Message {
+                pts: adjusted(time.and_then(|time| time.pts_time)),
+                meaning,
+                event: insert.splice_event_id,
+            })
+        }
+        AnyCommand::TimeSignal(signal) => {
+            let mut found = (
+                Meaning::Other("a time_signal without a segmentation of breaks"),
+                0,
+            );
+            for descriptor in section.descriptors().take(MOST_DESCRIPTORS) {
+                let descriptor = descriptor.map_err(|error| format!("the message is damaged: {error}"))?;
+                let AnySpliceDescriptor::Segmentation(segmentation) = descriptor else {
+                    continue;
+                };
+                let meaning = of_segmentation(&segmentation);
+                let better = match (found.0, meaning) {
+                    (Meaning::Other(_), _) | (Meaning::In, Meaning::Out { .. }) => true,
+                    // Of several openings the longest holds the others.
+                    (Meaning::Out { duration: old }, Meaning::Out { duration: new }) => new > old,
+                    _ => false,
+                };
+                if better {
+                    found = (meaning, segmentation.segmentation_event_id);
+                }
+            }
+            Ok(Message {
+                pts: adjusted(signal.splice_time.pts_time),
+                meaning: found.0,
+                event: found.1,
+            })
+        }
+        other => Ok(Message {
+            pts: None,
+            meaning: Meaning::Other(match other {
+                AnyCommand::SpliceNull(_) => "a splice_null (a heartbeat)",
+                AnyCommand::SpliceSchedule(_) => "a splice_schedule, whose times are of the wall clock",
+                AnyCommand::BandwidthReservation(_) => "a bandwidth_reservation",
+                AnyCommand::PrivateCommand(_) => "a private command",
+                _ => "a command that is not known",
+            }),
+            event: 0,
+        }),
+    }
+}
+
+fn of_segmentation(descriptor: &SegmentationDescriptor<'_>) -> Meaning {
+    use SegmentationTypeId as Type;
+    if descriptor.segmentation_event_cancel_indicator {
+        return Meaning::Other("the cancelling of an earlier segmentation");
+    }
+    match descriptor.segmentation_type_id {
+        Type::BreakStart
+        | Type::ProviderAdvertisementStart
+        | Type::DistributorAdvertisementStart
+        | Type::ProviderPlacementOpportunityStart
+        | Type::DistributorPlacementOpportunityStart
+        | Type::ProviderAdBlockStart
+        | Type::DistributorAdBlockStart => Meaning::Out {
+            duration: descriptor.segmentation_duration.map(ticks),
+        },
+        Type::BreakEnd
+        | Type::ProviderAdvertisementEnd
+        | Type::DistributorAdvertisementEnd
+        | Type::ProviderPlacementOpportunityEnd
+        | Type::DistributorPlacementOpportunityEnd
+        | Type::ProviderAdBlockEnd
+        | Type::DistributorAdBlockEnd => Meaning::In,
+        _ => Meaning::Other("a segmentation that is no ad break"),
+    }
+}
+
+/// So many ticks of 90 kHz.
+fn ticks(count: u64) -> Duration {
+    Duration::from_nanos(
+        u64::try_from(u128::from(count) * 1_000_000_000 / u128::from(TICKS_PER_SECOND)).unwrap_or(u64::MAX),
+    )
+}
+
+/// The content time of a timestamp in a stream that begins at `first`; `None` before its beginning. A timestamp up to
+/// half a round (13 hours) before the first is before it, not 26 hours after.
+fn content_time(pts: u64, first: u64) -> Option<ContentTime> {
+    let after = (pts + WRAP - first % WRAP) % WRAP;
+    (after < WRAP / 2).then(|| ContentTime::from(ticks(after)))
+}
+
+/// Reads messages, one a line; `#` begins a comment.
+pub(super) fn parse(text: &str, first_pts: u64) -> Result<Marks, MarksError> {
+    let mut marks: Vec<Mark> = Vec::new();
+    let mut notes = Vec::new();
+    // The break that is open: its mark, its event.
+    let mut open: Option<usize> = None;
+    for (number, line) in text.lines().enumerate() {
+        let (number, line) = (number + 1, line.trim());
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let message = message(line).map_err(|reason| MarksError::Line { line: number, reason })?;
+        let at = message.pts.map(|pts| content_time(pts, first_pts));
+        match (message.meaning, at) {
+            (Meaning::Other(what), _) => notes.push(format!("line {number} is {what}: it is left aside")),
+            (_, None) => notes.push(format!(
+                "line {number} splices at once, which has no time in the content: it is left aside"
+            )),
+            (_, Some(None)) => notes.push(format!(
+                "line {number} is before the stream's first timestamp, {first_pts}: it is left aside"
+            )),
+            (Meaning::Out { duration }, Some(Some(time))) => {
+                open = duration.is_none().then_some(marks.len());
+                let position = Position::Time(time);
+                let replaced = duration.unwrap_or_default();
+                marks.push(Mark {
+                    position,
+                    end: duration.map(|length| time.saturating_add(length)),
+                    title: format!("event {}", message.event),
+                    source: CueSource::Scte35,
+                    cue: Some(cue(
+                        format!("scte35-{}", marks.len() + 1),
+                        position,
+                        replaced,
+                        CueSource::Scte35,
+                    )),
+                });
+            }
+            (Meaning::In, Some(Some(time))) => {
+                if let Some(mark) = open.take().and_then(|index| marks.get_mut(index)) {
+                    close(mark, time);
+                }
+            }
+        }
+    }
+    Ok(Marks {
+        format: MarksFormat::Scte35,
+        marks,
+        notes,
+    })
+}
+
+/// Ends a break that said no duration: what lies between is replaced.
+pub(super) fn close(mark: &mut Mark, end: ContentTime) {
+    let Position::Time(start) = mark.position else {
+        return;
+    };
+    let replaced = end.since(start);
+    if replaced.is_zero() {
+        return;
+    }
+    mark.end = Some(end);
+    if let Some(cue) = &mut mark.cue {
+        cue.action = Action::Replace(replaced);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SCTE 35 §14.2: splice_insert, out of network, 60.293 s, at 0x072bd0050.
+    const INSERT: &str = "/DAvAAAAAAAA///wFAVIAACPf+/+c2nALv4AUsz1AAAAAAAKAAhDVUVJAAABNWLbowo=";
+    /// §14.1: time_signal, provider placement opportunity start, 307 s.
+    const START: &str = "/DA0AAAAAAAA///wBQb+cr0AUAAeAhxDVUVJSAAAjn/PAAGlmbAICAAAAAAsoKGKNAIAmsnRfg==";
+    /// §14.3: its end.
+    const END: &str = "/DAvAAAAAAAA///wBQb+dGKQoAAZAhdDVUVJSAAAjn+fCAgAAAAALKChijUCAKnMZ1g=";
+
+    #[test]
+    fn the_standards_samples_are_read() {
+        let insert = message(INSERT).expect("14.2");
+        assert_eq!(insert.pts, Some(0x7369_c02e));
+        assert_eq!(insert.event, 0x4800_008f);
+        let Meaning::Out {
+            duration: Some(length),
+        } = insert.meaning
+        else {
+            panic!("{insert:?}")
+        };
+        assert_eq!(length, ticks(0x0052_ccf5));
+        let start = message(START).expect("14.1");
+        assert_eq!(
+            (start.pts, start.meaning),
+            (
+                Some(0x72bd_0050),
+                Meaning::Out {
+                    duration: Some(ticks(0x01a5_99b0))
+                }
+            )
+        );
+        assert_eq!(message(END).expect("14.3").meaning, Meaning::In);
+        let hex: String = bytes_of(INSERT)
+            .expect("bytes")
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
+        assert_eq!(message(&hex), message(INSERT));
+        assert_eq!(message(&format!("0x{hex}")), message(INSERT));
+        assert_eq!(
+            message(INSERT.trim_end_matches('=')),
+            message(INSERT),
+            "padding is optional"
+        );
+    }
+
+    #[test]
+    fn timestamps_wrap_and_begin_at_the_streams_first() {
+        assert_eq!(content_time(90_000, 0), Some(ContentTime::from_millis(1_000)));
+        assert_eq!(
+            content_time(45_000, WRAP - 45_000),
+            Some(ContentTime::from_millis(1_000))
+        );
+        assert_eq!(content_time(0, 90_000), None);
+        let first = 0x7369_c02e - 90_000 * 10;
+        let read = parse(&format!("# a comment\n{INSERT}\n"), first).expect("a line");
+        assert_eq!(read.marks[0].position.to_string(), "00:00:10");
+        assert!(matches!(
+            read.marks[0].cue.as_ref().expect("a cue").action,
+            Action::Replace(_)
+        ));
+    }
+
+    #[test]
+    fn damage_is_named_with_its_line() {
+        for (text, reason) in [
+            (INSERT.replace("c2nA", "c2nB"), "CRC"),
+            ("/DAv!!!!!!!!!!!!!!!!!!".to_owned(), "no base64"),
+            ("0xFC3".to_owned(), "no hex"),
+            (INSERT[..40].to_owned(), "damaged"),
+        ] {
+            let error = parse(&format!("\n{text}\n"), 0).expect_err(&text).to_string();
+            assert!(
+                error.starts_with("line 2: ") && error.contains(reason),
+                "{text}: {error}"
+            );
+        }
+    }
+}
