@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Splice(SpliceArgs),
     /// Look at ad responses as the client does
     Ads(AdsArgs),
+    /// List the marks in a file, and which of them are cue points
+    Cues(CuesArgs),
     /// Run a tracker, where peers find each other
     Tracker(TrackerArgs),
     /// The whole story on this machine: publish, five viewers, ads, reports
@@ -109,9 +111,12 @@ pub(crate) struct PublishArgs {
     /// A cue point: `TIME[+REPLACE][,max=SEC][,ads=N]`, where TIME is SS, MM:SS, HH:MM:SS, start, end or n%
     #[arg(long, value_name = "CUE")]
     pub(crate) cue: Vec<String>,
-    /// A VMAP document whose ad breaks become cue points (repeat for more); those without ads ask the tag of --ads
+    /// A file whose marks become cue points (repeat for more): VMAP, labels, chapters, HLS, SCTE-35, as `grove cues` lists them;
+    /// those without ads ask the tag of --ads
     #[arg(long, value_name = "FILE")]
     pub(crate) cues: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) marks: MarkArgs,
     /// The ad tag (a VAST URL) that is asked at each cue
     #[arg(long, value_name = "URL")]
     pub(crate) ads: Option<String>,
@@ -132,6 +137,35 @@ pub(crate) struct PublishArgs {
     pub(crate) valid_for: Duration,
     #[command(flatten)]
     pub(crate) net: NetArgs,
+}
+
+/// How marks are understood.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MarkArgs {
+    /// Labels and chapters whose title matches are cue points (a regular expression; case does not matter) [default: ^(ad|break)\b]
+    #[arg(long = "match", value_name = "REGEX")]
+    pub(crate) pattern: Option<String>,
+    /// The first timestamp of the stream that SCTE-35 messages belong to, in 90 kHz ticks
+    #[arg(long, value_name = "TICKS", default_value_t = 0)]
+    pub(crate) first_pts: u64,
+}
+
+/// `grove cues`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  grove cues labels.txt                     an audio editor's label track
+  grove cues chapters.json --match '^werbung'
+  grove cues episode.mp3                    the chapters in its ID3 tag
+  grove cues stream.m3u8 --json
+
+A label or chapter is a cue point only when its title says so; a region label replaces what it spans, all others insert.")]
+pub(crate) struct CuesArgs {
+    /// VMAP, labels, JSON chapters, an MP3 with ID3 chapters, an HLS media playlist, or SCTE-35 messages, one a line
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) marks: MarkArgs,
 }
 
 /// `grove inspect`

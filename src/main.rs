@@ -8,6 +8,7 @@ mod breaks;
 mod cli;
 mod completions;
 mod context;
+mod cues;
 mod demo;
 mod feed;
 mod files;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
                 drain(args.net()).await;
                 end(outcome, json)
             }
+            Command::Cues(args) => end(cues::run(&args, json), json),
             Command::Tracker(args) => end(tracker::run(&args, json).await, json),
             Command::Demo(args) => end(demo::run(&args, json).await.map(|()| ExitStatus::Done), json),
             Command::Completions(args) => end(completions::run(&args), json),

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use url::Url;
 
 use crate::breaks::place;
-use crate::cli::PublishArgs;
+use crate::cli::{MarkArgs, PublishArgs};
 use crate::context::Context;
 use crate::output::{Explain, bad_input};
 use crate::units::human_time;
@@ -60,7 +60,7 @@ pub(super) async fn cues(
         cues.uploads.extend(upload);
     }
     for path in &args.cues {
-        for mut cue in read_vmap(path)? {
+        for mut cue in read_cues(path, &args.marks)? {
             cue.id = unused(&cues.points, cue.id);
             if cue.ads.is_none() {
                 cue.ads = args.ads.clone().map(AdSource::Tag);
@@ -137,21 +137,21 @@ fn order(points: &mut [CuePoint], duration: ContentTime, media: &Path) -> anyhow
     Ok(())
 }
 
-/// The cue points of a VMAP document.
-fn read_vmap(path: &Path) -> anyhow::Result<Vec<CuePoint>> {
-    let doing = || format!("cannot take cue points from {}", path.display());
-    let bytes = std::fs::read(path).or_bad_input(doing)?;
-    let read = vmap::parse_bytes(&bytes).or_bad_input(doing)?;
+/// The cue points of a file of marks.
+fn read_cues(path: &Path, args: &MarkArgs) -> anyhow::Result<Vec<CuePoint>> {
+    let read = crate::cues::read(path, args)?;
     for note in &read.notes {
         eprintln!("note: {}: {note}", path.display());
     }
-    if read.cues.is_empty() {
+    let cues: Vec<CuePoint> = read.cues().cloned().collect();
+    if cues.is_empty() {
         return Err(bad_input(format!(
-            "{}: it has no ad break that can be used",
-            doing()
-        )));
+            "cannot take cue points from {}: it has no ad break that can be used",
+            path.display()
+        )))
+        .hint(|| format!("`grove cues {}` lists what is in it", path.display()));
     }
-    Ok(read.cues)
+    Ok(cues)
 }
 
 /// The id, or with a number after it when another cue point has it already: ids are unique in a cue sheet.

@@ -1,0 +1,118 @@
+//! `grove cues`: every mark in a file, and which of them are cue points.
+//!
+//! Not for: publishing them (`grove publish --cues` reads the same files the same way).
+
+use std::path::Path;
+
+use ad_splicer::cues::marks::{self, Mark, Marks, Options, TitlePattern};
+use ad_splicer::cues::{Action, CueSource, Position};
+use serde_json::{Value, json};
+
+use crate::cli::{CuesArgs, MarkArgs};
+use crate::output::{ExitStatus, Explain, Outcome, print_json, print_line};
+use crate::units::human_time;
+
+/// Lists the marks of one file.
+pub(crate) fn run(args: &CuesArgs, json: bool) -> Outcome {
+    let read = read(&args.file, &args.marks)?;
+    if json {
+        print_json(&as_json(&args.file, &read));
+    } else {
+        print_text(&args.file, &read);
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// Reads the marks of a file as the command line says; what is wrong with it is bad input.
+pub(crate) fn read(path: &Path, args: &MarkArgs) -> anyhow::Result<Marks> {
+    let pattern = match &args.pattern {
+        Some(text) => text
+            .parse::<TitlePattern>()
+            .or_bad_input(|| format!("--match {text} is no regular expression"))?,
+        None => TitlePattern::default(),
+    };
+    let options = Options {
+        pattern,
+        first_pts: args.first_pts,
+    };
+    marks::read(path, &options).or_bad_input(|| format!("cannot take cue points from {}", path.display()))
+}
+
+fn source_name(source: CueSource) -> &'static str {
+    match source {
+        CueSource::CommandLine => "command line",
+        CueSource::Vmap => "vmap",
+        CueSource::Labels => "labels",
+        CueSource::Chapters => "chapters",
+        CueSource::Hls => "hls",
+        CueSource::Scte35 => "scte35",
+    }
+}
+
+fn as_json(file: &Path, read: &Marks) -> Value {
+    let marks: Vec<Value> = read.marks.iter().map(mark_json).collect();
+    json!({
+        "event": "cues",
+        "file": file,
+        "format": read.format.name(),
+        "cues": read.cues().count(),
+        "marks": marks,
+        "notes": read.notes,
+    })
+}
+
+fn mark_json(mark: &Mark) -> Value {
+    let seconds = match mark.position {
+        Position::Time(time) => Some(time.as_secs_f64()),
+        Position::Start => Some(0.0),
+        Position::End | Position::Percent(_) => None,
+    };
+    let cue = mark.cue.as_ref();
+    json!({
+        "position": mark.position.to_string(),
+        "seconds": seconds,
+        "end": mark.end.map(|end| end.as_secs_f64()),
+        "title": mark.title,
+        "source": source_name(mark.source),
+        "cue": cue.is_some(),
+        "id": cue.map(|cue| cue.id.as_str()),
+        "replace": cue.and_then(|cue| match cue.action {
+            Action::Insert => None,
+            Action::Replace(length) => Some(length.as_secs_f64()),
+        }),
+    })
+}
+
+fn print_text(file: &Path, read: &Marks) {
+    let cues = read.cues().count();
+    print_line(&format!(
+        "{}: {}, {} mark{}, {cues} of them cue point{}",
+        file.display(),
+        read.format.name(),
+        read.marks.len(),
+        if read.marks.len() == 1 { "" } else { "s" },
+        if cues == 1 { "" } else { "s" },
+    ));
+    for mark in &read.marks {
+        let kind = match mark.cue.as_ref().map(|cue| cue.action) {
+            Some(Action::Insert) => "cue: inserts".to_owned(),
+            Some(Action::Replace(length)) => format!("cue: replaces {}", human_time(length)),
+            None if mark.source == CueSource::Labels => "label only".to_owned(),
+            None => "chapter only".to_owned(),
+        };
+        print_line(&format!(
+            "{:>15}  {kind:<24}  {}",
+            mark.position.to_string(),
+            mark.title
+        ));
+    }
+    for note in &read.notes {
+        eprintln!("note: {note}");
+    }
+    if cues == 0 && !read.marks.is_empty() {
+        eprintln!(
+            "hint: --match REGEX says which titles are breaks (by default {})",
+            marks::DEFAULT_PATTERN
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! `grove cues` and `publish --cues` as a person meets them.
+
+mod common;
+
+use common::{episode, grove, publish};
+
+const LABELS: &str =
+    "0.000000\t0.000000\tIntro\n42.540000\t42.540000\tAd break\n79.200000\t79.200000\tbreak 2\n";
+
+#[test]
+fn labels_are_listed_and_published() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let labels = folder.path().join("labels.txt");
+    std::fs::write(&labels, LABELS).expect("labels");
+    let listed = grove(folder.path(), ["cues", "labels.txt"]).run().expect(0);
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(
+        text.contains("3 marks, 2 of them cue points") && text.contains("label only"),
+        "{text}"
+    );
+    let json = grove(
+        folder.path(),
+        ["cues", "labels.txt", "--match", "intro", "--json"],
+    )
+    .run()
+    .expect(0);
+    let value: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
+    assert_eq!(value["cues"], 1);
+    assert_eq!(value["marks"][1]["cue"], false);
+    assert_eq!(value["marks"][1]["seconds"], 42.54);
+
+    let published = publish(vec!["--cues".to_owned(), labels.display().to_string()]);
+    let url = published.origin.as_ref().expect("a server").url("episode.mp3");
+    let seen = grove(folder.path(), ["inspect", &url, "--data", "state", "--json"])
+        .run()
+        .expect(0);
+    let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+    assert!(
+        seen.contains("label-2") && seen.contains("label-3") && !seen.contains("label-1"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn the_chapters_of_an_episode_are_no_breaks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let episode = episode().display().to_string();
+    let listed = grove(folder.path(), ["cues", &episode, "--json"]).run().expect(0);
+    let value: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("one JSON object");
+    assert_eq!(
+        (&value["format"], &value["cues"]),
+        (&"ID3 chapters".into(), &0.into())
+    );
+    assert!(
+        value["marks"].as_array().is_some_and(|marks| !marks.is_empty()),
+        "{value}"
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_named_with_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text, reason) in [
+        ("a.txt", "1\t2\tad\nnonsense\n", "line 2"),
+        ("b.json", "{\"chapters\":[\n{]}", "line 2"),
+        ("c.m3u8", "#EXTM3U\n#EXT-X-CUE-OUT:soon\n", "line 2"),
+        ("d.txt", "", "empty"),
+    ] {
+        std::fs::write(folder.path().join(name), text).expect(name);
+        grove(folder.path(), ["cues", name])
+            .run()
+            .expect(2)
+            .says(reason)
+            .says(name);
+    }
+    grove(folder.path(), ["cues", "missing.txt"])
+        .run()
+        .expect(2)
+        .says("missing.txt");
+}
