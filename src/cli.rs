@@ -417,12 +417,39 @@ pub(crate) struct ResolveArgs {
     pub(crate) net: NetArgs,
 }
 
+fn parse_ports(text: &str) -> Result<std::ops::RangeInclusive<u16>, String> {
+    let range = text
+        .split_once('-')
+        .and_then(|(from, to)| Some(from.trim().parse::<u16>().ok()?..=to.trim().parse::<u16>().ok()?));
+    range
+        .filter(|range| *range.start() > 0 && !range.is_empty())
+        .ok_or_else(|| format!("`{text}` is no range of ports: write FROM-TO, as in 40000-40063"))
+}
+
 /// `grove tracker`
 #[derive(Args, Debug)]
 pub(crate) struct TrackerArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6969")]
     pub(crate) http: SocketAddr,
+    /// Carry what two ends of `grove send` say, when they cannot reach each other; it stays encrypted between them
+    #[arg(long)]
+    pub(crate) relay: bool,
+    /// Carry at most this many bytes per second, all transfers together
+    #[arg(long, value_name = "RATE", default_value = "10M", value_parser = parse_rate, requires = "relay")]
+    pub(crate) relay_rate: u64,
+    /// Transfers at a time
+    #[arg(long, value_name = "N", default_value = "64", requires = "relay")]
+    pub(crate) relay_sessions: usize,
+    /// Bytes of one transfer, both ways together
+    #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = crate::units::parse_rate, requires = "relay")]
+    pub(crate) relay_bytes: u64,
+    /// A transfer of which nothing is heard for so long ends
+    #[arg(long, value_name = "TIME", default_value = "60", value_parser = parse_span, requires = "relay")]
+    pub(crate) relay_idle: Duration,
+    /// UDP ports for transfers, one each: FROM-TO (default: any)
+    #[arg(long, value_name = "FROM-TO", value_parser = parse_ports, requires = "relay")]
+    pub(crate) relay_ports: Option<std::ops::RangeInclusive<u16>>,
     /// How often peers shall announce again
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_span)]
     pub(crate) interval: Duration,

@@ -3,6 +3,8 @@
 //! Not for: what a tracker knows and answers (`engine::tracker`).
 
 use anyhow::Context as _;
+use engine::tracker::pairs::Limits;
+use engine::tracker::relay::{self, Relay};
 use engine::tracker::server::{Config, Tracker, serve};
 use tokio::net::TcpListener;
 
@@ -31,7 +33,25 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
         min_interval: args.interval.min(Config::default().min_interval),
         ..Config::default()
     };
-    let tracker = Tracker::new(config);
+    let relay = args.relay.then(|| {
+        Relay::new(relay::Config {
+            limits: Limits {
+                sessions: args.relay_sessions,
+                bytes: args.relay_bytes,
+                rate: Some(args.relay_rate),
+                idle: args.relay_idle,
+            },
+            ip: args.http.ip(),
+            ports: args.relay_ports.clone().unwrap_or(0..=0),
+        })
+    });
+    let tracker = Tracker::with_relay(config, relay.clone());
+    let sweeping = async {
+        match &relay {
+            Some(relay) => relay.keep_swept().await,
+            None => std::future::pending().await,
+        }
+    };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = serve(listener, tracker.clone(), async {
         // A sender that is gone means the same as one that spoke.
@@ -43,6 +63,7 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
             ended.context("the tracker stopped serving")?;
             anyhow::bail!("the tracker stopped serving by itself");
         }
+        () = sweeping => {}
         () = interrupted() => {}
     }
     let _ = stop.send(());
@@ -51,7 +72,9 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
         ended.context("stopping the tracker")?;
     }
     if json {
-        print_json(&serde_json::json!({ "event": "done", "announces": tracker.announces() }));
+        print_json(
+            &serde_json::json!({ "event": "done", "announces": tracker.announces(), "relayed": relay.map_or(0, |relay| relay.figures().1) }),
+        );
     }
     Ok(ExitStatus::Done)
 }

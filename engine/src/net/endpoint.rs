@@ -36,6 +36,8 @@ pub enum ConnectionFailure {
 pub struct Endpoint {
     quinn: quinn::Endpoint,
     client: quinn::ClientConfig,
+    /// The same socket, for what is no QUIC.
+    socket: Arc<std::net::UdpSocket>,
 }
 
 impl Endpoint {
@@ -60,13 +62,25 @@ impl Endpoint {
         client.transport_config(transport);
         let runtime =
             quinn::default_runtime().ok_or_else(|| io::Error::other("no async runtime is running"))?;
+        let socket: std::net::UdpSocket = socket.into();
         let quinn = quinn::Endpoint::new(
             quinn::EndpointConfig::default(),
             Some(server),
-            socket.into(),
+            socket.try_clone()?,
             runtime,
         )?;
-        Ok(Self { quinn, client })
+        Ok(Self {
+            quinn,
+            client,
+            socket: Arc::new(socket),
+        })
+    }
+
+    /// Sends one datagram that is no QUIC from the same socket. It may be lost, as any.
+    pub fn send_raw(&self, address: SocketAddr, data: &[u8]) {
+        if let Err(e) = self.socket.send_to(data, address) {
+            tracing::debug!(%address, "cannot send a datagram: {e}");
+        }
     }
 
     /// The address that was bound, with its port.

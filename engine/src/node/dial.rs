@@ -73,6 +73,13 @@ impl Driver {
         }
     }
 
+    /// Forgets why an address was left alone.
+    pub(super) fn try_again(&mut self, address: SocketAddr) {
+        if let Some(candidate) = self.candidates.get_mut(&address) {
+            candidate.next = Instant::now();
+        }
+    }
+
     pub(super) fn dial(&mut self) {
         let now = Instant::now();
         let connected: HashSet<SocketAddr> = self

@@ -11,7 +11,7 @@ use super::registry::{DialError, Registry};
 use super::stats::{PieceSource, State, Stats};
 use super::torrent::Shared;
 use super::transfer::{self, Counters, Decision, Ground};
-use super::{AddOptions, announce};
+use super::{AddOptions, Location, announce, relay};
 use crate::net::Connection;
 use crate::origin::OriginError;
 use crate::store::{StoreError, StoreEvent};
@@ -19,6 +19,7 @@ use crate::swarm::{
     Audience, BanReason, BlockRun, Claim, FetchId, Input, Layout, OriginFailure, Output, Peer, PeerId,
     ReaderId, RefuseReason, RequestFailure, RequestId, Source, Swarm, UploadId,
 };
+use crate::tracker::pairs::Role;
 use crate::wire::{Message, Request};
 use quinn::SendStream;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -88,6 +89,8 @@ pub(crate) enum Msg {
     },
     /// A control stream that we opened is over, or never came to be.
     Greeted { id: PeerId },
+    /// The address at a relay that stands for the other side of a personal swarm.
+    Relay { address: SocketAddr },
     /// Addresses of a name that was given as a peer.
     Resolved {
         host: String,
@@ -298,11 +301,28 @@ impl Driver {
         if self.options.use_peers {
             self.begin_resolving();
             self.begin_announcing();
+            self.begin_relaying();
         }
         self.check_discovery();
         self.sync_readers();
         self.check_complete();
         self.publish();
+    }
+
+    /// Looks for a way through relays, in a personal swarm.
+    fn begin_relaying(&mut self) {
+        let Some(secret) = self.shared.membership.secret else {
+            return;
+        };
+        let role = match self.options.location {
+            Location::Existing(_) => Role::Sender,
+            Location::Store => Role::Receiver,
+        };
+        for tracker in self.options.trackers.iter().take(relay::MOST) {
+            let (registry, driver) = (self.registry.clone(), self.ground.driver.clone());
+            self.tasks
+                .spawn(relay::stay(registry, tracker.clone(), secret, role, driver));
+        }
     }
 
     fn begin_announcing(&mut self) {
@@ -560,6 +580,13 @@ impl Driver {
                 }
                 self.dial();
                 self.check_discovery();
+            }
+            Msg::Relay { address } => {
+                if self.peers.is_empty() {
+                    self.add_candidates(vec![address], None);
+                    self.try_again(address);
+                    self.dial();
+                }
             }
             Msg::Resolved {
                 host,

@@ -7,13 +7,14 @@ use super::control::{self, Membership, NewPeer};
 use super::driver::{Driver, INBOX, Msg};
 use super::registry::Registry;
 use super::transfer::refuse;
-use super::{Error, Node, dial};
+use super::{Error, Node, dial, relay};
 use crate::metainfo::{Gathering, InfoHash, Metainfo, Part};
 use crate::net::Connection;
 use crate::personal::Secret;
 use crate::swarm::{Peer, PeerId, RefuseReason};
 use crate::tracker::Event;
 use crate::tracker::client::{AnnounceRequest, announce};
+use crate::tracker::pairs::Role;
 use crate::wire::{Message, MetadataKind};
 use gate::Url;
 use std::collections::{HashMap, HashSet};
@@ -163,6 +164,18 @@ impl Finder {
             let (registry, sender) = (self.registry.clone(), self.sender.clone());
             let key = self.membership.key;
             self.tasks.spawn(ask_tracker(registry, url, key, sender));
+        }
+        if let Some(secret) = self.wanted.secret {
+            for tracker in self.wanted.trackers.iter().take(relay::MOST) {
+                let (registry, sender) = (self.registry.clone(), self.sender.clone());
+                self.tasks.spawn(relay::stay(
+                    registry,
+                    tracker.clone(),
+                    secret,
+                    Role::Receiver,
+                    sender,
+                ));
+            }
         }
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -319,6 +332,13 @@ impl Finder {
             Msg::Announced { peers, problem, .. } => {
                 self.why = problem.or(self.why.take());
                 self.add(peers, None);
+            }
+            Msg::Relay { address } if self.peers.is_empty() => {
+                self.add(vec![address], None);
+                if let Some(state) = self.addresses.get_mut(&address) {
+                    state.not_before = None;
+                }
+                self.tick();
             }
             Msg::Resolved {
                 host,

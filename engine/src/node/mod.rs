@@ -20,6 +20,7 @@ mod hope;
 mod metadata;
 mod reader;
 mod registry;
+mod relay;
 mod stats;
 mod torrent;
 mod transfer;

@@ -11,6 +11,7 @@ use crate::net::{
 };
 use crate::rate::Bucket;
 use crate::swarm::PeerId;
+use crate::tracker::pairs::Token;
 use crate::wire::{Message, ReplyHeader, ReplyStatus};
 use gate::{Forbidden, Gate};
 use std::collections::HashMap;
@@ -55,6 +56,8 @@ pub(crate) struct Registry {
     pub(super) down: Arc<Bucket>,
     connections: Mutex<HashMap<PeerId, Connection>>,
     torrents: Mutex<HashMap<[u8; 32], mpsc::Sender<Msg>>>,
+    /// Our places at the relays of trackers, by the tracker's URL.
+    relays: Mutex<HashMap<String, Token>>,
     /// Accepting, and serving connections: ends when the node goes.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -86,6 +89,7 @@ impl Registry {
             endpoints,
             connections: Mutex::default(),
             torrents: Mutex::default(),
+            relays: Mutex::default(),
             tasks: Mutex::default(),
         });
         for endpoint in &registry.endpoints {
@@ -142,6 +146,27 @@ impl Registry {
         for endpoint in &self.endpoints {
             endpoint.wait_idle().await;
         }
+    }
+
+    /// Whether one of our sockets speaks this family.
+    pub(super) fn reaches(&self, address: SocketAddr) -> bool {
+        self.endpoints.iter().any(|e| e.reaches(address))
+    }
+
+    /// Sends a datagram that is no QUIC.
+    pub(super) fn send_raw(&self, address: SocketAddr, data: &[u8]) {
+        if let Some(endpoint) = self.endpoints.iter().find(|e| e.reaches(address)) {
+            endpoint.send_raw(address, data);
+        }
+    }
+
+    /// What makes us known at the relay of this tracker.
+    pub(super) fn relay_token(&self, tracker: &str) -> Option<Token> {
+        lock(&self.relays).get(tracker).copied()
+    }
+
+    pub(super) fn set_relay_token(&self, tracker: &str, token: Token) {
+        lock(&self.relays).insert(tracker.to_owned(), token);
     }
 
     /// Makes a torrent reachable for peers. False when it is already.

@@ -2,13 +2,16 @@
 //!
 //! * [`client`] asks one, whoever made it;
 //! * [`table`] is what a tracker knows and decides, without clock or socket;
-//! * [`server`] puts the table behind HTTP, for any standard client.
+//! * [`server`] puts the table behind HTTP, for any standard client;
+//! * [`relay`] carries datagrams between two ends that cannot reach each other, by the rules of [`pairs`].
 //!
 //! A tracker's key is 20 bytes and nothing more: a v1 info hash, a v2 info hash cut short, or the key of a Grove
 //! swarm ([`InfoHash::swarm_key`](crate::metainfo::InfoHash::swarm_key)). Nothing that a tracker says is
 //! trusted: a peer that it names is an address to try.
 
 pub mod client;
+pub mod pairs;
+pub mod relay;
 pub mod server;
 pub mod table;
 

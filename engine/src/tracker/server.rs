@@ -16,12 +16,14 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, RawQuery, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 
+use super::pairs::Role;
+use super::relay::{Relay, RelayError};
 use super::table::{Announce, Counts, Limits, Peer, Table};
 use super::{Event, Key};
 use crate::bencode::Encode;
@@ -66,6 +68,7 @@ struct Inner {
     config: Config,
     started: Instant,
     table: Mutex<Table>,
+    relay: Option<Relay>,
     announces: AtomicU64,
     scrapes: AtomicU64,
     refusals: AtomicU64,
@@ -74,7 +77,13 @@ struct Inner {
 impl Tracker {
     /// A tracker that knows nobody yet.
     pub fn new(config: Config) -> Self {
+        Self::with_relay(config, None)
+    }
+
+    /// The same with a relay for those who cannot reach each other.
+    pub fn with_relay(config: Config, relay: Option<Relay>) -> Self {
         Self(Arc::new(Inner {
+            relay,
             config,
             started: Instant::now(),
             table: Mutex::new(Table::new(config.limits, config.seed)),
@@ -109,6 +118,7 @@ pub fn router(tracker: Tracker) -> Router {
     Router::new()
         .route("/announce", get(announce))
         .route("/scrape", get(scrape))
+        .route("/relay", get(relay))
         .route("/metrics", get(metrics))
         .with_state(tracker)
 }
@@ -169,13 +179,67 @@ async fn scrape(State(tracker): State<Tracker>, RawQuery(query): RawQuery) -> Re
     bencoded(&Encode::dictionary([("files", Encode::Dictionary(files))]))
 }
 
+/// A place at the relay, as JSON: `port`, `token` in hex, `idle` in seconds; or why there is none, as text.
+async fn relay(
+    State(tracker): State<Tracker>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let Some(relay) = &tracker.0.relay else {
+        return (StatusCode::NOT_FOUND, "this tracker is no relay").into_response();
+    };
+    let close = [(header::CONNECTION, "close")];
+    match relay_ask(relay, &query.unwrap_or_default(), from) {
+        Ok(place) => (close, axum::Json(place)).into_response(),
+        Err((status, why)) => (status, close, why).into_response(),
+    }
+}
+
+fn relay_ask(
+    relay: &Relay,
+    query: &str,
+    from: SocketAddr,
+) -> Result<serde_json::Value, (StatusCode, String)> {
+    let bad = |why: &str| (StatusCode::BAD_REQUEST, why.to_owned());
+    let query = Query::parse(query).map_err(bad)?;
+    let mut key = [0; 20];
+    hex::decode_to_slice(query.first("key").unwrap_or_default(), &mut key)
+        .map_err(|_| bad("key must be 40 hex digits"))?;
+    let role = match query.first("role") {
+        Some(b"sender") => Role::Sender,
+        Some(b"receiver") => Role::Receiver,
+        _ => return Err(bad("role must be sender or receiver")),
+    };
+    let token = match query.first("token") {
+        None => None,
+        Some(text) => {
+            let mut token = [0; 16];
+            hex::decode_to_slice(text, &mut token).map_err(|_| bad("token must be 32 hex digits"))?;
+            Some(token)
+        }
+    };
+    let place = relay.ask(key, role, from.ip().to_canonical(), token);
+    let place = place.map_err(|error| match error {
+        RelayError::Refused(_) => (StatusCode::TOO_MANY_REQUESTS, error.to_string()),
+        RelayError::Socket(_) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    })?;
+    Ok(serde_json::json!({
+        "port": place.port,
+        "token": hex::encode(place.token),
+        "idle": place.idle.as_secs(),
+    }))
+}
+
 async fn metrics(State(tracker): State<Tracker>) -> Response {
     let inner = &tracker.0;
     let (swarms, peers) = inner.with_table(|table, now| {
         table.expire(now);
         table.sizes()
     });
+    let (sessions, carried) = inner.relay.as_ref().map_or((0, 0), Relay::figures);
     let counters = [
+        ("grove_tracker_relay_sessions", "gauge", sessions as u64),
+        ("grove_tracker_relay_bytes_total", "counter", carried),
         ("grove_tracker_swarms", "gauge", swarms as u64),
         ("grove_tracker_peers", "gauge", peers as u64),
         (

@@ -1,0 +1,141 @@
+//! The way through a tracker's relay, for the two sides of a personal swarm that cannot reach each other.
+//!
+//! The side that has the content waits there, the other one dials the relay's address as if it were the peer's; both
+//! keep their place by showing their token from the very socket that speaks QUIC. Nothing of it is tried for other
+//! swarms.
+
+use super::driver::Msg;
+use super::registry::Registry;
+use crate::personal::Secret;
+use crate::tracker::pairs::{MAGIC, Role, Token};
+use gate::{StatusCode, Url};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Trackers whose relays are used.
+pub(super) const MOST: usize = 3;
+/// How often the token is shown, which also keeps routers open.
+const SHOW: Duration = Duration::from_secs(5);
+/// After so many times the place is asked for again: the address may have changed.
+const ASK_AGAIN: u32 = 4;
+/// How long the other ways are tried before this one.
+const HEAD_START: Duration = Duration::from_secs(3);
+/// Pause after a failure, and when a tracker has no relay.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// Longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What `/relay` answers.
+#[derive(Deserialize)]
+struct Answer {
+    port: u16,
+    token: String,
+}
+
+/// Keeps a place at the relay of a tracker, if it has one, until it is aborted. The receiver's driver is told the
+/// address to dial, again and again.
+pub(super) async fn stay(
+    registry: Arc<Registry>,
+    tracker: String,
+    secret: Secret,
+    role: Role,
+    driver: mpsc::Sender<Msg>,
+) {
+    let Some(url) = relay_url(&tracker, secret, role) else {
+        return;
+    };
+    // Who had a place a moment ago goes on there.
+    let mut token = registry.relay_token(&tracker);
+    if role == Role::Receiver && token.is_none() {
+        tokio::time::sleep(HEAD_START).await;
+    }
+    loop {
+        let place = match ask(&registry, &url, token).await {
+            Ok(Some(place)) => place,
+            Ok(None) => {
+                tokio::time::sleep(PAUSES.1).await;
+                continue;
+            }
+            Err(why) => {
+                tracing::info!("the relay of {tracker}: {why}");
+                token = None;
+                tokio::time::sleep(PAUSES.0).await;
+                continue;
+            }
+        };
+        let (address, mine) = place;
+        token = Some(mine);
+        registry.set_relay_token(&tracker, mine);
+        let shown = [MAGIC.as_slice(), &mine].concat();
+        for _ in 0..ASK_AGAIN {
+            registry.send_raw(address, &shown);
+            if role == Role::Receiver {
+                // The relay takes the token first, or the dial is repeated.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                if driver.send(Msg::Relay { address }).await.is_err() {
+                    return;
+                }
+            }
+            tokio::time::sleep(SHOW).await;
+        }
+    }
+}
+
+/// `…/announce` has its relay at `…/relay`, as BEP 48 has it for scrapes.
+fn relay_url(tracker: &str, secret: Secret, role: Role) -> Option<Url> {
+    let mut url = Url::parse(tracker)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let path = url.path().strip_suffix("/announce")?.to_owned();
+    url.set_path(&format!("{path}/relay"));
+    url.query_pairs_mut()
+        .append_pair("key", &hex::encode(secret.rendezvous()))
+        .append_pair(
+            "role",
+            match role {
+                Role::Sender => "sender",
+                Role::Receiver => "receiver",
+            },
+        );
+    Some(url)
+}
+
+/// Asks for a place: the address to send to, and our token. `None` when the tracker has no relay.
+async fn ask(
+    registry: &Registry,
+    url: &Url,
+    token: Option<Token>,
+) -> Result<Option<(SocketAddr, Token)>, String> {
+    let mut asked = url.clone();
+    if let Some(token) = token {
+        asked.query_pairs_mut().append_pair("token", &hex::encode(token));
+    }
+    let gate = registry.gate();
+    let response = gate.get(asked).timeout(TIMEOUT).send().await;
+    let response = response.map_err(|e| e.to_string())?;
+    let status = response.status();
+    if status == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    let body = response.bytes_limited(4096).await.map_err(|e| e.to_string())?;
+    if !status.is_success() {
+        return Err(String::from_utf8_lossy(&body).trim().to_owned());
+    }
+    let answer: Answer = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
+    let mut token = [0; 16];
+    hex::decode_to_slice(&answer.token, &mut token).map_err(|e| e.to_string())?;
+    let host = url.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    // Whoever named the tracker named its relay.
+    gate.trust(host, answer.port);
+    let addresses = gate.resolve(host, answer.port).await.map_err(|e| e.to_string())?;
+    let address = addresses
+        .into_iter()
+        .find(|&address| registry.reaches(address))
+        .ok_or("there is no way to its address")?;
+    gate.trust(&address.ip().to_string(), address.port());
+    Ok(Some((address, token)))
+}

@@ -1,0 +1,323 @@
+//! Personal transfers between network namespaces: through a relay when there is no other way, and across a change of address.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Grove, Running, grove, sha256};
+
+/// Namespaces that go when this does: `left` and `right`, each with a line of its own to `hub`, which forwards nothing.
+struct Net(String);
+
+impl Net {
+    fn new(name: &str) -> Self {
+        let net = Self(format!("gs{}{name}", std::process::id()));
+        for (side, number) in [("left", 1), ("right", 2)] {
+            let (space, hub) = (net.space(side), net.space("hub"));
+            if number == 1 {
+                net.ip(&["netns", "add", &hub]);
+                net.ip(&["-n", &hub, "link", "set", "lo", "up"]);
+            }
+            net.ip(&["netns", "add", &space]);
+            net.ip(&["-n", &space, "link", "set", "lo", "up"]);
+            let cable = format!("to{side}");
+            net.ip(&[
+                "-n", &hub, "link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", &space,
+            ]);
+            net.ip(&[
+                "-n",
+                &hub,
+                "addr",
+                "add",
+                &format!("10.77.{number}.1/24"),
+                "dev",
+                &cable,
+            ]);
+            net.ip(&["-n", &hub, "link", "set", &cable, "up"]);
+            net.ip(&[
+                "-n",
+                &space,
+                "addr",
+                "add",
+                &format!("10.77.{number}.2/24"),
+                "dev",
+                "eth0",
+            ]);
+            net.ip(&["-n", &space, "link", "set", "eth0", "up"]);
+            net.ip(&[
+                "-n",
+                &space,
+                "route",
+                "add",
+                "default",
+                "via",
+                &format!("10.77.{number}.1"),
+            ]);
+        }
+        // A hub that forwards is a router; this one must not.
+        net.run("hub", &["sysctl", "-qw", "net.ipv4.ip_forward=0"]);
+        net
+    }
+
+    fn space(&self, side: &str) -> String {
+        format!("{}{side}", self.0)
+    }
+
+    fn ip(&self, words: &[&str]) {
+        let done = Command::new("ip").args(words).output();
+        let done = done.expect("this test needs the command ip: apt-get install iproute2");
+        assert!(
+            done.status.success(),
+            "this test must be root to make network namespaces: ip {words:?} ({}): {}",
+            self.0,
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+
+    /// Runs a command on one side.
+    fn run(&self, side: &str, words: &[&str]) {
+        let space = self.space(side);
+        let mut all = vec!["netns", "exec", &space];
+        all.extend(words);
+        self.ip(&all);
+    }
+
+    /// A `grove` on one side.
+    fn grove(&self, side: &str, at: &Path, words: &[&str]) -> Grove {
+        grove(at, words).through(["ip", "netns", "exec", &self.space(side)])
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for side in ["left", "right", "hub"] {
+            let _ = Command::new("ip")
+                .args(["netns", "del", &self.space(side)])
+                .output();
+        }
+    }
+}
+
+fn file(at: &Path, length: usize) {
+    let byte = |i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as u8;
+    std::fs::write(at.join("thing.bin"), (0..length).map(byte).collect::<Vec<u8>>())
+        .expect("space on the disk");
+}
+
+fn tracker(net: &Net, at: &Path, more: &[&str]) -> (Running, [String; 2]) {
+    let mut tracker = net
+        .grove(
+            "hub",
+            at,
+            &["tracker", "--json", "--http", "0.0.0.0:0", "--relay"],
+        )
+        .args(more)
+        .start();
+    let listening = tracker.wait_for("listening");
+    let port = listening["http"]
+        .as_str()
+        .expect("an address")
+        .rsplit(':')
+        .next()
+        .expect("a port")
+        .to_owned();
+    (
+        tracker,
+        [1, 2].map(|side| format!("http://10.77.{side}.1:{port}/announce")),
+    )
+}
+
+/// Starts a sender on the left, and gives its link with the tracker as the right side reaches it.
+fn send(net: &Net, at: &Path, announce: &[String; 2]) -> (Running, String) {
+    let mut sender = net
+        .grove(
+            "left",
+            at,
+            &[
+                "send",
+                "thing.bin",
+                "--json",
+                "--data",
+                "sender",
+                "--tracker",
+                &announce[0],
+            ],
+        )
+        .start();
+    let link = sender.wait_for("link")["link"]
+        .as_str()
+        .expect("a link")
+        .to_owned();
+    let there = link.replace("10.77.1.1", "10.77.2.1");
+    assert!(there != link && there.contains("10.77.1.2"), "{link}");
+    (sender, there)
+}
+
+#[test]
+fn without_any_way_between_them_a_relay_carries_it() {
+    let net = Net::new("r");
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    file(at, 3_000_000);
+    let (tracker, announce) = tracker(&net, at, &["--relay-rate", "4M"]);
+    let (mut sender, link) = send(&net, at, &announce);
+    let received = net
+        .grove(
+            "right",
+            at,
+            &["get", &link, "--json", "--data", "receiver", "-o", "got.bin"],
+        )
+        .run()
+        .expect(0);
+    let complete = received.event("complete");
+    assert_eq!(complete["from_peers"], 3_000_000, "{complete}");
+    assert_eq!(sha256(&at.join("got.bin")), sha256(&at.join("thing.bin")));
+    sender.wait_for("delivered");
+    assert_eq!(sender.finish().0, Some(0));
+    let (_, rest) = tracker.interrupt();
+    let relayed = rest
+        .last()
+        .and_then(|done| done["relayed"].as_u64())
+        .expect("a number");
+    assert!(relayed >= 3_000_000, "{relayed} bytes went through the relay");
+}
+
+#[test]
+fn a_transfer_that_has_used_up_its_bytes_is_carried_no_further() {
+    let net = Net::new("l");
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    file(at, 3_000_000);
+    let (tracker, announce) = tracker(&net, at, &["--relay-bytes", "1M"]);
+    let (sender, link) = send(&net, at, &announce);
+    let mut receiver = net
+        .grove(
+            "right",
+            at,
+            &["get", &link, "--json", "--data", "receiver", "-o", "got.bin"],
+        )
+        .start();
+    // What the relay carries includes headers: less than all of it arrives, and then nothing more.
+    let stuck = receiver.wait_until("nothing came any more", |said| {
+        said["event"] == "progress" && said["peers"] == 0 && said["have_bytes"].as_u64() > Some(100_000)
+    });
+    assert!(stuck["have_bytes"].as_u64() < Some(1_000_000), "{stuck}");
+    receiver.kill();
+    sender.kill();
+    let (_, rest) = tracker.interrupt();
+    let relayed = rest
+        .last()
+        .and_then(|done| done["relayed"].as_u64())
+        .expect("a number");
+    assert!(relayed <= 1_000_000, "{relayed} bytes went through the relay");
+}
+
+/// Makes the hub a router, so that both sides reach each other directly.
+fn route(net: &Net) {
+    net.run("hub", &["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+}
+
+/// Moves a side to another address, as a machine does that changes networks; connections to the old one are dead.
+fn moves(net: &Net, side: &str, number: u8) {
+    net.run(
+        side,
+        &[
+            "ip",
+            "addr",
+            "add",
+            &format!("10.77.{number}.9/24"),
+            "dev",
+            "eth0",
+        ],
+    );
+    net.run(
+        side,
+        &[
+            "ip",
+            "addr",
+            "del",
+            &format!("10.77.{number}.2/24"),
+            "dev",
+            "eth0",
+        ],
+    );
+    // Removing the first address takes the others of its network with it, and the routes.
+    net.run(
+        side,
+        &[
+            "ip",
+            "addr",
+            "replace",
+            &format!("10.77.{number}.9/24"),
+            "dev",
+            "eth0",
+        ],
+    );
+    net.run(
+        side,
+        &[
+            "ip",
+            "route",
+            "replace",
+            "default",
+            "via",
+            &format!("10.77.{number}.1"),
+        ],
+    );
+}
+
+fn survives_a_move_of(side: &str, number: u8) {
+    let net = Net::new(&side[..1].to_uppercase());
+    route(&net);
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    file(at, 6_000_000);
+    let (_tracker, announce) = tracker(&net, at, &["--relay-rate", "1k"]);
+    let mut sender = net
+        .grove(
+            "left",
+            at,
+            &["send", "thing.bin", "--json", "--data", "sender", "--up", "700k"],
+        )
+        .args(["--tracker", &announce[0], "--allow-private"])
+        .start();
+    let link = sender.wait_for("link")["link"]
+        .as_str()
+        .expect("a link")
+        .to_owned();
+    let mut receiver = net
+        .grove(
+            "right",
+            at,
+            &[
+                "get",
+                &link,
+                "--json",
+                "--data",
+                "receiver",
+                "-o",
+                "got.bin",
+                "--allow-private",
+            ],
+        )
+        .start();
+    receiver.wait_until("something arrived", |said| {
+        said["have_bytes"].as_u64() > Some(1_000_000)
+    });
+    moves(&net, side, number);
+    let complete = receiver.wait_for("complete");
+    assert_eq!(receiver.finish().0, Some(0));
+    assert_eq!(
+        sha256(&at.join("got.bin")),
+        sha256(&at.join("thing.bin")),
+        "{complete}"
+    );
+    sender.wait_for("delivered");
+    assert_eq!(sender.finish().0, Some(0));
+}
+
+#[test]
+fn a_transfer_survives_that_the_receiver_changes_its_address() {
+    survives_a_move_of("right", 2);
+}
