@@ -4,6 +4,8 @@
 
 pub(crate) mod aac;
 pub(crate) mod flac;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub(crate) mod id3v2;
 pub mod mp3;
 pub(crate) mod vorbis_comment;

@@ -140,6 +140,12 @@ impl Uploads {
         }
     }
 
+    /// Requests that wait or run.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn queued(&self) -> usize {
+        self.peers.values().map(|c| c.queue.len()).sum()
+    }
+
     /// An upload ended, or a queued one was withdrawn.
     pub(super) fn ended(
         &mut self,

@@ -14,6 +14,8 @@
 //! Files: `pick` what to request; `choke` whom to serve; `origin_duty` when to draw from the origin; `score` how
 //! good a peer is; `neighbours` whom to be connected with; `layout`, `types` and `bits` the vocabulary. Here: the state they share, and its bookkeeping.
 
+#[cfg(any(test, fuzzing))]
+mod audit;
 mod bits;
 mod choke;
 mod layout;

@@ -503,63 +503,6 @@ mod random {
         }
     }
 
-    /// The books of the core, counted from the beginning.
-    fn audit(swarm: &Swarm) {
-        let mut held = 0;
-        for piece in 0..swarm.layout.pieces() {
-            let span = swarm.layout.piece_span(piece);
-            let state = &swarm.pieces[piece as usize];
-            assert_eq!(state.held, swarm.have.count(span.clone()));
-            assert_eq!(state.requested, swarm.requested.count(span.clone()));
-            held += u64::from(state.held);
-            let open = state.held + state.requested < state.blocks;
-            assert_eq!(swarm.open.as_slice().contains(&piece), open);
-            let available: u32 = swarm
-                .peers
-                .values()
-                .filter(|p| p.counted)
-                .map(|p| p.have.count(span.clone()))
-                .sum();
-            assert_eq!(state.available, available);
-            for block in span {
-                assert!(
-                    !(swarm.have.get(block) && swarm.requested.get(block)),
-                    "both held and requested"
-                );
-                let brought = swarm.requests.values().any(|r| r.span.contains(&block))
-                    || swarm.origin.fetches.values().any(|f| f.span.contains(&block));
-                if swarm.requested.get(block) {
-                    assert!(brought, "block {block} is requested of nobody");
-                } else if brought {
-                    assert!(
-                        swarm.have.get(block),
-                        "block {block} is on its way and not marked"
-                    );
-                }
-            }
-        }
-        assert_eq!(swarm.have_blocks, held);
-        assert_eq!(swarm.complete, held == swarm.layout.total_blocks());
-        let missing = |span: &Range<u32>| span.clone().filter(|&b| !swarm.have.get(b)).count() as u32;
-        for (peer, state) in &swarm.peers {
-            let left: u32 = state.requests.iter().map(|id| swarm.requests[id].left).sum();
-            assert_eq!(state.outstanding, left);
-            assert!(state.requests.iter().all(|id| swarm.requests[id].peer == *peer));
-            let all = 0..swarm.layout.numbers();
-            let interest = all.filter(|&b| state.have.get(b) && !swarm.have.get(b)).count() as u64;
-            assert_eq!(state.interest, interest);
-        }
-        assert!(
-            swarm
-                .requests
-                .values()
-                .all(|r| r.left == missing(&r.span) && r.left > 0)
-        );
-        assert!(swarm.origin.fetches.values().all(|f| missing(&f.span) > 0));
-        let outstanding: u32 = swarm.origin.fetches.values().map(|f| missing(&f.span)).sum();
-        assert_eq!(swarm.origin.outstanding, outstanding);
-    }
-
     fn apply(step: Step, swarm: &mut Swarm, world: &mut World, now: &mut Instant) {
         let pick = |n: usize, len: usize| if len == 0 { None } else { Some(n % len) };
         let clip = |first: u32, count: u32| BlockRun::new(0, first, count.min(BLOCKS - first));
@@ -753,7 +696,7 @@ mod random {
                         prop_assert!(!lost, "the origin is asked for what is held");
                     }
                 }
-                audit(&swarm);
+                swarm.audit();
             }
         }
     }
