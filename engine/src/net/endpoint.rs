@@ -134,6 +134,16 @@ impl std::fmt::Debug for Handshake {
 }
 
 impl Handshake {
+    /// Who begins it; not proven yet.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.0.remote_address()
+    }
+
+    /// Lets it lie, without an answer.
+    pub fn ignore(self) {
+        self.0.ignore();
+    }
+
     /// Goes through with it. When `busy`, an address that has not proven itself must first come back (RFC 9000 §8.1.2):
     /// that costs us 20 µs instead of a handshake, and gives `None` here.
     pub async fn finish(self, busy: bool) -> Result<Option<Connection>, ConnectionFailure> {
@@ -153,7 +163,13 @@ pub struct Connection {
     quinn: quinn::Connection,
     id: PeerId,
     dialed: bool,
+    /// Shared by all clones; the inner one has a clone more for each [`Use`].
+    uses: Arc<Arc<()>>,
 }
+
+/// Says that a connection serves some torrent, as long as it lives.
+#[derive(Debug)]
+pub struct Use(#[allow(dead_code, reason = "it is counted, not looked at")] Arc<()>);
 
 impl Connection {
     fn new(quinn: quinn::Connection, dialed: bool) -> Result<Self, ConnectionFailure> {
@@ -165,7 +181,12 @@ impl Connection {
             .and_then(|chain| chain.first())
             .ok_or(ConnectionFailure::NoKey)?;
         let id = peer_id(certificate).map_err(|_| ConnectionFailure::NoKey)?;
-        Ok(Self { quinn, id, dialed })
+        Ok(Self {
+            quinn,
+            id,
+            dialed,
+            uses: Arc::default(),
+        })
     }
 
     /// Who the other side is.
@@ -211,6 +232,16 @@ impl Connection {
     /// Waits for its end, and says why.
     pub async fn closed(&self) -> quinn::ConnectionError {
         self.quinn.closed().await
+    }
+
+    /// Says that it serves some torrent, until what comes back is dropped.
+    pub fn use_it(&self) -> Use {
+        Use(Arc::clone(self.uses.as_ref()))
+    }
+
+    /// Whether it serves any torrent.
+    pub fn is_used(&self) -> bool {
+        Arc::strong_count(self.uses.as_ref()) > 1
     }
 
     /// Whether both are the same connection.

@@ -59,6 +59,7 @@ pub async fn open_control(connection: &Connection) -> Result<(ControlWriter, Con
         ControlReader {
             recv,
             buffer: BytesMut::new(),
+            last: 0,
         },
     ))
 }
@@ -100,6 +101,7 @@ async fn incoming(mut send: SendStream, mut recv: RecvStream) -> Result<Option<I
                 ControlReader {
                     recv,
                     buffer: BytesMut::new(),
+                    last: 0,
                 },
             )))
         }
@@ -149,19 +151,35 @@ impl ControlWriter {
     }
 }
 
+impl ControlWriter {
+    /// Sends bytes as they are: for tests of what hostile peers may send.
+    #[doc(hidden)]
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        self.send.write_all(bytes).await?;
+        Ok(())
+    }
+}
+
 /// The half of a control stream that receives.
 #[derive(Debug)]
 pub struct ControlReader {
     recv: RecvStream,
     buffer: BytesMut,
+    last: usize,
 }
 
 impl ControlReader {
+    /// Bytes of the message that came last.
+    pub fn last_len(&self) -> usize {
+        self.last
+    }
+
     /// The next message; `None` when the other side ended the stream between messages.
     pub async fn next(&mut self) -> Result<Option<Message>, StreamError> {
         loop {
             if let Decoded::Value(message, used) = Message::decode(&self.buffer)? {
                 self.buffer.advance(used);
+                self.last = used;
                 return Ok(Some(message));
             }
             match self.recv.read_chunk(64 * 1024, true).await? {

@@ -5,9 +5,10 @@ use crate::metainfo::InfoHash;
 use crate::net::{self, Connection, ControlReader, ControlWriter, StreamError};
 use crate::personal::{self, Secret, Side};
 use crate::swarm::{Peer, PeerId};
-use crate::wire::{Hello, Message, VERSION};
+use crate::wire::{Hello, MAX_MESSAGE, Message, VERSION};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Messages that may wait for a slow peer; one that falls further behind is disconnected.
 pub(super) const OUTBOX: usize = 1024;
@@ -152,6 +153,7 @@ async fn run(offer: Offer, opened: bool, driver: mpsc::Sender<Msg>) -> Result<()
         mut reader,
         hello,
     } = offer;
+    let _in_use = connection.use_it();
     let (outbox, mut out) = mpsc::channel(OUTBOX);
     let (accepted, answer) = oneshot::channel();
     let offered = Box::new(NewPeer {
@@ -171,9 +173,15 @@ async fn run(offer: Offer, opened: bool, driver: mpsc::Sender<Msg>) -> Result<()
         }
         Ok(())
     };
+    let room = Arc::new(Semaphore::new(MAX_MESSAGE));
     let receiving = async {
         while let Some(message) = reader.next().await? {
-            if driver.send(Msg::Message { peer, message }).await.is_err() {
+            // As much of one peer waits for the driver as one message may hold, and no more.
+            let bytes = reader.last_len().min(MAX_MESSAGE) as u32;
+            let Ok(room) = room.clone().acquire_many_owned(bytes).await else {
+                break;
+            };
+            if driver.send(Msg::Message { peer, message, room }).await.is_err() {
                 break;
             }
         }

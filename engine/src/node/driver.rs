@@ -4,6 +4,7 @@
 //! (they end with it), never waits for one of them, and holds no lock across an await. Its parts elsewhere: `dial`
 //! (whom to dial and when) and `hope` (when there is nothing left to hope for).
 
+use super::bans::Patience;
 use super::control::{self, NewPeer, Offer, new_one_stays};
 use super::dial::Candidate;
 use super::reader::Place;
@@ -27,7 +28,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Messages that may wait for the driver.
@@ -36,6 +37,8 @@ pub(super) const INBOX: usize = 1024;
 const TICK: Duration = Duration::from_millis(200);
 /// Fewer bytes than this are no progress of a download.
 const TRICKLE: u64 = 4 << 10;
+/// Banned peers that are counted; the registry knows whom it refuses.
+const MAX_BANNED: usize = 10_000;
 /// Troubles that are kept for people to read.
 const MAX_PROBLEMS: usize = 16;
 
@@ -47,7 +50,12 @@ pub(crate) enum Msg {
     /// Hello was exchanged.
     PeerUp(Box<NewPeer>),
     /// A control message.
-    Message { peer: Peer, message: Message },
+    Message {
+        peer: Peer,
+        message: Message,
+        /// Bounds what waits here.
+        room: OwnedSemaphorePermit,
+    },
     /// A control stream ended; `protocol` says how the peer broke the protocol, if it did.
     PeerDown { peer: Peer, protocol: Option<String> },
     /// A peer asks for blocks.
@@ -110,6 +118,7 @@ pub(super) struct PeerState {
     pub(super) listens: Option<SocketAddr>,
     /// Bytes of metadata that it was given.
     pub(super) metadata_given: u64,
+    patience: Patience,
 }
 
 pub(super) struct Fetch {
@@ -380,7 +389,20 @@ impl Driver {
                 }
             }
             Output::Serve { request, urgency, .. } => self.decide(request, Decision::Serve(urgency)),
-            Output::Refuse { request, reason, .. } => self.decide(request, Decision::Refuse(reason)),
+            Output::Refuse {
+                peer,
+                request,
+                reason,
+            } => {
+                self.decide(request, Decision::Refuse(reason));
+                let flood = self
+                    .peers
+                    .get_mut(&peer)
+                    .is_some_and(|state| !state.patience.refused(Instant::now()));
+                if flood {
+                    self.ban(peer, "it floods us with requests that are refused");
+                }
+            }
             Output::SendHave { to, runs } => {
                 for message in Message::haves(&runs) {
                     match to {
@@ -475,8 +497,10 @@ impl Driver {
             "the peer {} was dropped: {why}",
             connection.remote_address()
         ));
-        self.banned.insert(id);
-        connection.close(why);
+        if self.banned.len() < MAX_BANNED {
+            self.banned.insert(id);
+        }
+        self.registry.ban(&connection, why);
         self.forget_peer(peer);
     }
 
@@ -509,7 +533,10 @@ impl Driver {
                 self.check_discovery();
             }
             Msg::Greeted { id } => self.greeted(id),
-            Msg::Message { peer, message } => self.message(peer, message),
+            Msg::Message { peer, message, room } => {
+                self.message(peer, message);
+                drop(room);
+            }
             Msg::PeerDown { peer, protocol } => {
                 if let Some(why) = protocol {
                     self.ban(peer, &why);
@@ -700,6 +727,7 @@ impl Driver {
                 opened,
                 listens,
                 metadata_given: 0,
+                patience: Patience::new(Instant::now()),
             },
         );
         self.by_id.insert(id, peer);

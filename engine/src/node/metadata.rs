@@ -281,6 +281,7 @@ impl Finder {
                         total,
                         data,
                     },
+                ..
             } => {
                 let state = self.peers.get_mut(&peer)?;
                 let gathering = state.gathering.as_mut()?;

@@ -6,10 +6,11 @@
 //!
 //! Files: `registry` the connections; `driver` one torrent's loop, with its parts `dial` and `hope`;
 //! `transfer` the tasks that move content; `assembler`
-//! what cannot be judged yet; `control` a peer's control stream; `announce` trackers.
+//! what cannot be judged yet; `bans` whom to leave alone; `control` a peer's control stream; `announce` trackers.
 
 mod announce;
 mod assembler;
+mod bans;
 mod config;
 mod control;
 mod delivery;

@@ -3,6 +3,7 @@
 //! There is one connection for each pair of peers: when both dialled, the one that the smaller id dialled stays. The
 //! locks here guard tables only and are never held across an await.
 
+use super::bans::{Bans, household};
 use super::control::{HELLO_TIMEOUT, Offer};
 use super::driver::Msg;
 use super::{Error, NodeConfig};
@@ -17,7 +18,7 @@ use gate::{Forbidden, Gate};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -27,6 +28,8 @@ const BUSY: usize = 50;
 const MAX_HANDSHAKES: usize = 512;
 /// Longest wait for a connection that we dial.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that serves no torrent for so long is closed, so that it does not take the place of one that does.
+const UNUSED: Duration = Duration::from_secs(10);
 /// Streams of one connection whose first bytes are being read.
 const MAX_OPENING: usize = 128;
 
@@ -45,6 +48,8 @@ pub(crate) enum DialError {
     Ourselves,
     #[error("there are too many connections already")]
     Full,
+    #[error("several peers from there misbehaved: it is left alone for a while")]
+    LeftAlone,
 }
 
 #[derive(Debug)]
@@ -58,6 +63,7 @@ pub(crate) struct Registry {
     torrents: Mutex<HashMap<[u8; 32], mpsc::Sender<Msg>>>,
     /// Our places at the relays of trackers, by the tracker's URL.
     relays: Mutex<HashMap<String, Token>>,
+    bans: Mutex<Bans>,
     /// Accepting, and serving connections: ends when the node goes.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -90,6 +96,7 @@ impl Registry {
             connections: Mutex::default(),
             torrents: Mutex::default(),
             relays: Mutex::default(),
+            bans: Mutex::default(),
             tasks: Mutex::default(),
         });
         for endpoint in &registry.endpoints {
@@ -200,6 +207,9 @@ impl Registry {
     ) -> Result<Connection, DialError> {
         let literal = address.ip().to_string();
         self.config.gate.check(address, host.unwrap_or(&literal))?;
+        if self.leaves_alone(address) {
+            return Err(DialError::LeftAlone);
+        }
         let open = lock(&self.connections)
             .values()
             .find(|c| c.remote_address() == address && !c.is_closed())
@@ -221,6 +231,27 @@ impl Registry {
         self.register(connection).ok_or(DialError::Full)
     }
 
+    /// Has nothing to do any more with who is at the other end, in any torrent.
+    pub(super) fn ban(&self, connection: &Connection, why: &str) {
+        let address = connection.remote_address().ip();
+        lock(&self.bans).add(connection.id(), address, Instant::now());
+        connection.close(why);
+    }
+
+    fn leaves_alone(&self, address: SocketAddr) -> bool {
+        lock(&self.bans).leaves_alone(address.ip(), Instant::now())
+    }
+
+    /// Whether a newcomer has to go: it is banned, or its household has half of all places already.
+    fn is_unwelcome(&self, new: &Connection, connections: &HashMap<PeerId, Connection>) -> bool {
+        let home = household(new.remote_address().ip());
+        let of_home = |c: &&Connection| household(c.remote_address().ip()) == home;
+        lock(&self.bans).bans(new.id())
+            || self.leaves_alone(new.remote_address())
+            || (!new.dialed()
+                && connections.values().filter(of_home).count() >= self.config.max_connections.div_ceil(2))
+    }
+
     /// Enters a new connection, or keeps the one that there is. Gives the one to use.
     fn register(self: &Arc<Self>, new: Connection) -> Option<Connection> {
         let mut connections = lock(&self.connections);
@@ -232,6 +263,9 @@ impl Registry {
                 return Some(old.clone());
             }
             old.close("one connection is enough");
+        } else if self.is_unwelcome(&new, &connections) {
+            new.close("not now");
+            return None;
         } else if connections.len() >= self.config.max_connections {
             new.close("too many connections");
             return None;
@@ -262,6 +296,11 @@ async fn accept(registry: Arc<Registry>, endpoint: Endpoint) {
         };
         let Some(handshake) = handshake else { return };
         let busy = handshakes.len() >= BUSY;
+        if registry.leaves_alone(handshake.remote_address()) {
+            // Nothing is answered: an answer would cost more than the question.
+            handshake.ignore();
+            continue;
+        }
         let registry = registry.clone();
         handshakes.spawn(async move {
             match handshake.finish(busy).await {
@@ -279,10 +318,21 @@ async fn accept(registry: Arc<Registry>, endpoint: Endpoint) {
 /// Takes the streams that the other side opens to the torrents that they are for.
 async fn serve(registry: Arc<Registry>, connection: Connection) {
     let mut opening = JoinSet::new();
+    let mut unused_since = Instant::now();
+    let mut look = tokio::time::interval(UNUSED / 2);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let stream = tokio::select! {
             stream = accept_stream(&connection), if opening.len() < MAX_OPENING => stream,
             Some(_) = opening.join_next(), if !opening.is_empty() => continue,
+            _ = look.tick() => {
+                if connection.is_used() {
+                    unused_since = Instant::now();
+                } else if unused_since.elapsed() >= UNUSED {
+                    connection.close("no torrent in common");
+                }
+                continue;
+            }
         };
         let Ok(reading) = stream else {
             registry.forget(&connection);
@@ -292,7 +342,7 @@ async fn serve(registry: Arc<Registry>, connection: Connection) {
         opening.spawn(async move {
             match tokio::time::timeout(HELLO_TIMEOUT, reading).await {
                 Ok(Ok(Some(incoming))) => route(&registry, connection, incoming).await,
-                Ok(Err(e)) if e.is_protocol() => connection.close("broken request"),
+                Ok(Err(e)) if e.is_protocol() => registry.ban(&connection, "broken request"),
                 // A stream of a later version, one that was withdrawn, or one that says nothing.
                 _ => {}
             }
@@ -304,8 +354,10 @@ async fn route(registry: &Registry, connection: Connection, incoming: Incoming) 
     match incoming {
         Incoming::Control(writer, mut reader) => {
             let first = tokio::time::timeout(HELLO_TIMEOUT, reader.next()).await;
-            let Ok(Ok(Some(Message::Hello(hello)))) = first else {
-                return;
+            let hello = match first {
+                Ok(Ok(Some(Message::Hello(hello)))) => hello,
+                Ok(Err(e)) if e.is_protocol() => return registry.ban(&connection, "broken hello"),
+                _ => return,
             };
             if let Some(driver) = registry.driver(hello.swarm) {
                 let offer = Box::new(Offer {

@@ -28,6 +28,8 @@ const TURN: usize = 4;
 
 /// A peer that takes no block of an upload for so long loses it: others wait for the place.
 const UPLOAD_STALL: Duration = Duration::from_secs(20);
+/// Nor does one keep it that takes fewer bytes a second than this.
+const UPLOAD_TRICKLE: u64 = 4_096;
 
 /// Bytes of content so far.
 #[derive(Debug, Default)]
@@ -259,12 +261,17 @@ async fn serve(ground: &Ground, run: BlockRun, send: &mut SendStream) -> Result<
         return Err(StreamError::Short);
     };
     let mut sent = 0;
+    let mut waited = Duration::ZERO;
     for turn in blocks.chunks(TURN) {
         let bytes: u64 = turn.iter().map(|b| b.len() as u64).sum();
         ground.up.take(bytes).await;
         for block in turn {
-            let written = tokio::time::timeout(UPLOAD_STALL, send.write_all(block)).await;
+            // Not a little now and then either: the time that it takes altogether counts.
+            let fair = UPLOAD_STALL + Duration::from_secs(sent / UPLOAD_TRICKLE);
+            let begun = Instant::now();
+            let written = tokio::time::timeout(fair.saturating_sub(waited), send.write_all(block)).await;
             written.map_err(|_| StreamError::Short)??;
+            waited += begun.elapsed();
         }
         sent += bytes;
         ground.counters.uploaded.fetch_add(bytes, Ordering::Relaxed);

@@ -1,0 +1,422 @@
+//! Peers and networks that mean harm, over real sockets on loopback: nothing wrong is stored, who did it is banned,
+//! memory stays bounded, and the download completes from the rest.
+
+mod common;
+
+use bytes::{BufMut, BytesMut};
+use common::*;
+use engine::metainfo::Metainfo;
+use engine::net::{Connection, Endpoint, Identity, Incoming, accept_stream, open_control, open_request};
+use engine::node::{AddOptions, Location, Node, NodeConfig, Torrent};
+use engine::swarm::{BlockRun, Claim, PieceIndex, Urgency};
+use engine::wire::{Hello, Message, Request, VERSION};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+
+const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// A peer under the control of a test, with a key of its own.
+fn endpoint() -> Endpoint {
+    gate::install_crypto_provider();
+    Endpoint::bind(LOCAL, &Identity::generate().unwrap()).unwrap()
+}
+
+fn hello(metainfo: &Metainfo) -> Message {
+    Message::Hello(Hello {
+        version: VERSION,
+        swarm: *metainfo.info_hash_v2().as_bytes(),
+        listen_port: 0,
+        observed: None,
+        extensions: Vec::new(),
+    })
+}
+
+fn everything(metainfo: &Metainfo) -> BlockRun {
+    BlockRun::new(0, 0, metainfo.length().div_ceil(16_384) as u32)
+}
+
+fn request(metainfo: &Metainfo, first: u32) -> Request {
+    Request {
+        swarm: *metainfo.info_hash_v2().as_bytes(),
+        run: BlockRun::new(0, first, 1),
+        urgency: Urgency::Urgent,
+        slack: None,
+    }
+}
+
+async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(done) => done,
+        Err(_elapsed) => panic!("{what}: not in time"),
+    }
+}
+
+/// A node that has everything.
+async fn seed(folder: &std::path::Path, metainfo: &Arc<Metainfo>, data: &[u8]) -> (Node, Torrent) {
+    let path = folder.join("here.bin");
+    std::fs::write(&path, data).unwrap();
+    let node = node(folder).await;
+    let options = AddOptions {
+        location: Location::Existing(path),
+        ..only_peers(&[])
+    };
+    let torrent = node.add(metainfo.clone(), options).await.unwrap();
+    completed(&torrent).await;
+    (node, torrent)
+}
+
+/// A viewer completes from the node at this address.
+async fn viewer_completes(metainfo: &Arc<Metainfo>, data: &[u8], from: String) {
+    let folder = tempfile::tempdir().unwrap();
+    let viewer = node(folder.path()).await;
+    let torrent = viewer.add(metainfo.clone(), only_peers(&[from])).await.unwrap();
+    completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    viewer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_promises_everything_and_sends_nothing_holds_up_nobody() {
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(1_000_000, 31);
+    let (_origin, url) = origin(&mut tasks, &data, Vice::None).await;
+    let metainfo = metainfo(&data, &[url], &[]);
+    let endpoint = endpoint();
+    let address = endpoint.local_addr().unwrap().to_string();
+    let about = metainfo.clone();
+    tasks.spawn(async move {
+        let connection = endpoint
+            .accept()
+            .await
+            .unwrap()
+            .finish(false)
+            .await
+            .unwrap()
+            .unwrap();
+        let mut open = Vec::new();
+        while let Ok(stream) = accept_stream(&connection).await {
+            if let Ok(Some(stream)) = stream.await {
+                match stream {
+                    Incoming::Control(mut writer, reader) => {
+                        // It also claims to draw every piece from the origin itself.
+                        let claims = (0..16).map(|piece| Claim {
+                            piece: PieceIndex(piece),
+                            claimer: 7,
+                            forwarded: false,
+                            retracted: false,
+                        });
+                        let all = Message::Have(vec![everything(&about)]);
+                        for message in [
+                            hello(&about),
+                            all,
+                            Message::Unchoke,
+                            Message::Claims(claims.collect()),
+                        ] {
+                            writer.send(&message).await.unwrap();
+                        }
+                        open.push((Some((writer, reader)), None));
+                    }
+                    Incoming::Request(_, send) => open.push((None, Some(send))),
+                }
+            }
+        }
+    });
+    let node = node(folder.path()).await;
+    let options = AddOptions {
+        peers: vec![address],
+        ..AddOptions::default()
+    };
+    let torrent = node.add(metainfo, options).await.unwrap();
+    let stats = completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    assert_eq!((stats.from_peers, stats.from_origin), (0, data.len() as u64));
+    node.stop().await;
+}
+
+/// Bytes of a control stream that break the protocol.
+fn broken() -> Vec<(&'static str, Vec<u8>)> {
+    let message = |kind: u8, body: &[u8]| {
+        let mut bytes = BytesMut::new();
+        bytes.put_u32(body.len() as u32 + 1);
+        bytes.put_u8(kind);
+        bytes.put_slice(body);
+        bytes.to_vec()
+    };
+    let run = |file: u32, first: u32, count: u32| {
+        [file.to_be_bytes(), first.to_be_bytes(), count.to_be_bytes()].concat()
+    };
+    vec![
+        ("a message of 4 GiB", vec![0xFF; 8]),
+        ("an empty message", vec![0; 4]),
+        ("a have that is cut", message(1, &[0; 11])),
+        ("a have outside the torrent", message(1, &run(0, 5_000, 1))),
+        ("a have of another file", message(1, &run(9, 0, 1))),
+        ("a have of no blocks", message(1, &run(0, 0, 0))),
+        ("overlapping haves", message(1, &run(0, 0, 40).repeat(100))),
+        ("claims that are cut", message(5, &[0; 5])),
+        ("more addresses than allowed", message(4, &[255; 300])),
+        ("an address of no family", message(4, &[1, 9, 0, 0])),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_breaks_the_protocol_is_banned_and_an_address_of_several_such_keys_is_left_alone() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), content(1_000_000, 32));
+    let metainfo = metainfo(&data, &[], &[]);
+    for (what, bytes) in broken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (node, torrent) = seed(folder.path(), &metainfo, &data).await;
+        let bad = endpoint();
+        let connection = within(what, bad.connect(node.local_addrs()[0], None))
+            .await
+            .unwrap();
+        let (mut writer, mut reader) = open_control(&connection).await.unwrap();
+        writer.send(&hello(&metainfo)).await.unwrap();
+        within(what, reader.next()).await.unwrap();
+        writer.send_raw(&bytes).await.unwrap();
+        within(what, connection.closed()).await;
+        until(&torrent, |s| s.banned == 1).await;
+        viewer_completes(&metainfo, &data, address(&node)).await;
+        node.stop().await;
+    }
+
+    let (node, torrent) = seed(folder.path(), &metainfo, &data).await;
+    for n in 1..=3 {
+        let bad = endpoint();
+        let connection = within("a new key", bad.connect(node.local_addrs()[0], None))
+            .await
+            .unwrap();
+        let (mut writer, mut reader) = open_control(&connection).await.unwrap();
+        writer.send(&hello(&metainfo)).await.unwrap();
+        within("hello", reader.next()).await.unwrap();
+        writer.send(&hello(&metainfo)).await.unwrap();
+        within("the end", connection.closed()).await;
+        until(&torrent, |s| s.banned == n).await;
+        // The same key is refused, whatever it says.
+        if n == 1 {
+            let again = within("a banned key", bad.connect(node.local_addrs()[0], None))
+                .await
+                .unwrap();
+            within("the end", again.closed()).await;
+        }
+    }
+    // A fourth key from there is not answered at all; from another address of this machine it is.
+    let (answered, elsewhere) = (
+        endpoint(),
+        Endpoint::bind(([127, 0, 0, 9], 0).into(), &Identity::generate().unwrap()),
+    );
+    let elsewhere = elsewhere.unwrap();
+    let dial = answered.connect(node.local_addrs()[0], None);
+    tokio::pin!(dial);
+    tokio::select! {
+        refused = &mut dial => assert!(refused.is_err(), "an address of three banned keys is left alone"),
+        other = within("elsewhere", elsewhere.connect(node.local_addrs()[0], None)) => drop(other.unwrap()),
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_requests_is_answered_with_a_ban() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), content(1_000_000, 33));
+    let metainfo = metainfo(&data, &[], &[]);
+    let (node, torrent) = seed(folder.path(), &metainfo, &data).await;
+    // Beyond the end; and blocks of a piece's border, which is no request: banned after a few. Refused ones: after many.
+    let bad = endpoint();
+    let connection = bad.connect(node.local_addrs()[0], None).await.unwrap();
+    let (mut writer, mut reader) = open_control(&connection).await.unwrap();
+    writer.send(&hello(&metainfo)).await.unwrap();
+    within("hello", reader.next()).await.unwrap();
+    let flood = async {
+        loop {
+            let Ok(mut reply) = open_request(&connection, &request(&metainfo, 50_000)).await else {
+                return;
+            };
+            if reply.header(1).await.is_err() {
+                return;
+            }
+        }
+    };
+    within("the ban", flood).await;
+    let stats = until(&torrent, |s| s.banned == 1).await;
+    assert!(
+        stats.problems.iter().any(|p| p.contains("broke the protocol")),
+        "{:?}",
+        stats.problems
+    );
+    viewer_completes(&metainfo, &data, address(&node)).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_are_refused_again_and_again_end_our_patience() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(1_000_000, 34);
+    let metainfo = metainfo(&data, &[], &[]);
+    // It holds nothing, so that each honest-looking request is refused.
+    let node = node(folder.path()).await;
+    let options = AddOptions {
+        give_up: None,
+        ..only_peers(&[])
+    };
+    let torrent = node.add(metainfo.clone(), options).await.unwrap();
+    let bad = endpoint();
+    let connection = bad.connect(node.local_addrs()[0], None).await.unwrap();
+    let (mut writer, mut reader) = open_control(&connection).await.unwrap();
+    writer.send(&hello(&metainfo)).await.unwrap();
+    within("hello", reader.next()).await.unwrap();
+    let mut refused = 0;
+    let flood = async {
+        while let Ok(mut reply) = open_request(&connection, &request(&metainfo, 3)).await {
+            if reply.header(1).await.is_err() {
+                break;
+            }
+            refused += 1;
+        }
+    };
+    within("the ban", flood).await;
+    assert!(refused >= 1_000, "banned after {refused} refusals only");
+    let stats = until(&torrent, |s| s.banned == 1).await;
+    assert!(
+        stats.problems.iter().any(|p| p.contains("floods")),
+        "{:?}",
+        stats.problems
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replayed_handshakes_keep_nobody_out() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), content(500_000, 35));
+    let metainfo = metainfo(&data, &[], &[]);
+    let (node, _torrent) = seed(folder.path(), &metainfo, &data).await;
+    // The first flight of an honest dial, as somebody on the way would record it.
+    let tap = UdpSocket::bind(LOCAL).await.unwrap();
+    let dialler = endpoint();
+    let tapped = tap.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let _ = dialler.connect(tapped, None).await;
+    });
+    let mut initial = vec![0; 2048];
+    let (length, _) = within("an Initial", tap.recv_from(&mut initial)).await.unwrap();
+    initial.truncate(length);
+    tasks.shutdown().await;
+    // From thousands of addresses, none of which ever answers.
+    let to = node.local_addrs()[0];
+    let mut kept = Vec::new();
+    for n in 0..2_000_u16 {
+        let from = SocketAddr::from(([127, 1, (n / 250) as u8, (n % 250) as u8 + 1], 0));
+        let socket = std::net::UdpSocket::bind(from).unwrap();
+        socket.send_to(&initial, to).unwrap();
+        kept.push(socket);
+        kept.truncate(500);
+    }
+    viewer_completes(&metainfo, &data, address(&node)).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_are_bounded_and_those_that_serve_nothing_make_room() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), content(500_000, 36));
+    let metainfo = metainfo(&data, &[], &[]);
+    let path = folder.path().join("here.bin");
+    std::fs::write(&path, &data).unwrap();
+    let config = NodeConfig {
+        max_connections: 20,
+        ..config(folder.path())
+    };
+    let node = Node::start(config).await.unwrap();
+    let options = AddOptions {
+        location: Location::Existing(path),
+        ..only_peers(&[])
+    };
+    completed(&node.add(metainfo.clone(), options).await.unwrap()).await;
+    // One address gets half of the places, however many keys it shows.
+    let mut idle: Vec<(Endpoint, Connection)> = Vec::new();
+    for _ in 0..40 {
+        let endpoint = endpoint();
+        let connection = within("a dial", endpoint.connect(node.local_addrs()[0], None)).await;
+        // A connection that is closed at once may look like a failed dial.
+        if let Ok(connection) = connection {
+            idle.push((endpoint, connection));
+        }
+    }
+    // A viewer elsewhere finds a place meanwhile.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let config = NodeConfig {
+        listen: vec![SocketAddr::from(([127, 0, 0, 2], 0))],
+        ..common::config(elsewhere.path())
+    };
+    let viewer = Node::start(config).await.unwrap();
+    let torrent = viewer
+        .add(metainfo.clone(), only_peers(&[address(&node)]))
+        .await
+        .unwrap();
+    completed(&torrent).await;
+    viewer.stop().await;
+    // Those without a torrent are closed, all of them.
+    for (_, connection) in &idle {
+        within("the end of an idle connection", connection.closed()).await;
+    }
+    viewer_completes(&metainfo, &data, address(&node)).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tracker_that_names_thousands_of_addresses_is_believed_within_bounds() {
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(500_000, 37);
+    let (_origin, url) = origin(&mut tasks, &data, Vice::None).await;
+    // Sockets of ours, so that each dial is seen: 10,000 names of 20 sockets and of private networks.
+    let victim = UdpSocket::bind(LOCAL).await.unwrap();
+    let port = victim.local_addr().unwrap().port();
+    let mut peers = Vec::new();
+    for n in 0..10_000_u32 {
+        let [_, _, b, c] = n.to_be_bytes();
+        let address = if n % 2 == 0 { [10, 9, b, c] } else { [127, 0, 0, 1] };
+        peers.extend(address);
+        peers.extend(if n % 2 == 0 {
+            (n as u16 + 1).to_be_bytes()
+        } else {
+            port.to_be_bytes()
+        });
+    }
+    let mut answer = format!("d8:intervali60e5:peers{}:", peers.len()).into_bytes();
+    answer.extend(&peers);
+    answer.push(b'e');
+    let listener = tokio::net::TcpListener::bind(LOCAL).await.unwrap();
+    let tracker = format!("http://{}/announce", listener.local_addr().unwrap());
+    let app = axum::Router::new().route("/announce", axum::routing::get(move || async move { answer }));
+    tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let metainfo = metainfo(&data, &[url], &[tracker]);
+    // Private addresses are refused, but for the two that this test needs.
+    let gate = gate::Gate::new(gate::Policy::default());
+    let trusted = metainfo
+        .web_seeds()
+        .iter()
+        .chain(metainfo.trackers().iter().flatten());
+    for text in trusted {
+        let url: gate::Url = text.parse().unwrap();
+        gate.trust(url.host_str().unwrap(), url.port().unwrap());
+    }
+    let config = NodeConfig {
+        gate,
+        ..config(folder.path())
+    };
+    let node = Node::start(config).await.unwrap();
+    let torrent = node.add(metainfo, AddOptions::default()).await.unwrap();
+    let stats = completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    assert_eq!(stats.peers_seen, 0);
+    let mut buffer = [0; 64];
+    let dialled = victim.try_recv_from(&mut buffer);
+    assert!(
+        dialled.is_err(),
+        "a private address was dialled because a tracker named it"
+    );
+    node.stop().await;
+}
