@@ -5,7 +5,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 GROVE_FIXTURES ?= $(CURDIR)/.fixtures
 export GROVE_FIXTURES
 
-.PHONY: bench-ads demo test conformance fixtures setup lint build clean
+# Seconds that `make fuzz` gives each target.
+FUZZ_SECONDS ?= 60
+
+.PHONY: bench-ads demo fuzz test conformance fixtures setup lint build clean
 
 ## the whole story on this machine: publish, five viewers, ads, reports
 demo: setup fixtures
@@ -36,6 +39,14 @@ setup:
 bench-ads: setup
 	$(CARGO) build --release --package ad-server-mock
 	ad-server-mock/bench.py $(TARGET)/release/ad-server-mock
+
+## a minute of fuzzing for everything that strangers send: readers of files and messages, and the swarm core
+fuzz: setup
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
+	@set -e; for target in $$($(CARGO) fuzz list); do \
+	    echo "== fuzzing $$target for $(FUZZ_SECONDS) s"; \
+	    $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048; \
+	done
 
 ## what reviewers should not have to say
 lint:

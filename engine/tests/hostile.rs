@@ -49,7 +49,7 @@ fn request(metainfo: &Metainfo, first: u32) -> Request {
 async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(done) => done,
-        Err(_elapsed) => panic!("{what}: not in time"),
+        Err(elapsed) => panic!("{what}: not in time: {elapsed}"),
     }
 }
 

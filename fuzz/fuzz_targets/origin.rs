@@ -194,7 +194,7 @@ fuzz_target!(|answers: Vec<Answer>| {
         for range in [1..4, 0..6, 5..6] {
             let mut judge = Judge::default();
             // Whatever it says: everything that answers at once ends at once.
-            let fetch = origin.fetch(range.clone(), &mut judge);
+            let fetch = origin.fetch(0, range.clone(), &mut judge);
             let result = tokio::time::timeout(Duration::from_secs(5), fetch).await.expect("it ends");
             if result.is_ok() {
                 assert!(range.clone().all(|block| judge.0.contains(&block)));

@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Bytes of socket buffer asked of the system, each way: this alone ends most loss on fast links.
@@ -163,13 +164,19 @@ pub struct Connection {
     quinn: quinn::Connection,
     id: PeerId,
     dialed: bool,
-    /// Shared by all clones; the inner one has a clone more for each [`Use`].
-    uses: Arc<Arc<()>>,
+    /// How many [`Use`]s there are, over all clones.
+    uses: Arc<AtomicUsize>,
 }
 
 /// Says that a connection serves some torrent, as long as it lives.
 #[derive(Debug)]
-pub struct Use(#[allow(dead_code, reason = "it is counted, not looked at")] Arc<()>);
+pub struct Use(Arc<AtomicUsize>);
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Connection {
     fn new(quinn: quinn::Connection, dialed: bool) -> Result<Self, ConnectionFailure> {
@@ -236,12 +243,13 @@ impl Connection {
 
     /// Says that it serves some torrent, until what comes back is dropped.
     pub fn use_it(&self) -> Use {
-        Use(Arc::clone(self.uses.as_ref()))
+        self.uses.fetch_add(1, Ordering::Relaxed);
+        Use(self.uses.clone())
     }
 
     /// Whether it serves any torrent.
     pub fn is_used(&self) -> bool {
-        Arc::strong_count(self.uses.as_ref()) > 1
+        self.uses.load(Ordering::Relaxed) > 0
     }
 
     /// Whether both are the same connection.
