@@ -71,7 +71,7 @@ fn mark_json(mark: &Mark) -> Value {
     json!({
         "position": mark.position.to_string(),
         "seconds": seconds,
-        "end": mark.end.map(|end| end.as_secs_f64()),
+        "end": mark.end.map(ad_splicer::time::ContentTime::as_secs_f64),
         "title": mark.title,
         "source": source_name(mark.source),
         "cue": cue.is_some(),

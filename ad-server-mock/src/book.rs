@@ -1,7 +1,7 @@
 //! What decisions are made from, in memory: the snapshot, its counters, what downloads and viewers had, whose turn it is.
 //!
 //! A draft is decided and counted under one lock, so that two drafts of this server never take the same budget; it is
-//! `pending` until the journal has stored it ([`Book::settle`]), and what the database then says replaces what was thought.
+//! `pending` until the journal has stored it (`Book::settle`), and what the database then says replaces what was thought.
 //! The database has the last word: other servers may have used the budget. Everything remembered is bounded; what was
 //! forgotten is read again from the database. Not for I/O. One lock, never held across an `.await`.
 

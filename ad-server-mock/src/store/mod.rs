@@ -1,7 +1,7 @@
 //! The database: SQLite in one file, or PostgreSQL for several servers.
 //!
-//! One schema and one text of each statement for both; [`Db::sql`] puts in what they say differently. Everything that
-//! decisions and beacons change goes through [`crate::journal`], which commits many of them at once; the rest (the
+//! One schema and one text of each statement for both; `Db::sql` puts in what they say differently. Everything that
+//! decisions and beacons change goes through `journal`, which commits many of them at once; the rest (the
 //! hierarchy, tokens, settings) is small and rare. SQLite is in WAL mode with `synchronous=FULL`, and PostgreSQL has
 //! `synchronous_commit` as it is by default, so what was committed was synced. Not for choosing ads or for counting.
 

@@ -1,6 +1,6 @@
 //! Tokens for the API and the desk: only a hash of each is kept.
 //!
-//! Not for what a role may do: see [`crate::http`].
+//! Not for what a role may do: see `http`.
 
 use sha2::{Digest as _, Sha256};
 

@@ -267,15 +267,15 @@ impl Reader {
                     ));
                     continue;
                 }
-                (None, Some(date)) => match self.content_time(date) {
-                    Some(time) => Position::Time(time),
-                    None => {
+                (None, Some(date)) => {
+                    let Some(time) = self.content_time(date) else {
                         self.notes.push(format!(
                             "{what} is before the playlist's first segment: it is left aside"
                         ));
                         continue;
-                    }
-                },
+                    };
+                    Position::Time(time)
+                }
             };
             let length = if range.interstitial {
                 range.resume.or(range.length)

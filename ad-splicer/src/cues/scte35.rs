@@ -297,11 +297,7 @@ mod tests {
             )
         );
         assert_eq!(message(END).expect("14.3").meaning, Meaning::In);
-        let hex: String = bytes_of(INSERT)
-            .expect("bytes")
-            .iter()
-            .map(|byte| format!("{byte:02X}"))
-            .collect();
+        let hex = hex::encode_upper(bytes_of(INSERT).expect("bytes"));
         assert_eq!(message(&hex), message(INSERT));
         assert_eq!(message(&format!("0x{hex}")), message(INSERT));
         assert_eq!(
