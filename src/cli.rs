@@ -450,6 +450,12 @@ pub(crate) struct TrackerArgs {
     /// UDP ports for transfers, one each: FROM-TO (default: any)
     #[arg(long, value_name = "FROM-TO", value_parser = parse_ports, requires = "relay")]
     pub(crate) relay_ports: Option<std::ops::RangeInclusive<u16>>,
+    /// Answer UDP announces (BEP 15) at this address too (repeat for IPv4 and IPv6); port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) udp: Vec<SocketAddr>,
+    /// Let peers behind routers meet over QUIC on this UDP address (repeat for IPv4 and IPv6); port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) quic: Vec<SocketAddr>,
     /// How often peers shall announce again
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_span)]
     pub(crate) interval: Duration,

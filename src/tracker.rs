@@ -1,12 +1,17 @@
-//! `grove tracker`: rendezvous for peers over HTTP, for Grove and for any other BitTorrent client.
+//! `grove tracker`: rendezvous for peers, over HTTP and UDP for Grove and any other BitTorrent client, over QUIC for Grove.
 //!
 //! Not for: what a tracker knows and answers (`engine::tracker`).
 
 use anyhow::Context as _;
+use engine::tracker::meeting;
 use engine::tracker::pairs::Limits;
 use engine::tracker::relay::{self, Relay};
-use engine::tracker::server::{Config, Tracker, serve};
-use tokio::net::TcpListener;
+use engine::tracker::quic::Meeting;
+use engine::tracker::server::{Config, MeetingPorts, Tracker, serve};
+use engine::tracker::udp_server;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::cli::TrackerArgs;
 use crate::output::{ExitStatus, Explain, Outcome, interrupted, print_json};
@@ -20,17 +25,36 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
     let address = listener
         .local_addr()
         .context("asking for the tracker's own address")?;
-    let announce = format!("http://{address}/announce");
-    if json {
-        print_json(
-            &serde_json::json!({ "event": "listening", "http": address.to_string(), "announce": announce }),
-        );
-    } else {
-        eprintln!("the tracker listens: {announce}");
+    let stop = watch::Sender::new(false);
+    let stopped = || {
+        let mut stop = stop.subscribe();
+        async move {
+            // A sender that is gone means the same as one that spoke.
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
+    };
+    let mut meetings = JoinSet::new();
+    let (mut ports, mut quic) = (MeetingPorts::default(), Vec::new());
+    for wanted in &args.quic {
+        let meeting = Meeting::bind(*wanted, meeting::Limits::default())
+            .with_context(|| format!("cannot listen on {wanted} (UDP)"))
+            .hint(|| "choose another address with --quic; port 0 takes a free one".into())?;
+        let bound = meeting
+            .local_addr()
+            .context("asking for the tracker's own address")?;
+        let port = if bound.is_ipv4() {
+            &mut ports.v4
+        } else {
+            &mut ports.v6
+        };
+        *port = Some(bound.port());
+        quic.push(bound.to_string());
+        meetings.spawn(meeting.serve(stopped()));
     }
     let config = Config {
         interval: args.interval,
         min_interval: args.interval.min(Config::default().min_interval),
+        meeting: ports,
         ..Config::default()
     };
     let relay = args.relay.then(|| {
@@ -52,11 +76,33 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
             None => std::future::pending().await,
         }
     };
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = serve(listener, tracker.clone(), async {
-        // A sender that is gone means the same as one that spoke.
-        let _ = stopped.await;
-    });
+    let (mut udp_serving, mut udp) = (JoinSet::new(), Vec::new());
+    for wanted in &args.udp {
+        let socket = UdpSocket::bind(wanted)
+            .await
+            .with_context(|| format!("cannot listen on {wanted} (UDP)"))
+            .hint(|| "choose another address with --udp; port 0 takes a free one".into())?;
+        let bound = socket
+            .local_addr()
+            .context("asking for the tracker's own address")?;
+        udp.push(bound.to_string());
+        udp_serving.spawn(udp_server::serve(socket, tracker.clone(), stopped()));
+    }
+    let announce = format!("http://{address}/announce");
+    if json {
+        print_json(
+            &serde_json::json!({ "event": "listening", "http": address.to_string(), "announce": announce, "udp": udp, "quic": quic }),
+        );
+    } else {
+        eprintln!("the tracker listens: {announce}");
+        for address in udp {
+            eprintln!("the tracker listens: udp://{address}/announce");
+        }
+        for address in quic {
+            eprintln!("peers meet at {address} (QUIC)");
+        }
+    }
+    let serving = serve(listener, tracker.clone(), stopped());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => {
@@ -64,16 +110,38 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
             anyhow::bail!("the tracker stopped serving by itself");
         }
         () = sweeping => {}
+        Some(ended) = meetings.join_next(), if !meetings.is_empty() => {
+            ended.context("the QUIC endpoint stopped serving")?;
+            anyhow::bail!("the QUIC endpoint stopped serving by itself");
+        }
+        Some(ended) = udp_serving.join_next(), if !udp_serving.is_empty() => {
+            ended.context("the UDP tracker stopped serving")?.context("the UDP tracker stopped serving")?;
+            anyhow::bail!("the UDP tracker stopped serving by itself");
+        }
         () = interrupted() => {}
     }
-    let _ = stop.send(());
+    stop.send_replace(true);
     // A client that keeps its connection open must not hold up the end.
     if let Ok(ended) = tokio::time::timeout(std::time::Duration::from_secs(2), serving).await {
         ended.context("stopping the tracker")?;
     }
+    while let Some(ended) = udp_serving.join_next().await {
+        ended
+            .context("stopping the UDP tracker")?
+            .context("stopping the UDP tracker")?;
+    }
+    let mut introductions = 0;
+    while let Some(ended) = meetings.join_next().await {
+        introductions += ended.context("stopping the QUIC endpoint")?;
+    }
     if json {
         print_json(
-            &serde_json::json!({ "event": "done", "announces": tracker.announces(), "relayed": relay.map_or(0, |relay| relay.figures().1) }),
+            &serde_json::json!({
+                "event": "done",
+                "announces": tracker.announces(),
+                "introductions": introductions,
+                "relayed": relay.map_or(0, |relay| relay.figures().1),
+            }),
         );
     }
     Ok(ExitStatus::Done)

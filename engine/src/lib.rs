@@ -16,6 +16,7 @@
 //!
 //! This package never hears of ads: a **cue sheet** is to it a signed document that travels with the metainfo.
 
+pub mod allowance;
 pub mod bencode;
 pub mod cue_sheet;
 pub mod library;

@@ -32,6 +32,18 @@ pub enum ConnectionFailure {
     NoKey,
 }
 
+/// How a connection came to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// One side dialled an address at which the other takes connections.
+    #[default]
+    Direct,
+    /// Both sides opened their routers for each other, after somebody introduced them.
+    Punched,
+    /// A relay carries what is said, which it cannot read.
+    Relayed,
+}
+
 /// A socket with our identity.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -82,6 +94,13 @@ impl Endpoint {
         if let Err(e) = self.socket.send_to(data, address) {
             tracing::debug!(%address, "cannot send a datagram: {e}");
         }
+    }
+
+    /// Sends one datagram that means nothing, so that a router between us lets through what comes from there. It may
+    /// be lost, as any.
+    pub fn poke(&self, address: SocketAddr) {
+        // The bit that QUIC fixes (RFC 9000 §17) is not set: a receiver drops it.
+        self.send_raw(address, &[0]);
     }
 
     /// The address that was bound, with its port.
@@ -166,6 +185,7 @@ pub struct Connection {
     dialed: bool,
     /// How many [`Use`]s there are, over all clones.
     uses: Arc<AtomicUsize>,
+    way: Way,
 }
 
 /// Says that a connection serves some torrent, as long as it lives.
@@ -193,7 +213,19 @@ impl Connection {
             id,
             dialed,
             uses: Arc::default(),
+            way: Way::Direct,
         })
+    }
+
+    /// The same connection, known to have come this way. To be said before it is cloned.
+    #[must_use]
+    pub fn with_way(self, way: Way) -> Self {
+        Self { way, ..self }
+    }
+
+    /// How it came to be.
+    pub fn way(&self) -> Way {
+        self.way
     }
 
     /// Who the other side is.

@@ -9,7 +9,7 @@ mod endpoint;
 mod identity;
 mod streams;
 
-pub use endpoint::{Connection, ConnectionFailure, Endpoint, Handshake, Use};
+pub use endpoint::{Connection, ConnectionFailure, Endpoint, Handshake, Use, Way};
 pub use identity::{Identity, IdentityError};
 pub use streams::{
     ControlReader, ControlWriter, Incoming, Reply, StreamError, accept_stream, open_control, open_request,

@@ -1,20 +1,29 @@
-//! Telling one tracker about us, again and again, and the driver what it answers.
+//! Telling trackers about us, again and again, and the driver what they answer.
+//!
+//! One task for all trackers of a torrent, in tiers (BEP 12): whoever answers first is the one that is told this time;
+//! the next one is asked only when those before it said nothing for a while. Each that was told that we began is told
+//! that we are complete, and that we stop. When the port at which others reach us changes, they are told that too.
 
 use super::driver::Msg;
+use super::registry::Registry;
 use super::transfer::Ground;
 use crate::swarm::PeerId;
 use crate::tracker::Event;
-use crate::tracker::client::{AnnounceRequest, announce};
-use gate::{Gate, Url};
+use crate::tracker::client::{AnnounceError, AnnounceRequest, AnnounceResponse, announce};
+use crate::tracker::tiers::Tiers;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use gate::Url;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Peers that are asked for.
 const WANTED: u32 = 50;
-/// First and longest pause after a failure.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// A tracker that says nothing for so long does not keep the next one from being asked.
+const STAGGER: Duration = Duration::from_secs(3);
 
 /// How far the torrent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,120 +34,196 @@ pub(super) enum Phase {
     Stopped,
 }
 
-/// What an announce needs.
+/// What announcing needs.
 #[derive(Debug)]
 pub(super) struct About {
-    pub(super) gate: Gate,
-    pub(super) url: String,
+    pub(super) registry: Arc<Registry>,
+    pub(super) tiers: Tiers,
     pub(super) swarm_key: [u8; 20],
-    pub(super) id: PeerId,
-    pub(super) port: u16,
     pub(super) ground: Arc<Ground>,
 }
 
+/// A tracker's QUIC endpoint, where peers meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MeetingPlace {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// What a tracker was told.
+#[derive(Debug, Default)]
+struct Told {
+    port: u16,
+    completed: bool,
+    tracker_id: Option<Vec<u8>>,
+}
+
 impl About {
-    fn request(&self, event: Option<Event>, tracker_id: Option<Vec<u8>>) -> AnnounceRequest {
+    fn request(&self, port: u16, event: Option<Event>, told: Option<&Told>) -> AnnounceRequest {
         let counters = &self.ground.counters;
-        let mut peer_id = *b"-GR0100-000000000000";
-        peer_id[8..].copy_from_slice(&self.id.0[..12]);
         AnnounceRequest {
             key: self.swarm_key,
-            peer_id,
-            port: self.port,
+            peer_id: peer_id(self.registry.id()),
+            port,
             uploaded: counters.uploaded.load(Ordering::Relaxed),
             downloaded: counters.received.load(Ordering::Relaxed),
             left: self.ground.verifier.length() - self.ground.store.held_bytes(),
             event,
             numwant: if event == Some(Event::Stopped) { 0 } else { WANTED },
-            tracker_id,
+            tracker_id: told.and_then(|told| told.tracker_id.clone()),
+        }
+    }
+
+    async fn say(
+        &self,
+        url: &str,
+        port: u16,
+        event: Option<Event>,
+        told: Option<&Told>,
+    ) -> Result<AnnounceResponse, AnnounceError> {
+        let parsed = Url::parse(url).map_err(|source| AnnounceError::Url {
+            url: url.to_owned(),
+            source,
+        })?;
+        announce(self.registry.gate(), &parsed, &self.request(port, event, told)).await
+    }
+
+    /// Asks these in turn until one answers. Gives who did, what went wrong with the others, and who was not asked.
+    async fn round(
+        &self,
+        urls: &[String],
+        told: &HashMap<String, Told>,
+        port: u16,
+        complete: bool,
+    ) -> (Option<(String, AnnounceResponse)>, Vec<(String, AnnounceError)>) {
+        let mut waiting = urls.iter();
+        let mut asked = FuturesUnordered::new();
+        let mut failed = Vec::new();
+        loop {
+            if let Some(url) = waiting.next() {
+                let told = told.get(url);
+                let event = match told {
+                    None => Some(Event::Started),
+                    Some(told) if complete && !told.completed => Some(Event::Completed),
+                    Some(_) => None,
+                };
+                asked.push(async move { (url, self.say(url, port, event, told).await) });
+            }
+            let more = waiting.len() > 0;
+            tokio::select! {
+                answer = asked.next() => match answer {
+                    Some((url, Ok(answer))) => return (Some((url.clone(), answer)), failed),
+                    Some((url, Err(e))) => failed.push((url.clone(), e)),
+                    None => return (None, failed),
+                },
+                () = tokio::time::sleep(STAGGER), if more => {}
+            }
         }
     }
 }
 
+/// What we call ourselves on trackers: like other clients do, with the beginning of our id.
+pub(super) fn peer_id(id: PeerId) -> [u8; 20] {
+    let mut peer_id = *b"-GR0100-000000000000";
+    peer_id[8..].copy_from_slice(&id.0[..12]);
+    peer_id
+}
+
 /// Announces until the phase is [`Phase::Stopped`], which it tells before it ends.
-pub(super) async fn run(about: About, mut phase: watch::Receiver<Phase>) {
+pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
+    let began = Instant::now();
+    let mut ports = about.registry.public_port();
+    let mut told: HashMap<String, Told> = HashMap::new();
+    // Who had everything at the start completes nothing.
+    let was_complete = about.ground.store.is_complete();
     let mut first = true;
-    let mut started = false;
-    let mut completed = about.ground.store.is_complete();
-    let mut failures = 0;
-    let mut tracker_id = None;
-    let url = match Url::parse(&about.url) {
-        Ok(url) => url,
-        Err(e) => {
-            let problem = Some(format!("the tracker {:?} is not a URL: {e}", about.url));
-            let _ = about
-                .ground
-                .driver
-                .send(Msg::Announced {
-                    first,
-                    peers: Vec::new(),
-                    viewers: None,
-                    problem,
-                })
-                .await;
-            return;
-        }
-    };
     loop {
         let now = *phase.borrow_and_update();
-        let event = match now {
-            Phase::Stopped if started => Some(Event::Stopped),
-            Phase::Stopped => return,
-            _ if !started => Some(Event::Started),
-            Phase::Completed if !completed => Some(Event::Completed),
-            _ => None,
+        let port = *ports.borrow_and_update();
+        if now == Phase::Stopped {
+            let goodbyes = told
+                .iter()
+                .map(|(url, told)| about.say(url, told.port, Some(Event::Stopped), Some(told)));
+            // It makes no difference whether they hear it: they forget the silent.
+            futures_util::future::join_all(goodbyes).await;
+            return;
+        }
+        let moved: Vec<String> = told
+            .iter()
+            .filter(|(_, told)| told.port != port)
+            .map(|(url, _)| url.clone())
+            .collect();
+        for url in moved {
+            if let Some(old) = told.remove(&url) {
+                let _ = about.say(&url, old.port, Some(Event::Stopped), Some(&old)).await;
+            }
+        }
+
+        let complete = now == Phase::Completed && !was_complete;
+        let urls = about.tiers.to_ask(began.elapsed());
+        let (answered, failed) = about.round(&urls, &told, port, complete).await;
+        let mut problems: Vec<String> = Vec::new();
+        for (url, error) in failed {
+            about.tiers.failed(&url, began.elapsed());
+            problems.push(format!("announcing to a tracker: {error}"));
+        }
+        let mut msg = Msg::Announced {
+            first,
+            peers: Vec::new(),
+            viewers: None,
+            meeting: None,
+            problems: Vec::new(),
         };
-        let pause = match announce(&about.gate, &url, &about.request(event, tracker_id.clone())).await {
-            Ok(answer) => {
-                started = true;
-                completed |= now == Phase::Completed;
-                failures = 0;
+        first = false;
+        let pause = match answered {
+            Some((url, answer)) => {
+                about.tiers.succeeded(&url);
+                problems.extend(answer.warning);
                 let alone = answer.peers.is_empty() && !about.ground.store.is_complete();
-                tracker_id = answer.tracker_id.or(tracker_id);
-                let viewers = answer
-                    .complete
-                    .zip(answer.incomplete)
-                    .map(|(a, b)| a.saturating_add(b));
-                let viewers = viewers.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-                if now != Phase::Stopped {
-                    let msg = Msg::Announced {
-                        first,
-                        peers: answer.peers,
-                        viewers,
-                        problem: answer.warning,
-                    };
-                    let _ = about.ground.driver.send(msg).await;
-                }
-                if alone {
+                let pause = if alone {
                     answer.min_interval
                 } else {
                     answer.interval
-                }
-            }
-            Err(e) => {
-                let pause = (BACKOFF.0 * 2_u32.saturating_pow(failures)).min(BACKOFF.1);
-                failures = (failures + 1).min(10);
-                if now != Phase::Stopped {
-                    let problem = Some(format!("announcing to a tracker: {e}"));
-                    let msg = Msg::Announced {
-                        first,
-                        peers: Vec::new(),
-                        viewers: None,
-                        problem,
-                    };
-                    let _ = about.ground.driver.send(msg).await;
+                };
+                let place = Url::parse(&url).ok().and_then(|url| {
+                    Some(MeetingPlace {
+                        host: url.host_str()?.to_owned(),
+                        port: answer.meeting?,
+                    })
+                });
+                let told = told.entry(url).or_default();
+                told.port = port;
+                told.completed = complete || was_complete;
+                told.tracker_id = answer.tracker_id.or(told.tracker_id.take());
+                let counts = answer.complete.zip(answer.incomplete);
+                let count = counts.map(|(a, b)| u32::try_from(a.saturating_add(b)).unwrap_or(u32::MAX));
+                if let Msg::Announced {
+                    peers,
+                    viewers,
+                    meeting,
+                    ..
+                } = &mut msg
+                {
+                    (*peers, *viewers, *meeting) = (answer.peers, count, place);
                 }
                 pause
             }
+            None => about
+                .tiers
+                .next_due()
+                .unwrap_or_default()
+                .saturating_sub(began.elapsed()),
         };
-        first = false;
-        if now == Phase::Stopped {
-            return;
+        if let Msg::Announced { problems: told, .. } = &mut msg {
+            *told = problems;
         }
+        let _ = about.ground.driver.send(msg).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // A change is told at once; an error says that the driver is gone.
             changed = phase.changed() => if changed.is_err() { return },
+            // The registry lives as long as we do.
+            Ok(()) = ports.changed() => {}
         }
     }
 }

@@ -55,6 +55,15 @@ impl Membership {
         }
     }
 
+    /// At a tracker's endpoint, which knows swarms by their key alone.
+    pub(super) fn of_room(room: [u8; 32]) -> Self {
+        Self {
+            swarm: room,
+            key: [0; 20],
+            secret: None,
+        }
+    }
+
     /// The hello that we send on this connection.
     fn hello(&self, side: Side, port: u16, connection: &Connection) -> Result<Hello, StreamError> {
         let mut extensions = Vec::new();

@@ -1,41 +1,22 @@
-//! Whom to dial and when: the addresses that one torrent knows, and pauses between dials of each.
+//! Dialling: whom the torrent's [`Candidates`](super::candidates::Candidates) name, within the limits of
+//! [`neighbours`](crate::swarm::neighbours).
 //!
-//! An address is known once, wherever it came from. The first look for peers is over when each was tried.
+//! An address that does not answer quickly may lie behind a router: then who knows the peer is asked to introduce us
+//! (`introduce`). The first look for peers is over when each address that was heard was tried.
 
+use super::candidates::Heard;
 use super::control;
 use super::driver::{Driver, Msg};
 use super::registry::DialError;
 use crate::net::Connection;
+use crate::swarm::neighbours;
 use crate::swarm::{Input, PeerId};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Addresses that are remembered.
-const MAX_CANDIDATES: usize = 500;
-/// Dials at a time.
-const MAX_DIALS: usize = 8;
-/// First and longest pause between dials of one address.
-const REDIAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
-
-pub(super) struct Candidate {
-    /// What it was called, if somebody named it.
-    pub(super) host: Option<String>,
-    pub(super) next: Instant,
-    pub(super) failures: u32,
-    pub(super) dialing: bool,
-    /// Who answered there.
-    pub(super) id: Option<PeerId>,
-}
-
-impl Candidate {
-    /// Leaves it alone for a while, longer each time.
-    pub(super) fn put_off(&mut self) {
-        let pause = (REDIAL.0 * 2_u32.saturating_pow(self.failures.min(10))).min(REDIAL.1);
-        self.failures += 1;
-        self.next = Instant::now() + pause;
-    }
-}
+/// Who has not answered for so long may be behind a router.
+const SLOW: Duration = Duration::from_millis(400);
 
 impl Driver {
     /// Looks up the peers that were named.
@@ -50,99 +31,83 @@ impl Driver {
     }
 
     /// `host` is what the addresses were found under, when a person named it.
-    pub(super) fn add_candidates(&mut self, addresses: Vec<SocketAddr>, host: Option<&str>) {
+    pub(super) fn add_candidates(&mut self, addresses: Vec<SocketAddr>, heard: Heard, host: Option<&str>) {
         if !self.options.use_peers {
             return;
         }
+        let mut refused = None;
         for address in addresses {
-            let full = host.is_none() && self.candidates.len() >= MAX_CANDIDATES;
-            if address.port() == 0 || self.own.contains(&address) || full {
-                continue;
-            }
-            let fresh = Candidate {
-                host: None,
-                next: Instant::now(),
-                failures: 0,
-                dialing: false,
-                id: None,
-            };
-            let candidate = self.candidates.entry(address).or_insert(fresh);
-            if host.is_some() {
-                candidate.host = host.map(str::to_owned);
+            // An address that may not be dialled must not take the place of one that may.
+            let literal = address.ip().to_string();
+            match self.registry.gate().check(address, host.unwrap_or(&literal)) {
+                Ok(()) => {
+                    self.candidates.add(address, heard, host, Instant::now());
+                }
+                Err(e) => refused = Some(e),
             }
         }
-    }
-
-    /// Forgets why an address was left alone.
-    pub(super) fn try_again(&mut self, address: SocketAddr) {
-        if let Some(candidate) = self.candidates.get_mut(&address) {
-            candidate.next = Instant::now();
+        if let Some(e) = refused.filter(|_| !self.refusal_told) {
+            self.refusal_told = true;
+            self.problem(format!("a peer is not dialled: {e}"));
         }
     }
 
     pub(super) fn dial(&mut self) {
-        let now = Instant::now();
+        let complete = self.shared.store.is_complete();
+        let busy = self.peers.len() + self.candidates.dialing();
+        let room = neighbours::to_dial(busy, complete, self.registry.max_connections());
+        if room == 0 {
+            return;
+        }
         let connected: HashSet<SocketAddr> = self
             .peers
             .values()
             .flat_map(|p| [Some(p.connection.remote_address()), p.listens])
             .flatten()
             .collect();
-        let mut dialing = self.candidates.values().filter(|c| c.dialing).count();
-        let mut begin = Vec::new();
-        for (address, candidate) in &mut self.candidates {
-            let known = candidate.id.is_some_and(|id| {
+        let skip = |address: SocketAddr, id: Option<PeerId>| {
+            let known = id.is_some_and(|id| {
                 self.by_id.contains_key(&id) || self.banned.contains(&id) || self.greeting.contains(&id)
             });
-            if candidate.dialing || candidate.next > now || known || connected.contains(address) {
-                continue;
-            }
-            if dialing >= MAX_DIALS || self.peers.len() + dialing >= self.registry.max_connections() {
-                break;
-            }
-            candidate.dialing = true;
-            dialing += 1;
-            begin.push((*address, candidate.host.clone()));
-        }
+            known || connected.contains(&address)
+        };
+        let begin = self
+            .candidates
+            .next_dials(room, Instant::now(), skip, &mut rand::rng());
         for (address, host) in begin {
             let (registry, driver) = (self.registry.clone(), self.ground.driver.clone());
             self.tasks.spawn(async move {
-                let result = registry.connect(address, host.as_deref()).await;
+                let dialling = registry.connect(address, host.as_deref());
+                tokio::pin!(dialling);
+                let result = tokio::select! {
+                    result = &mut dialling => result,
+                    () = tokio::time::sleep(SLOW) => {
+                        let _ = driver.send(Msg::Unreached { address }).await;
+                        dialling.await
+                    }
+                };
+                let result = result.map(Some);
                 let _ = driver.send(Msg::Dialed { address, result }).await;
             });
         }
     }
 
-    pub(super) fn dialed(&mut self, address: SocketAddr, result: Result<Connection, DialError>) {
-        let Some(candidate) = self.candidates.get_mut(&address) else {
-            return;
-        };
-        candidate.dialing = false;
+    pub(super) fn dialed(&mut self, address: SocketAddr, result: Result<Option<Connection>, DialError>) {
+        let now = Instant::now();
         match result {
-            Ok(connection) => {
-                candidate.id = Some(connection.id());
-                candidate.next = Instant::now() + REDIAL.0 * 2;
-                if !self.by_id.contains_key(&connection.id()) && !self.banned.contains(&connection.id()) {
-                    let (membership, port) = (self.shared.membership, self.port);
-                    let driver = self.ground.driver.clone();
-                    let id = connection.id();
-                    self.greeting.insert(id);
-                    self.tasks.spawn(async move {
-                        if let Err(e) = control::open(connection, port, membership, driver.clone()).await {
-                            tracing::debug!(%address, "control stream: {e}");
-                        }
-                        let _ = driver.send(Msg::Greeted { id }).await;
-                    });
+            Ok(Some(connection)) => {
+                let id = connection.id();
+                self.candidates.reached(address, id, now);
+                if !self.by_id.contains_key(&id) && !self.banned.contains(&id) && !self.greeting.contains(&id)
+                {
+                    self.greet(connection);
                 }
             }
-            Err(DialError::Ourselves) => {
-                self.candidates.remove(&address);
-                self.own.insert(address);
-            }
+            // The other side dialled us, and opens the control stream.
+            Ok(None) => self.candidates.end(address, now),
+            Err(DialError::Ourselves) => self.candidates.is_own(address),
             Err(error) => {
-                candidate.put_off();
-                let first = candidate.failures == 1;
-                if first {
+                if self.candidates.failed(address, now) {
                     self.problem(format!("dialling the peer {address}: {error}"));
                 }
             }
@@ -150,15 +115,29 @@ impl Driver {
         self.check_discovery();
     }
 
+    /// Opens a control stream for this torrent.
+    fn greet(&mut self, connection: Connection) {
+        let id = connection.id();
+        self.greeting.insert(id);
+        let (membership, driver) = (self.shared.membership, self.ground.driver.clone());
+        let port = self
+            .registry
+            .port_for(connection.remote_address().ip().to_canonical().is_ipv4());
+        self.tasks.spawn(async move {
+            let address = connection.remote_address();
+            if let Err(e) = control::open(connection, port, membership, driver.clone()).await {
+                tracing::debug!(%address, "control stream: {e}");
+            }
+            let _ = driver.send(Msg::Greeted { id }).await;
+        });
+    }
+
     /// Tells the core once that the first look for peers is over.
     pub(super) fn check_discovery(&mut self) {
         let looking = self.trackers_to_answer > 0
             || self.resolving > 0
             || !self.greeting.is_empty()
-            || self
-                .candidates
-                .values()
-                .any(|c| c.dialing || (c.failures == 0 && c.id.is_none()));
+            || self.candidates.any_untried();
         if self.discovering && !looking {
             self.discovering = false;
             self.input(Input::Discovery { pending: false });
@@ -168,9 +147,7 @@ impl Driver {
     /// A control stream that we opened is over, or never came to be.
     pub(super) fn greeted(&mut self, id: PeerId) {
         if self.greeting.remove(&id) {
-            // It is there and does not speak of this torrent: asking again at once would not change that.
-            let there = self.candidates.values_mut().filter(|c| c.id == Some(id));
-            there.for_each(Candidate::put_off);
+            self.candidates.put_off(id, Instant::now());
         }
         self.check_discovery();
     }

@@ -1,26 +1,30 @@
 //! The driver of one torrent: the swarm core's inputs in, its outputs out, its timers.
 //!
 //! It decides nothing about what to fetch or whom to serve; that is [`crate::swarm`]. It owns every task of the torrent
-//! (they end with it), never waits for one of them, and holds no lock across an await. Its parts elsewhere: `dial`
-//! (whom to dial and when) and `hope` (when there is nothing left to hope for).
+//! (they end with it), never waits for one of them, and holds no lock across an await. Its parts elsewhere: `dial`,
+//! `exchange` and `introduce` (how peers come together), `hope` (when there is nothing left to hope for).
 
 use super::bans::Patience;
+use super::candidates::{Candidates, Heard};
 use super::control::{self, NewPeer, Offer, new_one_stays};
-use super::dial::Candidate;
+use super::introduce::{self, Meeting};
 use super::reader::Place;
 use super::registry::{DialError, Registry};
-use super::stats::{PieceSource, State, Stats};
+use super::stats::{PieceSource, State, Stats, Ways};
 use super::torrent::Shared;
 use super::transfer::{self, Counters, Decision, Ground};
-use super::{AddOptions, Location, announce, relay};
-use crate::net::Connection;
+use super::{AddOptions, Location, announce, exchange, relay};
+use crate::allowance::Allowance;
+use crate::net::{Connection, Way};
 use crate::origin::OriginError;
 use crate::store::{StoreError, StoreEvent};
+use crate::swarm::neighbours::{self, Admission};
 use crate::swarm::{
     Audience, BanReason, BlockRun, Claim, FetchId, Input, Layout, OriginFailure, Output, Peer, PeerId,
     ReaderId, RefuseReason, RequestFailure, RequestId, Source, Swarm, UploadId,
 };
 use crate::tracker::pairs::Role;
+use crate::tracker::tiers::Tiers;
 use crate::wire::{Message, Request};
 use quinn::SendStream;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -35,6 +39,8 @@ use tokio::task::{AbortHandle, JoinSet};
 pub(super) const INBOX: usize = 1024;
 /// How often figures are published and dials considered.
 const TICK: Duration = Duration::from_millis(200);
+/// Trackers that are used.
+const MAX_TRACKERS: usize = 8;
 /// Fewer bytes than this are no progress of a download.
 const TRICKLE: u64 = 4 << 10;
 /// Banned peers that are counted; the registry knows whom it refuses.
@@ -86,14 +92,18 @@ pub(crate) enum Msg {
     /// A dial is over.
     Dialed {
         address: SocketAddr,
-        result: Result<Connection, DialError>,
+        /// `None` when the other side's dial came first.
+        result: Result<Option<Connection>, DialError>,
     },
-    /// A tracker answered (or could not be asked).
+    /// An address has not answered yet.
+    Unreached { address: SocketAddr },
+    /// A tracker answered, or none could be asked.
     Announced {
         first: bool,
         peers: Vec<SocketAddr>,
         viewers: Option<u32>,
-        problem: Option<String>,
+        meeting: Option<announce::MeetingPlace>,
+        problems: Vec<String>,
     },
     /// A control stream that we opened is over, or never came to be.
     Greeted { id: PeerId },
@@ -119,6 +129,12 @@ pub(super) struct PeerState {
     /// Bytes of metadata that it was given.
     pub(super) metadata_given: u64,
     patience: Patience,
+    /// Addresses of others that it was told.
+    pub(super) told: HashSet<SocketAddr>,
+    /// Peer exchanges that are heard of it.
+    pub(super) exchange: Allowance,
+    /// Introductions that it may ask for, or make.
+    pub(super) introductions: Allowance,
 }
 
 pub(super) struct Fetch {
@@ -139,7 +155,8 @@ pub(super) struct Driver {
     pub(super) tasks: JoinSet<()>,
     pub(super) peers: HashMap<Peer, PeerState>,
     pub(super) by_id: HashMap<PeerId, Peer>,
-    pub(super) seen: HashSet<PeerId>,
+    /// Who was connected at any time, and how the last time.
+    pub(super) seen: HashMap<PeerId, Way>,
     pub(super) banned: HashSet<PeerId>,
     /// Peers that said that they have all they want.
     pub(super) delivered: HashSet<PeerId>,
@@ -150,11 +167,17 @@ pub(super) struct Driver {
     pub(super) uploads: HashMap<UploadId, (Peer, oneshot::Sender<Decision>)>,
     pub(super) fetches: HashMap<FetchId, Fetch>,
     pub(super) readers: HashMap<ReaderId, Place>,
-    pub(super) candidates: HashMap<SocketAddr, Candidate>,
+    pub(super) candidates: Candidates,
+    /// That an address may not be dialled is said once.
+    pub(super) refusal_told: bool,
+    /// Trackers' endpoints where peers meet: those that are known, and those that answer.
+    pub(super) places: Vec<announce::MeetingPlace>,
+    pub(super) meetings: HashMap<Peer, Meeting>,
+    pub(super) began: Instant,
+    /// When neighbours were last told of each other.
+    pub(super) exchanged: Instant,
     /// Peers to whom we have said hello, and who have not answered yet.
     pub(super) greeting: HashSet<PeerId>,
-    /// Addresses that turned out to be our own.
-    pub(super) own: HashSet<SocketAddr>,
     /// Blocks of each piece by source: disk, peers, origin.
     pub(super) sources: Vec<[u32; 3]>,
     pub(super) problems: VecDeque<String>,
@@ -169,7 +192,6 @@ pub(super) struct Driver {
     /// Bytes that web seeds sent since they last counted as progress.
     pub(super) trickled: u64,
     pub(super) rate: (Instant, u64, u64),
-    pub(super) port: u16,
 }
 
 /// What a driver is made of.
@@ -182,7 +204,6 @@ pub(super) struct Parts {
     pub(super) inbox: mpsc::Receiver<Msg>,
     pub(super) store_events: mpsc::Receiver<StoreEvent>,
     pub(super) stats: watch::Sender<Stats>,
-    pub(super) port: u16,
 }
 
 /// The figures of a torrent that begins.
@@ -199,6 +220,7 @@ pub(super) fn first_stats(shared: &Shared, layout: &Layout) -> Stats {
         peers_seen: 0,
         delivered: 0,
         noted: 0,
+        ways: Ways::default(),
         banned: 0,
         down_rate: 0,
         pieces: vec![None; layout.pieces() as usize].into(),
@@ -217,7 +239,6 @@ impl Driver {
             inbox,
             store_events,
             stats,
-            port,
         } = parts;
         let pieces = ground.verifier.layout().pieces() as usize;
         let now = Instant::now();
@@ -233,7 +254,7 @@ impl Driver {
             tasks: JoinSet::new(),
             peers: HashMap::new(),
             by_id: HashMap::new(),
-            seen: HashSet::new(),
+            seen: HashMap::new(),
             banned: HashSet::new(),
             delivered: HashSet::new(),
             noted: HashSet::new(),
@@ -242,9 +263,13 @@ impl Driver {
             uploads: HashMap::new(),
             fetches: HashMap::new(),
             readers: HashMap::new(),
-            candidates: HashMap::new(),
+            candidates: Candidates::default(),
+            refusal_told: false,
+            places: Vec::new(),
+            meetings: HashMap::new(),
+            began: now,
+            exchanged: now,
             greeting: HashSet::new(),
-            own: HashSet::new(),
             sources: vec![[0; 3]; pieces],
             problems: VecDeque::new(),
             state: State::Downloading,
@@ -257,7 +282,6 @@ impl Driver {
             last_progress: now,
             trickled: 0,
             rate: (now, 0, 0),
-            port,
         }
     }
 
@@ -335,26 +359,28 @@ impl Driver {
     }
 
     fn begin_announcing(&mut self) {
+        // A personal swarm is nobody's business but of the link's trackers.
         let personal = self.shared.membership.secret.is_some();
-        let of_metainfo = self.shared.metainfo.trackers().iter().flatten();
-        let mut urls: Vec<String> = of_metainfo.filter(|_| !personal).cloned().collect();
-        urls.extend(self.options.trackers.iter().cloned());
-        let mut unique = HashSet::new();
-        urls.retain(|url| unique.insert(url.clone()));
-        urls.truncate(8);
-        let phase = watch::Sender::new(announce::Phase::Running);
-        self.trackers_to_answer = urls.len();
-        for url in urls {
-            let about = announce::About {
-                gate: self.registry.gate().clone(),
-                url,
-                swarm_key: self.shared.membership.key,
-                id: self.registry.id(),
-                port: self.port,
-                ground: self.ground.clone(),
-            };
-            self.announcing.spawn(announce::run(about, phase.subscribe()));
+        let mut tiers = if personal {
+            Vec::new()
+        } else {
+            self.shared.metainfo.trackers().to_vec()
+        };
+        // Each that a person or a link names is a tier of its own.
+        tiers.extend(self.options.trackers.iter().map(|url| vec![url.clone()]));
+        let tiers = Tiers::new(&tiers, MAX_TRACKERS, &mut rand::rng());
+        if tiers.is_empty() {
+            return;
         }
+        let phase = watch::Sender::new(announce::Phase::Running);
+        self.trackers_to_answer = 1;
+        let about = announce::About {
+            registry: self.registry.clone(),
+            tiers,
+            swarm_key: self.shared.membership.key,
+            ground: self.ground.clone(),
+        };
+        self.announcing.spawn(announce::run(about, phase.subscribe()));
         self.announcer = Some(phase);
     }
 
@@ -518,7 +544,9 @@ impl Driver {
         match msg {
             Msg::Offer(offer) => {
                 if self.options.use_peers && !self.banned.contains(&offer.connection.id()) {
-                    let (port, driver) = (self.port, self.ground.driver.clone());
+                    let driver = self.ground.driver.clone();
+                    let remote = offer.connection.remote_address();
+                    let port = self.registry.port_for(remote.ip().to_canonical().is_ipv4());
                     let membership = self.shared.membership;
                     self.tasks.spawn(async move {
                         // How it ended was told by message where it matters.
@@ -526,6 +554,7 @@ impl Driver {
                     });
                 }
             }
+            Msg::PeerUp(new) if Self::is_meeting(&new) => self.meeting_up(*new),
             Msg::PeerUp(new) => {
                 let id = new.connection.id();
                 self.peer_up(*new);
@@ -534,10 +563,17 @@ impl Driver {
             }
             Msg::Greeted { id } => self.greeted(id),
             Msg::Message { peer, message, room } => {
-                self.message(peer, message);
+                if self.meetings.contains_key(&peer) {
+                    self.meeting_message(peer, message);
+                } else {
+                    self.message(peer, message);
+                }
                 drop(room);
             }
             Msg::PeerDown { peer, protocol } => {
+                if self.meeting_down(peer) {
+                    return;
+                }
                 if let Some(why) = protocol {
                     self.ban(peer, &why);
                 }
@@ -591,17 +627,22 @@ impl Driver {
                 }
             }
             Msg::Dialed { address, result } => self.dialed(address, result),
+            Msg::Unreached { address } => self.ask_for(address),
             Msg::Announced {
                 first,
                 peers,
                 viewers,
-                problem,
+                meeting,
+                problems,
             } => {
                 self.trackers_to_answer = self.trackers_to_answer.saturating_sub(usize::from(first));
-                if let Some(problem) = problem {
+                for problem in problems {
                     self.problem(problem);
                 }
-                self.add_candidates(peers, None);
+                self.add_candidates(peers, Heard::Tracker, None);
+                if let Some(place) = meeting {
+                    self.meet(place);
+                }
                 if let Some(viewers) = viewers {
                     self.input(Input::SwarmSize(viewers.max(1)));
                 }
@@ -610,8 +651,8 @@ impl Driver {
             }
             Msg::Relay { address } => {
                 if self.peers.is_empty() {
-                    self.add_candidates(vec![address], None);
-                    self.try_again(address);
+                    self.add_candidates(vec![address], Heard::Relay, None);
+                    self.candidates.try_again(address, Instant::now());
                     self.dial();
                 }
             }
@@ -624,7 +665,7 @@ impl Driver {
                 if let Some(problem) = problem {
                     self.problem(problem);
                 }
-                self.add_candidates(addresses, Some(&host));
+                self.add_candidates(addresses, Heard::Named, Some(&host));
                 self.dial();
                 self.check_discovery();
             }
@@ -679,6 +720,9 @@ impl Driver {
             self.forget_peer(old);
             self.drain();
         }
+        if !self.let_in(id) {
+            return;
+        }
         let peer = Peer(self.next_name);
         self.next_name += 1;
         let remote = connection.remote_address();
@@ -686,38 +730,13 @@ impl Driver {
         if accepted.send(peer).is_err() {
             return;
         }
-        if let Some(candidate) = listens.and_then(|a| self.candidates.get_mut(&a)) {
-            candidate.id = Some(id);
+        self.candidates.is_neighbour(id, listens);
+        if let Some(seen) = hello.observed {
+            self.registry.observe(remote.ip(), seen, false);
         }
-        for candidate in self.candidates.values_mut().filter(|c| c.id == Some(id)) {
-            candidate.failures = 0;
-        }
-        self.seen.insert(id);
-        let rtt = connection.rtt();
-        if !self.shared.private() {
-            let others: Vec<SocketAddr> = self
-                .peers
-                .values()
-                .filter_map(|p| p.listens)
-                .filter(|other| gate::is_meaningful_to(other.ip(), remote.ip()))
-                .take(50)
-                .collect();
-            if !others.is_empty() {
-                // A new outbox has room.
-                let _ = outbox.try_send(Message::PeerExchange(others));
-            }
-            if let Some(address) = listens {
-                let told: Vec<Peer> = self
-                    .peers
-                    .iter()
-                    .filter(|(_, p)| gate::is_meaningful_to(address.ip(), p.connection.remote_address().ip()))
-                    .map(|(&other, _)| other)
-                    .collect();
-                for other in told {
-                    self.send(other, Message::PeerExchange(vec![address]));
-                }
-            }
-        }
+        self.seen.insert(id, connection.way());
+        tracing::debug!(%remote, way = ?connection.way(), "a new neighbour");
+        let (rtt, now) = (connection.rtt(), self.began.elapsed());
         self.peers.insert(
             peer,
             PeerState {
@@ -728,13 +747,36 @@ impl Driver {
                 listens,
                 metadata_given: 0,
                 patience: Patience::new(Instant::now()),
+                told: HashSet::new(),
+                exchange: Allowance::new(exchange::HEARD.0, exchange::HEARD.1, now),
+                introductions: introduce::allowance(now),
             },
         );
         self.by_id.insert(id, peer);
         self.input(Input::PeerConnected { peer, id });
         self.input(Input::PeerRtt { peer, rtt });
+        self.tell_of_others(peer);
         if self.state == State::Complete {
             self.tell_delivered(Some(peer));
+        }
+    }
+
+    /// Whether there is room for one more neighbour; makes some where one is of no use.
+    fn let_in(&mut self, id: PeerId) -> bool {
+        let complete = self.shared.store.is_complete();
+        let limit = self.registry.max_connections();
+        match neighbours::admit(self.swarm.neighbours(), complete, limit, Instant::now()) {
+            Admission::Welcome => true,
+            Admission::Full => {
+                tracing::debug!(?id, "there is no room for one more neighbour");
+                false
+            }
+            Admission::InsteadOf(peer) => {
+                if self.forget_peer(peer) {
+                    self.drain();
+                }
+                true
+            }
         }
     }
 
@@ -750,19 +792,15 @@ impl Driver {
                 peer,
                 claims: claims as Vec<Claim>,
             }),
-            Message::PeerExchange(addresses) => {
-                if !self.shared.private() {
-                    self.add_candidates(addresses, None);
-                    self.dial();
-                }
-            }
+            Message::PeerExchange(addresses) => self.heard_of_others(peer, addresses),
+            Message::Dial { peer: id, address } => self.dial_message(peer, id, address),
             Message::Hello(_) => self.ban(peer, "it said hello twice"),
             Message::MetadataRequest { kind, offset, length } => {
                 self.metadata_request(peer, kind, offset, length);
             }
             Message::Delivered { noted } => self.heard_delivered(peer, noted),
-            // Hole punching and gossip are not spoken yet; metadata is not asked for here.
-            Message::Dial { .. } | Message::CueSheet(_) | Message::Metadata { .. } | Message::Unknown(_) => {}
+            // Gossip is not spoken yet; metadata is not asked for here.
+            Message::CueSheet(_) | Message::Metadata { .. } | Message::Unknown(_) => {}
         }
         self.drain();
     }
@@ -975,6 +1013,7 @@ impl Driver {
 
     fn tick(&mut self) {
         self.dial();
+        self.exchange();
         self.check_hope();
         if self.rate.0.elapsed() >= Duration::from_secs(1) {
             let received = self.ground.counters.received.load(Ordering::Relaxed);
@@ -1036,6 +1075,7 @@ impl Driver {
             peers_seen: self.seen.len(),
             delivered: self.delivered.len(),
             noted: self.noted.len(),
+            ways: Ways::count(self.seen.values()),
             banned: self.banned.len(),
             down_rate: self.rate.2,
             pieces,

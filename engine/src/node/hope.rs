@@ -31,7 +31,7 @@ impl Driver {
         let looking_for_peers = self.options.use_peers
             && (self.discovering
                 || self.announcer.as_ref().is_some_and(|a| a.receiver_count() > 0)
-                || self.candidates.values().any(|c| c.dialing || c.failures < 3));
+                || self.candidates.any_hope());
         let patience = match (origin_usable, alone) {
             (false, true) if !looking_for_peers => Duration::ZERO,
             (true, _) => {

@@ -222,7 +222,7 @@ impl Finder {
             dialing += 1;
             let (registry, sender, host) = (self.registry.clone(), self.sender.clone(), state.host.clone());
             self.tasks.spawn(async move {
-                let result = registry.connect(address, host.as_deref()).await;
+                let result = registry.connect(address, host.as_deref()).await.map(Some);
                 let _ = sender.send(Msg::Dialed { address, result }).await;
             });
         }
@@ -316,7 +316,7 @@ impl Finder {
                 state.failures += 1;
                 state.not_before = Some(Instant::now() + pause);
                 match result {
-                    Ok(connection) => {
+                    Ok(Some(connection)) => {
                         state.id = Some(connection.id());
                         let (registry, membership) = (self.registry.clone(), self.membership);
                         let sender = self.sender.clone();
@@ -327,11 +327,12 @@ impl Finder {
                             }
                         });
                     }
+                    Ok(None) => {}
                     Err(e) => self.why = Some(format!("dialling the peer {address}: {e}")),
                 }
             }
-            Msg::Announced { peers, problem, .. } => {
-                self.why = problem.or(self.why.take());
+            Msg::Announced { peers, problems, .. } => {
+                self.why = problems.into_iter().next_back().or(self.why.take());
                 self.add(peers, None);
             }
             Msg::Relay { address } if self.peers.is_empty() => {
@@ -434,7 +435,8 @@ async fn ask_tracker(registry: Arc<Registry>, url: String, key: [u8; 20], sender
             first: false,
             peers,
             viewers: None,
-            problem,
+            meeting: None,
+            problems: problem.into_iter().collect(),
         };
         if sender.send(told).await.is_err() {
             return;

@@ -4,21 +4,26 @@
 //! [`Stats`], waited for with [`Torrent::completed`], read through a [`Reader`]. A node serves what it has while it
 //! downloads, and after, until it is stopped.
 //!
-//! Files: `registry` the connections; `driver` one torrent's loop, with its parts `dial` and `hope`;
-//! `transfer` the tasks that move content; `assembler`
-//! what cannot be judged yet; `bans` whom to leave alone; `control` a peer's control stream; `announce` trackers.
+//! Files: `registry` the connections, `observed` where others see us; `driver` one torrent's loop, with its parts `dial`
+//! (and `candidates`, whom it knows), `exchange` (who tells whom of others), `introduce` (through routers) and `hope`;
+//! `transfer` the tasks that move content; `assembler` what cannot be judged yet; `bans` whom to leave alone; `control` a peer's control stream;
+//! `announce` trackers.
 
 mod announce;
 mod assembler;
 mod bans;
+mod candidates;
 mod config;
 mod control;
 mod delivery;
 mod dial;
 mod driver;
 mod error;
+mod exchange;
 mod hope;
+mod introduce;
 mod metadata;
+mod observed;
 mod reader;
 mod registry;
 mod relay;
@@ -30,7 +35,7 @@ pub use config::{AddOptions, Location, NodeConfig, OriginPolicy};
 pub use error::Error;
 pub use metadata::Wanted;
 pub use reader::{BlockingReader, Reader};
-pub use stats::{PieceSource, State, Stats};
+pub use stats::{PieceSource, State, Stats, Ways};
 pub use torrent::Torrent;
 
 use crate::metainfo::{File, Metainfo};
@@ -177,7 +182,6 @@ impl Node {
         let first = driver::first_stats(&shared, ground.verifier.layout());
         let stats = watch::Sender::new(first);
         let torrent = Torrent::new(shared.clone(), stats.subscribe());
-        let port = self.local_addrs().first().map_or(0, SocketAddr::port);
         let registry = self.registry.clone();
         let parts = Parts {
             registry,
@@ -188,7 +192,6 @@ impl Node {
             inbox,
             store_events,
             stats,
-            port,
         };
         self.registry.spawn(Driver::new(parts).run());
         let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);

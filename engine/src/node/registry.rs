@@ -1,14 +1,15 @@
 //! The connections of a node, and which torrent a stream belongs to.
 //!
 //! There is one connection for each pair of peers: when both dialled, the one that the smaller id dialled stays. The
-//! locks here guard tables only and are never held across an await.
+//! locks here guard tables only and are never held across an await; `connections` is taken before all others, which are not held together.
 
 use super::bans::{Bans, household};
 use super::control::{HELLO_TIMEOUT, Offer};
 use super::driver::Msg;
+use super::observed::Observed;
 use super::{Error, NodeConfig};
 use crate::net::{
-    Connection, ConnectionFailure, Endpoint, Identity, Incoming, accept_stream, send_reply_header,
+    Connection, ConnectionFailure, Endpoint, Identity, Incoming, Way, accept_stream, send_reply_header,
 };
 use crate::rate::Bucket;
 use crate::swarm::PeerId;
@@ -16,10 +17,10 @@ use crate::tracker::pairs::Token;
 use crate::wire::{Message, ReplyHeader, ReplyStatus};
 use gate::{Forbidden, Gate};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Handshakes at a time beyond which strangers must first prove their address.
@@ -30,6 +31,10 @@ const MAX_HANDSHAKES: usize = 512;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that serves no torrent for so long is closed, so that it does not take the place of one that does.
 const UNUSED: Duration = Duration::from_secs(10);
+/// Longest wait for the smaller id's dial, when two were introduced.
+const PUNCH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a connection from an address counts as punched after we opened our router for it, and addresses kept.
+const PUNCHED: (Duration, usize) = (Duration::from_secs(15), 256);
 /// Streams of one connection whose first bytes are being read.
 const MAX_OPENING: usize = 128;
 
@@ -61,9 +66,17 @@ pub(crate) struct Registry {
     pub(super) down: Arc<Bucket>,
     connections: Mutex<HashMap<PeerId, Connection>>,
     torrents: Mutex<HashMap<[u8; 32], mpsc::Sender<Msg>>>,
-    /// Our places at the relays of trackers, by the tracker's URL.
-    relays: Mutex<HashMap<String, Token>>,
+    /// Our places at the relays of trackers, by the tracker's URL, and the relays' addresses.
+    relays: Mutex<HashMap<String, (Token, SocketAddr)>>,
     bans: Mutex<Bans>,
+    /// Where others see us, for IPv4 and IPv6.
+    observed: Mutex<[Observed; 2]>,
+    /// The IPv4 port (IPv6 where there is no IPv4) at which others reach us.
+    public_port: watch::Sender<u16>,
+    /// Addresses to which we opened our router.
+    punched: Mutex<HashMap<SocketAddr, Instant>>,
+    /// Counts connections, to wake who waits for one.
+    arrivals: watch::Sender<u64>,
     /// Accepting, and serving connections: ends when the node goes.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -87,7 +100,13 @@ impl Registry {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
+        let first = endpoints.iter().filter_map(|e| e.local_addr().ok());
+        let port = first.min_by_key(|a| !a.is_ipv4()).map_or(0, |a| a.port());
         let registry = Arc::new(Self {
+            observed: Mutex::default(),
+            public_port: watch::Sender::new(port),
+            punched: Mutex::default(),
+            arrivals: watch::Sender::new(0),
             up: Arc::new(Bucket::new(config.up)),
             down: Arc::new(Bucket::new(config.down)),
             config,
@@ -126,6 +145,40 @@ impl Registry {
             .iter()
             .filter_map(|e| e.local_addr().ok())
             .collect()
+    }
+
+    /// The port at which others reach us, whenever it changes.
+    pub(super) fn public_port(&self) -> watch::Receiver<u16> {
+        self.public_port.subscribe()
+    }
+
+    /// The port at which others of this family reach us; 0 when we have no socket for it.
+    pub(super) fn port_for(&self, v4: bool) -> u16 {
+        let Some(local) = self.local_addrs().into_iter().find(|a| a.is_ipv4() == v4) else {
+            return 0;
+        };
+        let seen = lock(&self.observed)[usize::from(!v4)].address();
+        seen.map_or(local.port(), |seen| seen.port())
+    }
+
+    /// A peer says where it sees us. `tracker` when it is a tracker's endpoint.
+    pub(super) fn observe(&self, observer: IpAddr, seen: SocketAddr, tracker: bool) {
+        let v4 = seen.ip().to_canonical().is_ipv4();
+        lock(&self.observed)[usize::from(!v4)].vote(observer, seen, tracker);
+        self.check_port();
+    }
+
+    fn check_port(&self) {
+        let (v4, v6) = (self.port_for(true), self.port_for(false));
+        let port = if v4 == 0 { v6 } else { v4 };
+        let changed = self.public_port.send_if_modified(|old| {
+            let changed = *old != port;
+            *old = port;
+            changed
+        });
+        if changed {
+            tracing::info!(port, "others reach us at this port");
+        }
     }
 
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -169,11 +222,11 @@ impl Registry {
 
     /// What makes us known at the relay of this tracker.
     pub(super) fn relay_token(&self, tracker: &str) -> Option<Token> {
-        lock(&self.relays).get(tracker).copied()
+        lock(&self.relays).get(tracker).map(|(token, _)| *token)
     }
 
-    pub(super) fn set_relay_token(&self, tracker: &str, token: Token) {
-        lock(&self.relays).insert(tracker.to_owned(), token);
+    pub(super) fn set_relay(&self, tracker: &str, token: Token, address: SocketAddr) {
+        lock(&self.relays).insert(tracker.to_owned(), (token, address));
     }
 
     /// Makes a torrent reachable for peers. False when it is already.
@@ -252,6 +305,65 @@ impl Registry {
                 && connections.values().filter(of_home).count() >= self.config.max_connections.div_ceil(2))
     }
 
+    /// Connects with a peer after an introduction: the smaller id dials, the other opens its router and waits; then it
+    /// dials too. Gives a connection that we dialled, `None` for one that the other side did.
+    pub(super) async fn punch(
+        self: &Arc<Self>,
+        id: PeerId,
+        address: SocketAddr,
+    ) -> Result<Option<Connection>, DialError> {
+        self.config.gate.check(address, &address.ip().to_string())?;
+        if self.leaves_alone(address) {
+            return Err(DialError::LeftAlone);
+        }
+        let endpoint = self
+            .endpoints
+            .iter()
+            .find(|e| e.reaches(address))
+            .ok_or(DialError::Family)?;
+        {
+            let mut punched = lock(&self.punched);
+            punched.retain(|_, at| at.elapsed() < PUNCHED.0);
+            if punched.len() >= PUNCHED.1 {
+                return Err(DialError::Full);
+            }
+            punched.insert(address, Instant::now());
+        }
+        let mut arrivals = self.arrivals.subscribe();
+        let here = || lock(&self.connections).get(&id).is_some_and(|c| !c.is_closed());
+        if self.id() > id {
+            endpoint.poke(address);
+            let arrival = async {
+                while !here() {
+                    if arrivals.changed().await.is_err() {
+                        break;
+                    }
+                }
+            };
+            if tokio::time::timeout(PUNCH_TIMEOUT, arrival).await.is_ok() {
+                return Ok(None);
+            }
+        }
+        if here() {
+            return Ok(None);
+        }
+        let connecting = tokio::time::timeout(DIAL_TIMEOUT, endpoint.connect(address, Some(id)));
+        let connection = connecting.await.map_err(|_| DialError::Timeout)??;
+        self.register(connection).map(Some).ok_or(DialError::Full)
+    }
+
+    /// How a connection with this address came to be.
+    fn way_to(&self, address: SocketAddr) -> Way {
+        if lock(&self.relays).values().any(|(_, relay)| *relay == address) {
+            return Way::Relayed;
+        }
+        let opened = lock(&self.punched).get(&address).copied();
+        match opened {
+            Some(at) if at.elapsed() < PUNCHED.0 => Way::Punched,
+            _ => Way::Direct,
+        }
+    }
+
     /// Enters a new connection, or keeps the one that there is. Gives the one to use.
     fn register(self: &Arc<Self>, new: Connection) -> Option<Connection> {
         let mut connections = lock(&self.connections);
@@ -270,8 +382,11 @@ impl Registry {
             new.close("too many connections");
             return None;
         }
+        let way = self.way_to(new.remote_address());
+        let new = new.with_way(way);
         connections.insert(new.id(), new.clone());
         drop(connections);
+        self.arrivals.send_modify(|n| *n += 1);
         self.spawn(serve(self.clone(), new.clone()));
         Some(new)
     }

@@ -68,7 +68,7 @@ pub(super) async fn stay(
         };
         let (address, mine) = place;
         token = Some(mine);
-        registry.set_relay_token(&tracker, mine);
+        registry.set_relay(&tracker, mine, address);
         let shown = [MAGIC.as_slice(), &mine].concat();
         for _ in 0..ASK_AGAIN {
             registry.send_raw(address, &shown);

@@ -1,5 +1,6 @@
 //! What can be seen of a torrent while it runs. Plain data.
 
+use crate::net::Way;
 use std::sync::Arc;
 
 /// Where most bytes of a piece came from.
@@ -28,6 +29,31 @@ pub enum State {
     Stopped,
 }
 
+/// How peers came to be connected, those that were at any time; each counts once, by its latest connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// By dialling an address at which the other takes connections.
+    pub direct: usize,
+    /// After an introduction, through routers that both sides opened.
+    pub punched: usize,
+    /// Through a relay.
+    pub relayed: usize,
+}
+
+impl Ways {
+    pub(super) fn count<'a>(ways: impl IntoIterator<Item = &'a Way>) -> Self {
+        let mut count = Self::default();
+        for way in ways {
+            *match way {
+                Way::Direct => &mut count.direct,
+                Way::Punched => &mut count.punched,
+                Way::Relayed => &mut count.relayed,
+            } += 1;
+        }
+        count
+    }
+}
+
 /// A torrent's figures since it was added. All sizes are bytes of content.
 #[derive(Clone, Debug)]
 pub struct Stats {
@@ -49,6 +75,8 @@ pub struct Stats {
     pub peers: usize,
     /// Peers that were connected at any time.
     pub peers_seen: usize,
+    /// How those came to be connected.
+    pub ways: Ways,
     /// Peers that said that they hold all they want, safe on their disks (personal swarms).
     pub delivered: usize,
     /// Peers that have noted that we do.

@@ -1,4 +1,4 @@
-//! Asks an HTTP tracker for peers (BEP 3, 7, 23, 24).
+//! Asks a tracker for peers: an HTTP one (BEP 3, 7, 23, 24) here, a UDP one in [`udp_client`](super::udp_client).
 //!
 //! Everything that comes back is bounded: the size of the answer, the number of peers, the intervals. When to
 //! announce, and what to do after a failure, is for the caller to decide.
@@ -68,6 +68,8 @@ pub struct AnnounceResponse {
     pub tracker_id: Option<Vec<u8>>,
     /// Our address as the tracker sees it (BEP 24).
     pub external_ip: Option<IpAddr>,
+    /// The UDP port of the tracker's QUIC endpoint, where peers meet ([`quic`](super::quic)).
+    pub meeting: Option<u16>,
     /// Something that the tracker wants the person to know.
     pub warning: Option<String>,
 }
@@ -75,12 +77,40 @@ pub struct AnnounceResponse {
 /// Why an announce failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AnnounceError {
-    /// A URL that is not of an HTTP tracker.
-    #[error("cannot announce to {0}: only http and https trackers are spoken to")]
+    /// Not a URL.
+    #[error("the tracker {url:?} is not a URL: {source}")]
+    Url {
+        /// The text.
+        url: String,
+        /// Why.
+        source: url::ParseError,
+    },
+    /// A URL that is not of a tracker.
+    #[error("cannot announce to {0}: only http, https and udp (with a port) trackers are spoken to")]
     Scheme(String),
     /// The request failed, or its address is forbidden.
     #[error("announcing failed: {0}")]
     Request(#[from] gate::Error),
+    /// A UDP tracker has no address of a family that we speak from.
+    #[error("the tracker {url} has no address of a family that we have")]
+    Family {
+        /// The tracker.
+        url: String,
+    },
+    /// A UDP socket failed.
+    #[error("announcing to {url} failed: {source}")]
+    Udp {
+        /// The tracker.
+        url: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A UDP tracker does not answer.
+    #[error("the tracker {url} does not answer")]
+    Silent {
+        /// The tracker.
+        url: String,
+    },
     /// An HTTP status without an explanation.
     #[error("the tracker {url} answers {status}")]
     Status {
@@ -130,6 +160,9 @@ pub async fn announce(
     url: &Url,
     request: &AnnounceRequest,
 ) -> Result<AnnounceResponse, AnnounceError> {
+    if url.scheme() == "udp" {
+        return super::udp_client::announce(gate, url, request, super::udp_client::Waits::default()).await;
+    }
     if !matches!(url.scheme(), "http" | "https") {
         return Err(AnnounceError::Scheme(url.to_string()));
     }
@@ -262,6 +295,9 @@ pub fn parse_response(body: &[u8]) -> Result<AnnounceResponse, AnswerError> {
             .filter(|id| id.len() <= 256)
             .map(<[u8]>::to_vec),
         external_ip,
+        meeting: seconds("grove quic")
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|&port| port != 0),
         warning: words("warning message"),
     })
 }

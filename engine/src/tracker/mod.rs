@@ -1,8 +1,10 @@
-//! Trackers: servers that tell peers of each other (HTTP: BEP 3, 7, 23, 48).
+//! Trackers: servers that tell peers of each other (HTTP: BEP 3, 7, 23, 48; UDP: BEP 15), and introduce those behind routers (QUIC).
 //!
-//! * [`client`] asks one, whoever made it;
+//! * [`client`] asks one, whoever made it, over HTTP or through [`udp_client`]; [`tiers`] says which of several;
+//! * [`udp`] is the packets of UDP trackers;
 //! * [`table`] is what a tracker knows and decides, without clock or socket;
-//! * [`server`] puts the table behind HTTP, for any standard client;
+//! * [`server`] puts the table behind HTTP, [`udp_server`] behind UDP, for any standard client;
+//! * [`meeting`] is who is at the QUIC endpoint and who is introduced to whom, [`quic`] that endpoint;
 //! * [`relay`] carries datagrams between two ends that cannot reach each other, by the rules of [`pairs`].
 //!
 //! A tracker's key is 20 bytes and nothing more: a v1 info hash, a v2 info hash cut short, or the key of a Grove
@@ -10,10 +12,16 @@
 //! trusted: a peer that it names is an address to try.
 
 pub mod client;
+pub mod meeting;
 pub mod pairs;
+pub mod quic;
 pub mod relay;
 pub mod server;
 pub mod table;
+pub mod tiers;
+pub mod udp;
+pub mod udp_client;
+pub mod udp_server;
 
 /// The 20 bytes under which peers find each other.
 pub type Key = [u8; 20];

@@ -29,10 +29,19 @@ use super::{Event, Key};
 use crate::bencode::Encode;
 
 /// Peers in an answer when the client does not say how many it wants.
-const DEFAULT_NUMWANT: usize = 50;
+pub(super) const DEFAULT_NUMWANT: usize = 50;
 
 /// Swarms in one scrape: a query of this many fits the usual limits of 8 KiB.
 const MAX_SCRAPE: usize = 74;
+
+/// The UDP ports of the QUIC endpoints ([`quic`](super::quic)) for peers of each family.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MeetingPorts {
+    /// For those who come over IPv4.
+    pub v4: Option<u16>,
+    /// For those who come over IPv6.
+    pub v6: Option<u16>,
+}
 
 /// How a tracker is set up.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +52,8 @@ pub struct Config {
     pub min_interval: Duration,
     /// Bounds of memory and answers. [`Limits::lifetime`] should be over twice the interval.
     pub limits: Limits,
+    /// Where the QUIC endpoints are at which peers meet (`grove quic` in answers).
+    pub meeting: MeetingPorts,
     /// Decides the choice of peers.
     pub seed: u64,
 }
@@ -54,6 +65,7 @@ impl Default for Config {
             interval: Duration::from_secs(15 * 60),
             min_interval: Duration::from_secs(30),
             limits: Limits::default(),
+            meeting: MeetingPorts::default(),
             seed: rand::random(),
         }
     }
@@ -96,6 +108,22 @@ impl Tracker {
     /// Seeds, others and completed downloads of a swarm.
     pub fn counts(&self, key: &Key) -> Counts {
         self.0.with_table(|table, _| table.scrape(key))
+    }
+
+    /// Takes an announce in, and gives the peers to name and the numbers of the swarm.
+    pub(super) fn announce(&self, announce: &Announce) -> (Vec<Peer>, Counts) {
+        self.0.announces.fetch_add(1, Ordering::Relaxed);
+        self.0.with_table(|table, now| table.announce(announce, now))
+    }
+
+    /// When clients shall announce again.
+    pub(super) fn interval(&self) -> Duration {
+        self.0.config.interval
+    }
+
+    /// Time since it was made.
+    pub(super) fn uptime(&self) -> Duration {
+        self.0.started.elapsed()
     }
 
     /// Announces that were answered, refused ones not counted.
@@ -334,16 +362,20 @@ impl AnnounceQuery {
 
 /// The peer's address: that of the connection, or `ip=` when the connection is local (see the top of the file).
 fn address(query: &Query, from: IpAddr) -> IpAddr {
+    let claimed = query
+        .first("ip")
+        .and_then(|ip| std::str::from_utf8(ip).ok()?.parse().ok());
+    usable_address(claimed, from)
+}
+
+/// What a peer says its address is, when it can be believed; else where it comes from.
+pub(super) fn usable_address(claimed: Option<IpAddr>, from: IpAddr) -> IpAddr {
     let local = match from {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     };
-    let claimed = query
-        .first("ip")
-        .filter(|_| local)
-        .and_then(|ip| std::str::from_utf8(ip).ok()?.parse().ok());
     claimed
-        .filter(|ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast())
+        .filter(|ip| local && !ip.is_unspecified() && !ip.is_multicast())
         .unwrap_or(from)
 }
 
@@ -366,6 +398,14 @@ fn answer(
         ("interval", integer(config.interval.as_secs())),
         ("min interval", integer(config.min_interval.as_secs())),
     ];
+    let meeting = if from.ip().to_canonical().is_ipv4() {
+        config.meeting.v4
+    } else {
+        config.meeting.v6
+    };
+    if let Some(port) = meeting {
+        entries.push(("grove quic", integer(port.into())));
+    }
     if request.compact {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for peer in peers {
@@ -529,9 +569,9 @@ mod tests {
             matches!(&error, AnnounceError::Refused { reason, .. } if reason.contains("port")),
             "{error}"
         );
-        let udp = Url::parse("udp://127.0.0.1:1").expect("a URL");
-        let udp = client::announce(&gate, &udp, &request(1, 1, None)).await;
-        assert!(matches!(udp, Err(AnnounceError::Scheme(_))));
+        let other = Url::parse("wss://127.0.0.1:1").expect("a URL");
+        let other = client::announce(&gate, &other, &request(1, 1, None)).await;
+        assert!(matches!(other, Err(AnnounceError::Scheme(_))));
         let missing = Url::parse(&format!("http://{address}/nothing")).expect("a URL");
         let missing = client::announce(&gate, &missing, &request(1, 1, None)).await;
         assert!(matches!(missing, Err(AnnounceError::Status { .. })));

@@ -1,0 +1,235 @@
+//! Introductions: how two peers behind routers come together.
+//!
+//! A peer that cannot reach an address sends `dial` with that address and an id of zeros to who may know the peer
+//! there: the tracker's endpoint where peers meet, and those who told of the address. Who is asked tells both sides
+//! the other's id and the address where it is seen, by a `dial` each; both then open their routers at the same time
+//! ([`Registry::punch`](super::registry::Registry::punch)). We ask, we introduce, and we are introduced; each within
+//! an allowance, so that nobody can be made to dial the world.
+
+use super::announce::MeetingPlace;
+use super::candidates::Heard;
+use super::control::{self, Membership, NewPeer};
+use super::driver::{Driver, Msg};
+use super::registry::Registry;
+use crate::allowance::Allowance;
+use crate::swarm::{Peer, PeerId};
+use crate::tracker::meeting;
+use crate::wire::Message;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// The id in a `dial` that asks for an introduction.
+const NOBODY: [u8; 32] = [0; 32];
+/// Who is asked for one introduction.
+const MAX_ASKED: usize = 3;
+/// Trackers' endpoints that are used.
+const MAX_MEETINGS: usize = 3;
+/// First and longest pause before a lost endpoint is tried again.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(120));
+
+/// A tracker's endpoint that we are connected with.
+#[derive(Debug)]
+pub(super) struct Meeting {
+    outbox: mpsc::Sender<Message>,
+    allowance: Allowance,
+}
+
+impl Meeting {
+    fn new(new: &NewPeer, now: Duration) -> Self {
+        Self {
+            outbox: new.outbox.clone(),
+            allowance: allowance(now),
+        }
+    }
+}
+
+/// How often somebody may ask us to introduce it, or introduce us.
+pub(super) fn allowance(now: Duration) -> Allowance {
+    Allowance::new(meeting::INTRODUCTIONS.0, meeting::INTRODUCTIONS.1, now)
+}
+
+impl Driver {
+    /// A tracker has an endpoint where peers meet.
+    pub(super) fn meet(&mut self, place: MeetingPlace) {
+        if self.places.contains(&place) || self.places.len() >= MAX_MEETINGS {
+            return;
+        }
+        self.places.push(place.clone());
+        let room = meeting::room(self.shared.membership.key);
+        let (registry, driver) = (self.registry.clone(), self.ground.driver.clone());
+        self.tasks.spawn(stay(registry, place, room, driver));
+    }
+
+    /// A tracker's endpoint has answered.
+    pub(super) fn meeting_up(&mut self, new: NewPeer) {
+        let peer = Peer(self.next_name);
+        self.next_name += 1;
+        if let Some(seen) = new.hello.observed {
+            let observer = new.connection.remote_address().ip();
+            self.registry.observe(observer, seen, true);
+        }
+        let meeting = Meeting::new(&new, self.began.elapsed());
+        if new.accepted.send(peer).is_ok() {
+            self.meetings.insert(peer, meeting);
+        }
+    }
+
+    /// What a tracker's endpoint says.
+    pub(super) fn meeting_message(&mut self, from: Peer, message: Message) {
+        match message {
+            Message::PeerExchange(addresses) => {
+                self.add_candidates(addresses, Heard::Meeting, None);
+                self.dial();
+            }
+            Message::Dial { peer, address } => {
+                let now = self.began.elapsed();
+                let meeting = self.meetings.get_mut(&from);
+                if meeting.is_some_and(|m| m.allowance.take(now)) {
+                    self.introduced(Heard::Meeting, PeerId(peer), address);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An address does not answer: asks those who may know who is there.
+    pub(super) fn ask_for(&mut self, address: SocketAddr) {
+        let message = Message::Dial {
+            peer: NOBODY,
+            address,
+        };
+        let tellers = self.candidates.tellers(address).to_vec();
+        for meeting in self.meetings.values() {
+            // An endpoint that does not read is no use now.
+            let _ = meeting.outbox.try_send(message.clone());
+        }
+        let peers: Vec<Peer> = tellers
+            .iter()
+            .filter_map(|id| self.by_id.get(id).copied())
+            .take(MAX_ASKED)
+            .collect();
+        for peer in peers {
+            self.send(peer, message.clone());
+        }
+    }
+
+    /// A neighbour sent `dial`: it asks for an introduction, or introduces us.
+    pub(super) fn dial_message(&mut self, from: Peer, peer: [u8; 32], address: SocketAddr) {
+        let now = self.began.elapsed();
+        let Some(state) = self.peers.get_mut(&from) else {
+            return;
+        };
+        if !state.introductions.take(now) {
+            return;
+        }
+        let (id, seen) = (state.id, state.connection.remote_address());
+        if peer != NOBODY {
+            self.introduced(Heard::Peer(id), PeerId(peer), address);
+            return;
+        }
+        let wanted = self.peers.iter().find(|(other, state)| {
+            let there = state.connection.remote_address() == address || state.listens == Some(address);
+            **other != from && there
+        });
+        let Some((&other, state)) = wanted else { return };
+        let (other_id, other_seen) = (state.id, state.connection.remote_address());
+        if !gate::is_meaningful_to(seen.ip(), other_seen.ip())
+            || !gate::is_meaningful_to(other_seen.ip(), seen.ip())
+        {
+            return;
+        }
+        self.send(
+            other,
+            Message::Dial {
+                peer: id.0,
+                address: seen,
+            },
+        );
+        self.send(
+            from,
+            Message::Dial {
+                peer: other_id.0,
+                address: other_seen,
+            },
+        );
+    }
+
+    /// Somebody introduced us to a peer: opens our router for it now.
+    fn introduced(&mut self, heard: Heard, id: PeerId, address: SocketAddr) {
+        let known = id == self.registry.id()
+            || self.by_id.contains_key(&id)
+            || self.banned.contains(&id)
+            || self.greeting.contains(&id);
+        if known || self.peers.len() >= crate::swarm::neighbours::MOST {
+            return;
+        }
+        self.add_candidates(vec![address], heard, None);
+        self.candidates.begin(address);
+        let (registry, driver) = (self.registry.clone(), self.ground.driver.clone());
+        self.tasks.spawn(async move {
+            let result = registry.punch(id, address).await;
+            let _ = driver.send(Msg::Dialed { address, result }).await;
+        });
+    }
+
+    /// Whether this is a tracker's endpoint; it is forgotten when it has gone.
+    pub(super) fn meeting_down(&mut self, peer: Peer) -> bool {
+        self.meetings.remove(&peer).is_some()
+    }
+
+    /// Whether this endpoint is one where peers meet.
+    pub(super) fn is_meeting(new: &NewPeer) -> bool {
+        new.hello
+            .extensions
+            .iter()
+            .any(|(name, _)| name == meeting::EXTENSION)
+    }
+}
+
+/// Keeps a control stream to a tracker's endpoint, as long as the torrent lives.
+async fn stay(registry: Arc<Registry>, place: MeetingPlace, room: [u8; 32], driver: mpsc::Sender<Msg>) {
+    let mut failures = 0;
+    loop {
+        let began = Instant::now();
+        if let Err(why) = once(&registry, &place, room, &driver).await {
+            tracing::debug!(host = %place.host, port = place.port, "where peers meet: {why}");
+        }
+        failures = if began.elapsed() > PAUSES.1 {
+            0
+        } else {
+            failures + 1
+        };
+        let pause = (PAUSES.0 * 2_u32.saturating_pow(failures)).min(PAUSES.1);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn once(
+    registry: &Arc<Registry>,
+    place: &MeetingPlace,
+    room: [u8; 32],
+    driver: &mpsc::Sender<Msg>,
+) -> Result<(), String> {
+    let text = |e: &dyn std::fmt::Display| e.to_string();
+    let addresses = registry
+        .gate()
+        .resolve(&place.host, place.port)
+        .await
+        .map_err(|e| text(&e))?;
+    let ours = registry.local_addrs();
+    let address = addresses
+        .iter()
+        .find(|a| ours.iter().any(|o| o.is_ipv4() == a.is_ipv4()))
+        .ok_or("it has no address of a family that we have")?;
+    let connection = registry
+        .connect(*address, Some(&place.host))
+        .await
+        .map_err(|e| text(&e))?;
+    let port = registry.port_for(address.is_ipv4());
+    let membership = Membership::of_room(room);
+    control::open(connection, port, membership, driver.clone())
+        .await
+        .map_err(|e| text(&e))
+}

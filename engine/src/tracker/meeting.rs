@@ -1,0 +1,308 @@
+//! Who is at a tracker's QUIC endpoint, and who may be introduced to whom. Pure: no clock, no socket.
+//!
+//! A *room* is one swarm, named by its derived key; a *guest* is a connected peer, at the address where it is seen,
+//! which is what a router made of its own. A guest that cannot reach an address asks to be introduced to whoever is
+//! there; then each of the two is told the other's id and address, and both dial ([`quic`](super::quic) carries it).
+//!
+//! Invariants: rooms, guests and guests of one host are bounded; what a guest may ask for is bounded in time; loopback
+//! and private addresses are told only to guests at such addresses.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand::seq::IteratorRandom;
+
+use super::Key;
+use crate::allowance::Allowance;
+use crate::swarm::PeerId;
+
+/// The extension in the hello of an endpoint that introduces peers and holds nothing.
+pub const EXTENSION: &str = "meeting";
+/// Addresses that a newcomer is told.
+const TOLD: usize = 50;
+/// Introductions that a guest may ask for at once, and the time in which it regains one.
+pub const INTRODUCTIONS: (u32, Duration) = (20, Duration::from_secs(1));
+
+/// The name of a room, as it stands in a hello.
+pub type Room = [u8; 32];
+
+/// The room of a swarm: its key, and zeros. The info hash itself is not for trackers to know.
+pub fn room(key: Key) -> Room {
+    let mut room = [0; 32];
+    room[..20].copy_from_slice(&key);
+    room
+}
+
+/// Bounds of memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Guests in all rooms together.
+    pub guests: usize,
+    /// Guests of one host in one room.
+    pub per_host: usize,
+}
+
+impl Default for Limits {
+    /// 20,000 guests, 32 of one host in a room.
+    fn default() -> Self {
+        Self {
+            guests: 20_000,
+            per_host: 32,
+        }
+    }
+}
+
+/// Two peers who shall dial each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// Who asked, and where it is seen.
+    pub from: (PeerId, SocketAddr),
+    /// Who was asked for, and where it is seen.
+    pub to: (PeerId, SocketAddr),
+}
+
+#[derive(Debug)]
+struct Guest {
+    /// Where it is seen.
+    seen: SocketAddr,
+    /// Where it says that it takes connections: what trackers tell others.
+    listens: Option<SocketAddr>,
+    /// Introductions that it may still ask for.
+    allowance: Allowance,
+}
+
+#[derive(Debug, Default)]
+struct Guests {
+    by_id: HashMap<PeerId, Guest>,
+    by_address: HashMap<SocketAddr, PeerId>,
+    hosts: HashMap<IpAddr, usize>,
+}
+
+/// All rooms of a tracker.
+#[derive(Debug)]
+pub struct Rooms {
+    limits: Limits,
+    by_name: HashMap<Room, Guests>,
+    guests: usize,
+    rng: SmallRng,
+}
+
+impl Rooms {
+    /// Empty rooms; `seed` decides whom newcomers are told of.
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            limits,
+            by_name: HashMap::new(),
+            guests: 0,
+            rng: SmallRng::seed_from_u64(seed),
+        }
+    }
+
+    /// Guests in all rooms.
+    pub fn guests(&self) -> usize {
+        self.guests
+    }
+
+    /// Lets a peer in, and gives addresses of others to try. `None` when there is no room for it. A peer that is in
+    /// already comes in anew.
+    pub fn enter(
+        &mut self,
+        room: Room,
+        id: PeerId,
+        seen: SocketAddr,
+        listen_port: u16,
+        now: Duration,
+    ) -> Option<Vec<SocketAddr>> {
+        self.leave(room, id);
+        let of_host = self
+            .by_name
+            .get(&room)
+            .and_then(|guests| guests.hosts.get(&seen.ip()))
+            .copied()
+            .unwrap_or(0);
+        if self.guests >= self.limits.guests || of_host >= self.limits.per_host {
+            return None;
+        }
+        let guests = self.by_name.entry(room).or_default();
+        let others = guests.by_id.values().map(|guest| guest.seen);
+        let others = others
+            .filter(|other| gate::is_meaningful_to(other.ip(), seen.ip()))
+            .sample(&mut self.rng, TOLD);
+        let listens = (listen_port != 0).then(|| SocketAddr::new(seen.ip(), listen_port));
+        for address in listens.into_iter().chain([seen]) {
+            guests.by_address.insert(address, id);
+        }
+        *guests.hosts.entry(seen.ip()).or_default() += 1;
+        guests.by_id.insert(
+            id,
+            Guest {
+                seen,
+                listens,
+                allowance: Allowance::new(INTRODUCTIONS.0, INTRODUCTIONS.1, now),
+            },
+        );
+        self.guests += 1;
+        Some(others)
+    }
+
+    /// Forgets a guest.
+    pub fn leave(&mut self, room: Room, id: PeerId) {
+        let Some(guests) = self.by_name.get_mut(&room) else {
+            return;
+        };
+        let Some(guest) = guests.by_id.remove(&id) else {
+            return;
+        };
+        self.guests -= 1;
+        for address in guest.listens.into_iter().chain([guest.seen]) {
+            if guests.by_address.get(&address) == Some(&id) {
+                guests.by_address.remove(&address);
+            }
+        }
+        if let Some(count) = guests.hosts.get_mut(&guest.seen.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                guests.hosts.remove(&guest.seen.ip());
+            }
+        }
+        if guests.by_id.is_empty() {
+            self.by_name.remove(&room);
+        }
+    }
+
+    /// A guest wants to reach whoever is at `wanted`. `None` when nobody is, or when it asks too often.
+    pub fn introduce(
+        &mut self,
+        room: Room,
+        from: PeerId,
+        wanted: SocketAddr,
+        now: Duration,
+    ) -> Option<Introduction> {
+        let guests = self.by_name.get_mut(&room)?;
+        let to = *guests.by_address.get(&wanted)?;
+        let asking = guests.by_id.get_mut(&from)?;
+        if !asking.allowance.take(now) {
+            return None;
+        }
+        let seen = asking.seen;
+        let other = guests.by_id.get(&to)?.seen;
+        let meaningful =
+            gate::is_meaningful_to(other.ip(), seen.ip()) && gate::is_meaningful_to(seen.ip(), other.ip());
+        (to != from && meaningful).then_some(Introduction {
+            from: (from, seen),
+            to: (to, other),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: Room = [7; 32];
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn id(n: u8) -> PeerId {
+        PeerId([n; 32])
+    }
+
+    fn at(host: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([93, 184, 216, host], port))
+    }
+
+    fn rooms(limits: Limits) -> Rooms {
+        Rooms::new(limits, 1)
+    }
+
+    #[test]
+    fn guests_are_told_where_others_are_seen_and_are_introduced_by_any_address_they_have() {
+        let mut rooms = rooms(Limits::default());
+        assert_eq!(rooms.enter(ROOM, id(1), at(1, 40_000), 6881, NOW), Some(vec![]));
+        assert_eq!(
+            rooms.enter(ROOM, id(2), at(2, 50_000), 6882, NOW),
+            Some(vec![at(1, 40_000)])
+        );
+        let expected = Some(Introduction {
+            from: (id(2), at(2, 50_000)),
+            to: (id(1), at(1, 40_000)),
+        });
+        assert_eq!(rooms.introduce(ROOM, id(2), at(1, 40_000), NOW), expected);
+        assert_eq!(
+            rooms.introduce(ROOM, id(2), at(1, 6881), NOW),
+            expected,
+            "as a tracker names it"
+        );
+        assert_eq!(
+            rooms.introduce(ROOM, id(2), at(2, 50_000), NOW),
+            None,
+            "not to itself"
+        );
+        assert_eq!(
+            rooms.introduce([8; 32], id(2), at(1, 6881), NOW),
+            None,
+            "in its own room only"
+        );
+        assert_eq!(
+            rooms.introduce(ROOM, id(3), at(1, 6881), NOW),
+            None,
+            "guests only"
+        );
+        rooms.leave(ROOM, id(1));
+        assert_eq!(rooms.introduce(ROOM, id(2), at(1, 6881), NOW), None);
+        rooms.leave(ROOM, id(2));
+        assert_eq!((rooms.guests(), rooms.by_name.len()), (0, 0));
+    }
+
+    #[test]
+    fn who_asks_too_often_waits() {
+        let mut rooms = rooms(Limits::default());
+        rooms.enter(ROOM, id(1), at(1, 1), 0, NOW);
+        rooms.enter(ROOM, id(2), at(2, 2), 0, NOW);
+        let mut ask = |now| rooms.introduce(ROOM, id(2), at(1, 1), now).is_some();
+        assert_eq!((0..100).filter(|_| ask(NOW)).count(), INTRODUCTIONS.0 as usize);
+        assert!(ask(NOW + INTRODUCTIONS.1), "one more after a second");
+        assert!(!ask(NOW + INTRODUCTIONS.1));
+        assert_eq!(
+            (0..100).filter(|_| ask(NOW + Duration::from_secs(3600))).count(),
+            INTRODUCTIONS.0 as usize
+        );
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut rooms = rooms(Limits {
+            guests: 3,
+            per_host: 2,
+        });
+        assert!(rooms.enter(ROOM, id(1), at(1, 1), 0, NOW).is_some());
+        assert!(rooms.enter(ROOM, id(2), at(1, 2), 0, NOW).is_some());
+        assert!(
+            rooms.enter(ROOM, id(3), at(1, 3), 0, NOW).is_none(),
+            "a host has its share"
+        );
+        assert!(
+            rooms.enter(ROOM, id(2), at(1, 4), 0, NOW).is_some(),
+            "who is in may come again"
+        );
+        assert!(rooms.enter([8; 32], id(4), at(2, 4), 0, NOW).is_some());
+        assert!(rooms.enter(ROOM, id(5), at(3, 5), 0, NOW).is_none(), "full");
+        assert_eq!(rooms.guests(), 3);
+    }
+
+    #[test]
+    fn private_addresses_stay_in_private_networks() {
+        let mut rooms = rooms(Limits::default());
+        let home = |n| SocketAddr::from(([192, 168, 1, n], 1));
+        rooms.enter(ROOM, id(1), home(1), 0, NOW);
+        assert_eq!(rooms.enter(ROOM, id(2), at(1, 1), 0, NOW), Some(vec![]));
+        assert_eq!(rooms.introduce(ROOM, id(2), home(1), NOW), None);
+        assert!(
+            rooms
+                .enter(ROOM, id(3), home(3), 0, NOW)
+                .is_some_and(|told| told.contains(&home(1)))
+        );
+    }
+}
