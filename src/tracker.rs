@@ -5,8 +5,8 @@
 use anyhow::Context as _;
 use engine::tracker::meeting;
 use engine::tracker::pairs::Limits;
-use engine::tracker::relay::{self, Relay};
 use engine::tracker::quic::Meeting;
+use engine::tracker::relay::{self, Relay};
 use engine::tracker::server::{Config, MeetingPorts, Tracker, serve};
 use engine::tracker::udp_server;
 use tokio::net::{TcpListener, UdpSocket};
@@ -135,14 +135,12 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
         introductions += ended.context("stopping the QUIC endpoint")?;
     }
     if json {
-        print_json(
-            &serde_json::json!({
-                "event": "done",
-                "announces": tracker.announces(),
-                "introductions": introductions,
-                "relayed": relay.map_or(0, |relay| relay.figures().1),
-            }),
-        );
+        print_json(&serde_json::json!({
+            "event": "done",
+            "announces": tracker.announces(),
+            "introductions": introductions,
+            "relayed": relay.map_or(0, |relay| relay.figures().1),
+        }));
     }
     Ok(ExitStatus::Done)
 }
