@@ -10,6 +10,7 @@ mod flac;
 pub(crate) mod format;
 mod joins;
 pub(crate) mod layout;
+mod m4a;
 mod mp3;
 mod sound;
 mod wav;
@@ -35,6 +36,8 @@ pub enum Codec {
     Flac,
     /// AAC-LC in ADTS.
     Adts,
+    /// AAC-LC in MP4.
+    M4a,
 }
 
 impl Codec {
@@ -45,6 +48,7 @@ impl Codec {
             Self::Wav => "wav",
             Self::Flac => "flac",
             Self::Adts => "adts",
+            Self::M4a => "m4a",
         }
     }
 }

@@ -49,6 +49,35 @@ impl Config {
         })
     }
 
+    /// Reads an AudioSpecificConfig.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, SpliceError> {
+        let mut bits = Bits { bytes, at: 0 };
+        let damaged = || SpliceError::Unsupported("the AAC stream does not say what it is".into());
+        let object = bits.object_type().ok_or_else(damaged)?;
+        let rate = bits.rate().ok_or_else(damaged)?;
+        let channels = bits.read(4).ok_or_else(damaged)? as u8;
+        match object {
+            2 => {}
+            5 | 29 => return Err(he_aac()),
+            other => return Err(unsupported(&format!("the content is AAC of object type {other}"))),
+        }
+        let short_frames = bits.read(1).ok_or_else(damaged)? == 1;
+        if short_frames {
+            return Err(unsupported("the content is AAC with 960 samples a frame"));
+        }
+        if !matches!(channels, 1 | 2) {
+            return Err(unsupported(&format!(
+                "the content is AAC with channel configuration {channels}"
+            )));
+        }
+        // Two flags more, and perhaps an extension that announces SBR.
+        bits.read(2);
+        if bits.read(11) == Some(0x2B7) && bits.object_type() == Some(5) && bits.read(1) == Some(1) {
+            return Err(he_aac());
+        }
+        Self::lc(rate, channels).ok_or_else(|| unsupported(&format!("the content is AAC at {rate} Hz")))
+    }
+
     fn rate_index(self) -> u8 {
         // Only rates of the table make a config.
         RATES
@@ -80,6 +109,38 @@ impl Config {
         ]);
         out.extend(packet);
         out
+    }
+}
+
+/// Reads a few bits.
+struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Bits<'_> {
+    fn read(&mut self, count: usize) -> Option<u32> {
+        let mut value = 0;
+        for _ in 0..count {
+            let byte = *self.bytes.get(self.at / 8)?;
+            value = value << 1 | u32::from(byte >> (7 - self.at % 8) & 1);
+            self.at += 1;
+        }
+        Some(value)
+    }
+
+    fn object_type(&mut self) -> Option<u32> {
+        match self.read(5)? {
+            31 => Some(32 + self.read(6)?),
+            kind => Some(kind),
+        }
+    }
+
+    fn rate(&mut self) -> Option<u32> {
+        match self.read(4)? {
+            15 => self.read(24),
+            index => RATES.get(index as usize).copied(),
+        }
     }
 }
 
@@ -227,6 +288,13 @@ mod tests {
     fn configs_say_what_they_are() {
         let config = Config::lc(44_100, 2).unwrap();
         assert_eq!(config.bytes(), [0x12, 0x10]);
+        assert_eq!(Config::parse(&[0x12, 0x10]).unwrap(), config);
+        // SBR first, and SBR announced behind.
+        for he in [&[0x2B, 0x92, 0x08, 0x00][..], &[0x13, 0x90, 0x56, 0xE5, 0xA0]] {
+            assert!(Config::parse(he).unwrap_err().to_string().contains("HE-AAC"));
+        }
+        assert!(Config::parse(&[0x12, 0x30]).is_err());
+        assert!(Config::parse(&[]).is_err());
     }
 
     #[test]
@@ -250,6 +318,7 @@ mod tests {
                 file[at % len] = byte;
             }
             file.truncate(keep);
+            let _ = Config::parse(&file);
             if let Ok(Some(head)) = head(&file, Duration::ZERO) {
                 let _ = Index::scan(&file, &head, Duration::ZERO);
             }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::layout::{Layout, moved};
-use super::{Chapter, Codec, Options, Run, Seam, Source, SpliceError, adts, flac, mp3, wav};
+use super::{Chapter, Codec, Options, Run, Seam, Source, SpliceError, adts, flac, m4a, mp3, wav};
 use crate::content::Content;
 use crate::frames::id3v2;
 use crate::plan::SplicePlan;
@@ -96,6 +96,9 @@ pub(crate) fn recognise<'a>(
     }
     if let Some(flac) = flac::Flac::new(content, options)? {
         return Ok(Box::new(flac));
+    }
+    if let Some(m4a) = m4a::M4a::new(content, options)? {
+        return Ok(Box::new(m4a));
     }
     if let Some(adts) = adts::Adts::new(content, options)? {
         return Ok(Box::new(adts));

@@ -153,14 +153,12 @@ impl Fixture {
             "-i",
             "-",
         ];
-        args.extend([
-            "-i",
-            metadata.to_str().unwrap(),
-            "-map_metadata",
-            "1",
-            "-map_chapters",
-            "1",
-        ]);
+        // Further inputs come before what is said about the output.
+        let pairs = coding.chunks(2).take_while(|pair| pair[0] == "-i").count();
+        let (inputs, coding) = coding.split_at(pairs * 2);
+        args.extend(["-i", metadata.to_str().unwrap()]);
+        args.extend(inputs);
+        args.extend(["-map_metadata", "1", "-map_chapters", "1"]);
         args.extend(coding);
         args.push(path.to_str().unwrap());
         run("ffmpeg", &args, Some(&pcm));

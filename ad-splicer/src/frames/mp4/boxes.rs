@@ -1,0 +1,256 @@
+//! Boxes: those of a file, and the tree within `moov`.
+
+use std::time::Duration;
+
+use crate::content::Content;
+use crate::frames::window::Window;
+use crate::splice::SpliceError;
+
+/// Longest `moov` that is held in memory, in bytes.
+const MOST_MOOV: u64 = 64 << 20;
+/// How many boxes there may be in a file, or beside each other in the tree.
+const MOST_BOXES: usize = 200_000;
+/// Boxes that hold boxes.
+const NESTED: [&[u8; 4]; 9] = [
+    b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"udta", b"mvex", b"traf",
+];
+
+/// A box of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TopBox {
+    pub(crate) kind: [u8; 4],
+    pub(crate) start: u64,
+    /// Where what it holds begins.
+    pub(crate) body: u64,
+    pub(crate) end: u64,
+}
+
+/// A box of the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Atom {
+    pub(crate) kind: [u8; 4],
+    pub(crate) body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    Raw(Vec<u8>),
+    Nested(Vec<Atom>),
+}
+
+/// The boxes of the file, in order; `None` when it does not begin like MP4.
+pub(crate) fn top_level(
+    content: &dyn Content,
+    deadline: Duration,
+) -> Result<Option<Vec<TopBox>>, SpliceError> {
+    let mut window = Window::new(content, deadline);
+    let (mut at, mut found) = (0, Vec::new());
+    while at < content.len() && found.len() < MOST_BOXES {
+        let head = window.get(at, 16)?;
+        let Some(&[a, b, c, d, k0, k1, k2, k3]) = head.first_chunk::<8>() else {
+            break;
+        };
+        let kind = [k0, k1, k2, k3];
+        if found.is_empty() && !matches!(&kind, b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip") {
+            return Ok(None);
+        }
+        let (len, own) = match u32::from_be_bytes([a, b, c, d]) {
+            0 => (content.len() - at, 8),
+            1 => match head.get(8..16).and_then(|bytes| bytes.try_into().ok()) {
+                Some(bytes) => (u64::from_be_bytes(bytes), 16),
+                None => break,
+            },
+            len => (u64::from(len), 8),
+        };
+        let end = at.checked_add(len).filter(|_| len >= own);
+        let Some(end) = end else { break };
+        if end > content.len() {
+            if found.is_empty() {
+                return Ok(None);
+            }
+            return Err(SpliceError::Truncated { offset: at });
+        }
+        found.push(TopBox {
+            kind,
+            start: at,
+            body: at + own,
+            end,
+        });
+        at = end;
+    }
+    Ok((!found.is_empty()).then_some(found))
+}
+
+/// Reads the tree of `moov` or `moof`.
+pub(crate) fn read_tree(
+    content: &dyn Content,
+    moov: &TopBox,
+    deadline: Duration,
+) -> Result<Atom, SpliceError> {
+    let damaged = || {
+        SpliceError::Unsupported(format!(
+            "the MP4 file is damaged: the box at byte {} makes no sense",
+            moov.start
+        ))
+    };
+    if moov.end - moov.body > MOST_MOOV {
+        return Err(SpliceError::Unsupported(
+            "a movie box of the MP4 file is longer than 64 MiB".into(),
+        ));
+    }
+    let mut bytes = vec![0; (moov.end - moov.body) as usize];
+    content
+        .read_exact_at(moov.body, &mut bytes, deadline)
+        .map_err(|source| SpliceError::Read {
+            offset: moov.body,
+            source,
+        })?;
+    Ok(Atom {
+        kind: moov.kind,
+        body: Body::Nested(parse(&bytes).ok_or_else(damaged)?),
+    })
+}
+
+/// Boxes beside each other; the recursion is bounded, as a kind that nests is never within itself more often than the bytes allow and each level takes 8 of them.
+fn parse(bytes: &[u8]) -> Option<Vec<Atom>> {
+    parse_at(bytes, 0)
+}
+
+fn parse_at(mut bytes: &[u8], depth: u32) -> Option<Vec<Atom>> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let [a, b, c, d, k0, k1, k2, k3] = *bytes.first_chunk::<8>()?;
+        let (len, own) = match u32::from_be_bytes([a, b, c, d]) {
+            0 => (bytes.len(), 8),
+            1 => (u64::from_be_bytes(*bytes.get(8..)?.first_chunk()?) as usize, 16),
+            len => (len as usize, 8),
+        };
+        if len < own || found.len() > MOST_BOXES {
+            return None;
+        }
+        let body = bytes.get(own..len)?;
+        let kind = [k0, k1, k2, k3];
+        let nested = (NESTED.contains(&&kind) && depth < 8)
+            .then(|| parse_at(body, depth + 1))
+            .flatten();
+        found.push(Atom {
+            kind,
+            body: nested.map_or_else(|| Body::Raw(body.to_vec()), Body::Nested),
+        });
+        bytes = &bytes[len..];
+    }
+    Some(found)
+}
+
+impl Atom {
+    pub(crate) fn raw(kind: [u8; 4], bytes: Vec<u8>) -> Self {
+        Self {
+            kind,
+            body: Body::Raw(bytes),
+        }
+    }
+
+    /// The boxes in it.
+    pub(crate) fn children(&self) -> &[Atom] {
+        match &self.body {
+            Body::Nested(children) => children,
+            Body::Raw(_) => &[],
+        }
+    }
+
+    pub(crate) fn children_mut(&mut self) -> Option<&mut Vec<Atom>> {
+        match &mut self.body {
+            Body::Nested(children) => Some(children),
+            Body::Raw(_) => None,
+        }
+    }
+
+    /// What it holds, when that is not boxes.
+    pub(crate) fn raw_bytes(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Raw(bytes) => Some(bytes),
+            Body::Nested(_) => None,
+        }
+    }
+
+    /// The first box of this path below it.
+    pub(crate) fn find(&self, path: &[&[u8; 4]]) -> Option<&Atom> {
+        let Some((first, rest)) = path.split_first() else {
+            return Some(self);
+        };
+        let child = self.children().iter().find(|child| child.kind == **first)?;
+        child.find(rest)
+    }
+
+    pub(crate) fn find_mut(&mut self, path: &[&[u8; 4]]) -> Option<&mut Atom> {
+        let Some((first, rest)) = path.split_first() else {
+            return Some(self);
+        };
+        let child = self
+            .children_mut()?
+            .iter_mut()
+            .find(|child| child.kind == **first)?;
+        child.find_mut(rest)
+    }
+
+    /// What the box of this path holds, when that is not boxes.
+    pub(crate) fn bytes(&self, path: &[&[u8; 4]]) -> Option<&[u8]> {
+        self.find(path)?.raw_bytes()
+    }
+
+    pub(crate) fn bytes_mut(&mut self, path: &[&[u8; 4]]) -> Option<&mut Vec<u8>> {
+        match &mut self.find_mut(path)?.body {
+            Body::Raw(bytes) => Some(bytes),
+            Body::Nested(_) => None,
+        }
+    }
+
+    /// Appends the box's bytes.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend([0; 4]);
+        out.extend(self.kind);
+        match &self.body {
+            Body::Raw(bytes) => out.extend(bytes),
+            Body::Nested(children) => children.iter().for_each(|child| child.write(out)),
+        }
+        // At most what was read (64 MiB) and the tables.
+        let len = (out.len() - start) as u32;
+        out[start..start + 4].copy_from_slice(&len.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn unknown_boxes_are_kept() {
+        let mut tree = b"\0\0\0\x0Cabcd1234".to_vec();
+        tree.extend(b"\0\0\0\x14trak\0\0\0\x0Cwxyz5678");
+        let parsed = parse(&tree).unwrap();
+        assert_eq!(parsed[1].bytes(&[b"wxyz"]), Some(&b"5678"[..]));
+        let mut out = Vec::new();
+        for atom in &parsed {
+            atom.write(&mut out);
+        }
+        assert_eq!(out, tree);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), nest in 0usize..40) {
+            let _ = parse(&bytes);
+            let mut nested = bytes;
+            for _ in 0..nest {
+                let mut outer = ((nested.len() + 8) as u32).to_be_bytes().to_vec();
+                outer.extend(b"trak");
+                outer.extend(nested);
+                nested = outer;
+            }
+            let _ = parse(&nested);
+            let _ = top_level(&nested, Duration::ZERO);
+        }
+    }
+}

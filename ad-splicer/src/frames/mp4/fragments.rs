@@ -1,0 +1,163 @@
+//! Fragmented MP4: the samples that stand in movie fragments (`moof`), as if one table had them.
+
+use std::time::Duration;
+
+use super::boxes::{Atom, TopBox, read_tree};
+use super::tables::{Samples, damaged, long, word};
+use crate::content::Content;
+use crate::splice::SpliceError;
+
+/// What `trex` and `tfhd` say about samples that do not say it themselves.
+#[derive(Clone, Copy, Debug, Default)]
+struct Defaults {
+    duration: u32,
+    size: u32,
+    flags: u32,
+}
+
+/// Bit of a sample's flags that says it is no sync sample.
+const NON_SYNC: u32 = 0x1_0000;
+/// The bits of a track run that announce a field for each sample: duration, size, flags, composition offset.
+const EACH: [u32; 4] = [0x100, 0x200, 0x400, 0x800];
+
+/// A track's number.
+fn track_id(track: &Atom) -> Option<u32> {
+    let tkhd = track.bytes(&[b"tkhd"])?;
+    word(tkhd, if tkhd.first() == Some(&1) { 20 } else { 12 })
+}
+
+/// Adds the samples of all fragments to those of the movie's own tables: one table for each child of `moov` that is a track, `None` for the others.
+pub(crate) fn gather(
+    content: &dyn Content,
+    boxes: &[TopBox],
+    moov: &Atom,
+    deadline: Duration,
+) -> Result<Vec<Option<Samples>>, SpliceError> {
+    let mut tables = Vec::new();
+    let mut ids = Vec::new();
+    for child in moov.children() {
+        let is_track = &child.kind == b"trak";
+        ids.push(is_track.then(|| track_id(child)).flatten());
+        tables.push(is_track.then(|| Samples::parse(child)).transpose()?);
+    }
+    let defaults_of = |id: u32| {
+        let children = moov.find(&[b"mvex"]).map_or(&[][..], Atom::children);
+        let trex = children
+            .iter()
+            .filter(|child| &child.kind == b"trex")
+            .find_map(|child| child.raw_bytes().filter(|trex| word(trex, 4) == Some(id)));
+        trex.and_then(|trex| {
+            Some(Defaults {
+                duration: word(trex, 12)?,
+                size: word(trex, 16)?,
+                flags: word(trex, 20)?,
+            })
+        })
+        .unwrap_or_default()
+    };
+    for top in boxes.iter().filter(|one| &one.kind == b"moof") {
+        let bad = || damaged(&format!("the fragment at byte {} makes no sense", top.start));
+        let moof = read_tree(content, top, deadline)?;
+        // Where data begins when a run does not say: after that of the run before it.
+        let mut follows = top.start;
+        for traf in moof.children().iter().filter(|child| &child.kind == b"traf") {
+            let tfhd = traf.bytes(&[b"tfhd"]).ok_or_else(bad)?;
+            let id = word(tfhd, 4).ok_or_else(bad)?;
+            let at = ids.iter().position(|one| *one == Some(id)).ok_or_else(bad)?;
+            let Some(samples) = tables[at].as_mut() else {
+                return Err(bad());
+            };
+            let (base, defaults) = header(tfhd, defaults_of(id), top.start, follows).ok_or_else(bad)?;
+            if let Some(time) = traf.bytes(&[b"tfdt"]).and_then(|tfdt| {
+                if tfdt.first() == Some(&1) {
+                    long(tfdt, 4)
+                } else {
+                    word(tfdt, 4).map(u64::from)
+                }
+            }) {
+                samples.last_until(time).ok_or_else(bad)?;
+            }
+            follows = base;
+            for run in traf.children().iter().filter(|child| &child.kind == b"trun") {
+                let run = run.raw_bytes().ok_or_else(bad)?;
+                follows = add(samples, run, defaults, base, follows).ok_or_else(bad)?;
+            }
+        }
+    }
+    for samples in tables.iter_mut().flatten() {
+        samples.settle();
+    }
+    Ok(tables)
+}
+
+/// Where a fragment's data is counted from, and its defaults.
+fn header(tfhd: &[u8], mut defaults: Defaults, moof: u64, follows: u64) -> Option<(u64, Defaults)> {
+    let flags = word(tfhd, 0)? & 0xFF_FFFF;
+    let mut at = 8;
+    let mut base = if flags & 0x2_0000 == 0 { follows } else { moof };
+    if flags & 1 != 0 {
+        base = long(tfhd, at)?;
+        at += 8;
+    }
+    if flags & 2 != 0 {
+        at += 4;
+    }
+    for (bit, field) in [
+        (8, &mut defaults.duration),
+        (16, &mut defaults.size),
+        (32, &mut defaults.flags),
+    ] {
+        if flags & bit != 0 {
+            *field = word(tfhd, at)?;
+            at += 4;
+        }
+    }
+    Some((base, defaults))
+}
+
+/// Adds the samples of one run; gives where its data ends.
+fn add(samples: &mut Samples, run: &[u8], defaults: Defaults, base: u64, follows: u64) -> Option<u64> {
+    let flags = word(run, 0)? & 0xFF_FFFF;
+    let signed = run.first() == Some(&1);
+    let count = word(run, 4)?;
+    let mut at = 8;
+    let mut take = |wanted: bool| {
+        if !wanted {
+            return Some(None);
+        }
+        at += 4;
+        word(run, at - 4).map(Some)
+    };
+    let mut offset = match take(flags & 1 != 0)? {
+        Some(offset) => base.checked_add_signed(i64::from(offset as i32))?,
+        None => follows,
+    };
+    let first = take(flags & 4 != 0)?;
+    for i in 0..count {
+        let [duration, size, own, composition] = {
+            let mut fields = [None; 4];
+            for (field, bit) in fields.iter_mut().zip(EACH) {
+                *field = take(flags & bit != 0)?;
+            }
+            fields
+        };
+        let own = if i == 0 { first.or(own) } else { own };
+        let composition = composition.map(|value| {
+            if signed {
+                i64::from(value as i32)
+            } else {
+                i64::from(value)
+            }
+        });
+        let size = size.unwrap_or(defaults.size);
+        samples.push(
+            offset,
+            size,
+            duration.unwrap_or(defaults.duration),
+            composition.unwrap_or(0) as i32,
+            own.unwrap_or(defaults.flags) & NON_SYNC == 0,
+        )?;
+        offset = offset.checked_add(u64::from(size))?;
+    }
+    Some(offset)
+}

@@ -1,0 +1,14 @@
+//! MP4 (ISO/IEC 14496-12): the box tree and the sample tables. Pure.
+//!
+//! Boxes that are not known are kept as they are, so that a rewrite loses nothing.
+
+mod boxes;
+mod fragments;
+mod tables;
+
+pub(crate) use boxes::{Atom, TopBox, read_tree, top_level};
+pub(crate) use fragments::gather;
+pub(crate) use tables::{
+    Samples, audio_config, edit_chapters, edit_list, full_duration, nero_chapters, priming, set_durations,
+    set_edit, set_tables,
+};

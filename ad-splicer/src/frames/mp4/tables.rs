@@ -1,0 +1,486 @@
+//! A track's sample tables, its durations and edit list, and the chapters that stand in the movie.
+
+use super::boxes::{Atom, Body};
+use crate::frames::aac::Config;
+use crate::splice::SpliceError;
+
+const STBL: [&[u8; 4]; 3] = [b"mdia", b"minf", b"stbl"];
+/// More samples than a file of any length that is meant has.
+const MOST_SAMPLES: usize = 20_000_000;
+
+pub(super) fn damaged(what: &str) -> SpliceError {
+    SpliceError::Unsupported(format!("the MP4 file is damaged: {what}"))
+}
+
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(
+        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
+    ))
+}
+
+pub(super) fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(
+        bytes.get(at..at.checked_add(8)?)?.try_into().ok()?,
+    ))
+}
+
+/// Where samples are, and how long they last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Samples {
+    pub(crate) offsets: Vec<u64>,
+    pub(crate) sizes: Vec<u32>,
+    /// Runs of samples of one duration, in the track's time scale.
+    pub(crate) durations: Vec<(u32, u32)>,
+    /// For each sample, how much later than it is decoded it is shown; empty when none is.
+    pub(crate) compositions: Vec<i32>,
+    /// Which samples can be begun at, in order; `None` when all can.
+    pub(crate) sync: Option<Vec<u32>>,
+}
+
+impl Samples {
+    /// Reads a track's tables.
+    pub(crate) fn parse(track: &Atom) -> Result<Self, SpliceError> {
+        let stbl = track
+            .find(&STBL)
+            .ok_or_else(|| damaged("a track has no sample table"))?;
+        Self::read(stbl).ok_or_else(|| damaged("a track's sample table makes no sense"))
+    }
+
+    fn read(stbl: &Atom) -> Option<Self> {
+        let sizes = {
+            let stsz = stbl.bytes(&[b"stsz"])?;
+            let (one, count) = (word(stsz, 4)?, word(stsz, 8)? as usize);
+            if count > MOST_SAMPLES {
+                return None;
+            }
+            match one {
+                0 => (0..count)
+                    .map(|i| word(stsz, 12 + 4 * i))
+                    .collect::<Option<Vec<_>>>()?,
+                size => vec![size; count],
+            }
+        };
+        let chunks: Vec<u64> = if let Some(stco) = stbl.bytes(&[b"stco"]) {
+            (0..word(stco, 4)? as usize)
+                .map(|i| word(stco, 8 + 4 * i).map(u64::from))
+                .collect::<Option<_>>()?
+        } else {
+            let co64 = stbl.bytes(&[b"co64"])?;
+            (0..word(co64, 4)? as usize)
+                .map(|i| long(co64, 8 + 8 * i))
+                .collect::<Option<_>>()?
+        };
+        let stsc = stbl.bytes(&[b"stsc"])?;
+        let runs = (0..word(stsc, 4)? as usize)
+            .map(|i| Some((word(stsc, 8 + 12 * i)?, word(stsc, 12 + 12 * i)?)))
+            .collect::<Option<Vec<_>>>()?;
+        let mut offsets = Vec::with_capacity(sizes.len());
+        let mut run = 0;
+        for (i, chunk) in chunks.iter().enumerate() {
+            while runs.get(run + 1).is_some_and(|next| next.0 as usize <= i + 1) {
+                run += 1;
+            }
+            let mut at = *chunk;
+            for _ in 0..runs.get(run)?.1 {
+                let Some(size) = sizes.get(offsets.len()) else {
+                    break;
+                };
+                offsets.push(at);
+                at = at.checked_add(u64::from(*size))?;
+            }
+        }
+        let stts = stbl.bytes(&[b"stts"])?;
+        let durations = (0..word(stts, 4)? as usize)
+            .map(|i| Some((word(stts, 8 + 8 * i)?, word(stts, 12 + 8 * i)?)))
+            .collect::<Option<Vec<_>>>()?;
+        let timed: u64 = durations.iter().map(|run| u64::from(run.0)).sum();
+        let mut compositions = Vec::new();
+        if let Some(ctts) = stbl.bytes(&[b"ctts"]) {
+            for i in 0..word(ctts, 4)? as usize {
+                let (count, offset) = (word(ctts, 8 + 8 * i)? as usize, word(ctts, 12 + 8 * i)?);
+                if count > sizes.len() - compositions.len() {
+                    return None;
+                }
+                // Files of version 0 hold negative offsets too.
+                compositions.resize(compositions.len() + count, offset as i32);
+            }
+            compositions.resize(sizes.len(), 0);
+        }
+        let sync = match stbl.bytes(&[b"stss"]) {
+            Some(stss) => {
+                let one = |i| word(stss, 8 + 4 * i)?.checked_sub(1);
+                let found = (0..word(stss, 4)? as usize)
+                    .map(one)
+                    .collect::<Option<Vec<_>>>()?;
+                if !found.is_sorted() || found.last().is_some_and(|last| *last as usize >= sizes.len()) {
+                    return None;
+                }
+                Some(found)
+            }
+            None => None,
+        };
+        (offsets.len() == sizes.len() && timed == sizes.len() as u64).then_some(Self {
+            offsets,
+            sizes,
+            durations,
+            compositions,
+            sync,
+        })
+    }
+
+    /// Adds a sample of a fragment; `None` when there are too many.
+    pub(super) fn push(
+        &mut self,
+        offset: u64,
+        size: u32,
+        duration: u32,
+        composition: i32,
+        sync: bool,
+    ) -> Option<()> {
+        let index = self.sizes.len();
+        if index >= MOST_SAMPLES {
+            return None;
+        }
+        let all = self.sync.get_or_insert_with(|| (0..index as u32).collect());
+        if sync {
+            all.push(index as u32);
+        }
+        self.offsets.push(offset);
+        self.sizes.push(size);
+        self.compositions.push(composition);
+        match self.durations.last_mut() {
+            Some((count, same)) if *same == duration => *count += 1,
+            _ => self.durations.push((1, duration)),
+        }
+        Some(())
+    }
+
+    /// The next sample begins at this time: the last one ends there, when that leaves it a length.
+    pub(super) fn last_until(&mut self, time: u64) -> Option<()> {
+        let Some((count, duration)) = self.durations.last().copied().filter(|_| self.total() != time) else {
+            return Some(());
+        };
+        let starts = self.total() - u64::from(duration);
+        let lasts = u32::try_from(time.checked_sub(starts)?).ok()?;
+        self.durations.pop();
+        if count > 1 {
+            self.durations.push((count - 1, duration));
+        }
+        self.durations.push((1, lasts));
+        Some(())
+    }
+
+    /// After the last sample: what is the same for all is not said of each.
+    pub(super) fn settle(&mut self) {
+        if self.compositions.iter().all(|offset| *offset == 0) {
+            self.compositions = Vec::new();
+        }
+        if self
+            .sync
+            .as_ref()
+            .is_some_and(|sync| sync.len() == self.sizes.len())
+        {
+            self.sync = None;
+        }
+    }
+
+    /// How long all samples are together.
+    pub(crate) fn total(&self) -> u64 {
+        self.durations
+            .iter()
+            .map(|run| u64::from(run.0) * u64::from(run.1))
+            .sum()
+    }
+}
+
+/// Writes the tables of samples of these sizes and durations, which stand in chunks: each with its offset and how many there are. Tables that say more about each sample are left out.
+pub(crate) fn set_tables(
+    track: &mut Atom,
+    sizes: &[u32],
+    durations: &[(u32, u32)],
+    chunks: &[(u64, u32)],
+    wide: bool,
+) {
+    let Some(children) = track.find_mut(&STBL).and_then(Atom::children_mut) else {
+        return;
+    };
+    let count = sizes.len() as u32;
+    children.retain(|child| {
+        !matches!(
+            &child.kind,
+            b"stts" | b"stsz" | b"stz2" | b"stsc" | b"stco" | b"co64" | b"stss" | b"sdtp" | b"ctts"
+        )
+    });
+    // One group for all samples stays one; anything finer would name the wrong ones.
+    children.retain_mut(|child| match (&child.kind, &mut child.body) {
+        (b"sbgp", Body::Raw(bytes)) => {
+            let at = if bytes.first() == Some(&1) { 12 } else { 8 };
+            let single = word(bytes, at) == Some(1) && bytes.len() >= at + 12;
+            if single {
+                bytes[at + 4..at + 8].copy_from_slice(&count.to_be_bytes());
+            }
+            single
+        }
+        (b"subs" | b"saiz" | b"saio", _) => false,
+        _ => true,
+    });
+    let table = |head: &[u32], rows: &mut dyn Iterator<Item = u32>| {
+        let mut out = vec![0; 4];
+        head.iter()
+            .copied()
+            .chain(rows)
+            .for_each(|value| out.extend(value.to_be_bytes()));
+        out
+    };
+    let stts = table(
+        &[durations.len() as u32],
+        &mut durations.iter().flat_map(|run| [run.0, run.1]),
+    );
+    let mut groups: Vec<[u32; 3]> = Vec::new();
+    for (i, (_, samples)) in chunks.iter().enumerate() {
+        if groups.last().is_none_or(|last| last[1] != *samples) {
+            groups.push([i as u32 + 1, *samples, 1]);
+        }
+    }
+    let stsc = table(&[groups.len() as u32], &mut groups.iter().flatten().copied());
+    let stsz = table(&[0, count], &mut sizes.iter().copied());
+    let places = if wide {
+        let halves = chunks
+            .iter()
+            .flat_map(|(offset, _)| [(offset >> 32) as u32, *offset as u32]);
+        Atom::raw(*b"co64", table(&[chunks.len() as u32], &mut { halves }))
+    } else {
+        let places = chunks.iter().map(|(offset, _)| *offset as u32);
+        Atom::raw(*b"stco", table(&[chunks.len() as u32], &mut { places }))
+    };
+    // After the description; the order of the others does not matter.
+    let at = children
+        .iter()
+        .position(|child| &child.kind == b"stsd")
+        .map_or(0, |at| at + 1);
+    children.splice(
+        at..at,
+        [
+            Atom::raw(*b"stts", stts),
+            Atom::raw(*b"stsc", stsc),
+            Atom::raw(*b"stsz", stsz),
+            places,
+        ],
+    );
+}
+
+/// What a track begins with, and how long it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Edit {
+    /// In the movie's time scale.
+    pub(crate) duration: u64,
+    /// In the track's time scale.
+    pub(crate) media_time: u64,
+}
+
+/// The one edit of a track; `None` when there is none.
+pub(crate) fn edit_list(track: &Atom) -> Result<Option<Edit>, SpliceError> {
+    let Some(elst) = track.bytes(&[b"edts", b"elst"]) else {
+        return Ok(None);
+    };
+    let bad = || damaged("a track's edit list makes no sense");
+    let (wide, count) = (elst.first() == Some(&1), word(elst, 4).ok_or_else(bad)?);
+    let mut found = None;
+    for i in 0..count as usize {
+        let (duration, media_time) = if wide {
+            (
+                long(elst, 8 + 20 * i),
+                long(elst, 16 + 20 * i).map(|time| time as i64),
+            )
+        } else {
+            (
+                word(elst, 8 + 12 * i).map(u64::from),
+                word(elst, 12 + 12 * i).map(|time| i64::from(time as i32)),
+            )
+        };
+        let (duration, media_time) = duration.zip(media_time).ok_or_else(bad)?;
+        match (u64::try_from(media_time), found) {
+            (Ok(media_time), None) => found = Some(Edit { duration, media_time }),
+            // Empty time before the sound.
+            _ => {
+                return Err(SpliceError::Unsupported(
+                    "the MP4 file's edit list has more than one part, and ads can be put into files with one"
+                        .into(),
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Gives a track's edit list its new length; a track without one keeps none.
+pub(crate) fn set_edit(track: &mut Atom, duration: u64) {
+    let Some(elst) = track.bytes_mut(&[b"edts", b"elst"]) else {
+        return;
+    };
+    if elst.first() == Some(&1) {
+        if let Some(field) = elst.get_mut(8..16) {
+            field.copy_from_slice(&duration.to_be_bytes());
+        }
+    } else if let Some(field) = elst.get_mut(8..12) {
+        field.copy_from_slice(&u32::try_from(duration).unwrap_or(u32::MAX).to_be_bytes());
+    }
+}
+
+/// Time scale and duration of a header box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Durations {
+    pub(crate) timescale: u32,
+    pub(crate) duration: u64,
+}
+
+/// What `mvhd` or `mdhd` says.
+pub(crate) fn full_duration(header: &[u8]) -> Option<Durations> {
+    let (timescale, duration) = if header.first() == Some(&1) {
+        (word(header, 20)?, long(header, 24)?)
+    } else {
+        (word(header, 12)?, u64::from(word(header, 16)?))
+    };
+    (timescale > 0).then_some(Durations { timescale, duration })
+}
+
+fn set(header: Option<&mut Vec<u8>>, (narrow, wide): (usize, usize), duration: u64) {
+    let Some(header) = header else { return };
+    if header.first() == Some(&1) {
+        if let Some(field) = header.get_mut(wide..wide + 8) {
+            field.copy_from_slice(&duration.to_be_bytes());
+        }
+    } else if let Some(field) = header.get_mut(narrow..narrow + 4) {
+        field.copy_from_slice(&u32::try_from(duration).unwrap_or(u32::MAX).to_be_bytes());
+    }
+}
+
+/// Sets the durations of the movie (no `media`) or of a track: in the movie's time scale and in the track's.
+pub(crate) fn set_durations(atom: &mut Atom, movie: u64, media: Option<u64>) {
+    match media {
+        None => set(atom.bytes_mut(&[b"mvhd"]), (16, 24), movie),
+        Some(media) => {
+            set(atom.bytes_mut(&[b"tkhd"]), (20, 28), movie);
+            set(atom.bytes_mut(&[b"mdia", b"mdhd"]), (16, 24), media);
+        }
+    }
+}
+
+/// What an AAC track's description says.
+pub(crate) fn audio_config(track: &Atom) -> Result<Config, SpliceError> {
+    let stsd = track
+        .bytes(&[b"mdia", b"minf", b"stbl", b"stsd"])
+        .ok_or_else(|| damaged("a track does not say what it is"))?;
+    if word(stsd, 4) != Some(1) {
+        return Err(SpliceError::Unsupported(
+            "the MP4 file's sound changes its coding".into(),
+        ));
+    }
+    let kind = stsd.get(12..16).unwrap_or_default();
+    match kind {
+        b"mp4a" => {}
+        b"enca" => return Err(SpliceError::Unsupported("the MP4 file is encrypted".into())),
+        other => {
+            return Err(SpliceError::Unsupported(format!(
+                "the MP4 file's sound is `{}`, and ads can be put into AAC-LC",
+                String::from_utf8_lossy(other)
+            )));
+        }
+    }
+    let config = stsd
+        .windows(4)
+        .position(|bytes| bytes == b"esds")
+        .and_then(|at| specific_config(stsd.get(at + 8..)?));
+    Config::parse(config.unwrap_or_default())
+}
+
+/// The DecoderSpecificInfo within an ES_Descriptor (ISO/IEC 14496-1 §7.2.6).
+fn specific_config(mut bytes: &[u8]) -> Option<&[u8]> {
+    // ES_Descriptor, DecoderConfigDescriptor, DecoderSpecificInfo, each within the one before after so many bytes.
+    for (tag, skip) in [(3, 3), (4, 13), (5, 0)] {
+        if *bytes.first()? != tag {
+            return None;
+        }
+        let mut len = 0;
+        let mut at = 1;
+        loop {
+            let byte = *bytes.get(at)?;
+            at += 1;
+            len = len << 7 | usize::from(byte & 0x7F);
+            if byte & 0x80 == 0 || at > 4 {
+                break;
+            }
+        }
+        let body = bytes.get(at..)?;
+        bytes = body.get(..len).unwrap_or(body).get(skip..)?;
+    }
+    Some(bytes)
+}
+
+/// Where the numbers of an iTunSMPB tag stand in the movie's tags: delay, padding, samples.
+fn smpb(bytes: &[u8]) -> Option<(usize, [u64; 3])> {
+    let name = bytes.windows(8).position(|window| window == b"iTunSMPB")?;
+    let at = name
+        + bytes
+            .get(name..name + 100)?
+            .windows(10)
+            .position(|window| window == b" 00000000 ")?;
+    let text = std::str::from_utf8(bytes.get(at + 10..at + 44)?).ok()?;
+    let mut fields = text.split(' ').map(|field| u64::from_str_radix(field, 16).ok());
+    Some((at + 10, [fields.next()??, fields.next()??, fields.next()??]))
+}
+
+/// Delay and samples that iTunes declares, for files without an edit list.
+pub(crate) fn priming(moov: &Atom) -> Option<(u64, u64)> {
+    let (_, [delay, _, samples]) = smpb(moov.bytes(&[b"udta", b"meta"])?)?;
+    (samples > 0).then_some((delay, samples))
+}
+
+/// Moves the times in the movie's own boxes: Nero's chapters by `moved` (in 100 ns), and the length that iTunes declares.
+pub(crate) fn edit_chapters(moov: &mut Atom, moved: &dyn Fn(u64) -> u64, padding: u64, samples: u64) {
+    if let Some(meta) = moov.bytes_mut(&[b"udta", b"meta"])
+        && let Some((at, [delay, _, _])) = smpb(meta)
+    {
+        let text = format!("{delay:08X} {padding:08X} {samples:016X}");
+        if text.len() == 34 {
+            meta[at..at + 34].copy_from_slice(text.as_bytes());
+        }
+    }
+    let Some(chpl) = moov.bytes_mut(&[b"udta", b"chpl"]) else {
+        return;
+    };
+    let mut places = Vec::new();
+    each_chapter(chpl, |at, time, _| places.push((at, moved(time))));
+    for (at, time) in places {
+        chpl[at..at + 8].copy_from_slice(&time.to_be_bytes());
+    }
+}
+
+fn each_chapter(chpl: &[u8], mut found: impl FnMut(usize, u64, &[u8])) {
+    let mut at = if chpl.first() == Some(&1) { 8 } else { 4 };
+    let Some(count) = chpl.get(at).copied() else {
+        return;
+    };
+    at += 1;
+    for _ in 0..count {
+        let (Some(time), Some(len)) = (long(chpl, at), chpl.get(at + 8)) else {
+            return;
+        };
+        let Some(title) = chpl.get(at + 9..at + 9 + usize::from(*len)) else {
+            return;
+        };
+        found(at, time, title);
+        at += 9 + title.len();
+    }
+}
+
+/// Nero's chapters: beginning in 100 ns, title.
+pub(crate) fn nero_chapters(moov: &Atom) -> Vec<(u64, String)> {
+    let mut chapters = Vec::new();
+    if let Some(chpl) = moov.bytes(&[b"udta", b"chpl"]) {
+        each_chapter(chpl, |_, time, title| {
+            chapters.push((time, String::from_utf8_lossy(title).into_owned()));
+        });
+    }
+    chapters
+}
