@@ -8,7 +8,7 @@ export GROVE_FIXTURES
 # Seconds that `make fuzz` gives each target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: bench-ads demo fuzz test conformance fixtures setup lint build clean
+.PHONY: bench-ads bench-splice demo fuzz test conformance fixtures setup lint build clean
 
 ## the whole story on this machine: publish, five viewers, ads, reports
 demo: setup fixtures
@@ -39,6 +39,11 @@ setup:
 bench-ads: setup
 	$(CARGO) build --release --package ad-server-mock
 	ad-server-mock/bench.py $(TARGET)/release/ad-server-mock
+
+## splicing beside cp and ffmpeg, and what ffmpeg hears of it; spectrograms are left in target/bench-splice
+bench-splice: setup fixtures
+	$(CARGO) build --release --package grove
+	ad-splicer/bench.py $(TARGET)/release/grove $(GROVE_FIXTURES) $(TARGET)/bench-splice
 
 ## a minute of fuzzing for everything that strangers send: readers of files and messages, and the swarm core
 fuzz: setup

@@ -19,7 +19,7 @@ use ad_splicer::creatives::{Cache, ContentHash, Creative, Profile};
 use ad_splicer::cues::{Action, AdSource, CuePoint, PlacedCue, Position, in_order, vmap};
 use ad_splicer::decide::{self, Ad, Problem, VastCode};
 use ad_splicer::memory::Memory;
-use ad_splicer::splice::{self, At, Codec};
+use ad_splicer::splice::{self, At};
 use ad_splicer::time::ContentTime;
 use engine::cue_sheet::CueSheet;
 use engine::metainfo::Metainfo;
@@ -118,6 +118,8 @@ pub(crate) struct Prepared {
     pub(crate) ready: Vec<Ready>,
     pub(crate) skipped: Vec<Skipped>,
     pub(crate) failures: Vec<Failure>,
+    /// Only so much content around each break is wanted.
+    pub(crate) preview: Option<Duration>,
 }
 
 /// What a break's task says.
@@ -253,7 +255,7 @@ impl Preparer {
                 sample_rate: format.sample_rate,
                 channels: format.channels,
             },
-            grows: format.codec == Codec::Mp3,
+            grows: format.grows,
             breaks,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             memory,

@@ -117,6 +117,8 @@ pub(crate) struct PublishArgs {
     pub(crate) cues: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) marks: MarkArgs,
+    #[command(flatten)]
+    pub(crate) snap: SnapArgs,
     /// The ad tag (a VAST URL) that is asked at each cue
     #[arg(long, value_name = "URL")]
     pub(crate) ads: Option<String>,
@@ -158,6 +160,7 @@ Examples:
   grove cues chapters.json --match '^werbung'
   grove cues episode.mp3                    the chapters in its ID3 tag
   grove cues stream.m3u8 --json
+  grove cues episode.mp3 --suggest=3        three places for breaks, in pauses
 
 A label or chapter is a cue point only when its title says so; a region label replaces what it spans, all others insert.")]
 pub(crate) struct CuesArgs {
@@ -166,6 +169,9 @@ pub(crate) struct CuesArgs {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) marks: MarkArgs,
+    /// Propose breaks in natural pauses of this audio file: so many, or one for each ten minutes
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) suggest: Option<Option<u16>>,
 }
 
 /// `grove inspect`
@@ -344,9 +350,31 @@ pub(crate) struct SpliceArgs {
     /// A creative and its place: TIME=FILE (repeat for more)
     #[arg(long, required = true, value_name = "TIME=CREATIVE")]
     pub(crate) ad: Vec<String>,
+    /// Write only so much content on both sides of each break, with half a second of silence between breaks
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "10", value_parser = crate::units::parse_time)]
+    pub(crate) preview: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) snap: SnapArgs,
     /// Where to write; `-` for stdout
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
+}
+
+/// Whether cue points may be moved.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct SnapArgs {
+    /// Move cue points that insert into the nearest pause, when one is at most so far away, and say how far each was moved
+    #[arg(long, value_name = "SECONDS", value_parser = parse_snap)]
+    pub(crate) snap: Option<Duration>,
+}
+
+/// A tolerance that is still a pause near the cue.
+fn parse_snap(text: &str) -> Result<Duration, String> {
+    let tolerance = crate::units::parse_time(text)?;
+    if tolerance > Duration::from_secs(60) {
+        return Err("a cue point is moved by at most 60 s".into());
+    }
+    Ok(tolerance)
 }
 
 const ADS_EXAMPLES: &str = "\

@@ -1,11 +1,16 @@
-//! `grove cues`: every mark in a file, and which of them are cue points.
+//! `grove cues`: every mark in a file, and which of them are cue points; or proposals for breaks where there are none.
 //!
 //! Not for: publishing them (`grove publish --cues` reads the same files the same way).
 
 use std::path::Path;
+use std::time::Duration;
 
+use ad_splicer::content::FileContent;
 use ad_splicer::cues::marks::{self, Mark, Marks, Options, TitlePattern};
 use ad_splicer::cues::{Action, CueSource, Position};
+use ad_splicer::pauses::{self, Suggestion};
+use ad_splicer::splice;
+use ad_splicer::timecode;
 use serde_json::{Value, json};
 
 use crate::cli::{CuesArgs, MarkArgs};
@@ -14,6 +19,9 @@ use crate::units::human_time;
 
 /// Lists the marks of one file.
 pub(crate) fn run(args: &CuesArgs, json: bool) -> Outcome {
+    if let Some(count) = args.suggest {
+        return suggest(&args.file, count.map(usize::from), json);
+    }
     let read = read(&args.file, &args.marks)?;
     if json {
         print_json(&as_json(&args.file, &read));
@@ -36,6 +44,60 @@ pub(crate) fn read(path: &Path, args: &MarkArgs) -> anyhow::Result<Marks> {
         first_pts: args.first_pts,
     };
     marks::read(path, &options).or_bad_input(|| format!("cannot take cue points from {}", path.display()))
+}
+
+/// Lists places for breaks, in pauses.
+fn suggest(path: &Path, count: Option<usize>, json: bool) -> Outcome {
+    let content = FileContent::open(path).or_bad_input(|| format!("cannot read {}", path.display()))?;
+    let found = pauses::suggest(&content, count, &splice::Options::default())
+        .or_bad_input(|| format!("no breaks can be proposed for {}", path.display()))?;
+    let position =
+        |place: &Suggestion| timecode::format(Duration::from_millis(place.at.as_millis())).to_string();
+    if json {
+        let suggestions: Vec<Value> = found
+            .iter()
+            .map(|place| {
+                json!({
+                    "position": position(place),
+                    "seconds": place.at.as_secs_f64(),
+                    "pause": place.pause.as_secs_f64(),
+                })
+            })
+            .collect();
+        print_json(&json!({ "event": "suggestions", "file": path, "suggestions": suggestions }));
+        return Ok(ExitStatus::Done);
+    }
+    print_line(&format!(
+        "{}: {} place{} for breaks",
+        path.display(),
+        found.len(),
+        if found.len() == 1 { "" } else { "s" }
+    ));
+    for place in &found {
+        print_line(&format!(
+            "{:>15}  in a pause of {:.2} s",
+            position(place),
+            place.pause.as_secs_f64()
+        ));
+    }
+    match count {
+        _ if found.is_empty() => eprintln!("note: there are no pauses where breaks would be"),
+        Some(count) if found.len() < count => {
+            eprintln!(
+                "note: there are no pauses near the other {} places",
+                count - found.len()
+            );
+        }
+        _ => {}
+    }
+    if !found.is_empty() {
+        let cues: Vec<String> = found
+            .iter()
+            .map(|place| format!("--cue {}", position(place)))
+            .collect();
+        eprintln!("hint: `grove publish` takes them as {}", cues.join(" "));
+    }
+    Ok(ExitStatus::Done)
 }
 
 fn source_name(source: CueSource) -> &'static str {

@@ -24,6 +24,7 @@ mod rendition;
 mod seed;
 mod selection;
 mod send;
+mod snap;
 mod source;
 mod splice;
 mod tracker;

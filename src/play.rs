@@ -6,13 +6,15 @@
 //!
 //! Beacons are stored as things are presented, so that a client that is killed loses none of them.
 //!
-//! Not for: the pipeline and what counts as presented (`ad_splicer::play`).
+//! What nothing can be spliced into is played as it is (`plain`). Not for: the pipeline and what counts as presented (`ad_splicer::play`).
 
 mod ahead;
 mod bookmark;
 mod keys;
 mod line;
+mod plain;
 mod proof;
+mod seek;
 mod splicing;
 
 use std::collections::HashSet;
@@ -27,7 +29,7 @@ use ad_splicer::plan::{AdIndex, Place};
 use ad_splicer::play::{
     AdStatus, Growing, Heard, Notice, Outcome as Ended, PlayEvent, Player, Presented, Request, Timeline,
 };
-use ad_splicer::splice::Rendition;
+use ad_splicer::splice::{Rendition, SpliceError};
 use ad_splicer::time::{ContentTime, PresentationTime};
 use anyhow::Context as _;
 use engine::node::Torrent;
@@ -39,6 +41,7 @@ use self::bookmark::Bookmark;
 use self::keys::{Key, Keys, next_key};
 use self::line::{AdLine, Line, Status};
 use self::proof::Proofs;
+use self::seek::{Deferred, STEP};
 use crate::beacons::{self, Playback};
 use crate::breaks::{Asking, Prepared, Preparer, Ready, Spot};
 use crate::cli::{PlayArgs, PlaySink};
@@ -79,7 +82,16 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     let played = match prepared {
         Ok(Some(listening)) => listening.play(args, json).await,
         Ok(None) => Ok(ExitStatus::Interrupted),
-        Err(error) => Err(error),
+        Err(error) => match error.downcast_ref::<SpliceError>() {
+            Some(SpliceError::NotAudio(why) | SpliceError::Unsupported(why)) => {
+                if !args.swarm.no_ads {
+                    eprintln!("note: it is played without ads: {why}");
+                }
+                let bookmark = Bookmark::of(&context, &found.metainfo.info_hash_v2());
+                plain::play(args, &torrent, &bookmark, json).await
+            }
+            _ => Err(error),
+        },
     };
     // Stopping the torrent ends the reads that are still under way.
     torrent.stop().await;
@@ -120,6 +132,8 @@ struct Listening<'a> {
     ready: Vec<Ready>,
     preparer: Option<Preparer>,
     ahead: Ahead,
+    /// A seek that waits for the ads of a break that it leads over.
+    deferred: Option<Deferred>,
     work: JoinSet<Work>,
     /// A rendition is being laid out; and whether there is more to splice in since.
     freezing: bool,
@@ -187,6 +201,7 @@ impl<'a> Listening<'a> {
             ready,
             preparer,
             ahead,
+            deferred: None,
             work: JoinSet::new(),
             freezing: false,
             changed: false,
@@ -330,6 +345,8 @@ impl<'a> Listening<'a> {
                             muted = !muted;
                             controls.mute(muted);
                         }
+                        Key::Forward => self.seek(heard_to, true, &controls),
+                        Key::Back => self.seek(heard_to, false, &controls),
                         Key::ClickThrough => self.click(playing_ad, &line).await?,
                     }
                     continue;
@@ -364,6 +381,7 @@ impl<'a> Listening<'a> {
                     if let Some(past) = self.past_expired(at) {
                         controls.seek(past);
                     }
+                    self.go_on(&controls);
                     self.look_ahead(at).await;
                 }
                 Notice::Ended { at, outcome } => break (at, outcome),
@@ -379,7 +397,11 @@ impl<'a> Listening<'a> {
         match outcome {
             Ended::Finished => self.bookmark.remove()?,
             Ended::Stopped => self.bookmark.save(self.content_time(at))?,
-            Ended::Failed(error) => return Err(error.into()),
+            Ended::Failed(error) => {
+                // So that `--resume` goes on from here.
+                self.bookmark.save(self.content_time(at))?;
+                return Err(error.into());
+            }
         }
         let duration = self.rendition().report().duration;
         if json {

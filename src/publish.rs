@@ -25,6 +25,7 @@ use crate::feed;
 use crate::files::write_whole;
 use crate::origin_check::{Compared, compare};
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, print_json, print_line};
+use crate::snap::Moved;
 use crate::units::human_bytes;
 
 /// What was published, for `--json`.
@@ -42,6 +43,7 @@ struct Published {
     pieces: u64,
     publisher: Option<String>,
     cues: Vec<PublishedCue>,
+    snapped: Vec<Moved>,
     /// `same`, or `absent` when the origin could not be compared.
     origin: &'static str,
     origin_reason: Option<String>,
@@ -228,6 +230,7 @@ async fn publish(
                 position: cue.position.to_string(),
             })
             .collect(),
+        snapped: cues.snapped,
         origin: if compared == Compared::Same {
             "same"
         } else {

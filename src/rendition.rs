@@ -124,6 +124,7 @@ pub(crate) fn freeze(content: &dyn Content, prepared: Prepared) -> Result<Frozen
         ready,
         skipped,
         failures,
+        preview,
     } = prepared;
     let mut frozen = Frozen {
         rendition: splice::prepare(content, &[], &PATIENT)?,
@@ -134,7 +135,7 @@ pub(crate) fn freeze(content: &dyn Content, prepared: Prepared) -> Result<Frozen
     if ready.is_empty() {
         return Ok(frozen);
     }
-    match with_ads(content, &spots, &ready, &mut frozen) {
+    match with_ads(content, &spots, &ready, preview, &mut frozen) {
         Ok(rendition) => frozen.rendition = rendition,
         Err(error @ (SpliceError::Read { .. } | SpliceError::Write(_))) => return Err(error),
         Err(error) => {
@@ -151,6 +152,7 @@ fn with_ads(
     content: &dyn Content,
     spots: &[Spot],
     ready: &[Ready],
+    preview: Option<Duration>,
     frozen: &mut Frozen,
 ) -> Result<Rendition, SpliceError> {
     let places: Vec<At> = spots.iter().map(|spot| spot.at).collect();
@@ -176,6 +178,10 @@ fn with_ads(
             replace: spot.replace,
             ads,
         });
+    }
+    if let Some(around) = preview {
+        let cuts = splice::preview::cuts(content, &breaks, around, &PATIENT)?;
+        breaks.extend(cuts);
     }
     let (rendition, left_out) = splice::prepare_what_fits(content, &breaks, &PATIENT)?;
     for (index, error) in left_out {

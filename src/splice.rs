@@ -1,6 +1,6 @@
 //! `grove splice`: ads into a local file, without any network: for previews and tests.
 //!
-//! The same conditioning, loudness and splicing as a download has; the result has the bytes that a viewer would get.
+//! The same conditioning, loudness and splicing as a download has; the result has the bytes that a viewer would get, or with `--preview` what they are around the breaks.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::breaks::{Prepared, Ready, spot};
 use crate::cli::SpliceArgs;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
 use crate::rendition::{self, Destination, Made, PATIENT};
+use crate::snap::{self, Moved};
 use crate::units::{human_bytes, human_time};
 
 /// Splices the creatives in, in the order of their cues.
@@ -52,8 +53,10 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     let content = FileContent::open(&args.content)
         .or_bad_input(|| format!("cannot read {}", args.content.display()))?;
     let content: Arc<dyn Content> = Arc::new(content);
-    let cues: Vec<CuePoint> = wanted.iter().map(|(cue, _)| cue.clone()).collect();
     let format = probe(&content, &args.content.display().to_string()).await?;
+    let mut cues: Vec<CuePoint> = wanted.iter().map(|(cue, _)| cue.clone()).collect();
+    let moved = snap::snap(&content, &mut cues, args.snap).await?;
+    snap::tell(&moved);
     let profile = Profile {
         sample_rate: format.sample_rate,
         channels: format.channels,
@@ -62,7 +65,10 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let cache = Cache::open(scratch.path(), Cache::DEFAULT_MAX_BYTES)?;
     let conditioner = Conditioner::new(std::env::current_exe().context("finding this program")?);
-    let mut prepared = Prepared::default();
+    let mut prepared = Prepared {
+        preview: args.preview,
+        ..Prepared::default()
+    };
     for (index, placed) in in_order(&cues, format.duration).into_iter().enumerate() {
         let creative = wanted
             .iter()
@@ -88,9 +94,11 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
         Destination::File(args.output.clone())
     };
     let to = destination.clone();
+    let began = std::time::Instant::now();
     let made = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to))
         .await
         .context("splicing")??;
+    let took = began.elapsed();
     if let Some(skipped) = made.skipped.first() {
         anyhow::bail!(
             "cannot splice into {}: {}",
@@ -98,7 +106,7 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
             skipped.reason
         );
     }
-    tell(&made, &args.output, json);
+    tell(&made, &moved, args, took, json);
     Ok(ExitStatus::Done)
 }
 
@@ -148,13 +156,18 @@ async fn condition(
     })
 }
 
-fn tell(made: &Made, output: &std::path::Path, json: bool) {
+/// `took`: measuring loudness, laying out and writing; conditioning is done before.
+fn tell(made: &Made, moved: &[Moved], args: &SpliceArgs, took: Duration, json: bool) {
+    let output = &args.output;
     if json {
         print_json(&json!({
             "event": "complete",
             "path": output,
             "bytes": made.bytes,
             "duration": made.duration.map(|duration| duration.as_secs_f64()),
+            "preview": args.preview.map(|around| around.as_secs_f64()),
+            "snapped": moved,
+            "seconds": took.as_secs_f64(),
             "ads": made.ads,
         }));
         return;

@@ -78,3 +78,50 @@ fn what_cannot_be_read_is_named_with_its_line() {
         .expect(2)
         .says("missing.txt");
 }
+
+#[test]
+fn breaks_are_suggested_and_cues_are_snapped_when_publishing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = episode().display().to_string();
+    let listed = grove(folder.path(), ["cues", &file, "--suggest=2", "--json"])
+        .run()
+        .expect(0);
+    let value: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("one JSON object");
+    let found = value["suggestions"].as_array().expect("a list");
+    assert_eq!(found.len(), 2, "{value}");
+    let times: Vec<f64> = found
+        .iter()
+        .map(|one| one["seconds"].as_f64().expect("a time"))
+        .collect();
+    assert!(
+        times[0] > 30.0 && times[0] < times[1] && times[1] < 170.0,
+        "{value}"
+    );
+    // What was suggested is in a pause already: it stays where it is, or moves by less than the pause.
+    grove(folder.path(), ["cues", &file, "--suggest"])
+        .run()
+        .expect(0)
+        .says("--cue");
+    grove(folder.path(), ["cues", "missing.mp3", "--suggest"])
+        .run()
+        .expect(2)
+        .says("missing.mp3");
+
+    let off = common::cue("pause") - 0.4;
+    let published = publish([
+        "--cue".to_owned(),
+        off.to_string(),
+        "--snap".to_owned(),
+        "1".to_owned(),
+    ]);
+    let url = published.origin.as_ref().expect("a server").url("episode.mp3");
+    let seen = grove(folder.path(), ["inspect", &url, "--data", "state", "--json"])
+        .run()
+        .expect(0);
+    let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+    let near = format!("{:.1}", common::cue("pause"));
+    assert!(
+        !seen.contains(&format!("{off:.3}")),
+        "{seen} still has {off}, which is near {near}"
+    );
+}

@@ -77,7 +77,31 @@ fn false_facts_give_the_same_result_as_none() {
         *entry(facts, "channels") = Value::from(1_u32);
         *entry(facts, "samples") = Value::from(4000_u32);
     });
-    for (what, torrent) in [("no facts", none), ("loudness", too_loud), ("rate", wrong_rate)] {
+    // One frame of 128k later, and a cue after the end.
+    let one_frame_off = with_facts(&published, |facts| {
+        let Value::List(cues) = entry(facts, "cues") else {
+            panic!("cues are a list")
+        };
+        for (key, by) in [("offset", 418_u64), ("frame", 1), ("sample", 1152)] {
+            let value = entry(&mut cues[0], key);
+            *value = Value::from(value.as_u64().expect("a number") + by);
+        }
+    });
+    let outside = with_facts(&published, |facts| {
+        let samples = entry(facts, "samples").clone();
+        let Value::List(cues) = entry(facts, "cues") else {
+            panic!("cues are a list")
+        };
+        *entry(&mut cues[0], "sample") = samples;
+        *entry(&mut cues[0], "position") = Value::from(999_000_000_000_000_u64);
+    });
+    for (what, torrent) in [
+        ("no facts", none),
+        ("loudness", too_loud),
+        ("rate", wrong_rate),
+        ("one frame off", one_frame_off),
+        ("outside", outside),
+    ] {
         let (bytes, other) = result(&published, &torrent);
         assert!(
             (gain - other).abs() < f64::EPSILON,

@@ -59,9 +59,13 @@ fn whole_and_without_ads(folder: &Path, finished: &Finished) -> String {
 
 #[track_caller]
 fn with_ad_server(url: &str) -> (TempDir, Finished) {
+    frozen_after(url, "2")
+}
+
+fn frozen_after(url: &str, seconds: &str) -> (TempDir, Finished) {
     let published = publish(["--cue", "30", "--ads", url]);
     let (folder, command) = viewer(&published.torrent_url());
-    let finished = command.arg("--freeze").arg("2").run().expect(0);
+    let finished = command.arg("--freeze").arg(seconds).run().expect(0);
     (folder, finished)
 }
 
@@ -96,6 +100,12 @@ fn an_ad_server_that_talks_rubbish() {
 /// An ad server whose one creative, `/creative.mp3`, is answered by `creative`; the break must stay empty.
 #[track_caller]
 fn with_creative(creative: Router) -> serde_json::Value {
+    with_creative_in(creative, "2")
+}
+
+/// The same, with so many seconds until everything has to be ready.
+#[track_caller]
+fn with_creative_in(creative: Router, seconds: &str) -> serde_json::Value {
     let vast = get(|headers: HeaderMap| async move {
         let host = headers[header::HOST].to_str().expect("a host in ASCII");
         let url = format!("http://{host}/creative.mp3");
@@ -108,7 +118,7 @@ fn with_creative(creative: Router) -> serde_json::Value {
         )
     });
     let host = Server::start(creative.route("/vast", vast));
-    let (folder, finished) = with_ad_server(&host.url("vast"));
+    let (folder, finished) = frozen_after(&host.url("vast"), seconds);
     whole_and_without_ads(folder.path(), &finished);
     finished.event("complete")["skipped"][0].clone()
 }
@@ -166,6 +176,84 @@ fn a_creative_whose_host_falls_silent() {
     });
     let skipped = with_creative(Router::new().route("/creative.mp3", stalls));
     assert!(skipped["vast_error"].is_u64(), "{skipped}");
+}
+
+#[test]
+fn a_creative_that_lies_about_its_duration() {
+    // The document says ten seconds.
+    let folder = tempfile::tempdir().expect("a folder");
+    let long = made(folder.path(), "long.mp3", "sine=440:d=25");
+    let skipped = with_creative_in(
+        Router::new().route("/creative.mp3", get(move || async { long })),
+        "30",
+    );
+    assert_eq!(skipped["vast_error"], 202, "{skipped}");
+}
+
+#[test]
+fn a_creative_that_decodes_for_ever() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bomb = made(folder.path(), "bomb.flac", "anullsrc=r=8000:cl=mono:d=10800");
+    assert!(bomb.len() < 4 << 20, "three hours are {} bytes", bomb.len());
+    let skipped = with_creative_in(
+        Router::new().route("/creative.mp3", get(move || async { bomb })),
+        "30",
+    );
+    assert_eq!(skipped["vast_error"], 405, "{skipped}");
+}
+
+/// A sound that ffmpeg makes.
+fn made(folder: &Path, name: &str, source: &str) -> Vec<u8> {
+    let status = std::process::Command::new("ffmpeg")
+        .args(["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", source])
+        .arg(folder.join(name))
+        .status()
+        .expect("ffmpeg runs (`make setup` installs it)");
+    assert!(status.success());
+    std::fs::read(folder.join(name)).expect("the file was made")
+}
+
+/// The first candidate's host falls silent: it has its time, is reported, and the next one plays.
+#[test]
+fn a_candidate_that_is_late_leaves_time_for_the_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = made(folder.path(), "good.mp3", "sine=440:d=10");
+    let vast = get(|headers: HeaderMap| async move {
+        let host = headers[header::HOST].to_str().expect("a host in ASCII");
+        let ad = |name: &str| {
+            format!(
+                "<Ad id='{name}'><InLine><AdSystem>Hand</AdSystem><AdTitle>{name}</AdTitle>
+                 <Error>http://{host}/error/{name}?[ERRORCODE]</Error><Impression>http://{host}/seen/{name}</Impression>
+                 <Creatives><Creative><Linear><Duration>00:00:10</Duration><MediaFiles>
+                 <MediaFile type='audio/mpeg'>http://{host}/{name}.mp3</MediaFile>
+                 </MediaFiles></Linear></Creative></Creatives></InLine></Ad>"
+            )
+        };
+        format!("<VAST version='4.2'>{}{}</VAST>", ad("silent"), ad("spare"))
+    });
+    let host = Server::start(
+        Router::new()
+            .route("/vast", vast)
+            .route("/silent.mp3", get(std::future::pending::<()>))
+            .route("/spare.mp3", get(move || async { good }))
+            .fallback(|| async {}),
+    );
+    let (_folder, finished) = frozen_after(&host.url("vast"), "8");
+    let complete = finished.event("complete");
+    assert_eq!(complete["ads"][0]["ad_id"], "spare", "{complete}");
+    assert_eq!(complete["skipped"][0]["vast_error"], 304, "{complete}");
+    let asked = host.asked();
+    let count = |path: &str| asked.iter().filter(|asked| asked.contains(path)).count();
+    assert_eq!(
+        (count("/error/silent?304"), count("/seen/spare")),
+        (1, 1),
+        "{asked:?}"
+    );
+    assert_eq!(
+        (count("/error/spare"), count("/seen/silent")),
+        (0, 0),
+        "{asked:?}"
+    );
 }
 
 /// A viewer of an episode whose origin was good when it was published, and answers as `then` says afterwards.

@@ -387,3 +387,69 @@ fn a_frequency_cap_is_kept_by_the_device_alone_and_nothing_identifies_it() {
     assert_eq!(named.len(), 2, "{named:?}");
     assert!(named[0].len() == 32 && named[0] == named[1], "{named:?}");
 }
+
+/// Video, and Ogg, and whatever else nothing can be spliced into.
+#[test]
+fn what_cannot_be_spliced_is_played_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let web = folder.path().join("web");
+    std::fs::create_dir(&web).expect("a folder");
+    let status = std::process::Command::new("ffmpeg")
+        .args([
+            "-nostdin",
+            "-loglevel",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc=s=160x120:d=2",
+        ])
+        .args([
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=440:d=2",
+            "-c:v",
+            "libvpx",
+            "-c:a",
+            "libvorbis",
+        ])
+        .arg(web.join("clip.webm"))
+        .status()
+        .expect("ffmpeg runs (`make setup` installs it)");
+    assert!(status.success());
+    let server = Server::start(Router::new().fallback_service(tower_http::services::ServeDir::new(&web)));
+    grove(
+        folder.path(),
+        [
+            "publish",
+            "web/clip.webm",
+            "--allow-private",
+            "--origin",
+            &server.url(""),
+        ],
+    )
+    .run()
+    .expect(0);
+    let mut player = grove(
+        folder.path(),
+        [
+            "play",
+            "--json",
+            "--allow-private",
+            "--listen",
+            "127.0.0.1:0",
+            "--sink",
+            "null",
+        ],
+    )
+    .arg(server.url("clip.webm.torrent"))
+    .start();
+    let position = player.wait_until("a second of it", |value| {
+        value["event"] == "position" && seconds(value) > 1.0
+    });
+    assert_eq!(position["in_ad"], false, "{position}");
+    let done = player.wait_for("done");
+    assert!(seconds(&done) > 1.9, "{done}");
+    assert_eq!(player.finish().0, Some(0));
+}

@@ -51,3 +51,55 @@ fn a_file_is_never_overwritten_by_its_own_result() {
         .says("overwritten");
     assert_eq!(sha256(&mine), sha256(&episode()));
 }
+
+/// Whole seconds of a file, by ffprobe.
+fn seconds(path: &std::path::Path) -> f64 {
+    let said = std::process::Command::new("ffprobe")
+        .args([
+            "-v",
+            "error",
+            "-show_entries",
+            "format=duration",
+            "-of",
+            "csv=p=0",
+        ])
+        .arg(path)
+        .output()
+        .expect("ffprobe runs (`make setup` installs it)");
+    String::from_utf8_lossy(&said.stdout)
+        .trim()
+        .parse()
+        .expect("a duration")
+}
+
+#[test]
+fn a_preview_holds_only_what_is_around_the_breaks_and_says_where_cues_went() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let off = cue("pause") - 0.4;
+    let creative = fixtures().join("boots.wav");
+    let finished = grove(
+        folder.path(),
+        ["splice", "-o", "part.mp3", "--preview=4", "--json"],
+    )
+    .args(["--snap", "0.75", "--ad"])
+    .arg(format!("{off}={}", creative.display()))
+    .arg(episode())
+    .run()
+    .expect(0)
+    .says("into a pause");
+    let complete = finished.event("complete");
+    let (snapped, ad) = (&complete["snapped"][0], &complete["ads"][0]);
+    let distance = snapped["distance"].as_f64().expect("a distance");
+    assert!(distance.abs() > 0.0 && distance.abs() <= 0.75, "{complete}");
+    assert!(
+        (snapped["from"].as_f64().expect("a time") + distance - ad["cue"].as_f64().expect("a cue")).abs()
+            < 1e-3
+    );
+    let expected = 2.0 * 4.0 + ad["duration"].as_f64().expect("a duration") + 2.0 * 0.5;
+    let found = seconds(&folder.path().join("part.mp3"));
+    assert!(
+        (found - expected).abs() < 0.2,
+        "{found} s, and {expected} s were expected"
+    );
+    assert!(seconds(&episode()) > found + 60.0);
+}

@@ -12,7 +12,7 @@ use crate::creatives::Profile;
 use crate::loudness::Meter;
 use crate::plan::PlanError;
 use crate::silence;
-use crate::splice::format::{Track, recognise};
+use crate::splice::format::{Track, recognise, with_track};
 use crate::splice::layout::sample_of;
 use crate::splice::{At, Options, SpliceError};
 use crate::time::ContentTime;
@@ -116,7 +116,7 @@ fn loudness_at(track: &dyn Track, sample: u64) -> Result<Option<f64>, SpliceErro
 }
 
 /// How loud the content is around each cue: gated loudness of up to 90 seconds in LUFS (ITU-R BS.1770-4), `None` where all of it is below the gate, and at a cue where there is nothing
-/// that can be decoded. All of the content is read.
+/// that can be decoded. Of the content is read what [`crate::splice::prepare`] needs, and those 90 seconds.
 ///
 /// # Errors
 /// Those of [`crate::splice::prepare`] that are no break's fault.
@@ -126,17 +126,18 @@ pub fn loudness_around(
     options: &Options,
 ) -> Result<Vec<Option<f64>>, SpliceError> {
     let head = recognise(content, options)?;
-    let track = head.open()?;
-    cues.iter()
-        .enumerate()
-        .map(|(number, cue)| {
-            let sample = sample_at(track.as_ref(), number, *cue);
-            match sample.and_then(|sample| loudness_at(track.as_ref(), sample)) {
-                Err(error) if error.break_index().is_some() => Ok(None),
-                other => other,
-            }
-        })
-        .collect()
+    with_track(head.as_ref(), |track| {
+        cues.iter()
+            .enumerate()
+            .map(|(number, cue)| {
+                let sample = sample_at(track, number, *cue);
+                match sample.and_then(|sample| loudness_at(track, sample)) {
+                    Err(error) if error.break_index().is_some() => Ok(None),
+                    other => other,
+                }
+            })
+            .collect()
+    })
 }
 
 /// Works out the facts of `content` for cues at `cues`, in that order. All of the content is read, 90 seconds around each cue are decoded.
@@ -146,8 +147,11 @@ pub fn loudness_around(
 pub fn survey(content: &dyn Content, cues: &[At]) -> Result<Facts, SpliceError> {
     let options = Options::default();
     let head = recognise(content, &options)?;
-    let track = head.open()?;
-    let (track, stream, frames) = (track.as_ref(), track.stream(), track.frames());
+    with_track(head.as_ref(), |track| survey_of(content, track, cues))
+}
+
+fn survey_of(content: &dyn Content, track: &dyn Track, cues: &[At]) -> Result<Facts, SpliceError> {
+    let (stream, frames) = (track.stream(), track.frames());
     let rate = stream.sample_rate;
     let cues = cues
         .iter()

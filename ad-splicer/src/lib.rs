@@ -12,6 +12,7 @@ pub mod facts;
 pub mod frames;
 pub mod loudness;
 pub mod memory;
+pub mod pauses;
 pub mod plan;
 pub mod play;
 pub mod proof;

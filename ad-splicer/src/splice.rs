@@ -1,6 +1,6 @@
 //! Splicing ads into content: from content, breaks and conditioned ads to the bytes of a rendition.
 //!
-//! [`prepare`] reads what it must (for MP3: every frame's header once, and the surroundings of the cues), makes the bridges and freezes the rendition: from then on its length and each of its bytes are
+//! [`prepare`] reads what it must (the surroundings of the cues, and where the frames do not follow from less, every frame's header), makes the bridges and freezes the rendition: from then on its length and each of its bytes are
 //! determined, as runs of content bytes and of bytes made here. Writing is copying; any range can be asked for. The same content, breaks and ads give the same bytes, wherever they go.
 //! Not here: which ad plays where (`decide`), making ads fit (`conditioning`), network.
 
@@ -12,15 +12,18 @@ mod joins;
 pub(crate) mod layout;
 mod m4a;
 mod mp3;
+pub mod preview;
 mod sound;
 mod wav;
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::content::Content;
 use crate::plan::{AdIndex, PlanError, SplicePlan};
+use crate::splice::format::Track;
 use crate::splice::layout::Layout;
 use crate::time::{ContentTime, PresentationTime};
 
@@ -64,6 +67,8 @@ pub struct StreamFormat {
     pub channels: u16,
     /// How long the content plays as its head tells: exact when an information frame says so, otherwise as if every frame were like the first.
     pub duration: ContentTime,
+    /// Whether ads can be spliced in ahead of a reader (see [`crate::play::Growing`]).
+    pub grows: bool,
 }
 
 /// Where a break is.
@@ -276,6 +281,7 @@ pub struct Rendition {
     runs: Vec<Run>,
     plan: SplicePlan,
     report: Report,
+    audio: Option<Range<u64>>,
 }
 
 impl Rendition {
@@ -297,6 +303,11 @@ impl Rendition {
     /// The runs in order, without gaps.
     pub fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    /// Which of its bytes are audio: those before them describe the whole. `None` when audio cannot be told apart like that.
+    pub fn audio(&self) -> Option<Range<u64>> {
+        self.audio.clone()
     }
 
     /// What plays when.
@@ -372,8 +383,10 @@ impl Rendition {
 /// # Errors
 /// [`SpliceError::NotAudio`] when it is nothing that can be spliced, [`SpliceError::Read`].
 pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, SpliceError> {
-    let stream = format::recognise(content, options)?.stream();
+    let head = format::recognise(content, options)?;
+    let stream = head.stream();
     Ok(StreamFormat {
+        grows: head.audio().is_some(),
         codec: stream.codec,
         sample_rate: stream.sample_rate,
         channels: stream.channels,
@@ -382,7 +395,7 @@ pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, S
 }
 
 /// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given, but what replaces content comes after what is inserted there). Without any
-/// ad the rendition is the content, and only its head is read; otherwise all of it is read once here.
+/// ad the rendition is the content, and only its head is read. Otherwise what the format needs is read here: of WAV, and of MP3 with one bit rate, the ends and the surroundings of the cues; of others all of it.
 pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
     let head = format::recognise(content, options)?;
     let any = breaks
@@ -406,13 +419,17 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
             runs: runs.into_runs(),
             plan,
             report,
+            audio: head.audio(),
         });
     }
-    let track = head.open()?;
+    format::with_track(head.as_ref(), |track| with_ads(track, breaks, options))
+}
+
+fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
     let layout = Layout::new(breaks, &track.stream(), &track.frames(), options.fade)?;
     let spliced = track.splice(&layout)?;
     let report = Report {
-        bytes: spliced.runs.last().map_or(0, |run| run.start + run.len),
+        bytes: format::len_of(&spliced.runs),
         duration: layout.plan.duration(),
         ads: layout.ads(breaks),
         seams: spliced.seams,
@@ -420,6 +437,7 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
     };
     Ok(Rendition {
         codec: track.stream().codec,
+        audio: track.audio(&spliced.runs, &layout.plan),
         runs: spliced.runs,
         plan: layout.plan,
         report,

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use ad_splicer::content::{Content, FileContent};
@@ -267,49 +267,98 @@ fn bytes(content: &dyn Content, range: std::ops::Range<u64>) -> Vec<u8> {
     read
 }
 
+/// `seconds` of a tone in another format than MP3.
+fn tone(dir: &Path, name: &str, seconds: u32) -> FileContent {
+    let path = dir.join(name);
+    let input = format!("sine=440:r=44100:d={seconds}");
+    let status = std::process::Command::new("ffmpeg")
+        .args([
+            "-nostdin",
+            "-y",
+            "-loglevel",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            &input,
+            "-ac",
+            "2",
+        ])
+        .arg(&path)
+        .status()
+        .expect("ffmpeg is needed: apt-get install ffmpeg");
+    assert!(status.success());
+    FileContent::open(&path).expect("the file was made")
+}
+
+/// Every format that grows, 60 s of each.
+fn growing_formats(dir: &Path) -> [(Codec, Arc<dyn Content>); 4] {
+    [
+        (Codec::Mp3, Arc::new(mp3(dir, 60))),
+        (Codec::Wav, Arc::new(tone(dir, "tone.wav", 60))),
+        (Codec::Flac, Arc::new(tone(dir, "tone.flac", 60))),
+        (Codec::Adts, Arc::new(tone(dir, "tone.aac", 60))),
+    ]
+}
+
 #[test]
 fn a_rendition_grows_ahead_of_its_reader_and_never_changes_behind_it() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let content: Arc<dyn Content> = Arc::new(mp3(dir.path(), 60));
-    let growing = Growing::new(content.clone(), with_ads(content.as_ref(), &[]));
-    let second = 16_000;
-    let first = bytes(&growing, 0..5 * second);
-    growing
-        .replace(with_ads(content.as_ref(), &[30]))
-        .expect("in time");
-    growing
-        .replace(with_ads(content.as_ref(), &[30, 50]))
-        .expect("in time");
-    // Read to within the first ad: the second one can still be replaced by another, the first no more.
-    let middle = bytes(&growing, 5 * second..31 * second);
-    assert_eq!(
-        growing.replace(with_ads(content.as_ref(), &[30, 20])),
-        Err(TooLate),
-        "a break that is past"
-    );
-    let whole = with_ads(content.as_ref(), &[30, 50, 55]);
-    growing.replace(whole.clone()).expect("in time");
-    let rest = bytes(&growing, 31 * second..growing.len());
-    let all = [first, middle, rest].concat();
-    // After the tags and the information frame, what was read is the last rendition, byte for byte.
-    let mut expected = Vec::new();
-    whole
-        .write_to(content.as_ref(), &mut expected, &Options::default())
-        .expect("written");
-    assert_eq!(all.len(), expected.len(), "the head did not change its length");
-    let head = 2_000;
-    assert!(all[head..] == expected[head..], "the bytes differ");
-    assert_eq!(bytes(&growing, 0..5 * second), all[..5 * second as usize]);
+    for (codec, content) in growing_formats(dir.path()) {
+        let format = splice::probe(content.as_ref(), &Options::default()).expect("it is known");
+        assert!(format.codec == codec && format.grows, "{codec:?}");
+        let growing = Growing::new(content.clone(), with_ads(content.as_ref(), &[]));
+        let second = content.len() / 60;
+        let first = bytes(&growing, 0..5 * second);
+        growing
+            .replace(with_ads(content.as_ref(), &[30]))
+            .expect("in time");
+        growing
+            .replace(with_ads(content.as_ref(), &[30, 50]))
+            .expect("in time");
+        // Read to within the first ad: the second one can still be replaced by another, the first no more.
+        let middle = bytes(&growing, 5 * second..31 * second);
+        assert_eq!(
+            growing.replace(with_ads(content.as_ref(), &[30, 20])),
+            Err(TooLate),
+            "a break that is past"
+        );
+        let whole = with_ads(content.as_ref(), &[30, 50, 55]);
+        growing.replace(whole.clone()).expect("in time");
+        let rest = bytes(&growing, 31 * second..growing.len());
+        let all = [first, middle, rest].concat();
+        // What was read of the audio is the last rendition, byte for byte.
+        let mut expected = Vec::new();
+        whole
+            .write_to(content.as_ref(), &mut expected, &Options::default())
+            .expect("written");
+        let audio = whole.audio().expect("audio");
+        let (start, end) = (audio.start as usize, audio.end as usize);
+        let plain = with_ads(content.as_ref(), &[]).audio().expect("audio").start as usize;
+        assert_eq!(all.len() - plain, end - start, "{codec:?}");
+        assert!(
+            all[plain..] == expected[start..end],
+            "{codec:?}: the bytes differ"
+        );
+        assert_eq!(bytes(&growing, 0..5 * second), all[..5 * second as usize]);
+    }
 }
 
 #[test]
 fn ads_that_come_in_while_it_plays_are_presented() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let content: Arc<dyn Content> = Arc::new(mp3(dir.path(), 60));
+    std::thread::scope(|scope| {
+        for (codec, content) in growing_formats(dir.path()) {
+            scope.spawn(move || grow_while_playing(codec, &content));
+        }
+    });
+}
+
+fn grow_while_playing(codec: Codec, content: &Arc<dyn Content>) {
     let growing = Arc::new(Growing::new(content.clone(), with_ads(content.as_ref(), &[])));
     let request = Request {
         media: growing.clone(),
-        codec: Codec::Mp3,
+        codec,
         timeline: Timeline::new(Vec::new()),
         // Near the break, but the reader has not come to it: the pipeline reads less than 20 s ahead.
         start: PresentationTime::from_millis(0),
@@ -337,13 +386,146 @@ fn ads_that_come_in_while_it_plays_are_presented() {
             Notice::Presented(presented) => events.push(presented.event),
             Notice::Heard(part) => heard.push(part),
             Notice::Position { .. } => {}
-            Notice::Ended { outcome, .. } => panic!("{outcome:?}"),
+            Notice::Ended { outcome, .. } => panic!("{codec:?}: {outcome:?}"),
         }
     }
-    assert_eq!(events, whole_break(0, 1));
-    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert_eq!(events, whole_break(0, 1), "{codec:?}");
+    assert_eq!(heard.len(), 1, "{codec:?}: {heard:?}");
     assert_eq!(
         (heard[0].from, heard[0].to),
         (Duration::ZERO, Duration::from_secs(2))
     );
+    // What comes after the end that the head tells is played too.
+    player.controls().seek(PresentationTime::from_millis(61 * SECOND));
+    let ended = loop {
+        match player
+            .notices()
+            .recv_timeout(Duration::from_secs(60))
+            .expect("a notice")
+        {
+            Notice::Ended { at, outcome } => break (at, outcome),
+            _ => continue,
+        }
+    };
+    assert!(matches!(ended.1, Outcome::Finished), "{codec:?}: {ended:?}");
+    assert!(
+        ended.0 >= PresentationTime::from_millis(61_900),
+        "{codec:?}: {ended:?}"
+    );
+}
+
+/// Content whose bytes from some offset on come only once they are let through.
+struct Gated {
+    content: FileContent,
+    from: u64,
+    open: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Content for Gated {
+    fn len(&self) -> u64 {
+        self.content.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<usize> {
+        if offset + buffer.len() as u64 > self.from {
+            let (open, opened) = &*self.open;
+            let mut is_open = open.lock().expect("not poisoned");
+            while !*is_open {
+                is_open = opened.wait(is_open).expect("not poisoned");
+            }
+        }
+        self.content.read_at(offset, buffer, deadline)
+    }
+}
+
+/// Bytes that come late are waited for; then playback goes on where it was, at the speed of listening: it neither hurries nor leaves anything out.
+#[test]
+fn playback_that_had_to_wait_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let open = Arc::new((Mutex::new(false), Condvar::new()));
+    let media = Gated {
+        content: mp3(dir.path(), 12),
+        // Four seconds of 128k.
+        from: 64_000,
+        open: open.clone(),
+    };
+    let mut request = request(media, Sink::Null);
+    request.timeline = Timeline::new(vec![slot(0, 0, 1000, 10_000)]);
+    let player = Player::start(request).expect("a player");
+    let mut stood = None;
+    let mut went_on = None;
+    let mut events = Vec::new();
+    loop {
+        match player
+            .notices()
+            .recv_timeout(Duration::from_secs(60))
+            .expect("a notice")
+        {
+            Notice::Position { at, waiting, .. } => {
+                let seconds = at.as_secs_f64();
+                if waiting && seconds > 1.0 && stood.is_none() {
+                    stood = Some(seconds);
+                    // Let through when it has told three times that it stands still.
+                } else if waiting
+                    && went_on.is_none()
+                    && stood.is_some_and(|place| (place - seconds).abs() < 1e-9)
+                {
+                    *open.0.lock().expect("not poisoned") = true;
+                    open.1.notify_all();
+                    went_on = Some((seconds, std::time::Instant::now()));
+                } else if waiting && went_on.is_none() {
+                    stood = Some(seconds);
+                }
+            }
+            Notice::Presented(presented) => events.push(presented.event),
+            Notice::Heard(_) => {}
+            Notice::Ended { outcome, .. } => {
+                assert!(matches!(outcome, Outcome::Finished), "{outcome:?}");
+                break;
+            }
+        }
+    }
+    let (place, when) = went_on.expect("it had to wait");
+    assert!(place < 4.5, "it stood at {place} s");
+    // Twelve seconds in all; a little may have been with the sink already.
+    let (left, took) = (12.0 - place, when.elapsed().as_secs_f64());
+    assert!(took > left - 1.0, "{left} s of sound took {took} s");
+    assert_eq!(events, whole_break(0, 1));
+}
+
+/// Seeks by the person, with a real pipeline: over the break at 20 s to 40 s.
+#[test]
+fn a_seek_over_a_break_comes_to_its_target_after_it() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut request = request(mp3(dir.path(), 50), Sink::Null);
+    request.timeline = Timeline::new(vec![slot(0, 0, 20 * SECOND, 2 * SECOND)]);
+    let player = Player::start(request).expect("a player");
+    let mut asked = false;
+    let mut events = Vec::new();
+    loop {
+        match player
+            .notices()
+            .recv_timeout(Duration::from_secs(60))
+            .expect("a notice")
+        {
+            Notice::Position { at, .. } if !asked && at > PresentationTime::ZERO => {
+                asked = true;
+                player.controls().go(PresentationTime::from_millis(40 * SECOND));
+            }
+            Notice::Position { at, .. } if events.last() == Some(&PlayEvent::BreakEnd { break_index: 0 }) => {
+                assert!(at >= PresentationTime::from_millis(22 * SECOND), "{at}");
+                if at > PresentationTime::from_millis(40 * SECOND) {
+                    break;
+                }
+                assert!(
+                    at < PresentationTime::from_millis(23 * SECOND),
+                    "content plays at {at}"
+                );
+            }
+            Notice::Presented(presented) => events.push(presented.event),
+            Notice::Position { .. } | Notice::Heard(_) => {}
+            Notice::Ended { outcome, .. } => panic!("{outcome:?}"),
+        }
+    }
+    assert_eq!(events, whole_break(0, 1));
 }

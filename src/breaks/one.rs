@@ -56,7 +56,8 @@ impl OneBreak {
         let mut total = Duration::ZERO;
         while let Some(ad) = decision.pod.get(place).cloned() {
             self.say(Said::Trying(self.index, Box::new(ad.clone()))).await;
-            match self.ready(&ad, place, decided_for.as_ref()).await {
+            let others = decision.fallbacks.len() + decision.pod.len() > place + 1;
+            match self.in_time(&ad, place, decided_for.as_ref(), others).await {
                 Ok(ready)
                     if self
                         .place()
@@ -181,6 +182,23 @@ impl OneBreak {
         {
             tracing::warn!(%error, "a decision cannot be kept");
         }
+    }
+
+    /// [`Self::ready`], for as long as it may take: half of the time that is left when there are `others` to be tried after it, so that one that comes late does not take their time too.
+    async fn in_time(
+        &self,
+        ad: &Ad,
+        place: usize,
+        decided_for: Option<&(String, u64)>,
+        others: bool,
+    ) -> Result<Ready, (u16, String)> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let time = if others { left / 2 } else { left };
+        let ready = tokio::time::timeout(time, self.ready(ad, place, decided_for)).await;
+        ready.unwrap_or_else(|_| {
+            let reason = format!("{} was not ready within {:.1} s", ad.name(), time.as_secs_f64());
+            Err((VastCode::NOT_READY.0, reason))
+        })
     }
 
     /// Tries the media files of one ad in turn.

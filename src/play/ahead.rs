@@ -73,6 +73,42 @@ impl Ahead {
         begun
     }
 
+    /// A seek leads from one place to another: of the breaks between that are not decided, the last one. The others are passed: nobody will be asked for them.
+    pub(super) fn crossed(&mut self, from: ContentTime, to: ContentTime) -> Option<usize> {
+        let between = |(place, state): &(ContentTime, State)| {
+            from < *place && *place <= to && matches!(state, State::Ahead | State::Begun)
+        };
+        let last = self.breaks.iter().rposition(between)?;
+        for one in self.breaks[..last].iter_mut().filter(|one| between(one)) {
+            if one.1 == State::Ahead {
+                one.1 = State::Over;
+            }
+        }
+        Some(last)
+    }
+
+    /// Begins this break now; `false` when that was done already.
+    pub(super) fn begin(&mut self, index: usize) -> bool {
+        let state = &mut self.breaks[index].1;
+        let ahead = *state == State::Ahead;
+        if ahead {
+            *state = State::Begun;
+        }
+        ahead
+    }
+
+    /// Whether it is not known yet what plays in a break.
+    pub(super) fn is_open(&self, index: usize) -> bool {
+        matches!(self.breaks[index].1, State::Ahead | State::Begun)
+    }
+
+    /// A seek goes over a break that is not begun.
+    pub(super) fn pass(&mut self, index: usize) {
+        if self.breaks[index].1 == State::Ahead {
+            self.breaks[index].1 = State::Over;
+        }
+    }
+
     /// The ads of a break are spliced in, and may be used until `expires` (Unix milliseconds).
     pub(super) fn spliced(&mut self, index: usize, expires: Option<u64>) {
         self.breaks[index].1 = State::Spliced(expires);
@@ -128,6 +164,20 @@ mod tests {
         let mut ahead = Ahead::new(breaks(), at(90));
         assert_eq!(ahead.first(at(90)), [2]);
         assert_eq!(ahead.due(at(599)), [3]);
+    }
+
+    #[test]
+    fn of_the_breaks_that_a_seek_leads_over_only_the_last_is_decided() {
+        let mut ahead = Ahead::new(breaks(), at(0));
+        assert_eq!(ahead.first(at(0)), [0, 1]);
+        ahead.spliced(1, None);
+        assert_eq!(ahead.crossed(at(10), at(50)), None, "it is spliced in already");
+        assert_eq!(ahead.crossed(at(30), at(700)), Some(3));
+        assert!(ahead.begin(3) && !ahead.begin(3) && ahead.is_open(3));
+        assert_eq!(ahead.due(at(100)), [0_usize; 0], "the one before it is passed");
+        ahead.spliced(3, None);
+        assert!(!ahead.is_open(3));
+        assert_eq!(ahead.crossed(at(700), at(30)), None, "backwards");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) enum Key {
     ClickThrough,
     Pause,
     Mute,
+    Forward,
+    Back,
     Quit,
 }
 
@@ -33,6 +35,27 @@ impl Key {
             b'q' | b'Q' => Some(Key::Quit),
             _ => None,
         }
+    }
+}
+
+/// Bytes of the terminal, of which arrows have several (`ESC [ C`).
+#[derive(Debug, Default)]
+struct Parser {
+    escape: u8,
+}
+
+impl Parser {
+    fn push(&mut self, byte: u8) -> Option<Key> {
+        match (std::mem::take(&mut self.escape), byte) {
+            (_, 0x1B) => self.escape = 1,
+            (1, b'[' | b'O') => self.escape = 2,
+            (2, b'C') => return Some(Key::Forward),
+            (2, b'D') => return Some(Key::Back),
+            // Another sequence, none of whose bytes is a key by itself.
+            (2, _) => {}
+            _ => return Key::of(byte),
+        }
+        None
     }
 }
 
@@ -71,12 +94,13 @@ impl Keys {
         let reading = move || {
             let mut stdin = std::io::stdin().lock();
             let mut byte = [0];
+            let mut parser = Parser::default();
             while !told.load(Ordering::Relaxed) {
                 match stdin.read(&mut byte) {
                     Ok(_) if byte == [0] => {}
                     Ok(_) => {
                         // Keys that nobody takes in time are dropped, as is everything after the end.
-                        if let Some(key) = Key::of(std::mem::take(&mut byte[0])) {
+                        if let Some(key) = parser.push(std::mem::take(&mut byte[0])) {
                             let _ = outbox.try_send(key);
                         }
                     }
@@ -115,4 +139,19 @@ pub(super) async fn next_key(keys: &mut Option<Keys>) -> Key {
         return key;
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrows_are_one_key_each() {
+        let mut parser = Parser::default();
+        let keys: Vec<Key> = b"s\x1b[C\x1b[A\x1bOD\x1bqm"
+            .iter()
+            .filter_map(|byte| parser.push(*byte))
+            .collect();
+        assert_eq!(keys, [Key::Skip, Key::Forward, Key::Back, Key::Quit, Key::Mute]);
+    }
 }

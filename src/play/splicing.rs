@@ -87,9 +87,20 @@ impl Listening<'_> {
             self.drop_break(index).await;
         }
         for index in self.ahead.due(place) {
-            let (preparer, freeze) = (preparer.clone(), self.freeze);
-            self.work
-                .spawn(async move { Work::Prepared(index, preparer.prepare(&[index], freeze).await) });
+            self.spawn(&preparer, index);
+        }
+    }
+
+    fn spawn(&mut self, preparer: &Preparer, index: usize) {
+        let (preparer, freeze) = (preparer.clone(), self.freeze);
+        self.work
+            .spawn(async move { Work::Prepared(index, preparer.prepare(&[index], freeze).await) });
+    }
+
+    /// Makes a break ready whose turn has come before its time; one that is begun already is left to itself.
+    pub(super) fn begin(&mut self, index: usize) {
+        if let Some(preparer) = self.preparer.clone().filter(|_| self.ahead.begin(index)) {
+            self.spawn(&preparer, index);
         }
     }
 

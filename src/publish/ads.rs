@@ -3,10 +3,11 @@
 //! Not for: deciding or splicing; the viewer does both.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ad_splicer::conditioning::Conditioner;
-use ad_splicer::content::FileContent;
+use ad_splicer::content::{Content, FileContent};
 use ad_splicer::creatives::{Cache, FetchLimits, Original, Profile};
 use ad_splicer::cues::{AdArgument, AdSource, CueArgument, CuePoint, CueSource, MOST_CUES, Position, vmap};
 use ad_splicer::decide::vast::inline_for_creative;
@@ -19,6 +20,7 @@ use crate::breaks::place;
 use crate::cli::{MarkArgs, PublishArgs};
 use crate::context::Context;
 use crate::output::{Explain, bad_input};
+use crate::snap::{self, Moved};
 use crate::units::human_time;
 
 /// The cue points of one file, and the creatives that must be uploaded for them.
@@ -26,6 +28,8 @@ use crate::units::human_time;
 pub(super) struct Cues {
     pub(super) points: Vec<CuePoint>,
     pub(super) uploads: Vec<(PathBuf, Url)>,
+    /// What `--snap` did.
+    pub(super) snapped: Vec<Moved>,
 }
 
 impl Cues {
@@ -82,6 +86,13 @@ pub(super) async fn cues(
     }
     if !cues.points.is_empty() {
         let format = probe(media).await?;
+        if args.snap.snap.is_some() {
+            let content =
+                FileContent::open(media).or_bad_input(|| format!("cannot read {}", media.display()))?;
+            let content: Arc<dyn Content> = Arc::new(content);
+            cues.snapped = snap::snap(&content, &mut cues.points, args.snap).await?;
+            snap::tell(&cues.snapped);
+        }
         order(&mut cues.points, format.duration, media)?;
     }
     Ok(cues)

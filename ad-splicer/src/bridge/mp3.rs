@@ -3,7 +3,7 @@
 use gstreamer as gst;
 
 use super::{BridgeError, ENCODE_CHUNK, element, init, run, split_clips};
-use crate::frames::mp3::{Header, Version};
+use crate::frames::mp3::{Header, Version, change_gain};
 
 /// Decodes clips, each a run of frames of one stream whose first frame stands alone. Gives for each clip its interleaved samples, as many as its frames hold. The first
 /// 1056 samples of a clip are touched by what was decoded before it.
@@ -68,6 +68,19 @@ pub(crate) fn bridge_bit_rates(header: Header) -> [u32; 4] {
     }
 }
 
+/// Samples are made louder for the encoder by at most so many steps of 1.5 dB: sound that was very quiet is not coded as if it were loud.
+const MOST_STEPS: f32 = 8.0;
+
+/// What LAME multiplies its input with at a constant bit rate in kb/s, before anything else (`scale` in its presets).
+fn lame_scale(bit_rate: u32) -> f32 {
+    match bit_rate {
+        ..=160 => 0.95,
+        161..=192 => 0.97,
+        193..=224 => 0.98,
+        _ => 1.0,
+    }
+}
+
 /// Encodes interleaved samples at `bit_rate` kb/s into frames of the stream that `header` belongs to. Decoded sample n + 1105 of the result is input sample n. `pcm` is followed by enough silence that all of it comes out.
 pub(crate) fn encode(header: Header, bit_rate: u32, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
     const DOING: &str = "encoding";
@@ -90,11 +103,18 @@ pub(crate) fn encode(header: Header, bit_rate: u32, pcm: &[f32]) -> Result<Vec<V
         .map_err(|_| BridgeError::MissingElement {
             element: "lamemp3enc",
         })?;
+    // What LAME takes away is given back, and its sixteen bits are used: the samples get as loud as they can be without clipping, and each frame is made quieter (or louder) again by exact steps.
+    let scale = lame_scale(bit_rate);
+    let peak = pcm.iter().fold(0_f32, |peak, sample| peak.max(sample.abs()));
+    let steps = (4.0 * (0.99 * scale / peak.clamp(1e-3, 1.5)).log2())
+        .floor()
+        .min(MOST_STEPS);
+    let before = (steps / 4.0).exp2() / scale;
     let silence = vec![0.0; 4 * header.samples() as usize * channels];
     let quantized: Vec<i16> = pcm
         .iter()
         .chain(&silence)
-        .map(|sample| (sample.clamp(-1.0, 1.0) * 32767.0).round() as i16)
+        .map(|sample| ((sample * before).clamp(-1.0, 1.0) * 32767.0).round() as i16)
         .collect();
     let input = quantized
         .chunks(ENCODE_CHUNK * channels)
@@ -128,7 +148,9 @@ pub(crate) fn encode(header: Header, bit_rate: u32, pcm: &[f32]) -> Result<Vec<V
         let Some((frame, tail)) = rest.split_at_checked(found.frame_len()) else {
             return Err(BridgeError::WrongStream("a frame is not whole".into()));
         };
-        frames.push(frame.to_vec());
+        let mut frame = frame.to_vec();
+        change_gain(found, &mut frame, -(steps as i32));
+        frames.push(frame);
         rest = tail;
     }
     Ok(frames)
@@ -177,6 +199,18 @@ mod tests {
                 .min_by(|a, b| error(*a).total_cmp(&error(*b)))
                 .unwrap();
             assert_eq!(best, delay, "{rate} Hz");
+
+            for bit_rate in bridge_bit_rates(header) {
+                let frames = encode(header, bit_rate, &pcm).unwrap();
+                let decoded = decode(&[frames]).unwrap().remove(0);
+                let pairs = (rate as usize / 2..rate as usize).map(|i| {
+                    let (a, b) = (pcm[i * channels], decoded[(i + delay) * channels]);
+                    (f64::from(a * b), f64::from(a * a))
+                });
+                let (both, one) = pairs.fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
+                let gain = 20.0 * (both / one).log10();
+                assert!(gain.abs() < 0.03, "{gain} dB at {bit_rate} kb/s, {rate} Hz");
+            }
 
             // A clip that begins in the middle decodes to the same samples as soon as the overlap is over.
             let refs: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();

@@ -99,6 +99,11 @@ fn damaged(what: &str) -> SpliceError {
 }
 
 impl Wav {
+    /// Whether it is RF64 or BW64.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.wide.is_some()
+    }
+
     /// Reads the chunks before the sound; `None` when it is no WAV file.
     pub(crate) fn parse(content: &dyn Content, deadline: Duration) -> Result<Option<Self>, SpliceError> {
         let mut window = Window::new(content, deadline);

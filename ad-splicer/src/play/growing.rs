@@ -1,17 +1,18 @@
 //! A rendition that grows while it is read: ads that were decided meanwhile are spliced in ahead of the reader.
 //!
 //! Each [`Growing::replace`] gives a new frozen rendition of the same content, whose breaks differ only ahead of the reader.
-//! Invariants: a byte that may have been read never changes; the reader goes over to the new rendition at a place where both
-//! hold the same content, before the first break that differs; when there is no such place left, nothing changes.
+//! Invariants: a byte that may have been read never changes; the reader goes over to the new rendition at a place up to which
+//! both are alike (their heads apart), before the first break that differs; when there is no such place left, nothing changes.
+//! A head that was read is of the first rendition; those of WAV and FLAC are given with an open end, since decoders stop where they say.
 //!
-//! Not for: formats whose beginning describes the whole file (MP4), since a beginning that was read cannot be changed.
+//! Not for: formats whose beginning says where everything is (MP4), since a beginning that was read cannot be changed.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::content::Content;
-use crate::splice::{Rendition, SeamKind, Source};
+use crate::splice::{Codec, Rendition, Run, Source};
 
 /// It is too late: the reader may be past the place of a break that differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +47,7 @@ struct Stage {
 
 impl Stage {
     fn end(&self) -> u64 {
-        self.start + (self.rendition.len() - self.offset)
+        self.start + end_of(&self.rendition).saturating_sub(self.offset)
     }
 }
 
@@ -117,85 +118,103 @@ impl Content for Growing {
             (stage, count)
         };
         let within = stage.offset + (offset - stage.start);
-        stage
+        let count = stage
             .rendition
-            .read_at(self.content.as_ref(), within, &mut buffer[..count], deadline)
+            .read_at(self.content.as_ref(), within, &mut buffer[..count], deadline)?;
+        open_end(&stage.rendition, within, &mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// What a WAV file says of the length of its samples while they may become more.
+const OPEN_ENDED: [u8; 4] = 0xFFFF_FFF0_u32.to_le_bytes();
+/// Where a FLAC file's STREAMINFO has the number of samples (the first byte shares half of itself with another field) and, right after it, their MD5.
+const FLAC_SAMPLES: u64 = 8 + 13;
+const FLAC_MD5_END: u64 = 8 + 34;
+
+/// Takes what a head says about the end out of `bytes`, which stand at `offset` of a rendition.
+fn open_end(rendition: &Rendition, offset: u64, bytes: &mut [u8]) {
+    let mut put = |place: u64, keep: u8, byte: u8| {
+        let at = place.checked_sub(offset).and_then(|at| usize::try_from(at).ok());
+        if let Some(there) = at.and_then(|at| bytes.get_mut(at)) {
+            *there = *there & keep | byte;
+        }
+    };
+    match (rendition.codec(), rendition.audio()) {
+        (Codec::Wav, Some(audio)) => {
+            // The last field before the samples says how many bytes of them there are.
+            for (place, byte) in (audio.start.saturating_sub(4)..).zip(OPEN_ENDED) {
+                put(place, 0, byte);
+            }
+        }
+        // Of a FLAC file that begins with its mark, as those that grow do: zeros mean that nothing is known.
+        (Codec::Flac, Some(_)) => {
+            put(FLAC_SAMPLES, 0xF0, 0);
+            for place in FLAC_SAMPLES + 1..FLAC_MD5_END {
+                put(place, 0, 0);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Where what is played of a rendition ends. A decoder of WAV that does not know how long the sound is would take what comes after it for sound.
+fn end_of(rendition: &Rendition) -> u64 {
+    match rendition.audio() {
+        Some(audio) if rendition.codec() == Codec::Wav => audio.end,
+        _ => rendition.len(),
     }
 }
 
 /// Where to go over from `last` to `next`, not before `read`: the place in the view, and the offset in `next`.
+///
+/// After their heads, which describe the whole, both hold the same bytes up to the first break that differs: at any place before that, what
+/// was read is what `next` has there.
 fn crossing(last: &Stage, next: &Rendition, read: u64) -> Option<(u64, u64)> {
     let old = &last.rendition;
-    let (old_breaks, new_breaks) = (breaks(old), breaks(next));
-    let only_in = |these: &[Gap], others: &[Gap]| {
-        let differing = these.iter().filter(|gap| !others.contains(gap));
-        differing.map(|gap| gap.before).min()
-    };
-    // The first place of the content where something differs.
-    let limit = only_in(&new_breaks, &old_breaks)
-        .into_iter()
-        .chain(only_in(&old_breaks, &new_breaks))
-        .min();
-    let wanted = last.offset + (read - last.start);
-    old.runs().iter().find_map(|run| {
-        let Source::Content(from) = run.source else {
-            return None;
-        };
-        let begin = run.start.max(wanted);
-        if begin >= run.start + run.len {
-            return None;
-        }
-        // Content from here to the end of the run is in both where a run of `next` has it too.
-        let (first, end) = (from + (begin - run.start), from + run.len);
-        next.runs().iter().find_map(|other| {
-            let Source::Content(other_from) = other.source else {
-                return None;
-            };
-            let place = first.max(other_from);
-            let shared = place < end && place < other_from + other.len;
-            let in_time = limit.is_none_or(|limit| place < limit);
-            (shared && in_time).then(|| {
-                let view = last.start + (begin + (place - first) - last.offset);
-                (view, other.start + (place - other_from))
-            })
-        })
+    let (old_head, new_head) = (old.audio()?.start, next.audio()?.start);
+    let wanted = (last.offset + (read - last.start)).max(old_head);
+    let shared = shared((old.runs(), old_head), (next.runs(), new_head));
+    (wanted - old_head <= shared).then(|| {
+        let view = last.start + (wanted - last.offset);
+        (view, new_head + (wanted - old_head))
     })
 }
 
-/// Where ads interrupt the content of a rendition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Gap {
-    /// The content's bytes end here,
-    before: u64,
-    /// and go on here.
-    after: u64,
-    /// How many bytes stand between: other ads are another interruption.
-    made: u64,
-}
-
-/// The interruptions of a rendition's content. What stands at the beginning (tags, and ads before the first sample) is none.
-fn breaks(rendition: &Rendition) -> Vec<Gap> {
-    let mut gaps = Vec::new();
-    let (mut before, mut made) = (0, 0);
-    for run in rendition.runs() {
-        match run.source {
-            Source::Content(after) => {
-                if after != before || made > 0 {
-                    gaps.push(Gap { before, after, made });
-                }
-                (before, made) = (after + run.len, 0);
+/// How many bytes two renditions of one content have in common, each from an offset on.
+fn shared(a: (&[Run], u64), b: (&[Run], u64)) -> u64 {
+    let mut count = 0;
+    while let (Some(one), Some(other)) = (rest(a.0, a.1 + count), rest(b.0, b.1 + count)) {
+        let most = one.1.min(other.1);
+        let same = match (one.0, other.0) {
+            (Rest::Content(one), Rest::Content(other)) if one == other => most,
+            (Rest::Made(one), Rest::Made(other)) => {
+                one.iter().zip(other).take_while(|(a, b)| a == b).count() as u64
             }
-            Source::Made(_) => made += run.len,
+            _ => 0,
+        };
+        count += same;
+        if same < most {
+            break;
         }
     }
-    if made > 0 {
-        gaps.push(Gap {
-            before,
-            after: u64::MAX,
-            made,
-        });
-    }
-    let seams = &rendition.report().seams;
-    let entries = seams.iter().filter(|seam| seam.kind == SeamKind::Entry).count();
-    gaps.split_off(gaps.len().saturating_sub(entries))
+    count
+}
+
+/// The rest of a run.
+enum Rest<'a> {
+    Content(u64),
+    Made(&'a [u8]),
+}
+
+/// What is at an offset, and how many bytes of it; `None` at the end.
+fn rest(runs: &[Run], offset: u64) -> Option<(Rest<'_>, u64)> {
+    let run = runs.get(runs.partition_point(|run| run.start <= offset).checked_sub(1)?)?;
+    let within = offset - run.start;
+    let left = run.len.checked_sub(within).filter(|left| *left > 0)?;
+    let rest = match &run.source {
+        Source::Content(from) => Rest::Content(from + within),
+        Source::Made(bytes) => Rest::Made(&bytes[within as usize..]),
+    };
+    Some((rest, left))
 }

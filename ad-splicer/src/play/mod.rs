@@ -24,7 +24,9 @@ use crate::content::Content;
 use crate::splice::Codec;
 use crate::time::PresentationTime;
 
+pub mod grovesrc;
 mod growing;
+pub mod plain;
 mod presentation;
 
 pub use growing::{Growing, TooLate};
@@ -141,6 +143,8 @@ const TICKS_PER_NOTICE: u32 = 4;
 const READ: usize = 32 << 10;
 /// How much may wait in the pipeline.
 const AHEAD: u64 = 256 << 10;
+/// How much has to be there before playback goes on after it had to wait.
+const ENOUGH: u64 = READ as u64;
 
 #[derive(Debug)]
 enum Command {
@@ -150,6 +154,7 @@ enum Command {
     Mute(bool),
     Extend(Box<Extension>),
     Seek(PresentationTime),
+    Go(PresentationTime),
     Stop,
 }
 
@@ -233,7 +238,12 @@ impl Controls {
         self.tell(Command::Extend(Box::new(extension)));
     }
 
-    /// Goes on at another place.
+    /// Goes on where the person wants, by the rules for ads of [`Presentation::go`].
+    pub fn go(&self, to: PresentationTime) {
+        self.tell(Command::Go(to));
+    }
+
+    /// Goes on at another place, whatever is there.
     pub fn seek(&self, to: PresentationTime) {
         self.tell(Command::Seek(to));
     }
@@ -266,12 +276,18 @@ struct Driver {
     source: gst_app::AppSrc,
     volume: gst::Element,
     presentation: Presentation,
+    codec: Codec,
     duration: Option<Duration>,
     outbox: Sender<Notice>,
     /// Errors of the reader.
     failures: Receiver<PlayError>,
     start: PresentationTime,
     paused: bool,
+    /// Nothing is there to be played.
+    starved: bool,
+    /// The read that was waited for at the last tick.
+    read_before: Option<u64>,
+    place: Arc<Mutex<Place>>,
     ticks: u32,
     last_told: PresentationTime,
 }
@@ -282,7 +298,7 @@ impl Driver {
         let source = gst_app::AppSrc::builder()
             .stream_type(gst_app::AppStreamType::Seekable)
             .format(gst::Format::Bytes)
-            .size(request.media.len() as i64)
+            .size(size(request.codec, request.media.len()))
             .max_bytes(AHEAD)
             .build();
         let decoder = decoder(request.codec)?;
@@ -325,7 +341,7 @@ impl Driver {
                 });
             }
         }
-        let failures = read_into(&source, request.media, request.read_deadline)?;
+        let (failures, place) = read_into(&source, request.media, request.read_deadline)?;
         let bus = pipeline.bus().ok_or(PlayError::Pipeline {
             reason: "the pipeline has no bus".into(),
         })?;
@@ -335,11 +351,15 @@ impl Driver {
             source,
             volume,
             presentation: Presentation::new(request.timeline, request.start),
+            codec: request.codec,
             duration: request.duration,
             outbox,
             failures,
             start: request.start,
             paused: false,
+            starved: false,
+            read_before: None,
+            place,
             ticks: 0,
             last_told: request.start,
         })
@@ -366,7 +386,7 @@ impl Driver {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(Outcome::Stopped),
                 Ok(Command::Pause) => self.paused = true,
                 Ok(Command::Resume) => self.paused = false,
-                Ok(Command::Seek(to)) => {
+                Ok(Command::Seek(to) | Command::Go(to)) => {
                     self.start = to;
                     self.presentation.jumped(to);
                 }
@@ -394,6 +414,10 @@ impl Driver {
                 Err(RecvTimeoutError::Disconnected) => return Ok(Outcome::Stopped),
                 Err(RecvTimeoutError::Timeout) => self.observe(),
             }
+            if let Some(to) = self.presentation.target() {
+                self.seek_to(to)?;
+            }
+            self.rebuffer();
             if self.hear()? {
                 self.present_the_rest();
                 return Ok(Outcome::Finished);
@@ -435,13 +459,7 @@ impl Driver {
                 let pause = matches!(command, Command::Pause);
                 if pause != self.paused {
                     self.paused = pause;
-                    let state = if pause {
-                        gst::State::Paused
-                    } else {
-                        gst::State::Playing
-                    };
-                    // An error comes on the bus too.
-                    let _ = self.pipeline.set_state(state);
+                    self.set_speed();
                     let event = self.presentation.paused(pause);
                     self.tell(event);
                 }
@@ -455,6 +473,14 @@ impl Driver {
             Command::Mute(muted) => self.mute(*muted),
             Command::Extend(extension) => self.extend(extension.as_ref().clone()),
             Command::Seek(to) => self.seek_to(*to)?,
+            Command::Go(to) => {
+                let end = self
+                    .duration
+                    .map_or(*to, |whole| PresentationTime::ZERO.saturating_add(whole));
+                if let Some(to) = self.presentation.go((*to).min(end)) {
+                    self.seek_to(to)?;
+                }
+            }
         }
         Ok(true)
     }
@@ -466,7 +492,7 @@ impl Driver {
     }
 
     fn extend(&mut self, extension: Extension) {
-        self.source.set_size(extension.bytes as i64);
+        self.source.set_size(size(self.codec, extension.bytes));
         self.duration = Some(extension.duration);
         self.presentation.extend(extension.timeline);
     }
@@ -482,6 +508,35 @@ impl Driver {
         let events = self.presentation.jumped(to);
         self.tell(events);
         Ok(())
+    }
+
+    /// Stands still while nothing is there to be played, and goes on when there is again: a clock that ran on meanwhile would make what comes late be hurried through, or be dropped.
+    fn rebuffer(&mut self) {
+        let there = self.source.current_level_bytes();
+        let reading = lock(&self.place).reading;
+        // One read that has lasted since the tick before, not one after the other.
+        let waits = reading.is_some() && reading == self.read_before;
+        self.read_before = reading;
+        let starved = if self.starved {
+            there < ENOUGH && reading.is_some()
+        } else {
+            there == 0 && waits
+        };
+        if starved != self.starved {
+            self.starved = starved;
+            self.set_speed();
+        }
+    }
+
+    /// Plays, or stands still.
+    fn set_speed(&self) {
+        let state = if self.paused || self.starved {
+            gst::State::Paused
+        } else {
+            gst::State::Playing
+        };
+        // An error comes on the bus too.
+        let _ = self.pipeline.set_state(state);
     }
 
     /// Takes over the sink's position.
@@ -500,7 +555,7 @@ impl Driver {
             let notice = Notice::Position {
                 at,
                 ad: self.presentation.timeline().status(at),
-                waiting: self.paused || at == self.last_told,
+                waiting: self.paused || self.starved || at == self.last_told,
             };
             self.last_told = at;
             let _ = self.outbox.send(notice);
@@ -538,6 +593,14 @@ impl Driver {
     }
 }
 
+/// How long the source says that it is. For WAV it does not, since the decoder would end there, even when the sound has become longer.
+fn size(codec: Codec, bytes: u64) -> i64 {
+    match codec {
+        Codec::Wav => -1,
+        _ => bytes as i64,
+    }
+}
+
 /// What turns a rendition's bytes into samples.
 enum Decoder {
     /// Elements in a row.
@@ -568,12 +631,15 @@ fn make(element: &'static str) -> Result<gst::Element, PlayError> {
 
 /// Where the reader is. A seek holds it still until the pipeline asks for data again: only then is what was pushed
 /// before gone from the source's queue.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Place {
     offset: u64,
     /// Counts seeks, so that a read that was under way during one is thrown away.
     seeks: u64,
     held: bool,
+    /// The read that the reader waits for; reads are counted.
+    reading: Option<u64>,
+    reads: u64,
 }
 
 /// Starts the thread that reads `media` into `source`. It ends when the pipeline does.
@@ -584,11 +650,11 @@ fn read_into(
     source: &gst_app::AppSrc,
     media: Arc<dyn Content>,
     deadline: Duration,
-) -> Result<Receiver<PlayError>, PlayError> {
+) -> Result<(Receiver<PlayError>, Arc<Mutex<Place>>), PlayError> {
     let (tell, failures) = sync_channel(1);
     let (want, wants) = sync_channel::<()>(1);
     let place = Arc::new(Mutex::new(Place::default()));
-    let (wanted, sought) = (place.clone(), place.clone());
+    let (wanted, sought, seen) = (place.clone(), place.clone(), place.clone());
     source.set_callbacks(
         gst_app::AppSrcCallbacks::builder()
             .need_data(move |_, _| {
@@ -602,6 +668,7 @@ fn read_into(
                     offset: to,
                     seeks: place.seeks + 1,
                     held: true,
+                    ..*place
                 };
                 true
             })
@@ -622,7 +689,13 @@ fn read_into(
                     if held {
                         break;
                     }
+                    {
+                        let mut place = lock(&place);
+                        place.reads += 1;
+                        place.reading = Some(place.reads);
+                    }
                     let read = media.read_at(offset, &mut buffer, deadline);
+                    lock(&place).reading = None;
                     let Some(source) = source.upgrade() else { return };
                     let count = match read {
                         Ok(count) => count,
@@ -651,7 +724,7 @@ fn read_into(
             }
         })
         .map_err(PlayError::Thread)?;
-    Ok(failures)
+    Ok((failures, seen))
 }
 
 fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {

@@ -221,6 +221,8 @@ pub struct Presentation {
     in_break: Option<usize>,
     breaks_started: Vec<usize>,
     breaks_ended: Vec<usize>,
+    /// Where the person wants to be after this break.
+    target: Option<(usize, PresentationTime)>,
     muted: bool,
     /// The part of an ad that is being presented.
     hearing: Option<Heard>,
@@ -246,6 +248,7 @@ impl Presentation {
             in_break: None,
             breaks_started: Vec::new(),
             breaks_ended: Vec::new(),
+            target: None,
             muted: false,
             hearing: None,
             heard: Vec::new(),
@@ -428,6 +431,48 @@ impl Presentation {
             self.leave_break(left, &mut events);
         }
         events
+    }
+
+    /// The person wants to go on at `to`: where playback goes now, if anywhere; to be followed by [`Presentation::jumped`] there.
+    ///
+    /// An ad that is being presented is not left forwards. Of the breaks between that were never presented the last one is, from its beginning, and `to` comes after it
+    /// ([`Presentation::target`]). Within a break nobody arrives: `to` is its end, or its beginning when it was never presented.
+    pub fn go(&mut self, to: PresentationTime) -> Option<PresentationTime> {
+        if to >= self.at && self.timeline.ad_at(self.at).is_some() {
+            return None;
+        }
+        self.target = None;
+        let within = self.timeline.ad_at(to).map(|ad| ad.index.break_index);
+        let new = |break_index: &usize| !self.breaks_started.contains(break_index);
+        let crossed = self
+            .timeline
+            .ads
+            .iter()
+            .filter(|ad| ad.start >= self.at && ad.start < to);
+        let last = crossed.map(|ad| ad.index.break_index).rfind(new);
+        if let Some(break_index) = last.or(within.filter(new)) {
+            let end = self.break_end(break_index)?;
+            self.target = Some((break_index, to)).filter(|_| to > end);
+            let of_break = self
+                .timeline
+                .ads
+                .iter()
+                .filter(|ad| ad.index.break_index == break_index);
+            return of_break.map(|ad| ad.start).min();
+        }
+        match within {
+            Some(break_index) => self.break_end(break_index),
+            None => Some(to),
+        }
+    }
+
+    /// Where to go now that the break which had to come first was presented; once.
+    pub fn target(&mut self) -> Option<PresentationTime> {
+        let (break_index, _) = self.target?;
+        if self.break_end(break_index).is_some_and(|end| self.at < end) {
+            return None;
+        }
+        self.target.take().map(|(_, to)| to)
     }
 
     /// Where skipping the ad that is presented now leads to, when that is allowed now; it is to be followed by

@@ -464,3 +464,68 @@ fn rule_5_an_ad_at_the_very_end_is_complete_whatever_its_samples_round_to() {
         assert!(complete, "{samples}");
     }
 }
+
+/// Goes on where `Presentation::go` says, and then where `Presentation::target` says, presenting everything between; the places.
+fn going(presentation: &mut Presentation, to: u64) -> Vec<u64> {
+    let mut places = Vec::new();
+    let mut next = presentation.go(at(to));
+    while let Some(place) = next {
+        places.push(place.as_millis());
+        presentation.jumped(place);
+        // Step by step, as a player does it, for as long as the longest break.
+        next = None;
+        for _ in 0..13 {
+            let on = presentation.position().saturating_add(Duration::from_secs(1));
+            presentation.presented(on, 1.0);
+            next = presentation.target();
+            if next.is_some() {
+                break;
+            }
+        }
+    }
+    places
+}
+
+#[test]
+fn a_seek_over_unplayed_breaks_plays_the_last_one_and_then_goes_to_its_target() {
+    let mut presentation = Presentation::new(timeline(), at(1_000));
+    assert_eq!(going(&mut presentation, 80 * SECOND), [60 * SECOND, 80 * SECOND]);
+    // Both ways over what was played, and back over what was passed: straight on.
+    assert_eq!(presentation.go(at(70 * SECOND)), Some(at(70 * SECOND)));
+    presentation.jumped(at(70 * SECOND));
+    assert_eq!(presentation.go(at(30 * SECOND)), Some(at(30 * SECOND)));
+    presentation.jumped(at(30 * SECOND));
+    assert_eq!(
+        presentation.go(at(90 * SECOND)),
+        Some(at(90 * SECOND)),
+        "it was played"
+    );
+}
+
+#[test]
+fn an_ad_is_not_left_forwards_and_nobody_arrives_in_the_middle_of_a_break() {
+    let mut presentation = Presentation::new(timeline(), at(11 * SECOND));
+    presentation.presented(at(12 * SECOND), 1.0);
+    assert_eq!(presentation.go(at(30 * SECOND)), None);
+    assert_eq!(presentation.go(at(5 * SECOND)), Some(at(5 * SECOND)));
+    presentation.jumped(at(5 * SECOND));
+    // The break was begun: its end is the place. The other one was not: its beginning is.
+    assert_eq!(presentation.go(at(19 * SECOND)), Some(at(22 * SECOND)));
+    presentation.jumped(at(22 * SECOND));
+    assert_eq!(presentation.go(at(63 * SECOND)), Some(at(60 * SECOND)));
+    presentation.jumped(at(60 * SECOND));
+    presentation.presented(at(61 * SECOND), 1.0);
+    assert_eq!(presentation.target(), None, "content follows by itself");
+}
+
+#[test]
+fn a_new_seek_forgets_the_target_of_the_last() {
+    let mut presentation = Presentation::new(timeline(), at(1_000));
+    assert_eq!(presentation.go(at(80 * SECOND)), Some(at(60 * SECOND)));
+    presentation.jumped(at(60 * SECOND));
+    presentation.presented(at(61 * SECOND), 1.0);
+    assert_eq!(presentation.go(at(2 * SECOND)), Some(at(2 * SECOND)));
+    presentation.jumped(at(2 * SECOND));
+    presentation.presented(at(3 * SECOND), 1.0);
+    assert_eq!(presentation.target(), None);
+}

@@ -6,7 +6,7 @@ use super::bridged::{Coding, Piece, bridged, decoded};
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
 use super::joins::Grid;
 use super::layout::Layout;
-use super::{Chapter, Codec, Options, SpliceError};
+use super::{Chapter, Codec, Options, Run, SpliceError};
 use crate::bridge::{BridgeError, aac as bridge};
 use crate::content::Content;
 use crate::frames::aac::{Config, Head, Index, SAMPLES, he_aac, head, packet};
@@ -71,6 +71,10 @@ impl format::Head for Adts<'_> {
 
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
         Ok(format::tag_chapters(plan, &self.read_at(0, self.head.start)?))
+    }
+
+    fn audio(&self) -> Option<Range<u64>> {
+        Some(self.head.start..self.content.len())
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
@@ -202,5 +206,15 @@ impl format::Track for Track<'_> {
             seams: bridged.seams,
             chapters,
         })
+    }
+
+    fn audio(&self, runs: &[Run], _: &SplicePlan) -> Option<Range<u64>> {
+        // Tags are a run of their own.
+        let tags = if self.file.head.start > 0 {
+            runs.first()?.len
+        } else {
+            0
+        };
+        Some(tags..format::len_of(runs))
     }
 }

@@ -8,7 +8,7 @@ use md5::{Digest, Md5};
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
 use super::layout::Layout;
 use super::sound::insertion;
-use super::{Chapter, Codec, Options, SpliceError};
+use super::{Chapter, Codec, Options, Run, SpliceError};
 use crate::content::Content;
 use crate::frames::flac::{
     BLOCK_SEEK_TABLE, BLOCK_VORBIS_COMMENT, Head, Header, Index, Numbering, SeekPoint, decode, encode, head,
@@ -71,6 +71,11 @@ impl format::Head for Flac<'_> {
             .comments()
             .flat_map(|data| vorbis_comment::chapters(plan, data))
             .collect())
+    }
+
+    /// Not of files with something before their mark, so that STREAMINFO is where it always is.
+    fn audio(&self) -> Option<Range<u64>> {
+        (self.head.start == 0).then(|| self.head.audio..self.content.len())
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
@@ -249,6 +254,11 @@ impl format::Track for Track<'_> {
         made.content(next..index.frames())?;
         debug_assert_eq!(made.samples, layout.plan.samples());
         made.finish(layout)
+    }
+
+    fn audio(&self, runs: &[Run], _: &SplicePlan) -> Option<Range<u64>> {
+        format::Head::audio(self.file)?;
+        Some(runs.first()?.len..format::len_of(runs))
     }
 }
 

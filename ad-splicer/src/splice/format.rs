@@ -31,8 +31,32 @@ pub(crate) trait Head {
     /// The content's chapters in presentation time.
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError>;
 
+    /// The bytes of the content that are audio, when ads can be spliced in while it plays: what stands before them does not have to change for that. The end is as far as the head tells.
+    fn audio(&self) -> Option<Range<u64>> {
+        None
+    }
+
     /// Finds every frame. What this reads of the content is the format's own.
     fn open(&self) -> Result<Box<dyn Track + '_>, SpliceError>;
+
+    /// Finds every frame by reading all of them, when [`Head::open`] goes by less; `None` when it never does.
+    fn read_through(&self) -> Option<Result<Box<dyn Track + '_>, SpliceError>> {
+        None
+    }
+}
+
+/// Does something with the frames. Where the content turns out not to be what its ends promised, all of it is read, and it is done again.
+pub(crate) fn with_track<T>(
+    head: &dyn Head,
+    work: impl Fn(&dyn Track) -> Result<T, SpliceError>,
+) -> Result<T, SpliceError> {
+    match head.open().and_then(|track| work(track.as_ref())) {
+        Err(error @ SpliceError::Corrupt { .. }) => match head.read_through() {
+            Some(track) => work(track?.as_ref()),
+            None => Err(error),
+        },
+        other => other,
+    }
 }
 
 /// Where a sample lies in the file.
@@ -73,6 +97,17 @@ pub(crate) trait Track {
 
     /// Makes the rendition that is laid out.
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError>;
+
+    /// Of the runs that [`Track::splice`] made, the bytes that are audio; `None` when [`Head::audio`] is.
+    fn audio(&self, runs: &[Run], plan: &SplicePlan) -> Option<Range<u64>> {
+        let _ = (runs, plan);
+        None
+    }
+}
+
+/// The end of the last run.
+pub(crate) fn len_of(runs: &[Run]) -> u64 {
+    runs.last().map_or(0, |run| run.start + run.len)
 }
 
 /// What [`Track::splice`] makes.

@@ -2,15 +2,15 @@
 //!
 //! Content frames outside the bridges keep their bytes and their order. A bridge is \[content | ads | content\] encoded in one run on the content's own frame grid, so that its frame `m` stands
 //! where content frame `origin + m` would; the first bridge frame and the first content frame after it are repacked to stand alone. Entries and exits are chosen among several by decoding the join and
-//! comparing with the original; an exit is taken only if nothing of the join is left after the overlap.
+//! comparing with the original; an exit is taken only if nothing of the join is left after the overlap. The fades are within the ads' time ([`insertion`]): content is content up to the cue.
 
 use std::ops::Range;
 
-use super::format::{self, Frames, Place, Runs, Spliced, Stream, edit_tag, tag_chapters};
+use super::format::{self, Frames, Place, Runs, Spliced, Stream, edit_tag, surroundings, tag_chapters};
 use super::joins::{Cut, Grid, Join, joins};
 use super::layout::{Layout, Spot};
-use super::sound::{BLOCK, FLOOR_DB, fade, worst_block};
-use super::{Chapter, Codec, Options, Seam, SeamKind, SpliceError};
+use super::sound::{BLOCK, FLOOR_DB, insertion, worst_block};
+use super::{Chapter, Codec, Options, Run, Seam, SeamKind, SpliceError};
 use crate::bridge::mp3 as bridge;
 use crate::content::Content;
 use crate::frames::mp3::{
@@ -30,6 +30,8 @@ const MOVE: u64 = 24;
 const PREROLL: i64 = 4;
 /// Content frames that are encoded after the last possible exit, for the encoder's look-ahead.
 const LOOK_AHEAD: u64 = 4;
+/// A seam this good, in dB, needs no better one.
+const GOOD_DB: f64 = -60.0;
 /// Frames before a join that are decoded with it.
 const LEAD: u64 = 4;
 /// Frames at the beginning of a clip that do not decode to what they should: a carrier, and two that it overlaps with.
@@ -52,6 +54,19 @@ impl<'a> Mp3<'a> {
             options,
             head,
         })
+    }
+
+    fn track(&self, index: Index) -> Box<dyn format::Track + '_> {
+        Box::new(Track {
+            content: self.content,
+            options: self.options,
+            index,
+        })
+    }
+
+    fn scan(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
+        let index = Index::scan(self.content, self.options.read_deadline)?;
+        Ok(self.track(index))
     }
 
     /// The bytes before the first frame.
@@ -92,13 +107,20 @@ impl format::Head for Mp3<'_> {
         Ok(tag_chapters(plan, &self.tags()?))
     }
 
+    fn audio(&self) -> Option<Range<u64>> {
+        let info = self.head.info.as_ref().map_or(0, |info| info.len as u64);
+        Some(self.head.start + info..self.content.len())
+    }
+
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
-        let index = Index::scan(self.content, self.options.read_deadline)?;
-        Ok(Box::new(Track {
-            content: self.content,
-            options: self.options,
-            index,
-        }))
+        match Index::even(self.content, self.options.read_deadline)? {
+            Some(index) => Ok(self.track(index)),
+            None => self.scan(),
+        }
+    }
+
+    fn read_through(&self) -> Option<Result<Box<dyn format::Track + '_>, SpliceError>> {
+        Some(self.scan())
     }
 }
 
@@ -156,6 +178,11 @@ impl format::Track for Track<'_> {
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
         splice(self, layout)
+    }
+
+    fn audio(&self, runs: &[Run], _: &SplicePlan) -> Option<Range<u64>> {
+        // Tags and the information frame are the first run.
+        Some(runs.first()?.len..format::len_of(runs))
     }
 }
 
@@ -306,7 +333,16 @@ struct Bridge {
     exit_db: f64,
 }
 
+impl Bridge {
+    /// The worse of its seams, in dB.
+    fn worst(&self) -> f64 {
+        self.entry_db.max(self.exit_db)
+    }
+}
+
 struct Maker<'a> {
+    track: &'a Track<'a>,
+    layout: &'a Layout<'a>,
     decoder: Decoder<'a>,
     header: Header,
     grid: Grid,
@@ -364,7 +400,6 @@ impl Maker<'_> {
         let exits = self.exits(join)?;
         let origin = *join.entries.start() as i64 - PREROLL;
         let first_sample = origin * size + i64::from(LAME_TOTAL_DELAY);
-        let fade_len = self.grid.fade as usize;
         let break_index = spots[0].index;
 
         let mut pcm = Vec::new();
@@ -379,18 +414,17 @@ impl Maker<'_> {
             }
             if i == 0 {
                 before.clone_from(&piece);
-            } else {
-                fade(&mut piece, self.channels, fade_len, true);
             }
-            fade(&mut piece, self.channels, fade_len, false);
             pcm.extend(piece);
-            for ad in spot.ads {
-                let at = pcm.len();
-                pcm.extend_from_slice(&ad.pcm);
-                fade(&mut pcm[at..], self.channels, fade_len, true);
-                fade(&mut pcm[at..], self.channels, fade_len, false);
-            }
-            pcm.resize(pcm.len() + spot.pad as usize * self.channels, 0.0);
+            let (ahead, behind) = surroundings(self.track, self.layout, &spot.span)?;
+            pcm.extend(insertion(
+                spot.ads,
+                spot.pad,
+                &ahead,
+                &behind,
+                self.channels,
+                self.layout.fade,
+            ));
             position = cut.end as i64;
         }
         let end = match exits.as_ref().and_then(|exits| exits.last()) {
@@ -398,12 +432,11 @@ impl Maker<'_> {
             None if (position as u64) < self.grid.end => self.grid.frames * self.grid.size,
             None => position as u64,
         };
-        let mut after = self.decoder.decode(position..end as i64)?;
-        let original_after = after.clone();
-        fade(&mut after, self.channels, fade_len, true);
-        pcm.extend(after);
+        let after = self.decoder.decode(position..end as i64)?;
+        pcm.extend(&after);
         let shift: i64 = spots.iter().map(|spot| self.shift(spot)).sum();
 
+        let mut best: Option<Bridge> = None;
         for bit_rate in bridge::bridge_bit_rates(self.header) {
             let encoded =
                 bridge::encode(self.header, bit_rate, &pcm).map_err(|error| failed(break_index, &error))?;
@@ -414,8 +447,7 @@ impl Maker<'_> {
             };
             let exit = match &exits {
                 Some(exits) => {
-                    let Some(best) =
-                        self.best_exit(exits, origin - shift, &encoded, &original_after, position)?
+                    let Some(best) = self.best_exit(exits, origin - shift, &encoded, &after, position)?
                     else {
                         continue;
                     };
@@ -428,21 +460,25 @@ impl Maker<'_> {
                 .chain(encoded.into_iter().skip(used + 1))
                 .collect();
             let (exit, exit_db) = exit.map_or((None, FLOOR_DB), |(exit, db)| (Some(exit), db));
-            return Ok(Bridge {
+            let made = Bridge {
                 entry,
                 exit,
                 frames,
                 entry_db,
                 exit_db,
-            });
+            };
+            if best.as_ref().is_none_or(|best| made.worst() < best.worst()) {
+                best = Some(made);
+            }
+            // At a high rate few frames have room for a repack: where only a bad place was left, a lower rate may have a good one.
+            if best.as_ref().is_some_and(|best| best.worst() <= GOOD_DB) {
+                break;
+            }
         }
-        Err(failed(
-            break_index,
-            &"no bridge frame can stand alone where it has to",
-        ))
+        best.ok_or_else(|| failed(break_index, &"no bridge frame can stand alone where it has to"))
     }
 
-    /// The entry whose join differs least from the original before the fade: content frame, repacked bridge frame, error.
+    /// The entry whose join differs least from the original before the cue: content frame, repacked bridge frame, error.
     fn best_entry(
         &self,
         join: &Join,
@@ -478,7 +514,7 @@ impl Maker<'_> {
             .into_iter()
             .zip(decoded)
             .map(|((entry, first, start), samples)| {
-                // From a little before the join to where the fade begins.
+                // From a little before the join to the cue.
                 let from = (entry * size)
                     .saturating_sub(BLOCK as u64)
                     .max((start + UNSETTLED) * size) as i64;
@@ -487,7 +523,6 @@ impl Maker<'_> {
                 let b = before
                     .get((from - first_sample).max(0) as usize * self.channels..)
                     .unwrap_or_default();
-                let b = &b[..b.len().saturating_sub(self.grid.fade as usize * self.channels)];
                 (entry, first, worst_block(a, b, self.channels))
             });
         Ok(best.min_by(|a, b| a.2.total_cmp(&b.2)))
@@ -540,11 +575,11 @@ impl Maker<'_> {
             .into_iter()
             .zip(decoded)
             .filter_map(|((exit, before), samples)| {
-                // Both from the same decoded sample on: a little before the join, but after the fade.
+                // Both from the same decoded sample on: a little before the join, but after the cue.
                 let join = (exit.frame * size) as i64;
                 let clip_start = join - (before * size) as i64;
                 let from = (join - BLOCK as i64)
-                    .max(original_start + self.grid.fade as i64)
+                    .max(original_start)
                     .max(clip_start + (UNSETTLED * size) as i64);
                 let a = samples.get((from - clip_start) as usize * self.channels..)?;
                 let b = original.get((from - original_start) as usize * self.channels..)?;
@@ -575,12 +610,15 @@ fn splice(track: &Track<'_>, layout: &Layout<'_>) -> Result<Spliced, SpliceError
         size: u64::from(header.samples()),
         frames: index.frames(),
         end: index.samples() + skip,
-        fade: layout.fade as u64,
+        // The fades are within the ads' time.
+        fade: 0,
         overlap: OVERLAP,
         checked: CHECKED,
         reach: MOVE,
     };
     let maker = Maker {
+        track,
+        layout,
         decoder: track.decoder(),
         header,
         grid,

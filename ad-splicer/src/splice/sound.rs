@@ -13,7 +13,7 @@ fn rising(i: usize, fade: usize) -> f32 {
 }
 
 /// A raised cosine over the first (or last) `fade` samples.
-pub(crate) fn fade(samples: &mut [f32], channels: usize, fade: usize, inwards: bool) {
+fn fade(samples: &mut [f32], channels: usize, fade: usize, inwards: bool) {
     let count = samples.len() / channels;
     let fade = fade.min(count);
     for i in 0..fade {

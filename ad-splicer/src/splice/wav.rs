@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
 use super::layout::Layout;
 use super::sound::insertion;
-use super::{Chapter, Codec, Options, SpliceError};
+use super::{Chapter, Codec, Options, Run, SpliceError};
 use crate::content::Content;
 use crate::frames::wav::{Chunk, Wav as File, move_cues};
 use crate::plan::SplicePlan;
@@ -53,6 +53,13 @@ impl format::Head for Wav<'_> {
         Ok(tags
             .flat_map(|chunk| format::tag_chapters(plan, &chunk.data))
             .collect())
+    }
+
+    /// Not of RF64, which says the length in a place of its own.
+    fn audio(&self) -> Option<Range<u64>> {
+        let short = !self.file.is_wide()
+            && self.file.samples.checked_mul(self.file.block())? < u64::from(u32::MAX) / 2;
+        short.then(|| self.file.start..self.file.offset(self.file.samples))
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
@@ -151,5 +158,10 @@ impl format::Track for Track<'_> {
             seams: Vec::new(),
             chapters,
         })
+    }
+
+    fn audio(&self, runs: &[Run], plan: &SplicePlan) -> Option<Range<u64>> {
+        let head = runs.first()?.len;
+        format::Head::audio(self.0).map(|_| head..head + plan.samples() * self.0.file.block())
     }
 }

@@ -1,10 +1,11 @@
 //! Where every frame of a file is.
 //!
-//! A file is: ID3v2 tags, perhaps some junk, an information frame (see [`super::Xing`]), audio frames, tags. The audio is taken only if it is without gaps to the tags at the end.
+//! Where each frame of a file of one bit rate is follows from where the first ones and the last ones are ([`super::even`]): most of such a file need not be read. A file is: ID3v2 tags, perhaps some junk, an information frame (see [`super::Xing`]), audio frames, tags. The audio is taken only if it is without gaps to the tags at the end.
 
 use std::ops::Range;
 use std::time::Duration;
 
+use super::even::{Even, PROBED};
 use super::header::{Header, HeaderError};
 use super::xing::{Gapless, Xing};
 use crate::content::Content;
@@ -105,15 +106,34 @@ fn is_tail(bytes: &[u8]) -> bool {
         || bytes.iter().all(|byte| *byte == 0)
 }
 
+/// Whether the audio can end at `offset`: zeros, which some writers pad it with, and tags may follow.
+fn ends_at(window: &mut Window<'_>, offset: u64) -> Result<bool, SpliceError> {
+    let mut tail = offset;
+    while window.get(tail, 1)? == [0] {
+        tail += 1;
+    }
+    Ok(is_tail(window.get(tail, 16)?))
+}
+
 /// Where every audio frame of a file is. Frames are counted without the information frame.
 #[derive(Clone, Debug)]
 pub struct Index {
     head: Head,
     first: Header,
-    /// Offset of each frame, and of the end of the last.
-    offsets: Vec<u64>,
+    offsets: Offsets,
     constant: bool,
 }
+
+#[derive(Clone, Debug)]
+enum Offsets {
+    /// Of each frame as they were read, and of the end of the last.
+    Read(Vec<u64>),
+    /// As they follow from a part of them.
+    Even(Even),
+}
+
+/// Files with fewer frames than this are read as a whole: there is little to be saved.
+const FEW_FRAMES: u64 = 2048;
 
 impl Index {
     /// Reads the header of each frame: all of the content is read once.
@@ -145,12 +165,7 @@ impl Index {
         let Some(first) = first else {
             return Err(SpliceError::NotAudio("the content holds no audio frames".into()));
         };
-        // Some writers pad the audio with zeros; tags may follow them.
-        let mut tail = offset;
-        while window.get(tail, 1)? == [0] {
-            tail += 1;
-        }
-        if !is_tail(window.get(tail, 16)?) {
+        if !ends_at(&mut window, offset)? {
             // What is left is shorter than a header, or no header.
             let left = content.len() - offset;
             return Err(if left < 4 {
@@ -162,13 +177,72 @@ impl Index {
         let index = Self {
             head,
             first,
-            offsets,
+            offsets: Offsets::Read(offsets),
             constant,
         };
         if index.samples() == 0 {
             return Err(SpliceError::NotAudio("the content holds no audio samples".into()));
         }
         Ok(index)
+    }
+
+    /// Reads the first frames and the last ones of a file whose information frame says that all have one bit rate. `None` when they do not bear that out, or when it is short: then only
+    /// [`Index::scan`] can tell. What lies between is checked where it is read.
+    pub fn even(content: &dyn Content, deadline: Duration) -> Result<Option<Self>, SpliceError> {
+        let head = find_head(content, deadline)?;
+        let claim = head.info.as_ref().filter(|info| info.xing.constant);
+        let Some((info, frames)) = claim.and_then(|info| Some((info, u64::from(info.xing.frames?)))) else {
+            return Ok(None);
+        };
+        if frames < FEW_FRAMES {
+            return Ok(None);
+        }
+        let mut window = Window::new(content, deadline);
+        let mut offset = head.start + info.len as u64;
+        let mut offsets = vec![offset];
+        let mut first = None;
+        for _ in 0..PROBED {
+            match header_at(&mut window, offset)? {
+                Ok(header) if header.same_stream(head.header) => {
+                    if first.get_or_insert(header).bit_rate() != header.bit_rate() {
+                        return Ok(None);
+                    }
+                    offset += header.frame_len() as u64;
+                    offsets.push(offset);
+                }
+                _ => return Ok(None),
+            }
+        }
+        let Some((first, even)) = first.and_then(|first| Some((first, Even::fit(first, &offsets, frames)?)))
+        else {
+            return Ok(None);
+        };
+        let end = even.offset(frames);
+        if end > content.len() {
+            return Ok(None);
+        }
+        for frame in frames - PROBED..frames {
+            let fits = header_at(&mut window, even.offset(frame))?.is_ok_and(|header| {
+                let len = even.offset(frame + 1) - even.offset(frame);
+                header.same_stream(first)
+                    && header.bit_rate() == first.bit_rate()
+                    && header.frame_len() as u64 == len
+            });
+            if !fits {
+                return Ok(None);
+            }
+        }
+        // More frames than were claimed, or something else than tags.
+        if header_at(&mut window, end)?.is_ok() || !ends_at(&mut window, end)? {
+            return Ok(None);
+        }
+        let index = Self {
+            head,
+            first,
+            offsets: Offsets::Even(even),
+            constant: true,
+        };
+        Ok((index.samples() > 0).then_some(index))
     }
 
     /// The beginning of the file.
@@ -183,7 +257,10 @@ impl Index {
 
     /// How many audio frames there are, at least one.
     pub fn frames(&self) -> u64 {
-        self.offsets.len() as u64 - 1
+        match &self.offsets {
+            Offsets::Read(offsets) => offsets.len() as u64 - 1,
+            Offsets::Even(even) => even.frames(),
+        }
     }
 
     /// Bits a second when all frames have the same bit rate.
@@ -193,10 +270,13 @@ impl Index {
 
     /// Offset of audio frame `frame`; past the last one, of the end of the audio.
     pub fn offset(&self, frame: u64) -> u64 {
-        let index = usize::try_from(frame)
-            .unwrap_or(usize::MAX)
-            .min(self.offsets.len() - 1);
-        self.offsets[index]
+        match &self.offsets {
+            Offsets::Read(offsets) => {
+                let index = usize::try_from(frame).unwrap_or(usize::MAX);
+                offsets[index.min(offsets.len() - 1)]
+            }
+            Offsets::Even(even) => even.offset(frame),
+        }
     }
 
     /// The declared delay and padding; `None` when nothing is declared.

@@ -3,6 +3,7 @@
 //! A frame's *main data* may begin in the frames before it (the bit reservoir): `main_data_begin` says how many bytes back, not counting headers and side information. A stream therefore cannot
 //! simply be cut; [`repack`] rewrites one frame so that it stands alone while the frames after it still find their bytes.
 
+mod even;
 mod header;
 mod index;
 mod repack;
@@ -12,7 +13,7 @@ mod xing;
 pub use header::{Header, HeaderError, Version};
 pub use index::{Head, Index, InfoFrame, find_head};
 pub use repack::{RepackError, carrier, hand_over, repack, reservoir};
-pub use side_info::SideInfo;
+pub use side_info::{SideInfo, change_gain};
 pub use xing::{Gapless, Xing, XingPlan};
 
 /// Samples between an encoder's input and a decoder's output: the decoder's 528 + 1.

@@ -25,6 +25,8 @@ pub struct Xing {
     pub frames: Option<u32>,
     /// Bytes from the beginning of this frame on.
     pub bytes: Option<u32>,
+    /// Whether it calls itself `Info`, as writers do when every frame has the same bit rate.
+    pub constant: bool,
     quality: Option<[u8; 4]>,
     lame: Option<[u8; LAME_LEN]>,
 }
@@ -41,10 +43,14 @@ impl Xing {
         if !matches!(rest.get(..4), Some(b"Xing" | b"Info")) && header.has_crc() {
             rest = frame.get(header.main_data_start() - 2..)?;
         }
-        if !matches!(take(&mut rest, 4)?, b"Xing" | b"Info") {
+        let tag = take(&mut rest, 4)?;
+        if !matches!(tag, b"Xing" | b"Info") {
             return None;
         }
-        let mut xing = Self::default();
+        let mut xing = Self {
+            constant: tag == b"Info",
+            ..Self::default()
+        };
         let flags = word(&mut rest).unwrap_or(0);
         if flags & 1 != 0 {
             xing.frames = word(&mut rest);
@@ -193,6 +199,7 @@ mod tests {
         let original = Xing {
             frames: Some(1),
             bytes: Some(2),
+            constant: true,
             quality: Some([0, 0, 0, 57]),
             lame: Some(lame),
         };

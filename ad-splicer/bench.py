@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""make bench-splice: how fast ads are spliced in, beside cp and ffmpeg in the same run, and what is heard of it.
+
+Quality is measured on what ffmpeg decodes, never by our own decoder: the seam error is the RMS difference to the original in the
+worst block of 576 samples within half a second of a cue, clicks are what is above 4 kHz around breaks in a sine of 220 Hz, loudness is ffmpeg's
+ebur128 on the ad's interval against the 90 seconds around the cue. A spectrogram of one join of each format is left in the folder.
+
+Give the program (grove), the fixtures' folder, and a folder to work in. `--only speed|quality` does a part.
+"""
+
+import argparse
+import array
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+BLOCK = 576
+FLOOR = -200.0
+# Content times in seconds: half of them in the fixture's music, see fixtures/make_fixtures.py for what is where.
+CUES = [8.0, 16.5, 25.0, 33.5, 42.54, 51.0, 59.5, 68.0, 79.2, 86.0, 94.5, 103.0, 111.5, 120.0, 128.5, 137.0, 145.5, 154.0, 162.5, 173.4, 182.0]
+FORMATS = [
+    ("mp3", ["-c:a", "libmp3lame", "-b:a", "128k"], ["-c:a", "libmp3lame", "-b:a", "256k"]),
+    ("aac", ["-c:a", "aac", "-b:a", "128k"], ["-c:a", "aac", "-b:a", "256k"]),
+    ("flac", ["-c:a", "flac"], None),
+    ("wav", ["-c:a", "pcm_s16le"], None),
+    ("m4a", ["-c:a", "aac", "-b:a", "128k"], ["-c:a", "aac", "-b:a", "256k"]),
+    ("opus", ["-c:a", "libopus", "-b:a", "96k"], ["-c:a", "libopus", "-b:a", "192k"]),
+    ("ogg", ["-c:a", "libvorbis", "-b:a", "128k"], ["-c:a", "libvorbis", "-b:a", "256k"]),
+]
+
+
+def run(command, **options):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    if done.returncode != 0:
+        sys.exit(f"bench-splice: {' '.join(command)}\n{done.stderr.decode(errors='replace')[-2000:]}")
+    return done
+
+
+def ffmpeg(*args):
+    if not shutil.which("ffmpeg"):
+        sys.exit("bench-splice: ffmpeg is missing\nhint: apt-get install ffmpeg")
+    return run(["ffmpeg", "-nostdin", "-y", "-v", "error", *args])
+
+
+def timed(command):
+    """Seconds and peak memory in MB."""
+    began = time.monotonic()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    said = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    if status != 0:
+        sys.exit(f"bench-splice: {' '.join(command)}\n{said.decode(errors='replace')[-2000:]}")
+    return time.monotonic() - began, usage.ru_maxrss / 1024
+
+
+def speed(grove, fixtures, work):
+    """A 60-minute 128k MP3 and three breaks. Conditioning is apart: creatives are fetched and conditioned long before."""
+    hour = f"{work}/hour.mp3"
+    if not os.path.exists(hour):
+        print("making an hour of MP3 (once)", flush=True)
+        ffmpeg("-stream_loop", "-1", "-i", f"{fixtures}/episode.mp3", "-t", "3600", "-map", "0:a", "-c:a", "libmp3lame", "-b:a", "128k", "-compression_level", "7", f"{work}/making.mp3")
+        os.rename(f"{work}/making.mp3", hour)
+    cues = [600, 1800, 3000]
+    creative = f"{fixtures}/kettle.mp3"
+    out = f"{work}/out.mp3"
+    ads = [word for cue in cues for word in ("--ad", f"{cue}={creative}")]
+    parts = []
+    edges = [0, *cues, 3600]
+    for start, end in zip(edges, edges[1:]):
+        part = f"{work}/part-{start}.mp3"
+        ffmpeg("-ss", str(start), "-to", str(end), "-i", hour, "-c", "copy", part)
+        parts.append(part)
+    ffmpeg("-i", creative, "-ac", "2", "-ar", "44100", "-c:a", "libmp3lame", "-b:a", "128k", f"{work}/ad.mp3")
+    with open(f"{work}/list.txt", "w") as names:
+        for part in parts:
+            names.write(f"file '{os.path.abspath(part)}'\n")
+            if part != parts[-1]:
+                names.write(f"file '{os.path.abspath(work)}/ad.mp3'\n")
+    rows = []
+    for _ in range(3):
+        cp, _ = timed(["cp", hour, f"{work}/copy.mp3"])
+        concat, _ = timed(["ffmpeg", "-nostdin", "-y", "-v", "error", "-f", "concat", "-safe", "0", "-i", f"{work}/list.txt", "-c", "copy", f"{work}/concat.mp3"])
+        began = time.monotonic()
+        done = run([grove, "splice", hour, *ads, "-o", out, "--json"])
+        whole = time.monotonic() - began
+        told = json.loads(done.stdout)
+        _, memory = timed([grove, "splice", hour, *ads, "-o", out])
+        rows.append((told["seconds"], whole, cp, concat, memory))
+    spliced, whole, cp, concat, memory = (min(column) for column in zip(*rows))
+    seams = 2 * len(cues)
+    goal = 3 * cp + 0.06 * seams
+    print(f"\n60-minute MP3, {os.path.getsize(hour) / 1e6:.1f} MB, {len(cues)} breaks, best of {len(rows)}")
+    print(f"  splice {spliced:.2f} s (with conditioning three times and starting: {whole:.2f} s), peak {memory:.0f} MB")
+    print(f"  cp {cp:.3f} s, so the goal 3 × cp + 0.06 s a seam is {goal:.2f} s")
+    print(f"  ffmpeg concat -c copy {concat:.2f} s, the goal 0.4 of it is {0.4 * concat:.2f} s")
+
+
+def decoded(path, *filters):
+    """Interleaved stereo samples at 44,100 Hz."""
+    raw = ffmpeg("-i", path, "-map", "0:a", *filters, "-f", "f32le", "-ac", "2", "-ar", "44100", "-").stdout
+    return array.array("f", raw)
+
+
+def db(power):
+    return 10 * math.log10(power) if power > 0 else FLOOR
+
+
+def worst(a, b):
+    """RMS of the difference in the worst block, in dB of full scale."""
+    power, count = 0.0, 2 * BLOCK
+    for at in range(0, min(len(a), len(b)) - count + 1, count):
+        power = max(power, sum((x - y) ** 2 for x, y in zip(a[at : at + count], b[at : at + count])) / count)
+    return db(power)
+
+
+def aligned(out, near, wanted, reach):
+    """Where in `out`, from sample `near` on, the samples `wanted` stand best."""
+    exact = out[2 * near : 2 * (near + reach + 64) + len(wanted)].tobytes().find(wanted[:16384].tobytes())
+    if exact >= 0 and exact % 8 == 0:
+        return near + exact // 8
+    probe = wanted[:1600:2]
+    best = min(range(reach), key=lambda shift: sum((x - y) ** 2 for x, y in zip(out[2 * (near + shift) : 2 * (near + shift) + 1600 : 2], probe)))
+    return near + best
+
+
+def loudness(path, start, length):
+    said = run(["ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-i", path, "-ss", f"{start:.6f}", "-t", f"{length:.6f}", "-map", "0:a", "-af", "ebur128=peak=true", "-f", "null", "-"]).stderr.decode()
+    end = said[said.rindex("Summary:") :]
+    return float(re.search(r"I:\s+(\S+) LUFS", end)[1]), float(re.search(r"Peak:\s+(\S+) dBFS", end)[1])
+
+
+def splice(grove, content, ads, out):
+    """The report, or why not."""
+    words = [word for cue, creative in ads for word in ("--ad", f"{cue}={creative}")]
+    done = subprocess.run([grove, "splice", content, *words, "-o", out, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if done.returncode != 0:
+        return None, done.stderr.decode(errors="replace").splitlines()[0]
+    return json.loads(done.stdout), None
+
+
+def quality(grove, fixtures, work):
+    creatives = [f"{fixtures}/{name}" for name in ("kettle.mp3", "boots.wav", "bank.m4a", "library.ogg")]
+    ads = [(cue, creatives[i % len(creatives)]) for i, cue in enumerate(CUES)]
+    source = f"{work}/episode.wav"
+    # Not loud enough to clip, whatever a coding does to it.
+    ffmpeg("-i", f"{fixtures}/episode.mp3", "-map", "0:a", "-af", "volume=-1dB", "-ar", "44100", "-ac", "2", source)
+    sine = f"{work}/sine.wav"
+    ffmpeg("-f", "lavfi", "-i", "aevalsrc=0.3*sin(2*PI*220*t)|0.3*sin(2*PI*220*t):s=44100:d=40", sine)
+    low = f"{work}/low.wav"
+    ffmpeg("-f", "lavfi", "-i", "aevalsrc=0.3*sin(2*PI*300*t):s=44100:d=6", "-af", "afade=d=0.5,afade=t=out:st=5.5:d=0.5", low)
+    for name, coding, plain in FORMATS:
+        content, out = f"{work}/content.{name}", f"{work}/spliced.{name}"
+        ffmpeg("-i", source, "-map_metadata", "-1", *coding, content)
+        report, why = splice(grove, content, ads, out)
+        if report is None:
+            print(f"\n{name}: not spliced: {why}")
+            continue
+        if len(report["ads"]) != len(CUES):
+            sys.exit(f"bench-splice: {name} got {len(report['ads'])} ads")
+        original, spliced = decoded(content), decoded(out)
+        coded = None
+        if plain:
+            ffmpeg("-i", content, *plain, f"{work}/plain.{name}")
+            coded = decoded(f"{work}/plain.{name}")
+        print(f"\n{name}: cue, level there, seam error at the entry and the exit (worst block within 0.5 s), a plain encode's at the same place, ad against its reference, true peak")
+        table = []
+        for ad in report["ads"]:
+            cue, start = round(ad["cue"] * 44100), round(ad["start"] * 44100)
+            length = round(ad["duration"] * 44100)
+            half = 22050
+            before = original[2 * (cue - half) : 2 * cue]
+            level = db(sum(x * x for x in before[-8820:]) / 8820)
+            entry = worst(before, spliced[2 * (start - half) : 2 * start])
+            after = original[2 * cue : 2 * (cue + 3 * half)]
+            # The content goes on within a frame or a block; a second later nothing of the seam is left.
+            resume = aligned(spliced, start + length + 2 * half, after[4 * half :], 4700) - 2 * half
+            exit_ = worst(after[: 2 * half], spliced[2 * resume : 2 * (resume + half)])
+            reference = None
+            if coded:
+                # Coding again may add priming that nothing declares.
+                near = aligned(coded, max(0, cue - half), original[2 * (cue - half) :][: 4 * half], 2400)
+                reference = worst(original[2 * (cue - half) : 2 * (cue + half)], coded[2 * near : 2 * (near + 2 * half)])
+            target = min(max(loudness(content, max(0, cue / 44100 - 45), 90)[0], -24), -14)
+            got, peak = loudness(out, start / 44100, length / 44100)
+            table.append((cue / 44100, level, entry, exit_, reference, got - target, peak, ad["gain_db"], ad["limited_db"]))
+            shown = "" if reference is None else f"{reference:8.1f}"
+            print(f"  {cue / 44100:7.2f}  {level:6.1f}  {entry:7.1f}  {exit_:7.1f}  {shown:>8}  {got - target:+5.2f} LU  {peak:5.1f} dBFS", flush=True)
+        middle = lambda values: sorted(values)[len(values) // 2]
+        seams = [row[2] for row in table] + [row[3] for row in table]
+        print(f"  median {middle(seams):.1f}, worst {max(seams):.1f} dBFS; loudness within {max(abs(row[5]) for row in table):.2f} LU; highest peak {max(row[6] for row in table):.1f} dBFS")
+        picture = f"{work}/{name}.png"
+        first = report["ads"][8]
+        ffmpeg("-i", out, "-lavfi", f"atrim={first['start'] - 2:.3f}:{first['start'] + 2:.3f},showspectrumpic=s=1000x512:mode=combined:legend=0:scale=log", picture)
+        content, out = f"{work}/sine.{name}", f"{work}/clicks.{name}"
+        ffmpeg("-i", sine, *coding, content)
+        report, why = splice(grove, content, [(cue, low) for cue in (9.3, 17.7, 28.1)], out)
+        above = ["-af", ",".join(["highpass=f=4000:p=2"] * 4)]
+        high = decoded(out, *above)
+        own = decoded(content, *above)[2 * 441 * 100 :][: 2 * 441 * 500]
+        floor = max(db(sum(x * x for x in own[at : at + 882]) / 882) for at in range(0, len(own), 882))
+        loudest = FLOOR
+        for ad in report["ads"]:
+            start, end = round((ad["start"] - 0.3) * 44100), round((ad["start"] + ad["duration"] + 0.3) * 44100)
+            for at in range(start, end, 441):
+                loudest = max(loudest, db(sum(x * x for x in high[2 * at : 2 * (at + 441)]) / 882))
+        print(f"  click on the sine: {loudest:.1f} dBFS above 4 kHz (the sine itself, as coded: {floor:.1f}); picture {picture}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("grove")
+    parser.add_argument("fixtures")
+    parser.add_argument("work")
+    parser.add_argument("--only", choices=["speed", "quality"])
+    args = parser.parse_args()
+    os.makedirs(args.work, exist_ok=True)
+    if args.only != "quality":
+        speed(args.grove, args.fixtures, args.work)
+    if args.only != "speed":
+        quality(args.grove, args.fixtures, args.work)
+
+
+main()

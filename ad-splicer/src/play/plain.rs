@@ -1,0 +1,144 @@
+//! Playing content as it is, whatever it is: for what nothing can be spliced into. GStreamer's `playbin3` does it all, reading through [`super::grovesrc`].
+//!
+//! There is no thread here: the caller polls. Not for: ads.
+
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use super::{PlayError, Sink, make};
+use crate::time::ContentTime;
+
+/// A playback. Dropping it stops it.
+#[derive(Debug)]
+pub struct Plain {
+    playbin: gst::Element,
+    bus: gst::Bus,
+    paused: bool,
+}
+
+/// Where a playback is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The position; zero until something plays.
+    pub at: ContentTime,
+    /// How long the content is, when that is known.
+    pub duration: Option<Duration>,
+    /// Whether everything was played.
+    pub ended: bool,
+}
+
+impl Plain {
+    /// Starts playing `uri` at `from`; whoever opens it is to be registered before ([`super::grovesrc::register`]).
+    ///
+    /// # Errors
+    /// [`PlayError::Missing`], and [`PlayError::Pipeline`] when it does not start.
+    pub fn start(uri: &str, from: ContentTime, sink: Sink) -> Result<Self, PlayError> {
+        gst::init().map_err(|error| PlayError::Pipeline {
+            reason: error.to_string(),
+        })?;
+        let playbin = make("playbin3")?;
+        playbin.set_property("uri", uri);
+        if sink != Sink::Auto {
+            for name in ["audio-sink", "video-sink"] {
+                let nowhere = make("fakesink")?;
+                nowhere.set_property("sync", sink == Sink::Null);
+                playbin.set_property(name, &nowhere);
+            }
+        }
+        let bus = playbin.bus().ok_or(PlayError::Pipeline {
+            reason: "the player has no bus".into(),
+        })?;
+        let plain = Self {
+            playbin,
+            bus,
+            paused: false,
+        };
+        if from > ContentTime::ZERO {
+            plain.set_state(gst::State::Paused)?;
+            // Until the first frame is there nothing can be sought; errors come on the bus.
+            let _ = plain.playbin.state(gst::ClockTime::from_seconds(60));
+            plain.seek(from);
+        }
+        plain.set_state(gst::State::Playing)?;
+        Ok(plain)
+    }
+
+    fn set_state(&self, state: gst::State) -> Result<(), PlayError> {
+        match self.playbin.set_state(state) {
+            Ok(_) => Ok(()),
+            // What the bus says is better.
+            Err(_) => Err(self.hear().err().unwrap_or(PlayError::Pipeline {
+                reason: "it does not start".into(),
+            })),
+        }
+    }
+
+    /// Takes what the pipeline says; whether it ended.
+    fn hear(&self) -> Result<bool, PlayError> {
+        while let Some(message) = self.bus.pop() {
+            match message.view() {
+                gst::MessageView::Eos(_) => return Ok(true),
+                gst::MessageView::Error(error) => {
+                    return Err(PlayError::Pipeline {
+                        reason: error.error().to_string(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// Where it is now.
+    ///
+    /// # Errors
+    /// [`PlayError::Pipeline`] when it cannot go on.
+    pub fn poll(&self) -> Result<Progress, PlayError> {
+        let ended = self.hear()?;
+        let nanos = |time: gst::ClockTime| time.nseconds();
+        let at = self.playbin.query_position::<gst::ClockTime>().map_or(0, nanos);
+        let duration = self.playbin.query_duration::<gst::ClockTime>().map(nanos);
+        Ok(Progress {
+            at: ContentTime::from_nanos(at),
+            duration: duration.map(Duration::from_nanos),
+            ended,
+        })
+    }
+
+    /// Stands still, or goes on.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        // An error comes on the bus too.
+        let _ = self.playbin.set_state(if paused {
+            gst::State::Paused
+        } else {
+            gst::State::Playing
+        });
+    }
+
+    /// Whether it was told to stand still.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Turns the sound off, or on.
+    pub fn mute(&self, muted: bool) {
+        self.playbin.set_property("mute", muted);
+    }
+
+    /// Goes on at another place; what cannot be sought goes on where it is.
+    pub fn seek(&self, to: ContentTime) {
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        let _ = self
+            .playbin
+            .seek_simple(flags, gst::ClockTime::from_nseconds(to.as_nanos()));
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        let _ = self.playbin.set_state(gst::State::Null);
+    }
+}

@@ -1,0 +1,83 @@
+//! Previews: only the seconds around each break.
+//!
+//! What lies between is replaced with half a second of silence, as a break would: so each format writes a valid file, and what surrounds a break is, frame by frame, what the whole rendition has there.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::format::recognise;
+use super::layout::sample_of;
+use super::{Ad, At, Break, Options, SpliceError};
+use crate::content::Content;
+use crate::time::{ContentTime, duration_of};
+
+/// How long the silence between two breaks is.
+const BETWEEN: Duration = Duration::from_millis(500);
+
+/// The id of the silence, which is no ad.
+pub const CUT: &str = "";
+
+/// What has to be given to [`super::prepare`] beside `breaks`, so that only `around` of content on both sides of each of them is left. Breaks without ads count for nothing.
+///
+/// # Errors
+/// Those of [`super::prepare`] that are no break's fault.
+pub fn cuts(
+    content: &dyn Content,
+    breaks: &[Break],
+    around: Duration,
+    options: &Options,
+) -> Result<Vec<Break>, SpliceError> {
+    let head = recognise(content, options)?;
+    let stream = head.open()?.stream();
+    let (rate, samples) = (stream.sample_rate, stream.samples);
+    let around = ContentTime::from(around).to_samples(rate);
+    let kept = breaks.iter().filter(|given| !given.ads.is_empty()).map(|given| {
+        let start = sample_of(given.at, rate, samples).min(samples);
+        let end = start.saturating_add(ContentTime::from(given.replace).to_samples(rate));
+        start.saturating_sub(around)..end.saturating_add(around).min(samples)
+    });
+    let pcm: Vec<f32> =
+        vec![0.0; ContentTime::from(BETWEEN).to_samples(rate) as usize * usize::from(stream.channels)];
+    let silence = Ad {
+        id: CUT.to_owned(),
+        pcm: pcm.into(),
+    };
+    Ok(between(kept.collect(), samples, around)
+        .into_iter()
+        .map(|span| Break {
+            at: At::Time(ContentTime::from_samples(span.start, rate)),
+            replace: duration_of(span.end - span.start, rate),
+            ads: vec![silence.clone()],
+        })
+        .collect())
+}
+
+/// What of `0..samples` is in none of `kept`, as far as it is longer than `worth`.
+fn between(mut kept: Vec<Range<u64>>, samples: u64, worth: u64) -> Vec<Range<u64>> {
+    kept.sort_by_key(|span| span.start);
+    kept.push(samples..samples);
+    let mut from = 0_u64;
+    let mut cuts = Vec::new();
+    for span in kept {
+        if span.start > from.saturating_add(worth) {
+            cuts.push(from..span.start);
+        }
+        from = from.max(span.end);
+    }
+    cuts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_far_from_every_break_is_cut() {
+        assert_eq!(
+            between(vec![900..1_100, 100..300, 250..350], 5_000, 100),
+            [350..900, 1_100..5_000]
+        );
+        // Less than what is kept around a break is not worth a cut.
+        assert!(between(vec![50..250], 300, 100).is_empty());
+    }
+}

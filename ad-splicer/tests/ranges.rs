@@ -1,0 +1,217 @@
+//! What is read of long content: a rendition is laid out from the pieces around the cues, and a range of it needs that range.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use ad_splicer::content::Content;
+use ad_splicer::facts;
+use ad_splicer::splice::{self, At, Break, Options, Rendition};
+use ad_splicer::time::ContentTime;
+use common::{Fixture, ad};
+
+/// What a swarm delivers at a time.
+const BLOCK: u64 = 16 << 10;
+const MIB: usize = 1 << 20;
+/// The rendition's offsets that are asked for come from this.
+const SEED: u64 = 20_260_101;
+
+/// An origin that counts: which blocks of it were asked for.
+struct Origin {
+    bytes: Vec<u8>,
+    asked: Mutex<BTreeSet<u64>>,
+}
+
+impl Origin {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            asked: Mutex::default(),
+        }
+    }
+
+    /// Bytes of the blocks that were asked for since this was called the last time.
+    fn fetched(&self) -> usize {
+        std::mem::take(&mut *self.asked.lock().unwrap()).len() * BLOCK as usize
+    }
+}
+
+impl Content for Origin {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8], _: Duration) -> io::Result<usize> {
+        let rest = self.bytes.get(offset as usize..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        if count > 0 {
+            let blocks = offset / BLOCK..=(offset + count as u64 - 1) / BLOCK;
+            self.asked.lock().unwrap().extend(blocks);
+        }
+        Ok(count)
+    }
+}
+
+/// An hour of 128k MP3: half a minute again and again. (Where it begins anew a frame points back into another one than it was made for, as after any cut of a stream: that is no matter here.)
+fn hour() -> Vec<u8> {
+    let coding = ["-c:a", "libmp3lame", "-b:a", "128k"];
+    let fixture = Fixture::new("part.mp3", 44_100, 2, &coding);
+    let bytes = std::fs::read(&fixture.content).unwrap();
+    let info = bytes.windows(4).position(|four| four == b"Info").unwrap();
+    // The information frame of LAME is as long as a frame of 128k without padding: 417 bytes, 36 of them before the tag.
+    let start = info - 36 + 417;
+    // Frames of 417 and 418 bytes come in a pattern of 49.
+    let frames = 49 * 24_u32;
+    let mut end = start;
+    for _ in 0..frames {
+        assert_eq!(bytes[end..end + 2], [0xFF, 0xFB]);
+        end += 417 + usize::from(bytes[end + 2] >> 1 & 1);
+    }
+    let times = 3600 * 44_100 / (frames * 1152);
+    let mut long = bytes[..start].to_vec();
+    for _ in 0..times {
+        long.extend(&bytes[start..end]);
+    }
+    let audio = (long.len() - (info - 36)) as u32;
+    long[info + 8..info + 12].copy_from_slice(&(frames * times).to_be_bytes());
+    long[info + 12..info + 16].copy_from_slice(&audio.to_be_bytes());
+    long
+}
+
+/// The same file, not claiming that all frames have one bit rate: all of it has to be read.
+fn unclaimed(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let info = bytes.windows(4).position(|four| four == b"Info").unwrap();
+    bytes[info..info + 4].copy_from_slice(b"Xing");
+    bytes
+}
+
+fn breaks() -> Vec<Break> {
+    [600_u64, 1_800, 3_000]
+        .iter()
+        .map(|seconds| Break {
+            at: At::Time(ContentTime::from_millis(seconds * 1000 + 17)),
+            replace: Duration::ZERO,
+            ads: vec![ad(44_100, 2, 15 * 44_100, 400.0 + *seconds as f64 / 10.0)],
+        })
+        .collect()
+}
+
+fn read(rendition: &Rendition, content: &dyn Content, range: Range<u64>) -> Vec<u8> {
+    let mut bytes = vec![0; (range.end - range.start) as usize];
+    let mut at = 0;
+    while at < bytes.len() {
+        let offset = range.start + at as u64;
+        at += rendition
+            .read_at(content, offset, &mut bytes[at..], Duration::from_secs(1))
+            .unwrap();
+    }
+    bytes
+}
+
+fn whole(rendition: &Rendition, content: &dyn Content) -> Vec<u8> {
+    read(rendition, content, 0..rendition.len())
+}
+
+#[test]
+fn an_hour_is_laid_out_from_the_pieces_around_the_cues() {
+    let bytes = hour();
+    let origin = Origin::new(bytes.clone());
+    let (breaks, options) = (breaks(), Options::default());
+    let places: Vec<At> = breaks.iter().map(|given| given.at).collect();
+
+    facts::loudness_around(&origin, &places, &options).unwrap();
+    let measured = origin.fetched();
+    // 90 s of 128k around each cue, and both ends.
+    assert!(
+        measured <= 3 * 1_500_000 + MIB,
+        "{measured} bytes to measure loudness"
+    );
+
+    let began = Instant::now();
+    let rendition = splice::prepare(&origin, &breaks, &options).unwrap();
+    let laid_out = origin.fetched();
+    println!("laid out in {:?} from {laid_out} bytes", began.elapsed());
+    assert!(laid_out <= MIB + 3 * 300_000, "{laid_out} bytes to lay out");
+
+    // Reading all of it gives the same rendition.
+    let thorough = Origin::new(unclaimed(&bytes));
+    let other = splice::prepare(&thorough, &breaks, &options).unwrap();
+    assert!(thorough.fetched() >= bytes.len() - BLOCK as usize);
+    assert_eq!(rendition.report(), other.report());
+    let all = whole(&rendition, &origin);
+    assert!(all == whole(&other, &thorough), "the two renditions differ");
+    origin.fetched();
+
+    // A thousand ranges: the same bytes, and of the content no more than the range touches.
+    println!("seed {SEED}");
+    let mut state = SEED;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..1_000 {
+        let start = next() % rendition.len();
+        let end = (start + 1 + next() % 200_000).min(rendition.len());
+        let got = read(&rendition, &origin, start..end);
+        assert!(got == all[start as usize..end as usize], "{start}..{end} differs");
+        let fetched = origin.fetched();
+        let most = (end - start) as usize + 2 * BLOCK as usize;
+        assert!(fetched <= most, "{fetched} bytes for {start}..{end}");
+    }
+}
+
+/// A file whose ends are of one bit rate and whose middle is not what it seems.
+#[test]
+fn what_is_not_as_its_ends_promise_is_read_through() {
+    let bytes = hour();
+    let mut broken = bytes.clone();
+    // A frame near the second cue says that it has another bit rate: nothing is where it should be there.
+    let near = 1_800 * 16_000;
+    let at = near
+        + broken[near..]
+            .windows(2)
+            .position(|two| two == [0xFF, 0xFB])
+            .unwrap();
+    broken[at + 2] = broken[at + 2] & 0x0F | 0xA0;
+    let origin = Origin::new(broken);
+    let error = splice::prepare(&origin, &breaks(), &Options::default()).unwrap_err();
+    assert!(
+        matches!(error, splice::SpliceError::Corrupt { .. }),
+        "the place is named: {error}"
+    );
+    assert!(
+        origin.fetched() > bytes.len() / 3,
+        "it was looked for from the beginning"
+    );
+}
+
+#[test]
+fn wav_is_laid_out_from_its_head() {
+    let samples = 3_600 * 8_000_u32;
+    let mut bytes = Vec::new();
+    bytes.extend(b"RIFF");
+    bytes.extend((36 + samples * 2).to_le_bytes());
+    bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    bytes.extend(8_000_u32.to_le_bytes());
+    bytes.extend(16_000_u32.to_le_bytes());
+    bytes.extend(b"\x02\0\x10\0data");
+    bytes.extend((samples * 2).to_le_bytes());
+    bytes.extend((0..samples).flat_map(|i| ((i % 101) as i16 * 30).to_le_bytes()));
+    let origin = Origin::new(bytes);
+    let breaks = [Break {
+        at: At::Time(ContentTime::from_millis(1_800_000)),
+        replace: Duration::ZERO,
+        ads: vec![ad(8_000, 1, 8_000, 300.0)],
+    }];
+    splice::prepare(&origin, &breaks, &Options::default()).unwrap();
+    let fetched = origin.fetched();
+    assert!(fetched <= MIB, "{fetched} bytes");
+}
