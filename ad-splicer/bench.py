@@ -196,7 +196,7 @@ def quality(grove, fixtures, work):
         picture = f"{work}/{name}.png"
         first = report["ads"][8]
         ffmpeg("-i", out, "-lavfi", f"atrim={first['start'] - 2:.3f}:{first['start'] + 2:.3f},showspectrumpic=s=1000x512:mode=combined:legend=0:scale=log", picture)
-        content, out = f"{work}/sine.{name}", f"{work}/clicks.{name}"
+        content, out = f"{work}/coded-sine.{name}", f"{work}/clicks.{name}"
         ffmpeg("-i", sine, *coding, content)
         report, why = splice(grove, content, [(cue, low) for cue in (9.3, 17.7, 28.1)], out)
         above = ["-af", ",".join(["highpass=f=4000:p=2"] * 4)]

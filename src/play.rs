@@ -27,7 +27,8 @@ use ad_splicer::cues::BreakEvent;
 use ad_splicer::decide::limits;
 use ad_splicer::plan::{AdIndex, Place};
 use ad_splicer::play::{
-    AdStatus, Growing, Heard, Notice, Outcome as Ended, PlayEvent, Player, Presented, Request, Timeline,
+    AdStatus, Growing, Heard, Locate, Notice, Outcome as Ended, PlayEvent, Player, Presented, Request,
+    Timeline,
 };
 use ad_splicer::splice::{Rendition, SpliceError};
 use ad_splicer::time::{ContentTime, PresentationTime};
@@ -291,6 +292,8 @@ impl<'a> Listening<'a> {
     }
 
     async fn play(mut self, args: &PlayArgs, json: bool) -> Outcome {
+        let finding = self.growing.clone();
+        let locate: Arc<Locate> = Arc::new(move |to| finding.locate(to));
         let player = Player::start(Request {
             media: self.growing.clone(),
             codec: self.rendition().codec(),
@@ -302,6 +305,7 @@ impl<'a> Listening<'a> {
                 PlaySink::Null => ad_splicer::play::Sink::Null,
             },
             read_deadline: Duration::from_secs(60),
+            locate: Some(locate),
         })?;
         let controls = player.controls();
         let (notices, mut hear) = tokio::sync::mpsc::channel(64);

@@ -274,6 +274,15 @@ pub struct Run {
     pub source: Source,
 }
 
+/// A place where decoding can begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeekPoint {
+    /// Its offset in bytes.
+    pub offset: u64,
+    /// What is decoded there, as a sample of the presentation. What comes before the first sample has numbers below zero.
+    pub sample: i64,
+}
+
 /// A frozen rendition: every byte of it is determined.
 #[derive(Clone, Debug)]
 pub struct Rendition {
@@ -282,6 +291,7 @@ pub struct Rendition {
     plan: SplicePlan,
     report: Report,
     audio: Option<Range<u64>>,
+    points: Arc<[SeekPoint]>,
 }
 
 impl Rendition {
@@ -308,6 +318,11 @@ impl Rendition {
     /// Which of its bytes are audio: those before them describe the whole. `None` when audio cannot be told apart like that.
     pub fn audio(&self) -> Option<Range<u64>> {
         self.audio.clone()
+    }
+
+    /// Places about a second apart where decoding can begin, in order. None in formats whose readers find their place themselves, and in content without ads ([`seek_points`] finds those).
+    pub fn points(&self) -> &[SeekPoint] {
+        &self.points
     }
 
     /// What plays when.
@@ -420,6 +435,7 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
             plan,
             report,
             audio: head.audio(),
+            points: Arc::default(),
         });
     }
     format::with_track(head.as_ref(), |track| with_ads(track, breaks, options))
@@ -438,10 +454,19 @@ fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Re
     Ok(Rendition {
         codec: track.stream().codec,
         audio: track.audio(&spliced.runs, &layout.plan),
+        points: track.points(&spliced.runs).into(),
         runs: spliced.runs,
         plan: layout.plan,
         report,
     })
+}
+
+/// Places about a second apart where decoding of the content itself can begin; none when finding them would take reading all of it.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub fn seek_points(content: &dyn Content, options: &Options) -> Result<Vec<SeekPoint>, SpliceError> {
+    format::recognise(content, options)?.points()
 }
 
 /// How many breaks [`prepare_what_fits`] leaves out before it gives up: each costs another preparation.

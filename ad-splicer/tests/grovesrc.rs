@@ -20,7 +20,7 @@ impl Content for Slow {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<usize> {
-        if self.1.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        if self.1.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.0.read_at(offset, buffer, deadline)

@@ -8,8 +8,8 @@ use std::time::Duration;
 use ad_splicer::content::{Content, FileContent};
 use ad_splicer::plan::AdIndex;
 use ad_splicer::play::{
-    AdSlot, Extension, Growing, Notice, Outcome, PlayError, PlayEvent, Player, Request, Sink, Timeline,
-    TooLate,
+    AdSlot, Extension, Growing, Locate, Notice, Outcome, PlayError, PlayEvent, Player, Request, Sink,
+    Timeline, TooLate,
 };
 use ad_splicer::splice::{self, At, Break, Codec, Options, Rendition};
 use ad_splicer::time::ContentTime;
@@ -67,6 +67,7 @@ fn request(media: impl Content + 'static, sink: Sink) -> Request {
         start: PresentationTime::ZERO,
         duration: None,
         sink,
+        locate: None,
         read_deadline: Duration::from_secs(10),
     }
 }
@@ -354,6 +355,12 @@ fn ads_that_come_in_while_it_plays_are_presented() {
     });
 }
 
+/// Finds places as `grove play` does.
+fn locator(growing: &Arc<Growing>) -> Arc<Locate> {
+    let growing = Arc::clone(growing);
+    Arc::new(move |to| growing.locate(to))
+}
+
 fn grow_while_playing(codec: Codec, content: &Arc<dyn Content>) {
     let growing = Arc::new(Growing::new(content.clone(), with_ads(content.as_ref(), &[])));
     let request = Request {
@@ -365,6 +372,7 @@ fn grow_while_playing(codec: Codec, content: &Arc<dyn Content>) {
         duration: Some(Duration::from_secs(60)),
         sink: Sink::Null,
         read_deadline: Duration::from_secs(10),
+        locate: Some(locator(&growing)),
     };
     let player = Player::start(request).expect("a player");
     let whole = with_ads(content.as_ref(), &[40]);
@@ -398,13 +406,9 @@ fn grow_while_playing(codec: Codec, content: &Arc<dyn Content>) {
     // What comes after the end that the head tells is played too.
     player.controls().seek(PresentationTime::from_millis(61 * SECOND));
     let ended = loop {
-        match player
-            .notices()
-            .recv_timeout(Duration::from_secs(60))
-            .expect("a notice")
-        {
-            Notice::Ended { at, outcome } => break (at, outcome),
-            _ => continue,
+        let notice = player.notices().recv_timeout(Duration::from_secs(60));
+        if let Notice::Ended { at, outcome } = notice.expect("a notice") {
+            break (at, outcome);
         }
     };
     assert!(matches!(ended.1, Outcome::Finished), "{codec:?}: {ended:?}");

@@ -5,13 +5,14 @@ mod common;
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ad_splicer::content::Content;
 use ad_splicer::facts;
+use ad_splicer::play::{Growing, Notice, Player, Request, Sink, Timeline};
 use ad_splicer::splice::{self, At, Break, Options, Rendition};
-use ad_splicer::time::ContentTime;
+use ad_splicer::time::{ContentTime, PresentationTime};
 use common::{Fixture, ad};
 
 /// What a swarm delivers at a time.
@@ -214,4 +215,43 @@ fn wav_is_laid_out_from_its_head() {
     splice::prepare(&origin, &breaks, &Options::default()).unwrap();
     let fetched = origin.fetched();
     assert!(fetched <= MIB, "{fetched} bytes");
+}
+
+/// Playing from near the end of an hour, cold: what had to be fetched before the first of it was heard, with and without ads, and that it was the right place.
+#[test]
+fn a_seek_in_a_cold_file_fetches_little() {
+    let bytes = hour();
+    for (what, breaks) in [("plain", Vec::new()), ("with ads", breaks())] {
+        let origin = Arc::new(Origin::new(bytes.clone()));
+        let content: Arc<dyn Content> = origin.clone();
+        let rendition = splice::prepare(content.as_ref(), &breaks, &Options::default()).unwrap();
+        let duration = rendition.report().duration;
+        let timeline = Timeline::of(rendition.plan());
+        let growing = Arc::new(Growing::new(content, rendition));
+        origin.fetched();
+        let finding = growing.clone();
+        let start = PresentationTime::from_millis(3_400_000);
+        let player = Player::start(Request {
+            media: growing,
+            codec: splice::Codec::Mp3,
+            timeline,
+            start,
+            duration: Some(duration),
+            sink: Sink::Null,
+            locate: Some(Arc::new(move |to| finding.locate(to))),
+            read_deadline: Duration::from_secs(10),
+        })
+        .unwrap();
+        let at = loop {
+            match player.notices().recv_timeout(Duration::from_secs(60)).unwrap() {
+                Notice::Position { at, .. } if at > start => break at,
+                Notice::Ended { outcome, .. } => panic!("{outcome:?}"),
+                _ => {}
+            }
+        };
+        let fetched = origin.fetched();
+        println!("{what}: {fetched} bytes until {at} was heard");
+        assert!(fetched <= 2 * MIB, "{what}: {fetched} bytes");
+        assert!(at.since(start) < Duration::from_secs(5), "{what}: {at}");
+    }
 }

@@ -8,11 +8,17 @@
 //! Not for: formats whose beginning says where everything is (MP4), since a beginning that was read cannot be changed.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::content::Content;
-use crate::splice::{Codec, Rendition, Run, Source};
+use crate::splice::{self, Codec, Options, Rendition, Run, SeekPoint, Source};
+use crate::time::{ContentTime, PresentationTime, duration_of};
+
+use super::Located;
+
+/// So much before a place is decoded too: what is missing of frames before it is heard no more then.
+const LEAD: Duration = Duration::from_millis(400);
 
 /// It is too late: the reader may be past the place of a break that differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +29,8 @@ pub struct TooLate;
 pub struct Growing {
     content: Arc<dyn Content>,
     state: Mutex<State>,
+    /// Seek points of the content itself, once they were wanted.
+    plain: OnceLock<Vec<SeekPoint>>,
 }
 
 impl std::fmt::Debug for Growing {
@@ -35,6 +43,13 @@ struct State {
     stages: Vec<Stage>,
     /// Nothing at or after this was read.
     furthest: u64,
+}
+
+impl State {
+    fn last(&self) -> Arc<Rendition> {
+        // There is one from the beginning, and none is ever taken away.
+        Arc::clone(&self.stages[self.stages.len() - 1].rendition)
+    }
 }
 
 /// From `start` on, bytes come from `rendition`, beginning at its `offset`.
@@ -61,6 +76,7 @@ impl Growing {
         };
         Self {
             content,
+            plain: OnceLock::new(),
             state: Mutex::new(State {
                 stages: vec![stage],
                 furthest: 0,
@@ -70,9 +86,36 @@ impl Growing {
 
     /// The rendition that is read from now on.
     pub fn rendition(&self) -> Arc<Rendition> {
-        let state = self.lock();
-        // There is one from the beginning, and none is ever taken away.
-        Arc::clone(&state.stages[state.stages.len() - 1].rendition)
+        self.lock().last()
+    }
+
+    /// Where to read to hear what is at `to`; `None` when only a decoder can find that. Content without ads may be read for it.
+    pub fn locate(&self, to: PresentationTime) -> Option<Located> {
+        let (first, rendition) = {
+            let state = self.lock();
+            (state.stages[0].rendition.audio()?.start, state.last())
+        };
+        let rate = rendition.plan().sample_rate();
+        let wanted = to.to_samples(rate) as i64;
+        let found;
+        let points = if rendition.points().is_empty() && rendition.report().ads.is_empty() {
+            found = self.plain.get_or_init(|| {
+                splice::seek_points(self.content.as_ref(), &Options::default()).unwrap_or_default()
+            });
+            found
+        } else {
+            rendition.points()
+        };
+        let lead = ContentTime::from(LEAD).to_samples(rate) as i64;
+        let at = points.partition_point(|point| point.sample <= wanted - lead);
+        let point = points
+            .get(at.saturating_sub(1))
+            .filter(|point| point.sample <= wanted)?;
+        Some(Located {
+            // Heads apart, what is read is the same for every rendition.
+            offset: point.offset - rendition.audio()?.start + first,
+            lead: duration_of((wanted - point.sample) as u64, rate),
+        })
     }
 
     /// Goes over to `next`, as soon as the reader is where both are alike.
@@ -128,7 +171,9 @@ impl Content for Growing {
 
 /// What a WAV file says of the length of its samples while they may become more.
 const OPEN_ENDED: [u8; 4] = 0xFFFF_FFF0_u32.to_le_bytes();
-/// Where a FLAC file's STREAMINFO has the number of samples (the first byte shares half of itself with another field) and, right after it, their MD5.
+/// Where a FLAC file's STREAMINFO has the smallest and the largest frame's size,
+const FLAC_SIZES: std::ops::Range<u64> = 8 + 4..8 + 10;
+/// and where it has the number of samples (the first byte shares half of itself with another field) and, right after it, their MD5.
 const FLAC_SAMPLES: u64 = 8 + 13;
 const FLAC_MD5_END: u64 = 8 + 34;
 
@@ -150,7 +195,7 @@ fn open_end(rendition: &Rendition, offset: u64, bytes: &mut [u8]) {
         // Of a FLAC file that begins with its mark, as those that grow do: zeros mean that nothing is known.
         (Codec::Flac, Some(_)) => {
             put(FLAC_SAMPLES, 0xF0, 0);
-            for place in FLAC_SAMPLES + 1..FLAC_MD5_END {
+            for place in FLAC_SIZES.chain(FLAC_SAMPLES + 1..FLAC_MD5_END) {
                 put(place, 0, 0);
             }
         }

@@ -11,6 +11,7 @@
 //! Not for: making the rendition (`splice`), or reporting (`beacons`).
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -43,6 +44,18 @@ pub enum Sink {
     Fast,
 }
 
+/// Where to read to hear what is at some place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Located {
+    /// Offset in the media.
+    pub offset: u64,
+    /// How much comes before what is wanted.
+    pub lead: Duration,
+}
+
+/// See [`Request::locate`].
+pub type Locate = dyn Fn(PresentationTime) -> Option<Located> + Send + Sync;
+
 /// What to play.
 pub struct Request {
     /// The bytes of a rendition.
@@ -57,6 +70,8 @@ pub struct Request {
     pub duration: Option<Duration>,
     /// Where the sound goes.
     pub sink: Sink,
+    /// Finds places in the media without reading up to them; otherwise the decoder seeks.
+    pub locate: Option<Arc<Locate>>,
     /// How long one read of the media may take. A read that takes longer ends playback with an error.
     pub read_deadline: Duration,
 }
@@ -279,6 +294,12 @@ struct Driver {
     codec: Codec,
     duration: Option<Duration>,
     outbox: Sender<Notice>,
+    locate: Option<Arc<Locate>>,
+    /// What the pipeline calls zero: where it was begun last.
+    origin: PresentationTime,
+    /// Nanoseconds that are decoded before that, and not heard.
+    lead: Arc<AtomicU64>,
+    bytes: u64,
     /// Errors of the reader.
     failures: Receiver<PlayError>,
     start: PresentationTime,
@@ -341,6 +362,12 @@ impl Driver {
                 });
             }
         }
+        let lead = Arc::new(AtomicU64::new(0));
+        if let Some(entrance) = convert.static_pad("sink") {
+            let lead = lead.clone();
+            entrance.add_probe(gst::PadProbeType::BUFFER, move |_, info| leave_out(info, &lead));
+        }
+        let bytes = request.media.len();
         let (failures, place) = read_into(&source, request.media, request.read_deadline)?;
         let bus = pipeline.bus().ok_or(PlayError::Pipeline {
             reason: "the pipeline has no bus".into(),
@@ -352,6 +379,10 @@ impl Driver {
             volume,
             presentation: Presentation::new(request.timeline, request.start),
             codec: request.codec,
+            locate: request.locate,
+            origin: PresentationTime::ZERO,
+            lead,
+            bytes,
             duration: request.duration,
             outbox,
             failures,
@@ -379,6 +410,12 @@ impl Driver {
         let refused = |_| PlayError::Pipeline {
             reason: "the sound output does not start".into(),
         };
+        if self.start > PresentationTime::ZERO
+            && let Some(located) = self.located(self.start)
+        {
+            self.begin_at(located, self.start);
+            self.start = PresentationTime::ZERO;
+        }
         self.pipeline.set_state(gst::State::Paused).map_err(refused)?;
         // Until the pipeline knows its first frame nothing can be sought.
         while !self.is_ready()? {
@@ -492,12 +529,46 @@ impl Driver {
     }
 
     fn extend(&mut self, extension: Extension) {
-        self.source.set_size(size(self.codec, extension.bytes));
+        self.bytes = extension.bytes;
+        let base = lock(&self.place).base;
+        self.source
+            .set_size(size(self.codec, self.bytes.saturating_sub(base)));
         self.duration = Some(extension.duration);
         self.presentation.extend(extension.timeline);
     }
 
+    fn located(&self, to: PresentationTime) -> Option<Located> {
+        self.locate.as_ref().and_then(|locate| locate(to))
+    }
+
+    /// The next data that is read is from there, and the pipeline takes it for the beginning of everything.
+    fn begin_at(&mut self, located: Located, to: PresentationTime) {
+        self.origin = to;
+        self.lead.store(located.lead.as_nanos() as u64, Ordering::Release);
+        {
+            let mut place = lock(&self.place);
+            *place = Place {
+                base: located.offset,
+                offset: located.offset,
+                seeks: place.seeks + 1,
+                held: true,
+                ..*place
+            };
+        }
+        let left = self.bytes.saturating_sub(located.offset);
+        self.source.set_size(size(self.codec, left));
+    }
+
     fn seek_to(&mut self, to: PresentationTime) -> Result<(), PlayError> {
+        if let Some(located) = self.located(to) {
+            // Whatever was read for another place is thrown away.
+            let _ = self.pipeline.set_state(gst::State::Ready);
+            self.begin_at(located, to);
+            self.set_speed();
+            let events = self.presentation.jumped(to);
+            self.tell(events);
+            return Ok(());
+        }
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
         let nanos = gst::ClockTime::from_nseconds(to.as_nanos());
         self.pipeline
@@ -542,7 +613,7 @@ impl Driver {
     /// Takes over the sink's position.
     fn observe(&mut self) {
         if let Some(position) = self.pipeline.query_position::<gst::ClockTime>() {
-            let at = self.bounded(PresentationTime::from_nanos(position.nseconds()));
+            let at = self.bounded(self.at(position));
             // After a seek the sink may for a moment still tell an older place; time does not run backwards otherwise.
             if at > self.presentation.position() {
                 let events = self.presentation.presented(at, 1.0);
@@ -567,12 +638,18 @@ impl Driver {
         let end = self
             .pipeline
             .query_position::<gst::ClockTime>()
-            .map(|p| PresentationTime::from_nanos(p.nseconds()));
+            .map(|position| self.at(position));
         let whole = self.duration.map(|d| PresentationTime::ZERO.saturating_add(d));
         if let Some(end) = whole.or(end).filter(|end| *end > self.presentation.position()) {
             let events = self.presentation.presented(end, 1.0);
             self.tell(events);
         }
+    }
+
+    /// The pipeline's time as a place in the presentation.
+    fn at(&self, position: gst::ClockTime) -> PresentationTime {
+        self.origin
+            .saturating_add(Duration::from_nanos(position.nseconds()))
     }
 
     fn bounded(&self, at: PresentationTime) -> PresentationTime {
@@ -591,6 +668,21 @@ impl Driver {
             let _ = self.outbox.send(Notice::Presented(event));
         }
     }
+}
+
+/// Drops the sound that comes before the place which was wanted, and lets the time of the rest begin at zero.
+fn leave_out(info: &mut gst::PadProbeInfo<'_>, lead: &AtomicU64) -> gst::PadProbeReturn {
+    let lead = gst::ClockTime::from_nseconds(lead.load(Ordering::Acquire));
+    if lead > gst::ClockTime::ZERO
+        && let Some(buffer) = info.buffer_mut()
+        && let Some(pts) = buffer.pts()
+    {
+        if pts + buffer.duration().unwrap_or_default() <= lead {
+            return gst::PadProbeReturn::Handled;
+        }
+        buffer.make_mut().set_pts(pts.saturating_sub(lead));
+    }
+    gst::PadProbeReturn::Ok
 }
 
 /// How long the source says that it is. For WAV it does not, since the decoder would end there, even when the sound has become longer.
@@ -633,6 +725,8 @@ fn make(element: &'static str) -> Result<gst::Element, PlayError> {
 /// before gone from the source's queue.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
+    /// What the pipeline calls byte 0.
+    base: u64,
     offset: u64,
     /// Counts seeks, so that a read that was under way during one is thrown away.
     seeks: u64,
@@ -665,7 +759,7 @@ fn read_into(
             .seek_data(move |_, to| {
                 let mut place = lock(&sought);
                 *place = Place {
-                    offset: to,
+                    offset: place.base + to,
                     seeks: place.seeks + 1,
                     held: true,
                     ..*place

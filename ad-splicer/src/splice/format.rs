@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::layout::{Layout, moved};
-use super::{Chapter, Codec, Options, Run, Seam, Source, SpliceError, adts, flac, m4a, mp3, wav};
+use super::{Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, wav};
 use crate::content::Content;
 use crate::frames::id3v2;
 use crate::plan::SplicePlan;
@@ -34,6 +34,11 @@ pub(crate) trait Head {
     /// The bytes of the content that are audio, when ads can be spliced in while it plays: what stands before them does not have to change for that. The end is as far as the head tells.
     fn audio(&self) -> Option<Range<u64>> {
         None
+    }
+
+    /// See [`super::seek_points`].
+    fn points(&self) -> Result<Vec<SeekPoint>, SpliceError> {
+        Ok(Vec::new())
     }
 
     /// Finds every frame. What this reads of the content is the format's own.
@@ -102,6 +107,12 @@ pub(crate) trait Track {
     fn audio(&self, runs: &[Run], plan: &SplicePlan) -> Option<Range<u64>> {
         let _ = (runs, plan);
         None
+    }
+
+    /// Of the runs that [`Track::splice`] made, places where decoding can begin: see [`super::Rendition::points`].
+    fn points(&self, runs: &[Run]) -> Vec<SeekPoint> {
+        let _ = runs;
+        Vec::new()
     }
 }
 

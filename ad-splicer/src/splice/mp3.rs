@@ -10,7 +10,7 @@ use super::format::{self, Frames, Place, Runs, Spliced, Stream, edit_tag, surrou
 use super::joins::{Cut, Grid, Join, joins};
 use super::layout::{Layout, Spot};
 use super::sound::{BLOCK, FLOOR_DB, insertion, worst_block};
-use super::{Chapter, Codec, Options, Run, Seam, SeamKind, SpliceError};
+use super::{Chapter, Codec, Options, Run, Seam, SeamKind, SeekPoint, Source, SpliceError};
 use crate::bridge::mp3 as bridge;
 use crate::content::Content;
 use crate::frames::mp3::{
@@ -112,6 +112,22 @@ impl format::Head for Mp3<'_> {
         Some(self.head.start + info..self.content.len())
     }
 
+    fn points(&self) -> Result<Vec<SeekPoint>, SpliceError> {
+        let index = Index::even(self.content, self.options.read_deadline)?;
+        Ok(index.map_or_else(Vec::new, |index| {
+            let mut runs = Runs::default();
+            runs.content(index.offset(0), self.content.len());
+            let shift = index.offset(0);
+            let points = points(&index, &runs.into_runs()).into_iter();
+            points
+                .map(|point| SeekPoint {
+                    offset: point.offset + shift,
+                    ..point
+                })
+                .collect()
+        }))
+    }
+
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
         match Index::even(self.content, self.options.read_deadline)? {
             Some(index) => Ok(self.track(index)),
@@ -184,6 +200,54 @@ impl format::Track for Track<'_> {
         // Tags and the information frame are the first run.
         Some(runs.first()?.len..format::len_of(runs))
     }
+
+    fn points(&self, runs: &[Run]) -> Vec<SeekPoint> {
+        points(&self.index, runs.get(1..).unwrap_or_default())
+    }
+}
+
+/// Frames between two seek points.
+const POINTS: u64 = 40;
+
+/// Seek points in runs of audio.
+fn points(index: &Index, runs: &[Run]) -> Vec<SeekPoint> {
+    let size = u64::from(index.header().samples());
+    let mut points = Vec::new();
+    let mut frame = 0_u64;
+    let mut point = |offset: u64, frame: u64| {
+        points.push(SeekPoint {
+            offset,
+            sample: (frame * size) as i64 - index.skip() as i64,
+        });
+    };
+    for run in runs {
+        match &run.source {
+            Source::Content(from) => {
+                let (first, end) = (index.frame_at(*from), index.frame_at(from + run.len));
+                for place in (first..end).step_by(POINTS as usize) {
+                    point(run.start + (index.offset(place) - from), frame + (place - first));
+                }
+                frame += end - first;
+            }
+            Source::Made(bytes) => {
+                let mut at = 0;
+                for count in 0.. {
+                    let Ok(header) = bytes
+                        .get(at..)
+                        .map_or(Err(()), |rest| Header::of(rest).map_err(|_| ()))
+                    else {
+                        break;
+                    };
+                    if count % POINTS == 0 {
+                        point(run.start + at as u64, frame);
+                    }
+                    at += header.frame_len();
+                    frame += 1;
+                }
+            }
+        }
+    }
+    points
 }
 
 /// Reads content's decoded samples.

@@ -55,6 +55,19 @@ impl Even {
     }
 }
 
+impl Even {
+    /// The frame that begins at an offset, or the next one; past the last, the number of frames.
+    pub(super) fn frame_at(&self, offset: u64) -> u64 {
+        let bytes = offset.saturating_sub(self.start);
+        // Never too late, and at most a frame too early.
+        let mut frame = (bytes * self.rate / (self.size * self.rate + self.extra)).saturating_sub(1);
+        while frame < self.frames && self.offset(frame) < offset {
+            frame += 1;
+        }
+        frame.min(self.frames)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +92,8 @@ mod tests {
             let even = Even::fit(header, &offsets[..=PROBED as usize], 20_000).unwrap();
             for (frame, offset) in offsets.iter().enumerate() {
                 prop_assert_eq!(even.offset(frame as u64), *offset);
+                prop_assert_eq!(even.frame_at(*offset), frame as u64);
+                prop_assert_eq!(even.frame_at(*offset + 1), (frame as u64 + 1).min(20_000));
             }
             prop_assert_eq!(even.offset(30_000), offsets[20_000]);
         }

@@ -279,6 +279,16 @@ impl Index {
         }
     }
 
+    /// The frame that begins at an offset, or the next one; past the last, the number of frames.
+    pub fn frame_at(&self, offset: u64) -> u64 {
+        match &self.offsets {
+            Offsets::Read(offsets) => {
+                (offsets.partition_point(|known| *known < offset) as u64).min(self.frames())
+            }
+            Offsets::Even(even) => even.frame_at(offset),
+        }
+    }
+
     /// The declared delay and padding; `None` when nothing is declared.
     pub fn gapless(&self) -> Option<Gapless> {
         self.head.info.as_ref().and_then(|info| info.xing.gapless())
