@@ -195,7 +195,7 @@ def quality(grove, fixtures, work):
         print(f"  median {middle(seams):.1f}, worst {max(seams):.1f} dBFS; loudness within {max(abs(row[5]) for row in table):.2f} LU; highest peak {max(row[6] for row in table):.1f} dBFS")
         picture = f"{work}/{name}.png"
         first = report["ads"][8]
-        ffmpeg("-i", out, "-lavfi", f"atrim={first['start'] - 2:.3f}:{first['start'] + 2:.3f},showspectrumpic=s=1000x512:mode=combined:legend=0:scale=log", picture)
+        ffmpeg("-i", out, "-lavfi", f"atrim={first['start'] - 2:.3f}:{first['start'] + 2:.3f},showspectrumpic=s=1000x512:mode=combined:legend=0:scale=log:win_func=blackman:drange=110:stop=16000", picture)
         content, out = f"{work}/coded-sine.{name}", f"{work}/clicks.{name}"
         ffmpeg("-i", sine, *coding, content)
         report, why = splice(grove, content, [(cue, low) for cue in (9.3, 17.7, 28.1)], out)

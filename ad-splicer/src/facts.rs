@@ -11,6 +11,7 @@ use crate::content::Content;
 use crate::creatives::Profile;
 use crate::loudness::Meter;
 use crate::plan::PlanError;
+use crate::side_by_side::side_by_side;
 use crate::silence;
 use crate::splice::format::{Track, recognise, with_track};
 use crate::splice::layout::sample_of;
@@ -127,16 +128,15 @@ pub fn loudness_around(
 ) -> Result<Vec<Option<f64>>, SpliceError> {
     let head = recognise(content, options)?;
     with_track(head.as_ref(), |track| {
-        cues.iter()
-            .enumerate()
-            .map(|(number, cue)| {
-                let sample = sample_at(track, number, *cue);
-                match sample.and_then(|sample| loudness_at(track, sample)) {
-                    Err(error) if error.break_index().is_some() => Ok(None),
-                    other => other,
-                }
-            })
-            .collect()
+        side_by_side(cues, |number, cue| {
+            let sample = sample_at(track, number, *cue);
+            match sample.and_then(|sample| loudness_at(track, sample)) {
+                Err(error) if error.break_index().is_some() => Ok(None),
+                other => other,
+            }
+        })
+        .into_iter()
+        .collect()
     })
 }
 

@@ -16,6 +16,7 @@ pub mod pauses;
 pub mod plan;
 pub mod play;
 pub mod proof;
+mod side_by_side;
 mod silence;
 pub mod splice;
 pub mod time;

@@ -113,6 +113,7 @@ mod tests {
         powers.extend([1e-4; 2_000]);
         powers[2_500..2_520].fill(1e-8);
         assert_eq!(quiet_runs(&powers, 300).last(), Some(&(2_500..2_520)));
-        assert_eq!(quiet_runs(&powers, powers.len()), [1_000..3_000]);
+        let all = quiet_runs(&powers, powers.len());
+        assert_eq!((all.len(), all.first()), (1, Some(&(1_000..3_000))));
     }
 }

@@ -52,7 +52,7 @@ fn check(fixture: &Fixture, ending: &str) {
         let differing = whole[span(wanted.1)]
             .iter()
             .zip(&part[span(found.1)])
-            .filter(|(a, b)| a != b)
+            .filter(|(a, b)| a.to_bits() != b.to_bits())
             .count();
         assert_eq!(differing, 0, "{ending}: samples around {} differ", found.0);
     }

@@ -87,7 +87,7 @@ pub(crate) struct Frames {
 }
 
 /// Content whose frames are known.
-pub(crate) trait Track {
+pub(crate) trait Track: Sync {
     /// What it is, exactly.
     fn stream(&self) -> Stream;
 

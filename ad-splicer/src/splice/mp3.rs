@@ -18,6 +18,7 @@ use crate::frames::mp3::{
     hand_over, repack, reservoir,
 };
 use crate::plan::{Segment, SplicePlan};
+use crate::side_by_side::side_by_side;
 use crate::time::PresentationTime;
 
 /// How far a frame's data reaches into the samples of the frames after it: a granule of transform overlap and the memory of the synthesis filter.
@@ -717,7 +718,9 @@ fn splice(track: &Track<'_>, layout: &Layout<'_>) -> Result<Spliced, SpliceError
     let mut pieces = Vec::new();
     let mut seams = Vec::new();
     let (mut next_content, mut written) = (0, 0);
-    for join in joins(grid, &cuts) {
+    let joined = joins(grid, &cuts);
+    let bridges = side_by_side(&joined, |_, join| maker.bridge(join, &spots[join.cuts.clone()]));
+    for (join, bridge) in joined.iter().zip(bridges) {
         let spots = &spots[join.cuts.clone()];
         let break_index = spots[0].index;
         let Bridge {
@@ -726,9 +729,7 @@ fn splice(track: &Track<'_>, layout: &Layout<'_>) -> Result<Spliced, SpliceError
             mut frames,
             entry_db,
             exit_db,
-        } = maker
-            .bridge(&join, spots)
-            .map_err(|error| at_break(error, break_index))?;
+        } = bridge.map_err(|error| at_break(error, break_index))?;
         if entry < next_content {
             return Err(failed(spots[0].index, &"the content around it cannot be joined"));
         }

@@ -1,0 +1,58 @@
+//! The same work on several things, a few at a time. Pure but for its threads, which end before it does.
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+/// More threads than this are never started.
+const MOST: usize = 4;
+
+/// What `work` gives for each of `things`, in their order.
+pub(crate) fn side_by_side<T: Sync, R: Send>(things: &[T], work: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST);
+    if threads == 1 || things.len() < 2 {
+        return things
+            .iter()
+            .enumerate()
+            .map(|(i, thing)| work(i, thing))
+            .collect();
+    }
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..threads.min(things.len()) {
+            // A panic in one of them is one here when the scope ends.
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(thing) = things.get(i) else { break };
+                    let result = work(i, thing);
+                    done.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((i, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(i, _)| *i);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_in_order_however_many_there_are() {
+        for count in [0, 1, 2, 3, 50] {
+            let things: Vec<usize> = (0..count).collect();
+            let got = side_by_side(&things, |i, thing| {
+                assert_eq!(i, *thing);
+                thing * 2
+            });
+            assert_eq!(got, things.iter().map(|thing| thing * 2).collect::<Vec<_>>());
+        }
+    }
+}
