@@ -8,7 +8,7 @@ export GROVE_FIXTURES
 # Seconds that `make fuzz` gives each target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: bench-ads bench-splice demo fuzz test conformance fixtures setup lint build clean
+.PHONY: bench-ads bench-pair bench-splice bench-swarm demo fuzz test conformance fixtures setup lint build clean
 
 ## the whole story on this machine: publish, five viewers, ads, reports
 demo: setup fixtures
@@ -44,6 +44,16 @@ bench-ads: setup
 bench-splice: setup fixtures
 	$(CARGO) build --release --package grove
 	ad-splicer/bench.py $(TARGET)/release/grove $(GROVE_FIXTURES) $(TARGET)/bench-splice
+
+## ten viewers at once beside libtorrent and aria2, in network namespaces (root; some minutes; a quiet machine)
+bench-swarm: setup
+	$(CARGO) build --release --package grove
+	/usr/bin/python3 bench/swarm.py $(BENCH_ARGS)
+
+## 1 GiB from one seed and from four, beside libtorrent (root; a quiet machine)
+bench-pair: setup
+	$(CARGO) build --release --package grove
+	/usr/bin/python3 bench/pair.py $(BENCH_ARGS)
 
 ## a minute of fuzzing for everything that strangers send: readers of files and messages, and the swarm core
 fuzz: setup

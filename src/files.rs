@@ -19,7 +19,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// Writes what `fill` gives; the folder is made if it is not there. Gives what `fill` gave: the number of bytes.
 pub(crate) fn write_file(
     path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<u64>,
+    fill: impl FnOnce(&mut std::fs::File) -> anyhow::Result<u64>,
 ) -> anyhow::Result<u64> {
     let doing = || format!("cannot write {}", path.display());
     let folder = path

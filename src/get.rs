@@ -370,9 +370,12 @@ impl Job<'_> {
         });
         let failures = std::mem::take(&mut prepared.failures);
         beacons::store_failures(self.context, &playback, &failures, Basis::Delivered).await;
-        let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
+        let content = Arriving::new(torrent);
         let to = destination.clone();
-        let writing = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to));
+        let writing = tokio::task::spawn_blocking(move || match &to {
+            Destination::File(path) if prepared.ready.is_empty() => rendition::copy(&content, prepared, path),
+            _ => rendition::write(&(Arc::new(content) as Arc<dyn Content>), prepared, &to),
+        });
         // A download that cannot be completed ends both: its readers fail too.
         torrent.completed().await?;
         let made = writing.await.context("writing the result")??;
@@ -620,7 +623,7 @@ async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bool) -> Outc
             Ok(bytes)
         };
         match &to {
-            Destination::File(path) => write_file(path, pour),
+            Destination::File(path) => write_file(path, |file| pour(file)),
             Destination::Stdout => pour(&mut std::io::stdout().lock()),
         }
     });

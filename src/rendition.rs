@@ -6,8 +6,9 @@
 //!
 //! Not for: deciding, fetching and fitting ads (`breaks`), or how bytes come here (`engine`).
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::io::{self, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +107,9 @@ impl Content for Arriving {
         self.0.read_at(offset, buffer, deadline)
     }
 }
+
+/// Bytes that are copied at once of content that needs no splicing.
+const COPIED_AT_ONCE: u64 = 1 << 20;
 
 /// How long one read may wait. A block of a large download may come last; when the download fails its readers are told at once.
 pub(crate) const PATIENT: Options = Options {
@@ -251,6 +255,28 @@ pub(crate) fn write(
         }),
         skipped,
         failures,
+    })
+}
+
+/// Writes content into a file as it comes, in any order, so that hardly anything is left to do when the last of it is
+/// here: what is not spliced needs no order.
+pub(crate) fn copy(content: &Arriving, prepared: Prepared, path: &Path) -> anyhow::Result<Made> {
+    let bytes = write_file(path, |file| {
+        let mut left: VecDeque<u64> = (0..content.0.len()).step_by(COPIED_AT_ONCE as usize).collect();
+        let part = |left: &mut VecDeque<u64>| content.0.read_any(left, COPIED_AT_ONCE);
+        while let Some((offset, bytes)) = part(&mut left).context("cannot read the content")? {
+            file.seek(SeekFrom::Start(offset))?;
+            file.write_all(&bytes)?;
+        }
+        Ok(content.0.len())
+    })?;
+    Ok(Made {
+        bytes,
+        duration: None,
+        ads: Vec::new(),
+        delivered: Vec::new(),
+        skipped: prepared.skipped,
+        failures: prepared.failures,
     })
 }
 

@@ -6,9 +6,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How far ahead of its rate a bucket that was idle may run. Enough for a turn of 64 KiB at common uplinks, and for
-/// the timers' granularity.
-const BURST: Duration = Duration::from_millis(100);
+/// How far ahead of its rate a bucket that was idle may run: what it gives at once stands in the line's queue, and
+/// stays there as long as the rate is the line's. Three times what a thread may sleep between two looks
+/// ([`crate::net`]), so that nothing of the rate is lost to that.
+const BURST: Duration = Duration::from_millis(30);
 
 /// When bytes may pass at a steady rate.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ mod tests {
         let mut pace = Pace::new(1_000);
         pace.reserve(1_000, start);
         let later = start + Duration::from_secs(60);
-        assert_eq!(pace.reserve(100, later), later, "the burst passes at once");
+        assert_eq!(pace.reserve(30, later), later, "the burst passes at once");
         assert_eq!(pace.reserve(1_000, later), later);
         assert_eq!(pace.reserve(1, later), later + Duration::from_secs(1));
     }

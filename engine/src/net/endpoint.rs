@@ -1,8 +1,9 @@
 //! A UDP socket that both listens and dials, and the connections over it.
 
 use super::identity::{Identity, peer_id, server_name};
+use super::thread::NetThread;
 use crate::swarm::PeerId;
-use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -15,8 +16,12 @@ use std::time::Duration;
 const SOCKET_BUFFER: usize = 4 << 20;
 /// Streams that a peer may have open at a time. quinn allocates for all of them ahead.
 const MAX_STREAMS: u32 = 128;
+/// An acknowledgement waits for more packets, but no longer than this: small windows grow by the round trip.
+const ACK_DELAY: Duration = Duration::from_millis(8);
 /// A connection without a sign of life for so long is dead.
 const IDLE: Duration = Duration::from_secs(15);
+/// Largest packets that are tried on loopback, whose MTU is 65,536: larger ones do not fit ten to a system call.
+const LOOPBACK_MTU: u16 = 6500;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -51,11 +56,27 @@ pub struct Endpoint {
     client: quinn::ClientConfig,
     /// The same socket, for what is no QUIC.
     socket: Arc<std::net::UdpSocket>,
+    server: quinn::ServerConfig,
 }
 
 impl Endpoint {
-    /// Binds a UDP address for listening and dialling. Needs a tokio runtime.
+    /// Binds a UDP address for listening and dialling. Needs a tokio runtime, which it goes on using.
     pub fn bind(address: SocketAddr, identity: &Identity) -> io::Result<Self> {
+        let runtime =
+            quinn::default_runtime().ok_or_else(|| io::Error::other("no async runtime is running"))?;
+        Self::bind_on(address, identity, runtime)
+    }
+
+    /// The same, driven by a thread of its own.
+    pub fn bind_to(address: SocketAddr, identity: &Identity, thread: &NetThread) -> io::Result<Self> {
+        Self::bind_on(address, identity, thread.quinn())
+    }
+
+    fn bind_on(
+        address: SocketAddr,
+        identity: &Identity,
+        runtime: Arc<dyn quinn::Runtime>,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -66,25 +87,21 @@ impl Endpoint {
         socket.bind(&address.into())?;
         socket.set_nonblocking(true)?;
 
-        let transport = Arc::new(transport());
         let mut server = quinn::ServerConfig::with_crypto(identity.server.clone());
-        server.transport_config(transport.clone());
         server.max_incoming(1 << 10);
         server.incoming_buffer_size_total(8 << 20);
-        let mut client = quinn::ClientConfig::new(identity.client.clone());
-        client.transport_config(transport);
-        let runtime =
-            quinn::default_runtime().ok_or_else(|| io::Error::other("no async runtime is running"))?;
+        let client = quinn::ClientConfig::new(identity.client.clone());
         let socket: std::net::UdpSocket = socket.into();
         let quinn = quinn::Endpoint::new(
             quinn::EndpointConfig::default(),
-            Some(server),
+            Some(server.clone()),
             socket.try_clone()?,
             runtime,
         )?;
         Ok(Self {
             quinn,
             client,
+            server,
             socket: Arc::new(socket),
         })
     }
@@ -120,15 +137,17 @@ impl Endpoint {
         address: SocketAddr,
         expected: Option<PeerId>,
     ) -> Result<Connection, ConnectionFailure> {
-        let connecting = self
-            .quinn
-            .connect_with(self.client.clone(), address, &server_name(expected))?;
+        let mut config = self.client.clone();
+        config.transport_config(Arc::new(transport(address)));
+        let connecting = self.quinn.connect_with(config, address, &server_name(expected))?;
         Connection::new(connecting.await?, true)
     }
 
     /// The next handshake that somebody begins; `None` once the endpoint is closed.
     pub async fn accept(&self) -> Option<Handshake> {
-        self.quinn.accept().await.map(Handshake)
+        let incoming = self.quinn.accept().await?;
+        let server = self.server.clone();
+        Some(Handshake { incoming, server })
     }
 
     /// Closes every connection, telling the peers.
@@ -143,12 +162,15 @@ impl Endpoint {
 }
 
 /// A handshake that somebody else began.
-pub struct Handshake(quinn::Incoming);
+pub struct Handshake {
+    incoming: quinn::Incoming,
+    server: quinn::ServerConfig,
+}
 
 impl std::fmt::Debug for Handshake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Handshake")
-            .field(&self.0.remote_address())
+            .field(&self.incoming.remote_address())
             .finish()
     }
 }
@@ -156,23 +178,25 @@ impl std::fmt::Debug for Handshake {
 impl Handshake {
     /// Who begins it; not proven yet.
     pub fn remote_address(&self) -> SocketAddr {
-        self.0.remote_address()
+        self.incoming.remote_address()
     }
 
     /// Lets it lie, without an answer.
     pub fn ignore(self) {
-        self.0.ignore();
+        self.incoming.ignore();
     }
 
     /// Goes through with it. When `busy`, an address that has not proven itself must first come back (RFC 9000 §8.1.2):
     /// that costs us 20 µs instead of a handshake, and gives `None` here.
     pub async fn finish(self, busy: bool) -> Result<Option<Connection>, ConnectionFailure> {
-        if busy && !self.0.remote_address_validated() && self.0.may_retry() {
+        let Self { incoming, mut server } = self;
+        if busy && !incoming.remote_address_validated() && incoming.may_retry() {
             // It only fails when retrying is not possible, which was asked just now.
-            let _ = self.0.retry();
+            let _ = incoming.retry();
             return Ok(None);
         }
-        let connection = self.0.accept()?.await?;
+        server.transport_config(Arc::new(transport(incoming.remote_address())));
+        let connection = incoming.accept_with(Arc::new(server))?.await?;
         Connection::new(connection, false).map(Some)
     }
 }
@@ -294,15 +318,21 @@ impl Connection {
     }
 }
 
-fn transport() -> TransportConfig {
+fn transport(remote: SocketAddr) -> TransportConfig {
+    let mut mtu = MtuDiscoveryConfig::default();
+    if remote.ip().is_loopback() {
+        mtu.upper_bound(LOOPBACK_MTU);
+    }
     let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(25));
+    acks.ack_eliciting_threshold(VarInt::from_u32(25))
+        .max_ack_delay(Some(ACK_DELAY));
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .initial_rtt(Duration::from_millis(100))
         .ack_frequency_config(Some(acks))
+        .mtu_discovery_config(Some(mtu))
         .stream_receive_window(VarInt::from_u32(2 << 20))
         .receive_window(VarInt::from_u32(16 << 20))
         .send_window(4 << 20)

@@ -7,10 +7,13 @@ use super::endpoint::Connection;
 use crate::swarm::Urgency;
 use crate::wire::{self, Decoded, Message, ReplyHeader, Request, StreamKind, WireError};
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use quinn::{RecvStream, SendStream};
 
 /// Priority of control streams: above any content.
 const CONTROL: i32 = 100;
+/// Packets of a reply that are taken at once: the connection is locked once for all of them.
+const CHUNKS: usize = 32;
 
 /// Why a stream ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -218,18 +221,32 @@ impl Reply {
         Ok(self.buffer.split_to(len).freeze())
     }
 
+    /// The next block, if all of it has come already.
+    pub fn ready_block(&mut self, len: usize) -> Result<Option<Bytes>, StreamError> {
+        while self.buffer.len() < len {
+            match self.fill().now_or_never() {
+                Some(filled) => filled?,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(self.buffer.split_to(len).freeze()))
+    }
+
     /// Bytes that were received and not taken yet.
     pub fn buffered(&self) -> usize {
         self.buffer.len()
     }
 
     async fn fill(&mut self) -> Result<(), StreamError> {
-        let chunk = self
+        let mut chunks = [const { Bytes::new() }; CHUNKS];
+        let n = self
             .recv
-            .read_chunk(64 * 1024, true)
+            .read_chunks(&mut chunks)
             .await?
             .ok_or(StreamError::Short)?;
-        self.buffer.extend_from_slice(&chunk.bytes);
+        for chunk in &chunks[..n] {
+            self.buffer.extend_from_slice(chunk);
+        }
         Ok(())
     }
 }

@@ -56,6 +56,11 @@ impl Assembler {
         old.map_or(0, |(_, data)| data.len() as u64)
     }
 
+    /// Whether something waits of a piece.
+    pub(super) fn waits(&self, piece: u32) -> bool {
+        self.pieces().contains_key(&piece)
+    }
+
     /// Judges what can be judged of a piece. Hashes: call it where that is allowed.
     pub(super) fn judge(&self, piece: u32) -> Judged {
         let mut judged = Judged::default();

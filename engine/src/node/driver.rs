@@ -593,13 +593,11 @@ impl Driver {
             }
             Msg::Verified { run, source } => {
                 // Lost again meanwhile, or told before.
-                let held = self.shared.store.has_blocks(self.ground.verifier.span(run));
-                if !held || self.swarm.has(run) {
-                    return;
+                for run in self.news(run) {
+                    self.last_progress = Instant::now();
+                    self.count_source(run, source, true);
+                    self.input(Input::Verified { run, source });
                 }
-                self.last_progress = Instant::now();
-                self.count_source(run, source, true);
-                self.input(Input::Verified { run, source });
             }
             Msg::RequestEnded { id, failure, why } => {
                 let Some((peer, _)) = self.requests.remove(&id) else {
@@ -698,6 +696,22 @@ impl Driver {
         while let Some(output) = self.swarm.poll_output() {
             self.output(output);
         }
+    }
+
+    /// The parts of a run that are in the store and that the core does not know of.
+    fn news(&self, run: BlockRun) -> Vec<BlockRun> {
+        let mut news: Vec<BlockRun> = Vec::new();
+        for (block, number) in (run.first.0..).zip(self.ground.verifier.span(run)) {
+            let one = BlockRun::new(run.file.0, block, 1);
+            if self.swarm.has(one) || !self.shared.store.has_block(number) {
+                continue;
+            }
+            match news.last_mut() {
+                Some(last) if last.first.0 + last.count == block => last.count += 1,
+                _ => news.push(one),
+            }
+        }
+        news
     }
 
     fn peer_up(&mut self, new: NewPeer) {

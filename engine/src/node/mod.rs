@@ -39,6 +39,7 @@ pub use stats::{PieceSource, State, Stats, Ways};
 pub use torrent::Torrent;
 
 use crate::metainfo::{File, Metainfo};
+use crate::net::NetThread;
 use crate::origin::Origin;
 use crate::store::Store;
 use crate::swarm::{self, FileIndex, PeerId, Swarm};
@@ -59,6 +60,8 @@ use transfer::{Counters, Ground};
 pub struct Node {
     registry: Arc<Registry>,
     torrents: Mutex<Vec<Torrent>>,
+    /// What all of it runs on; it ends last.
+    _thread: NetThread,
 }
 
 impl Drop for Node {
@@ -68,18 +71,20 @@ impl Drop for Node {
 }
 
 impl Node {
-    /// Makes an identity and opens the sockets. Must be called inside a tokio runtime, which it goes on using.
+    /// Makes an identity, opens the sockets, and starts the thread that all of its tasks run on.
     ///
     /// It is async so that a later identity may come from a disk.
     #[allow(
         clippy::unused_async,
-        reason = "sockets need a runtime, and async says so to the caller"
+        reason = "starting a node is no matter of an instant, and async says so to the caller"
     )]
     pub async fn start(config: NodeConfig) -> Result<Self, Error> {
         gate::install_crypto_provider();
+        let thread = NetThread::start().map_err(|e| Error::Thread(Arc::new(e)))?;
         Ok(Self {
-            registry: Registry::start(config)?,
+            registry: Registry::start(config, &thread)?,
             torrents: Mutex::default(),
+            _thread: thread,
         })
     }
 
@@ -170,6 +175,7 @@ impl Node {
             counters: Counters::default(),
             up: self.registry.up.clone(),
             down: self.registry.down.clone(),
+            moved: self.registry.moved().clone(),
             driver: sender,
         });
         let shared = Arc::new(Shared {

@@ -9,7 +9,7 @@ use super::{Error, State, Stats};
 use crate::metainfo::File;
 use crate::swarm::{Demand, FileIndex, ReaderId};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -132,7 +132,6 @@ impl Reader {
     /// [`Error::Late`] when they are not here after `deadline`, an error when the torrent ended meanwhile.
     pub async fn read_at(&self, offset: u64, len: u64, deadline: Duration) -> Result<Bytes, Error> {
         let store = &self.shared.store;
-        let name = || self.shared.metainfo.name().to_owned();
         let end = offset.saturating_add(len).min(self.len());
         if offset >= end {
             return Ok(Bytes::new());
@@ -151,23 +150,60 @@ impl Reader {
                     return Ok(bytes);
                 }
             }
-            match &stats.borrow_and_update().state {
-                State::Failed(why) => {
-                    return Err(Error::Failed {
-                        name: name(),
-                        why: why.clone(),
-                    });
-                }
-                State::Stopped => return Err(Error::Stopped { name: name() }),
-                State::Downloading | State::Paused(_) | State::Complete => {}
-            }
+            self.check(&stats.borrow_and_update().state)?;
             tokio::select! {
                 _ = changes.changed() => {}
                 changed = stats.changed() => if changed.is_err() {
-                    return Err(Error::Stopped { name: name() });
+                    return Err(self.stopped());
                 },
-                () = &mut late => return Err(Error::Late { name: name(), offset, len }),
+                () = &mut late => return Err(Error::Late {
+                    name: self.shared.metainfo.name().to_owned(),
+                    offset,
+                    len,
+                }),
             }
+        }
+    }
+
+    /// Takes one of the offsets out of `left`, of which the `len` bytes are here, and gives it with them (fewer at the
+    /// end of the file); waits while there is none. `None` when nothing is left. For copies, which need no order.
+    pub async fn read_any(&self, left: &mut VecDeque<u64>, len: u64) -> Result<Option<(u64, Bytes)>, Error> {
+        let mut stats = self.stats.clone();
+        loop {
+            for _ in 0..left.len() {
+                let Some(offset) = left.pop_front() else { break };
+                if self.shared.store.has_bytes(self.file, offset, len) {
+                    let bytes = self.read_at(offset, len, Duration::MAX).await?;
+                    return Ok(Some((offset, bytes)));
+                }
+                left.push_back(offset);
+            }
+            if left.is_empty() {
+                return Ok(None);
+            }
+            self.check(&stats.borrow_and_update().state)?;
+            // Some times a second: to look again at each block that comes would cost more than the copy.
+            if stats.changed().await.is_err() {
+                return Err(self.stopped());
+            }
+        }
+    }
+
+    fn stopped(&self) -> Error {
+        Error::Stopped {
+            name: self.shared.metainfo.name().to_owned(),
+        }
+    }
+
+    /// An error when nothing comes any more.
+    fn check(&self, state: &State) -> Result<(), Error> {
+        match state {
+            State::Failed(why) => Err(Error::Failed {
+                name: self.shared.metainfo.name().to_owned(),
+                why: why.clone(),
+            }),
+            State::Stopped => Err(self.stopped()),
+            State::Downloading | State::Paused(_) | State::Complete => Ok(()),
         }
     }
 
@@ -206,6 +242,11 @@ impl BlockingReader {
             .block_on(self.reader.read_at(offset, buffer.len() as u64, deadline))?;
         buffer[..bytes.len()].copy_from_slice(&bytes);
         Ok(bytes.len())
+    }
+
+    /// See [`Reader::read_any`].
+    pub fn read_any(&self, left: &mut VecDeque<u64>, len: u64) -> std::io::Result<Option<(u64, Bytes)>> {
+        Ok(self.runtime.block_on(self.reader.read_any(left, len))?)
     }
 
     /// See [`Reader::set_position`].

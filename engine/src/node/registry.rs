@@ -9,7 +9,8 @@ use super::driver::Msg;
 use super::observed::Observed;
 use super::{Error, NodeConfig};
 use crate::net::{
-    Connection, ConnectionFailure, Endpoint, Identity, Incoming, Way, accept_stream, send_reply_header,
+    Connection, ConnectionFailure, Endpoint, Identity, Incoming, Moved, NetThread, Way, accept_stream,
+    send_reply_header,
 };
 use crate::rate::Bucket;
 use crate::swarm::PeerId;
@@ -20,6 +21,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -64,6 +66,9 @@ pub(crate) struct Registry {
     endpoints: Vec<Endpoint>,
     pub(super) up: Arc<Bucket>,
     pub(super) down: Arc<Bucket>,
+    /// Where every task runs.
+    runtime: Handle,
+    moved: Moved,
     connections: Mutex<HashMap<PeerId, Connection>>,
     torrents: Mutex<HashMap<[u8; 32], mpsc::Sender<Msg>>>,
     /// Our places at the relays of trackers, by the tracker's URL, and the relays' addresses.
@@ -88,13 +93,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Registry {
     /// Binds the sockets and begins to accept.
-    pub(super) fn start(config: NodeConfig) -> Result<Arc<Self>, Error> {
+    pub(super) fn start(config: NodeConfig, thread: &NetThread) -> Result<Arc<Self>, Error> {
         let identity = Identity::generate().map_err(|e| Error::Identity(e.to_string().into()))?;
         let endpoints = config
             .listen
             .iter()
             .map(|&address| {
-                Endpoint::bind(address, &identity).map_err(|e| Error::Listen {
+                Endpoint::bind_to(address, &identity, thread).map_err(|e| Error::Listen {
                     address,
                     source: Arc::new(e),
                 })
@@ -109,6 +114,8 @@ impl Registry {
             arrivals: watch::Sender::new(0),
             up: Arc::new(Bucket::new(config.up)),
             down: Arc::new(Bucket::new(config.down)),
+            runtime: thread.handle().clone(),
+            moved: thread.moved().clone(),
             config,
             identity,
             endpoints,
@@ -126,6 +133,11 @@ impl Registry {
 
     pub(super) fn gate(&self) -> &Gate {
         &self.config.gate
+    }
+
+    /// The count that keeps the thread from waking too often.
+    pub(super) fn moved(&self) -> &Moved {
+        &self.moved
     }
 
     pub(super) fn config(&self) -> &NodeConfig {
@@ -190,7 +202,7 @@ impl Registry {
                 tracing::error!("a part of the program failed: {e}");
             }
         }
-        tasks.spawn(task);
+        tasks.spawn_on(task, &self.runtime);
     }
 
     /// Stops everything at once.

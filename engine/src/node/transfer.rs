@@ -1,20 +1,21 @@
 //! The tasks that move content: a request to a peer, an upload to a peer, a fetch from the origin.
 //!
 //! Each runs beside the driver, verifies before it stores, and reports in order over one channel. Aborting a task
-//! withdraws its stream. Hashing whole pieces runs on the blocking threads; single blocks (15 µs) on the task itself,
-//! which is never the task that drives a socket.
+//! withdraws its stream. They run on the thread that drives the sockets, so what takes time is elsewhere: hashing and
+//! reading on the blocking threads (several blocks at once: whatever has come meanwhile), writing on the store's.
 
 use super::assembler::Assembler;
 use super::driver::Msg;
 use crate::merkle::Hash;
-use crate::net::{self, Connection, Reply, StreamError, priority};
+use crate::net::{self, Connection, Moved, Reply, StreamError, priority};
 use crate::origin::{Origin, Sink};
 use crate::rate::Bucket;
 use crate::store::Store;
 use crate::swarm::{
-    BlockRun, FetchId, FileIndex, Peer, RefuseReason, RequestFailure, RequestId, Source, UploadId, Urgency,
+    BLOCK_SIZE, BlockRun, FetchId, FileIndex, Peer, RefuseReason, RequestFailure, RequestId, Source,
+    UploadId, Urgency,
 };
-use crate::verify::Verifier;
+use crate::verify::{VerifiedBlock, Verifier, VerifyError};
 use crate::wire::{ReplyHeader, ReplyStatus, Request};
 use bytes::Bytes;
 use quinn::SendStream;
@@ -52,6 +53,7 @@ pub(super) struct Ground {
     pub(super) counters: Counters,
     pub(super) up: Arc<Bucket>,
     pub(super) down: Arc<Bucket>,
+    pub(super) moved: Moved,
     pub(super) driver: mpsc::Sender<Msg>,
 }
 
@@ -66,28 +68,61 @@ impl Ground {
     }
 
     /// Stores verified blocks and tells of them.
-    async fn keep(&self, blocks: Vec<crate::verify::VerifiedBlock>, source: Source) -> bool {
-        for block in blocks {
-            let (run, bytes) = (block.run(), block.data().len() as u64);
-            match self.store.put(block).await {
-                Ok(true) => {
-                    let counter = match source {
-                        Source::Origin => &self.counters.from_origin,
-                        _ => &self.counters.from_peers,
-                    };
-                    counter.fetch_add(bytes, Ordering::Relaxed);
-                }
-                Ok(false) => self.waste(bytes),
-                Err(_) => return false,
-            }
-            // Also when it was held: whoever stored it may have been aborted before it could tell.
+    async fn keep(&self, mut blocks: Vec<VerifiedBlock>, source: Source) -> bool {
+        blocks.sort_unstable_by_key(VerifiedBlock::number);
+        let bytes: u64 = blocks.iter().map(|b| b.data().len() as u64).sum();
+        let runs = runs(&blocks);
+        let Ok(taken) = self.store.put_all(blocks).await else {
+            return false;
+        };
+        let counter = match source {
+            Source::Origin => &self.counters.from_origin,
+            _ => &self.counters.from_peers,
+        };
+        counter.fetch_add(taken, Ordering::Relaxed);
+        self.waste(bytes - taken);
+        for run in runs {
+            // Also of what was held: whoever stored it may have been aborted before it could tell.
             self.tell(Msg::Verified { run, source }).await;
         }
         true
     }
 
+    /// Checks consecutive blocks whose leaves are known: those that are right, up to the first that is not.
+    async fn check(
+        self: &Arc<Self>,
+        first: u32,
+        parts: Vec<Bytes>,
+    ) -> (Vec<VerifiedBlock>, Option<VerifyError>) {
+        let bytes: u64 = parts.iter().map(|p| p.len() as u64).sum();
+        let ground = self.clone();
+        let check = move || {
+            let mut right = Vec::with_capacity(parts.len());
+            for (block, part) in (first..).zip(parts) {
+                match ground.verifier.check_block(block, part) {
+                    Ok(block) => right.push(block),
+                    Err(e) => return (right, Some(e)),
+                }
+            }
+            (right, None)
+        };
+        let (right, wrong) = if bytes <= u64::from(BLOCK_SIZE) {
+            // A single block is hashed (15 µs) in the time that another thread takes to wake up.
+            check()
+        } else {
+            tokio::task::spawn_blocking(check).await.unwrap_or_default()
+        };
+        if wrong.is_some() {
+            self.waste(bytes - right.iter().map(|b| b.data().len() as u64).sum::<u64>());
+        }
+        (right, wrong)
+    }
+
     /// Judges what waits of a piece from the origin, now that something is new.
     async fn judge_piece(self: &Arc<Self>, piece: u32) -> bool {
+        if !self.assembler.waits(piece) {
+            return true;
+        }
         let ground = self.clone();
         let judging = tokio::task::spawn_blocking(move || ground.assembler.judge(piece));
         let Ok(judged) = judging.await else { return false };
@@ -97,6 +132,19 @@ impl Ground {
         }
         self.keep(judged.right, Source::Origin).await
     }
+}
+
+/// Consecutive blocks as runs; they are in order.
+fn runs(blocks: &[VerifiedBlock]) -> Vec<BlockRun> {
+    let mut runs: Vec<BlockRun> = Vec::new();
+    for block in blocks {
+        let one = block.run();
+        match runs.last_mut() {
+            Some(run) if run.file == one.file && run.first.0 + run.count == one.first.0 => run.count += 1,
+            _ => runs.push(one),
+        }
+    }
+    runs
 }
 
 /// The stream of a reply; what it received and did not keep is counted when it goes, however it goes.
@@ -164,21 +212,31 @@ async fn receive(
     verifier
         .insert_proof(run, &hashes(&header.leaves), &hashes(&header.uncles))
         .map_err(|e| bad(&e))?;
-    for block in verifier.span(run) {
-        let len = verifier.block_len(block);
-        ground.down.take(len as u64).await;
-        let data = receiving.reply.block(len).await.map_err(broken)?;
-        ground.counters.received.fetch_add(len as u64, Ordering::Relaxed);
-        match verifier.check_block(block, data) {
-            Ok(right) => {
-                if !ground.keep(vec![right], Source::Peer(peer)).await {
-                    return Err((RequestFailure::Gone, None));
-                }
-            }
-            Err(e) => {
-                ground.waste(len as u64);
-                return Err(bad(&e));
-            }
+    let mut blocks = verifier.span(run);
+    while !blocks.is_empty() {
+        let first = blocks.start;
+        let mut parts = Vec::new();
+        while let Some(block) = blocks.next() {
+            let len = verifier.block_len(block);
+            let part = if parts.is_empty() {
+                ground.down.take(len as u64).await;
+                receiving.reply.block(len).await.map_err(broken)?
+            } else if let Some(part) = receiving.reply.ready_block(len).map_err(broken)? {
+                ground.down.take(len as u64).await;
+                part
+            } else {
+                blocks.start = block;
+                break;
+            };
+            ground.counters.received.fetch_add(len as u64, Ordering::Relaxed);
+            parts.push(part);
+        }
+        let (right, wrong) = ground.check(first, parts).await;
+        if !ground.keep(right, Source::Peer(peer)).await {
+            return Err((RequestFailure::Gone, None));
+        }
+        if let Some(e) = wrong {
+            return Err(bad(&e));
         }
     }
     // What waits of this piece from the origin may have become whole, or its leaves known.
@@ -344,6 +402,7 @@ impl Sink for FetchSink {
 
     fn received(&mut self, bytes: u64) {
         self.unreported += bytes;
+        self.ground.moved.add(bytes);
         self.ground.counters.received.fetch_add(bytes, Ordering::Relaxed);
     }
 

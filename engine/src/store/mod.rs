@@ -38,7 +38,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// Blocks that may wait in memory for the disk (16 MiB).
 pub const MAX_PENDING_BLOCKS: usize = 1024;
@@ -481,30 +481,58 @@ impl Store {
     /// Accepts a block; from now on it is held. False when it was held already. Waits while too much waits for the
     /// disk.
     pub async fn put(&self, block: VerifiedBlock) -> Result<bool, StoreError> {
-        if self.has_block(block.number()) {
-            return Ok(false);
+        Ok(self.put_all(vec![block]).await? > 0)
+    }
+
+    /// Accepts blocks, as [`Store::put`] does each, and gives the bytes of those that were not held.
+    pub async fn put_all(&self, mut blocks: Vec<VerifiedBlock>) -> Result<u64, StoreError> {
+        let mut taken = 0;
+        while !blocks.is_empty() {
+            let rest = blocks.split_off(blocks.len().min(MAX_PENDING_BLOCKS / 4));
+            let wanted = std::mem::replace(&mut blocks, rest);
+            let room = self
+                .room
+                .clone()
+                .acquire_many_owned(wanted.len() as u32)
+                .await
+                .map_err(|_| StoreError::Closed)?;
+            taken += self.accept(wanted, room)?;
         }
-        let room = self
-            .room
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| StoreError::Closed)?;
+        Ok(taken)
+    }
+
+    fn accept(
+        &self,
+        mut blocks: Vec<VerifiedBlock>,
+        mut room: OwnedSemaphorePermit,
+    ) -> Result<u64, StoreError> {
+        let mut taken = 0;
         {
             let mut held = self.shared.held();
-            let number = block.number();
-            if held.bits.get(number) {
-                return Ok(false);
-            }
-            held.bits.set(number, true);
-            held.count(&self.shared.verifier, number, true);
-            held.pending.insert(number, block.data().clone());
+            blocks.retain(|block| {
+                let number = block.number();
+                let new = !held.bits.get(number);
+                if new {
+                    held.bits.set(number, true);
+                    held.count(&self.shared.verifier, number, true);
+                    held.pending.insert(number, block.data().clone());
+                    taken += block.data().len() as u64;
+                }
+                new
+            });
+        }
+        if blocks.is_empty() {
+            return Ok(0);
         }
         self.shared.changed.send_modify(|n| *n += 1);
-        self.commands
-            .send(Command::Write(block, room))
-            .map_err(|_| StoreError::Closed)?;
-        Ok(true)
+        for block in blocks {
+            // There is one permit for each block; those of blocks that were held go back with `room`.
+            let Some(room) = room.split(1) else { break };
+            self.commands
+                .send(Command::Write(block, room))
+                .map_err(|_| StoreError::Closed)?;
+        }
+        Ok(taken)
     }
 
     /// Whether a block is held.

@@ -1,0 +1,1 @@
+"""What all benches share: namespaces with shaped links, measured processes, the programs that are compared, tables."""
