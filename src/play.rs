@@ -187,9 +187,11 @@ impl<'a> Listening<'a> {
         }
         let (spots, ready) = (prepared.spots.clone(), prepared.ready.clone());
         let reading = content.clone();
-        let made = tokio::task::spawn_blocking(move || rendition::freeze(reading.as_ref(), prepared))
-            .await
-            .context("preparing")??;
+        let made = tokio::task::spawn_blocking(move || {
+            rendition::freeze(reading.as_ref(), prepared, &rendition::GROWING)
+        })
+        .await
+        .context("preparing")??;
         let mut listening = Listening {
             context,
             torrent,

@@ -115,6 +115,13 @@ const COPIED_AT_ONCE: u64 = 1 << 20;
 pub(crate) const PATIENT: Options = Options {
     read_deadline: Duration::from_secs(7 * 86_400),
     fade: Duration::from_millis(5),
+    growing: false,
+};
+
+/// The same for a rendition that grows while it is played.
+pub(crate) const GROWING: Options = Options {
+    growing: true,
+    ..PATIENT
 };
 
 /// Brings the ads to the loudness of the content around their cues, and freezes the rendition. Blocks, and reads all of the content when
@@ -122,7 +129,11 @@ pub(crate) const PATIENT: Options = Options {
 ///
 /// A break that cannot be spliced stays empty and says why; so do all of them in content that nothing can be spliced into. Content that is
 /// no audio at all is an error.
-pub(crate) fn freeze(content: &dyn Content, prepared: Prepared) -> Result<Frozen, SpliceError> {
+pub(crate) fn freeze(
+    content: &dyn Content,
+    prepared: Prepared,
+    options: &Options,
+) -> Result<Frozen, SpliceError> {
     let Prepared {
         spots,
         ready,
@@ -131,7 +142,7 @@ pub(crate) fn freeze(content: &dyn Content, prepared: Prepared) -> Result<Frozen
         preview,
     } = prepared;
     let mut frozen = Frozen {
-        rendition: splice::prepare(content, &[], &PATIENT)?,
+        rendition: splice::prepare(content, &[], options)?,
         ready: Vec::new(),
         skipped,
         failures,
@@ -139,7 +150,7 @@ pub(crate) fn freeze(content: &dyn Content, prepared: Prepared) -> Result<Frozen
     if ready.is_empty() {
         return Ok(frozen);
     }
-    match with_ads(content, &spots, &ready, preview, &mut frozen) {
+    match with_ads(content, &spots, &ready, preview, options, &mut frozen) {
         Ok(rendition) => frozen.rendition = rendition,
         Err(error @ (SpliceError::Read { .. } | SpliceError::Write(_))) => return Err(error),
         Err(error) => {
@@ -157,10 +168,11 @@ fn with_ads(
     spots: &[Spot],
     ready: &[Ready],
     preview: Option<Duration>,
+    options: &Options,
     frozen: &mut Frozen,
 ) -> Result<Rendition, SpliceError> {
     let places: Vec<At> = spots.iter().map(|spot| spot.at).collect();
-    let loudness = facts::loudness_around(content, &places, &PATIENT)?;
+    let loudness = facts::loudness_around(content, &places, options)?;
     let mut breaks = Vec::new();
     for (spot, loudness) in spots.iter().zip(loudness) {
         let target = loudness::reference(loudness);
@@ -184,10 +196,10 @@ fn with_ads(
         });
     }
     if let Some(around) = preview {
-        let cuts = splice::preview::cuts(content, &breaks, around, &PATIENT)?;
+        let cuts = splice::preview::cuts(content, &breaks, around, options)?;
         breaks.extend(cuts);
     }
-    let (rendition, left_out) = splice::prepare_what_fits(content, &breaks, &PATIENT)?;
+    let (rendition, left_out) = splice::prepare_what_fits(content, &breaks, options)?;
     for (index, error) in left_out {
         let is_left_out = |ready: &Ready| breaks[index].ads.iter().any(|ad| ad.id == ready.key);
         frozen.ready.retain(|(ready, _)| !is_left_out(ready));
@@ -233,7 +245,7 @@ pub(crate) fn write(
     let (frozen, skipped, failures) = if prepared.ready.is_empty() {
         (None, prepared.skipped, prepared.failures)
     } else {
-        let mut frozen = freeze(content.as_ref(), prepared)?;
+        let mut frozen = freeze(content.as_ref(), prepared, &PATIENT)?;
         let skipped = std::mem::take(&mut frozen.skipped);
         let failures = std::mem::take(&mut frozen.failures);
         (Some(frozen), skipped, failures)

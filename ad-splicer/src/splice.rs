@@ -118,6 +118,9 @@ pub struct Options {
     pub read_deadline: Duration,
     /// Length of the fades on both sides of a seam.
     pub fade: Duration,
+    /// The rendition is to grow out of the content while it is read ([`crate::play::Growing`]): what comes before a break stays as the content has it. FLAC then keeps the size of its blocks, and
+    /// silence of less than one follows each break; otherwise its frames are numbered by samples, and nothing follows.
+    pub growing: bool,
 }
 
 impl Default for Options {
@@ -125,6 +128,7 @@ impl Default for Options {
         Self {
             read_deadline: Duration::from_secs(60),
             fade: Duration::from_millis(5),
+            growing: false,
         }
     }
 }

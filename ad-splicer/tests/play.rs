@@ -252,7 +252,11 @@ fn with_ads(content: &dyn Content, at: &[u64]) -> Rendition {
             }],
         })
         .collect();
-    splice::prepare(content, &breaks, &Options::default()).expect("it can be spliced")
+    let options = Options {
+        growing: true,
+        ..Options::default()
+    };
+    splice::prepare(content, &breaks, &options).expect("it can be spliced")
 }
 
 fn bytes(content: &dyn Content, range: std::ops::Range<u64>) -> Vec<u8> {

@@ -150,21 +150,14 @@ fn wav_of_every_kind() {
 
 #[test]
 fn flac_with_fixed_and_variable_blocks() {
-    for (name, rate, channels, coding, grid) in [
-        ("i16.flac", 44_100, 2, &["-c:a", "flac"][..], 4_608),
-        (
-            "mono.flac",
-            48_000,
-            1,
-            &["-c:a", "flac", "-frame_size", "1000"],
-            1_000,
-        ),
+    for (name, rate, channels, coding) in [
+        ("i16.flac", 44_100, 2, &["-c:a", "flac"][..]),
+        ("mono.flac", 48_000, 1, &["-c:a", "flac", "-frame_size", "1000"]),
         (
             "i24.flac",
             44_100,
             2,
             &["-c:a", "flac", "-sample_fmt", "s32", "-bits_per_raw_sample", "24"],
-            4_608,
         ),
     ] {
         let marks = [
@@ -178,7 +171,7 @@ fn flac_with_fixed_and_variable_blocks() {
         let mut coding = coding.to_vec();
         coding.extend(marks.iter().flat_map(|mark| ["-metadata", mark]));
         let fixture = Fixture::new(name, rate, channels, &coding);
-        let (path, report) = exact(&fixture, &format!("out-{name}"), grid);
+        let (path, report) = exact(&fixture, &format!("out-{name}"), 1);
         // The MD5 of STREAMINFO, every CRC, and the numbers of samples.
         run("flac", &["-t", "-s", "-w", path.to_str().unwrap()], None);
         let said = mutagen(&path);
@@ -195,7 +188,7 @@ fn flac_with_fixed_and_variable_blocks() {
         // The second begins at the cue in the pause: after its ads.
         let cue = &report.ads[2];
         let end = cue.presentation.saturating_add(cue.duration).as_secs_f64();
-        assert!((0.0..0.12).contains(&(times[1].1 - end)), "{times:?} {end}");
+        assert!((-0.002..0.002).contains(&(times[1].1 - end)), "{times:?} {end}");
     }
 }
 
@@ -218,7 +211,7 @@ fn flac_numbered_by_samples_and_with_a_seek_table() {
         content: coded,
         ..fixture
     };
-    let (path, _) = exact(&fixture, "seek.flac", 4_096);
+    let (path, _) = exact(&fixture, "seek.flac", 1);
     run("flac", &["-t", "-s", "-w", path.to_str().unwrap()], None);
     // Seek points name frames as they are: a decoder that trusts them finds the right samples.
     let whole = decode(&path);

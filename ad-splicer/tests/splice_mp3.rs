@@ -95,14 +95,13 @@ fn content(rate: usize, channels: usize) -> Vec<f32> {
 }
 
 /// An ad: a sine of `frequency` Hz with a slow swell.
-fn ad(rate: usize, channels: usize, samples: usize, frequency: f32) -> Ad {
+fn ad(rate: usize, channels: usize, samples: usize, frequency: f64) -> Ad {
     let pcm: Vec<f32> = (0..samples)
         .flat_map(|i| {
-            let t = i as f32 / rate as f32;
-            std::iter::repeat_n(
-                0.3 * (TAU * frequency * t + 1.0).sin() * (0.8 + 0.2 * (TAU * 0.5 * t).sin()),
-                channels,
-            )
+            // In f64: the rounding of an f32 phase would be heard above 4 kHz.
+            let (t, tau) = (i as f64 / rate as f64, std::f64::consts::TAU);
+            let value = 0.3 * (tau * frequency * t + 1.0).sin() * (0.8 + 0.2 * (tau * 0.5 * t).sin());
+            std::iter::repeat_n(value as f32, channels)
         })
         .collect();
     Ad {
@@ -567,7 +566,7 @@ fn sine_meets_sine_without_a_click() {
     let end = ad.presentation.saturating_add(ad.duration).to_samples(44_100) as usize;
     let energy = above_4k(&decoded[cue - 15_000..end + 15_000], 44_100);
     println!("click: above 4 kHz from the entry to the exit: {energy:.1} dBFS");
-    assert!(energy <= -90.0, "{energy:.1} dBFS");
+    assert!(energy <= -95.0, "{energy:.1} dBFS");
     // A cut without fades would be heard by this test.
     let mut cut = decoded[cue - 15_000..cue + 15_000].to_vec();
     cut.copy_within(15_000..29_000, 14_900);

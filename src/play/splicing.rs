@@ -160,7 +160,9 @@ impl Listening<'_> {
             };
             let reading = self.content.clone();
             self.work.spawn(async move {
-                let made = tokio::task::spawn_blocking(move || rendition::freeze(reading.as_ref(), prepared));
+                let made = tokio::task::spawn_blocking(move || {
+                    rendition::freeze(reading.as_ref(), prepared, &rendition::GROWING)
+                });
                 Work::Frozen(match made.await {
                     Ok(made) => made.map_err(anyhow::Error::from),
                     Err(error) => Err(error.into()),

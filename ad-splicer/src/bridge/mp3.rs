@@ -55,11 +55,11 @@ pub(crate) fn decode(clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeErro
     split_clips(&buffers, clips.iter().map(Vec::len), samples as usize, channels)
 }
 
-/// The bit rates to try for bridges, in kb/s, best first: high, but below the highest, so that a frame can still be repacked. When the bit reservoir is so full that none can, the next one is taken.
+/// The bit rates to try for bridges, in kb/s, best first. At the highest one of MPEG-1 LAME uses no reservoir, so that every frame stands alone; below it a frame can be repacked while the reservoir is not too full. When none can, the next one is taken.
 pub(crate) fn bridge_bit_rates(header: Header) -> [u32; 4] {
     match (header.version(), header.channels()) {
-        (Version::V1, 2) => [256, 192, 160, 128],
-        (Version::V1, _) => [192, 128, 96, 64],
+        (Version::V1, 2) => [320, 256, 192, 128],
+        (Version::V1, _) => [256, 192, 128, 64],
         (Version::V2, 2) => [128, 96, 80, 64],
         (Version::V2, _) => [96, 64, 48, 32],
         // LAME goes no higher than 64 there.

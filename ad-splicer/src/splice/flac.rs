@@ -1,5 +1,5 @@
-//! Splicing FLAC: samples outside the ads stay as they are, to the bit. Frames before the first join keep their bytes; those after it are renumbered; the blocks at a join, and the ads, are encoded here,
-//! without loss. STREAMINFO gets the new length and the new MD5, for which everything is decoded once.
+//! Splicing FLAC: samples outside the ads stay as they are, to the bit, and the content goes on with the next sample after the ads. For that its frames are numbered by samples, whatever they were numbered by: they keep
+//! what they hold and get new headers. The blocks at a join, and the ads, are encoded here, without loss. (For a rendition that grows see [`Options::growing`].) STREAMINFO gets the new length and the new MD5, for which everything is decoded once.
 
 use std::ops::Range;
 
@@ -104,6 +104,15 @@ fn interleave(channels: &[Vec<i32>], bits: u32, range: Range<usize>, out: &mut V
 }
 
 impl Track<'_> {
+    /// How the frames of the result are numbered. By samples their blocks may have any size, so that the content goes on right after the ads.
+    fn numbering(&self) -> Numbering {
+        if self.file.options.growing {
+            self.index.first.numbering
+        } else {
+            Numbering::Sample
+        }
+    }
+
     fn bits(&self) -> u32 {
         self.index.head.metadata.info.bits
     }
@@ -140,12 +149,12 @@ impl Track<'_> {
     /// The blocks of a join: from the block that holds the cut to the next whole one. Blocks have one size, or in a stream numbered by samples about that size.
     fn blocks(&self, samples: &[Vec<i32>]) -> Vec<Vec<Vec<i32>>> {
         let most = match self.index.first.numbering {
-            Numbering::Frame => self.index.first.block_size as usize,
+            Numbering::Frame => self.index.first.block_size.max(16) as usize,
             Numbering::Sample => usize::from(self.index.head.metadata.info.max_block.max(16)),
         };
         let total = samples.first().map_or(0, Vec::len);
         let count = total.div_ceil(most).max(1);
-        let size = match self.index.first.numbering {
+        let size = match self.numbering() {
             Numbering::Frame => most,
             // Of even size, so that none is shorter than a block may be.
             Numbering::Sample => total.div_ceil(count),
@@ -173,7 +182,7 @@ impl format::Track for Track<'_> {
     fn frames(&self) -> Frames {
         Frames {
             count: self.index.frames(),
-            samples: match self.index.first.numbering {
+            samples: match self.numbering() {
                 Numbering::Frame => self.index.first.block_size,
                 Numbering::Sample => 1,
             },
@@ -277,7 +286,7 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn number(&self) -> u64 {
-        match self.track.index.first.numbering {
+        match self.track.numbering() {
             Numbering::Frame => self.frames,
             Numbering::Sample => self.samples,
         }
@@ -312,11 +321,12 @@ impl Maker<'_> {
             let samples = decode(bytes, track.bits()).map_err(corrupt)?;
             let header = Header::parse(bytes).map_err(corrupt)?;
             let offset = self.runs.len();
-            let len = if header.number == number {
+            let numbering = track.numbering();
+            let len = if (header.number, header.numbering) == (number, numbering) {
                 self.runs.content(start, end);
                 bytes.len()
             } else {
-                let (head, tail) = renumber(bytes, &header, number);
+                let (head, tail) = renumber(bytes, &Header { numbering, ..header }, number);
                 self.runs.made(&head);
                 self.runs
                     .content(start + header.len as u64, end - tail.len() as u64);
@@ -333,6 +343,7 @@ impl Maker<'_> {
         let header = Header {
             number: self.number(),
             block_size: channels.first().map_or(0, Vec::len) as u32,
+            numbering: self.track.numbering(),
             ..self.track.index.first
         };
         let bytes = encode(&header, channels, bits);
@@ -353,7 +364,7 @@ impl Maker<'_> {
             .iter()
             .map(|start| start.2)
             .min();
-        if index.first.numbering == Numbering::Sample
+        if self.track.numbering() == Numbering::Sample
             && let Some(shortest) = shortest
         {
             metadata.info.min_block = metadata.info.min_block.min(shortest as u16);
