@@ -120,7 +120,7 @@ def decisions_script(folder):
 
 def server(program, db, toml, name, folder):
     process = subprocess.Popen(
-        [program, "serve", "--json", "--http", "127.0.0.1:0", "--db", db, "--load", toml],
+        [program, "serve", "--json", "--http", "127.0.0.1:0", "--db", db, "--load", toml, "--most-a-minute", "0"],
         stdout=subprocess.PIPE, text=True,
     )
     try:

@@ -8,7 +8,8 @@ use ad_splicer::beacons::{
     Basis, Beacon, Event, Occurrence, Queue, Session, UnixMillis, break_events, delivered, played, problems,
 };
 use ad_splicer::cues::{BreakEvent, CuePoint};
-use ad_splicer::decide::{Ad, BreakPlace};
+use ad_splicer::decide::{Ad, BreakPlace, limits};
+use ad_splicer::memory::Memory;
 use ad_splicer::time::ContentTime;
 use sha2::{Digest as _, Sha256};
 
@@ -108,6 +109,15 @@ pub(crate) async fn store_delivered(context: &Context, playback: &Playback, ads:
         .flat_map(|ready| delivered(&playback.session(ready, pod_length(ready, ads)), &ready.ad, now))
         .collect::<Vec<_>>();
     store(context, &beacons).await;
+}
+
+/// Notes that ads came to this device, for its frequency caps: what is in a file counts as if it were heard.
+pub(crate) async fn remember(memory: &Memory, ads: &[Ready]) {
+    for ready in ads {
+        if let Err(error) = memory.note(&limits::names(&ready.ad), UnixMillis::now()).await {
+            tracing::warn!(%error, "the memory of ads cannot be written");
+        }
+    }
 }
 
 /// Stores what is to be reported of decisions and ads that failed: the ads' errors, and that of a break that stays empty.

@@ -7,6 +7,7 @@
 //! One break is filled in `one`. Not for: loudness, which needs the content around the cues (`rendition`); splicing, or counting what was delivered.
 
 mod one;
+mod swarm;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use self::one::OneBreak;
+pub(crate) use self::swarm::Swarm;
 use crate::beacons::{Playback, USER_AGENT};
 use crate::context::Context;
 use crate::rendition::PATIENT;
@@ -156,6 +158,8 @@ pub(crate) struct Asking<'a> {
     pub(crate) ad_id: Option<String>,
     /// The key that will sign the account of this playback.
     pub(crate) viewer_key: Option<String>,
+    /// Where creatives that are published are fetched from; without it they are downloaded.
+    pub(crate) swarm: Option<Arc<Swarm>>,
 }
 
 /// A break of the content, at its place.
@@ -189,6 +193,7 @@ pub(crate) struct Preparer {
     breaks: Arc<[Place]>,
     at_once: Arc<Semaphore>,
     memory: Option<Memory>,
+    swarm: Option<Arc<Swarm>>,
     decided_for: (String, u64),
 }
 
@@ -259,6 +264,7 @@ impl Preparer {
             breaks,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             memory,
+            swarm: asking.swarm.clone(),
             decided_for: (id, seed),
         })
     }

@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 use url::Url;
 
 use crate::beacons::{self, Playback};
-use crate::breaks::{self, Asking, Preparer, Ready, Skipped};
+use crate::breaks::{self, Asking, Preparer, Ready, Skipped, Swarm};
 use crate::cli::{GetArgs, OriginPolicy, SwarmArgs};
 use crate::context::Context;
 use crate::files::write_file;
@@ -93,7 +93,8 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
         ));
     }
     trust_typed(&context, &args.swarm);
-    let node = crate::node::start(&context, json && !to_stdout).await?;
+    let node = Arc::new(crate::node::start(&context, json && !to_stdout).await?);
+    let creatives = (!args.swarm.no_peers).then(|| Swarm::new(Arc::clone(&node)));
     // What earlier commands could not report goes now, beside the download.
     let drain = tokio::spawn({
         let context = context.clone();
@@ -107,6 +108,7 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
                 Job {
                     context: &context,
                     node: &node,
+                    creatives: creatives.clone(),
                     args,
                     json,
                     unused: tokio::sync::Mutex::default(),
@@ -119,6 +121,9 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
         if status != ExitStatus::Done {
             break;
         }
+    }
+    if let Some(creatives) = &creatives {
+        creatives.end().await;
     }
     node.stop().await;
     Ok(status)
@@ -213,6 +218,7 @@ async fn prepare(
     found: &source::Torrent,
     torrent: &Torrent,
     playback: &Playback,
+    swarm: Option<Arc<Swarm>>,
 ) -> anyhow::Result<(breaks::Prepared, Option<Preparer>)> {
     let sheet = match cue_sheet(context, found).await? {
         Ok(sheet) => sheet,
@@ -222,6 +228,7 @@ async fn prepare(
         playback,
         ad_id: identity::ad_id(context, args.swarm.allow_ad_id)?,
         viewer_key: None,
+        swarm,
     };
     let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
     let deadline = tokio::time::Instant::now() + args.freeze;
@@ -239,6 +246,8 @@ async fn prepare(
 struct Job<'a> {
     context: &'a Context,
     node: &'a Node,
+    /// Where published creatives are fetched from.
+    creatives: Option<Arc<Swarm>>,
     args: &'a GetArgs,
     json: bool,
     /// What was made ready and is not delivered.
@@ -361,8 +370,10 @@ impl Job<'_> {
         let (mut prepared, preparer) = if self.args.swarm.no_ads {
             (breaks::Prepared::default(), None)
         } else {
-            prepare(self.context, self.args, found, torrent, &playback).await?
+            let swarm = self.creatives.clone();
+            prepare(self.context, self.args, found, torrent, &playback, swarm).await?
         };
+        let memory = preparer.as_ref().and_then(Preparer::memory).cloned();
         *self.unused.lock().await = Some(Unused {
             playback: playback.clone(),
             preparer,
@@ -381,6 +392,9 @@ impl Job<'_> {
         let made = writing.await.context("writing the result")??;
         beacons::store_failures(self.context, &playback, &made.failures, Basis::Delivered).await;
         beacons::store_delivered(self.context, &playback, &made.delivered).await;
+        if let Some(memory) = &memory {
+            beacons::remember(memory, &made.delivered).await;
+        }
         // What is not in the rendition was told to be an error.
         *self.unused.lock().await = None;
         Ok(made)

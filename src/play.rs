@@ -44,7 +44,7 @@ use self::line::{AdLine, Line, Status};
 use self::proof::Proofs;
 use self::seek::{Deferred, STEP};
 use crate::beacons::{self, Playback};
-use crate::breaks::{Asking, Prepared, Preparer, Ready, Spot};
+use crate::breaks::{Asking, Prepared, Preparer, Ready, Spot, Swarm};
 use crate::cli::{PlayArgs, PlaySink};
 use crate::context::Context;
 use crate::get;
@@ -72,12 +72,13 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
         )))
         .hint(|| "`grove get SOURCE --file PATTERN` fetches what you name of it".into());
     }
-    let node = crate::node::start(&context, json).await?;
+    let node = Arc::new(crate::node::start(&context, json).await?);
+    let creatives = (!args.swarm.no_peers).then(|| Swarm::new(Arc::clone(&node)));
     let torrent = node
         .add(found.metainfo.clone(), get::add_options(&args.swarm, &found))
         .await?;
     let prepared = tokio::select! {
-        prepared = Listening::prepare(&context, args, &found, &torrent) => prepared.map(Some),
+        prepared = Listening::prepare(&context, args, &found, &torrent, creatives.clone()) => prepared.map(Some),
         () = interrupted() => Ok(None),
     };
     let played = match prepared {
@@ -97,6 +98,9 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     // Stopping the torrent ends the reads that are still under way.
     torrent.stop().await;
     beacons::drain(&context).await;
+    if let Some(creatives) = &creatives {
+        creatives.end().await;
+    }
     node.stop().await;
     played
 }
@@ -152,6 +156,7 @@ impl<'a> Listening<'a> {
         args: &PlayArgs,
         found: &crate::source::Torrent,
         torrent: &'a Torrent,
+        swarm: Option<Arc<Swarm>>,
     ) -> anyhow::Result<Self> {
         let info_hash = found.metainfo.info_hash_v2();
         let playback = Playback::new(&info_hash.to_string());
@@ -167,7 +172,16 @@ impl<'a> Listening<'a> {
         let mut preparer = None;
         let mut ahead = Ahead::new([], from);
         if !args.swarm.no_ads {
-            let asked = Self::ask(context, args, found, content.clone(), &playback, &mut proofs).await?;
+            let asked = Self::ask(
+                context,
+                args,
+                found,
+                content.clone(),
+                &playback,
+                &mut proofs,
+                swarm,
+            )
+            .await?;
             match asked {
                 Err(without) => prepared = without,
                 Ok(asked) => {
@@ -226,6 +240,7 @@ impl<'a> Listening<'a> {
         content: Arc<dyn Content>,
         playback: &Playback,
         proofs: &mut Option<Proofs>,
+        swarm: Option<Arc<Swarm>>,
     ) -> anyhow::Result<Result<Preparer, Prepared>> {
         let sheet = match get::cue_sheet(context, found).await? {
             Ok(sheet) => sheet,
@@ -239,6 +254,7 @@ impl<'a> Listening<'a> {
             playback,
             ad_id: identity::ad_id(context, args.swarm.allow_ad_id)?,
             viewer_key: Some(written.key()),
+            swarm,
         };
         *proofs = Some(written);
         let deadline = tokio::time::Instant::now() + args.freeze;

@@ -277,7 +277,7 @@ fn of_magnet(metainfo: Metainfo, magnet: &Magnet) -> Torrent {
     }
 }
 
-async fn fetch(gate: &Gate, url: &Url, max: u64) -> anyhow::Result<bytes::Bytes> {
+pub(crate) async fn fetch(gate: &Gate, url: &Url, max: u64) -> anyhow::Result<bytes::Bytes> {
     let response = gate
         .get(url.clone())
         .timeout(DOCUMENT_TIMEOUT)

@@ -23,7 +23,12 @@ impl Scene {
         let folder = tempfile::tempdir().expect("a folder");
         let forwarder = Forwarder::start(beacons);
         let mut scene = Scene {
-            published: publish(["--cue", cue, "--ads", &forwarder.url("vast?break=1&ads=1")]),
+            published: publish([
+                "--cue",
+                cue,
+                "--ads",
+                &forwarder.url("vast?break=1&ads=1&key=[GROVE_KEY]"),
+            ]),
             folder,
             forwarder,
             server: None,
@@ -210,6 +215,17 @@ fn what_was_presented_is_reported_as_played() {
         );
     }
     assert_eq!(totals["billed"], 1, "{totals}");
+    // The account of it was believed: the server holds the key that asked, and found the ad in it.
+    assert_eq!(totals["proved"], json!({"delivered": 0, "played": 1}), "{totals}");
+    let report = grove(
+        scene.folder.path(),
+        ["adserver", "report", "--json", "--db", "adserver.db"],
+    )
+    .run()
+    .expect(0)
+    .json()
+    .remove(0);
+    assert_eq!(report["invalid_traffic"], json!({}), "nothing of it was refused");
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn an_ad_server_that_never_answers_holds_nothing_up() {
 }
 
 #[test]
-fn what_was_prepared_and_not_presented_is_not_used() {
+fn rule_5_what_was_prepared_and_not_presented_is_not_used_and_that_is_the_last_of_it() {
     let scene = Scene::new("40", "vast?id=left");
     let mut player = scene.play("0");
     player.wait_for("spliced");
@@ -287,6 +287,69 @@ fn offline_a_stored_unexpired_decision_plays_and_its_beacons_wait() {
         impressions, 0,
         "a third party's impression was told when it was delivered"
     );
+}
+
+#[test]
+fn rule_7_a_stored_decision_that_has_expired_is_decided_again_and_never_played() {
+    // (how long the first answer may be played, whether it is used when nobody can be asked)
+    for (expires, used) in [("1", false), ("600", true)] {
+        let scene = Scene::new("30", &format!("vast?id=[CACHEBUSTING]&expires={expires}"));
+        scene.viewer("get").args(["-o", "got.mp3"]).run().expect(0);
+        let began = Instant::now();
+        // Online it is asked again, expired or not, and what comes is another decision.
+        scene.viewer("get").args(["-o", "again.mp3"]).run().expect(0);
+        assert_eq!(scene.asked("vast"), 2, "{:?}", scene.ads.asked());
+        if expires == "1" {
+            while began.elapsed() < Duration::from_millis(1100) {
+                scene.drain();
+            }
+        }
+        let torrent = scene.published.torrent.display().to_string();
+        let Scene {
+            folder,
+            published,
+            ads,
+            ..
+        } = scene;
+        drop((ads, published.origin));
+        let complete = grove(
+            folder.path(),
+            ["get", "--json", "--allow-private", "--listen", "127.0.0.1:0"],
+        )
+        .arg("--data")
+        .arg(folder.path().join("viewer"))
+        .args([&torrent, "-o", "offline.mp3"])
+        .run()
+        .expect(0)
+        .event("complete");
+        assert_eq!(
+            complete["ads"].as_array().map(Vec::len),
+            Some(usize::from(used)),
+            "{complete}"
+        );
+        if !used {
+            assert_eq!(
+                complete["skipped"][0]["vast_error"], 301,
+                "nobody could be asked: {complete}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_frequency_cap_counts_what_is_in_a_file_as_heard() {
+    let scene = Scene::new("30", "vast?id=[CACHEBUSTING]&cap=1");
+    let ads = |name: &str| {
+        let complete = scene
+            .viewer("get")
+            .args(["-o", name])
+            .run()
+            .expect(0)
+            .event("complete");
+        complete["ads"].as_array().map(Vec::len)
+    };
+    assert_eq!(ads("first.mp3"), Some(1));
+    assert_eq!(ads("second.mp3"), Some(0));
 }
 
 /// A server on an address that was in use before.

@@ -35,6 +35,8 @@ pub struct Campaign {
     pub budget: Option<Micros>,
     /// ISO 4217 code.
     pub currency: String,
+    /// Taken out of use: never decided any more.
+    pub archived: bool,
 }
 
 /// How a flight spreads its goal over its dates.
@@ -223,6 +225,8 @@ pub struct Flight {
     pub frequency: Option<Frequency>,
     /// Where it may play.
     pub targeting: Targeting,
+    /// Taken out of use: never decided any more.
+    pub archived: bool,
 }
 
 /// One media file and what is said about it.
@@ -268,6 +272,10 @@ pub struct Creative {
     pub true_peak: Option<i64>,
     /// Another server's VAST tag: the ad is a wrapper around it, and there is no file.
     pub tag: Option<String>,
+    /// The v2 info hash, in hex, when it is published through the swarm.
+    pub info_hash: Option<String>,
+    /// Taken out of use: never decided any more.
+    pub archived: bool,
 }
 
 impl Creative {

@@ -20,6 +20,7 @@ use crate::server::{Config, Error, load_files, serve};
 use crate::store::tokens::Role;
 use crate::store::{Db, Location, StoreError};
 use crate::traffic::Networks;
+use crate::traffic::rate::Limits;
 
 /// A small ad server: campaigns, VAST 4.2, creatives, signed beacons, reports.
 #[derive(Debug, Parser)]
@@ -60,9 +61,16 @@ enum Command {
         /// Networks that no listener is in, one a line, such as 192.0.2.0/24; asked from there, the answer is without ads
         #[arg(long, value_name = "FILE")]
         data_centres: Option<PathBuf>,
+        /// Questions a minute that one address may ask; what one listener, token or reporter may is in proportion. More is
+        /// answered without ads and shown as invalid traffic; 0 is without limits
+        #[arg(long, value_name = "QUESTIONS", default_value_t = 600)]
+        most_a_minute: u32,
         /// Believe the last address of X-Forwarded-For, which a proxy of yours writes
         #[arg(long)]
         behind_proxy: bool,
+        /// Tracker where viewers find others who have a creative that was uploaded; may be repeated
+        #[arg(long, value_name = "URL")]
+        tracker: Vec<url::Url>,
         /// Folder of uploaded creatives; servers on one database share it [default: beside the SQLite file]
         #[arg(long, value_name = "DIR")]
         uploads: Option<PathBuf>,
@@ -162,7 +170,9 @@ pub async fn execute(args: Args) -> anyhow::Result<Ended> {
             public_url,
             expires,
             data_centres,
+            most_a_minute,
             behind_proxy,
+            tracker,
             uploads,
         } => {
             let not_listeners = match data_centres {
@@ -181,7 +191,9 @@ pub async fn execute(args: Args) -> anyhow::Result<Ended> {
                 public_url,
                 expires,
                 not_listeners,
+                rate: Limits::for_address(most_a_minute),
                 behind_proxy,
+                trackers: tracker,
                 uploads,
                 ..Config::new(db)
             };

@@ -21,7 +21,7 @@ pub mod decide;
 mod desk;
 mod http;
 mod journal;
-mod listen;
+pub mod listen;
 pub mod load;
 pub mod money;
 pub mod report;

@@ -18,18 +18,41 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// Connections at a time; more wait in the system's queue.
-pub(crate) const MOST_CONNECTIONS: usize = 4096;
-/// How long a client may take for the headers of a request, the wait for the next request included.
-pub(crate) const HEADERS_WITHIN: Duration = Duration::from_secs(15);
+/// What a client may take of us before it has said anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doors {
+    /// Connections at a time; more wait in the system's queue.
+    pub connections: usize,
+    /// How long a client may take for the headers of a request, the wait for the next request included.
+    pub headers_within: Duration,
+    /// How long a client may pause within the body of a request.
+    pub body_pause: Duration,
+}
+
+impl Default for Doors {
+    /// 4,096 connections, 15 s each for headers and for a pause.
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            headers_within: Duration::from_secs(15),
+            body_pause: Duration::from_secs(15),
+        }
+    }
+}
+
 /// The longest headers, in bytes.
 const LONGEST_HEADERS: usize = 32 << 10;
 /// How long to wait after the system could not give a connection (it is out of file descriptors).
 const BREATH: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is sent or dropped, and then until the answers being written are out.
-pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: oneshot::Receiver<()>) {
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    doors: Doors,
+    mut stop: oneshot::Receiver<()>,
+) {
+    let room = Arc::new(Semaphore::new(doors.connections));
     let (stopping, told) = watch::channel(false);
     let mut connections = JoinSet::new();
     loop {
@@ -44,7 +67,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: onesh
                 Ok((stream, peer)) => {
                     let (router, told) = (router.clone(), told.clone());
                     connections.spawn(async move {
-                        connection(stream, peer, router, told).await;
+                        connection(stream, peer, router, doors, told).await;
                         drop(permit);
                     });
                 }
@@ -61,7 +84,13 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: onesh
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut told: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    doors: Doors,
+    mut told: watch::Receiver<bool>,
+) {
     // Answers are small and written at once; without it the last part of one may wait for the client's acknowledgement.
     let _ = stream.set_nodelay(true);
     let router = TowerToHyperService::new(router);
@@ -71,7 +100,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut tol
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN)
+        .header_read_timeout(doors.headers_within)
         .max_buf_size(LONGEST_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

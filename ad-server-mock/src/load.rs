@@ -371,6 +371,7 @@ impl Reader<'_> {
             }
         };
         self.catalog.campaigns.push(Campaign {
+            archived: false,
             id: id.clone(),
             advertiser_id: advertiser_id.to_owned(),
             name: optional_text("name", table.name.as_ref())?.unwrap_or_else(|| id.clone()),
@@ -445,6 +446,7 @@ impl Reader<'_> {
             }
         };
         self.catalog.flights.push(Flight {
+            archived: false,
             id: id.clone(),
             campaign_id: campaign_id.to_owned(),
             name: optional_text("name", table.name.as_ref())?.unwrap_or_else(|| id.clone()),
@@ -537,6 +539,8 @@ impl Reader<'_> {
         // Bits per millisecond are kilobits per second.
         let measured = (file.size.saturating_mul(8) / duration as u64).clamp(1, 1_000_000) as i64;
         self.catalog.creatives.push(Creative {
+            info_hash: None,
+            archived: false,
             title: optional_text("title", table.title.as_ref())?.unwrap_or_else(|| id.clone()),
             id,
             flight_id: flight_id.to_owned(),

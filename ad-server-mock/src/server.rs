@@ -16,12 +16,14 @@ use tokio::task::JoinHandle;
 use crate::ads::Ads;
 use crate::clock::{Clock, SystemClock};
 use crate::http::{App, router};
+use crate::listen::Doors;
 use crate::load::{self, LoadError};
 use crate::report::Filter;
 use crate::report::Report;
 use crate::sign::Key;
 use crate::store::{Db, Location, StoreError};
 use crate::traffic::Networks;
+use crate::traffic::rate::{Limits, Rates};
 use crate::upload::Uploads;
 
 /// How long a decision may be played unless told otherwise.
@@ -46,10 +48,16 @@ pub struct Config {
     pub expires: Duration,
     /// Networks that no listener is in, such as data centres: asked from there, the answer is without ads.
     pub not_listeners: Networks,
+    /// How often one address, listener or token may ask and report; more is invalid traffic.
+    pub rate: Limits,
+    /// How many connections are taken, and how long each may keep us waiting.
+    pub doors: Doors,
     /// Whether a proxy of ours writes the client's address into `X-Forwarded-For`.
     pub behind_proxy: bool,
     /// Folder of uploaded creatives; without it one beside the SQLite file.
     pub uploads: Option<PathBuf>,
+    /// Trackers where viewers who have a creative find each other.
+    pub trackers: Vec<url::Url>,
     /// The program whose children decode creatives (see `ad_splicer::conditioning`); without it this one.
     pub program: Option<PathBuf>,
     /// What time it is.
@@ -66,8 +74,11 @@ impl Config {
             public_url: None,
             expires: DEFAULT_EXPIRES,
             not_listeners: Networks::default(),
+            rate: Limits::default(),
+            doors: Doors::default(),
             behind_proxy: false,
             uploads: None,
+            trackers: Vec::new(),
             program: None,
             clock: Arc::new(SystemClock),
         }
@@ -156,11 +167,18 @@ pub async fn serve(config: Config) -> Result<Running, Error> {
         expires: config.expires.as_millis() as i64,
         grace: GRACE.as_millis() as i64,
         not_listeners: config.not_listeners,
+        rates: Rates::new(config.rate),
         behind_proxy: config.behind_proxy,
         uploads: Uploads::new(uploads, program),
+        trackers: config.trackers.iter().map(ToString::to_string).collect(),
     });
     let (stop, stopped) = oneshot::channel::<()>();
-    let task = tokio::spawn(crate::listen::serve(listener, router(app), stopped));
+    let task = tokio::spawn(crate::listen::serve(
+        listener,
+        router(app, config.doors),
+        config.doors,
+        stopped,
+    ));
     Ok(Running {
         addr,
         ads,

@@ -1,8 +1,10 @@
 //! Invalid traffic: who asks and reports, but is no listener.
 //!
-//! Pure. By user agent as podcast measurement has it (IAB 2.3: bots, watchOS, malformed), and by networks that the
-//! operator lists (data centres). A user agent that is not sent is taken: privacy-minded clients send none. Not for
-//! beacons that nobody signed: see `sign`.
+//! Pure. By user agent as podcast measurement has it (IAB 2.3: bots, watchOS, malformed), by networks that the operator
+//! lists (data centres), and by how much one of them asks ([`rate`]). A user agent that is not sent is taken:
+//! privacy-minded clients send none. Not for beacons that nobody signed: see `sign`.
+
+pub mod rate;
 
 use std::net::IpAddr;
 

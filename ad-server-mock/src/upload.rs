@@ -1,14 +1,15 @@
 //! Creatives that come over HTTP: kept by their hash, after they were decoded and measured.
 //!
 //! A stranger's file meets its decoder in the conditioning child of `ad_splicer`, which is shut in; here it is only
-//! hashed. What cannot be decoded is refused and does not stay. Files lie in one folder under their SHA-256 and never
-//! change. Several servers on one database need the folder to be shared too. Not for what a creative is part of.
+//! hashed. What cannot be decoded is refused and does not stay. Files lie in one folder under their SHA-256, each with its
+//! metainfo beside it (`.torrent`), and never change. Several servers on one database need the folder to be shared too. Not for what a creative is part of.
 
 use std::path::{Path, PathBuf};
 
 use ad_splicer::conditioning::{ConditionError, Conditioner};
 use ad_splicer::creatives::{Cache, FetchLimits, Profile};
 use axum::extract::Multipart;
+use engine::metainfo::{Builder, Metainfo};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::load::{Hashed, hash, media_type_of};
@@ -57,6 +58,8 @@ pub(crate) struct Measured {
     /// Hundredths of LUFS and dBTP.
     pub(crate) loudness: Option<i64>,
     pub(crate) true_peak: Option<i64>,
+    /// The v2 info hash of its `.torrent`, hex.
+    pub(crate) info_hash: String,
 }
 
 /// Why an upload was not taken.
@@ -175,8 +178,16 @@ impl Uploads {
             return Err(UploadError::Refused("file: nothing is heard in it".to_owned()));
         }
         let hundredths = |value: f64| value.is_finite().then(|| (value * 100.0).round() as i64);
-        let kept = self.folder.join(original.sha256.to_string());
-        let file = blocking(move || keep(aside, &kept).map_err(failed)).await?;
+        let sha256 = original.sha256.to_string();
+        let kept = self.folder.join(&sha256);
+        let named = Path::new(&name).extension().map_or_else(String::new, |e| {
+            format!(".{}", e.to_string_lossy().to_ascii_lowercase())
+        });
+        let (file, info_hash) = blocking(move || {
+            let file = keep(aside, &kept).map_err(failed)?;
+            Ok((file, publish(&kept, format!("{sha256}{named}"))?))
+        })
+        .await?;
         Ok(Measured {
             bitrate: (file.size.saturating_mul(8) / duration as u64).clamp(1, 1_000_000) as u32,
             path: file.path,
@@ -187,6 +198,7 @@ impl Uploads {
             duration,
             loudness: decoded.loudness.and_then(hundredths),
             true_peak: hundredths(decoded.true_peak),
+            info_hash,
         })
     }
 }
@@ -201,6 +213,43 @@ fn keep(aside: tempfile::TempPath, kept: &Path) -> std::io::Result<Hashed> {
         }
     }
     hash(kept)
+}
+
+/// Where the metainfo of a creative lies.
+fn beside(creative: &Path) -> PathBuf {
+    let mut path = creative.as_os_str().to_owned();
+    path.push(".torrent");
+    path.into()
+}
+
+/// Writes a creative's metainfo beside it; its v2 info hash. What it names is nobody's: that is put in when it is asked for.
+fn publish(creative: &Path, name: String) -> Result<String, UploadError> {
+    let to = beside(creative);
+    // The name is within the hash: the first stays, so that there is one swarm.
+    if let Ok(there) = std::fs::read(&to)
+        .map_err(failed)
+        .and_then(|b| Metainfo::parse(&b).map_err(failed))
+    {
+        return Ok(there.info_hash_v2().to_string());
+    }
+    let metainfo = Builder::new(name).hash_file(creative, |_| {}).map_err(failed)?;
+    let folder = to.parent().unwrap_or(Path::new("."));
+    let mut aside = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    std::io::Write::write_all(&mut aside, metainfo.to_bytes()).map_err(failed)?;
+    aside.as_file().sync_all().map_err(failed)?;
+    aside.persist(&to).map_err(|e| failed(e.error))?;
+    Ok(metainfo.info_hash_v2().to_string())
+}
+
+/// The metainfo of a creative, with where to get it and where to find others who have it.
+pub(crate) fn metainfo(creative: &Path, web_seed: &str, trackers: &[String]) -> std::io::Result<Vec<u8>> {
+    let bad = |e| std::io::Error::new(std::io::ErrorKind::InvalidData, e);
+    let bytes = std::fs::read(beside(creative))?;
+    let metainfo = Metainfo::parse(&bytes).map_err(bad)?;
+    let metainfo = metainfo
+        .with_sources(trackers, &[web_seed.to_owned()])
+        .map_err(bad)?;
+    Ok(metainfo.to_bytes().to_vec())
 }
 
 async fn blocking<T: Send + 'static>(

@@ -9,6 +9,7 @@ use ad_server_mock::store::tokens::Role;
 use ad_splicer::beacons::UnixMillis;
 use ad_splicer::proof::{Chain, Part, ViewerSecret};
 use common::{NOW, Setup, fill, toml};
+use engine::metainfo::{Builder, Metainfo};
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
@@ -256,6 +257,45 @@ async fn an_upload_is_decoded_hashed_and_measured_and_nothing_else_is_taken() {
             .unwrap(),
         bytes
     );
+    // It is in the swarm: its metainfo is of these bytes, and says where to get them and who else may have them.
+    let media = format!(
+        "{}/creatives/{}",
+        s.server.url(),
+        creative["sha256"].as_str().unwrap()
+    );
+    let torrent = s.http.get(format!("{media}.torrent")).send().await.unwrap();
+    assert_eq!(torrent.headers()[CONTENT_TYPE], "application/x-bittorrent");
+    let metainfo = Metainfo::parse(&torrent.bytes().await.unwrap()).unwrap();
+    let again = Builder::new(metainfo.name()).hash(&bytes[..], bytes.len() as u64, |_| {});
+    assert_eq!(again.unwrap().info_bytes(), metainfo.info_bytes());
+    assert_eq!(creative["info_hash"], metainfo.info_hash_v2().to_string());
+    assert_eq!(metainfo.web_seeds(), [media.clone()]);
+    assert_eq!(metainfo.trackers(), [[common::TRACKER]]);
+    // Decisions lead to it, in each form that can say so.
+    let answer = |path: &str| s.http.get(format!("{}{path}", s.server.url())).send();
+    let text = answer("/vast?break=2&max=4").await.unwrap().text().await.unwrap();
+    assert!(
+        text.contains(&format!("<CreativeTorrent><![CDATA[{media}.torrent]]>")),
+        "{text}"
+    );
+    let decision: Value = answer("/decision?break=3&max=4")
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let file = &decision["ads"][0]["media_file"];
+    assert_eq!(
+        (&file["torrent"], &file["info_hash"], &file["sha256"]),
+        (
+            &json!(format!("{media}.torrent")),
+            &creative["info_hash"],
+            &creative["sha256"]
+        )
+    );
+    // What was not uploaded is not in the swarm.
+    let other = format!("{}/creatives/{}.torrent", s.server.url(), "0".repeat(64));
+    assert_eq!(s.status(&other).await, 404);
     s.server.stop().await.unwrap();
 }
 
@@ -485,6 +525,64 @@ async fn impressions_are_told_apart_by_proof_and_false_accounts_are_named() {
     let report = s.report().await;
     for name in ["edited", "dropped", "foreign_key", "replayed"] {
         assert_eq!(report.invalid_traffic[&format!("proof_{name}")], 1, "{name}");
+    }
+    s.server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_archived_is_not_decided_until_it_is_restored_and_its_reports_stay() {
+    let s = Setup::new(&toml(&[("a", "a.mp3")], "", "")).await;
+    s.token("of b", Role::Advertiser, Some("b")).await;
+    let ad = s.vast("ads=1").await.0.remove(0);
+    let admin = s.token.clone();
+    for kind in ["campaigns", "flights", "creatives"] {
+        let path = format!("/api/v1/{kind}/a/archived");
+        assert_eq!(call(&s, "of b", "PUT", &path, None).await.0, 403, "not another's");
+        assert_eq!(call(&s, &admin, "PUT", &path, None).await.0, 204);
+        let listed = call(&s, &admin, "GET", &format!("/api/v1/{kind}"), None).await.1;
+        assert_eq!(listed[0]["archived"], true, "{listed}");
+        assert_eq!(s.vast("ads=1").await.0.len(), 0, "{kind}");
+        let why = call(&s, &admin, "GET", "/api/v1/explain?ads=1", None).await.1;
+        assert_eq!(why["others"][0]["why"], "NotActive", "{kind}");
+        assert_eq!(call(&s, &admin, "DELETE", &path, None).await.0, 204);
+        assert_eq!(s.vast("ads=1").await.0.len(), 1, "{kind}");
+    }
+    assert_eq!(
+        call(&s, &admin, "PUT", "/api/v1/flights/none/archived", None)
+            .await
+            .0,
+        404
+    );
+    // What was decided before may be reported, a change of the flight does not restore it, nor does another start.
+    assert_eq!(
+        call(&s, &admin, "PUT", "/api/v1/flights/a/archived", None)
+            .await
+            .0,
+        204
+    );
+    assert_eq!(s.status(&ad.beacon("impression", "played")).await, 204);
+    let body = json!({"campaign": "a", "name": "again", "price_per_thousand": 20});
+    assert_eq!(
+        call(&s, &admin, "PUT", "/api/v1/flights/a", Some(&body)).await.0,
+        204
+    );
+    let s = s.restart().await;
+    assert_eq!(s.vast("ads=1").await.0.len(), 0);
+    assert_eq!(s.report().await.totals.billed, 1);
+    // A word about whether it may be skipped is taken back by null.
+    for (said, skip) in [
+        (json!({"skip_after": 5}), json!(5.0)),
+        (json!({}), json!(5.0)),
+        (json!({"skip_after": null}), Value::Null),
+    ] {
+        assert_eq!(
+            call(&s, &admin, "PUT", "/api/v1/creatives/a", Some(&said))
+                .await
+                .0,
+            204
+        );
+        let listed = call(&s, &admin, "GET", "/api/v1/creatives", None).await.1;
+        assert_eq!(listed[0]["skip_after"], skip, "{said}");
     }
     s.server.stop().await.unwrap();
 }

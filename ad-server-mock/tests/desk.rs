@@ -21,6 +21,179 @@ fn look(browser: &mut Browser, name: &str) {
     }
 }
 
+/// Writes into fields of the form that `form` selects, and sends it.
+fn send(b: &mut Browser, form: &str, fields: &[(&str, &str)]) {
+    for (name, value) in fields {
+        b.ask(&format!(
+            "document.querySelector({form:?}).elements[{name:?}].value = {value:?}; 0"
+        ));
+    }
+    // As a person does: what the browser does not accept is not sent.
+    assert_eq!(
+        b.ask(&format!("document.querySelector({form:?}).checkValidity()")),
+        true,
+        "{form}"
+    );
+    b.follow(&format!("document.querySelector({form:?}).submit()"));
+}
+
+/// Changes what there is: a campaign, a flight, a creative, shows, publishers, advertisers; archives and restores.
+fn edit(b: &mut Browser, base: &str) {
+    let campaign = format!("{base}/desk/campaigns/kettle");
+    b.go(&campaign);
+    b.ask("document.querySelector('#edit').open = true; 0");
+    look(b, "change-campaign");
+    send(
+        b,
+        "#edit form:not(.archive)",
+        &[("name", "Summer"), ("budget", "750.5")],
+    );
+    assert!(
+        b.text().contains("Summer") && b.text().contains("750.50 USD"),
+        "{}",
+        b.text()
+    );
+    // A flight, with all that it can say.
+    b.follow("document.querySelector('a[href=\"/desk/flights/kettle\"]').click()");
+    assert_eq!(
+        b.ask("document.querySelector('input[name=starts]').value"),
+        "2026-06-01T00:00:00"
+    );
+    look(b, "change-flight");
+    let fields = [
+        ("name", "July"),
+        ("ends", "2026-07-31T18:30"),
+        ("goal", "60"),
+        ("cap", "70"),
+        ("price", "22.5"),
+        ("priority", "3"),
+        ("pacing", "daily"),
+        ("kind", "sponsorship"),
+        ("frequency_count", "2"),
+        ("frequency_hours", "24"),
+        ("shows", "harbour, night"),
+        ("countries", "ES"),
+    ];
+    send(b, "main form.card", &fields);
+    assert!(
+        b.text().contains("July") && b.text().contains("22.5"),
+        "{}",
+        b.text()
+    );
+    b.go(&format!("{base}/desk/flights/kettle"));
+    for (name, value) in [
+        ("ends", "2026-07-31T18:30:00"),
+        ("shows", "harbour, night"),
+        ("kind", "sponsorship"),
+        ("frequency_count", "2"),
+    ] {
+        assert_eq!(
+            b.ask(&format!(
+                "document.querySelector('main form.card').elements[{name:?}].value"
+            )),
+            value
+        );
+    }
+    // What makes no sense is refused in a sentence.
+    b.ask("document.querySelector('input[name=ends]').value = '2026-05-01T00:00'; 0");
+    b.follow("document.querySelector('main form.card').submit()");
+    assert!(b.text().contains("ends: it is not after starts"), "{}", b.text());
+    // A creative.
+    b.go(&format!("{base}/desk/creatives/kettle"));
+    send(
+        b,
+        "main form.card",
+        &[
+            ("title", "The kettle"),
+            ("weight", "4"),
+            ("click_through", ""),
+            ("skip_after", "5"),
+        ],
+    );
+    assert!(b.text().contains("The kettle"), "{}", b.text());
+    b.go(&format!("{base}/desk/creatives/kettle"));
+    assert_eq!(
+        b.ask("document.querySelector('input[name=skip_after]').value"),
+        "5"
+    );
+    look(b, "change-creative");
+    // Archived, and restored.
+    b.follow("document.querySelector('form.archive').submit()");
+    assert!(b.text().contains("The kettle · Archived"), "{}", b.text());
+    b.follow("document.querySelector('#edit form.archive').submit()");
+    b.go(&format!("{base}/desk"));
+    assert_eq!(
+        b.ask("document.querySelectorAll('section.card').length"),
+        1,
+        "only the other one"
+    );
+    b.ask("document.querySelector('details.card').open = true; 0");
+    look(b, "archived");
+    b.follow("document.querySelector('details.card a').click()");
+    b.follow("document.querySelector('#edit form.archive').submit()");
+    b.go(&format!("{base}/desk"));
+    assert_eq!(b.ask("document.querySelectorAll('section.card').length"), 2);
+    // Shows and what may play in their breaks, who publishes them, who advertises.
+    b.go(&format!("{base}/desk/settings"));
+    send(
+        b,
+        "form[action='/desk/publishers']",
+        &[("id", "media"), ("name", "Harbour Media"), ("share", "70")],
+    );
+    send(
+        b,
+        "form[action='/desk/shows']",
+        &[
+            ("id", "harbour"),
+            ("title", "Harbour"),
+            ("blocked", "IAB7-39, IAB8"),
+        ],
+    );
+    let show = "form[action='/desk/shows']:has(input[value=harbour])";
+    send(
+        b,
+        show,
+        &[
+            ("title", "The Harbour"),
+            ("separation", "download"),
+            ("share", "75.5"),
+        ],
+    );
+    send(
+        b,
+        "form[action='/desk/advertisers']:has(input[value=boots])",
+        &[("category", "IAB18"), ("domain", "boots.example")],
+    );
+    for (form, name, value) in [
+        (show, "title", "The Harbour"),
+        (show, "separation", "download"),
+        (show, "share", "75.5"),
+        (show, "blocked", "IAB7-39, IAB8"),
+        (
+            "form[action='/desk/advertisers']:has(input[value=boots])",
+            "category",
+            "IAB18",
+        ),
+    ] {
+        assert_eq!(
+            b.ask(&format!(
+                "document.querySelector({form:?}).elements[{name:?}].value"
+            )),
+            value,
+            "{form} {name}"
+        );
+    }
+    look(b, "settings");
+    b.go(&format!("{base}/desk/language/es"));
+    b.go(&format!("{base}/desk/settings"));
+    assert!(b.text().contains("Competidores separados en"), "{}", b.text());
+    look(b, "ajustes");
+    b.go(&format!("{base}/desk/flights/kettle"));
+    assert!(b.text().contains("Para un oyente, como mucho"), "{}", b.text());
+    look(b, "cambiar-linea");
+    b.go(&format!("{base}/desk/language/en"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_runs_a_campaign_without_a_script() {
     let s = Setup::new(&toml(
@@ -95,6 +268,7 @@ async fn a_person_runs_a_campaign_without_a_script() {
         look(&mut b, "creatives");
         b.follow("document.querySelector('form[action$=pause]').submit()");
         assert!(b.text().contains("Paused"));
+        edit(&mut b, &base);
         b.go(&format!("{base}/desk/reports?from=2026-06-01&to=2026-06-30"));
         look(&mut b, "reports");
         let text = b.text();
@@ -179,6 +353,7 @@ async fn forms_of_other_pages_and_other_peoples_campaigns_are_refused() {
     let admin = log_in(&s.token).await;
     let (my_word, admin_word) = (word(&mine).await, word(&admin).await);
     let pause = |word: &str| format!("word={word}&paused=yes");
+    let archive = |word: &str| format!("word={word}&archived=yes");
     for (path, cookie, body, site, status) in [
         (
             "/desk/flights/b/pause",
@@ -210,6 +385,62 @@ async fn forms_of_other_pages_and_other_peoples_campaigns_are_refused() {
             "same-origin",
             303,
         ),
+        (
+            "/desk/campaigns/a/archive",
+            &mine,
+            archive(&my_word),
+            "same-origin",
+            403,
+        ),
+        (
+            "/desk/campaigns/b/archive",
+            &mine,
+            archive("guess"),
+            "same-origin",
+            403,
+        ),
+        (
+            "/desk/campaigns/b/archive",
+            &mine,
+            archive(&my_word),
+            "cross-site",
+            403,
+        ),
+        (
+            "/desk/creatives/a/archive",
+            &mine,
+            archive(&my_word),
+            "same-origin",
+            403,
+        ),
+        (
+            "/desk/creatives/b/archive",
+            &mine,
+            archive(&my_word),
+            "same-origin",
+            303,
+        ),
+        (
+            "/desk/publishers",
+            &mine,
+            format!("word={my_word}&id=p&name=P&share=1"),
+            "same-origin",
+            403,
+        ),
+        (
+            "/desk/advertisers",
+            &mine,
+            format!("word={my_word}&id=b&name=B&domain=&category="),
+            "same-origin",
+            403,
+        ),
+        (
+            "/desk/advertisers",
+            &admin,
+            format!("word={admin_word}&id=b&name=B&domain=&category="),
+            "same-origin",
+            303,
+        ),
     ] {
         let answer = post(path, cookie, body.clone(), site).await;
         assert_eq!(answer.status(), status, "{path} {body} {site}");
@@ -220,6 +451,14 @@ async fn forms_of_other_pages_and_other_peoples_campaigns_are_refused() {
     };
     assert_eq!(page(&mine, "/desk/campaigns/b").await.0, 200);
     assert_eq!(page(&mine, "/desk/campaigns/a").await.0, 404);
+    assert_eq!(page(&mine, "/desk/flights/a").await.0, 403);
+    assert_eq!(page(&mine, "/desk/creatives/a").await.0, 403);
+    assert!(
+        page(&mine, "/desk/settings")
+            .await
+            .1
+            .contains("There is nothing here")
+    );
     assert!(!page(&mine, "/desk/creatives").await.1.contains("<td>a</td>"));
     // A cookie that was changed, and one that is too old.
     assert_eq!(page(&format!("{mine}0"), "/desk").await.0, 303);

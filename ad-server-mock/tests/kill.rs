@@ -23,6 +23,8 @@ fn start(dir: &std::path::Path) -> (Child, String) {
             "ads.toml",
             "--db",
             "ads.db",
+            "--most-a-minute",
+            "0",
         ])
         .current_dir(dir)
         .stdout(Stdio::piped())

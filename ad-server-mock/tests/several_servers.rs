@@ -11,6 +11,7 @@ use std::sync::Arc;
 use ad_server_mock::clock::ManualClock;
 use ad_server_mock::money::Micros;
 use ad_server_mock::report::ByBasis;
+use ad_server_mock::traffic::rate::Limits;
 use ad_server_mock::{Config, Running, serve};
 use common::{NOW, toml};
 use postgres::Postgres;
@@ -19,6 +20,7 @@ async fn server(db: &Postgres, clock: &Arc<ManualClock>, load: &[std::path::Path
     serve(Config {
         clock: clock.clone(),
         load: load.to_vec(),
+        rate: Limits::NONE,
         ..Config::new(db.url())
     })
     .await

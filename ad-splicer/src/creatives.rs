@@ -389,6 +389,25 @@ impl Cache {
 
     /// Takes in a local file that a person named.
     pub fn import(&self, path: &Path, limits: FetchLimits) -> Result<Original, FetchError> {
+        self.take_in(path, None, limits)
+    }
+
+    /// Takes in a local file when it is what the ad response said.
+    pub fn import_verified(
+        &self,
+        path: &Path,
+        expected: ContentHash,
+        limits: FetchLimits,
+    ) -> Result<Original, FetchError> {
+        self.take_in(path, Some(expected), limits)
+    }
+
+    fn take_in(
+        &self,
+        path: &Path,
+        expected: Option<ContentHash>,
+        limits: FetchLimits,
+    ) -> Result<Original, FetchError> {
         let mut input = File::open(path).map_err(io_error("open the creative", path))?;
         let mut aside = self.aside()?;
         let mut hasher = Sha256::new();
@@ -414,7 +433,7 @@ impl Cache {
                 .map_err(io_error("write the creative", &self.dir))?;
         }
         let hash = ContentHash(hasher.finalize().into());
-        self.keep_original(aside, hash, bytes, &path.display().to_string(), None)
+        self.keep_original(aside, hash, bytes, &path.display().to_string(), expected)
     }
 
     /// The original with this hash, when the cache has it and its bytes still have that hash.

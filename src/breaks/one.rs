@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ad_splicer::beacons::UnixMillis;
-use ad_splicer::creatives::{ContentHash, FetchLimits};
+use ad_splicer::creatives::{ContentHash, FetchLimits, Original};
 use ad_splicer::cues::AdSource;
 use ad_splicer::decide::{self, Ad, Decision, Problem, VastCode, limits};
 use ad_splicer::memory::{Kept, MemoryError};
@@ -224,16 +224,37 @@ impl OneBreak {
         Err(last)
     }
 
+    /// The creative as other viewers and its origin have it, when it is published and not in the cache. It gets half of the time that is
+    /// left: the rest is for downloading it when that comes to nothing.
+    async fn from_the_swarm(&self, ad: &Ad) -> Option<Original> {
+        let preparer = &self.preparer;
+        let (swarm, expected) = (preparer.swarm.as_ref()?, ContentHash(ad.sha256?));
+        let torrent = Url::parse(ad.torrent.as_deref()?).ok()?;
+        if let Some(cached) = preparer.cache.original(expected) {
+            return Some(cached);
+        }
+        let now = Instant::now();
+        let deadline = now + self.deadline.saturating_duration_since(now) / 2;
+        swarm
+            .fetch(&preparer.context, &preparer.cache, &torrent, expected, deadline)
+            .await
+            .inspect_err(|error| tracing::info!("{} is downloaded: {error:#}", ad.name()))
+            .ok()
+    }
+
     async fn try_media(&self, ad: &Ad, place: usize, url: &str) -> Result<Ready, (u16, String)> {
         let url = Url::parse(url)
             .map_err(|error| (401, format!("the creative's address {url} is no URL: {error}")))?;
         let expected = ad.sha256.map(ContentHash);
         let preparer = &self.preparer;
-        let original = preparer
-            .cache
-            .fetch(&preparer.context.gate, &url, expected, FetchLimits::default())
-            .await;
-        let original = original.map_err(|error| (error.vast_code(), error.to_string()))?;
+        let original = match self.from_the_swarm(ad).await {
+            Some(original) => original,
+            None => preparer
+                .cache
+                .fetch(&preparer.context.gate, &url, expected, FetchLimits::default())
+                .await
+                .map_err(|error| (error.vast_code(), error.to_string()))?,
+        };
         let sha256 = original.sha256;
         let creative = preparer
             .conditioner

@@ -210,6 +210,14 @@ async fn forward(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> 
     let mut server = TcpStream::connect(upstream).await?;
     let head = text.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     server.write_all(head.as_bytes()).await?;
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse().ok())?
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    client.read_exact(&mut body).await?;
+    server.write_all(&body).await?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).await?;
     if mode == Beacons::Pass {

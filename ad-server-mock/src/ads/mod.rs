@@ -12,7 +12,7 @@ use crate::clock::{Clock, UnixMillis};
 use crate::decide::{Counters, CreativeIndex, Question, Rejection, Snapshot, decide, explain};
 use crate::journal::Journal;
 use crate::store::settle::{Beacon, Op, Proof, Recorded, Request, Verdict};
-use crate::store::{Db, StoreError};
+use crate::store::{Db, Shelf, StoreError};
 
 /// How often an answer is decided anew because another server used the budget meanwhile.
 const TRIES: u64 = 16;
@@ -106,6 +106,13 @@ impl Ads {
     pub async fn load(&self, catalog: &Catalog) -> Result<(), StoreError> {
         self.db.load(catalog).await?;
         self.journal.reload().await
+    }
+
+    /// Takes something out of use, or brings it back; decisions know of it when this returns. Whether it is there.
+    pub async fn archive(&self, what: Shelf, id: &str, archived: bool) -> Result<bool, StoreError> {
+        let there = self.db.archive(what, id, archived).await?;
+        self.journal.reload().await?;
+        Ok(there)
     }
 
     /// Decides ads and reserves what they cost. They are stored when this returns.

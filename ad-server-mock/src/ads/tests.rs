@@ -24,6 +24,7 @@ fn catalog() -> Catalog {
             category_authority: "https://authority.example/".into(),
         });
         catalog.campaigns.push(Campaign {
+            archived: false,
             id: id.into(),
             advertiser_id: id.into(),
             name: id.into(),
@@ -33,6 +34,7 @@ fn catalog() -> Catalog {
     }
     for (id, campaign, cap) in [("a1", "a", None), ("b1", "b", Some(5)), ("b2", "b", Some(3))] {
         catalog.flights.push(Flight {
+            archived: false,
             id: id.into(),
             campaign_id: campaign.into(),
             name: id.into(),
@@ -49,6 +51,8 @@ fn catalog() -> Catalog {
             targeting: Targeting::default(),
         });
         catalog.creatives.push(Creative {
+            info_hash: None,
+            archived: false,
             id: id.into(),
             flight_id: id.into(),
             title: id.into(),

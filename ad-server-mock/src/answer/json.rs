@@ -40,6 +40,8 @@ fn one(context: Context<'_>, sequence: usize, ad: &Decided) -> Value {
             "bitrate": c.bitrate,
             "size": c.size,
             "sha256": c.sha256,
+            "torrent": context.torrent(ad),
+            "info_hash": c.info_hash,
         }),
     };
     value!({

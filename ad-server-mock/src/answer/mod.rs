@@ -57,6 +57,12 @@ impl Context<'_> {
         )
     }
 
+    /// Where the metainfo of a creative that is in the swarm is.
+    fn torrent(&self, ad: &Decided) -> Option<String> {
+        let published = ad.creative().info_hash.as_ref();
+        published.map(|_| format!("{}.torrent", self.media(ad)))
+    }
+
     fn media(&self, ad: &Decided) -> String {
         format!("{}/creatives/{}", self.base, ad.creative().sha256)
     }

@@ -25,6 +25,7 @@ fn changed(id: &str, change: impl FnOnce(&mut Catalog)) -> Decided {
             category_authority: "https://authority.example/\"list\"?a=1&b=2".to_owned(),
         }],
         campaigns: vec![Campaign {
+            archived: false,
             id: "c".to_owned(),
             advertiser_id: "a".to_owned(),
             name: "c".to_owned(),
@@ -32,6 +33,7 @@ fn changed(id: &str, change: impl FnOnce(&mut Catalog)) -> Decided {
             currency: "EUR".to_owned(),
         }],
         flights: vec![Flight {
+            archived: false,
             id: "flight-1".to_owned(),
             campaign_id: "c".to_owned(),
             name: "f".to_owned(),
@@ -48,6 +50,8 @@ fn changed(id: &str, change: impl FnOnce(&mut Catalog)) -> Decided {
             targeting: Targeting::default(),
         }],
         creatives: vec![Creative {
+            info_hash: None,
+            archived: false,
             id: "creative-1".to_owned(),
             flight_id: "flight-1".to_owned(),
             title: "Two ]]> \"for\" one".to_owned(),

@@ -235,6 +235,9 @@ fn extensions(xml: &mut Xml, context: Context<'_>, ad: &Decided) -> io::Result<(
         let element = xml.create_element("Extension").with_attribute(("type", "grove"));
         element.write_inner_content(|xml| {
             text(xml, "CreativeSha256", &[], &ad.creative().sha256)?;
+            if let Some(torrent) = context.torrent(ad) {
+                link(xml, "CreativeTorrent", &[], &torrent)?;
+            }
             link(xml, "ProofUrl", &[], &context.beacon(ad, "proof"))?;
             if let Some(cap) = ad.flight().frequency {
                 let (count, seconds) = (cap.count.to_string(), (cap.millis / 1000).max(1).to_string());

@@ -57,7 +57,7 @@ pub struct Question {
 /// Why a creative is not in the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rejection {
-    /// Paused, not begun, or over.
+    /// Archived, paused, not begun, or over.
     NotActive,
     /// The campaign cannot pay for another impression.
     Budget,
@@ -98,14 +98,18 @@ pub fn decide(
         now,
         seed,
     };
-    // What no ad of the pod can change is looked at once.
-    let open: Vec<FlightIndex> = (0..snapshot.flights.len())
-        .map(FlightIndex)
-        .filter(|f| view.flight_rejection(*f, &[]).is_none())
-        .collect();
+    // What no ad of the pod can change is looked at once, and a priority only when all before it have nothing.
+    let mut open: Vec<Vec<FlightIndex>> = Vec::new();
     let mut pod = Vec::new();
     while pod.len() < question.ads.min(MOST_ADS) {
-        let Some(next) = view.best(&open, &pod) else { break };
+        let next = snapshot.by_priority.iter().enumerate().find_map(|(n, all)| {
+            if open.len() == n {
+                let all = all.iter().copied();
+                open.push(all.filter(|f| view.flight_rejection(*f, &[]).is_none()).collect());
+            }
+            view.best(&open[n], &pod)
+        });
+        let Some(next) = next else { break };
         pod.push(next);
     }
     view.in_playing_order(&mut pod);
@@ -157,7 +161,8 @@ impl View<'_> {
     fn flight_rejection(&self, index: FlightIndex, pod: &[CreativeIndex]) -> Option<Rejection> {
         let entry = &self.snapshot.flights[index.0];
         let flight = &entry.flight;
-        if flight.paused
+        if entry.archived
+            || flight.paused
             || flight.starts.is_some_and(|s| self.now < s)
             || flight.ends.is_some_and(|e| self.now >= e)
         {
@@ -230,6 +235,9 @@ impl View<'_> {
     /// The first rule that keeps a creative out of the rest of the pod, when nothing keeps its flight out.
     fn creative_rejection(&self, index: CreativeIndex, pod: &[CreativeIndex]) -> Option<Rejection> {
         let entry = &self.snapshot.creatives[index.0];
+        if entry.creative.archived {
+            return Some(Rejection::NotActive);
+        }
         if self
             .question
             .content_type
@@ -273,6 +281,7 @@ impl View<'_> {
             .count() as i64
     }
 
+    /// The best of flights of one priority.
     fn best(&self, open: &[FlightIndex], pod: &[CreativeIndex]) -> Option<CreativeIndex> {
         let fits = |flight: &FlightIndex| {
             (pod.is_empty() || self.flight_rejection(*flight, pod).is_none())
@@ -308,14 +317,13 @@ impl View<'_> {
             })
     }
 
-    /// Smaller comes first: priority, pace, ads in this pod, turn here, turn anywhere, chance.
-    fn rank(&self, index: FlightIndex, pod: &[CreativeIndex]) -> (u8, Reverse<i64>, i64, u64, u64, u64) {
+    /// Smaller comes first, within a priority: pace, ads in this pod, turn here, turn anywhere, chance.
+    fn rank(&self, index: FlightIndex, pod: &[CreativeIndex]) -> (Reverse<i64>, i64, u64, u64, u64) {
         let entry = &self.snapshot.flights[index.0];
         let count = &self.counters.flights[index.0];
         let in_pod = self.of_flight(pod, index);
         let behind = pace::behind(&entry.flight, count, in_pod, self.now);
         (
-            entry.flight.priority,
             Reverse((behind * PACE_STEPS).round() as i64),
             in_pod,
             self.history.place.flights.get(&entry.tag).copied().unwrap_or(0),

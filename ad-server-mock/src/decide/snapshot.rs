@@ -4,7 +4,7 @@
 //! hashes that stay the same from one snapshot to the next, so that what a download heard outlives a change of the
 //! hierarchy. Not for reading or keeping either: see [`crate::store`] and [`crate::book`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::catalog::{Advertiser, Campaign, Catalog, Creative, Flight, Publisher, Separation, Share, Show};
@@ -53,6 +53,8 @@ pub struct FlightEntry {
     pub creatives: Vec<CreativeIndex>,
     /// Its name.
     pub tag: Tag,
+    /// It, or its campaign, is taken out of use.
+    pub archived: bool,
 }
 
 /// What is worked out once for a creative.
@@ -90,6 +92,8 @@ pub struct Snapshot {
     pub flights: Vec<FlightEntry>,
     /// Creatives.
     pub creatives: Vec<CreativeEntry>,
+    /// Flights in use, of each priority that there is, the first in turn first.
+    pub by_priority: Vec<Vec<FlightIndex>>,
     /// The longest time that a frequency cap looks back; 0 when there is none.
     pub longest_frequency: i64,
     publishers: HashMap<String, Publisher>,
@@ -128,6 +132,7 @@ impl Snapshot {
                 category: advertiser.category.as_deref().map(Tag::of),
                 creatives: Vec::new(),
                 tag: Tag::of(&flight.id),
+                archived: flight.archived || s.campaigns[campaign.0].campaign.archived,
                 flight,
             };
             let millis = entry.flight.frequency.map_or(0, |f| f.millis);
@@ -151,6 +156,12 @@ impl Snapshot {
                 creative,
             });
         }
+        let mut by_priority: BTreeMap<u8, Vec<FlightIndex>> = BTreeMap::new();
+        for (n, entry) in s.flights.iter().enumerate().filter(|(_, f)| !f.archived) {
+            let same = by_priority.entry(entry.flight.priority).or_default();
+            same.push(FlightIndex(n));
+        }
+        s.by_priority = by_priority.into_values().collect();
         s.publishers = catalog
             .publishers
             .into_iter()

@@ -11,6 +11,7 @@ const NOW: UnixMillis = 1_000_000;
 /// A flight of its own campaign.
 pub(super) fn flight(id: &str) -> Flight {
     Flight {
+        archived: false,
         id: id.to_owned(),
         campaign_id: id.to_owned(),
         name: id.to_owned(),
@@ -30,6 +31,8 @@ pub(super) fn flight(id: &str) -> Flight {
 
 fn creative(id: &str) -> Creative {
     Creative {
+        info_hash: None,
+        archived: false,
         id: id.to_owned(),
         flight_id: id.to_owned(),
         title: id.to_owned(),
@@ -81,6 +84,7 @@ impl World {
                     .into(),
                 campaigns: ids
                     .map(|id| Campaign {
+                        archived: false,
                         id: id.to_owned(),
                         advertiser_id: id.to_owned(),
                         name: id.to_owned(),

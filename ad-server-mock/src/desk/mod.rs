@@ -5,6 +5,8 @@
 //! redirect. Not for machines: they have the API.
 
 mod chart;
+mod edit;
+mod forms;
 mod pages;
 mod words;
 
@@ -48,11 +50,23 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route("/desk/language/{code}", get(language))
         .route("/desk/style.css", get(style))
         .route("/desk/campaigns", post(new_campaign))
-        .route("/desk/campaigns/{id}", get(campaign))
+        .route("/desk/campaigns/{id}", get(campaign).post(edit::campaign))
+        .route("/desk/campaigns/{id}/archive", post(edit::archive_campaign))
         .route("/desk/flights", post(new_flight))
+        .route("/desk/flights/{id}", get(edit::flight_page).post(edit::flight))
+        .route("/desk/flights/{id}/archive", post(edit::archive_flight))
         .route("/desk/flights/{id}/pause", post(pause))
         .route("/desk/flights/{id}/creatives", upload)
         .route("/desk/creatives", get(creatives))
+        .route(
+            "/desk/creatives/{id}",
+            get(edit::creative_page).post(edit::creative),
+        )
+        .route("/desk/creatives/{id}/archive", post(edit::archive_creative))
+        .route("/desk/settings", get(edit::settings))
+        .route("/desk/shows", post(edit::show))
+        .route("/desk/publishers", post(edit::publisher))
+        .route("/desk/advertisers", post(edit::advertiser))
         .route("/desk/reports", get(reports))
         .route("/desk/report.csv", get(report_csv))
         .layer(middleware::from_fn(guarded))
@@ -130,6 +144,7 @@ impl Visitor {
             name: caller.name.clone(),
             word: self.session.word.clone(),
             changes: matches!(caller.role, Role::Admin | Role::Advertiser),
+            settings: matches!(caller.role, Role::Admin | Role::Publisher),
         }
     }
 
@@ -220,11 +235,8 @@ fn lines(app: &App, visitor: &Visitor) -> Vec<CampaignLine> {
                             .collect(),
                     });
                 CampaignLine {
-                    id: entry.campaign.id.clone(),
-                    name: entry.campaign.name.clone(),
+                    campaign: entry.campaign.clone(),
                     advertiser: snapshot.advertisers[entry.advertiser].name.clone(),
-                    currency: entry.campaign.currency.clone(),
-                    budget: entry.campaign.budget,
                     committed: crate::money::Micros(counters.campaigns[n].total()),
                     flights: flights.collect(),
                 }
@@ -263,7 +275,7 @@ async fn overview(State(app): State<Arc<App>>, visitor: Visitor) -> Page {
 }
 
 async fn campaign(State(app): State<Arc<App>>, visitor: Visitor, Path(id): Path<String>) -> Page {
-    let Some(line) = lines(&app, &visitor).into_iter().find(|c| c.id == id) else {
+    let Some(line) = lines(&app, &visitor).into_iter().find(|c| c.campaign.id == id) else {
         let refusal = Refusal(StatusCode::NOT_FOUND, "no such campaign".to_owned());
         return Err(visitor.refused()(refusal));
     };
@@ -279,8 +291,11 @@ async fn campaign(State(app): State<Arc<App>>, visitor: Visitor, Path(id): Path<
 async fn creatives(State(app): State<Arc<App>>, visitor: Visitor) -> Page {
     let all: Vec<_> = lines(&app, &visitor)
         .into_iter()
+        .filter(|c| !c.campaign.archived)
         .flat_map(|c| c.flights)
+        .filter(|f| !f.flight.archived)
         .flat_map(|f| f.creatives)
+        .filter(|c| !c.archived)
         .collect();
     Ok(html(pages::creatives(&visitor.frame(), &all)))
 }

@@ -5,8 +5,9 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::chart::{against, by_day};
+use super::forms;
 use super::words::Language;
-use crate::catalog::{Creative, Flight};
+use crate::catalog::{Campaign, Creative, Flight};
 use crate::clock::{DAY, UnixMillis, date_of};
 use crate::money::Micros;
 use crate::report::{Counts, Report, Requests, Slice};
@@ -21,16 +22,15 @@ pub(super) struct Frame {
     pub(super) word: String,
     /// Whether this visitor may change campaigns.
     pub(super) changes: bool,
+    /// Whether this visitor may change shows, publishers or advertisers.
+    pub(super) settings: bool,
 }
 
 /// A campaign as the overview lists it.
 #[derive(Debug, Clone)]
 pub(super) struct CampaignLine {
-    pub(super) id: String,
-    pub(super) name: String,
+    pub(super) campaign: Campaign,
     pub(super) advertiser: String,
-    pub(super) currency: String,
-    pub(super) budget: Option<Micros>,
     pub(super) committed: Micros,
     pub(super) flights: Vec<FlightLine>,
 }
@@ -58,7 +58,7 @@ fn document(language: Language, title: &str, body: &Markup) -> Markup {
     }
 }
 
-fn page(frame: &Frame, title: &str, main: &Markup) -> Markup {
+pub(super) fn page(frame: &Frame, title: &str, main: &Markup) -> Markup {
     let l = frame.language;
     let body = html! {
         header {
@@ -67,6 +67,7 @@ fn page(frame: &Frame, title: &str, main: &Markup) -> Markup {
                 a href="/desk" { (l.say("Overview")) }
                 a href="/desk/creatives" { (l.say("Creatives")) }
                 a href="/desk/reports" { (l.say("Reports")) }
+                @if frame.settings { a href="/desk/settings" { (l.say("Settings")) } }
             }
             div class="who" {
                 a href="/desk/language/en" lang="en" { "English" } " · "
@@ -83,7 +84,8 @@ fn page(frame: &Frame, title: &str, main: &Markup) -> Markup {
     document(l, title, &body)
 }
 
-fn word(frame: &Frame) -> Markup {
+/// What shows that a form is from a page of this session.
+pub(super) fn word(frame: &Frame) -> Markup {
     html! { input type="hidden" name="word" value=(frame.word); }
 }
 
@@ -135,11 +137,19 @@ pub(super) fn overview(
             (chart(l, &report.days))
             h2 { (l.say("Campaigns")) }
             @if campaigns.is_empty() { p { (l.say("No campaigns yet.")) } }
-            @for campaign in campaigns {
+            @for campaign in campaigns.iter().filter(|c| !c.campaign.archived) {
                 section class="card" {
-                    h3 { a href=(format!("/desk/campaigns/{}", campaign.id)) { (campaign.name) } " " small { (campaign.advertiser) } }
+                    h3 { a href=(format!("/desk/campaigns/{}", campaign.campaign.id)) { (campaign.campaign.name) } " " small { (campaign.advertiser) } }
                     (budget(l, campaign))
                     (flights(frame, campaign, false))
+                }
+            }
+            @if campaigns.iter().any(|c| c.campaign.archived) {
+                details class="card" {
+                    summary { (l.say("Archived")) }
+                    ul { @for campaign in campaigns.iter().filter(|c| c.campaign.archived) {
+                        li { a href=(format!("/desk/campaigns/{}", campaign.campaign.id)) { (campaign.campaign.name) } " " small { (campaign.advertiser) } }
+                    } }
                 }
             }
             @if frame.changes && !advertisers.is_empty() {
@@ -165,16 +175,16 @@ pub(super) fn overview(
 fn budget(l: Language, campaign: &CampaignLine) -> Markup {
     html! {
         p class="budget" {
-            (l.say("Spend")) ": " (money(campaign.committed)) " " (campaign.currency) " / "
-            @match campaign.budget {
-                Some(budget) => { (money(budget)) " " (campaign.currency) }
+            (l.say("Spend")) ": " (money(campaign.committed)) " " (campaign.campaign.currency) " / "
+            @match campaign.campaign.budget {
+                Some(budget) => { (money(budget)) " " (campaign.campaign.currency) }
                 None => { (l.say("without limit")) }
             }
         }
     }
 }
 
-fn flights(frame: &Frame, campaign: &CampaignLine, forms: bool) -> Markup {
+fn flights(frame: &Frame, campaign: &CampaignLine, whole: bool) -> Markup {
     let l = frame.language;
     html! {
         table {
@@ -182,14 +192,14 @@ fn flights(frame: &Frame, campaign: &CampaignLine, forms: bool) -> Markup {
                 th { (l.say("Flight")) } th { (l.say("State")) } th { (l.say("Starts")) } th { (l.say("Ends")) }
                 th { (l.say("Pacing")) } th { (l.say("Priority")) } th { (l.say("Price per thousand")) }
                 th { (l.say("Served")) }
-                @if forms { th {} }
+                @if whole { th {} }
             } }
             tbody {
-                @for line in &campaign.flights {
+                @for line in campaign.flights.iter().filter(|f| whole || !f.flight.archived) {
                     @let f = &line.flight;
-                    tr {
+                    tr class=[f.archived.then_some("archived")] {
                         td { (f.name) }
-                        td { @if f.paused { (l.say("Paused")) } @else { (l.say("Running")) } }
+                        td { @if f.archived { (l.say("Archived")) } @else if f.paused { (l.say("Paused")) } @else { (l.say("Running")) } }
                         td { (date(f.starts)) } td { (last_day(f.ends)) }
                         td { (pacing(l, f)) } td { (f.priority) } td { (f.price.per_thousand()) }
                         td {
@@ -198,13 +208,14 @@ fn flights(frame: &Frame, campaign: &CampaignLine, forms: bool) -> Markup {
                                 None => { (line.served) }
                             }
                         }
-                        @if forms {
+                        @if whole {
                             td {
-                                form method="post" action=(format!("/desk/flights/{}/pause", f.id)) {
+                                a href=(format!("/desk/flights/{}", f.id)) { (l.say("Change")) } " "
+                                @if !f.archived { form class="inline" method="post" action=(format!("/desk/flights/{}/pause", f.id)) {
                                     (word(frame))
                                     input type="hidden" name="paused" value=(if f.paused { "no" } else { "yes" });
                                     button class="quiet" { (if f.paused { l.say("Resume") } else { l.say("Pause") }) }
-                                }
+                                } }
                             }
                         }
                     }
@@ -227,21 +238,22 @@ pub(super) fn campaign(frame: &Frame, campaign: &CampaignLine, report: &Report) 
     let l = frame.language;
     page(
         frame,
-        &campaign.name,
+        &campaign.campaign.name,
         &html! {
-            p { (campaign.advertiser) }
+            p { (campaign.advertiser) @if campaign.campaign.archived { " · " (l.say("Archived")) } }
             (budget(l, campaign))
+            @if frame.changes { (forms::campaign(frame, &campaign.campaign)) }
             (numbers(l, report))
             (chart(l, &report.days))
             h2 { (l.say("Flights")) }
             p class="note" { (l.say("What is played is decided by priority, pace and turn.")) }
             (flights(frame, campaign, frame.changes))
-            @if frame.changes {
+            @if frame.changes && !campaign.campaign.archived {
                 details class="card" {
                     summary { (l.say("Add a flight")) }
                     form method="post" action="/desk/flights" {
                         (word(frame))
-                        input type="hidden" name="campaign" value=(campaign.id);
+                        input type="hidden" name="campaign" value=(campaign.campaign.id);
                         label { "Id" input name="id" required pattern="[A-Za-z0-9._\\-]{1,64}"; }
                         label { (l.say("Name")) input name="name" required maxlength="200"; }
                         label { (l.say("Starts")) input type="date" name="starts"; }
@@ -265,8 +277,8 @@ pub(super) fn campaign(frame: &Frame, campaign: &CampaignLine, report: &Report) 
             @for line in &campaign.flights {
                 section class="card" {
                     h3 { (line.flight.name) }
-                    (creative_list(l, &line.creatives))
-                    @if frame.changes {
+                    (creative_list(frame, &line.creatives))
+                    @if frame.changes && !line.flight.archived {
                         form class="upload" method="post" enctype="multipart/form-data"
                             action=(format!("/desk/flights/{}/creatives", line.flight.id)) {
                             (word(frame))
@@ -285,32 +297,37 @@ pub(super) fn campaign(frame: &Frame, campaign: &CampaignLine, report: &Report) 
 /// All creatives that a visitor sees.
 pub(super) fn creatives(frame: &Frame, all: &[Creative]) -> Markup {
     let l = frame.language;
-    page(frame, l.say("Creatives"), &creative_list(l, all))
+    page(frame, l.say("Creatives"), &creative_list(frame, all))
 }
 
-fn creative_list(l: Language, all: &[Creative]) -> Markup {
+/// What plays a creative.
+pub(super) fn player(l: Language, c: &Creative) -> Markup {
+    let file = format!("/creatives/{}", c.sha256);
+    html! {
+        @if c.tag.is_some() { (l.say("another server's tag")) }
+        @else if c.kind() == "audio" { audio controls preload="none" src=(file) {} }
+        @else { video controls preload="none" width="240" src=(file) {} }
+    }
+}
+
+fn creative_list(frame: &Frame, all: &[Creative]) -> Markup {
+    let l = frame.language;
     html! {
         table {
             thead { tr {
                 th { (l.say("Title")) } th {} th { (l.say("Duration")) } th { (l.say("Loudness")) }
-                th { (l.say("True peak")) } th { "SHA-256" }
+                th { (l.say("True peak")) } th { "SHA-256" } @if frame.changes { th {} }
             } }
             tbody {
                 @for c in all {
-                    tr {
-                        td { (c.title) }
-                        td {
-                            @if c.tag.is_some() { (l.say("another server's tag")) }
-                            @else if c.kind() == "audio" {
-                                audio controls preload="none" src=(format!("/creatives/{}", c.sha256)) {}
-                            } @else {
-                                video controls preload="none" width="240" src=(format!("/creatives/{}", c.sha256)) {}
-                            }
-                        }
+                    tr class=[c.archived.then_some("archived")] {
+                        td { (c.title) @if c.archived { " · " (l.say("Archived")) } }
+                        td { (player(l, c)) }
                         td { (format!("{:.1} s", c.duration as f64 / 1000.0)) }
                         td { (measured(c.loudness, "LUFS")) }
                         td { (measured(c.true_peak, "dBTP")) }
                         td { code { (c.sha256.get(..12).unwrap_or_default()) } }
+                        @if frame.changes { td { a href=(format!("/desk/creatives/{}", c.id)) { (l.say("Change")) } } }
                     }
                 }
             }

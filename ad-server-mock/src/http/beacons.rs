@@ -45,6 +45,14 @@ async fn checked(
             "this is not taken for a listener".to_owned(),
         ));
     }
+    if let Some(reason) = app.rates.beacon(app.address(headers, peer), now) {
+        app.ads.count_invalid(reason, now).await?;
+        // Who is a listener keeps its beacon and sends it again later.
+        return Err(Refusal(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many beacons came from this address: send it again later".to_owned(),
+        ));
+    }
     Ok(now)
 }
 

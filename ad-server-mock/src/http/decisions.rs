@@ -43,13 +43,22 @@ async fn answer(app: &App, query: &Query, headers: &HeaderMap, peer: SocketAddr)
     let mut question = query.question()?;
     let proof_key = query.proof_key()?;
     let now = app.clock.now();
-    if let Some(reason) = app.invalid(headers, peer) {
+    let listener = app.listener(headers, peer);
+    let reason = app.invalid(headers, peer).or_else(|| {
+        let tokens: Vec<&str> = [&question.viewer, &question.download]
+            .into_iter()
+            .filter_map(|t| t.as_deref())
+            .collect();
+        app.rates
+            .question(app.address(headers, peer), &listener, &tokens, now)
+    });
+    if let Some(reason) = reason {
         app.ads.count_invalid(reason, now).await?;
         question.ads = 0;
     }
     let ask = Asking {
         request_id: new_id(),
-        listener: Some(app.listener(headers, peer)),
+        listener: Some(listener),
         proof_key,
         now,
         expires: now + app.expires + app.grace,

@@ -13,7 +13,8 @@ mod files;
 
 pub(crate) use access::{COOKIE, NoSession, SESSION, Session, cookie};
 pub(crate) use api::{
-    CampaignBody, FlightBody, LARGEST_FORM, ReportQuery, csv, fresh_token, owner_of_flight,
+    AdvertiserBody, CampaignBody, CreativeChange, FlightBody, FrequencyBody, LARGEST_FORM, PublisherBody,
+    ReportQuery, ShowBody, csv, fresh_token, owner_of_flight,
 };
 
 use std::net::{IpAddr, SocketAddr};
@@ -26,11 +27,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use rand::RngExt as _;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::ads::Ads;
 use crate::clock::Clock;
+use crate::listen::Doors;
 use crate::sign::Key;
 use crate::store::StoreError;
+use crate::traffic::rate::{Rates, network};
 use crate::traffic::{Networks, invalid_agent};
 use crate::upload::Uploads;
 
@@ -50,12 +54,16 @@ pub(crate) struct App {
     pub(crate) grace: i64,
     /// Networks that no listener is in.
     pub(crate) not_listeners: Networks,
+    /// Who asks and reports too often.
+    pub(crate) rates: Rates,
     /// Whether the last address of `X-Forwarded-For` is believed.
     pub(crate) behind_proxy: bool,
     pub(crate) uploads: Uploads,
+    /// Where those who have a creative find each other.
+    pub(crate) trackers: Vec<String>,
 }
 
-pub(crate) fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>, doors: Doors) -> Router {
     let open = Router::new()
         .route("/vast", get(decisions::as_vast).head(no_head))
         .route("/vmap", get(decisions::as_vmap).head(no_head))
@@ -73,6 +81,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     // Without that layer: what advertisers spend is not for any page that a browser here has open.
     open.merge(api::router())
         .merge(crate::desk::router())
+        .layer(RequestBodyTimeoutLayer::new(doors.body_pause))
         .with_state(app)
 }
 
@@ -153,13 +162,7 @@ impl App {
 
     /// Who asks, for counting listeners: a keyed hash of address (IPv6 cut to its /64) and user agent.
     fn listener(&self, headers: &HeaderMap, peer: SocketAddr) -> String {
-        let address = match self.address(headers, peer).to_canonical() {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => {
-                let s = ip.segments();
-                format!("{:x}:{:x}:{:x}:{:x}", s[0], s[1], s[2], s[3])
-            }
-        };
+        let address = network(self.address(headers, peer));
         let agent = headers.get(header::USER_AGENT).and_then(|a| a.to_str().ok());
         let mut tag = self.key.tag("listener", &[&address, agent.unwrap_or_default()]);
         tag.truncate(24);

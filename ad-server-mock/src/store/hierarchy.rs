@@ -30,6 +30,27 @@ pub struct StoredFile {
     pub modified: i64,
 }
 
+/// What can be taken out of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shelf {
+    /// A campaign, with its flights.
+    Campaign,
+    /// A flight, with its creatives.
+    Flight,
+    /// A creative.
+    Creative,
+}
+
+impl Shelf {
+    fn table(self) -> &'static str {
+        match self {
+            Self::Campaign => "campaigns",
+            Self::Flight => "flights",
+            Self::Creative => "creatives",
+        }
+    }
+}
+
 /// Everything that a book is filled with.
 pub(crate) struct Loaded {
     pub(crate) snapshot: Snapshot,
@@ -46,6 +67,25 @@ impl Db {
         let mut tx = self.write().await.map_err(query(DOING))?;
         upsert(&mut tx, catalog).await.map_err(query(DOING))?;
         tx.commit().await.map_err(query(DOING))
+    }
+
+    /// Takes something out of use, or brings it back. Whether it is there.
+    pub async fn archive(&self, what: Shelf, id: &str, archived: bool) -> Result<bool, StoreError> {
+        const DOING: &str = "archive";
+        let table = what.table();
+        async {
+            let mut tx = self.write().await?;
+            let done = sqlx::query(self.sql(&format!("UPDATE {table} SET archived = $1 WHERE id = $2")))
+                .bind(i64::from(archived))
+                .bind(id)
+                .execute(&mut *tx)
+                .await?;
+            changed(&mut tx).await?;
+            tx.commit().await?;
+            Ok(done.rows_affected() == 1)
+        }
+        .await
+        .map_err(query(DOING))
     }
 
     /// The files registered with this content.
@@ -224,6 +264,11 @@ async fn upsert(tx: &mut AnyConnection, catalog: &Catalog) -> sqlx::Result<()> {
     for c in &catalog.creatives {
         creative(tx, c).await?;
     }
+    changed(tx).await
+}
+
+/// Servers are to notice that the hierarchy changed.
+async fn changed(tx: &mut AnyConnection) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO settings (name, value) VALUES ('catalog_version', '1')
          ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)",
@@ -267,15 +312,17 @@ async fn flight(tx: &mut AnyConnection, f: &Flight) -> sqlx::Result<()> {
 async fn creative(tx: &mut AnyConnection, c: &Creative) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO creatives (id, flight_id, title, path, media_type, width, height, duration, size, modified,
-         sha256, ad_registry, ad_id, weight, bitrate, click_through, skip_after, loudness, true_peak, tag)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+         sha256, ad_registry, ad_id, weight, bitrate, click_through, skip_after, loudness, true_peak, tag, info_hash)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
          ON CONFLICT (id) DO UPDATE SET flight_id = excluded.flight_id, title = excluded.title,
          path = excluded.path, media_type = excluded.media_type, width = excluded.width,
          height = excluded.height, duration = excluded.duration, size = excluded.size,
          modified = excluded.modified, sha256 = excluded.sha256, ad_registry = excluded.ad_registry,
          ad_id = excluded.ad_id, weight = excluded.weight, bitrate = excluded.bitrate,
          click_through = excluded.click_through, skip_after = excluded.skip_after,
-         loudness = excluded.loudness, true_peak = excluded.true_peak, tag = excluded.tag",
+         loudness = excluded.loudness, true_peak = excluded.true_peak, tag = excluded.tag,
+         info_hash = CASE WHEN creatives.sha256 = excluded.sha256
+         THEN COALESCE(excluded.info_hash, creatives.info_hash) ELSE excluded.info_hash END",
     )
     .bind(&c.id)
     .bind(&c.flight_id)
@@ -297,6 +344,7 @@ async fn creative(tx: &mut AnyConnection, c: &Creative) -> sqlx::Result<()> {
     .bind(c.loudness)
     .bind(c.true_peak)
     .bind(&c.tag)
+    .bind(&c.info_hash)
     .execute(&mut *tx)
     .await?;
     Ok(())
@@ -319,6 +367,7 @@ struct FlightColumns {
     targeting: String,
     frequency_count: Option<i64>,
     frequency_millis: Option<i64>,
+    archived: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -343,6 +392,8 @@ struct CreativeColumns {
     loudness: Option<i64>,
     true_peak: Option<i64>,
     tag: Option<String>,
+    info_hash: Option<String>,
+    archived: i64,
     decided: i64,
 }
 
@@ -392,13 +443,15 @@ async fn read(connection: &mut AnyConnection) -> sqlx::Result<(Catalog, HashMap<
             category_authority,
         })
         .collect();
-    let rows: Vec<(String, String, String, Option<i64>, String)> =
-        sqlx::query_as("SELECT id, advertiser_id, name, budget, currency FROM campaigns ORDER BY id")
-            .fetch_all(&mut *connection)
-            .await?;
+    let rows: Vec<(String, String, String, Option<i64>, String, i64)> = sqlx::query_as(
+        "SELECT id, advertiser_id, name, budget, currency, archived FROM campaigns ORDER BY id",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     catalog.campaigns = rows
         .into_iter()
-        .map(|(id, advertiser_id, name, budget, currency)| Campaign {
+        .map(|(id, advertiser_id, name, budget, currency, archived)| Campaign {
+            archived: archived != 0,
             id,
             advertiser_id,
             name,
@@ -432,6 +485,7 @@ async fn read(connection: &mut AnyConnection) -> sqlx::Result<(Catalog, HashMap<
                     millis,
                 }),
             targeting: serde_json::from_str(&f.targeting).unwrap_or_default(),
+            archived: f.archived != 0,
         })
         .collect();
     let rows: Vec<CreativeColumns> = sqlx::query_as("SELECT * FROM creatives ORDER BY id")
@@ -461,6 +515,8 @@ async fn read(connection: &mut AnyConnection) -> sqlx::Result<(Catalog, HashMap<
             loudness: c.loudness,
             true_peak: c.true_peak,
             tag: c.tag,
+            info_hash: c.info_hash,
+            archived: c.archived != 0,
         })
         .collect();
     Ok((catalog, decided))

@@ -21,7 +21,7 @@ mod report;
 pub mod settle;
 pub mod tokens;
 
-pub use hierarchy::StoredFile;
+pub use hierarchy::{Shelf, StoredFile};
 
 /// How long a process waits for another that is writing (SQLite).
 const BUSY: Duration = Duration::from_secs(10);

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use ad_server_mock::clock::ManualClock;
 use ad_server_mock::report::{Report, Row};
 use ad_server_mock::store::tokens::Role;
+use ad_server_mock::traffic::rate::Limits;
 use ad_server_mock::{Config, Running, serve};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
+/// Where viewers are to find others who have a creative. Nobody is there.
+pub(crate) const TRACKER: &str = "http://tracker.example/announce";
 /// 2026-06-15 00:00 UTC.
 pub(crate) const NOW: i64 = 1_781_481_600_000;
 
@@ -211,6 +214,9 @@ async fn start(dir: &Path, clock: Arc<ManualClock>) -> Running {
         load: vec![dir.join("ads.toml")],
         clock,
         program: Some(env!("CARGO_BIN_EXE_ad-server-mock").into()),
+        // The clock stands still and all come from one address.
+        rate: Limits::NONE,
+        trackers: vec![TRACKER.parse().unwrap()],
         ..Config::new(db)
     })
     .await

@@ -170,6 +170,9 @@ pub struct Ad {
     /// What the response says that the media file's SHA-256 is (our extension `CreativeSha256`).
     #[serde(with = "hex_digest")]
     pub sha256: Option<[u8; 32]>,
+    /// Where the metainfo of the media file is, by which it is fetched from other viewers too (our extension `CreativeTorrent`).
+    #[serde(default)]
+    pub torrent: Option<String>,
     /// Where the ad server takes an account of play (our extension `ProofUrl`).
     #[serde(default)]
     pub proof_url: Option<String>,

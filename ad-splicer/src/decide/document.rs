@@ -1,4 +1,4 @@
-//! Telling what a document is that a person named: VAST or VMAP. Lenient in encodings, strict in size.
+//! Telling what a document is that a person named: VAST (or its JSON form) or VMAP. Lenient in encodings, strict in size.
 //!
 //! Not for following anything that it says.
 
@@ -44,6 +44,10 @@ impl ReadError {
 /// Reads a document as it came.
 pub fn read(bytes: &[u8]) -> Result<Read, ReadError> {
     let text = xml::decode(bytes).map_err(VastError::Xml)?;
+    if vast::is_json(&text) {
+        vast::parse(&text)?;
+        return Ok(Read::Vast(text));
+    }
     let root = xml::parse(&text).map_err(VastError::Xml)?;
     if root.is("VMAP") {
         let version = root.attribute("version").map(str::to_owned);

@@ -507,6 +507,7 @@ fn merge(
             (None, 0) => AdKind::CompanionOnly,
         },
         sha256: inline.sha256,
+        torrent: inline.torrent.clone(),
         proof_url: inline.proof_url.clone(),
         caps: inline.caps.clone(),
         chain: chain
@@ -760,6 +761,39 @@ mod tests {
             ad.chain.iter().map(|hop| hop.uri.as_str()).collect::<Vec<_>>(),
             ["http://w/1", "http://w/2"]
         );
+    }
+
+    #[test]
+    fn rule_3_companions_are_the_inlines_or_else_the_nearest_wrappers() {
+        let companion = |width: u32| {
+            format!(
+                "<Creative><CompanionAds><Companion width='{width}' height='50'><StaticResource>http://m/{width}</StaticResource>
+                 </Companion></CompanionAds></Creative><Creative><Linear>"
+            )
+        };
+        let with = |ad: String, width: u32| match width {
+            0 => ad,
+            width => ad.replace("<Creative><Linear>", &companion(width)),
+        };
+        // Widths in the outer wrapper, the inner one, and the InLine; and which of them are shown.
+        for (outer, inner, end, shown) in [(1, 2, 3, 3), (1, 2, 0, 2), (1, 0, 0, 1), (0, 0, 0, 0)] {
+            let documents = [
+                (
+                    "http://w/1",
+                    vast(&[with(wrapper("w1", "", "", "http://w/2"), inner)]),
+                ),
+                ("http://w/2", vast(&[with(inline("a", "", ""), end)])),
+            ];
+            let root = vast(&[with(wrapper("w0", "", "", "http://w/1"), outer)]);
+            let decision = resolve(&root, &documents);
+            let widths: Vec<u32> = decision.pod[0]
+                .companions
+                .iter()
+                .filter_map(|c| c.width)
+                .collect();
+            let expected: Vec<u32> = (shown != 0).then_some(shown).into_iter().collect();
+            assert_eq!(widths, expected, "{outer} {inner} {end}");
+        }
     }
 
     #[test]

@@ -119,7 +119,7 @@ const SECOND_AD: [&str; 6] = [
 ];
 
 #[test]
-fn what_is_presented_is_told_once_and_in_order() {
+fn rule_5_what_is_presented_is_told_once_and_in_order_and_no_quartile_through_a_seek() {
     let whole = [
         &["10000 break-start 0"][..],
         &FIRST,
@@ -260,7 +260,7 @@ fn what_is_presented_is_told_once_and_in_order() {
 }
 
 #[test]
-fn skipping_waits_for_its_offset() {
+fn rule_5_skip_comes_only_after_its_offset() {
     let mut timeline = timeline();
     for ad in timeline.ads_mut() {
         ad.skip_after = Some(Duration::from_secs(5));
@@ -279,7 +279,7 @@ fn skipping_waits_for_its_offset() {
 }
 
 #[test]
-fn progress_points_stand_among_the_quartiles() {
+fn rule_5_progress_points_stand_among_the_quartiles() {
     let mut timeline = Timeline::new(vec![slot(0, 0, 0, 8 * SECOND)]);
     for ad in timeline.ads_mut() {
         ad.progress = vec![Duration::from_secs(3), Duration::ZERO, Duration::from_secs(9)];

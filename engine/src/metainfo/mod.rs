@@ -391,6 +391,19 @@ impl Metainfo {
         Self::parse(&Encode::Dictionary(top).to_bytes())
     }
 
+    /// The same metainfo with these trackers, each a tier of its own, and these web seeds, instead of what it names.
+    pub fn with_sources(&self, trackers: &[String], web_seeds: &[String]) -> Result<Self, MetainfoError> {
+        let mut top = self.top()?;
+        for key in ["announce", "announce-list", "url-list"] {
+            top.remove(key.as_bytes());
+        }
+        let tiers: Vec<Vec<String>> = trackers.iter().map(|one| vec![one.clone()]).collect();
+        for (key, value) in sources(&tiers, web_seeds) {
+            top.insert(key.as_bytes().to_vec(), value);
+        }
+        Self::parse(&Encode::Dictionary(top).to_bytes())
+    }
+
     /// `creation date` in unix seconds, when it says one.
     pub fn creation_date(&self) -> Option<i64> {
         self.creation_date
@@ -435,26 +448,11 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn assemble(self) -> Vec<u8> {
-        let texts = |list: &[String]| Encode::List(list.iter().map(|text| Encode::text(text)).collect());
         let mut top = vec![
             ("info", Encode::Raw(self.info)),
             ("piece layers", encode_layers(self.piece_layers)),
         ];
-        if let Some(first) = self.trackers.iter().flatten().next() {
-            top.push(("announce", Encode::text(first)));
-            if self.trackers.iter().map(Vec::len).sum::<usize>() > 1 {
-                top.push((
-                    "announce-list",
-                    Encode::List(self.trackers.iter().map(|tier| texts(tier)).collect()),
-                ));
-            }
-        }
-        match self.web_seeds {
-            [] => {}
-            // A lone string, as older clients know it; BEP 19 allows both.
-            [one] => top.push(("url-list", Encode::text(one))),
-            many => top.push(("url-list", texts(many))),
-        }
+        top.extend(sources(self.trackers, self.web_seeds));
         if let Some(date) = self.creation_date {
             top.push(("creation date", Encode::Integer(date)));
         }
@@ -463,6 +461,26 @@ impl Parts<'_> {
         }
         Encode::dictionary(top).to_bytes()
     }
+}
+
+/// Where the content and those who have it are found, as top-level keys.
+fn sources(trackers: &[Vec<String>], web_seeds: &[String]) -> Vec<(&'static str, Encode)> {
+    let texts = |list: &[String]| Encode::List(list.iter().map(|text| Encode::text(text)).collect());
+    let mut top = Vec::new();
+    if let Some(first) = trackers.iter().flatten().next() {
+        top.push(("announce", Encode::text(first)));
+        if trackers.iter().map(Vec::len).sum::<usize>() > 1 {
+            let tiers = trackers.iter().map(|tier| texts(tier)).collect();
+            top.push(("announce-list", Encode::List(tiers)));
+        }
+    }
+    match web_seeds {
+        [] => {}
+        // A lone string, as older clients know it; BEP 19 allows both.
+        [one] => top.push(("url-list", Encode::text(one))),
+        many => top.push(("url-list", texts(many))),
+    }
+    top
 }
 
 fn encode_layers(layers: &[(Hash, Vec<Hash>)]) -> Encode {

@@ -208,7 +208,7 @@ impl Node {
     }
 
     /// Stops every torrent in order, then closes the sockets.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         let torrents = std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
         for torrent in torrents {
             torrent.stop().await;

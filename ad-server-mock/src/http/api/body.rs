@@ -69,16 +69,16 @@ fn percent(share: Share) -> f64 {
 /// A publisher.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PublisherBody {
+pub(crate) struct PublisherBody {
     #[serde(skip_deserializing)]
-    id: String,
-    name: String,
+    pub(crate) id: String,
+    pub(crate) name: String,
     /// Per cent.
-    share: f64,
+    pub(crate) share: f64,
 }
 
 impl PublisherBody {
-    pub(super) fn from(p: &Publisher) -> Self {
+    pub(crate) fn from(p: &Publisher) -> Self {
         Self {
             id: p.id.clone(),
             name: p.name.clone(),
@@ -98,21 +98,21 @@ impl PublisherBody {
 /// A show.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ShowBody {
+pub(crate) struct ShowBody {
     #[serde(skip_deserializing)]
-    id: String,
-    publisher: String,
-    title: String,
+    pub(crate) id: String,
+    pub(crate) publisher: String,
+    pub(crate) title: String,
     /// Per cent; without it the publisher's.
-    share: Option<f64>,
+    pub(crate) share: Option<f64>,
     #[serde(default)]
-    blocked: Vec<String>,
+    pub(crate) blocked: Vec<String>,
     #[serde(default)]
-    separation: Option<String>,
+    pub(crate) separation: Option<String>,
 }
 
 impl ShowBody {
-    pub(super) fn from(s: &Show) -> Self {
+    pub(crate) fn from(s: &Show) -> Self {
         Self {
             id: s.id.clone(),
             publisher: s.publisher_id.clone(),
@@ -149,20 +149,20 @@ impl ShowBody {
 /// An advertiser.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AdvertiserBody {
+pub(crate) struct AdvertiserBody {
     #[serde(skip_deserializing)]
-    id: String,
-    name: String,
+    pub(crate) id: String,
+    pub(crate) name: String,
     #[serde(default)]
-    domain: Option<String>,
+    pub(crate) domain: Option<String>,
     #[serde(default)]
-    category: Option<String>,
+    pub(crate) category: Option<String>,
     #[serde(default)]
-    category_authority: Option<String>,
+    pub(crate) category_authority: Option<String>,
 }
 
 impl AdvertiserBody {
-    pub(super) fn from(a: &Advertiser) -> Self {
+    pub(crate) fn from(a: &Advertiser) -> Self {
         Self {
             id: a.id.clone(),
             name: a.name.clone(),
@@ -200,7 +200,7 @@ pub(crate) struct CampaignBody {
 }
 
 impl CampaignBody {
-    pub(super) fn from(c: &Campaign) -> Self {
+    pub(crate) fn from(c: &Campaign) -> Self {
         Self {
             id: c.id.clone(),
             advertiser: c.advertiser_id.clone(),
@@ -220,6 +220,7 @@ impl CampaignBody {
         }
         let budget = self.budget.map(Micros::from_units).transpose();
         Ok(Campaign {
+            archived: false,
             id: id(key)?,
             advertiser_id: id(&self.advertiser)?,
             name: text("name", &self.name)?,
@@ -232,8 +233,8 @@ impl CampaignBody {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FrequencyBody {
-    count: u32,
-    hours: f64,
+    pub(crate) count: u32,
+    pub(crate) hours: f64,
 }
 
 /// A flight.
@@ -269,7 +270,7 @@ pub(crate) struct FlightBody {
 }
 
 impl FlightBody {
-    pub(super) fn from(f: &Flight) -> Self {
+    pub(crate) fn from(f: &Flight) -> Self {
         Self {
             id: f.id.clone(),
             campaign: f.campaign_id.clone(),
@@ -334,6 +335,7 @@ impl FlightBody {
             }),
         };
         Ok(Flight {
+            archived: false,
             id: id(key)?,
             campaign_id: id(&self.campaign)?,
             name: text("name", &self.name)?,
@@ -356,12 +358,19 @@ impl FlightBody {
 /// What may be said about a creative after it was uploaded.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct CreativeChange {
-    pub(super) title: Option<String>,
-    pub(super) weight: Option<u32>,
-    pub(super) click_through: Option<String>,
-    /// Seconds.
-    pub(super) skip_after: Option<f64>,
+pub(crate) struct CreativeChange {
+    pub(crate) title: Option<String>,
+    pub(crate) weight: Option<u32>,
+    /// An empty one is none.
+    pub(crate) click_through: Option<String>,
+    /// Seconds; `null` is that it may not be skipped.
+    #[serde(deserialize_with = "said")]
+    pub(crate) skip_after: Option<Option<f64>>,
+}
+
+/// Tells `null` from nothing said.
+fn said<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<f64>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 /// Another server's tag as a creative.

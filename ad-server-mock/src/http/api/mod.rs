@@ -7,7 +7,9 @@ mod body;
 mod openapi;
 mod resources;
 
-pub(crate) use body::{CampaignBody, FlightBody};
+pub(crate) use body::{
+    AdvertiserBody, CampaignBody, CreativeChange, FlightBody, FrequencyBody, PublisherBody, ShowBody,
+};
 pub(crate) use resources::owner_of_flight;
 
 /// The largest form with a creative in it.
@@ -77,10 +79,16 @@ pub(super) const ROUTES: &[Route] = routes! {
     put "/api/v1/advertisers/{id}" "Adds or changes an advertiser (admin)." &[], Some("Advertiser"), resources::put_advertiser;
     get "/api/v1/campaigns" "Campaigns, with what they spent and reserved." &[], None, resources::campaigns;
     put "/api/v1/campaigns/{id}" "Adds or changes a campaign." &[], Some("Campaign"), resources::put_campaign;
+    put "/api/v1/campaigns/{id}/archived" "Takes a campaign out of use; its reports stay." &[], None, resources::archive_campaign;
+    delete "/api/v1/campaigns/{id}/archived" "Brings a campaign back into use." &[], None, resources::restore_campaign;
     get "/api/v1/flights" "Flights, with what they served." &[], None, resources::flights;
     put "/api/v1/flights/{id}" "Adds or changes a flight." &[], Some("Flight"), resources::put_flight;
+    put "/api/v1/flights/{id}/archived" "Takes a flight out of use; its reports stay." &[], None, resources::archive_flight;
+    delete "/api/v1/flights/{id}/archived" "Brings a flight back into use." &[], None, resources::restore_flight;
     get "/api/v1/creatives" "Creatives." &[], None, resources::creatives;
     put "/api/v1/creatives/{id}" "Changes what is said about a creative." &[], Some("CreativeChange"), resources::put_creative;
+    put "/api/v1/creatives/{id}/archived" "Takes a creative out of use; its reports stay." &[], None, resources::archive_creative;
+    delete "/api/v1/creatives/{id}/archived" "Brings a creative back into use." &[], None, resources::restore_creative;
     put "/api/v1/flights/{flight}/tags/{id}" "Adds or changes a creative that is another server's VAST tag." &[], Some("Tag"), resources::put_tag;
     post "/api/v1/flights/{flight}/creatives" "Uploads a creative: it is decoded, hashed and measured first." &[], Some("Upload"), resources::upload;
     get "/api/v1/report" "Requests, decisions, events by basis, spend, payout, invalid traffic." REPORT_QUERY, None, report;

@@ -112,7 +112,8 @@ fn schemas() -> Value {
             })),
         })),
         "CreativeChange": object(&[], &json!({
-            "title": text, "weight": whole, "click_through": text, "skip_after": number,
+            "title": text, "weight": whole, "click_through": text,
+            "skip_after": {"type": ["number", "null"]},
         })),
         "Tag": object(&["tag", "duration"], &json!({
             "tag": text, "duration": number, "title": text, "weight": whole, "media_type": text,

@@ -16,6 +16,7 @@ use super::body::{
 };
 use crate::catalog::{Catalog, Creative};
 use crate::decide::{Question, Snapshot};
+use crate::store::Shelf;
 use crate::store::tokens::Role;
 use crate::upload::{self, Upload};
 
@@ -28,6 +29,12 @@ pub(crate) fn owner_of_flight(snapshot: &Snapshot, flight: &str) -> Result<Strin
     let flight = snapshot.flight(flight).ok_or_else(|| missing("flight"))?;
     let campaign = &snapshot.campaigns[snapshot.flights[flight.0].campaign.0];
     Ok(campaign.campaign.advertiser_id.clone())
+}
+
+/// The campaign that a flight is of.
+fn campaign_of_flight<'a>(snapshot: &'a Snapshot, flight: &str) -> Result<&'a str, Refusal> {
+    let flight = snapshot.flight(flight).ok_or_else(|| missing("flight"))?;
+    Ok(&snapshot.flights[flight.0].flight.campaign_id)
 }
 
 /// The advertiser that a campaign is of.
@@ -48,14 +55,7 @@ pub(super) async fn put_publisher(
     Path(key): Path<String>,
     Json(body): Json<PublisherBody>,
 ) -> Result<StatusCode, Refusal> {
-    caller.admin()?;
-    let publisher = body.check(&key)?;
-    app.ads
-        .load(&Catalog {
-            publishers: vec![publisher],
-            ..Catalog::default()
-        })
-        .await?;
+    app.put_publisher(&caller, &key, body).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -73,26 +73,7 @@ pub(super) async fn put_show(
     Path(key): Path<String>,
     Json(body): Json<ShowBody>,
 ) -> Result<StatusCode, Refusal> {
-    let mut show = body.check(&key)?;
-    caller.changes_publisher(&show.publisher_id)?;
-    let snapshot = app.ads.snapshot();
-    snapshot
-        .publisher(&show.publisher_id)
-        .ok_or_else(|| missing("publisher"))?;
-    let before = snapshot.show(&key);
-    if let Some(before) = before {
-        caller.changes_publisher(&before.publisher_id)?;
-    }
-    if caller.role != Role::Admin {
-        // What a publisher is paid is not the publisher's to say.
-        show.share = before.and_then(|b| b.share);
-    }
-    app.ads
-        .load(&Catalog {
-            shows: vec![show],
-            ..Catalog::default()
-        })
-        .await?;
+    app.put_show(&caller, &key, body).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -111,14 +92,7 @@ pub(super) async fn put_advertiser(
     Path(key): Path<String>,
     Json(body): Json<AdvertiserBody>,
 ) -> Result<StatusCode, Refusal> {
-    caller.admin()?;
-    let advertiser = body.check(&key)?;
-    app.ads
-        .load(&Catalog {
-            advertisers: vec![advertiser],
-            ..Catalog::default()
-        })
-        .await?;
+    app.put_advertiser(&caller, &key, body).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -129,6 +103,7 @@ pub(super) async fn campaigns(State(app): State<Arc<App>>, caller: Caller) -> Js
             .filter(|(_, c)| caller.sees_advertiser(&c.campaign.advertiser_id))
             .map(|(n, c)| {
                 let mut value = json!(CampaignBody::from(&c.campaign));
+                value["archived"] = json!(c.campaign.archived);
                 value["committed_micros"] = json!(counters.campaigns[n].total());
                 value
             })
@@ -148,6 +123,116 @@ pub(super) async fn put_campaign(
 }
 
 impl App {
+    /// Adds or changes a publisher, if the caller may.
+    pub(crate) async fn put_publisher(
+        &self,
+        caller: &Caller,
+        key: &str,
+        body: PublisherBody,
+    ) -> Result<(), Refusal> {
+        caller.admin()?;
+        let publishers = vec![body.check(key)?];
+        self.put(Catalog {
+            publishers,
+            ..Catalog::default()
+        })
+        .await
+    }
+
+    /// Adds or changes a show, if the caller may.
+    pub(crate) async fn put_show(&self, caller: &Caller, key: &str, body: ShowBody) -> Result<(), Refusal> {
+        let mut show = body.check(key)?;
+        caller.changes_publisher(&show.publisher_id)?;
+        let snapshot = self.ads.snapshot();
+        snapshot
+            .publisher(&show.publisher_id)
+            .ok_or_else(|| missing("publisher"))?;
+        let before = snapshot.show(key);
+        if let Some(before) = before {
+            caller.changes_publisher(&before.publisher_id)?;
+        }
+        if caller.role != Role::Admin {
+            // What a publisher is paid is not the publisher's to say.
+            show.share = before.and_then(|b| b.share);
+        }
+        let shows = vec![show];
+        self.put(Catalog {
+            shows,
+            ..Catalog::default()
+        })
+        .await
+    }
+
+    /// Adds or changes an advertiser, if the caller may.
+    pub(crate) async fn put_advertiser(
+        &self,
+        caller: &Caller,
+        key: &str,
+        body: AdvertiserBody,
+    ) -> Result<(), Refusal> {
+        caller.admin()?;
+        let advertisers = vec![body.check(key)?];
+        self.put(Catalog {
+            advertisers,
+            ..Catalog::default()
+        })
+        .await
+    }
+
+    async fn put(&self, catalog: Catalog) -> Result<(), Refusal> {
+        Ok(self.ads.load(&catalog).await?)
+    }
+
+    /// Takes something out of use or brings it back, if the caller may. Its campaign.
+    pub(crate) async fn archive(
+        &self,
+        caller: &Caller,
+        what: Shelf,
+        key: &str,
+        archived: bool,
+    ) -> Result<String, Refusal> {
+        let snapshot = self.ads.snapshot();
+        let campaign = match what {
+            Shelf::Campaign => key.to_owned(),
+            Shelf::Flight => campaign_of_flight(&snapshot, key)?.to_owned(),
+            Shelf::Creative => {
+                let index = snapshot.creative(key).ok_or_else(|| missing("creative"))?;
+                campaign_of_flight(&snapshot, &snapshot.creatives[index.0].creative.flight_id)?.to_owned()
+            }
+        };
+        caller.changes_advertiser(&owner_of_campaign(&snapshot, &campaign)?)?;
+        self.ads.archive(what, key, archived).await?;
+        Ok(campaign)
+    }
+
+    /// Changes what is said about a creative, if the caller may. Its campaign.
+    pub(crate) async fn change_creative(
+        &self,
+        caller: &Caller,
+        key: &str,
+        body: CreativeChange,
+    ) -> Result<String, Refusal> {
+        let snapshot = self.ads.snapshot();
+        let index = snapshot.creative(key).ok_or_else(|| missing("creative"))?;
+        let mut creative = snapshot.creatives[index.0].creative.clone();
+        caller.changes_advertiser(&owner_of_flight(&snapshot, &creative.flight_id)?)?;
+        if let Some(title) = optional("title", body.title.as_ref())? {
+            creative.title = title;
+        }
+        if let Some(weight) = body.weight {
+            creative.weight = weight_of(weight)?;
+        }
+        if body.click_through.is_some() {
+            creative.click_through = url("click_through", body.click_through.as_ref())?;
+        }
+        if let Some(skip) = body.skip_after {
+            creative.skip_after = skip.map(|s| millis("skip_after", s)).transpose()?;
+        }
+        let campaign = campaign_of_flight(&snapshot, &creative.flight_id)?.to_owned();
+        self.put_creative(creative).await?;
+        Ok(campaign)
+    }
+
     /// Adds or changes a campaign, if the caller may.
     pub(crate) async fn put_campaign(
         &self,
@@ -168,13 +253,12 @@ impl App {
         if let Ok(before) = owner_of_campaign(&snapshot, key) {
             caller.changes_advertiser(&before)?;
         }
-        self.ads
-            .load(&Catalog {
-                campaigns: vec![campaign],
-                ..Catalog::default()
-            })
-            .await?;
-        Ok(())
+        let campaigns = vec![campaign];
+        self.put(Catalog {
+            campaigns,
+            ..Catalog::default()
+        })
+        .await
     }
 
     /// Adds or changes a flight, if the caller may.
@@ -190,13 +274,12 @@ impl App {
         if let Ok(before) = owner_of_flight(&snapshot, key) {
             caller.changes_advertiser(&before)?;
         }
-        self.ads
-            .load(&Catalog {
-                flights: vec![flight],
-                ..Catalog::default()
-            })
-            .await?;
-        Ok(())
+        let flights = vec![flight];
+        self.put(Catalog {
+            flights,
+            ..Catalog::default()
+        })
+        .await
     }
 
     /// Pauses or resumes a flight, if the caller may. Its campaign.
@@ -207,12 +290,12 @@ impl App {
         let mut flight = snapshot.flights[index.0].flight.clone();
         flight.paused = paused;
         let campaign = flight.campaign_id.clone();
-        self.ads
-            .load(&Catalog {
-                flights: vec![flight],
-                ..Catalog::default()
-            })
-            .await?;
+        let flights = vec![flight];
+        self.put(Catalog {
+            flights,
+            ..Catalog::default()
+        })
+        .await?;
         Ok(campaign)
     }
 
@@ -265,6 +348,8 @@ impl App {
         let (ad_registry, ad_id) =
             registered.unwrap_or_else(|| (crate::load::OWN_REGISTRY.to_owned(), measured.sha256.clone()));
         let creative = Creative {
+            info_hash: Some(measured.info_hash),
+            archived: false,
             title: title.unwrap_or_else(|| key.clone()),
             id: key,
             flight_id: flight.to_owned(),
@@ -291,13 +376,12 @@ impl App {
     }
 
     async fn put_creative(&self, creative: Creative) -> Result<(), Refusal> {
-        self.ads
-            .load(&Catalog {
-                creatives: vec![creative],
-                ..Catalog::default()
-            })
-            .await?;
-        Ok(())
+        let creatives = vec![creative];
+        self.put(Catalog {
+            creatives,
+            ..Catalog::default()
+        })
+        .await
     }
 }
 
@@ -324,6 +408,7 @@ pub(super) async fn flights(State(app): State<Arc<App>>, caller: Caller) -> Json
             })
             .map(|(n, f)| {
                 let mut value = json!(FlightBody::from(&f.flight));
+                value["archived"] = json!(f.archived);
                 value["served"] = json!(counters.flights[n].served.total());
                 value
             })
@@ -356,6 +441,9 @@ fn creative_json(c: &Creative) -> Value {
         "size": c.size,
         "sha256": c.sha256,
         "universal_ad_id": {"registry": c.ad_registry, "id": c.ad_id},
+        "archived": c.archived,
+        "info_hash": c.info_hash,
+        "torrent": c.info_hash.as_ref().map(|_| format!("/creatives/{}.torrent", c.sha256)),
         "weight": c.weight,
         "bitrate": c.bitrate,
         "click_through": c.click_through,
@@ -381,24 +469,36 @@ pub(super) async fn put_creative(
     Path(key): Path<String>,
     Json(body): Json<CreativeChange>,
 ) -> Result<StatusCode, Refusal> {
-    let snapshot = app.ads.snapshot();
-    let index = snapshot.creative(&key).ok_or_else(|| missing("creative"))?;
-    let mut creative = snapshot.creatives[index.0].creative.clone();
-    caller.changes_advertiser(&owner_of_flight(&snapshot, &creative.flight_id)?)?;
-    if let Some(title) = optional("title", body.title.as_ref())? {
-        creative.title = title;
-    }
-    if let Some(weight) = body.weight {
-        creative.weight = weight_of(weight)?;
-    }
-    if body.click_through.is_some() {
-        creative.click_through = url("click_through", body.click_through.as_ref())?;
-    }
-    if let Some(seconds) = body.skip_after {
-        creative.skip_after = Some(millis("skip_after", seconds)?);
-    }
-    app.put_creative(creative).await?;
+    app.change_creative(&caller, &key, body).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+macro_rules! archiving {
+    ($($archive:ident $restore:ident $shelf:ident;)*) => {$(
+        pub(super) async fn $archive(
+            State(app): State<Arc<App>>,
+            caller: Caller,
+            Path(key): Path<String>,
+        ) -> Result<StatusCode, Refusal> {
+            app.archive(&caller, Shelf::$shelf, &key, true).await?;
+            Ok(StatusCode::NO_CONTENT)
+        }
+
+        pub(super) async fn $restore(
+            State(app): State<Arc<App>>,
+            caller: Caller,
+            Path(key): Path<String>,
+        ) -> Result<StatusCode, Refusal> {
+            app.archive(&caller, Shelf::$shelf, &key, false).await?;
+            Ok(StatusCode::NO_CONTENT)
+        }
+    )*};
+}
+
+archiving! {
+    archive_campaign restore_campaign Campaign;
+    archive_flight restore_flight Flight;
+    archive_creative restore_creative Creative;
 }
 
 fn weight_of(weight: u32) -> Result<u32, Refusal> {
@@ -444,6 +544,8 @@ pub(super) async fn put_tag(
     let key = id(&key)?;
     let sha256 = hex::encode(Sha256::digest(body.tag.as_bytes()));
     let creative = Creative {
+        info_hash: None,
+        archived: false,
         title: optional("title", body.title.as_ref())?.unwrap_or_else(|| key.clone()),
         id: key,
         flight_id: flight,

@@ -4,11 +4,13 @@
 //! it: order of elements, undeclared prefixes, missing CDATA, blanks around URLs, missing required elements, trackers
 //! to `about:blank` (dropped here, so that they are never sent).
 
+mod json;
 mod parse;
 mod write;
 
 use std::time::Duration;
 
+pub(crate) use parse::is_json;
 pub use parse::{VastError, parse, parse_bytes};
 pub use write::inline_for_creative;
 
@@ -62,6 +64,8 @@ pub struct AdElement {
     pub verifications: Vec<Verification>,
     /// Our extension's `CreativeSha256`.
     pub sha256: Option<[u8; 32]>,
+    /// Our extension's `CreativeTorrent`.
+    pub torrent: Option<String>,
     /// Our extension's `ProofUrl`.
     pub proof_url: Option<String>,
     /// Our extension's `FrequencyCap`s.

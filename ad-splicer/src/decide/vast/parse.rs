@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// Most ads of one document that are looked at.
-const MOST_ADS: usize = 64;
+pub(super) const MOST_ADS: usize = 64;
 /// Most URLs of one kind in one ad.
-const MOST_URLS: usize = 256;
+pub(super) const MOST_URLS: usize = 256;
 
 /// Longest name of a category's authority, in characters; usually it is a URL.
 const LONGEST_AUTHORITY: usize = 500;
@@ -23,6 +23,9 @@ pub enum VastError {
     /// Not XML (error 100).
     #[error("the VAST document cannot be read: {0}")]
     Xml(#[from] XmlError),
+    /// It begins like a Grove ad server's JSON decision and is none (error 100).
+    #[error("the JSON decision cannot be read: {0}")]
+    Json(String),
     /// XML, but not VAST (error 101).
     #[error("the document is not VAST: its root element is <{0}>")]
     Root(String),
@@ -35,7 +38,7 @@ impl VastError {
     /// The VAST error code.
     pub fn code(&self) -> VastCode {
         match self {
-            Self::Xml(_) => VastCode::XML,
+            Self::Xml(_) | Self::Json(_) => VastCode::XML,
             Self::Root(_) => VastCode::SCHEMA,
             Self::Version(_) => VastCode::VERSION,
         }
@@ -47,8 +50,16 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Document, VastError> {
     parse(&xml::decode(bytes)?)
 }
 
-/// Parses a document.
+/// Whether a text is to be read as a JSON decision: no XML begins like that.
+pub(crate) fn is_json(text: &str) -> bool {
+    text.trim_start_matches('\u{feff}').trim_start().starts_with('{')
+}
+
+/// Parses a document: VAST, or the JSON decision of a Grove ad server.
 pub fn parse(text: &str) -> Result<Document, VastError> {
+    if is_json(text) {
+        return super::json::parse(text.trim_start_matches('\u{feff}'));
+    }
     let root = xml::parse(text.trim_start_matches('\u{feff}'))?;
     if root.is("VideoAdServingTemplate") {
         return Err(VastError::Version("1.0".to_owned()));
@@ -245,7 +256,8 @@ fn verifications(list: &Element) -> Vec<Verification> {
 /// Our extension, for Grove ad servers and clients; whatever of it is not understood is left aside:
 ///
 /// ```xml
-/// <Extension type="grove"><CreativeSha256>hex</CreativeSha256><ProofUrl>https://…</ProofUrl>
+/// <Extension type="grove"><CreativeSha256>hex</CreativeSha256><CreativeTorrent>https://…</CreativeTorrent>
+///   <ProofUrl>https://…</ProofUrl>
 ///   <FrequencyCap impressions="2" seconds="86400"/></Extension>
 /// ```
 fn ours(extension: &Element, ad: &mut AdElement) {
@@ -261,6 +273,9 @@ fn ours(extension: &Element, ad: &mut AdElement) {
         Some(digest)
     });
     ad.sha256 = ad.sha256.or(digest);
+    if ad.torrent.is_none() {
+        ad.torrent = extension.child_value("CreativeTorrent").and_then(usable_url);
+    }
     if ad.proof_url.is_none() {
         ad.proof_url = extension.child_value("ProofUrl").and_then(usable_url);
     }
