@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::{Db, StoreError, catalog_version, query};
 use crate::book::Stored;
@@ -203,60 +203,72 @@ async fn counters(connection: &mut AnyConnection) -> sqlx::Result<Stored> {
     })
 }
 
+/// The statement that adds a row or brings the one with its `id` up to date; parameters are in the order of the columns.
+fn upsert_row(table: &str, columns: &str) -> AssertSqlSafe<String> {
+    let columns: Vec<&str> = columns.split(", ").collect();
+    let values: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
+    let changes: Vec<String> = columns
+        .iter()
+        .filter(|column| **column != "id")
+        .map(|column| match *column {
+            // Who loads a file that is in the swarm already does not take it out.
+            "info_hash" => format!(
+                "info_hash = CASE WHEN {table}.sha256 = excluded.sha256
+                 THEN COALESCE(excluded.info_hash, {table}.info_hash) ELSE excluded.info_hash END"
+            ),
+            column => format!("{column} = excluded.{column}"),
+        })
+        .collect();
+    AssertSqlSafe(format!(
+        "INSERT INTO {table} ({}) VALUES ({}) ON CONFLICT (id) DO UPDATE SET {}",
+        columns.join(", "),
+        values.join(", "),
+        changes.join(", ")
+    ))
+}
+
 async fn upsert(tx: &mut AnyConnection, catalog: &Catalog) -> sqlx::Result<()> {
     for p in &catalog.publishers {
-        sqlx::query(
-            "INSERT INTO publishers (id, name, share) VALUES ($1, $2, $3)
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name, share = excluded.share",
-        )
-        .bind(&p.id)
-        .bind(&p.name)
-        .bind(i64::from(p.share.0))
-        .execute(&mut *tx)
-        .await?;
+        sqlx::query(upsert_row("publishers", "id, name, share"))
+            .bind(&p.id)
+            .bind(&p.name)
+            .bind(i64::from(p.share.0))
+            .execute(&mut *tx)
+            .await?;
     }
     for s in &catalog.shows {
-        sqlx::query(
-            "INSERT INTO shows (id, publisher_id, title, share, blocked, separation) VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (id) DO UPDATE SET publisher_id = excluded.publisher_id, title = excluded.title,
-             share = excluded.share, blocked = excluded.blocked, separation = excluded.separation",
-        )
-        .bind(&s.id)
-        .bind(&s.publisher_id)
-        .bind(&s.title)
-        .bind(s.share.map(|s| i64::from(s.0)))
-        .bind(serde_json::to_string(&s.blocked).unwrap_or_default())
-        .bind(s.separation.as_str())
-        .execute(&mut *tx)
-        .await?;
+        const COLUMNS: &str = "id, publisher_id, title, share, blocked, separation";
+        sqlx::query(upsert_row("shows", COLUMNS))
+            .bind(&s.id)
+            .bind(&s.publisher_id)
+            .bind(&s.title)
+            .bind(s.share.map(|s| i64::from(s.0)))
+            .bind(serde_json::to_string(&s.blocked).unwrap_or_default())
+            .bind(s.separation.as_str())
+            .execute(&mut *tx)
+            .await?;
     }
     for a in &catalog.advertisers {
-        sqlx::query(
-            "INSERT INTO advertisers (id, name, domain, category, category_authority) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name, domain = excluded.domain,
-             category = excluded.category, category_authority = excluded.category_authority",
-        )
-        .bind(&a.id)
-        .bind(&a.name)
-        .bind(&a.domain)
-        .bind(&a.category)
-        .bind(&a.category_authority)
-        .execute(&mut *tx)
-        .await?;
+        const COLUMNS: &str = "id, name, domain, category, category_authority";
+        sqlx::query(upsert_row("advertisers", COLUMNS))
+            .bind(&a.id)
+            .bind(&a.name)
+            .bind(&a.domain)
+            .bind(&a.category)
+            .bind(&a.category_authority)
+            .execute(&mut *tx)
+            .await?;
     }
     for c in &catalog.campaigns {
-        sqlx::query(
-            "INSERT INTO campaigns (id, advertiser_id, name, budget, currency) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (id) DO UPDATE SET advertiser_id = excluded.advertiser_id, name = excluded.name,
-             budget = excluded.budget, currency = excluded.currency",
-        )
-        .bind(&c.id)
-        .bind(&c.advertiser_id)
-        .bind(&c.name)
-        .bind(c.budget.map(|b| b.0))
-        .bind(&c.currency)
-        .execute(&mut *tx)
-        .await?;
+        const COLUMNS: &str = "id, advertiser_id, name, budget, currency";
+        sqlx::query(upsert_row("campaigns", COLUMNS))
+            .bind(&c.id)
+            .bind(&c.advertiser_id)
+            .bind(&c.name)
+            .bind(c.budget.map(|b| b.0))
+            .bind(&c.currency)
+            .execute(&mut *tx)
+            .await?;
     }
     for f in &catalog.flights {
         flight(tx, f).await?;
@@ -279,74 +291,57 @@ async fn changed(tx: &mut AnyConnection) -> sqlx::Result<()> {
 }
 
 async fn flight(tx: &mut AnyConnection, f: &Flight) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO flights (id, campaign_id, name, paused, starts, ends, goal, cap, price, priority, pacing,
-         kind, targeting, frequency_count, frequency_millis)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-         ON CONFLICT (id) DO UPDATE SET campaign_id = excluded.campaign_id, name = excluded.name,
-         paused = excluded.paused, starts = excluded.starts, ends = excluded.ends, goal = excluded.goal,
-         cap = excluded.cap, price = excluded.price, priority = excluded.priority, pacing = excluded.pacing,
-         kind = excluded.kind, targeting = excluded.targeting, frequency_count = excluded.frequency_count,
-         frequency_millis = excluded.frequency_millis",
-    )
-    .bind(&f.id)
-    .bind(&f.campaign_id)
-    .bind(&f.name)
-    .bind(i64::from(f.paused))
-    .bind(f.starts)
-    .bind(f.ends)
-    .bind(f.goal.map(|n| n as i64))
-    .bind(f.cap.map(|n| n as i64))
-    .bind(f.price.0)
-    .bind(i64::from(f.priority))
-    .bind(f.pacing.as_str())
-    .bind(f.kind.as_str())
-    .bind(serde_json::to_string(&f.targeting).unwrap_or_default())
-    .bind(f.frequency.map(|f| i64::from(f.count)))
-    .bind(f.frequency.map(|f| f.millis))
-    .execute(&mut *tx)
-    .await?;
+    const COLUMNS: &str = "id, campaign_id, name, paused, starts, ends, goal, cap, price, priority, pacing, kind, \
+                           targeting, frequency_count, frequency_millis";
+    sqlx::query(upsert_row("flights", COLUMNS))
+        .bind(&f.id)
+        .bind(&f.campaign_id)
+        .bind(&f.name)
+        .bind(i64::from(f.paused))
+        .bind(f.starts)
+        .bind(f.ends)
+        .bind(f.goal.map(|n| n as i64))
+        .bind(f.cap.map(|n| n as i64))
+        .bind(f.price.0)
+        .bind(i64::from(f.priority))
+        .bind(f.pacing.as_str())
+        .bind(f.kind.as_str())
+        .bind(serde_json::to_string(&f.targeting).unwrap_or_default())
+        .bind(f.frequency.map(|f| i64::from(f.count)))
+        .bind(f.frequency.map(|f| f.millis))
+        .execute(&mut *tx)
+        .await?;
     Ok(())
 }
 
 async fn creative(tx: &mut AnyConnection, c: &Creative) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO creatives (id, flight_id, title, path, media_type, width, height, duration, size, modified,
-         sha256, ad_registry, ad_id, weight, bitrate, click_through, skip_after, loudness, true_peak, tag, info_hash)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
-         ON CONFLICT (id) DO UPDATE SET flight_id = excluded.flight_id, title = excluded.title,
-         path = excluded.path, media_type = excluded.media_type, width = excluded.width,
-         height = excluded.height, duration = excluded.duration, size = excluded.size,
-         modified = excluded.modified, sha256 = excluded.sha256, ad_registry = excluded.ad_registry,
-         ad_id = excluded.ad_id, weight = excluded.weight, bitrate = excluded.bitrate,
-         click_through = excluded.click_through, skip_after = excluded.skip_after,
-         loudness = excluded.loudness, true_peak = excluded.true_peak, tag = excluded.tag,
-         info_hash = CASE WHEN creatives.sha256 = excluded.sha256
-         THEN COALESCE(excluded.info_hash, creatives.info_hash) ELSE excluded.info_hash END",
-    )
-    .bind(&c.id)
-    .bind(&c.flight_id)
-    .bind(&c.title)
-    .bind(&c.path)
-    .bind(&c.media_type)
-    .bind(i64::from(c.width))
-    .bind(i64::from(c.height))
-    .bind(c.duration)
-    .bind(c.size as i64)
-    .bind(c.modified)
-    .bind(&c.sha256)
-    .bind(&c.ad_registry)
-    .bind(&c.ad_id)
-    .bind(i64::from(c.weight))
-    .bind(i64::from(c.bitrate))
-    .bind(&c.click_through)
-    .bind(c.skip_after)
-    .bind(c.loudness)
-    .bind(c.true_peak)
-    .bind(&c.tag)
-    .bind(&c.info_hash)
-    .execute(&mut *tx)
-    .await?;
+    const COLUMNS: &str = "id, flight_id, title, path, media_type, width, height, duration, size, modified, sha256, \
+                           ad_registry, ad_id, weight, bitrate, click_through, skip_after, loudness, true_peak, tag, \
+                           info_hash";
+    sqlx::query(upsert_row("creatives", COLUMNS))
+        .bind(&c.id)
+        .bind(&c.flight_id)
+        .bind(&c.title)
+        .bind(&c.path)
+        .bind(&c.media_type)
+        .bind(i64::from(c.width))
+        .bind(i64::from(c.height))
+        .bind(c.duration)
+        .bind(c.size as i64)
+        .bind(c.modified)
+        .bind(&c.sha256)
+        .bind(&c.ad_registry)
+        .bind(&c.ad_id)
+        .bind(i64::from(c.weight))
+        .bind(i64::from(c.bitrate))
+        .bind(&c.click_through)
+        .bind(c.skip_after)
+        .bind(c.loudness)
+        .bind(c.true_peak)
+        .bind(&c.tag)
+        .bind(&c.info_hash)
+        .execute(&mut *tx)
+        .await?;
     Ok(())
 }
 
