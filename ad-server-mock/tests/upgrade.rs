@@ -119,7 +119,7 @@ async fn goes_on(db: String, with_third: bool) {
     assert_eq!(report.spend_micros["EUR"], Micros(20_000));
     assert_eq!(report.totals.proved.played, u64::from(with_third));
     let row = &report.rows[0];
-    assert_eq!((row.campaign.as_str(), row.title.as_str()), ("Spring", "Fifteen"));
+    assert_eq!((row.campaign.as_str(), row.title.as_str()), ("spring", "Fifteen"));
     // The decision that was open is still to be billed, once; the money for one more impression is left, and no more.
     let beacon = || Beacon {
         ad_serving_id: "d2".into(),

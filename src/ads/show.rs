@@ -123,6 +123,8 @@ fn ad_json(ad: &Ad, media: MediaPreference) -> Value {
             "height": file.height,
             "bitrate": file.bitrate,
             "codec": file.codec,
+            "sha256": ad.sha256.map(hex::encode),
+            "torrent": ad.torrent,
             "why": select::reason(&ad.media_files, media),
         })),
         "other_media_files": ad.media_files.iter().skip(1).map(|file| &file.url).collect::<Vec<_>>(),
@@ -240,6 +242,9 @@ fn ad_text(lead: &str, ad: &Ad, media: MediaPreference) {
             "    plays        {} ({}{size}{bitrate})",
             file.url, file.mime
         ));
+        if let Some(torrent) = &ad.torrent {
+            print_line(&format!("                 in the swarm: {torrent}"));
+        }
         if let Some(why) = select::reason(&ad.media_files, media) {
             print_line(&format!("                 {why}"));
         }

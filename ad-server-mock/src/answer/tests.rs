@@ -386,3 +386,68 @@ fn json_says_what_vast_says_and_the_hash() {
     let none = json(context, &[]);
     assert!(none["no_ad"].as_str().unwrap().contains("/b/noAd/r?"));
 }
+
+#[test]
+fn our_client_reads_the_same_from_json_as_from_vast() {
+    use ad_splicer::decide::vast::{Document, parse};
+    let key = Key::new(b"k");
+    let published = changed("one", |c| {
+        c.creatives[0].info_hash = Some("cd".repeat(32));
+        c.flights[0].frequency = Some(Frequency {
+            count: 2,
+            millis: 86_400_000,
+        });
+    });
+    let wrapped = changed("two", |c| {
+        c.creatives[0].tag = Some("https://other.example/?a=1&b=2".to_owned())
+    });
+    let read = |pod: &[Decided]| -> [Document; 2] {
+        let context = || Context {
+            base: "http://ads.example",
+            key: &key,
+            request_id: "r",
+            expires: 3600,
+            blocked: &[],
+        };
+        let mut both = [
+            parse(&vast(context(), Version::V42, pod)).unwrap(),
+            parse(&json(context(), pod).to_string()).unwrap(),
+        ];
+        for document in &mut both {
+            document.version = None;
+            for ad in &mut document.ads {
+                // What JSON does not say: whose list a category is from.
+                ad.categories.iter_mut().for_each(|c| c.authority = None);
+                ad.linears[0].tracking.sort_by(|a, b| a.event.cmp(&b.event));
+            }
+        }
+        both
+    };
+    for pod in [
+        vec![],
+        vec![published.clone()],
+        vec![ad("one"), published.clone()],
+    ] {
+        let [vast, json] = read(&pod);
+        assert_eq!(vast, json);
+        assert_eq!(vast.ads.len(), pod.len());
+    }
+    let [document, _] = read(&[published]);
+    let found = &document.ads[0];
+    let file = format!("http://ads.example/creatives/{}.torrent", "ab".repeat(32));
+    assert_eq!((found.torrent.as_ref(), found.caps.len()), (Some(&file), 1));
+    // A wrapper has nothing to say about the ad behind it but in JSON.
+    let [vast, json] = read(&[wrapped]);
+    let reports = |document: &Document| {
+        let ad = &document.ads[0];
+        (
+            ad.wrapper.as_ref().map(|w| w.uri.clone()),
+            ad.impressions.clone(),
+            ad.errors.clone(),
+            ad.linears[0].tracking.clone(),
+            ad.linears[0].click_tracking.clone(),
+        )
+    };
+    assert_eq!(reports(&vast), reports(&json));
+    assert!(vast.ads[0].wrapper.is_some());
+}

@@ -30,7 +30,7 @@ use rand::RngExt as _;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::ads::Ads;
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::listen::Doors;
 use crate::sign::Key;
 use crate::store::StoreError;
@@ -170,10 +170,12 @@ impl App {
     }
 }
 
-/// A random version 4 UUID, as VAST recommends for AdServingId.
+/// A version 7 UUID (RFC 9562): VAST recommends a UUID for AdServingId, and one that begins with the time is stored beside
+/// the others of its moment, where a random one would have a page of the database written for itself.
 fn new_id() -> String {
     let mut b: [u8; 16] = rand::rng().random();
-    b[6] = b[6] & 0x0f | 0x40;
+    b[..6].copy_from_slice(&SystemClock.now().to_be_bytes()[2..]);
+    b[6] = b[6] & 0x0f | 0x70;
     b[8] = b[8] & 0x3f | 0x80;
     let h = hex::encode(b);
     format!(
@@ -191,10 +193,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identifiers_are_version_4_uuids() {
+    fn identifiers_are_version_7_uuids_in_the_order_of_time() {
+        let before = SystemClock.now();
         let id = new_id();
-        assert_eq!((id.len(), id.as_bytes()[14]), (36, b'4'));
+        assert_eq!((id.len(), id.as_bytes()[14]), (36, b'7'));
         assert!(b"89ab".contains(&id.as_bytes()[19]), "{id}");
+        let at = i64::from_str_radix(&id.replace('-', "")[..12], 16).unwrap();
+        assert!((before..=SystemClock.now()).contains(&at), "{id}");
         assert_ne!(id, new_id());
     }
 }

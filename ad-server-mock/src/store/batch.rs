@@ -34,8 +34,15 @@ pub(crate) struct Settled {
 pub(crate) async fn run(db: &Db, ops: &[&Op], now: UnixMillis, lapse: bool) -> sqlx::Result<Settled> {
     let mut tx = db.write().await?;
     let mut books = load(db, &mut tx, ops, now, lapse).await?;
+    let (campaigns, flights) = (books.campaigns.clone(), books.flights.clone());
     let (verdicts, changes) = books.settle(ops.iter().copied(), now);
     write(db, &mut tx, &books, &changes).await?;
+    // Most beacons move no counter: nothing is written for them.
+    let moved = |c: &&CampaignRow| campaigns.get(&c.id) != Some(*c);
+    let campaigns: Vec<_> = books.campaigns.values().filter(moved).collect();
+    let moved = |f: &&FlightRow| flights.get(&f.id) != Some(*f);
+    let flights: Vec<_> = books.flights.values().filter(moved).collect();
+    write_counters(db, &mut tx, &campaigns, &flights, &changes).await?;
     let next_expiry = if lapse {
         sqlx::query_scalar("SELECT MIN(expires) FROM decisions WHERE state = 'open'")
             .fetch_one(&mut *tx)
@@ -271,8 +278,18 @@ async fn write(
         .iter()
         .map(|(r, filled)| {
             (
-                (&r.id, r.asked, &r.show, &r.episode, &r.break_id, &r.position),
-                (&r.country, &r.device, &r.download, &r.listener, r.wanted, filled),
+                &r.id,
+                r.asked,
+                &r.show,
+                &r.episode,
+                &r.break_id,
+                &r.position,
+                &r.country,
+                &r.device,
+                &r.download,
+                &r.listener,
+                r.wanted,
+                filled,
             )
         })
         .collect();
@@ -280,9 +297,9 @@ async fn write(
         db,
         "INSERT INTO requests (id, asked, show, episode, break_id, position, country, device, download, listener,
          wanted, filled)
-         SELECT j.value->0->>0, CAST(j.value->0->>1 AS BIGINT), j.value->0->>2, j.value->0->>3, j.value->0->>4,
-         j.value->0->>5, j.value->1->>0, j.value->1->>1, j.value->1->>2, j.value->1->>3,
-         CAST(j.value->1->>4 AS BIGINT), CAST(j.value->1->>5 AS BIGINT) FROM {rows}",
+         SELECT j.value->>0, CAST(j.value->>1 AS BIGINT), j.value->>2, j.value->>3, j.value->>4, j.value->>5,
+         j.value->>6, j.value->>7, j.value->>8, j.value->>9, CAST(j.value->>10 AS BIGINT),
+         CAST(j.value->>11 AS BIGINT) FROM {rows}",
         &list,
         connection,
     )
@@ -297,25 +314,22 @@ async fn write(
                 .get(&d.ad_serving_id)
                 .map_or("open", |k| k.state.as_str());
             (
-                (
-                    &d.ad_serving_id,
-                    &n.request,
-                    &n.download,
-                    &d.campaign,
-                    &d.flight,
-                    &d.creative,
-                    &d.sha256,
-                ),
-                (
-                    d.price,
-                    n.decided,
-                    d.expires,
-                    &n.show,
-                    &d.category,
-                    &d.viewer,
-                    d.payout,
-                    &d.proof_key,
-                ),
+                &d.ad_serving_id,
+                &n.request,
+                &n.download,
+                &d.campaign,
+                &d.flight,
+                &d.creative,
+                &d.sha256,
+                d.price,
+                n.decided,
+                d.expires,
+                &n.show,
+                &d.category,
+                &d.viewer,
+                d.payout,
+                &d.proof_key,
+                // A list has sixteen at most.
                 (state, changes.billed.get(&d.ad_serving_id)),
             )
         })
@@ -324,10 +338,10 @@ async fn write(
         db,
         "INSERT INTO decisions (ad_serving_id, request_id, download, campaign_id, flight_id, creative_id, sha256, price,
          decided, expires, show, category, viewer, payout, proof_key, state, billed)
-         SELECT j.value->0->>0, j.value->0->>1, j.value->0->>2, j.value->0->>3, j.value->0->>4, j.value->0->>5,
-         j.value->0->>6, CAST(j.value->1->>0 AS BIGINT), CAST(j.value->1->>1 AS BIGINT),
-         CAST(j.value->1->>2 AS BIGINT), j.value->1->>3, j.value->1->>4, j.value->1->>5,
-         CAST(j.value->1->>6 AS BIGINT), j.value->1->>7, j.value->2->>0, CAST(j.value->2->>1 AS BIGINT) FROM {rows}
+         SELECT j.value->>0, j.value->>1, j.value->>2, j.value->>3, j.value->>4, j.value->>5, j.value->>6,
+         CAST(j.value->>7 AS BIGINT), CAST(j.value->>8 AS BIGINT), CAST(j.value->>9 AS BIGINT), j.value->>10,
+         j.value->>11, j.value->>12, CAST(j.value->>13 AS BIGINT), j.value->>14, j.value->15->>0,
+         CAST(j.value->15->>1 AS BIGINT) FROM {rows}
          WHERE TRUE ON CONFLICT (download, sha256) WHERE download IS NOT NULL DO NOTHING",
         &list,
         connection,
@@ -385,8 +399,7 @@ async fn write(
         connection,
     )
     .await?;
-    write_proofs(db, connection, changes).await?;
-    write_counters(db, connection, books, changes).await
+    write_proofs(db, connection, changes).await
 }
 
 async fn write_proofs(db: &Db, connection: &mut AnyConnection, changes: &Changes) -> sqlx::Result<()> {
@@ -449,14 +462,11 @@ async fn write_proofs(db: &Db, connection: &mut AnyConnection, changes: &Changes
 async fn write_counters(
     db: &Db,
     connection: &mut AnyConnection,
-    books: &Books,
+    campaigns: &[&CampaignRow],
+    flights: &[&FlightRow],
     changes: &Changes,
 ) -> sqlx::Result<()> {
-    let list: Vec<_> = books
-        .campaigns
-        .values()
-        .map(|c| (&c.id, c.reserved, c.spent))
-        .collect();
+    let list: Vec<_> = campaigns.iter().map(|c| (&c.id, c.reserved, c.spent)).collect();
     put(
         db,
         "UPDATE campaigns SET reserved = CAST(j.value->>1 AS BIGINT), spent = CAST(j.value->>2 AS BIGINT)
@@ -465,9 +475,8 @@ async fn write_counters(
         connection,
     )
     .await?;
-    let list: Vec<_> = books
-        .flights
-        .values()
+    let list: Vec<_> = flights
+        .iter()
         .map(|f| (&f.id, f.reserved, f.billed, f.day, f.day_served))
         .collect();
     put(
@@ -511,13 +520,20 @@ async fn write_counters(
         connection,
     )
     .await?;
-    let list: Vec<_> = changes.tallies.iter().collect();
+    let list: Vec<_> = changes
+        .tallies
+        .iter()
+        .map(
+            |((day, show, flight, creative, metric, basis, detail), (count, amount))| {
+                (day, show, flight, creative, metric, basis, detail, count, amount)
+            },
+        )
+        .collect();
     put(
         db,
         "INSERT INTO tallies (day, show, flight_id, creative_id, metric, basis, detail, count, amount)
-         SELECT CAST(j.value->0->>0 AS BIGINT), j.value->0->>1, j.value->0->>2, j.value->0->>3, j.value->0->>4,
-         j.value->0->>5, j.value->0->>6, CAST(j.value->1->>0 AS BIGINT), CAST(j.value->1->>1 AS BIGINT)
-         FROM {rows} WHERE TRUE ON CONFLICT (day, show, flight_id, creative_id, metric, basis, detail)
+         SELECT CAST(j.value->>0 AS BIGINT), j.value->>1, j.value->>2, j.value->>3, j.value->>4, j.value->>5,
+         j.value->>6, CAST(j.value->>7 AS BIGINT), CAST(j.value->>8 AS BIGINT) FROM {rows} WHERE TRUE ON CONFLICT (day, show, flight_id, creative_id, metric, basis, detail)
          DO UPDATE SET count = tallies.count + excluded.count, amount = tallies.amount + excluded.amount",
         &list,
         connection,

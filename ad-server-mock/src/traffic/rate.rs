@@ -201,6 +201,7 @@ mod tests {
         );
         assert_eq!(ask(ONE, "a", &[]), None);
         assert_eq!(ask(ONE, "a", &[]), Some("rate_listener"));
+        assert_eq!(ask(ONE, "b", &[]), None);
         assert_eq!(
             ask(ONE, "c", &[]),
             Some("rate_address"),

@@ -166,6 +166,32 @@ fn progress_ends_at_the_length() {
 }
 
 #[test]
+fn other_sources_leave_the_info_hashes_as_they_are() {
+    let plain = build(3 * PIECE + 1);
+    let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for (trackers, seeds) in [
+        (
+            &["http://t.example/announce"][..],
+            &["http://s.example/a.bin"][..],
+        ),
+        (
+            &["http://t.example/1", "udp://t.example:1"],
+            &["http://s.example/1", "http://s.example/2"],
+        ),
+        (&[], &[]),
+    ] {
+        let other = plain
+            .with_sources(&texts(trackers), &texts(seeds))
+            .expect("still valid");
+        let tiers: Vec<Vec<String>> = trackers.iter().map(|one| vec![(*one).to_owned()]).collect();
+        assert_eq!(other.trackers(), tiers);
+        assert_eq!(other.web_seeds(), texts(seeds));
+        assert_eq!(other.info_bytes(), plain.info_bytes());
+        assert_eq!(other.piece_layer(0), plain.piece_layer(0));
+    }
+}
+
+#[test]
 fn the_cue_sheet_is_outside_of_the_info_hash() {
     let plain = build(3 * PIECE + 1);
     assert_eq!(plain.cue_sheet(), None);

@@ -310,7 +310,7 @@ impl App {
         caller.changes_advertiser(&owner_of_flight(&snapshot, flight)?)?;
         let key = match upload.field("id") {
             Some(text) => id(text)?,
-            None => format!("creative-{}", &super::super::new_id()[..8]),
+            None => format!("creative-{}", &super::super::new_id()[28..]),
         };
         if let Some(index) = snapshot.creative(&key) {
             let before = &snapshot.creatives[index.0].creative.flight_id;
