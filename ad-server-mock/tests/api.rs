@@ -269,7 +269,7 @@ async fn an_upload_is_decoded_hashed_and_measured_and_nothing_else_is_taken() {
     let again = Builder::new(metainfo.name()).hash(&bytes[..], bytes.len() as u64, |_| {});
     assert_eq!(again.unwrap().info_bytes(), metainfo.info_bytes());
     assert_eq!(creative["info_hash"], metainfo.info_hash_v2().to_string());
-    assert_eq!(metainfo.web_seeds(), [media.clone()]);
+    assert_eq!(metainfo.web_seeds(), std::slice::from_ref(&media));
     assert_eq!(metainfo.trackers(), [[common::TRACKER]]);
     // Decisions lead to it, in each form that can say so.
     let answer = |path: &str| s.http.get(format!("{}{path}", s.server.url())).send();

@@ -226,7 +226,7 @@ impl OneBreak {
 
     /// The creative as other viewers and its origin have it, when it is published and not in the cache. It gets half of the time that is
     /// left: the rest is for downloading it when that comes to nothing.
-    async fn from_the_swarm(&self, ad: &Ad) -> Option<Original> {
+    async fn through_the_swarm(&self, ad: &Ad) -> Option<Original> {
         let preparer = &self.preparer;
         let (swarm, expected) = (preparer.swarm.as_ref()?, ContentHash(ad.sha256?));
         let torrent = Url::parse(ad.torrent.as_deref()?).ok()?;
@@ -247,7 +247,7 @@ impl OneBreak {
             .map_err(|error| (401, format!("the creative's address {url} is no URL: {error}")))?;
         let expected = ad.sha256.map(ContentHash);
         let preparer = &self.preparer;
-        let original = match self.from_the_swarm(ad).await {
+        let original = match self.through_the_swarm(ad).await {
             Some(original) => original,
             None => preparer
                 .cache

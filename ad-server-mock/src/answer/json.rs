@@ -24,7 +24,9 @@ pub(crate) fn json(context: Context<'_>, pod: &[Decided]) -> Value {
 
 fn one(context: Context<'_>, sequence: usize, ad: &Decided) -> Value {
     let c = ad.creative();
-    let skip = c.skip_after.map(|_| "skip");
+    // Whether another server's ad may be skipped is that server's to say.
+    let skip_after = c.skip_after.filter(|_| c.tag.is_none());
+    let skip = skip_after.map(|_| "skip");
     let tracking: Map<String, Value> = EVENTS
         .into_iter()
         .chain(skip)
@@ -54,7 +56,7 @@ fn one(context: Context<'_>, sequence: usize, ad: &Decided) -> Value {
         "category": ad.advertiser().category,
         "universal_ad_ids": [{"registry": c.ad_registry, "id": c.ad_id}],
         "duration": c.duration as f64 / 1000.0,
-        "skip_offset": c.skip_after.map(|s| s as f64 / 1000.0),
+        "skip_offset": skip_after.map(|s| s as f64 / 1000.0),
         "click_through": c.click_through,
         "media_file": media,
         "wrapper": c.tag,

@@ -399,7 +399,7 @@ fn our_client_reads_the_same_from_json_as_from_vast() {
         });
     });
     let wrapped = changed("two", |c| {
-        c.creatives[0].tag = Some("https://other.example/?a=1&b=2".to_owned())
+        c.creatives[0].tag = Some("https://other.example/?a=1&b=2".to_owned());
     });
     let read = |pod: &[Decided]| -> [Document; 2] {
         let context = || Context {

@@ -221,7 +221,7 @@ pub(super) async fn creative(
             title: Some(form.title),
             weight: number("weight", &form.weight)?,
             click_through: Some(form.click_through),
-            skip_after: Some(number("skip_after", &form.skip_after)?),
+            skip_after: number("skip_after", &form.skip_after)?.into(),
         };
         app.change_creative(&visitor.session.caller, &id, change).await
     };

@@ -364,13 +364,31 @@ pub(crate) struct CreativeChange {
     /// An empty one is none.
     pub(crate) click_through: Option<String>,
     /// Seconds; `null` is that it may not be skipped.
-    #[serde(deserialize_with = "said")]
-    pub(crate) skip_after: Option<Option<f64>>,
+    pub(crate) skip_after: Change,
 }
 
-/// Tells `null` from nothing said.
-fn said<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<f64>>, D::Error> {
-    Option::deserialize(from).map(Some)
+/// What a change says about a number that may be none.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) enum Change {
+    /// Nothing: it stays.
+    #[default]
+    Keep,
+    /// `null`: there is none any more.
+    Clear,
+    /// It is this now.
+    To(f64),
+}
+
+impl<'de> Deserialize<'de> for Change {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self::from(Option::deserialize(from)?))
+    }
+}
+
+impl From<Option<f64>> for Change {
+    fn from(said: Option<f64>) -> Self {
+        said.map_or(Self::Clear, Self::To)
+    }
 }
 
 /// Another server's tag as a creative.

@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 use super::super::access::Caller;
 use super::super::{App, Refusal, ask, bad};
 use super::body::{
-    AdvertiserBody, CampaignBody, CreativeChange, FlightBody, PublisherBody, ShowBody, TagBody, id, optional,
-    text, url,
+    AdvertiserBody, CampaignBody, Change, CreativeChange, FlightBody, PublisherBody, ShowBody, TagBody, id,
+    optional, text, url,
 };
 use crate::catalog::{Catalog, Creative};
 use crate::decide::{Question, Snapshot};
@@ -225,8 +225,10 @@ impl App {
         if body.click_through.is_some() {
             creative.click_through = url("click_through", body.click_through.as_ref())?;
         }
-        if let Some(skip) = body.skip_after {
-            creative.skip_after = skip.map(|s| millis("skip_after", s)).transpose()?;
+        match body.skip_after {
+            Change::Keep => {}
+            Change::Clear => creative.skip_after = None,
+            Change::To(seconds) => creative.skip_after = Some(millis("skip_after", seconds)?),
         }
         let campaign = campaign_of_flight(&snapshot, &creative.flight_id)?.to_owned();
         self.put_creative(creative).await?;

@@ -15,12 +15,13 @@ struct Answer {
     version: u32,
     expires_in: Option<u64>,
     no_ad: Option<String>,
-    ads: Vec<Ad>,
+    ads: Vec<Decided>,
 }
 
+/// One ad of it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Ad {
+struct Decided {
     ad_serving_id: Option<String>,
     sequence: Option<u32>,
     creative_id: Option<String>,
@@ -88,7 +89,7 @@ fn seconds(value: Option<f64>) -> Option<Duration> {
     value.and_then(|s| Duration::try_from_secs_f64(s).ok())
 }
 
-fn element(ad: Ad, expires: Option<Duration>, many: bool) -> AdElement {
+fn element(ad: Decided, expires: Option<Duration>, many: bool) -> AdElement {
     let file = ad.media_file.unwrap_or_default();
     let media = usable_url(&file.url).map(|url| MediaFileElement {
         url,
