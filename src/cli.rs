@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Send(SendArgs),
     /// Check files that are here, and serve them until stopped
     Seed(SeedArgs),
+    /// Forget what the data folder keeps of a source
+    Remove(RemoveArgs),
     /// Splice creatives into a local file, without any network
     Splice(SpliceArgs),
     /// Look at ad responses as the client does
@@ -86,6 +88,12 @@ pub(crate) struct NetArgs {
     /// Download at most this many bytes per second
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) down: Option<u64>,
+    /// Join the DHT through this node (repeat for more; default: the public BitTorrent DHT)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) dht: Vec<String>,
+    /// Find peers through trackers, links and other peers alone: no DHT, no local network, no port asked of the router
+    #[arg(long, env = "GROVE_NO_DISCOVERY", value_parser = clap::builder::FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    pub(crate) no_discovery: bool,
 }
 
 /// Which item of a feed is meant.
@@ -180,6 +188,15 @@ pub(crate) struct InspectArgs {
     /// A .torrent file or URL, a magnet link, a media URL or a feed
     #[arg(value_name = "SOURCE")]
     pub(crate) source: String,
+    /// Then join the swarm without fetching anything, and show who is there until stopped
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Stop looking at the swarm after so long
+    #[arg(long, value_name = "TIME", value_parser = parse_span, requires = "live")]
+    pub(crate) watch: Option<Duration>,
+    /// A peer to dial (repeat for more)
+    #[arg(long, value_name = "ADDR", requires = "live")]
+    pub(crate) peer: Vec<SocketAddr>,
     #[command(flatten)]
     pub(crate) episode: EpisodeArgs,
     #[command(flatten)]
@@ -244,6 +261,9 @@ pub(crate) struct GetArgs {
     /// Keep serving until so many times the file's size was uploaded
     #[arg(long, value_name = "N")]
     pub(crate) seed_ratio: Option<f64>,
+    /// Hash what is here already once more before it counts
+    #[arg(long)]
+    pub(crate) recheck: bool,
     /// Decide ads for at most so long; breaks that are not ready then stay empty
     #[arg(long, value_name = "TIME", default_value = "8", value_parser = crate::units::parse_time)]
     pub(crate) freeze: Duration,
@@ -335,8 +355,24 @@ pub(crate) struct SeedArgs {
     /// A peer to dial (repeat for more)
     #[arg(long, value_name = "ADDR")]
     pub(crate) peer: Vec<SocketAddr>,
+    /// Stop after so long
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    pub(crate) seed_for: Option<Duration>,
+    /// Stop once so many times the content has been sent, of every source
+    #[arg(long, value_name = "N")]
+    pub(crate) seed_ratio: Option<f64>,
     #[command(flatten)]
     pub(crate) episode: EpisodeArgs,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
+}
+
+/// `grove remove`
+#[derive(Args, Debug)]
+pub(crate) struct RemoveArgs {
+    /// What to forget: a source, or a v2 info hash (repeat for more)
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(crate) sources: Vec<String>,
     #[command(flatten)]
     pub(crate) net: NetArgs,
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use ad_splicer::beacons::Basis;
 use ad_splicer::content::Content;
 use anyhow::Context as _;
-use engine::cue_sheet::CueSheet;
-use engine::node::{AddOptions, Node, PieceSource, State, Stats, Torrent};
+use engine::cue_sheet::{CueSheet, PublicKey, SignedCueSheet};
+use engine::node::{AddOptions, Node, PieceSource, State, Stats, Torrent, Ways};
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 use url::Url;
@@ -27,11 +27,15 @@ use crate::context::Context;
 use crate::files::write_file;
 use crate::identity;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
+use crate::play::keys::{Key, Keys, next_key};
 use crate::rendition::{self, Arriving, Destination, Made, PlacedAd};
 use crate::selection::select;
 use crate::source::{self, Resolved};
 use crate::trust;
 use crate::units::{human_bytes, human_time};
+
+/// How long a cue sheet is waited for that only peers can have.
+const SHEET_WAIT: Duration = Duration::from_secs(3);
 
 /// The `complete` and `done` objects.
 #[derive(Clone, Debug, Serialize)]
@@ -47,6 +51,8 @@ pub(crate) struct Report {
     pub(crate) uploaded: u64,
     pub(crate) seconds: f64,
     pub(crate) peers: usize,
+    /// How they came to be connected.
+    pub(crate) ways: Ways,
     pub(crate) ads: Vec<PlacedAd>,
     pub(crate) skipped: Vec<Skipped>,
     /// Runs of pieces by where they came from: how many, and `origin`, `peer` or `disk`.
@@ -70,6 +76,7 @@ struct ProgressLine<'a> {
     wasted: u64,
     uploaded: u64,
     peers: usize,
+    ways: Ways,
     down_rate: u64,
     state: &'a str,
 }
@@ -180,13 +187,51 @@ pub(crate) fn add_options(swarm: &SwarmArgs, found: &source::Torrent) -> AddOpti
     }
 }
 
-/// The cue sheet that counts for a source. Otherwise what there is to say about that: nothing, when it has none.
+/// The engine's options for a source, with the cue sheet that counts here so far.
+pub(crate) async fn swarm_options(
+    context: &Context,
+    swarm: &SwarmArgs,
+    found: &source::Torrent,
+) -> anyhow::Result<AddOptions> {
+    let (cue_sheet, publisher) = known_sheet(context, found).await?;
+    Ok(AddOptions {
+        cue_sheet,
+        publisher,
+        ..add_options(swarm, found)
+    })
+}
+
+/// The cue sheet that counts here so far, and whose newer ones are taken from peers.
+pub(crate) async fn known_sheet(
+    context: &Context,
+    found: &source::Torrent,
+) -> anyhow::Result<(Option<SignedCueSheet>, Option<PublicKey>)> {
+    let judged = trust::judge(context, found, trust::now()?).await?;
+    let sheet = judged.as_ref().and_then(trust::Judged::effective).cloned();
+    let publisher = sheet.as_ref().map(|sheet| sheet.sheet().publisher);
+    Ok((sheet, publisher.or(found.link_key)))
+}
+
+/// The cue sheet that counts for a source, peers' newer ones included. Otherwise what there is to say about that: nothing, when it has none.
 pub(crate) async fn cue_sheet(
     context: &Context,
     found: &source::Torrent,
+    torrent: &Torrent,
 ) -> anyhow::Result<Result<CueSheet, breaks::Prepared>> {
     let now = trust::now()?;
-    let Some(judged) = trust::judge(context, found, now).await? else {
+    let judged = trust::judge(context, found, now).await?;
+    let held = judged.as_ref().and_then(trust::Judged::effective).cloned();
+    let newest = from_peers(found, torrent, held.as_ref()).await;
+    let judged = match newest {
+        Some(newest) => Some(trust::Judged {
+            offered: Some(newest),
+            verdict: Ok("a peer has a newer one of the same publisher".into()),
+            loud: false,
+            held,
+        }),
+        None => judged,
+    };
+    let Some(judged) = judged else {
         return Ok(Err(breaks::Prepared::default()));
     };
     if let Err(reason) = &judged.verdict {
@@ -211,6 +256,23 @@ pub(crate) async fn cue_sheet(
     }))
 }
 
+/// The cue sheet that peers have, when it is another one than the one that is held. It is waited for only when nothing
+/// is held and the link says whose it must be.
+async fn from_peers(
+    found: &source::Torrent,
+    torrent: &Torrent,
+    held: Option<&SignedCueSheet>,
+) -> Option<SignedCueSheet> {
+    let mut sheet = torrent.cue_sheet();
+    if held.is_none() && found.link_key.is_some() {
+        let some = sheet.wait_for(Option::is_some);
+        // Without one the content plays without ads.
+        let _ = tokio::time::timeout(SHEET_WAIT, some).await;
+    }
+    let newest = sheet.borrow().as_deref().cloned();
+    newest.filter(|newest| Some(newest) != held)
+}
+
 /// The ads for a source, made ready while its content arrives.
 async fn prepare(
     context: &Context,
@@ -220,7 +282,7 @@ async fn prepare(
     playback: &Playback,
     swarm: Option<Arc<Swarm>>,
 ) -> anyhow::Result<(breaks::Prepared, Option<Preparer>)> {
-    let sheet = match cue_sheet(context, found).await? {
+    let sheet = match cue_sheet(context, found, torrent).await? {
         Ok(sheet) => sheet,
         Err(without) => return Ok((without, None)),
     };
@@ -282,7 +344,8 @@ impl Job<'_> {
         let destination = destination(self.args.output.as_deref(), metainfo.name());
         let options = AddOptions {
             files: files.clone(),
-            ..add_options(&self.args.swarm, found)
+            recheck: self.args.recheck,
+            ..swarm_options(self.context, &self.args.swarm, found).await?
         };
         let folder = if metainfo.is_single_file() {
             None
@@ -352,6 +415,7 @@ impl Job<'_> {
         report.event = "done";
         report.uploaded = stats.uploaded;
         report.peers = stats.peers_seen;
+        report.ways = stats.ways;
         report.seconds = started.elapsed().as_secs_f64();
         if self.json {
             print_json(&report);
@@ -409,8 +473,25 @@ impl Job<'_> {
         let mut tick = tokio::time::interval(Duration::from_millis(if self.json { 1000 } else { 250 }));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut paused = false;
+        // A terminal that cannot be read from gives no keys.
+        let mut keys = if self.json {
+            None
+        } else {
+            Keys::open().ok().flatten()
+        };
+        let mut asked_to_pause = false;
         loop {
-            tick.tick().await;
+            tokio::select! {
+                _ = tick.tick() => {}
+                key = next_key(&mut keys) => if key == Key::Pause {
+                    asked_to_pause = !asked_to_pause;
+                    if asked_to_pause {
+                        torrent.pause();
+                    } else {
+                        torrent.go_on();
+                    }
+                },
+            }
             let stats = torrent.stats();
             if self.json {
                 print_json(&ProgressLine {
@@ -423,6 +504,7 @@ impl Job<'_> {
                     wasted: stats.wasted,
                     uploaded: stats.uploaded,
                     peers: stats.peers,
+                    ways: stats.ways,
                     down_rate: stats.down_rate,
                     state: state_name(&stats.state),
                 });
@@ -461,6 +543,7 @@ impl Job<'_> {
             uploaded: stats.uploaded,
             seconds: started.elapsed().as_secs_f64(),
             peers: stats.peers_seen,
+            ways: stats.ways,
             ads: made.ads,
             skipped: made.skipped,
             sources: sources(&stats.pieces),
@@ -487,28 +570,32 @@ impl Job<'_> {
         if !self.seeds() {
             return ExitStatus::Done;
         }
-        let long_enough = async {
-            match self.args.seed_for {
-                Some(time) => tokio::time::sleep(time).await,
-                None => std::future::pending().await,
-            }
-        };
-        let enough = async {
-            let Some(ratio) = self.args.seed_ratio else {
-                return std::future::pending().await;
-            };
-            let mut stats = torrent.subscribe();
-            // An error means that the torrent is gone, and then there is nothing left to wait for.
-            let _ = stats
-                .wait_for(|stats| stats.uploaded as f64 >= ratio * length as f64)
-                .await;
-        };
         tokio::select! {
-            () = long_enough => ExitStatus::Done,
-            () = enough => ExitStatus::Done,
+            () = long_enough(self.args.seed_for) => ExitStatus::Done,
+            () = enough(torrent, length, self.args.seed_ratio) => ExitStatus::Done,
             () = interrupted() => ExitStatus::Interrupted,
         }
     }
+}
+
+/// Ready after so long; never without a limit.
+pub(crate) async fn long_enough(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ready once so many times this length was sent; never without a limit.
+pub(crate) async fn enough(torrent: &Torrent, length: u64, ratio: Option<f64>) {
+    let Some(ratio) = ratio else {
+        return std::future::pending().await;
+    };
+    let mut stats = torrent.subscribe();
+    // An error means that the torrent is gone, and then there is nothing left to wait for.
+    let _ = stats
+        .wait_for(|stats| stats.uploaded as f64 >= ratio * length as f64)
+        .await;
 }
 
 /// Waits a moment for the sender to note that all has arrived.
@@ -558,7 +645,11 @@ fn tell(report: &Report) {
     let here = report.content_bytes.saturating_sub(fetched);
     let mut sources = vec![
         format!("{} from the origin", human_bytes(report.from_origin)),
-        format!("{} from peers", human_bytes(report.from_peers)),
+        format!(
+            "{} from peers{}",
+            human_bytes(report.from_peers),
+            of_ways(report.ways)
+        ),
     ];
     if here > 0 {
         sources.push(format!("{} that was here already", human_bytes(here)));
@@ -584,6 +675,23 @@ fn tell(report: &Report) {
             skipped.sentence(report.ads.iter().any(|ad| ad.break_id == skipped.break_id))
         );
     }
+}
+
+/// How peers were connected, where it is worth saying.
+pub(crate) fn of_ways(ways: Ways) -> String {
+    let parts: Vec<String> = [
+        (ways.direct, "direct"),
+        (ways.punched, "through opened routers"),
+        (ways.relayed, "through a relay"),
+    ]
+    .iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, way)| format!("{count} {way}"))
+    .collect();
+    if ways.punched + ways.relayed == 0 {
+        return String::new();
+    }
+    format!(" ({})", parts.join(", "))
 }
 
 fn is_folder(path: &Path) -> bool {
@@ -696,6 +804,7 @@ async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bool) -> Outc
         uploaded: 0,
         seconds: started.elapsed().as_secs_f64(),
         peers: 0,
+        ways: Ways::default(),
         ads: Vec::new(),
         skipped: Vec::new(),
         sources: Vec::new(),

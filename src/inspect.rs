@@ -2,6 +2,8 @@
 //!
 //! Not for: changing anything. In particular no key is pinned by looking at it.
 
+mod live;
+
 use std::time::Duration;
 
 use ad_splicer::cues::{Action, AdSource, CuePoint, vmap};
@@ -43,6 +45,9 @@ pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
         print_json(&as_json(&torrent.metainfo, judged.as_ref(), &cues));
     } else {
         print_text(&torrent.metainfo, judged.as_ref(), &cues, now);
+    }
+    if args.live && !matches!(&judged, Some(judged) if judged.verdict.is_err()) {
+        return live::run(&context, args, &torrent, json).await;
     }
     beacons::drain(&context).await;
     match judged.map(|judged| judged.verdict) {

@@ -20,6 +20,7 @@ mod origin_check;
 mod output;
 mod play;
 mod publish;
+mod remove;
 mod rendition;
 mod seed;
 mod selection;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
                 drain(&args.net).await;
                 end(outcome, json)
             }
+            Command::Remove(args) => end(remove::run(&args, json).await, json),
             Command::Seed(args) => {
                 let outcome = seed::run(&args, json).await;
                 drain(&args.net).await;

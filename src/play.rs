@@ -10,7 +10,7 @@
 
 mod ahead;
 mod bookmark;
-mod keys;
+pub(crate) mod keys;
 mod line;
 mod plain;
 mod proof;
@@ -74,9 +74,8 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     }
     let node = Arc::new(crate::node::start(&context, json).await?);
     let creatives = (!args.swarm.no_peers).then(|| Swarm::new(Arc::clone(&node)));
-    let torrent = node
-        .add(found.metainfo.clone(), get::add_options(&args.swarm, &found))
-        .await?;
+    let options = get::swarm_options(&context, &args.swarm, &found).await?;
+    let torrent = node.add(found.metainfo.clone(), options).await?;
     let prepared = tokio::select! {
         prepared = Listening::prepare(&context, args, &found, &torrent, creatives.clone()) => prepared.map(Some),
         () = interrupted() => Ok(None),
@@ -175,7 +174,7 @@ impl<'a> Listening<'a> {
             let asked = Self::ask(
                 context,
                 args,
-                found,
+                (found, torrent),
                 content.clone(),
                 &playback,
                 &mut proofs,
@@ -236,13 +235,13 @@ impl<'a> Listening<'a> {
     async fn ask(
         context: &Context,
         args: &PlayArgs,
-        found: &crate::source::Torrent,
+        (found, torrent): (&crate::source::Torrent, &Torrent),
         content: Arc<dyn Content>,
         playback: &Playback,
         proofs: &mut Option<Proofs>,
         swarm: Option<Arc<Swarm>>,
     ) -> anyhow::Result<Result<Preparer, Prepared>> {
-        let sheet = match get::cue_sheet(context, found).await? {
+        let sheet = match get::cue_sheet(context, found, torrent).await? {
             Ok(sheet) => sheet,
             Err(without) => return Ok(Err(without)),
         };

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use engine::metainfo::Metainfo;
 use engine::node::{AddOptions, Location, Torrent};
-use futures_util::future::select_all;
+use futures_util::future::{join_all, select_all};
 use serde_json::json;
 
 use crate::beacons;
 use crate::cli::SeedArgs;
 use crate::context::Context;
+use crate::get;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
 use crate::source::{Resolved, resolve};
 use crate::units::human_bytes;
@@ -37,7 +38,10 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
             }
         };
         let path = content_path(text, args.from.as_deref(), &found.metainfo);
+        let (cue_sheet, publisher) = get::known_sheet(&context, &found).await?;
         let options = AddOptions {
+            cue_sheet,
+            publisher,
             peers: args
                 .peer
                 .iter()
@@ -75,9 +79,14 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
         torrents.push((path, torrent));
     }
     let ended = {
+        let ratios = torrents
+            .iter()
+            .map(|(_, torrent)| get::enough(torrent, torrent.metainfo().length(), args.seed_ratio));
         let failures = torrents.iter().map(|(_, torrent)| Box::pin(failure(torrent)));
         tokio::select! {
-            () = interrupted() => Ok(()),
+            () = interrupted() => Ok(ExitStatus::Done),
+            () = get::long_enough(args.seed_for) => Ok(ExitStatus::Done),
+            _ = join_all(ratios) => Ok(ExitStatus::Done),
             (error, ..) = select_all(failures) => Err(error),
             // What earlier commands could not report goes now, beside the serving.
             never = async { beacons::drain(&context).await; std::future::pending().await } => never,
@@ -87,7 +96,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
         let stats = torrent.stop().await;
         if json {
             print_json(
-                &json!({ "event": "done", "path": path, "info_hash": torrent.info_hash().to_string(), "uploaded": stats.uploaded, "peers": stats.peers_seen }),
+                &json!({ "event": "done", "path": path, "info_hash": torrent.info_hash().to_string(), "uploaded": stats.uploaded, "peers": stats.peers_seen, "ways": stats.ways }),
             );
         } else {
             eprintln!(
@@ -100,7 +109,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     }
     node.stop().await;
     beacons::drain(&context).await;
-    ended.map(|()| ExitStatus::Done)
+    ended
 }
 
 /// Resolves when the torrent cannot go on.

@@ -7,7 +7,7 @@
 //! Not for: publishing. Nothing here is announced under a name that can be guessed (`engine::personal`).
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,12 +101,14 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
     if json {
         print_json(&json!({
             "event": "done", "delivered": stats.delivered, "uploaded": stats.uploaded, "peers": stats.peers_seen,
+            "ways": stats.ways,
         }));
     } else if stats.delivered > 0 {
         eprintln!(
-            "delivered to {} ({} sent)",
+            "delivered to {} ({} sent{})",
             receivers(stats.delivered),
-            human_bytes(stats.uploaded)
+            human_bytes(stats.uploaded),
+            crate::get::of_ways(stats.ways)
         );
     } else {
         eprintln!("not delivered; the same command gives the same link and goes on from there");
@@ -205,20 +207,11 @@ fn keep(sending: &Sending, path: &Path) -> anyhow::Result<()> {
 
 /// A node on the addresses that were asked for, else where the transfer was before, else on any port.
 async fn node(context: &Context, before: &[SocketAddr], json: bool) -> anyhow::Result<Node> {
-    if !context.net.listen.is_empty() {
-        return crate::node::start(context, json).await;
-    }
-    let any = [
-        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    ];
-    for listen in [before, &any, &any[..1]] {
+    if context.net.listen.is_empty() && !before.is_empty() {
         let mut context = context.clone();
-        context.net.listen = listen.to_vec();
-        // A machine without IPv6, or a port that somebody else took meanwhile: the next will do.
-        if !listen.is_empty()
-            && let Ok(node) = crate::node::start(&context, json).await
-        {
+        context.net.listen = before.to_vec();
+        // Somebody else may have taken the port meanwhile: another will do.
+        if let Ok(node) = crate::node::start(&context, json).await {
             return Ok(node);
         }
     }

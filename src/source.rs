@@ -226,7 +226,7 @@ async fn from_magnet(context: &Context, node: Option<&Node>, text: &str) -> anyh
         }
     }
     if let Some(info_hash) = magnet.info_hash
-        && !(magnet.peers.is_empty() && magnet.trackers.is_empty())
+        && (!magnet.peers.is_empty() || !magnet.trackers.is_empty() || crate::node::looks_around(context))
     {
         let wanted = Wanted {
             info_hash,

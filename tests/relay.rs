@@ -3,99 +3,33 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 
-use common::{Grove, Running, grove, sha256};
+use common::spaces::Spaces;
+use common::{Running, sha256};
 
-/// Namespaces that go when this does: `left` and `right`, each with a line of its own to `hub`, which forwards nothing.
-struct Net(String);
+/// `left` and `right`, each with a line of its own to `hub`, which forwards nothing.
+struct Net(Spaces);
 
 impl Net {
     fn new(name: &str) -> Self {
-        let net = Self(format!("gs{}{name}", std::process::id()));
-        for (side, number) in [("left", 1), ("right", 2)] {
-            let (space, hub) = (net.space(side), net.space("hub"));
-            if number == 1 {
-                net.ip(&["netns", "add", &hub]);
-                net.ip(&["-n", &hub, "link", "set", "lo", "up"]);
-            }
-            net.ip(&["netns", "add", &space]);
-            net.ip(&["-n", &space, "link", "set", "lo", "up"]);
-            let cable = format!("to{side}");
-            net.ip(&[
-                "-n", &hub, "link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", &space,
-            ]);
-            net.ip(&[
-                "-n",
-                &hub,
-                "addr",
-                "add",
-                &format!("10.77.{number}.1/24"),
-                "dev",
-                &cable,
-            ]);
-            net.ip(&["-n", &hub, "link", "set", &cable, "up"]);
-            net.ip(&[
-                "-n",
-                &space,
-                "addr",
-                "add",
-                &format!("10.77.{number}.2/24"),
-                "dev",
-                "eth0",
-            ]);
-            net.ip(&["-n", &space, "link", "set", "eth0", "up"]);
-            net.ip(&[
-                "-n",
-                &space,
-                "route",
-                "add",
-                "default",
-                "via",
-                &format!("10.77.{number}.1"),
-            ]);
+        let mut spaces = Spaces::new(name);
+        for machine in ["left", "right", "hub"] {
+            spaces.machine(machine);
         }
-        // A hub that forwards is a router; this one must not.
-        net.run("hub", &["sysctl", "-qw", "net.ipv4.ip_forward=0"]);
-        net
-    }
-
-    fn space(&self, side: &str) -> String {
-        format!("{}{side}", self.0)
-    }
-
-    fn ip(&self, words: &[&str]) {
-        let done = Command::new("ip").args(words).output();
-        let done = done.expect("this test needs the command ip: apt-get install iproute2");
-        assert!(
-            done.status.success(),
-            "this test must be root to make network namespaces: ip {words:?} ({}): {}",
-            self.0,
-            String::from_utf8_lossy(&done.stderr)
-        );
-    }
-
-    /// Runs a command on one side.
-    fn run(&self, side: &str, words: &[&str]) {
-        let space = self.space(side);
-        let mut all = vec!["netns", "exec", &space];
-        all.extend(words);
-        self.ip(&all);
-    }
-
-    /// A `grove` on one side.
-    fn grove(&self, side: &str, at: &Path, words: &[&str]) -> Grove {
-        grove(at, words).through(["ip", "netns", "exec", &self.space(side)])
+        for (side, number) in [("left", 1), ("right", 2)] {
+            let (hub, own) = (format!("10.77.{number}.1/24"), format!("10.77.{number}.2/24"));
+            spaces.line(("hub", &format!("to{side}"), &[&hub]), (side, "eth0", &[&own]));
+            spaces.default_route(side, &format!("10.77.{number}.1"));
+        }
+        Self(spaces)
     }
 }
 
-impl Drop for Net {
-    fn drop(&mut self) {
-        for side in ["left", "right", "hub"] {
-            let _ = Command::new("ip")
-                .args(["netns", "del", &self.space(side)])
-                .output();
-        }
+impl std::ops::Deref for Net {
+    type Target = Spaces;
+
+    fn deref(&self) -> &Spaces {
+        &self.0
     }
 }
 
@@ -215,7 +149,7 @@ fn a_transfer_that_has_used_up_its_bytes_is_carried_no_further() {
 
 /// Makes the hub a router, so that both sides reach each other directly.
 fn route(net: &Net) {
-    net.run("hub", &["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    net.forward("hub");
 }
 
 /// Moves a side to another address, as a machine does that changes networks; connections to the old one are dead.
@@ -320,4 +254,9 @@ fn survives_a_move_of(side: &str, number: u8) {
 #[test]
 fn a_transfer_survives_that_the_receiver_changes_its_address() {
     survives_a_move_of("right", 2);
+}
+
+#[test]
+fn a_transfer_survives_that_the_sender_changes_its_address() {
+    survives_a_move_of("left", 1);
 }

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use common::*;
 use engine::metainfo::Metainfo;
 use engine::net::{Connection, Endpoint, Identity, Incoming, accept_stream, send_reply_header};
-use engine::node::{AddOptions, PieceSource, Torrent};
+use engine::node::{AddOptions, PieceSource, State, Torrent};
 use engine::swarm::BlockRun;
 use engine::tracker::server::{Config, Tracker, serve};
 use engine::verify::Verifier;
@@ -395,4 +395,45 @@ async fn three_slow_viewers_at_once_share_and_the_next_one_costs_the_origin_noth
     for node in nodes {
         node.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_torrent_that_pauses_leaves_its_peers_and_goes_on_from_there() {
+    let mut tasks = JoinSet::new();
+    let (mine, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = content(3_000_000, 12);
+    // The origin gives what it is allowed to, so that the pause comes in the middle.
+    let (origin, url) = gated_origin(&mut tasks, &data).await;
+    let metainfo = metainfo(&data, &[url], &[]);
+    let (one, other) = (node(mine.path()).await, node(theirs.path()).await);
+    let path = mine.path().join("here.bin");
+    std::fs::write(&path, &data).unwrap();
+    let torrent = one.add(metainfo.clone(), AddOptions::default()).await.unwrap();
+    let gate = origin.gate.as_ref().unwrap();
+    gate.add_permits(16);
+    let part = until(&torrent, |stats| stats.have_bytes >= 512 << 10).await;
+    assert!(!part.is_complete());
+    torrent.pause();
+    let paused = until(&torrent, |stats| matches!(stats.state, State::Paused(_))).await;
+    // Whoever comes now is not let in, and nothing that the origin would give is taken.
+    gate.add_permits(1_000);
+    let seeding = AddOptions {
+        location: engine::node::Location::Existing(path),
+        ..only_peers(&[address(&one)])
+    };
+    let seed = other.add(metainfo.clone(), seeding).await.unwrap();
+    completed(&seed).await;
+    let asked = origin.requests.load(Ordering::SeqCst);
+    let now = torrent.stats();
+    assert_eq!(now.peers, 0);
+    assert!(now.have_bytes <= paused.have_bytes + (1 << 20), "{now:?}");
+    torrent.go_on();
+    let stats = completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    assert!(
+        stats.from_peers > 0 || origin.requests.load(Ordering::SeqCst) > asked,
+        "{stats:?}"
+    );
+    one.stop().await;
+    other.stop().await;
 }

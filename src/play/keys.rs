@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 /// What a person asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(crate) enum Key {
     Skip,
     ClickThrough,
     Pause,
@@ -60,7 +60,7 @@ impl Parser {
 }
 
 /// The terminal's keys, for as long as it lives.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     inbox: mpsc::Receiver<Key>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -69,7 +69,7 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Starts reading; `None` when stdin is no terminal.
-    pub(super) fn open() -> anyhow::Result<Option<Self>> {
+    pub(crate) fn open() -> anyhow::Result<Option<Self>> {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() {
             return Ok(None);
@@ -132,7 +132,7 @@ impl Drop for Keys {
 }
 
 /// The next key; never, when there are none.
-pub(super) async fn next_key(keys: &mut Option<Keys>) -> Key {
+pub(crate) async fn next_key(keys: &mut Option<Keys>) -> Key {
     if let Some(keys) = keys
         && let Some(key) = keys.inbox.recv().await
     {

@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its own part
 
 pub mod ads;
+pub mod spaces;
 pub mod tools;
 
 use std::ffi::{OsStr, OsString};
@@ -127,6 +128,8 @@ impl Grove {
             .current_dir(&self.folder)
             // Nothing of the person who runs the tests is read or written.
             .env("XDG_DATA_HOME", self.folder.join("share"))
+            // Nor is anybody outside asked for peers, unless a test says so.
+            .env("GROVE_NO_DISCOVERY", "1")
             .envs(self.envs.iter().cloned())
             .stdin(Stdio::null());
         let what = format!("command: {command:?}\nfolder:  {}", self.folder.display());

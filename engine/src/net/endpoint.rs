@@ -38,7 +38,8 @@ pub enum ConnectionFailure {
 }
 
 /// How a connection came to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Way {
     /// One side dialled an address at which the other takes connections.
     #[default]
@@ -265,6 +266,22 @@ impl Connection {
     /// Where the other side is.
     pub fn remote_address(&self) -> SocketAddr {
         self.quinn.remote_address()
+    }
+
+    /// Our address that the other side speaks to, where the system says it.
+    pub fn local_ip(&self) -> Option<std::net::IpAddr> {
+        self.quinn.local_ip()
+    }
+
+    /// Datagrams that have come.
+    pub fn datagrams_heard(&self) -> u64 {
+        self.quinn.stats().udp_rx.datagrams
+    }
+
+    /// Whether it ended without a word of the other side.
+    pub fn is_lost(&self) -> bool {
+        use quinn::ConnectionError::{LocallyClosed, Reset, TimedOut};
+        matches!(self.quinn.close_reason(), Some(LocallyClosed | Reset | TimedOut))
     }
 
     /// The round-trip time, smoothed.

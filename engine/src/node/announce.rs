@@ -50,6 +50,16 @@ pub(crate) struct MeetingPlace {
     pub(crate) port: u16,
 }
 
+impl MeetingPlace {
+    /// The one that this tracker says it has.
+    pub(super) fn of(tracker: &Url, answer: &AnnounceResponse) -> Option<Self> {
+        Some(Self {
+            host: tracker.host_str()?.to_owned(),
+            port: answer.meeting?,
+        })
+    }
+}
+
 /// What a tracker was told.
 #[derive(Debug, Default)]
 struct Told {
@@ -178,19 +188,16 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
         let pause = match answered {
             Some((url, answer)) => {
                 about.tiers.succeeded(&url);
-                problems.extend(answer.warning);
+                problems.extend(answer.warning.clone());
                 let alone = answer.peers.is_empty() && !about.ground.store.is_complete();
                 let pause = if alone {
                     answer.min_interval
                 } else {
                     answer.interval
                 };
-                let place = Url::parse(&url).ok().and_then(|url| {
-                    Some(MeetingPlace {
-                        host: url.host_str()?.to_owned(),
-                        port: answer.meeting?,
-                    })
-                });
+                let place = Url::parse(&url)
+                    .ok()
+                    .and_then(|url| MeetingPlace::of(&url, &answer));
                 let told = told.entry(url).or_default();
                 told.port = port;
                 told.completed = complete || was_complete;

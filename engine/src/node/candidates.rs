@@ -37,6 +37,10 @@ pub(super) enum Heard {
     Tracker,
     /// A tracker's endpoint where peers meet.
     Meeting,
+    /// The mainline DHT.
+    Dht,
+    /// The local network.
+    Lan,
     /// The place at a relay that stands for the other side of a personal swarm.
     Relay,
     /// A peer of the swarm.
@@ -48,7 +52,8 @@ impl Heard {
     fn limits(self) -> (usize, usize) {
         match self {
             Self::Named => (usize::MAX, MAX_DIALS),
-            Self::Tracker | Self::Meeting => (200, MAX_DIALS),
+            Self::Tracker | Self::Meeting | Self::Dht => (200, MAX_DIALS),
+            Self::Lan => (100, MAX_DIALS),
             Self::Relay => (16, 2),
             Self::Peer(_) => (50, MAX_DIALS / 2),
         }

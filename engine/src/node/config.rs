@@ -1,5 +1,7 @@
 //! What a node and a torrent are told when they start. Plain data.
 
+use super::mapping::MappingConfig;
+use crate::cue_sheet::{PublicKey, SignedCueSheet};
 use crate::personal::Secret;
 pub use crate::store::Location;
 pub use crate::swarm::OriginPolicy;
@@ -23,10 +25,17 @@ pub struct NodeConfig {
     pub down: Option<u64>,
     /// Most connections to peers at a time.
     pub max_connections: usize,
+    /// First contacts of the DHT, as `host:port` ([`DHT_BOOTSTRAP`](super::DHT_BOOTSTRAP)); none is no DHT. The gate
+    /// judges them.
+    pub dht: Vec<String>,
+    /// Whether peers are looked for on the local network (mDNS).
+    pub lan: bool,
+    /// Whether the router is asked to forward our port, and which.
+    pub mapping: Option<MappingConfig>,
 }
 
 impl NodeConfig {
-    /// Any port on all IPv4 interfaces, no limits, at most 100 connections.
+    /// Any port on all IPv4 interfaces, no limits, at most 100 connections; no DHT, no local network, no mapping.
     pub fn new(data: impl Into<PathBuf>, gate: Gate) -> Self {
         Self {
             listen: vec![SocketAddr::from(([0, 0, 0, 0], 0))],
@@ -35,6 +44,9 @@ impl NodeConfig {
             up: None,
             down: None,
             max_connections: 100,
+            dht: Vec::new(),
+            lan: false,
+            mapping: None,
         }
     }
 }
@@ -60,6 +72,12 @@ pub struct AddOptions {
     pub secret: Option<Secret>,
     /// Where the content is kept.
     pub location: Location,
+    /// Whether what is kept in the store is hashed again before it counts, whatever its record says.
+    pub recheck: bool,
+    /// The cue sheet that is trusted here, which peers are told of.
+    pub cue_sheet: Option<SignedCueSheet>,
+    /// Whose newer cue sheets are taken from peers; `None` takes none.
+    pub publisher: Option<PublicKey>,
     /// Which files are wanted, by their place in [`Metainfo::files`](crate::metainfo::Metainfo::files); `None` is all.
     /// Nothing of the others is fetched.
     pub files: Option<Vec<usize>>,
@@ -82,6 +100,9 @@ impl Default for AddOptions {
             use_peers: true,
             policy: OriginPolicy::Thrifty,
             location: Location::Store,
+            recheck: false,
+            cue_sheet: None,
+            publisher: None,
             files: None,
             secret: None,
             whole_file: true,

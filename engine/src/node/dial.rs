@@ -7,13 +7,15 @@
 use super::candidates::Heard;
 use super::control;
 use super::driver::{Driver, Msg};
-use super::registry::DialError;
+use super::registry::{DialError, Registry};
 use crate::net::Connection;
 use crate::swarm::neighbours;
 use crate::swarm::{Input, PeerId};
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 
 /// Who has not answered for so long may be behind a router.
 const SLOW: Duration = Duration::from_millis(400);
@@ -53,6 +55,9 @@ impl Driver {
     }
 
     pub(super) fn dial(&mut self) {
+        if self.paused {
+            return;
+        }
         let complete = self.shared.store.is_complete();
         let busy = self.peers.len() + self.candidates.dialing();
         let room = neighbours::to_dial(busy, complete, self.registry.max_connections());
@@ -76,20 +81,24 @@ impl Driver {
             .next_dials(room, Instant::now(), skip, &mut rand::rng());
         for (address, host) in begin {
             let (registry, driver) = (self.registry.clone(), self.ground.driver.clone());
-            self.tasks.spawn(async move {
-                let dialling = registry.connect(address, host.as_deref());
-                tokio::pin!(dialling);
-                let result = tokio::select! {
-                    result = &mut dialling => result,
-                    () = tokio::time::sleep(SLOW) => {
-                        let _ = driver.send(Msg::Unreached { address }).await;
-                        dialling.await
-                    }
-                };
-                let result = result.map(Some);
-                let _ = driver.send(Msg::Dialed { address, result }).await;
-            });
+            self.tasks.spawn(reach(registry, address, host, driver));
         }
+    }
+
+    /// A peer was lost without a word: one of us may have moved.
+    pub(super) fn dial_again(&mut self, id: PeerId, address: SocketAddr) {
+        if self.banned.contains(&id) {
+            return;
+        }
+        if self.shared.membership.secret.is_some() {
+            // It proved from there that it holds the secret.
+            self.registry
+                .gate()
+                .trust(&address.ip().to_string(), address.port());
+        }
+        self.add_candidates(vec![address], Heard::Peer(id), None);
+        self.candidates.try_again(address, Instant::now());
+        self.dial();
     }
 
     pub(super) fn dialed(&mut self, address: SocketAddr, result: Result<Option<Connection>, DialError>) {
@@ -134,7 +143,9 @@ impl Driver {
 
     /// Tells the core once that the first look for peers is over.
     pub(super) fn check_discovery(&mut self) {
+        // The DHT and the local network take their time, and are waited for only when there is no tracker.
         let looking = self.trackers_to_answer > 0
+            || (self.announcer.is_none() && !self.looking.is_empty())
             || self.resolving > 0
             || !self.greeting.is_empty()
             || self.candidates.any_untried();
@@ -151,6 +162,26 @@ impl Driver {
         }
         self.check_discovery();
     }
+}
+
+/// Dials, and says so when nobody answers quickly.
+pub(super) async fn reach(
+    registry: Arc<Registry>,
+    address: SocketAddr,
+    host: Option<String>,
+    driver: mpsc::Sender<Msg>,
+) {
+    let dialling = registry.connect(address, host.as_deref());
+    tokio::pin!(dialling);
+    let result = tokio::select! {
+        result = &mut dialling => result,
+        () = tokio::time::sleep(SLOW) => {
+            let _ = driver.send(Msg::Unreached { address }).await;
+            dialling.await
+        }
+    };
+    let result = result.map(Some);
+    let _ = driver.send(Msg::Dialed { address, result }).await;
 }
 
 /// Looks up a peer that was named.

@@ -10,17 +10,17 @@ use super::control::{self, NewPeer, Offer, new_one_stays};
 use super::introduce::{self, Meeting};
 use super::reader::Place;
 use super::registry::{DialError, Registry};
-use super::stats::{PieceSource, State, Stats, Ways};
+use super::stats::{NeighbourStats, PieceSource, State, Stats, Ways};
 use super::torrent::Shared;
 use super::transfer::{self, Counters, Decision, Ground};
-use super::{AddOptions, Location, announce, exchange, relay};
+use super::{AddOptions, Location, announce, dht, exchange, gossip, lan, relay};
 use crate::allowance::Allowance;
 use crate::net::{Connection, Way};
 use crate::origin::OriginError;
 use crate::store::{StoreError, StoreEvent};
 use crate::swarm::neighbours::{self, Admission};
 use crate::swarm::{
-    Audience, BanReason, BlockRun, Claim, FetchId, Input, Layout, OriginFailure, Output, Peer, PeerId,
+    self, Audience, BanReason, BlockRun, Claim, FetchId, Input, Layout, OriginFailure, Output, Peer, PeerId,
     ReaderId, RefuseReason, RequestFailure, RequestId, Source, Swarm, UploadId,
 };
 use crate::tracker::pairs::Role;
@@ -105,6 +105,13 @@ pub(crate) enum Msg {
         meeting: Option<announce::MeetingPlace>,
         problems: Vec<String>,
     },
+    /// The DHT or the local network named these.
+    Found {
+        heard: Heard,
+        addresses: Vec<SocketAddr>,
+        /// Nothing more may come of it for a while.
+        first_look_over: bool,
+    },
     /// A control stream that we opened is over, or never came to be.
     Greeted { id: PeerId },
     /// The address at a relay that stands for the other side of a personal swarm.
@@ -135,6 +142,8 @@ pub(super) struct PeerState {
     pub(super) exchange: Allowance,
     /// Introductions that it may ask for, or make.
     pub(super) introductions: Allowance,
+    /// Cue sheets that are heard of it.
+    pub(super) sheets: Allowance,
 }
 
 pub(super) struct Fetch {
@@ -158,6 +167,8 @@ pub(super) struct Driver {
     /// Who was connected at any time, and how the last time.
     pub(super) seen: HashMap<PeerId, Way>,
     pub(super) banned: HashSet<PeerId>,
+    /// How many are in the swarm, as a tracker said.
+    pub(super) viewers: Option<u32>,
     /// Peers that said that they have all they want.
     pub(super) delivered: HashSet<PeerId>,
     /// Peers that have noted that we do.
@@ -182,9 +193,14 @@ pub(super) struct Driver {
     pub(super) sources: Vec<[u32; 3]>,
     pub(super) problems: VecDeque<String>,
     pub(super) state: State,
+    /// What a core is made with, and whether it is set aside.
+    pub(super) core: swarm::Config,
+    pub(super) paused: bool,
     pub(super) flushing: bool,
     pub(super) discovering: bool,
     pub(super) trackers_to_answer: usize,
+    /// Where the first look for peers goes on, trackers apart.
+    pub(super) looking: Vec<Heard>,
     pub(super) resolving: usize,
     pub(super) announcer: Option<watch::Sender<announce::Phase>>,
     pub(super) announcing: JoinSet<()>,
@@ -200,10 +216,29 @@ pub(super) struct Parts {
     pub(super) shared: Arc<Shared>,
     pub(super) ground: Arc<Ground>,
     pub(super) options: AddOptions,
-    pub(super) swarm: Swarm,
+    pub(super) core: swarm::Config,
     pub(super) inbox: mpsc::Receiver<Msg>,
     pub(super) store_events: mpsc::Receiver<StoreEvent>,
     pub(super) stats: watch::Sender<Stats>,
+}
+
+/// Begins to look for peers where nobody has to be named: gives the places.
+pub(super) fn look_around(
+    registry: &Arc<Registry>,
+    key: [u8; 20],
+    driver: &mpsc::Sender<Msg>,
+    tasks: &mut JoinSet<()>,
+) -> Vec<Heard> {
+    let mut places = Vec::new();
+    if !registry.config().dht.is_empty() {
+        tasks.spawn(dht::run(registry.clone(), key, driver.clone()));
+        places.push(Heard::Dht);
+    }
+    if registry.config().lan {
+        tasks.spawn(lan::run(registry.clone(), key, driver.clone()));
+        places.push(Heard::Lan);
+    }
+    places
 }
 
 /// The figures of a torrent that begins.
@@ -222,6 +257,8 @@ pub(super) fn first_stats(shared: &Shared, layout: &Layout) -> Stats {
         noted: 0,
         ways: Ways::default(),
         banned: 0,
+        viewers: None,
+        neighbours: Vec::new(),
         down_rate: 0,
         pieces: vec![None; layout.pieces() as usize].into(),
         problems: Vec::new(),
@@ -235,11 +272,13 @@ impl Driver {
             shared,
             ground,
             options,
-            swarm,
+            core,
             inbox,
             store_events,
             stats,
         } = parts;
+        let layout = ground.verifier.layout().clone();
+        let swarm = Swarm::new(layout, core.clone(), rand::random(), Instant::now());
         let pieces = ground.verifier.layout().pieces() as usize;
         let now = Instant::now();
         Self {
@@ -256,6 +295,7 @@ impl Driver {
             by_id: HashMap::new(),
             seen: HashMap::new(),
             banned: HashSet::new(),
+            viewers: None,
             delivered: HashSet::new(),
             noted: HashSet::new(),
             next_name: 0,
@@ -273,9 +313,12 @@ impl Driver {
             sources: vec![[0; 3]; pieces],
             problems: VecDeque::new(),
             state: State::Downloading,
+            core,
+            paused: false,
             flushing: false,
             discovering: true,
             trackers_to_answer: 0,
+            looking: Vec::new(),
             resolving: 0,
             announcer: None,
             announcing: JoinSet::new(),
@@ -289,10 +332,11 @@ impl Driver {
     pub(super) async fn run(mut self) {
         self.begin();
         let mut stop = self.shared.stop.subscribe();
+        let mut paused = self.shared.paused.subscribe();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let wake = self.swarm.next_timeout();
+            let wake = self.swarm.next_timeout().filter(|_| !self.paused);
             let sleep = tokio::time::sleep_until(wake.unwrap_or_else(|| Instant::now() + TICK * 10).into());
             tokio::select! {
                 Some(msg) = self.inbox.recv() => {
@@ -314,6 +358,10 @@ impl Driver {
                         self.fail(format!("a part of the program failed: {e}"));
                     }
                 }
+                Ok(()) = paused.changed() => {
+                    let paused = *paused.borrow_and_update();
+                    self.set_paused(paused);
+                }
                 _ = stop.wait_for(|stop| *stop) => break,
             }
             self.settle_fetches();
@@ -323,23 +371,30 @@ impl Driver {
     }
 
     fn begin(&mut self) {
-        let held = self.shared.store.held_runs();
-        for run in held {
+        for run in self.shared.store.held_runs() {
             self.count_source(run, Source::Disk, true);
-            self.input(Input::Verified {
-                run,
-                source: Source::Disk,
-            });
         }
+        self.tell_held();
         if self.options.use_peers {
             self.begin_resolving();
             self.begin_announcing();
+            self.begin_looking();
             self.begin_relaying();
         }
         self.check_discovery();
         self.sync_readers();
         self.check_complete();
         self.publish();
+    }
+
+    /// Tells the core what is here already.
+    pub(super) fn tell_held(&mut self) {
+        for run in self.shared.store.held_runs() {
+            self.input(Input::Verified {
+                run,
+                source: Source::Disk,
+            });
+        }
     }
 
     /// Looks for a way through relays, in a personal swarm.
@@ -358,7 +413,17 @@ impl Driver {
         }
     }
 
-    fn begin_announcing(&mut self) {
+    /// Asks the DHT and the local network, which private torrents (BEP 27) and personal swarms leave alone.
+    fn begin_looking(&mut self) {
+        self.registry.map_port();
+        if self.shared.private() {
+            return;
+        }
+        let key = self.shared.membership.key;
+        self.looking = look_around(&self.registry, key, &self.ground.driver, &mut self.tasks);
+    }
+
+    pub(super) fn begin_announcing(&mut self) {
         // A personal swarm is nobody's business but of the link's trackers.
         let personal = self.shared.membership.secret.is_some();
         let mut tiers = if personal {
@@ -386,6 +451,9 @@ impl Driver {
 
     /// Gives the core one input and does what it says.
     pub(super) fn input(&mut self, input: Input) {
+        if self.paused {
+            return;
+        }
         self.swarm.handle(input, Instant::now());
         while let Some(output) = self.swarm.poll_output() {
             self.output(output);
@@ -495,7 +563,7 @@ impl Driver {
     }
 
     /// Takes a peer out of the tables, with its requests and uploads. True when it was there.
-    fn forget_peer(&mut self, peer: Peer) -> bool {
+    pub(super) fn forget_peer(&mut self, peer: Peer) -> bool {
         let Some(state) = self.peers.remove(&peer) else {
             return false;
         };
@@ -543,7 +611,7 @@ impl Driver {
     fn handle(&mut self, msg: Msg) {
         match msg {
             Msg::Offer(offer) => {
-                if self.options.use_peers && !self.banned.contains(&offer.connection.id()) {
+                if self.options.use_peers && !self.paused && !self.banned.contains(&offer.connection.id()) {
                     let driver = self.ground.driver.clone();
                     let remote = offer.connection.remote_address();
                     let port = self.registry.port_for(remote.ip().to_canonical().is_ipv4());
@@ -554,7 +622,7 @@ impl Driver {
                     });
                 }
             }
-            Msg::PeerUp(new) if Self::is_meeting(&new) => self.meeting_up(*new),
+            Msg::PeerUp(new) if introduce::is_meeting(&new) => self.meeting_up(*new),
             Msg::PeerUp(new) => {
                 let id = new.connection.id();
                 self.peer_up(*new);
@@ -577,8 +645,13 @@ impl Driver {
                 if let Some(why) = protocol {
                     self.ban(peer, &why);
                 }
+                let lost = self.peers.get(&peer).filter(|p| p.connection.is_lost());
+                let lost = lost.map(|p| (p.id, p.connection.remote_address()));
                 if self.forget_peer(peer) {
                     self.drain();
+                }
+                if let Some((id, address)) = lost {
+                    self.dial_again(id, address);
                 }
             }
             Msg::Request { from, request, send } => self.peer_request(from, &request, send),
@@ -641,9 +714,22 @@ impl Driver {
                 if let Some(place) = meeting {
                     self.meet(place);
                 }
+                self.viewers = viewers.or(self.viewers);
                 if let Some(viewers) = viewers {
                     self.input(Input::SwarmSize(viewers.max(1)));
                 }
+                self.dial();
+                self.check_discovery();
+            }
+            Msg::Found {
+                heard,
+                addresses,
+                first_look_over,
+            } => {
+                if first_look_over {
+                    self.looking.retain(|&place| place != heard);
+                }
+                self.add_candidates(addresses, heard, None);
                 self.dial();
                 self.check_discovery();
             }
@@ -764,12 +850,14 @@ impl Driver {
                 told: HashSet::new(),
                 exchange: Allowance::new(exchange::HEARD.0, exchange::HEARD.1, now),
                 introductions: introduce::allowance(now),
+                sheets: Allowance::new(gossip::HEARD.0, gossip::HEARD.1, now),
             },
         );
         self.by_id.insert(id, peer);
         self.input(Input::PeerConnected { peer, id });
         self.input(Input::PeerRtt { peer, rtt });
         self.tell_of_others(peer);
+        self.tell_sheet(peer);
         if self.state == State::Complete {
             self.tell_delivered(Some(peer));
         }
@@ -813,8 +901,9 @@ impl Driver {
                 self.metadata_request(peer, kind, offset, length);
             }
             Message::Delivered { noted } => self.heard_delivered(peer, noted),
-            // Gossip is not spoken yet; metadata is not asked for here.
-            Message::CueSheet(_) | Message::Metadata { .. } | Message::Unknown(_) => {}
+            Message::CueSheet(raw) => self.heard_sheet(peer, &raw),
+            // Metadata is not asked for here.
+            Message::Metadata { .. } | Message::Unknown(_) => {}
         }
         self.drain();
     }
@@ -869,7 +958,7 @@ impl Driver {
             }
             StoreEvent::Writable => {
                 self.last_progress = Instant::now();
-                if matches!(self.state, State::Paused(_)) {
+                if matches!(self.state, State::Paused(_)) && !self.paused {
                     self.state = State::Downloading;
                 }
                 self.publish();
@@ -878,7 +967,7 @@ impl Driver {
         }
     }
 
-    fn sync_readers(&mut self) {
+    pub(super) fn sync_readers(&mut self) {
         let open = self.shared.readers.snapshot();
         let gone: Vec<ReaderId> = self
             .readers
@@ -981,6 +1070,14 @@ impl Driver {
             .any(|f| f.ended.is_none() && self.pieces_of(f.run).contains(&piece))
     }
 
+    /// Ends all fetches, with what could not be judged yet.
+    pub(super) fn drop_fetches(&mut self) {
+        for (_, fetch) in std::mem::take(&mut self.fetches) {
+            fetch.task.abort();
+            self.discard_uncovered(fetch.run);
+        }
+    }
+
     fn discard_uncovered(&self, run: BlockRun) {
         for piece in self.pieces_of(run) {
             if !self.piece_is_fetched(piece) {
@@ -1049,6 +1146,21 @@ impl Driver {
         self.publish();
     }
 
+    fn neighbours(&self) -> Vec<NeighbourStats> {
+        self.swarm
+            .neighbours()
+            .filter_map(|neighbour| {
+                let state = self.peers.get(&neighbour.peer)?;
+                Some(NeighbourStats {
+                    address: state.connection.remote_address(),
+                    way: state.connection.way(),
+                    rtt: state.connection.rtt(),
+                    complete: neighbour.complete,
+                })
+            })
+            .collect()
+    }
+
     pub(super) fn fail(&mut self, why: String) {
         if !matches!(self.state, State::Failed(_)) {
             tracing::error!("{why}");
@@ -1091,6 +1203,8 @@ impl Driver {
             noted: self.noted.len(),
             ways: Ways::count(self.seen.values()),
             banned: self.banned.len(),
+            viewers: self.viewers,
+            neighbours: self.neighbours(),
             down_rate: self.rate.2,
             pieces,
             problems: self.problems.iter().cloned().collect(),

@@ -2,7 +2,7 @@
 
 use super::driver::Driver;
 use super::stats::State;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest pause that a web seed may ask for while a download is waited for.
 const MAX_PATIENCE: Duration = Duration::from_secs(120);
@@ -19,6 +19,10 @@ impl Driver {
         if !matches!(self.state, State::Downloading | State::Paused(_)) || (!self.options.whole_file) {
             return;
         }
+        if self.paused {
+            self.last_progress = Instant::now();
+            return;
+        }
         let quiet = self.last_progress.elapsed();
         if let State::Paused(why) = &self.state {
             if quiet >= give_up {
@@ -31,6 +35,7 @@ impl Driver {
         let looking_for_peers = self.options.use_peers
             && (self.discovering
                 || self.announcer.as_ref().is_some_and(|a| a.receiver_count() > 0)
+                || !self.looking.is_empty()
                 || self.candidates.any_hope());
         let patience = match (origin_usable, alone) {
             (false, true) if !looking_for_peers => Duration::ZERO,

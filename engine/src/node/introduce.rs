@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// The id in a `dial` that asks for an introduction.
-const NOBODY: [u8; 32] = [0; 32];
+pub(super) const NOBODY: [u8; 32] = [0; 32];
 /// Who is asked for one introduction.
 const MAX_ASKED: usize = 3;
 /// Trackers' endpoints that are used.
-const MAX_MEETINGS: usize = 3;
+pub(super) const MAX_MEETINGS: usize = 3;
 /// First and longest pause before a lost endpoint is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(120));
 
@@ -178,18 +178,23 @@ impl Driver {
     pub(super) fn meeting_down(&mut self, peer: Peer) -> bool {
         self.meetings.remove(&peer).is_some()
     }
+}
 
-    /// Whether this endpoint is one where peers meet.
-    pub(super) fn is_meeting(new: &NewPeer) -> bool {
-        new.hello
-            .extensions
-            .iter()
-            .any(|(name, _)| name == meeting::EXTENSION)
-    }
+/// Whether this endpoint is one where peers meet.
+pub(super) fn is_meeting(new: &NewPeer) -> bool {
+    new.hello
+        .extensions
+        .iter()
+        .any(|(name, _)| name == meeting::EXTENSION)
 }
 
 /// Keeps a control stream to a tracker's endpoint, as long as the torrent lives.
-async fn stay(registry: Arc<Registry>, place: MeetingPlace, room: [u8; 32], driver: mpsc::Sender<Msg>) {
+pub(super) async fn stay(
+    registry: Arc<Registry>,
+    place: MeetingPlace,
+    room: [u8; 32],
+    driver: mpsc::Sender<Msg>,
+) {
     let mut failures = 0;
     loop {
         let began = Instant::now();

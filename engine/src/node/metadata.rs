@@ -3,17 +3,19 @@
 //! A small driver of its own, which ends when the metainfo is whole and checked; what is asked and checked is
 //! `metainfo::Gathering`. It serves nothing. The connections stay, for the torrent that is added next.
 
+use super::announce::MeetingPlace;
 use super::control::{self, Membership, NewPeer};
-use super::driver::{Driver, INBOX, Msg};
+use super::driver::{Driver, INBOX, Msg, look_around};
 use super::registry::Registry;
 use super::transfer::refuse;
-use super::{Error, Node, dial, relay};
+use super::{Error, Node, dial, introduce, relay};
 use crate::metainfo::{Gathering, InfoHash, Metainfo, Part};
 use crate::net::Connection;
 use crate::personal::Secret;
 use crate::swarm::{Peer, PeerId, RefuseReason};
 use crate::tracker::Event;
 use crate::tracker::client::{AnnounceRequest, announce};
+use crate::tracker::meeting;
 use crate::tracker::pairs::Role;
 use crate::wire::{Message, MetadataKind};
 use gate::Url;
@@ -74,6 +76,8 @@ impl Node {
             inbox,
             tasks: JoinSet::new(),
             peers: HashMap::new(),
+            places: Vec::new(),
+            meetings: HashMap::new(),
             refused: HashSet::new(),
             addresses: HashMap::new(),
             next_name: 0,
@@ -143,6 +147,9 @@ struct Finder {
     inbox: mpsc::Receiver<Msg>,
     tasks: JoinSet<()>,
     peers: HashMap<Peer, Asked>,
+    /// Trackers' endpoints where peers meet: those that are known, and those that answer.
+    places: Vec<MeetingPlace>,
+    meetings: HashMap<Peer, mpsc::Sender<Message>>,
     /// Peers that sent what is wrong, or have nothing.
     refused: HashSet<PeerId>,
     addresses: HashMap<SocketAddr, Address>,
@@ -164,6 +171,11 @@ impl Finder {
             let (registry, sender) = (self.registry.clone(), self.sender.clone());
             let key = self.membership.key;
             self.tasks.spawn(ask_tracker(registry, url, key, sender));
+        }
+        self.registry.map_port();
+        if self.wanted.secret.is_none() {
+            let key = self.membership.key;
+            look_around(&self.registry, key, &self.sender, &mut self.tasks);
         }
         if let Some(secret) = self.wanted.secret {
             for tracker in self.wanted.trackers.iter().take(relay::MOST) {
@@ -221,10 +233,7 @@ impl Finder {
             state.dialing = true;
             dialing += 1;
             let (registry, sender, host) = (self.registry.clone(), self.sender.clone(), state.host.clone());
-            self.tasks.spawn(async move {
-                let result = registry.connect(address, host.as_deref()).await.map(Some);
-                let _ = sender.send(Msg::Dialed { address, result }).await;
-            });
+            self.tasks.spawn(dial::reach(registry, address, host, sender));
         }
     }
 
@@ -268,9 +277,26 @@ impl Finder {
                     let _ = control::answer(*offer, port, membership, sender).await;
                 });
             }
+            Msg::PeerUp(new) if introduce::is_meeting(&new) => self.meeting_up(*new),
             Msg::PeerUp(new) => self.peer_up(*new),
             Msg::PeerDown { peer, .. } => {
                 self.peers.remove(&peer);
+                self.meetings.remove(&peer);
+            }
+            Msg::Message { peer, message, .. } if self.meetings.contains_key(&peer) => match message {
+                Message::PeerExchange(addresses) => self.add(addresses, None),
+                Message::Dial { peer, address } => self.introduced(PeerId(peer), address),
+                _ => {}
+            },
+            Msg::Unreached { address } => {
+                let message = Message::Dial {
+                    peer: introduce::NOBODY,
+                    address,
+                };
+                for meeting in self.meetings.values() {
+                    // An endpoint that does not read is no use now.
+                    let _ = meeting.try_send(message.clone());
+                }
             }
             Msg::Message {
                 peer,
@@ -331,10 +357,19 @@ impl Finder {
                     Err(e) => self.why = Some(format!("dialling the peer {address}: {e}")),
                 }
             }
-            Msg::Announced { peers, problems, .. } => {
+            Msg::Announced {
+                peers,
+                problems,
+                meeting,
+                ..
+            } => {
+                if let Some(place) = meeting {
+                    self.meet(place);
+                }
                 self.why = problems.into_iter().next_back().or(self.why.take());
                 self.add(peers, None);
             }
+            Msg::Found { addresses, .. } => self.add(addresses, None),
             Msg::Relay { address } if self.peers.is_empty() => {
                 self.add(vec![address], None);
                 if let Some(state) = self.addresses.get_mut(&address) {
@@ -354,6 +389,43 @@ impl Finder {
             _ => {}
         }
         None
+    }
+
+    /// A tracker has an endpoint where peers meet.
+    fn meet(&mut self, place: MeetingPlace) {
+        if !self.places.contains(&place) && self.places.len() < introduce::MAX_MEETINGS {
+            self.places.push(place.clone());
+            let room = meeting::room(self.membership.key);
+            let (registry, sender) = (self.registry.clone(), self.sender.clone());
+            self.tasks.spawn(introduce::stay(registry, place, room, sender));
+        }
+    }
+
+    fn meeting_up(&mut self, new: NewPeer) {
+        let peer = Peer(self.next_name);
+        self.next_name += 1;
+        if let Some(seen) = new.hello.observed {
+            let observer = new.connection.remote_address().ip();
+            self.registry.observe(observer, seen, true);
+        }
+        if new.accepted.send(peer).is_ok() {
+            self.meetings.insert(peer, new.outbox);
+        }
+    }
+
+    /// A tracker's endpoint introduces a peer: opens our router for it now.
+    fn introduced(&mut self, id: PeerId, address: SocketAddr) {
+        let known = self.refused.contains(&id) || self.peers.values().any(|p| p.id == id);
+        if known || id == self.registry.id() || self.addresses.len() >= MAX_ADDRESSES {
+            return;
+        }
+        let state = self.addresses.entry(address).or_default();
+        state.dialing = true;
+        let (registry, sender) = (self.registry.clone(), self.sender.clone());
+        self.tasks.spawn(async move {
+            let result = registry.punch(id, address).await;
+            let _ = sender.send(Msg::Dialed { address, result }).await;
+        });
     }
 
     fn peer_up(&mut self, new: NewPeer) {
@@ -378,7 +450,7 @@ impl Finder {
 }
 
 fn port(registry: &Registry) -> u16 {
-    registry.local_addrs().first().map_or(0, SocketAddr::port)
+    *registry.public_port().borrow()
 }
 
 fn request(peer: &mut Asked, part: Part) {
@@ -399,6 +471,7 @@ async fn ask_tracker(registry: Arc<Registry>, url: String, key: [u8; 20], sender
     let mut failures = 0;
     let mut event = Some(Event::Started);
     loop {
+        let mut place = None;
         let answer = match Url::parse(&url) {
             Ok(url) => {
                 let request = AnnounceRequest {
@@ -413,9 +486,9 @@ async fn ask_tracker(registry: Arc<Registry>, url: String, key: [u8; 20], sender
                     numwant: 50,
                     tracker_id: None,
                 };
-                announce(registry.gate(), &url, &request)
-                    .await
-                    .map_err(|e| e.to_string())
+                let answer = announce(registry.gate(), &url, &request).await;
+                place = answer.as_ref().ok().and_then(|a| MeetingPlace::of(&url, a));
+                answer.map_err(|e| e.to_string())
             }
             Err(e) => Err(format!("the tracker {url:?} is not a URL: {e}")),
         };
@@ -435,7 +508,7 @@ async fn ask_tracker(registry: Arc<Registry>, url: String, key: [u8; 20], sender
             first: false,
             peers,
             viewers: None,
-            meeting: None,
+            meeting: place,
             problems: problem.into_iter().collect(),
         };
         if sender.send(told).await.is_err() {

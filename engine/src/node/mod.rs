@@ -5,9 +5,10 @@
 //! downloads, and after, until it is stopped.
 //!
 //! Files: `registry` the connections, `observed` where others see us; `driver` one torrent's loop, with its parts `dial`
-//! (and `candidates`, whom it knows), `exchange` (who tells whom of others), `introduce` (through routers) and `hope`;
+//! (and `candidates`, whom it knows), `exchange` (who tells whom of others), `gossip` (cue sheets), `introduce` (through routers) and `hope`;
 //! `transfer` the tasks that move content; `assembler` what cannot be judged yet; `bans` whom to leave alone; `control` a peer's control stream;
-//! `announce` trackers.
+//! `announce` trackers, `dht` and `lan` where else peers are found; `mapping` asks the router for a way in; `moving` is about machines
+//! that change their address.
 
 mod announce;
 mod assembler;
@@ -16,14 +17,20 @@ mod candidates;
 mod config;
 mod control;
 mod delivery;
+mod dht;
 mod dial;
 mod driver;
 mod error;
 mod exchange;
+mod gossip;
 mod hope;
 mod introduce;
+mod lan;
+mod mapping;
 mod metadata;
+mod moving;
 mod observed;
+mod pause;
 mod reader;
 mod registry;
 mod relay;
@@ -31,24 +38,28 @@ mod stats;
 mod torrent;
 mod transfer;
 
+pub use crate::net::Way;
 pub use config::{AddOptions, Location, NodeConfig, OriginPolicy};
+pub use dht::DHT_BOOTSTRAP;
 pub use error::Error;
+pub use mapping::MappingConfig;
 pub use metadata::Wanted;
 pub use reader::{BlockingReader, Reader};
-pub use stats::{PieceSource, State, Stats, Ways};
+pub use stats::{NeighbourStats, PieceSource, State, Stats, Ways};
 pub use torrent::Torrent;
 
-use crate::metainfo::{File, Metainfo};
+use crate::metainfo::{File, InfoHash, Metainfo};
 use crate::net::NetThread;
 use crate::origin::Origin;
 use crate::store::Store;
-use crate::swarm::{self, FileIndex, PeerId, Swarm};
+use crate::swarm::{self, FileIndex, PeerId};
 use crate::verify::Verifier;
 use driver::{Driver, Parts};
 use registry::Registry;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use torrent::Shared;
 use transfer::{Counters, Ground};
@@ -123,8 +134,10 @@ impl Node {
             })?;
         let verifier = Arc::new(verifier);
         let (data, location) = (self.registry.config().data.clone(), options.location.clone());
+        let recheck = options.recheck;
         let (judge, about) = (verifier.clone(), metainfo.clone());
-        let opening = tokio::task::spawn_blocking(move || Store::open(&data, &about, judge, &location));
+        let opening =
+            tokio::task::spawn_blocking(move || Store::open(&data, &about, judge, &location, recheck));
         let (store, store_events) = match opening.await {
             Ok(opened) => opened?,
             // The runtime is going down.
@@ -165,7 +178,6 @@ impl Node {
             down_limit: self.registry.config().down,
             ..swarm::Config::default()
         };
-        let core = Swarm::new(verifier.layout().clone(), config, rand::random(), Instant::now());
         let ground = Arc::new(Ground {
             swarm: swarm_hash,
             assembler: assembler::Assembler::new(verifier.clone(), store.clone()),
@@ -184,6 +196,8 @@ impl Node {
             membership,
             readers: reader::Readers::default(),
             stop: watch::Sender::new(false),
+            paused: watch::Sender::new(false),
+            sheet: watch::Sender::new(options.cue_sheet.clone().map(Arc::new)),
         });
         let first = driver::first_stats(&shared, ground.verifier.layout());
         let stats = watch::Sender::new(first);
@@ -194,7 +208,7 @@ impl Node {
             shared,
             ground,
             options,
-            swarm: core,
+            core: config,
             inbox,
             store_events,
             stats,
@@ -207,12 +221,19 @@ impl Node {
         Ok(torrent)
     }
 
+    /// Removes what is kept in the store of a torrent that is not running, here or in another process. Gives its bytes
+    /// on the disk; `None` when nothing is kept. Blocks.
+    pub fn remove(data: &Path, info_hash: InfoHash) -> Result<Option<u64>, Error> {
+        Ok(Store::remove(data, info_hash)?)
+    }
+
     /// Stops every torrent in order, then closes the sockets.
     pub async fn stop(&self) {
         let torrents = std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
         for torrent in torrents {
             torrent.stop().await;
         }
+        self.registry.say_goodbye().await;
         self.registry.abort();
         // Peers that do not answer must not hold up the end.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.registry.wait_idle()).await;

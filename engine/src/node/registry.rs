@@ -6,8 +6,9 @@
 use super::bans::{Bans, household};
 use super::control::{HELLO_TIMEOUT, Offer};
 use super::driver::Msg;
+use super::lan::Lan;
 use super::observed::Observed;
-use super::{Error, NodeConfig};
+use super::{Error, NodeConfig, dht, mapping, moving};
 use crate::net::{
     Connection, ConnectionFailure, Endpoint, Identity, Incoming, Moved, NetThread, Way, accept_stream,
     send_reply_header,
@@ -17,13 +18,14 @@ use crate::swarm::PeerId;
 use crate::tracker::pairs::Token;
 use crate::wire::{Message, ReplyHeader, ReplyStatus};
 use gate::{Forbidden, Gate};
+use mainline::async_dht::AsyncDht;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{OnceCell, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Handshakes at a time beyond which strangers must first prove their address.
 const BUSY: usize = 50;
@@ -80,6 +82,13 @@ pub(crate) struct Registry {
     public_port: watch::Sender<u16>,
     /// Addresses to which we opened our router.
     punched: Mutex<HashMap<SocketAddr, Instant>>,
+    /// The IPv4 port that a router forwards to ours.
+    mapped: Mutex<Option<u16>>,
+    mapping: Mutex<Option<JoinHandle<()>>>,
+    dht: OnceCell<Option<AsyncDht>>,
+    lan: OnceLock<Option<Lan>>,
+    /// Becomes true once, when the node is to stop.
+    stopping: watch::Sender<bool>,
     /// Counts connections, to wake who waits for one.
     arrivals: watch::Sender<u64>,
     /// Accepting, and serving connections: ends when the node goes.
@@ -111,6 +120,11 @@ impl Registry {
             observed: Mutex::default(),
             public_port: watch::Sender::new(port),
             punched: Mutex::default(),
+            mapped: Mutex::default(),
+            mapping: Mutex::default(),
+            dht: OnceCell::new(),
+            lan: OnceLock::new(),
+            stopping: watch::Sender::new(false),
             arrivals: watch::Sender::new(0),
             up: Arc::new(Bucket::new(config.up)),
             down: Arc::new(Bucket::new(config.down)),
@@ -125,6 +139,10 @@ impl Registry {
             bans: Mutex::default(),
             tasks: Mutex::default(),
         });
+        let fixed = |address: &SocketAddr| !address.ip().is_unspecified();
+        if !registry.config.listen.iter().all(fixed) {
+            registry.spawn(moving::watch(registry.clone()));
+        }
         for endpoint in &registry.endpoints {
             registry.spawn(accept(registry.clone(), endpoint.clone()));
         }
@@ -169,6 +187,9 @@ impl Registry {
         let Some(local) = self.local_addrs().into_iter().find(|a| a.is_ipv4() == v4) else {
             return 0;
         };
+        if let Some(mapped) = lock(&self.mapped).filter(|_| v4) {
+            return mapped;
+        }
         let seen = lock(&self.observed)[usize::from(!v4)].address();
         seen.map_or(local.port(), |seen| seen.port())
     }
@@ -178,6 +199,55 @@ impl Registry {
         let v4 = seen.ip().to_canonical().is_ipv4();
         lock(&self.observed)[usize::from(!v4)].vote(observer, seen, tracker);
         self.check_port();
+    }
+
+    /// A router forwards this IPv4 port to ours, or none does any more.
+    pub(super) fn set_mapped(&self, port: Option<u16>) {
+        *lock(&self.mapped) = port;
+        self.check_port();
+    }
+
+    /// The connections that there are.
+    pub(super) fn connections(&self) -> Vec<Connection> {
+        lock(&self.connections).values().cloned().collect()
+    }
+
+    /// This machine has other addresses than before: trackers are told, and what others saw counts no more.
+    pub(super) fn has_moved(&self) {
+        *lock(&self.observed) = Default::default();
+        self.check_port();
+        self.public_port.send_modify(|_| {});
+    }
+
+    /// Begins to ask the router for a way in, once.
+    pub(super) fn map_port(self: &Arc<Self>) {
+        if let Some(config) = self.config.mapping {
+            let mut mapping = lock(&self.mapping);
+            mapping.get_or_insert_with(|| tokio::spawn(mapping::run(self.clone(), config)));
+        }
+    }
+
+    /// Ready when the node is to stop.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// The DHT node, which starts when it is first wanted; `None` when there is none.
+    pub(super) async fn dht(&self) -> Option<AsyncDht> {
+        let starting = || dht::start(&self.config.gate, &self.config.dht, &self.config.listen);
+        self.dht.get_or_init(starting).await.clone()
+    }
+
+    /// Who speaks to the local network, when somebody does.
+    pub(super) fn lan(&self) -> Option<&Lan> {
+        let start = || match Lan::start(&self.config.listen) {
+            Ok(lan) => Some(lan),
+            Err(e) => {
+                tracing::info!("the local network cannot be asked for peers: {e}");
+                None
+            }
+        };
+        self.lan.get_or_init(start).as_ref()
     }
 
     fn check_port(&self) {
@@ -205,8 +275,24 @@ impl Registry {
         tasks.spawn_on(task, &self.runtime);
     }
 
+    /// Takes back what others keep for us.
+    pub(super) async fn say_goodbye(&self) {
+        self.stopping.send_replace(true);
+        let mapping = lock(&self.mapping).take();
+        if let Some(mapping) = mapping {
+            // It gives up by itself; how it ended changes nothing any more.
+            let _ = mapping.await;
+        }
+        if let Some(Some(lan)) = self.lan.get() {
+            lan.say_goodbye().await;
+        }
+    }
+
     /// Stops everything at once.
     pub(super) fn abort(&self) {
+        if let Some(mapping) = lock(&self.mapping).take() {
+            mapping.abort();
+        }
         lock(&self.tasks).abort_all();
         for endpoint in &self.endpoints {
             endpoint.close();
@@ -381,6 +467,21 @@ impl Registry {
         let mut connections = lock(&self.connections);
         connections.retain(|_, c| !c.is_closed());
         if let Some(old) = connections.get(&new.id()) {
+            if !new.dialed() && old.remote_address() != new.remote_address() {
+                // Either both dialled at once by two ways, or the peer has moved and the old one is dead.
+                let (registry, old) = (self.clone(), old.clone());
+                drop(connections);
+                self.spawn(async move {
+                    if moving::is_dead(&old, &new).await {
+                        old.close("moved");
+                        registry.forget(&old);
+                        registry.register(new);
+                    } else {
+                        new.close("one connection is enough");
+                    }
+                });
+                return None;
+            }
             let ours_is_smaller = self.id() < new.id();
             if old.dialed() == new.dialed() || new.dialed() != ours_is_smaller {
                 new.close("one connection is enough");

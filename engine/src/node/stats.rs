@@ -1,7 +1,9 @@
 //! What can be seen of a torrent while it runs. Plain data.
 
 use crate::net::Way;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where most bytes of a piece came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +21,8 @@ pub enum PieceSource {
 pub enum State {
     /// Fetching, and serving what it has.
     Downloading,
-    /// It cannot write: the disk is full. Says so in words; goes on by itself when there is room.
+    /// It cannot write, and goes on by itself when there is room on the disk; or it was asked to pause. Says which, in
+    /// words.
     Paused(Arc<str>),
     /// Everything that is wanted is here, verified and safe on the disk; serving.
     Complete,
@@ -30,7 +33,7 @@ pub enum State {
 }
 
 /// How peers came to be connected, those that were at any time; each counts once, by its latest connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Ways {
     /// By dialling an address at which the other takes connections.
     pub direct: usize,
@@ -52,6 +55,19 @@ impl Ways {
         }
         count
     }
+}
+
+/// A connected peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeighbourStats {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// How it came to be connected.
+    pub way: Way,
+    /// The round-trip time.
+    pub rtt: Duration,
+    /// Whether it holds everything.
+    pub complete: bool,
 }
 
 /// A torrent's figures since it was added. All sizes are bytes of content.
@@ -83,6 +99,10 @@ pub struct Stats {
     pub noted: usize,
     /// Peers that were dropped because they sent wrong data or broke the protocol.
     pub banned: usize,
+    /// Viewers and seeds of the swarm, ourselves included, as a tracker said.
+    pub viewers: Option<u32>,
+    /// The connected peers.
+    pub neighbours: Vec<NeighbourStats>,
     /// Bytes received a second, lately.
     pub down_rate: u64,
     /// For each piece where most of it came from; `None` until it is whole.

@@ -3,6 +3,7 @@
 use super::control::Membership;
 use super::reader::{Reader, Readers};
 use super::{Error, State, Stats};
+use crate::cue_sheet::SignedCueSheet;
 use crate::metainfo::{InfoHash, Metainfo};
 use crate::store::Store;
 use crate::swarm::{Demand, FileIndex};
@@ -19,6 +20,10 @@ pub(crate) struct Shared {
     pub(crate) readers: Readers,
     /// Becomes true once, when the torrent is to stop.
     pub(crate) stop: watch::Sender<bool>,
+    /// The newest cue sheet of its publisher.
+    pub(crate) sheet: watch::Sender<Option<Arc<SignedCueSheet>>>,
+    /// Whether the torrent shall pause.
+    pub(crate) paused: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -101,6 +106,21 @@ impl Torrent {
     pub fn reader_of(&self, file: usize, demand: Demand) -> Reader {
         let file = FileIndex(u32::try_from(file).unwrap_or(u32::MAX));
         Reader::new(self.shared.clone(), self.stats.clone(), file, demand)
+    }
+
+    /// The newest cue sheet of the publisher that the torrent was added with, ours or a peer's, whenever it changes.
+    pub fn cue_sheet(&self) -> watch::Receiver<Option<Arc<SignedCueSheet>>> {
+        self.shared.sheet.subscribe()
+    }
+
+    /// Pauses it: leaves its peers and trackers, asks and serves nothing, until [`Torrent::go_on`].
+    pub fn pause(&self) {
+        self.shared.paused.send_replace(true);
+    }
+
+    /// Ends a pause.
+    pub fn go_on(&self) {
+        self.shared.paused.send_replace(false);
     }
 
     /// Stops it: tells trackers, closes its streams, makes what is here safe, releases the store. Gives the final

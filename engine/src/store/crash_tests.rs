@@ -229,7 +229,14 @@ async fn what_is_recorded_for_a_block_does_not_grow_with_what_is_held() {
     let folder = tempfile::tempdir().unwrap();
     let verifier = Arc::new(Verifier::new(&metainfo).unwrap());
     let hash = metainfo.info_hash_v2();
-    let (store, _events) = Store::open(folder.path(), &metainfo, verifier.clone(), &Location::Store).unwrap();
+    let (store, _events) = Store::open(
+        folder.path(),
+        &metainfo,
+        verifier.clone(),
+        &Location::Store,
+        false,
+    )
+    .unwrap();
     let state = folder.path().join("store").join(hash.to_string()).join("state");
     let mut before = 0;
     for round in 0..8 {
@@ -257,6 +264,7 @@ async fn what_is_recorded_for_a_block_does_not_grow_with_what_is_held() {
         &metainfo,
         Arc::new(Verifier::new(&metainfo).unwrap()),
         &Location::Store,
+        false,
     )
     .unwrap();
     assert_eq!(store.held_runs().len(), 8);

@@ -288,12 +288,13 @@ impl std::fmt::Debug for Store {
 
 impl Store {
     /// Opens or creates the content of a torrent below `data`, or checks a file that is there. Blocks: run it where
-    /// blocking is allowed. It reads and hashes the whole file when the record does not fit it.
+    /// blocking is allowed. It reads and hashes the whole file when the record does not fit it, or to `recheck` it.
     pub fn open(
         data: &Path,
         metainfo: &Metainfo,
         verifier: Arc<Verifier>,
         location: &Location,
+        recheck: bool,
     ) -> Result<(Self, mpsc::Receiver<StoreEvent>), StoreError> {
         let info_hash = metainfo.info_hash_v2();
         match location {
@@ -307,10 +308,24 @@ impl Store {
                     disk: Arc::new(FileSystem),
                     folder,
                 };
-                Self::at_home(home, metainfo, verifier)
+                Self::at_home(home, metainfo, verifier, recheck)
             }
             Location::Existing(path) => Self::existing(path, metainfo, verifier),
         }
+    }
+
+    /// Removes what is kept of a torrent below `data`, and gives its bytes on the disk; nothing when nothing is kept.
+    /// An error while it is open anywhere. Blocks.
+    pub fn remove(data: &Path, info_hash: InfoHash) -> Result<Option<u64>, StoreError> {
+        let folder = data.join("store").join(info_hash.to_string());
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        // It is released with its file, which goes with the folder.
+        let _lock = lock(&folder)?;
+        let bytes = size(&folder).map_err(|e| StoreError::io("looking at", &folder, e))?;
+        std::fs::remove_dir_all(&folder).map_err(|e| StoreError::io("removing", &folder, e))?;
+        Ok(Some(bytes))
     }
 
     fn existing(
@@ -380,6 +395,7 @@ impl Store {
         home: Home,
         metainfo: &Metainfo,
         verifier: Arc<Verifier>,
+        recheck: bool,
     ) -> Result<(Self, mpsc::Receiver<StoreEvent>), StoreError> {
         let info_hash = metainfo.info_hash_v2();
         let path = home.folder.join("content");
@@ -410,11 +426,11 @@ impl Store {
             }
             if record.bits.0.len() == bits.0.len() {
                 bits = record.bits;
-                check = record.stamp != found;
+                check = recheck || record.stamp != found;
             }
         }
         if check {
-            tracing::info!(path = %path.display(), "the file is not as its record says: checking it");
+            tracing::info!(path = %path.display(), recheck, "checking the file against its hashes");
             bits = check_all(backing.as_ref(), &path, &verifier, &bits)?;
         }
         if single && found.length != verifier.length() {
@@ -696,6 +712,28 @@ impl Store {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
+}
+
+/// Bytes on the disk of a folder and all below; holes do not count.
+fn size(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let about = entry.metadata()?;
+            if about.is_dir() {
+                folders.push(entry.path());
+            } else {
+                #[cfg(unix)]
+                let taken = std::os::unix::fs::MetadataExt::blocks(&about) * 512;
+                #[cfg(not(unix))]
+                let taken = about.len();
+                bytes += taken;
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// Takes the exclusive lock of a folder and writes our process id into it.

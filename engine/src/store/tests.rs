@@ -52,7 +52,7 @@ pub(super) fn on_disk(
         // What a process holds that dies with it needs no lock here.
         _lock: tempfile::tempfile().unwrap(),
     };
-    Store::at_home(home, &metainfo(data), verifier.clone())
+    Store::at_home(home, &metainfo(data), verifier.clone(), false)
 }
 
 #[tokio::test]
@@ -60,8 +60,14 @@ async fn what_was_flushed_is_there_after_reopening_and_unfinished_pieces_keep_th
     let folder = tempfile::tempdir().unwrap();
     let data = content(3 * PIECE as usize + 5);
     let first = verifier(&data);
-    let (store, _events) =
-        Store::open(folder.path(), &metainfo(&data), first.clone(), &Location::Store).unwrap();
+    let (store, _events) = Store::open(
+        folder.path(),
+        &metainfo(&data),
+        first.clone(),
+        &Location::Store,
+        false,
+    )
+    .unwrap();
     let mut blocks = piece(&first, &data, 1);
     blocks.extend(piece(&first, &data, 0).into_iter().take(2));
     blocks.extend(piece(&first, &data, 3));
@@ -81,8 +87,14 @@ async fn what_was_flushed_is_there_after_reopening_and_unfinished_pieces_keep_th
     store.close().await;
 
     let second = verifier(&data);
-    let (store, _events) =
-        Store::open(folder.path(), &metainfo(&data), second.clone(), &Location::Store).unwrap();
+    let (store, _events) = Store::open(
+        folder.path(),
+        &metainfo(&data),
+        second.clone(),
+        &Location::Store,
+        false,
+    )
+    .unwrap();
     assert_eq!(
         store.held_runs(),
         [
@@ -109,16 +121,35 @@ async fn what_was_flushed_is_there_after_reopening_and_unfinished_pieces_keep_th
 async fn a_second_holder_is_told_who_the_first_is() {
     let folder = tempfile::tempdir().unwrap();
     let data = content(100);
-    let (store, _events) =
-        Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap();
-    let error = Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap_err();
+    let (store, _events) = Store::open(
+        folder.path(),
+        &metainfo(&data),
+        verifier(&data),
+        &Location::Store,
+        false,
+    )
+    .unwrap();
+    let error = Store::open(
+        folder.path(),
+        &metainfo(&data),
+        verifier(&data),
+        &Location::Store,
+        false,
+    )
+    .unwrap_err();
     let StoreError::Locked { pid, .. } = error else {
         panic!("{error}")
     };
     assert_eq!(pid, Some(std::process::id()));
     store.close().await;
-    let (again, _events) =
-        Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap();
+    let (again, _events) = Store::open(
+        folder.path(),
+        &metainfo(&data),
+        verifier(&data),
+        &Location::Store,
+        false,
+    )
+    .unwrap();
     again.close().await;
 }
 
@@ -127,8 +158,14 @@ async fn a_file_that_was_changed_is_checked_again() {
     let folder = tempfile::tempdir().unwrap();
     let data = content(2 * PIECE as usize);
     let first = verifier(&data);
-    let (store, _events) =
-        Store::open(folder.path(), &metainfo(&data), first.clone(), &Location::Store).unwrap();
+    let (store, _events) = Store::open(
+        folder.path(),
+        &metainfo(&data),
+        first.clone(),
+        &Location::Store,
+        false,
+    )
+    .unwrap();
     for p in 0..2 {
         for block in piece(&first, &data, p) {
             store.put(block).await.unwrap();
@@ -142,8 +179,14 @@ async fn a_file_that_was_changed_is_checked_again() {
     Backing::write_all_at(&file, b"changed", 100).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     drop(file);
-    let (store, _events) =
-        Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap();
+    let (store, _events) = Store::open(
+        folder.path(),
+        &metainfo(&data),
+        verifier(&data),
+        &Location::Store,
+        false,
+    )
+    .unwrap();
     assert_eq!(
         store.held_runs(),
         [BlockRun::new(0, 4, 4)],
@@ -157,8 +200,14 @@ async fn a_file_that_was_changed_is_checked_again() {
         .unwrap()
         .set_len(PIECE + 20_000)
         .unwrap();
-    let (store, _events) =
-        Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap();
+    let (store, _events) = Store::open(
+        folder.path(),
+        &metainfo(&data),
+        verifier(&data),
+        &Location::Store,
+        false,
+    )
+    .unwrap();
     assert_eq!(store.held_bytes(), 0);
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * PIECE);
     store.close().await;
@@ -172,8 +221,14 @@ async fn without_its_record_the_file_itself_is_believed_after_hashing() {
     std::fs::create_dir_all(&content_folder).unwrap();
     std::fs::write(content_folder.join("content"), &data[..PIECE as usize + 7]).unwrap();
     std::fs::write(content_folder.join("state"), b"").unwrap();
-    let (store, _events) =
-        Store::open(folder.path(), &metainfo(&data), verifier(&data), &Location::Store).unwrap();
+    let (store, _events) = Store::open(
+        folder.path(),
+        &metainfo(&data),
+        verifier(&data),
+        &Location::Store,
+        false,
+    )
+    .unwrap();
     assert_eq!(store.held_runs(), [BlockRun::new(0, 0, 4)]);
     store.close().await;
 }
@@ -183,7 +238,7 @@ async fn an_existing_file_is_checked_and_never_written() {
     let folder = tempfile::tempdir().unwrap();
     let data = content(PIECE as usize + 1);
     let path = folder.path().join("mine.bin");
-    let open = |location| Store::open(folder.path(), &metainfo(&data), verifier(&data), &location);
+    let open = |location| Store::open(folder.path(), &metainfo(&data), verifier(&data), &location, false);
     std::fs::write(&path, &data).unwrap();
     let (store, _events) = open(Location::Existing(path.clone())).unwrap();
     assert!(store.is_complete());
@@ -211,7 +266,7 @@ async fn an_existing_file_that_changes_is_not_given_out() {
     std::fs::write(&path, &data).unwrap();
     let location = Location::Existing(path.clone());
     let (store, mut events) =
-        Store::open(folder.path(), &metainfo(&data), verifier(&data), &location).unwrap();
+        Store::open(folder.path(), &metainfo(&data), verifier(&data), &location, false).unwrap();
     let run = BlockRun::new(0, 0, 1);
     assert_eq!(store.read_run(run).await.unwrap()[0], data[..16384]);
     data[70] ^= 1;

@@ -22,6 +22,7 @@ use axum::routing::get;
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 
+use super::listen;
 use super::pairs::Role;
 use super::relay::{Relay, RelayError};
 use super::table::{Announce, Counts, Limits, Peer, Table};
@@ -157,8 +158,8 @@ pub async fn serve(
     tracker: Tracker,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let service = router(tracker).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop).await
+    listen::serve(listener, router(tracker), stop).await;
+    Ok(())
 }
 
 async fn announce(

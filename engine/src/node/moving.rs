@@ -1,0 +1,55 @@
+//! When this machine or the other one changes its address in mid-transfer.
+//!
+//! QUIC carries a connection over by itself when the side moves that dialled it (RFC 9000 §9). A side that was dialled
+//! cannot take the other one along: it ends the connections that came to an address which it has no more, and its
+//! torrents dial the peers anew. The peer meanwhile believes in the old connection: a new one from another place takes
+//! over when nothing has come on the old one for a while.
+
+use super::registry::Registry;
+use crate::net::Connection;
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often this machine's addresses are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// A connection on which nothing comes for so long gives way to a new one of the same peer.
+const SILENT: Duration = Duration::from_millis(1_500);
+
+/// This machine's addresses.
+fn addresses() -> Option<HashSet<IpAddr>> {
+    let interfaces = if_addrs::get_if_addrs().ok()?;
+    Some(interfaces.iter().map(if_addrs::Interface::ip).collect())
+}
+
+/// Ends connections that came to an address which is gone, until it is aborted.
+pub(super) async fn watch(registry: Arc<Registry>) {
+    let mut before = addresses().unwrap_or_default();
+    let mut tick = tokio::time::interval(LOOK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let Some(now) = addresses() else { continue };
+        if now == before {
+            continue;
+        }
+        tracing::info!("this machine's addresses have changed");
+        for connection in registry.connections() {
+            let here = connection.local_ip().map(|ip| ip.to_canonical());
+            if !connection.dialed() && here.is_some_and(|ip| !now.contains(&ip)) {
+                connection.close("moved");
+            }
+        }
+        registry.has_moved();
+        before = now;
+    }
+}
+
+/// Whether this connection of a peer is dead, who has made another one.
+pub(super) async fn is_dead(old: &Connection, new: &Connection) -> bool {
+    let heard = old.datagrams_heard();
+    // Who made the new one may have ended the old one.
+    let _ = tokio::time::timeout(SILENT, old.closed()).await;
+    !new.is_closed() && (old.is_closed() || old.datagrams_heard() == heard)
+}

@@ -1,0 +1,225 @@
+//! How real nodes find each other without being told: UDP trackers in tiers, the DHT.
+
+mod common;
+
+use common::*;
+use engine::cue_sheet::{CueSheet, SecretKey, SignedCueSheet};
+use engine::metainfo::{Builder, Metainfo};
+use engine::node::{AddOptions, Location, Node, NodeConfig, Torrent, Wanted};
+use engine::personal::Secret;
+use engine::tracker::server::{Config, Tracker};
+use engine::tracker::udp_server;
+use futures_util::StreamExt;
+use mainline::Testnet;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+
+/// A node that holds the content, and its torrent.
+async fn seed(node: &Node, at: &Path, data: &[u8], metainfo: &Arc<Metainfo>, more: AddOptions) -> Torrent {
+    let path = at.join("here.bin");
+    std::fs::write(&path, data).unwrap();
+    let options = AddOptions {
+        location: Location::Existing(path),
+        ..more
+    };
+    let torrent = node.add(metainfo.clone(), options).await.unwrap();
+    completed(&torrent).await;
+    torrent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_udp_tracker_brings_peers_together_when_the_tiers_before_it_are_dead() {
+    let mut tasks = JoinSet::new();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let alive = format!("udp://{}/announce", socket.local_addr().unwrap());
+    let tracker = Tracker::new(Config::default());
+    tasks.spawn({
+        let tracker = tracker.clone();
+        async move {
+            udp_server::serve(socket, tracker, std::future::pending())
+                .await
+                .unwrap()
+        }
+    });
+    // One refuses connections; one takes datagrams and never says a word.
+    let refusing = {
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}/announce", gone.local_addr().unwrap())
+    };
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mute = format!("udp://{}/announce", silent.local_addr().unwrap());
+    let data = content(1_000_000, 21);
+    let metainfo = metainfo(&data, &[], &[refusing, mute, alive]);
+    let (mine, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, other) = (node(mine.path()).await, node(theirs.path()).await);
+    let seeding = seed(&one, mine.path(), &data, &metainfo, only_peers(&[])).await;
+    let viewing = other.add(metainfo, only_peers(&[])).await.unwrap();
+    let stats = completed(&viewing).await;
+    assert_eq!(stored(&viewing), data);
+    assert_eq!(stats.from_peers, data.len() as u64);
+    assert!(tracker.announces() >= 2, "{}", tracker.announces());
+    until(&seeding, |stats| stats.ways.direct == 1).await;
+    other.stop().await;
+    one.stop().await;
+}
+
+async fn in_dht(data: &Path, bootstrap: &[String]) -> Node {
+    let config = NodeConfig {
+        dht: bootstrap.to_vec(),
+        ..config(data)
+    };
+    Node::start(config).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_find_each_other_in_the_dht_under_the_derived_key_alone() {
+    let building = tokio::task::spawn_blocking(|| Testnet::builder(8).build().unwrap());
+    let net = building.await.unwrap();
+    let data = content(1_000_000, 22);
+    let metainfo = metainfo(&data, &[], &[]);
+    let (mine, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let one = in_dht(mine.path(), &net.bootstrap).await;
+    let _seeding = seed(&one, mine.path(), &data, &metainfo, only_peers(&[])).await;
+    let info_hash = metainfo.info_hash_v2();
+    let id = |key: [u8; 20]| mainline::Id::from_bytes(key).unwrap();
+    let asker = net.nodes[0].clone().as_async();
+    let look = async |key: [u8; 20]| asker.get_peers(id(key)).concat().await;
+    // Until the announcement has arrived; each look-up takes its time.
+    let announced = async {
+        loop {
+            let found = look(info_hash.swarm_key()).await;
+            if !found.is_empty() {
+                break found;
+            }
+        }
+    };
+    let announced = tokio::time::timeout(PATIENCE, announced).await;
+    let announced = announced.expect("nothing was announced");
+    let mut guessable = [0; 20];
+    guessable.copy_from_slice(&info_hash.0[..20]);
+    assert!(look(guessable).await.is_empty());
+    assert_eq!(announced[0].to_string(), address(&one));
+    let other = in_dht(theirs.path(), &net.bootstrap).await;
+    // A magnet link that names nobody: also the metainfo comes from who is found.
+    let wanted = Wanted {
+        info_hash,
+        secret: None,
+        peers: Vec::new(),
+        trackers: Vec::new(),
+        web_seeds: Vec::new(),
+        give_up: PATIENCE,
+    };
+    let fetched = Arc::new(other.metainfo(wanted).await.unwrap());
+    assert_eq!(fetched.info_hash_v2(), info_hash);
+    let viewing = other.add(fetched, only_peers(&[])).await.unwrap();
+    let stats = completed(&viewing).await;
+    assert_eq!(stored(&viewing), data);
+    assert_eq!(stats.from_peers, data.len() as u64);
+    other.stop().await;
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn private_torrents_and_personal_swarms_leave_the_dht_alone() {
+    // A first contact that only listens.
+    let contact = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let bootstrap = [contact.local_addr().unwrap().to_string()];
+    let folder = tempfile::tempdir().unwrap();
+    let node = in_dht(folder.path(), &bootstrap).await;
+    let data = content(200_000, 23);
+    let private = Builder::new("private.bin").private(true);
+    let private = Arc::new(private.hash(&data[..], data.len() as u64, |_| {}).unwrap());
+    let torrent = node.add(private, only_peers(&[])).await.unwrap();
+    // It ends at once: there is nobody to ask.
+    fails(&torrent).await;
+    let personal = AddOptions {
+        secret: Some(Secret::generate()),
+        ..only_peers(&[])
+    };
+    let public = metainfo(&data, &[], &[]);
+    let torrent = node.add(public.clone(), personal).await.unwrap();
+    fails(&torrent).await;
+    torrent.stop().await;
+    let mut packet = [0; 2_048];
+    let early = contact.try_recv(&mut packet);
+    assert!(early.is_err(), "the DHT was asked: {early:?}");
+    // The same torrent in public is looked for.
+    let _torrent = node.add(public, only_peers(&[])).await.unwrap();
+    let asked = tokio::time::timeout(PATIENCE, contact.recv(&mut packet)).await;
+    assert!(asked.expect("the DHT is asked").unwrap() > 0);
+    node.stop().await;
+}
+
+fn sheet(key: &SecretKey, metainfo: &Metainfo, issued: u64) -> SignedCueSheet {
+    let sheet = CueSheet {
+        vmap: "<vmap/>".into(),
+        facts: bt_bencode::Value::Dict(std::collections::BTreeMap::new()),
+        budget: None,
+        issued,
+        expires: issued + 1_000_000,
+        publisher: key.public(),
+    };
+    sheet.sign(key, &metainfo.info_hash_v2()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_cue_sheet_of_the_same_publisher_spreads_from_peer_to_peer_and_no_other() {
+    let data = content(300_000, 24);
+    let metainfo = metainfo(&data, &[], &[]);
+    let (publisher, stranger) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let (old, new) = (
+        sheet(&publisher, &metainfo, now - 1_000),
+        sheet(&publisher, &metainfo, now - 10),
+    );
+    let newest_of_all = sheet(&stranger, &metainfo, now);
+    let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    let knows = |cue_sheet: Option<&SignedCueSheet>, peers: &[String]| AddOptions {
+        cue_sheet: cue_sheet.cloned(),
+        publisher: Some(publisher.public()),
+        ..only_peers(peers)
+    };
+    let first = node(folders[0].path()).await;
+    let _holder = seed(
+        &first,
+        folders[0].path(),
+        &data,
+        &metainfo,
+        knows(Some(&new), &[]),
+    )
+    .await;
+    let liar = node(folders[1].path()).await;
+    let lies = AddOptions {
+        cue_sheet: Some(newest_of_all),
+        ..only_peers(&[])
+    };
+    let _liar = seed(&liar, folders[1].path(), &data, &metainfo, lies).await;
+    // One holds the old one, the other none; the second is told by the first alone.
+    let middle = node(folders[2].path()).await;
+    let both = [address(&first), address(&liar)];
+    let one = middle
+        .add(metainfo.clone(), knows(Some(&old), &both))
+        .await
+        .unwrap();
+    let edge = node(folders[3].path()).await;
+    let other = edge
+        .add(metainfo.clone(), knows(None, &[address(&middle)]))
+        .await
+        .unwrap();
+    for torrent in [&one, &other] {
+        let mut sheet = torrent.cue_sheet();
+        let newest = sheet.wait_for(|sheet| sheet.as_deref() == Some(&new));
+        let newest = tokio::time::timeout(PATIENCE, newest).await;
+        newest.expect("the newer sheet came").unwrap();
+        completed(torrent).await;
+        assert_eq!(torrent.cue_sheet().borrow().as_deref(), Some(&new));
+    }
+    for node in [first, liar, middle, edge] {
+        node.stop().await;
+    }
+}
