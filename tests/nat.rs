@@ -322,7 +322,7 @@ fn is_reached_through_a_forwarded_port(test: &str, upnp: &str, natpmp: &str) {
         json!({ "direct": 1, "punched": 0, "relayed": 0 }),
         "{complete}"
     );
-    let forwarded = || net.nft_rules("ra").matches("dnat ").count();
+    let forwarded = || net.nft_rules("ra").matches("dnat ip to").count();
     assert_eq!(forwarded(), 1, "{}", net.nft_rules("ra"));
     assert_eq!(seed.interrupt().0, Some(0));
     assert_eq!(forwarded(), 0, "it is taken back: {}", net.nft_rules("ra"));
