@@ -40,7 +40,7 @@ async fn a_udp_tracker_brings_peers_together_when_the_tiers_before_it_are_dead()
         async move {
             udp_server::serve(socket, tracker, std::future::pending())
                 .await
-                .unwrap()
+                .unwrap();
         }
     });
     // One refuses connections; one takes datagrams and never says a word.
