@@ -14,6 +14,7 @@ use crate::time::ContentTime;
 
 pub(crate) mod aac;
 pub(crate) mod mp3;
+pub(crate) mod opus;
 
 /// How long a run through a pipeline may go without giving anything.
 const STALL: Duration = Duration::from_secs(60);

@@ -12,6 +12,8 @@ mod joins;
 pub(crate) mod layout;
 mod m4a;
 mod mp3;
+mod ogg;
+mod opus;
 pub mod preview;
 mod sound;
 mod wav;
@@ -41,6 +43,8 @@ pub enum Codec {
     Adts,
     /// AAC-LC in MP4.
     M4a,
+    /// Opus in Ogg.
+    OggOpus,
 }
 
 impl Codec {
@@ -52,6 +56,7 @@ impl Codec {
             Self::Flac => "flac",
             Self::Adts => "adts",
             Self::M4a => "m4a",
+            Self::OggOpus => "opus",
         }
     }
 }

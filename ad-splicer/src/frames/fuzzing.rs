@@ -1,6 +1,8 @@
 //! What the fuzzers reach of this folder that nobody else does.
 
-use super::id3v2;
+use std::time::Duration;
+
+use super::{id3v2, ogg, opus};
 
 /// Reads and moves the chapters of a tag: an edited tag is a tag of the length that it says.
 pub fn id3v2(bytes: &[u8]) {
@@ -12,5 +14,30 @@ pub fn id3v2(bytes: &[u8]) {
         let header = edited.get(..id3v2::HEADER_LEN).and_then(id3v2::tag_len);
         assert_eq!(header, Some(edited.len() as u64));
         let _ = id3v2::chapters(&edited);
+    }
+}
+
+/// Reads Ogg: what was scanned can be read, and covered by its own pages. Packets are looked at as Opus.
+pub fn ogg(bytes: &[u8]) {
+    let content = bytes.to_vec();
+    let Ok(Some(headers)) = ogg::headers(&content, 2, Duration::ZERO) else {
+        return;
+    };
+    let _ = opus::Head::parse(&headers.packets[0]);
+    let mut seen = 0;
+    let pages = ogg::Pages::scan(&content, &headers, Duration::ZERO, &mut |packet, _| {
+        seen += 1;
+        let _ = opus::samples(packet);
+        Ok(())
+    });
+    let Ok(pages) = pages else { return };
+    assert_eq!(seen, pages.packets);
+    let read = pages.read(&content, 0..pages.packets, Duration::ZERO);
+    let read = read.expect("what was scanned can be read");
+    assert_eq!(read.len() as u64, pages.packets);
+    for first in 0..pages.packets.min(8) {
+        for (page, parts) in pages.cover(&(first..pages.packets)) {
+            assert!(page.header.only(parts).body() <= page.header.body());
+        }
     }
 }

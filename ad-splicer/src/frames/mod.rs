@@ -9,6 +9,8 @@ pub mod fuzzing;
 pub(crate) mod id3v2;
 pub mod mp3;
 pub(crate) mod mp4;
+pub(crate) mod ogg;
+pub(crate) mod opus;
 pub(crate) mod vorbis_comment;
 pub(crate) mod wav;
 pub(crate) mod window;

@@ -6,7 +6,9 @@
 use std::ops::Range;
 
 use super::layout::{Layout, moved};
-use super::{Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, wav};
+use super::{
+    Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, ogg, opus, wav,
+};
 use crate::content::Content;
 use crate::frames::id3v2;
 use crate::plan::SplicePlan;
@@ -146,6 +148,10 @@ pub(crate) fn recognise<'a>(
     if let Some(m4a) = m4a::M4a::new(content, options)? {
         return Ok(Box::new(m4a));
     }
+    if let Some(opus) = opus::Opus::new(content, options)? {
+        return Ok(Box::new(opus));
+    }
+    ogg::refuse(content, options)?;
     if let Some(adts) = adts::Adts::new(content, options)? {
         return Ok(Box::new(adts));
     }

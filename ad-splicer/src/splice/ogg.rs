@@ -1,0 +1,173 @@
+//! The pages of a rendition in Ogg: content pages keep their bodies, and all of their bytes as long as nothing before them changed; what was made is put into pages of its own.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::format::Runs;
+use super::{Options, SpliceError};
+use crate::content::Content;
+use crate::frames::ogg::{
+    BEGINS, ENDS, HEADER_LEN, Header, Headers, NO_GRANULE, Page, Pages, lacing, paginate,
+};
+use crate::frames::window::Window;
+
+enum Body<'a> {
+    Content(&'a Page, Range<usize>),
+    Made(Vec<u8>),
+}
+
+/// Collects the pages of one logical stream.
+pub(super) struct Stream<'a> {
+    serial: u32,
+    /// What a granule position is when this many packets have ended.
+    granule: &'a dyn Fn(u64) -> i64,
+    ended: u64,
+    out: Vec<(Header, Body<'a>)>,
+}
+
+impl<'a> Stream<'a> {
+    pub(super) fn new(serial: u32, granule: &'a dyn Fn(u64) -> i64) -> Self {
+        Self {
+            serial,
+            granule,
+            ended: 0,
+            out: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, mut header: Header, body: Body<'a>) {
+        let ended = header.lacing.iter().filter(|value| **value < 255).count() as u64;
+        self.ended += ended;
+        header.granule = if ended == 0 {
+            NO_GRANULE
+        } else {
+            (self.granule)(self.ended)
+        };
+        header.serial = self.serial;
+        self.out.push((header, body));
+    }
+
+    /// Adds packets of the content.
+    pub(super) fn content(&mut self, pages: &'a Pages, packets: &Range<u64>) {
+        for (page, parts) in pages.cover(packets) {
+            self.push(page.header.only(parts.clone()), Body::Content(page, parts));
+        }
+    }
+
+    /// Adds packets that were made, at most `most` a page.
+    pub(super) fn made(&mut self, packets: &[Vec<u8>], most: usize) {
+        for (flags, lacing, body) in paginate(packets, most) {
+            let header = Header {
+                flags,
+                granule: 0,
+                serial: 0,
+                sequence: 0,
+                checksum: 0,
+                lacing,
+            };
+            self.push(header, Body::Made(body));
+        }
+    }
+
+    /// Numbers the pages from `sequence` on and adds them; the last one ends the stream, at granule position `end`.
+    pub(super) fn finish(
+        mut self,
+        content: &dyn Content,
+        deadline: Duration,
+        sequence: u32,
+        end: i64,
+        runs: &mut Runs,
+    ) -> Result<(), SpliceError> {
+        let last = self.out.len().saturating_sub(1);
+        for (i, (header, body)) in self.out.iter_mut().enumerate() {
+            header.sequence = sequence.wrapping_add(i as u32);
+            header.flags &= !ENDS;
+            if i == last {
+                header.flags |= ENDS;
+                header.granule = end;
+            }
+            match body {
+                Body::Made(bytes) => {
+                    runs.made(&header.write(bytes));
+                    runs.made(bytes);
+                }
+                Body::Content(page, parts) => {
+                    let all = page.header.parts();
+                    let (start, stop) = (all[parts.start].0.start, all[parts.end - 1].0.end);
+                    let place = |within: usize| page.body() + within as u64;
+                    let whole = parts.len() == all.len();
+                    header.checksum = page.header.checksum;
+                    if whole && *header == page.header {
+                        runs.content(page.offset, page.end());
+                        continue;
+                    }
+                    if whole {
+                        runs.made(&header.moved(&page.header));
+                    } else {
+                        let bytes = page.read(content, deadline)?;
+                        runs.made(&header.write(&bytes[start..stop]));
+                    }
+                    runs.content(place(start), place(stop));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds the pages of the headers with other tags, and says how many they are: all bytes stay when the tags did.
+pub(super) fn headers(headers: &Headers, tags: &[Vec<u8>], runs: &mut Runs) -> u32 {
+    if tags == &headers.packets[1..] {
+        runs.content(0, headers.end);
+        return headers.pages;
+    }
+    let mut sequence = headers.first.sequence;
+    let mut page = |flags, lacing: Vec<u8>, body: &[u8]| {
+        let ends = lacing.iter().any(|value| *value < 255);
+        let header = Header {
+            flags,
+            granule: if ends { 0 } else { NO_GRANULE },
+            sequence,
+            lacing,
+            ..headers.first
+        };
+        sequence = sequence.wrapping_add(1);
+        runs.made(&header.write(body));
+        runs.made(body);
+    };
+    let first = &headers.packets[0];
+    page(BEGINS, lacing(first.len()).collect(), first);
+    for (flags, lacing, body) in paginate(tags, usize::MAX) {
+        page(flags, lacing, &body);
+    }
+    sequence.wrapping_sub(headers.first.sequence)
+}
+
+/// How much of the content's beginning tells how long it may be.
+const LOOKED_AT: u64 = 128 * 1024;
+
+/// The last granule position, as if all of the content were like its first pages.
+pub(super) fn guess_granule(content: &dyn Content, headers: &Headers, deadline: Duration) -> u64 {
+    let mut window = Window::new(content, deadline);
+    let (mut at, mut granule) = (headers.end, 0);
+    while at < headers.end + LOOKED_AT
+        && let Ok(bytes) = window.get(at, HEADER_LEN + 255)
+        && let Some(page) = Header::parse(bytes)
+    {
+        at += (page.len() + page.body()) as u64;
+        granule = granule.max(page.granule);
+    }
+    let read = at.min(content.len()).saturating_sub(headers.end).max(1);
+    let all = u128::from(content.len() - headers.end) * granule.max(0) as u128 / u128::from(read);
+    u64::try_from(all).unwrap_or(u64::MAX)
+}
+
+/// Says what cannot be done with Ogg that nobody took.
+pub(super) fn refuse(content: &dyn Content, options: &Options) -> Result<(), SpliceError> {
+    if Window::new(content, options.read_deadline).get(0, 4)? == b"OggS" {
+        return Err(SpliceError::Unsupported(
+            "the Ogg file holds no Opus, and ads can be put into Ogg files with Opus".into(),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Splicing Opus. All positions are samples at 48 kHz. Packets of a stream are of one length, which is the grid; the stream's own pre-skip and output gain stay as they are, so ads are coded with the gain
+//! taken off. Content time 0 is the first sample after the pre-skip.
+
+use std::ops::Range;
+
+use super::bridged::{Coding, Piece, bridged, decoded};
+use super::format::{self, Frames, Place, Runs, Spliced, Stream};
+use super::joins::Grid;
+use super::layout::Layout;
+use super::{Chapter, Codec, Options, SpliceError, ogg};
+use crate::bridge::{BridgeError, opus as bridge};
+use crate::content::Content;
+use crate::frames::ogg::{ENDS, Headers, Pages, headers};
+use crate::frames::opus::{Head, RATE, samples};
+use crate::frames::vorbis_comment;
+use crate::plan::SplicePlan;
+
+const TAGS: &[u8] = b"OpusTags";
+/// How many decoded samples it takes until nothing is heard of where decoding began: 240 ms.
+const SETTLING: u64 = 11_520;
+/// How long after an exit the join is listened to: 100 ms.
+const CHECKED: u64 = 4_800;
+/// Most samples of packets that can be made.
+const MOST_MADE: u32 = 2_880;
+
+/// An Opus file in Ogg.
+pub(crate) struct Opus<'a> {
+    content: &'a dyn Content,
+    options: &'a Options,
+    headers: Headers,
+    head: Head,
+}
+
+impl<'a> Opus<'a> {
+    /// `None` when it is something else.
+    pub(crate) fn new(content: &'a dyn Content, options: &'a Options) -> Result<Option<Self>, SpliceError> {
+        let Some(first) = headers(content, 1, options.read_deadline)? else {
+            return Ok(None);
+        };
+        let Some(head) = Head::parse(&first.packets[0])? else {
+            return Ok(None);
+        };
+        let Some(headers) = headers(content, 2, options.read_deadline)? else {
+            return Ok(None);
+        };
+        if !headers.packets[1].starts_with(TAGS) {
+            return Err(SpliceError::Corrupt {
+                offset: (first.first.len() + first.first.body()) as u64,
+            });
+        }
+        Ok(Some(Self {
+            content,
+            options,
+            headers,
+            head,
+        }))
+    }
+
+    fn comments(&self) -> &[u8] {
+        &self.headers.packets[1][TAGS.len()..]
+    }
+}
+
+impl format::Head for Opus<'_> {
+    fn stream(&self) -> Stream {
+        let granule = ogg::guess_granule(self.content, &self.headers, self.options.read_deadline);
+        Stream {
+            codec: Codec::OggOpus,
+            sample_rate: RATE,
+            channels: self.head.channels.into(),
+            samples: granule.saturating_sub(self.head.pre_skip.into()),
+        }
+    }
+
+    fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
+        Ok(vorbis_comment::chapters(plan, self.comments()))
+    }
+
+    fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
+        Ok(Box::new(Track::open(self)?))
+    }
+}
+
+struct Track<'a> {
+    file: &'a Opus<'a>,
+    pages: Pages,
+    size: u32,
+    /// The granule position of decoded sample 0.
+    base: i64,
+    /// Decoded sample at which the content ends.
+    end: u64,
+}
+
+impl<'a> Track<'a> {
+    fn open(file: &'a Opus<'a>) -> Result<Self, SpliceError> {
+        let mut size = None;
+        let pages = Pages::scan(
+            file.content,
+            &file.headers,
+            file.options.read_deadline,
+            &mut |packet, offset| {
+                let own = samples(packet).ok_or(SpliceError::Corrupt { offset })?;
+                if *size.get_or_insert(own) != own {
+                    return Err(SpliceError::Unsupported(format!(
+                        "the length of the Opus packets changes at byte {offset}, and ads can be put into streams with packets of one length"
+                    )));
+                }
+                Ok(())
+            },
+        )?;
+        let size = size.ok_or_else(|| SpliceError::NotAudio("the Opus file holds no sound".into()))?;
+        if size > MOST_MADE {
+            return Err(SpliceError::Unsupported(format!(
+                "the Opus packets are of {} ms, and ads can be put into streams with packets of up to 60 ms",
+                size / 48
+            )));
+        }
+        let (mut base, mut last) = (None, 0);
+        for (i, page) in pages.pages.iter().enumerate() {
+            let (ended, is_last) = (page.ended() as i64 * i64::from(size), i + 1 == pages.pages.len());
+            if page.header.granule == -1 {
+                continue;
+            }
+            // The last page may say that its last packets are not all content.
+            let trimmed = is_last || page.header.flags & ENDS != 0;
+            let base = *base.get_or_insert(if trimmed { 0 } else { page.header.granule - ended });
+            let agrees = page.header.granule == base.saturating_add(ended)
+                || (trimmed
+                    && page.header.granule > last
+                    && page.header.granule < base.saturating_add(ended));
+            if !agrees || base < 0 {
+                return Err(SpliceError::Unsupported(format!(
+                    "the granule position of the page at byte {} does not agree with its packets: something is missing before it",
+                    page.offset
+                )));
+            }
+            last = page.header.granule;
+        }
+        let base = base.unwrap_or(0);
+        let end = last - base;
+        if end <= i64::from(file.head.pre_skip) {
+            return Err(SpliceError::NotAudio("the Opus file holds no sound".into()));
+        }
+        Ok(Self {
+            file,
+            pages,
+            size,
+            base,
+            end: end as u64,
+        })
+    }
+}
+
+impl Coding for Track<'_> {
+    fn grid(&self) -> Grid {
+        let size = u64::from(self.size);
+        Grid {
+            size,
+            frames: self.pages.packets,
+            end: self.end,
+            fade: 0,
+            overlap: size,
+            checked: CHECKED.div_ceil(size),
+            reach: 0,
+        }
+    }
+
+    fn skip(&self) -> u64 {
+        self.file.head.pre_skip.into()
+    }
+
+    fn channels(&self) -> usize {
+        self.file.head.channels.into()
+    }
+
+    fn delay(&self) -> u64 {
+        bridge::DELAY.into()
+    }
+
+    fn unsettled(&self) -> u64 {
+        SETTLING.div_ceil(self.size.into())
+    }
+
+    fn preroll(&self) -> u64 {
+        SETTLING.div_ceil(self.size.into())
+    }
+
+    fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
+        self.pages
+            .read(self.file.content, packets, self.file.options.read_deadline)
+    }
+
+    fn decode(&self, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError> {
+        let mut decoded = bridge::decode(self.file.head, clips)?;
+        let factor = self.file.head.factor();
+        if self.file.head.gain != 0 {
+            decoded.iter_mut().flatten().for_each(|sample| *sample *= factor);
+        }
+        Ok(decoded)
+    }
+
+    fn encode(&self, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+        let factor = self.file.head.factor();
+        let scaled: Vec<f32> = pcm.iter().map(|sample| sample / factor).collect();
+        bridge::encode(self.file.head, self.size, &scaled)
+    }
+}
+
+impl format::Track for Track<'_> {
+    fn stream(&self) -> Stream {
+        Stream {
+            codec: Codec::OggOpus,
+            sample_rate: RATE,
+            channels: self.file.head.channels.into(),
+            samples: self.end - self.skip(),
+        }
+    }
+
+    fn frames(&self) -> Frames {
+        Frames {
+            count: self.pages.packets,
+            samples: self.size,
+            start: self.file.headers.end,
+            bit_rate: None,
+        }
+    }
+
+    fn place(&self, sample: u64) -> Place {
+        let frame = ((sample + self.skip()) / u64::from(self.size)).min(self.pages.packets - 1);
+        // The page in which it begins: there is no way to come to a packet but through its page.
+        Place {
+            frame,
+            offset: self.pages.pages[self.pages.page_of(frame)].offset,
+        }
+    }
+
+    fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {
+        let skip = self.skip() as i64;
+        decoded(self, range.start as i64 + skip..range.end as i64 + skip)
+    }
+
+    fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
+        let bridged = bridged(self, self, layout)?;
+        let mut runs = Runs::default();
+        let tags = [TAGS, &vorbis_comment::edit(&layout.plan, self.file.comments())].concat();
+        let pages = ogg::headers(&self.file.headers, &[tags], &mut runs);
+        let granule = |ended: u64| self.base + (ended * u64::from(self.size)) as i64;
+        let mut stream = ogg::Stream::new(self.file.headers.first.serial, &granule);
+        for piece in &bridged.pieces {
+            match piece {
+                Piece::Content(range) => stream.content(&self.pages, range),
+                // A second at most (RFC 7845 §6).
+                Piece::Made(packets) => stream.made(packets, (RATE / self.size) as usize),
+            }
+        }
+        let end = self.base + (layout.plan.samples() + self.skip()) as i64;
+        let first = self.file.headers.first.sequence.wrapping_add(pages);
+        stream.finish(
+            self.file.content,
+            self.file.options.read_deadline,
+            first,
+            end,
+            &mut runs,
+        )?;
+        Ok(Spliced {
+            runs: runs.into_runs(),
+            seams: bridged.seams,
+            chapters: vorbis_comment::chapters(&layout.plan, self.file.comments()),
+        })
+    }
+}
