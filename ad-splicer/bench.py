@@ -120,7 +120,7 @@ def worst(a, b):
 
 def aligned(out, near, wanted, reach):
     """Where in `out`, from sample `near` on, the samples `wanted` stand best."""
-    exact = out[2 * near : 2 * (near + reach + 64) + len(wanted)].tobytes().find(wanted[:16384].tobytes())
+    exact = out[2 * near : 2 * (near + reach + 64) + len(wanted)].tobytes().find(wanted.tobytes())
     if exact >= 0 and exact % 8 == 0:
         return near + exact // 8
     probe = wanted[:1600:2]
@@ -176,8 +176,8 @@ def quality(grove, fixtures, work):
             before = original[2 * (cue - half) : 2 * cue]
             level = db(sum(x * x for x in before[-8820:]) / 8820)
             entry = worst(before, spliced[2 * (start - half) : 2 * start])
-            after = original[2 * cue : 2 * (cue + 3 * half)]
-            # The content goes on within a frame or a block; a second later nothing of the seam is left.
+            after = original[2 * cue : 2 * (cue + 10 * half)]
+            # The content goes on within a frame; a second later nothing of the seam is left. Seconds are compared, since there may be digital silence.
             resume = aligned(spliced, start + length + 2 * half, after[4 * half :], 4700) - 2 * half
             exit_ = worst(after[: 2 * half], spliced[2 * resume : 2 * (resume + half)])
             reference = None
