@@ -8,7 +8,7 @@ export GROVE_FIXTURES
 # Seconds that `make fuzz` gives each target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: bench-ads bench-pair bench-splice bench-swarm demo fuzz test conformance fixtures setup lint build clean
+.PHONY: bench-ads bench-background bench-pair bench-splice bench-swarm demo fuzz test conformance fixtures setup lint build clean
 
 ## the whole story on this machine: publish, five viewers, ads, reports
 demo: setup fixtures
@@ -54,6 +54,11 @@ bench-swarm: setup
 bench-pair: setup
 	$(CARGO) build --release --package grove
 	/usr/bin/python3 bench/pair.py $(BENCH_ARGS)
+
+## whether uploads give way to TCP behind a router that is full (root; a quiet machine)
+bench-background: setup
+	$(CARGO) build --release --package grove
+	/usr/bin/python3 bench/background.py $(BENCH_ARGS)
 
 ## a minute of fuzzing for everything that strangers send: readers of files and messages, and the swarm core
 fuzz: setup

@@ -1,5 +1,6 @@
 //! A UDP socket that both listens and dials, and the connections over it.
 
+use super::congestion::{Factory, Hurry, Mode};
 use super::identity::{Identity, peer_id, server_name};
 use super::thread::NetThread;
 use crate::swarm::PeerId;
@@ -58,6 +59,8 @@ pub struct Endpoint {
     /// The same socket, for what is no QUIC.
     socket: Arc<std::net::UdpSocket>,
     server: quinn::ServerConfig,
+    /// Whether what it sends stays behind the traffic of others.
+    background: bool,
 }
 
 impl Endpoint {
@@ -65,18 +68,25 @@ impl Endpoint {
     pub fn bind(address: SocketAddr, identity: &Identity) -> io::Result<Self> {
         let runtime =
             quinn::default_runtime().ok_or_else(|| io::Error::other("no async runtime is running"))?;
-        Self::bind_on(address, identity, runtime)
+        Self::bind_on(address, identity, runtime, false)
     }
 
-    /// The same, driven by a thread of its own.
-    pub fn bind_to(address: SocketAddr, identity: &Identity, thread: &NetThread) -> io::Result<Self> {
-        Self::bind_on(address, identity, thread.quinn())
+    /// The same, driven by a thread of its own. In the `background` what it sends gives way to others, but for what is
+    /// urgent ([`Connection::hurry`]).
+    pub fn bind_to(
+        address: SocketAddr,
+        identity: &Identity,
+        thread: &NetThread,
+        background: bool,
+    ) -> io::Result<Self> {
+        Self::bind_on(address, identity, thread.quinn(), background)
     }
 
     fn bind_on(
         address: SocketAddr,
         identity: &Identity,
         runtime: Arc<dyn quinn::Runtime>,
+        background: bool,
     ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
@@ -104,6 +114,7 @@ impl Endpoint {
             client,
             server,
             socket: Arc::new(socket),
+            background,
         })
     }
 
@@ -138,17 +149,22 @@ impl Endpoint {
         address: SocketAddr,
         expected: Option<PeerId>,
     ) -> Result<Connection, ConnectionFailure> {
+        let mode = Arc::new(Mode::new(self.background));
         let mut config = self.client.clone();
-        config.transport_config(Arc::new(transport(address)));
+        config.transport_config(Arc::new(transport(address, &mode)));
         let connecting = self.quinn.connect_with(config, address, &server_name(expected))?;
-        Connection::new(connecting.await?, true)
+        Connection::new(connecting.await?, true, mode)
     }
 
     /// The next handshake that somebody begins; `None` once the endpoint is closed.
     pub async fn accept(&self) -> Option<Handshake> {
         let incoming = self.quinn.accept().await?;
         let server = self.server.clone();
-        Some(Handshake { incoming, server })
+        Some(Handshake {
+            incoming,
+            server,
+            background: self.background,
+        })
     }
 
     /// Closes every connection, telling the peers.
@@ -166,6 +182,7 @@ impl Endpoint {
 pub struct Handshake {
     incoming: quinn::Incoming,
     server: quinn::ServerConfig,
+    background: bool,
 }
 
 impl std::fmt::Debug for Handshake {
@@ -190,15 +207,20 @@ impl Handshake {
     /// Goes through with it. When `busy`, an address that has not proven itself must first come back (RFC 9000 §8.1.2):
     /// that costs us 20 µs instead of a handshake, and gives `None` here.
     pub async fn finish(self, busy: bool) -> Result<Option<Connection>, ConnectionFailure> {
-        let Self { incoming, mut server } = self;
+        let Self {
+            incoming,
+            mut server,
+            background,
+        } = self;
         if busy && !incoming.remote_address_validated() && incoming.may_retry() {
             // It only fails when retrying is not possible, which was asked just now.
             let _ = incoming.retry();
             return Ok(None);
         }
-        server.transport_config(Arc::new(transport(incoming.remote_address())));
+        let mode = Arc::new(Mode::new(background));
+        server.transport_config(Arc::new(transport(incoming.remote_address(), &mode)));
         let connection = incoming.accept_with(Arc::new(server))?.await?;
-        Connection::new(connection, false).map(Some)
+        Connection::new(connection, false, mode).map(Some)
     }
 }
 
@@ -211,6 +233,7 @@ pub struct Connection {
     /// How many [`Use`]s there are, over all clones.
     uses: Arc<AtomicUsize>,
     way: Way,
+    mode: Arc<Mode>,
 }
 
 /// Says that a connection serves some torrent, as long as it lives.
@@ -224,7 +247,7 @@ impl Drop for Use {
 }
 
 impl Connection {
-    fn new(quinn: quinn::Connection, dialed: bool) -> Result<Self, ConnectionFailure> {
+    fn new(quinn: quinn::Connection, dialed: bool, mode: Arc<Mode>) -> Result<Self, ConnectionFailure> {
         let chain = quinn
             .peer_identity()
             .and_then(|i| i.downcast::<Vec<CertificateDer<'static>>>().ok());
@@ -239,6 +262,7 @@ impl Connection {
             dialed,
             uses: Arc::default(),
             way: Way::Direct,
+            mode,
         })
     }
 
@@ -289,6 +313,12 @@ impl Connection {
         self.quinn.rtt()
     }
 
+    /// Sends a reply of so many bytes as fast as others do, instead of in the background, as long as the value lives.
+    /// `None` when the other side has had its share of that.
+    pub fn hurry(&self, bytes: u64) -> Option<Hurry> {
+        Hurry::new(&self.mode, bytes)
+    }
+
     /// Whether it is over.
     pub fn is_closed(&self) -> bool {
         self.quinn.close_reason().is_some()
@@ -335,7 +365,7 @@ impl Connection {
     }
 }
 
-fn transport(remote: SocketAddr) -> TransportConfig {
+fn transport(remote: SocketAddr, mode: &Arc<Mode>) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     if remote.ip().is_loopback() {
         mtu.upper_bound(LOOPBACK_MTU);
@@ -350,6 +380,7 @@ fn transport(remote: SocketAddr) -> TransportConfig {
         .initial_rtt(Duration::from_millis(100))
         .ack_frequency_config(Some(acks))
         .mtu_discovery_config(Some(mtu))
+        .congestion_controller_factory(Arc::new(Factory(mode.clone())))
         .stream_receive_window(VarInt::from_u32(2 << 20))
         .receive_window(VarInt::from_u32(16 << 20))
         .send_window(4 << 20)

@@ -914,8 +914,12 @@ impl Driver {
         let (decide, decision) = oneshot::channel();
         let peer = self.by_id.get(&from).copied();
         let name = peer.unwrap_or(Peer(u64::MAX));
+        let connection = peer
+            .and_then(|peer| self.peers.get(&peer))
+            .map(|state| state.connection.clone());
         self.tasks.spawn(transfer::upload(
             self.ground.clone(),
+            connection,
             name,
             id,
             request.run,

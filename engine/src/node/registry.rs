@@ -108,9 +108,11 @@ impl Registry {
             .listen
             .iter()
             .map(|&address| {
-                Endpoint::bind_to(address, &identity, thread).map_err(|e| Error::Listen {
-                    address,
-                    source: Arc::new(e),
+                Endpoint::bind_to(address, &identity, thread, config.up.is_none()).map_err(|e| {
+                    Error::Listen {
+                        address,
+                        source: Arc::new(e),
+                    }
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;

@@ -256,6 +256,7 @@ pub(super) enum Decision {
 /// Waits for the decision, then answers.
 pub(super) async fn upload(
     ground: Arc<Ground>,
+    connection: Option<Connection>,
     peer: Peer,
     id: UploadId,
     run: BlockRun,
@@ -272,6 +273,10 @@ pub(super) async fn upload(
     match decision {
         Ok(Decision::Serve(urgency)) => {
             let _ = send.set_priority(priority(urgency));
+            let bytes = u64::from(run.count) * u64::from(BLOCK_SIZE);
+            let _hurry = connection
+                .filter(|_| urgency == Urgency::Urgent)
+                .and_then(|connection| connection.hurry(bytes));
             let bytes = serve(&ground, run, &mut send).await.unwrap_or_else(|_| {
                 // Stopped, or gone: the core only needs to know that it is over.
                 let _ = send.reset(quinn::VarInt::from_u32(1));

@@ -1,0 +1,312 @@
+//! The controller on a virtual line: packets, one drop-tail queue, a clock that the test moves.
+
+use super::*;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+const PACKET: u64 = 1_250;
+/// 20 Mbit/s: a packet takes half a millisecond.
+const RATE: f64 = 2_500_000.0;
+
+/// TCP as others speak it: slow start and Cubic (RFC 9438), without its Reno-friendly region, which short round trips
+/// would make stronger still.
+struct Cubic {
+    window: f64,
+    most: f64,
+    threshold: f64,
+    since: f64,
+    lost_at: f64,
+}
+
+impl Cubic {
+    fn acknowledged(&mut self, now: f64, trip: f64) {
+        if self.window < self.threshold {
+            self.window += 1.0;
+            return;
+        }
+        let k = (self.most * 0.3 / 0.4).cbrt();
+        let wanted = 0.4 * (now + trip - self.since - k).powi(3) + self.most;
+        self.window += ((wanted - self.window) / self.window).clamp(0.0, 0.5);
+    }
+
+    fn lost(&mut self, sent: f64, now: f64) {
+        if sent > self.lost_at {
+            self.most = self.window;
+            self.window = (self.window * 0.7).max(2.0);
+            (self.threshold, self.since, self.lost_at) = (self.window, now, now);
+        }
+    }
+}
+
+enum Control {
+    Background(Box<Ledbat>),
+    Cubic(Cubic),
+}
+
+struct Flow {
+    control: Control,
+    from: f64,
+    until: f64,
+    in_flight: u64,
+    delivered: u64,
+    /// Acknowledged and not told yet: acknowledgements come for 25 packets or after 8 ms.
+    waiting: Vec<f64>,
+    waiting_since: f64,
+}
+
+impl Flow {
+    fn background(from: f64, start: Instant) -> Self {
+        let began = start + Duration::from_secs_f64(from);
+        Self::new(
+            Control::Background(Box::new(Ledbat::new(PACKET as u16, began))),
+            from,
+        )
+    }
+
+    fn cubic(from: f64, until: f64) -> Self {
+        let control = Cubic {
+            window: 10.0,
+            most: 0.0,
+            threshold: f64::INFINITY,
+            since: 0.0,
+            lost_at: -1.0,
+        };
+        Self {
+            until,
+            ..Self::new(Control::Cubic(control), from)
+        }
+    }
+
+    fn new(control: Control, from: f64) -> Self {
+        let (until, waiting) = (f64::INFINITY, Vec::new());
+        Self {
+            control,
+            from,
+            until,
+            in_flight: 0,
+            delivered: 0,
+            waiting,
+            waiting_since: 0.0,
+        }
+    }
+
+    fn window(&self) -> u64 {
+        match &self.control {
+            Control::Background(ledbat) => ledbat.window() / PACKET,
+            Control::Cubic(cubic) => cubic.window as u64,
+        }
+    }
+}
+
+/// One line that all flows share.
+struct Line {
+    start: Instant,
+    now: f64,
+    /// Round trip without a queue.
+    base: f64,
+    queue: VecDeque<(usize, f64)>,
+    capacity: usize,
+    flows: Vec<Flow>,
+    /// Packets on their way back: when, whose, sent when.
+    acks: BinaryHeap<Reverse<(u64, usize, u64)>>,
+    /// Seconds of queue, sampled at each packet that leaves.
+    samples: Vec<f64>,
+}
+
+fn nanos(seconds: f64) -> u64 {
+    (seconds * 1e9) as u64
+}
+
+impl Line {
+    fn new(base: f64, queue_seconds: f64) -> Self {
+        Self {
+            start: Instant::now(),
+            now: 0.0,
+            base,
+            queue: VecDeque::new(),
+            capacity: (queue_seconds * RATE / PACKET as f64) as usize,
+            flows: Vec::new(),
+            acks: BinaryHeap::new(),
+            samples: Vec::new(),
+        }
+    }
+
+    /// Runs until then; gives each flow's share of the line over this time.
+    fn run(&mut self, until: f64) -> Vec<f64> {
+        let before: Vec<u64> = self.flows.iter().map(|f| f.delivered).collect();
+        let from = self.now;
+        let step = PACKET as f64 / RATE;
+        self.samples.clear();
+        while self.now < until {
+            self.now += step;
+            for i in 0..self.flows.len() {
+                self.send(i);
+            }
+            // The line serves one packet a step.
+            if let Some((flow, sent)) = self.queue.pop_front() {
+                self.samples.push(self.queue.len() as f64 * step);
+                self.acks
+                    .push(Reverse((nanos(self.now + self.base), flow, nanos(sent))));
+            }
+            while let Some(Reverse((at, flow, sent))) = self.acks.peek().copied() {
+                if at > nanos(self.now) {
+                    break;
+                }
+                self.acks.pop();
+                self.arrived(flow, sent as f64 / 1e9);
+            }
+            for i in 0..self.flows.len() {
+                let flow = &self.flows[i];
+                if !flow.waiting.is_empty() && self.now - flow.waiting_since >= 0.008 {
+                    self.told(i);
+                }
+            }
+        }
+        let seconds = self.now - from;
+        let shares = self.flows.iter().zip(before);
+        shares
+            .map(|(f, old)| (f.delivered - old) as f64 * PACKET as f64 / (RATE * seconds))
+            .collect()
+    }
+
+    fn send(&mut self, i: usize) {
+        let flow = &mut self.flows[i];
+        // A burst of ten at most, as a paced sender makes them.
+        for _ in 0..10 {
+            if self.now < flow.from || self.now >= flow.until || flow.in_flight >= flow.window() {
+                return;
+            }
+            if self.queue.len() < self.capacity {
+                flow.in_flight += 1;
+                self.queue.push_back((i, self.now));
+            } else {
+                // Losses show when later packets are acknowledged; here at once, which is kinder to nobody.
+                let at = self.start + Duration::from_secs_f64(self.now);
+                match &mut flow.control {
+                    Control::Background(ledbat) => ledbat.lost(at, false, at),
+                    Control::Cubic(cubic) => cubic.lost(self.now, self.now),
+                }
+                return;
+            }
+        }
+    }
+
+    fn arrived(&mut self, i: usize, sent: f64) {
+        let flow = &mut self.flows[i];
+        flow.in_flight -= 1;
+        flow.delivered += 1;
+        if let Control::Cubic(cubic) = &mut flow.control {
+            cubic.acknowledged(self.now, self.now - sent);
+            return;
+        }
+        if flow.waiting.is_empty() {
+            flow.waiting_since = self.now;
+        }
+        flow.waiting.push(sent);
+        if flow.waiting.len() >= 25 {
+            self.told(i);
+        }
+    }
+
+    fn told(&mut self, i: usize) {
+        let flow = &mut self.flows[i];
+        let waiting = std::mem::take(&mut flow.waiting);
+        let Control::Background(ledbat) = &mut flow.control else {
+            return;
+        };
+        let now = self.start + Duration::from_secs_f64(self.now);
+        if let Some(last) = waiting.last() {
+            ledbat.measured(Duration::from_secs_f64(self.now - last), now);
+            ledbat.acknowledged(waiting.len() as u64 * PACKET, false, now);
+        }
+    }
+
+    /// The queue that half of the packets saw, in seconds.
+    fn median_queue(&mut self) -> f64 {
+        self.samples.sort_by(f64::total_cmp);
+        self.samples[self.samples.len() / 2]
+    }
+}
+
+#[test]
+fn alone_it_fills_the_line_and_keeps_the_queue_near_its_target() {
+    for base in [0.001, 0.020, 0.150] {
+        let mut line = Line::new(base, 0.2);
+        line.flows.push(Flow::background(0.0, line.start));
+        line.run(10.0);
+        let share = line.run(60.0)[0];
+        let queue = line.median_queue();
+        assert!(
+            share >= 0.85,
+            "{share:.3} of the line at a base delay of {base} s"
+        );
+        assert!(
+            (0.030..=0.075).contains(&queue),
+            "a queue of {queue:.3} s at {base} s"
+        );
+    }
+}
+
+#[test]
+fn others_keep_the_line_and_it_is_back_when_they_are_gone() {
+    for base in [0.001, 0.020, 0.150] {
+        let mut line = Line::new(base, 0.2);
+        line.flows.push(Flow::background(0.0, line.start));
+        line.flows.push(Flow::cubic(15.0, 45.0));
+        line.run(20.0);
+        let shares = line.run(45.0);
+        let total = shares[0] + shares[1];
+        assert!(
+            shares[1] / total >= 0.95,
+            "Cubic had {:.3} of what passed at {base} s",
+            shares[1] / total
+        );
+        // What they left in the queue goes first.
+        line.run(48.0);
+        let share = line.run(58.0)[0];
+        assert!(share >= 0.75, "{share:.3} of the line after 3 s at {base} s");
+    }
+}
+
+#[test]
+fn a_latecomer_does_not_take_the_others_queue_for_the_line() {
+    for base in [0.020, 0.150] {
+        let mut line = Line::new(base, 0.4);
+        line.flows.push(Flow::background(0.0, line.start));
+        line.run(20.0);
+        line.flows.push(Flow::background(20.0, line.start));
+        line.run(60.0);
+        let shares = line.run(120.0);
+        let queue = line.median_queue();
+        let (less, more) = (shares[0].min(shares[1]), shares[0].max(shares[1]));
+        assert!(less + more >= 0.8, "both have {:.3} at {base} s", less + more);
+        assert!(more / less <= 4.0, "shares {shares:?} at {base} s");
+        assert!(queue <= 0.12, "a queue of {queue:.3} s at {base} s");
+    }
+}
+
+#[test]
+fn what_is_limited_by_the_application_does_not_grow_the_window() {
+    let start = Instant::now();
+    let mut ledbat = Ledbat::new(1_250, start);
+    let window = ledbat.window();
+    for step in 1..1_000 {
+        let now = start + Duration::from_millis(step * 20);
+        ledbat.measured(Duration::from_millis(20), now);
+        ledbat.acknowledged(10_000, true, now);
+    }
+    assert_eq!(ledbat.window(), window);
+}
+
+#[test]
+fn a_loss_halves_once_a_round_trip() {
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let mut ledbat = Ledbat::new(1_250, start);
+    ledbat.take_over(100_000);
+    ledbat.lost(at(10), false, at(30));
+    ledbat.lost(at(20), false, at(31));
+    assert_eq!(ledbat.window(), 50_000);
+    ledbat.lost(at(40), true, at(60));
+    assert_eq!(ledbat.window(), 2_500);
+}
