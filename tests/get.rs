@@ -16,7 +16,7 @@ use tower_http::services::ServeDir;
 const RATE: f64 = 44_100.0;
 const FRAME: f64 = 1152.0;
 /// Frames on each side of a seam that may be coded anew.
-const BRIDGE: usize = 6;
+const BRIDGE: usize = 8;
 
 /// A viewer of its own, and where its result is.
 struct Viewer {

@@ -107,6 +107,19 @@ fn download(net: &Spaces, at: &Path, more: &[&str]) -> Value {
     got.event("complete")
 }
 
+/// So many connections and no relay. When the tracker names both to each other at once, both dial at once, which opens both
+/// routers before anybody introduces them: then each calls it direct.
+#[track_caller]
+fn met(ways: &Value, connections: u64) {
+    let (direct, punched) = (&ways["direct"], &ways["punched"]);
+    assert_eq!(
+        direct.as_u64().zip(punched.as_u64()).map(|(d, p)| d + p),
+        Some(connections),
+        "{ways}"
+    );
+    assert_eq!(ways["relayed"], 0, "{ways}");
+}
+
 #[test]
 fn two_behind_port_restricted_routers_meet_at_the_tracker() {
     let net = net("m", [Nat::PortRestricted; 2]);
@@ -117,16 +130,13 @@ fn two_behind_port_restricted_routers_meet_at_the_tracker() {
     let seed = seed(&net, "a", at, &[]);
     let complete = download(&net, at, &[]);
     assert_eq!(complete["from_peers"], LENGTH, "{complete}");
-    assert_eq!(
-        complete["ways"],
-        json!({ "direct": 0, "punched": 1, "relayed": 0 }),
-        "{complete}"
-    );
+    met(&complete["ways"], 1);
     let (_, rest) = seed.interrupt();
-    assert_eq!(rest.last().expect("a done")["ways"]["punched"], 1, "{rest:?}");
+    met(&rest.last().expect("a done")["ways"], 1);
     let (_, rest) = tracker.interrupt();
+    let introductions = rest.last().expect("a done")["introductions"].as_u64();
     assert!(
-        rest.last().expect("a done")["introductions"].as_u64() >= Some(1),
+        complete["ways"]["punched"] == 0 || introductions >= Some(1),
         "{rest:?}"
     );
 }
@@ -154,11 +164,7 @@ fn two_behind_port_restricted_routers_are_introduced_by_a_common_peer() {
     let mut far = seed(&net, "a", at, &[]);
     let complete = download(&net, at, &[]);
     assert_eq!(complete["from_peers"], LENGTH, "{complete}");
-    assert_eq!(
-        complete["ways"],
-        json!({ "direct": 1, "punched": 1, "relayed": 0 }),
-        "{complete}"
-    );
+    met(&complete["ways"], 2);
     far.child.kill().expect("it runs");
 }
 
@@ -244,7 +250,9 @@ fn a_personal_transfer_opens_port_restricted_routers_and_needs_no_relay() {
     let place = tempfile::tempdir().expect("a folder");
     let (tracker, announce) = tracker(&net, place.path(), &["--quic", MEETING, "--relay"]);
     let ways = send(&net, place.path(), &announce);
-    assert_eq!([&ways[0]["punched"], &ways[1]["punched"]], [1, 1], "{ways:?}");
+    for side in &ways {
+        met(side, 1);
+    }
     let (_, rest) = tracker.interrupt();
     assert_eq!(rest.last().expect("a done")["relayed"], 0, "{rest:?}");
 }
