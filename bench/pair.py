@@ -48,15 +48,7 @@ def run(program, place, sources, size, folder):
                 assert events.get(timeout=30)[2]["event"] == "ready"
                 start = time.monotonic()
                 program.go(viewer)
-            while True:
-                try:
-                    at, _, event = events.get(timeout=max(start + TIMEOUT - time.monotonic(), 0.001))
-                except queue.Empty:
-                    raise SystemExit(f"bench: {program.label} is not complete after {TIMEOUT} s, see {folder}") from None
-                if event["event"] == "ended":
-                    raise SystemExit(f"bench: the viewer ended, see {viewer.log.name}")
-                if program.is_complete(event):
-                    break
+            at, _ = program.next_complete(events, start + TIMEOUT, 1, folder)
             viewer_cpu, seed_cpu, memory = viewer.cpu(), sum(s.cpu() for s in seeds), viewer.rss()
         finally:
             for process in [viewer, *seeds]:

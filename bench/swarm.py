@@ -87,14 +87,8 @@ def run(program, web, count, size, folder, traced):
             if traced:
                 threading.Thread(target=trace, args=(net, done), daemon=True).start()
             while len(times) < count:
-                try:
-                    at, viewer, event = events.get(timeout=max(start + TIMEOUT - time.monotonic(), 0.001))
-                except queue.Empty:
-                    raise SystemExit(f"bench: {count - len(times)} viewers of {program.label} are not complete, see {folder}") from None
-                if event["event"] == "ended":
-                    raise SystemExit(f"bench: a viewer ended, see {viewer.log.name}")
-                if program.is_complete(event):
-                    times[viewer] = at - start
+                at, viewer = program.next_complete(events, start + TIMEOUT, count - len(times), folder)
+                times[viewer] = at - start
             done.set()
             cpu = sum(v.cpu() for v in viewers)
             memory = max(v.rss() for v in viewers)

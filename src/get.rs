@@ -158,20 +158,12 @@ pub(crate) fn trust_typed(context: &Context, swarm: &SwarmArgs) {
 /// The engine's options for a source.
 pub(crate) fn add_options(swarm: &SwarmArgs, found: &source::Torrent) -> AddOptions {
     AddOptions {
-        peers: swarm
-            .peer
-            .iter()
-            .map(ToString::to_string)
-            .chain(found.peers.iter().cloned())
-            .collect(),
         web_seeds: swarm
             .web_seed
             .iter()
             .map(ToString::to_string)
             .chain(found.web_seeds.iter().cloned())
             .collect(),
-        trackers: found.trackers.clone(),
-        secret: found.secret,
         // A sender who is restarted is waited for.
         give_up: match found.secret {
             Some(_) => Some(Duration::from_secs(300)),
@@ -183,7 +175,7 @@ pub(crate) fn add_options(swarm: &SwarmArgs, found: &source::Torrent) -> AddOpti
             OriginPolicy::Thrifty => engine::node::OriginPolicy::Thrifty,
             OriginPolicy::Fast => engine::node::OriginPolicy::Fast,
         },
-        ..AddOptions::default()
+        ..found.options(&swarm.peer)
     }
 }
 

@@ -42,17 +42,9 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
         let options = AddOptions {
             cue_sheet,
             publisher,
-            peers: args
-                .peer
-                .iter()
-                .map(ToString::to_string)
-                .chain(found.peers.iter().cloned())
-                .collect(),
-            trackers: found.trackers.clone(),
-            secret: found.secret,
             use_origin: false,
             location: Location::Existing(path.clone()),
-            ..AddOptions::default()
+            ..found.options(&args.peer)
         };
         let torrent = node
             .add(found.metainfo.clone(), options)

@@ -5,6 +5,7 @@
 //!
 //! Not for: judging the cue sheet, or joining a swarm.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use anyhow::Context as _;
 use engine::cue_sheet::PublicKey;
 use engine::magnet::Magnet;
 use engine::metainfo::Metainfo;
-use engine::node::{Node, Wanted};
+use engine::node::{AddOptions, Node, Wanted};
 use engine::personal::Secret;
 use gate::Gate;
 use url::Url;
@@ -58,6 +59,22 @@ pub(crate) struct Torrent {
     pub(crate) web_seeds: Vec<String>,
     /// The secret of a personal link.
     pub(crate) secret: Option<Secret>,
+}
+
+impl Torrent {
+    /// The engine's options: the peers that were named here and by the link, the link's trackers and secret.
+    pub(crate) fn options(&self, named: &[SocketAddr]) -> AddOptions {
+        AddOptions {
+            peers: named
+                .iter()
+                .map(ToString::to_string)
+                .chain(self.peers.iter().cloned())
+                .collect(),
+            trackers: self.trackers.clone(),
+            secret: self.secret,
+            ..AddOptions::default()
+        }
+    }
 }
 
 /// What a source is.

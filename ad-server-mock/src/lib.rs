@@ -21,7 +21,6 @@ pub mod decide;
 mod desk;
 mod http;
 mod journal;
-pub mod listen;
 pub mod load;
 pub mod money;
 pub mod report;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::listen::{self, Doors};
+use futures_util::FutureExt as _;
 use rand::RngExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -16,7 +18,6 @@ use tokio::task::JoinHandle;
 use crate::ads::Ads;
 use crate::clock::{Clock, SystemClock};
 use crate::http::{App, router};
-use crate::listen::Doors;
 use crate::load::{self, LoadError};
 use crate::report::Filter;
 use crate::report::Report;
@@ -30,6 +31,8 @@ use crate::upload::Uploads;
 pub const DEFAULT_EXPIRES: Duration = Duration::from_secs(3600);
 /// How much longer its budget stays reserved, for beacons that are on their way.
 const GRACE: Duration = Duration::from_secs(600);
+/// The longest headers of a request, in bytes: links with macros are long.
+const LONGEST_HEADERS: usize = 32 << 10;
 /// How long [`Running::stop`] waits for answers that are being written.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -52,6 +55,8 @@ pub struct Config {
     pub rate: Limits,
     /// How many connections are taken, and how long each may keep us waiting.
     pub doors: Doors,
+    /// How long a client may pause within the body of a request.
+    pub body_pause: Duration,
     /// Whether a proxy of ours writes the client's address into `X-Forwarded-For`.
     pub behind_proxy: bool,
     /// Folder of uploaded creatives; without it one beside the SQLite file.
@@ -75,7 +80,11 @@ impl Config {
             expires: DEFAULT_EXPIRES,
             not_listeners: Networks::default(),
             rate: Limits::default(),
-            doors: Doors::default(),
+            doors: Doors {
+                longest_headers: LONGEST_HEADERS,
+                ..Doors::default()
+            },
+            body_pause: Duration::from_secs(15),
             behind_proxy: false,
             uploads: None,
             trackers: Vec::new(),
@@ -173,12 +182,10 @@ pub async fn serve(config: Config) -> Result<Running, Error> {
         trackers: config.trackers.iter().map(ToString::to_string).collect(),
     });
     let (stop, stopped) = oneshot::channel::<()>();
-    let task = tokio::spawn(crate::listen::serve(
-        listener,
-        router(app, config.doors),
-        config.doors,
-        stopped,
-    ));
+    let router = router(app, config.body_pause);
+    // Dropping the sender says it too.
+    let stopped = stopped.map(drop);
+    let task = tokio::spawn(listen::serve(listener, router, config.doors, stopped));
     Ok(Running {
         addr,
         ads,

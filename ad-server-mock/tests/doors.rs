@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ad_server_mock::clock::ManualClock;
-use ad_server_mock::listen::Doors;
 use ad_server_mock::report::ByBasis;
 use ad_server_mock::traffic::rate::Limits;
 use ad_server_mock::{Config, Running, serve};
 use common::{NOW, toml};
+use engine::listen::Doors;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -24,6 +24,7 @@ async fn server(dir: &tempfile::TempDir, clock: &Arc<ManualClock>, rate: Limits,
         clock: clock.clone(),
         rate,
         doors,
+        body_pause: Duration::from_millis(100),
         behind_proxy: true,
         ..Config::new(dir.path().join("ads.db").to_str().unwrap())
     })
@@ -128,7 +129,6 @@ async fn who_says_nothing_half_a_request_or_half_a_body_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let doors = Doors {
         headers_within: Duration::from_millis(100),
-        body_pause: Duration::from_millis(100),
         ..Doors::default()
     };
     let s = server(&dir, &Arc::new(ManualClock::new(NOW)), Limits::NONE, doors).await;

@@ -183,6 +183,23 @@ pub enum SpliceError {
     Write(#[source] io::Error),
 }
 
+/// `len` bytes of content at `start`.
+pub(crate) fn read(
+    content: &dyn Content,
+    start: u64,
+    len: usize,
+    deadline: Duration,
+) -> Result<Vec<u8>, SpliceError> {
+    let mut bytes = vec![0; len];
+    content
+        .read_exact_at(start, &mut bytes, deadline)
+        .map_err(|source| SpliceError::Read {
+            offset: start,
+            source,
+        })?;
+    Ok(bytes)
+}
+
 impl SpliceError {
     /// The break that is at fault, as an index into those given; `None` when it is the content or the result.
     pub fn break_index(&self) -> Option<usize> {

@@ -19,7 +19,17 @@ const SECOND: u64 = 1000;
 
 /// `seconds` of a tone as MP3.
 fn mp3(dir: &Path, seconds: u32) -> FileContent {
-    let path = dir.join("tone.mp3");
+    tone(
+        dir,
+        "tone.mp3",
+        seconds,
+        &["-metadata", "title=A tone", "-b:a", "128k"],
+    )
+}
+
+/// `seconds` of a tone.
+fn tone(dir: &Path, name: &str, seconds: u32, coding: &[&str]) -> FileContent {
+    let path = dir.join(name);
     let input = format!("sine=440:r=44100:d={seconds}");
     let status = std::process::Command::new("ffmpeg")
         .args([
@@ -31,8 +41,10 @@ fn mp3(dir: &Path, seconds: u32) -> FileContent {
             "lavfi",
             "-i",
             &input,
+            "-ac",
+            "2",
         ])
-        .args(["-metadata", "title=A tone", "-ac", "2", "-b:a", "128k"])
+        .args(coding)
         .arg(&path)
         .status()
         .expect("ffmpeg is needed: apt-get install ffmpeg");
@@ -272,37 +284,13 @@ fn bytes(content: &dyn Content, range: std::ops::Range<u64>) -> Vec<u8> {
     read
 }
 
-/// `seconds` of a tone in another format than MP3.
-fn tone(dir: &Path, name: &str, seconds: u32) -> FileContent {
-    let path = dir.join(name);
-    let input = format!("sine=440:r=44100:d={seconds}");
-    let status = std::process::Command::new("ffmpeg")
-        .args([
-            "-nostdin",
-            "-y",
-            "-loglevel",
-            "error",
-            "-f",
-            "lavfi",
-            "-i",
-            &input,
-            "-ac",
-            "2",
-        ])
-        .arg(&path)
-        .status()
-        .expect("ffmpeg is needed: apt-get install ffmpeg");
-    assert!(status.success());
-    FileContent::open(&path).expect("the file was made")
-}
-
 /// Every format that grows, 60 s of each.
 fn growing_formats(dir: &Path) -> [(Codec, Arc<dyn Content>); 4] {
     [
         (Codec::Mp3, Arc::new(mp3(dir, 60))),
-        (Codec::Wav, Arc::new(tone(dir, "tone.wav", 60))),
-        (Codec::Flac, Arc::new(tone(dir, "tone.flac", 60))),
-        (Codec::Adts, Arc::new(tone(dir, "tone.aac", 60))),
+        (Codec::Wav, Arc::new(tone(dir, "tone.wav", 60, &[]))),
+        (Codec::Flac, Arc::new(tone(dir, "tone.flac", 60, &[]))),
+        (Codec::Adts, Arc::new(tone(dir, "tone.aac", 60, &[]))),
     ]
 }
 

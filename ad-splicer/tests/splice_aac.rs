@@ -2,32 +2,8 @@
 
 mod common;
 
-use std::time::Duration;
-
-use ad_splicer::splice::{self, At, Break, Options, SpliceError};
-use common::{Fixture, MUSIC, PAUSE, SINE, ad, at, decode, judge_bridged, left, loudness};
-
-fn ends(rate: usize, channels: usize) -> [Break; 2] {
-    [At::Start, At::End].map(|at| Break {
-        at,
-        replace: Duration::ZERO,
-        ads: vec![ad(rate, channels, rate + 11, 700.0)],
-    })
-}
-
-fn mid_rolls(rate: usize, channels: usize) -> Vec<Break> {
-    vec![
-        at(
-            PAUSE,
-            vec![
-                ad(rate, channels, 100_000, 500.0),
-                ad(rate, channels, 55_555, 700.0),
-            ],
-        ),
-        at(SINE, vec![ad(rate, channels, 90_001, 220.0)]),
-        at(MUSIC, vec![ad(rate, channels, 3 * rate, 330.0)]),
-    ]
-}
+use ad_splicer::splice::SpliceError;
+use common::{Fixture, SINE, ad, at, decode, ends, judge_bridged, left, loudness, mid_rolls};
 
 #[test]
 fn adts() {
@@ -74,15 +50,7 @@ fn what_cannot_be_spliced_says_so() {
     let fixture = Fixture::new("content.aac", 44_100, 2, &["-c:a", "aac", "-t", "3"]);
     let whole = std::fs::read(&fixture.content).unwrap();
     let breaks = [at(1_000, vec![ad(44_100, 2, 20_000, 500.0)])];
-    let attempt = |bytes: &[u8]| {
-        splice::splice(
-            &bytes.to_vec(),
-            &breaks,
-            &Options::default(),
-            &mut std::io::sink(),
-        )
-        .unwrap_err()
-    };
+    let attempt = |bytes: &[u8]| common::refusal(bytes, &breaks);
     assert!(matches!(
         attempt(&whole[..whole.len() - 9]),
         SpliceError::Truncated { .. }

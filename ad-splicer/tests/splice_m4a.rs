@@ -6,21 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use ad_splicer::splice::{self, At, Break, Options, SpliceError};
-use common::{Fixture, MUSIC, PAUSE, SINE, ad, at, judge_bridged};
+use common::{Fixture, ad, at, judge_bridged};
 
 fn mid_rolls(rate: usize, channels: usize) -> Vec<Break> {
-    let mut breaks = vec![
-        at(
-            PAUSE,
-            vec![
-                ad(rate, channels, 100_000, 500.0),
-                ad(rate, channels, 55_555, 700.0),
-            ],
-        ),
-        at(SINE, vec![ad(rate, channels, 90_001, 220.0)]),
-        at(MUSIC, vec![ad(rate, channels, 3 * rate, 330.0)]),
-        at(33_333, vec![ad(rate, channels, rate, 440.0)]),
-    ];
+    let mut breaks = common::mid_rolls(rate, channels);
+    breaks.push(at(33_333, vec![ad(rate, channels, rate, 440.0)]));
     breaks[3].replace = Duration::from_millis(2_345);
     breaks
 }

@@ -1,7 +1,9 @@
 """The programs that are compared, each as: how it seeds, how it fetches, what it says when it is complete, what it uploaded."""
 
 import os
+import queue
 import sys
+import time
 from pathlib import Path
 
 from .process import Process
@@ -20,6 +22,21 @@ class Program:
 
     def go(self, process):
         """Lets a viewer that is ready begin. Those that begin when they are started need nothing."""
+
+    def next_complete(self, events, until, missing, folder):
+        """When the next viewer is complete, and which; ends the bench when none is until then, or when one ends."""
+        while True:
+            try:
+                at, viewer, event = events.get(timeout=max(until - time.monotonic(), 0.001))
+            except queue.Empty:
+                raise SystemExit(f"bench: {missing} viewers of {self.label} are not complete, see {folder}") from None
+            if event["event"] == "ended":
+                raise SystemExit(f"bench: a viewer ended, see {viewer.log.name}")
+            if self.is_complete(event):
+                return at, viewer
+
+    def is_complete(self, event):
+        return event["event"] == "complete"
 
     def uploaded(self, process):
         """Bytes of content that a stopped process says it uploaded; `None` when it does not say."""
@@ -54,9 +71,6 @@ class Grove(Program):
     def result(self, folder):
         return Path(folder) / "result"
 
-    def is_complete(self, event):
-        return event["event"] == "complete"
-
 
 class Libtorrent(Program):
     label = "libtorrent"
@@ -81,9 +95,6 @@ class Libtorrent(Program):
     def result(self, folder):
         return Path(folder) / "content.bin"
 
-    def is_complete(self, event):
-        return event["event"] == "complete"
-
 
 class Aria2(Program):
     label = "aria2"
@@ -105,9 +116,6 @@ class Aria2(Program):
 
     def result(self, folder):
         return Path(folder) / "content.bin"
-
-    def is_complete(self, event):
-        return event["event"] == "complete"
 
 
 NGINX = """

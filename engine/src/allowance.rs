@@ -24,6 +24,11 @@ impl Allowance {
 
     /// Takes one, if there is one.
     pub fn take(&mut self, now: Duration) -> bool {
+        self.take_many(1, now)
+    }
+
+    /// Takes so many, if there are so many.
+    pub fn take_many(&mut self, wanted: u32, now: Duration) -> bool {
         let regained = now.saturating_sub(self.since).as_nanos() / self.pause.as_nanos().max(1);
         let regained = u32::try_from(regained).unwrap_or(u32::MAX);
         if regained >= self.most - self.left {
@@ -32,9 +37,11 @@ impl Allowance {
             self.left += regained;
             self.since += self.pause * regained;
         }
-        let some = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        some
+        let enough = self.left >= wanted;
+        if enough {
+            self.left -= wanted;
+        }
+        enough
     }
 }
 
@@ -54,5 +61,17 @@ mod tests {
         assert_eq!(taken(130, 5), 1);
         assert_eq!(taken(100_000, 50), 3);
         assert_eq!(taken(50, 5), 0, "a clock that goes back gives nothing");
+    }
+
+    #[test]
+    fn many_are_taken_at_the_rate_or_not_at_all() {
+        let ms = Duration::from_millis;
+        let mut allowance = Allowance::new(200, ms(10), ms(0));
+        let given: u32 = (0..1_000)
+            .filter(|step| allowance.take_many(7, ms(step * 10)))
+            .map(|_| 7)
+            .sum();
+        // Ten seconds at a hundred a second, and what there was at first.
+        assert!((1_180..=1_200).contains(&given), "{given}");
     }
 }

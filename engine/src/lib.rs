@@ -20,6 +20,7 @@ pub mod allowance;
 pub mod bencode;
 pub mod cue_sheet;
 pub mod library;
+pub mod listen;
 pub mod magnet;
 pub mod merkle;
 pub mod metainfo;

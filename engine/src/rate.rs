@@ -1,4 +1,4 @@
-//! Token buckets for `--up` and `--down`, and the allowance of an asker.
+//! Token buckets for `--up` and `--down`.
 //!
 //! The decision is pure ([`Pace`]): bytes are given times, in the order in which they are asked for, so that no asker
 //! starves. [`Bucket`] adds the clock and the waiting. Not for fairness between peers: the swarm core decides that.
@@ -63,42 +63,6 @@ impl Bucket {
     }
 }
 
-/// What somebody may have at a steady rate, with something saved up; what is more is not given, and not waited for.
-#[derive(Debug)]
-pub struct Allowance {
-    bytes_per_second: f64,
-    most: f64,
-    left: f64,
-    updated: Option<Instant>,
-}
-
-impl Allowance {
-    /// So many bytes a second, of which at most those of `saved` can be had at once.
-    pub fn new(bytes_per_second: u64, saved: Duration) -> Self {
-        let most = bytes_per_second as f64 * saved.as_secs_f64();
-        Self {
-            bytes_per_second: bytes_per_second as f64,
-            most,
-            left: most,
-            updated: None,
-        }
-    }
-
-    /// Takes bytes out; false when there are not so many.
-    pub fn take(&mut self, bytes: u64, now: Instant) -> bool {
-        let gone = self
-            .updated
-            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        self.updated = Some(now);
-        self.left = (self.left + self.bytes_per_second * gone.as_secs_f64()).min(self.most);
-        let enough = bytes as f64 <= self.left;
-        if enough {
-            self.left -= bytes as f64;
-        }
-        enough
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,18 +78,6 @@ mod tests {
             sent += 10_000_u64;
         }
         assert!((2_000_000..=2_120_000).contains(&sent), "{sent}");
-    }
-
-    #[test]
-    fn an_allowance_is_what_it_says_and_no_more() {
-        let start = Instant::now();
-        let mut allowance = Allowance::new(1_000_000, Duration::from_secs(2));
-        let given: u64 = (0..1_000)
-            .filter(|step| allowance.take(64 << 10, start + Duration::from_millis(step * 10)))
-            .map(|_| 64 << 10)
-            .sum();
-        // Ten seconds at the rate, and what was saved up.
-        assert!((11_800_000..=12_100_000).contains(&given), "{given}");
     }
 
     #[test]

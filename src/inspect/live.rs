@@ -24,19 +24,11 @@ pub(super) async fn run(context: &Context, args: &InspectArgs, found: &Torrent, 
     }
     let node = crate::node::start(&context, json).await?;
     let options = AddOptions {
-        peers: args
-            .peer
-            .iter()
-            .map(ToString::to_string)
-            .chain(found.peers.iter().cloned())
-            .collect(),
-        trackers: found.trackers.clone(),
-        secret: found.secret,
         use_origin: false,
         // Nothing is fetched.
         files: Some(Vec::new()),
         give_up: None,
-        ..AddOptions::default()
+        ..found.options(&args.peer)
     };
     let torrent = node.add(found.metainfo.clone(), options).await?;
     let end = async {

@@ -19,6 +19,7 @@ pub(crate) use api::{
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -31,7 +32,6 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::ads::Ads;
 use crate::clock::{Clock, SystemClock};
-use crate::listen::Doors;
 use crate::sign::Key;
 use crate::store::StoreError;
 use crate::traffic::rate::{Rates, network};
@@ -63,7 +63,8 @@ pub(crate) struct App {
     pub(crate) trackers: Vec<String>,
 }
 
-pub(crate) fn router(app: Arc<App>, doors: Doors) -> Router {
+/// `body_pause`: how long a client may pause within the body of a request.
+pub(crate) fn router(app: Arc<App>, body_pause: Duration) -> Router {
     let open = Router::new()
         .route("/vast", get(decisions::as_vast).head(no_head))
         .route("/vmap", get(decisions::as_vmap).head(no_head))
@@ -81,7 +82,7 @@ pub(crate) fn router(app: Arc<App>, doors: Doors) -> Router {
     // Without that layer: what advertisers spend is not for any page that a browser here has open.
     open.merge(api::router())
         .merge(crate::desk::router())
-        .layer(RequestBodyTimeoutLayer::new(doors.body_pause))
+        .layer(RequestBodyTimeoutLayer::new(body_pause))
         .with_state(app)
 }
 

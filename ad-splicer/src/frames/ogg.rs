@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::content::Content;
 use crate::frames::window::Window;
-use crate::splice::SpliceError;
+use crate::splice::{self, SpliceError};
 
 /// Length of a page's header without its lacing values.
 pub(crate) const HEADER_LEN: usize = 27;
@@ -421,14 +421,7 @@ impl Pages {
 impl Page {
     /// Its body.
     pub(crate) fn read(&self, content: &dyn Content, deadline: Duration) -> Result<Vec<u8>, SpliceError> {
-        let mut body = vec![0; self.header.body()];
-        content
-            .read_exact_at(self.body(), &mut body, deadline)
-            .map_err(|source| SpliceError::Read {
-                offset: self.body(),
-                source,
-            })?;
-        Ok(body)
+        splice::read(content, self.body(), self.header.body(), deadline)
     }
 }
 

@@ -474,18 +474,7 @@ impl Driver {
         if let Ok(failure) = self.failures.try_recv() {
             return Err(failure);
         }
-        while let Some(message) = self.bus.pop() {
-            match message.view() {
-                gst::MessageView::Eos(_) => return Ok(true),
-                gst::MessageView::Error(error) => {
-                    return Err(PlayError::Pipeline {
-                        reason: error.error().to_string(),
-                    });
-                }
-                _ => {}
-            }
-        }
-        Ok(false)
+        hear(&self.bus)
     }
 
     /// Does what the person wants; `false` to stop.
@@ -824,4 +813,20 @@ fn read_into(
 fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
     // It is whole whatever panicked beside it.
     place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes what a pipeline says; whether it ended.
+fn hear(bus: &gst::Bus) -> Result<bool, PlayError> {
+    while let Some(message) = bus.pop() {
+        match message.view() {
+            gst::MessageView::Eos(_) => return Ok(true),
+            gst::MessageView::Error(error) => {
+                return Err(PlayError::Pipeline {
+                    reason: error.error().to_string(),
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(false)
 }

@@ -77,18 +77,7 @@ impl Plain {
 
     /// Takes what the pipeline says; whether it ended.
     fn hear(&self) -> Result<bool, PlayError> {
-        while let Some(message) = self.bus.pop() {
-            match message.view() {
-                gst::MessageView::Eos(_) => return Ok(true),
-                gst::MessageView::Error(error) => {
-                    return Err(PlayError::Pipeline {
-                        reason: error.error().to_string(),
-                    });
-                }
-                _ => {}
-            }
-        }
-        Ok(false)
+        super::hear(&self.bus)
     }
 
     /// Where it is now.

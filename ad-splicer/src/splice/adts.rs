@@ -46,14 +46,8 @@ impl<'a> Adts<'a> {
     }
 
     fn read_at(&self, start: u64, end: u64) -> Result<Vec<u8>, SpliceError> {
-        let mut bytes = vec![0; (end - start) as usize];
-        self.content
-            .read_exact_at(start, &mut bytes, self.options.read_deadline)
-            .map_err(|source| SpliceError::Read {
-                offset: start,
-                source,
-            })?;
-        Ok(bytes)
+        let len = (end - start) as usize;
+        super::read(self.content, start, len, self.options.read_deadline)
     }
 }
 

@@ -397,10 +397,8 @@ impl Maker<'_> {
                 _ => {}
             }
         }
-        let mut before = vec![0; index.head.start as usize];
-        file.content
-            .read_exact_at(0, &mut before, file.options.read_deadline)
-            .map_err(|source| SpliceError::Read { offset: 0, source })?;
+        let len = index.head.start as usize;
+        let mut before = super::read(file.content, 0, len, file.options.read_deadline)?;
         let moved = format::tag_chapters(plan, &before);
         before = format::edit_tag(
             &before,

@@ -176,14 +176,7 @@ impl<'a> M4a<'a> {
     }
 
     fn read_at(&self, start: u64, len: u64) -> Result<Vec<u8>, SpliceError> {
-        let mut bytes = vec![0; len as usize];
-        self.content
-            .read_exact_at(start, &mut bytes, self.options.read_deadline)
-            .map_err(|source| SpliceError::Read {
-                offset: start,
-                source,
-            })?;
-        Ok(bytes)
+        super::read(self.content, start, len as usize, self.options.read_deadline)
     }
 
     fn chapters_of(&self, plan: &SplicePlan) -> Vec<Chapter> {

@@ -78,11 +78,7 @@ impl<'a> Mp3<'a> {
 
 fn tags(content: &dyn Content, start: u64, options: &Options) -> Result<Vec<u8>, SpliceError> {
     let len = usize::try_from(start).map_err(|_| SpliceError::Unsupported("the tags are too long".into()))?;
-    let mut tags = vec![0; len];
-    content
-        .read_exact_at(0, &mut tags, options.read_deadline)
-        .map_err(|source| SpliceError::Read { offset: 0, source })?;
-    Ok(tags)
+    super::read(content, 0, len, options.read_deadline)
 }
 
 impl format::Head for Mp3<'_> {

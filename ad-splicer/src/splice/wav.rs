@@ -81,14 +81,8 @@ impl Track<'_> {
             file,
         } = self.0;
         let (start, end) = (file.offset(range.start), file.offset(range.end));
-        let mut bytes = vec![0; end.saturating_sub(start) as usize];
-        content
-            .read_exact_at(start, &mut bytes, options.read_deadline)
-            .map_err(|source| SpliceError::Read {
-                offset: start,
-                source,
-            })?;
-        Ok(bytes)
+        let len = end.saturating_sub(start) as usize;
+        super::read(*content, start, len, options.read_deadline)
     }
 }
 

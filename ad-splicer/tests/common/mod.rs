@@ -117,6 +117,36 @@ pub(crate) fn at(millis: u64, ads: Vec<Ad>) -> Break {
     }
 }
 
+/// Two ads in a pause, one in a sine, one in music.
+pub(crate) fn mid_rolls(rate: usize, channels: usize) -> Vec<Break> {
+    vec![
+        at(
+            PAUSE,
+            vec![
+                ad(rate, channels, 100_000, 500.0),
+                ad(rate, channels, 55_555, 700.0),
+            ],
+        ),
+        at(SINE, vec![ad(rate, channels, 90_001, 220.0)]),
+        at(MUSIC, vec![ad(rate, channels, 3 * rate, 330.0)]),
+    ]
+}
+
+/// An ad before everything and one after it.
+pub(crate) fn ends(rate: usize, channels: usize) -> [Break; 2] {
+    [At::Start, At::End].map(|at| Break {
+        at,
+        replace: Duration::ZERO,
+        ads: vec![ad(rate, channels, rate + 11, 700.0)],
+    })
+}
+
+/// Why these bytes cannot be spliced.
+pub(crate) fn refusal(bytes: &[u8], breaks: &[Break]) -> splice::SpliceError {
+    let content = bytes.to_vec();
+    splice::splice(&content, breaks, &Options::default(), &mut std::io::sink()).unwrap_err()
+}
+
 pub(crate) const METADATA: &str = ";FFMETADATA1\ntitle=Episode\nartist=Somebody\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=11000\ntitle=One\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=11000\nEND=22000\ntitle=Two\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=22000\nEND=40000\ntitle=Three\n";
 
 /// A file of [`content`], made by ffmpeg.

@@ -6,18 +6,17 @@
 //! one quinn controller that looks at the shared count at each event, so that a connection switches while it runs.
 
 use super::ledbat::Ledbat;
-use crate::rate::Allowance;
+use crate::allowance::Allowance;
+use crate::swarm::BLOCK_SIZE;
 use quinn::congestion::{Controller, ControllerFactory, Cubic, CubicConfig};
 use std::any::Any;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes a second of urgent replies that one asker can have: enough for the richest video, and no way to make every
-/// download an urgent one.
-const URGENT_RATE: u64 = 4_000_000;
-/// How much of it can be had at once.
-const URGENT_SAVED: Duration = Duration::from_secs(2);
+/// Urgent blocks that one asker can have at once, and the pause after which it can have one more: 4 MB/s, enough for the
+/// richest video, and no way to make every download an urgent one.
+const URGENT: (u32, Duration) = (500, Duration::from_nanos(250 * BLOCK_SIZE as u64));
 
 /// How many urgent replies a connection is sending, which with `background` is its mode, and how many more it may.
 #[derive(Debug)]
@@ -26,6 +25,7 @@ pub(super) struct Mode {
     background: bool,
     urgent: AtomicU32,
     allowance: Mutex<Allowance>,
+    began: Instant,
 }
 
 impl Mode {
@@ -34,7 +34,8 @@ impl Mode {
         Self {
             background,
             urgent: AtomicU32::new(0),
-            allowance: Mutex::new(Allowance::new(URGENT_RATE, URGENT_SAVED)),
+            allowance: Mutex::new(Allowance::new(URGENT.0, URGENT.1, Duration::ZERO)),
+            began: Instant::now(),
         }
     }
 
@@ -48,10 +49,10 @@ impl Mode {
 pub struct Hurry(Arc<Mode>);
 
 impl Hurry {
-    /// For a reply of so many bytes; `None` when the asker has had its share.
-    pub(super) fn new(mode: &Arc<Mode>, bytes: u64) -> Option<Self> {
+    /// For a reply of so many blocks; `None` when the asker has had its share.
+    pub(super) fn new(mode: &Arc<Mode>, blocks: u32) -> Option<Self> {
         let mut allowance = mode.allowance.lock().unwrap_or_else(PoisonError::into_inner);
-        allowance.take(bytes, Instant::now()).then(|| {
+        allowance.take_many(blocks, mode.began.elapsed()).then(|| {
             mode.urgent.fetch_add(1, Ordering::Relaxed);
             Self(mode.clone())
         })

@@ -313,10 +313,10 @@ impl Connection {
         self.quinn.rtt()
     }
 
-    /// Sends a reply of so many bytes as fast as others do, instead of in the background, as long as the value lives.
+    /// Sends a reply of so many blocks as fast as others do, instead of in the background, as long as the value lives.
     /// `None` when the other side has had its share of that.
-    pub fn hurry(&self, bytes: u64) -> Option<Hurry> {
-        Hurry::new(&self.mode, bytes)
+    pub fn hurry(&self, blocks: u32) -> Option<Hurry> {
+        Hurry::new(&self.mode, blocks)
     }
 
     /// Whether it is over.

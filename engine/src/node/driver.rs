@@ -2,17 +2,19 @@
 //!
 //! It decides nothing about what to fetch or whom to serve; that is [`crate::swarm`]. It owns every task of the torrent
 //! (they end with it), never waits for one of them, and holds no lock across an await. Its parts elsewhere: `dial`,
-//! `exchange` and `introduce` (how peers come together), `hope` (when there is nothing left to hope for).
+//! `exchange` and `introduce` (how peers come together), `fetches` (what the origin is asked for), `figures` (what is published),
+//! `hope` (when there is nothing left to hope for).
 
 use super::bans::Patience;
 use super::candidates::{Candidates, Heard};
 use super::control::{self, NewPeer, Offer, new_one_stays};
+use super::fetches::Fetch;
 use super::introduce::{self, Meeting};
 use super::reader::Place;
 use super::registry::{DialError, Registry};
-use super::stats::{NeighbourStats, PieceSource, State, Stats, Ways};
+use super::stats::{State, Stats};
 use super::torrent::Shared;
-use super::transfer::{self, Counters, Decision, Ground};
+use super::transfer::{self, Decision, Ground};
 use super::{AddOptions, Location, announce, dht, exchange, gossip, lan, relay};
 use crate::allowance::Allowance;
 use crate::net::{Connection, Way};
@@ -20,8 +22,8 @@ use crate::origin::OriginError;
 use crate::store::{StoreError, StoreEvent};
 use crate::swarm::neighbours::{self, Admission};
 use crate::swarm::{
-    self, Audience, BanReason, BlockRun, Claim, FetchId, Input, Layout, OriginFailure, Output, Peer, PeerId,
-    ReaderId, RefuseReason, RequestFailure, RequestId, Source, Swarm, UploadId,
+    self, Audience, BanReason, BlockRun, Claim, FetchId, Input, Output, Peer, PeerId, ReaderId, RefuseReason,
+    RequestFailure, RequestId, Source, Swarm, UploadId,
 };
 use crate::tracker::pairs::Role;
 use crate::tracker::tiers::Tiers;
@@ -146,12 +148,6 @@ pub(super) struct PeerState {
     pub(super) sheets: Allowance,
 }
 
-pub(super) struct Fetch {
-    run: BlockRun,
-    task: AbortHandle,
-    ended: Option<Result<(), OriginError>>,
-}
-
 pub(super) struct Driver {
     pub(super) registry: Arc<Registry>,
     pub(super) shared: Arc<Shared>,
@@ -239,30 +235,6 @@ pub(super) fn look_around(
         places.push(Heard::Lan);
     }
     places
-}
-
-/// The figures of a torrent that begins.
-pub(super) fn first_stats(shared: &Shared, layout: &Layout) -> Stats {
-    Stats {
-        state: State::Downloading,
-        have_bytes: shared.store.wanted_bytes(),
-        total_bytes: layout.wanted_bytes(),
-        from_origin: 0,
-        from_peers: 0,
-        wasted: 0,
-        uploaded: 0,
-        peers: 0,
-        peers_seen: 0,
-        delivered: 0,
-        noted: 0,
-        ways: Ways::default(),
-        banned: 0,
-        viewers: None,
-        neighbours: Vec::new(),
-        down_rate: 0,
-        pieces: vec![None; layout.pieces() as usize].into(),
-        problems: Vec::new(),
-    }
 }
 
 impl Driver {
@@ -1010,106 +982,6 @@ impl Driver {
         }
     }
 
-    /// Fetches that ended are told to the core once nothing of them can change any more: a block that waits for the
-    /// rest of its piece may still be completed by another fetch.
-    fn settle_fetches(&mut self) {
-        let ended: Vec<FetchId> = self
-            .fetches
-            .iter()
-            .filter(|(_, f)| f.ended.is_some())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ended {
-            let Some(fetch) = self.fetches.get(&id) else {
-                continue;
-            };
-            let run = fetch.run;
-            let all_held = self.shared.store.has_blocks(self.ground.verifier.span(run));
-            if !all_held && matches!(fetch.ended, Some(Ok(()))) && self.covered(run) {
-                continue;
-            }
-            let Some(fetch) = self.fetches.remove(&id) else {
-                continue;
-            };
-            if !all_held {
-                self.discard_uncovered(run);
-            }
-            self.input(match fetch.ended {
-                Some(Err(OriginError::Temporary { after, .. })) => Input::OriginFailed {
-                    fetch: id,
-                    reason: OriginFailure::Temporary { after: Some(after) },
-                },
-                Some(Err(OriginError::Permanent { .. })) if self.ground.origin.is_usable() => {
-                    Input::OriginFailed {
-                        fetch: id,
-                        reason: OriginFailure::File,
-                    }
-                }
-                Some(Err(OriginError::Permanent { .. })) => Input::OriginFailed {
-                    fetch: id,
-                    reason: OriginFailure::Permanent,
-                },
-                Some(Ok(())) | None => Input::OriginDone { fetch: id },
-            });
-        }
-        for problem in self.ground.origin.take_problems() {
-            self.problem(problem);
-        }
-    }
-
-    fn pieces_of(&self, run: BlockRun) -> std::ops::RangeInclusive<u32> {
-        let verifier = &self.ground.verifier;
-        let span = verifier.span(run);
-        verifier.piece_of(span.start)..=verifier.piece_of(span.end.saturating_sub(1))
-    }
-
-    /// Whether a running fetch touches a piece of this run.
-    fn covered(&self, run: BlockRun) -> bool {
-        self.pieces_of(run).any(|piece| self.piece_is_fetched(piece))
-    }
-
-    fn piece_is_fetched(&self, piece: u32) -> bool {
-        self.fetches
-            .values()
-            .any(|f| f.ended.is_none() && self.pieces_of(f.run).contains(&piece))
-    }
-
-    /// Ends all fetches, with what could not be judged yet.
-    pub(super) fn drop_fetches(&mut self) {
-        for (_, fetch) in std::mem::take(&mut self.fetches) {
-            fetch.task.abort();
-            self.discard_uncovered(fetch.run);
-        }
-    }
-
-    fn discard_uncovered(&self, run: BlockRun) {
-        for piece in self.pieces_of(run) {
-            if !self.piece_is_fetched(piece) {
-                let bytes = self.ground.assembler.discard(piece);
-                self.ground.counters.wasted.fetch_add(bytes, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn count_source(&mut self, run: BlockRun, source: Source, held: bool) {
-        for block in self.ground.verifier.span(run) {
-            let piece = self.ground.verifier.piece_of(block) as usize;
-            let Some(counts) = self.sources.get_mut(piece) else {
-                continue;
-            };
-            let index = match source {
-                Source::Disk => 0,
-                Source::Peer(_) => 1,
-                Source::Origin => 2,
-            };
-            if held {
-                counts[index] += 1;
-            } else if let Some(count) = counts.iter_mut().max() {
-                *count = count.saturating_sub(1);
-            }
-        }
-    }
-
     fn check_complete(&mut self) {
         let open = matches!(self.state, State::Downloading | State::Paused(_));
         if open && !self.flushing && self.shared.store.is_complete() {
@@ -1150,69 +1022,12 @@ impl Driver {
         self.publish();
     }
 
-    fn neighbours(&self) -> Vec<NeighbourStats> {
-        self.swarm
-            .neighbours()
-            .filter_map(|neighbour| {
-                let state = self.peers.get(&neighbour.peer)?;
-                Some(NeighbourStats {
-                    address: state.connection.remote_address(),
-                    way: state.connection.way(),
-                    rtt: state.connection.rtt(),
-                    complete: neighbour.complete,
-                })
-            })
-            .collect()
-    }
-
     pub(super) fn fail(&mut self, why: String) {
         if !matches!(self.state, State::Failed(_)) {
             tracing::error!("{why}");
             self.state = State::Failed(why.into());
             self.publish();
         }
-    }
-
-    pub(super) fn publish(&mut self) {
-        let counters: &Counters = &self.ground.counters;
-        let get = |c: &std::sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
-        let verifier = &self.ground.verifier;
-        let pieces = self
-            .sources
-            .iter()
-            .enumerate()
-            .map(|(piece, [disk, peer, origin])| {
-                let whole = (disk + peer + origin) as usize >= verifier.piece_blocks(piece as u32).len();
-                let most = [
-                    (disk, PieceSource::Disk),
-                    (peer, PieceSource::Peer),
-                    (origin, PieceSource::Origin),
-                ];
-                whole
-                    .then(|| most.into_iter().max_by_key(|(n, _)| **n).map(|(_, s)| s))
-                    .flatten()
-            })
-            .collect();
-        self.stats.send_replace(Stats {
-            state: self.state.clone(),
-            have_bytes: self.shared.store.wanted_bytes(),
-            total_bytes: verifier.layout().wanted_bytes(),
-            from_origin: get(&counters.from_origin),
-            from_peers: get(&counters.from_peers),
-            wasted: get(&counters.wasted),
-            uploaded: get(&counters.uploaded),
-            peers: self.peers.len(),
-            peers_seen: self.seen.len(),
-            delivered: self.delivered.len(),
-            noted: self.noted.len(),
-            ways: Ways::count(self.seen.values()),
-            banned: self.banned.len(),
-            viewers: self.viewers,
-            neighbours: self.neighbours(),
-            down_rate: self.rate.2,
-            pieces,
-            problems: self.problems.iter().cloned().collect(),
-        });
     }
 
     /// Stops everything that runs, makes safe what is here, tells the trackers.

@@ -5,7 +5,7 @@
 //! downloads, and after, until it is stopped.
 //!
 //! Files: `registry` the connections, `observed` where others see us; `driver` one torrent's loop, with its parts `dial`
-//! (and `candidates`, whom it knows), `exchange` (who tells whom of others), `gossip` (cue sheets), `introduce` (through routers) and `hope`;
+//! (and `candidates`, whom it knows), `exchange` (who tells whom of others), `gossip` (cue sheets), `introduce` (through routers), `fetches`, `figures` and `hope`;
 //! `transfer` the tasks that move content; `assembler` what cannot be judged yet; `bans` whom to leave alone; `control` a peer's control stream;
 //! `announce` trackers, `dht` and `lan` where else peers are found; `mapping` asks the router for a way in; `moving` is about machines
 //! that change their address.
@@ -22,6 +22,8 @@ mod dial;
 mod driver;
 mod error;
 mod exchange;
+mod fetches;
+mod figures;
 mod gossip;
 mod hope;
 mod introduce;
@@ -199,7 +201,7 @@ impl Node {
             paused: watch::Sender::new(false),
             sheet: watch::Sender::new(options.cue_sheet.clone().map(Arc::new)),
         });
-        let first = driver::first_stats(&shared, ground.verifier.layout());
+        let first = figures::first_stats(&shared, ground.verifier.layout());
         let stats = watch::Sender::new(first);
         let torrent = Torrent::new(shared.clone(), stats.subscribe());
         let registry = self.registry.clone();

@@ -273,10 +273,9 @@ pub(super) async fn upload(
     match decision {
         Ok(Decision::Serve(urgency)) => {
             let _ = send.set_priority(priority(urgency));
-            let bytes = u64::from(run.count) * u64::from(BLOCK_SIZE);
             let _hurry = connection
                 .filter(|_| urgency == Urgency::Urgent)
-                .and_then(|connection| connection.hurry(bytes));
+                .and_then(|connection| connection.hurry(run.count));
             let bytes = serve(&ground, run, &mut send).await.unwrap_or_else(|_| {
                 // Stopped, or gone: the core only needs to know that it is over.
                 let _ = send.reset(quinn::VarInt::from_u32(1));

@@ -12,7 +12,6 @@
 //! trusted: a peer that it names is an address to try.
 
 pub mod client;
-mod listen;
 pub mod meeting;
 pub mod pairs;
 pub mod quic;

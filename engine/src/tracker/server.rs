@@ -22,12 +22,12 @@ use axum::routing::get;
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 
-use super::listen;
 use super::pairs::Role;
 use super::relay::{Relay, RelayError};
 use super::table::{Announce, Counts, Limits, Peer, Table};
 use super::{Event, Key};
 use crate::bencode::Encode;
+use crate::listen::{self, Doors};
 
 /// Peers in an answer when the client does not say how many it wants.
 pub(super) const DEFAULT_NUMWANT: usize = 50;
@@ -158,7 +158,7 @@ pub async fn serve(
     tracker: Tracker,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    listen::serve(listener, router(tracker), stop).await;
+    listen::serve(listener, router(tracker), Doors::default(), stop).await;
     Ok(())
 }
 

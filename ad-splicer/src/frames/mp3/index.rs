@@ -11,7 +11,7 @@ use super::xing::{Gapless, Xing};
 use crate::content::Content;
 use crate::frames::id3v2;
 use crate::frames::window::Window;
-use crate::splice::SpliceError;
+use crate::splice::{self, SpliceError};
 
 /// How far after the tags the first frame may be.
 const SEARCH: usize = 64 * 1024;
@@ -319,13 +319,8 @@ impl Index {
         deadline: Duration,
     ) -> Result<Vec<Vec<u8>>, SpliceError> {
         let start = self.offset(range.start);
-        let mut bytes = vec![0; (self.offset(range.end) - start) as usize];
-        content
-            .read_exact_at(start, &mut bytes, deadline)
-            .map_err(|source| SpliceError::Read {
-                offset: start,
-                source,
-            })?;
+        let len = (self.offset(range.end) - start) as usize;
+        let bytes = splice::read(content, start, len, deadline)?;
         let mut rest = &bytes[..];
         let mut frames = Vec::new();
         for frame in range.start..range.end.min(self.frames()) {

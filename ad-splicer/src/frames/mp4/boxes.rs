@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::content::Content;
 use crate::frames::window::Window;
-use crate::splice::SpliceError;
+use crate::splice::{self, SpliceError};
 
 /// Longest `moov` that is held in memory, in bytes.
 const MOST_MOOV: u64 = 64 << 20;
@@ -98,13 +98,8 @@ pub(crate) fn read_tree(
             "a movie box of the MP4 file is longer than 64 MiB".into(),
         ));
     }
-    let mut bytes = vec![0; (moov.end - moov.body) as usize];
-    content
-        .read_exact_at(moov.body, &mut bytes, deadline)
-        .map_err(|source| SpliceError::Read {
-            offset: moov.body,
-            source,
-        })?;
+    let len = (moov.end - moov.body) as usize;
+    let bytes = splice::read(content, moov.body, len, deadline)?;
     Ok(Atom {
         kind: moov.kind,
         body: Body::Nested(parse(&bytes).ok_or_else(damaged)?),

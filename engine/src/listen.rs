@@ -1,7 +1,8 @@
-//! Takes connections: so many at a time, each with a limit on how long its headers may take.
+//! Takes HTTP connections for a server: so many at a time, each with a limit on how long its headers may take.
 //!
 //! Every connection is owned by the one future here: it ends with it. Told to stop, no more are taken, and those that
 //! are being answered may finish. Not for what is answered.
+//! The tracker and the ad server stand behind it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// What a client may take of us before it has said anything.
@@ -25,43 +26,37 @@ pub struct Doors {
     pub connections: usize,
     /// How long a client may take for the headers of a request, the wait for the next request included.
     pub headers_within: Duration,
-    /// How long a client may pause within the body of a request.
-    pub body_pause: Duration,
+    /// The longest headers, in bytes.
+    pub longest_headers: usize,
 }
 
 impl Default for Doors {
-    /// 4,096 connections, 15 s each for headers and for a pause.
+    /// 4,096 connections, 15 s and 16 KiB for headers.
     fn default() -> Self {
         Self {
             connections: 4096,
             headers_within: Duration::from_secs(15),
-            body_pause: Duration::from_secs(15),
+            longest_headers: 16 << 10,
         }
     }
 }
 
-/// The longest headers, in bytes.
-const LONGEST_HEADERS: usize = 32 << 10;
 /// How long to wait after the system could not give a connection (it is out of file descriptors).
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` is sent or dropped, and then until the answers being written are out.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    doors: Doors,
-    mut stop: oneshot::Receiver<()>,
-) {
+/// Serves until `stop` is ready, and then until the answers being written are out.
+pub async fn serve(listener: TcpListener, router: Router, doors: Doors, stop: impl Future<Output = ()>) {
     let room = Arc::new(Semaphore::new(doors.connections));
     let (stopping, told) = watch::channel(false);
     let mut connections = JoinSet::new();
+    tokio::pin!(stop);
     loop {
         let turn = async {
             let permit = Arc::clone(&room).acquire_owned().await;
             (permit, listener.accept().await)
         };
         tokio::select! {
-            _ = &mut stop => break,
+            () = &mut stop => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             (permit, accepted) = turn => match accepted {
                 Ok((stream, peer)) => {
@@ -101,7 +96,7 @@ async fn connection(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(doors.headers_within)
-        .max_buf_size(LONGEST_HEADERS)
+        .max_buf_size(doors.longest_headers)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

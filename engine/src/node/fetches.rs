@@ -1,0 +1,100 @@
+//! What the origin is asked for: fetches under way, and when the core is told of their end.
+//!
+//! Blocks that an origin sends cannot be judged before their piece is whole, so a fetch that has ended may still matter.
+//! Not for asking (`transfer`), nor for what to ask for ([`crate::swarm`]).
+
+use super::driver::Driver;
+use crate::origin::OriginError;
+use crate::swarm::{BlockRun, FetchId, Input, OriginFailure};
+use std::sync::atomic::Ordering;
+use tokio::task::AbortHandle;
+
+/// One of them.
+pub(super) struct Fetch {
+    pub(super) run: BlockRun,
+    pub(super) task: AbortHandle,
+    pub(super) ended: Option<Result<(), OriginError>>,
+}
+
+impl Driver {
+    /// Fetches that ended are told to the core once nothing of them can change any more: a block that waits for the
+    /// rest of its piece may still be completed by another fetch.
+    pub(super) fn settle_fetches(&mut self) {
+        let ended: Vec<FetchId> = self
+            .fetches
+            .iter()
+            .filter(|(_, f)| f.ended.is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            let Some(fetch) = self.fetches.get(&id) else {
+                continue;
+            };
+            let run = fetch.run;
+            let all_held = self.shared.store.has_blocks(self.ground.verifier.span(run));
+            if !all_held && matches!(fetch.ended, Some(Ok(()))) && self.covered(run) {
+                continue;
+            }
+            let Some(fetch) = self.fetches.remove(&id) else {
+                continue;
+            };
+            if !all_held {
+                self.discard_uncovered(run);
+            }
+            self.input(match fetch.ended {
+                Some(Err(OriginError::Temporary { after, .. })) => Input::OriginFailed {
+                    fetch: id,
+                    reason: OriginFailure::Temporary { after: Some(after) },
+                },
+                Some(Err(OriginError::Permanent { .. })) if self.ground.origin.is_usable() => {
+                    Input::OriginFailed {
+                        fetch: id,
+                        reason: OriginFailure::File,
+                    }
+                }
+                Some(Err(OriginError::Permanent { .. })) => Input::OriginFailed {
+                    fetch: id,
+                    reason: OriginFailure::Permanent,
+                },
+                Some(Ok(())) | None => Input::OriginDone { fetch: id },
+            });
+        }
+        for problem in self.ground.origin.take_problems() {
+            self.problem(problem);
+        }
+    }
+
+    fn pieces_of(&self, run: BlockRun) -> std::ops::RangeInclusive<u32> {
+        let verifier = &self.ground.verifier;
+        let span = verifier.span(run);
+        verifier.piece_of(span.start)..=verifier.piece_of(span.end.saturating_sub(1))
+    }
+
+    /// Whether a running fetch touches a piece of this run.
+    fn covered(&self, run: BlockRun) -> bool {
+        self.pieces_of(run).any(|piece| self.piece_is_fetched(piece))
+    }
+
+    fn piece_is_fetched(&self, piece: u32) -> bool {
+        self.fetches
+            .values()
+            .any(|f| f.ended.is_none() && self.pieces_of(f.run).contains(&piece))
+    }
+
+    /// Ends all fetches, with what could not be judged yet.
+    pub(super) fn drop_fetches(&mut self) {
+        for (_, fetch) in std::mem::take(&mut self.fetches) {
+            fetch.task.abort();
+            self.discard_uncovered(fetch.run);
+        }
+    }
+
+    pub(super) fn discard_uncovered(&self, run: BlockRun) {
+        for piece in self.pieces_of(run) {
+            if !self.piece_is_fetched(piece) {
+                let bytes = self.ground.assembler.discard(piece);
+                self.ground.counters.wasted.fetch_add(bytes, Ordering::Relaxed);
+            }
+        }
+    }
+}
