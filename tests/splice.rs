@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{cue, episode, fixtures, grove, sha256};
 
 /// GStreamer's plugin registry is made by whoever is first, and its order changes when it is read again: neither may matter.
@@ -102,4 +104,109 @@ fn a_preview_holds_only_what_is_around_the_breaks_and_says_where_cues_went() {
         "{found} s, and {expected} s were expected"
     );
     assert!(seconds(&episode()) > found + 60.0);
+}
+
+/// An Ogg file with Opus of ten seconds of noise and tones, and a creative of a second and a half.
+fn opus(folder: &Path) {
+    let make = |name: &str, source: &str, coding: &[&str]| {
+        let made = std::process::Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", source])
+            .args(coding)
+            .arg(folder.join(name))
+            .status()
+            .expect("ffmpeg runs (`make setup` installs it)");
+        assert!(made.success(), "{name}");
+    };
+    make(
+        "content.opus",
+        "aevalsrc=0.2*sin(2*PI*(200+90*t)*t)*(0.6+0.4*sin(9*t))|0.2*sin(2*PI*(900-40*t)*t):s=48000:d=20",
+        &["-c:a", "libopus", "-b:a", "96k"],
+    );
+    make("ad.wav", "sine=600:r=44100:d=1.5", &["-ac", "2"]);
+}
+
+/// The packets of a file as ffmpeg copies them: a hash for each.
+fn packets(path: &Path) -> Vec<String> {
+    let said = std::process::Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-i"])
+        .arg(path)
+        .args(["-map", "0:a", "-c", "copy", "-f", "framemd5", "-"])
+        .output()
+        .expect("ffmpeg runs");
+    String::from_utf8(said.stdout)
+        .expect("text")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| Some(line.rsplit(',').next()?.trim().to_owned()))
+        .collect()
+}
+
+/// How many samples of each channel ffmpeg decodes.
+fn decoded_samples(path: &Path) -> usize {
+    let said = std::process::Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-i"])
+        .arg(path)
+        .args(["-f", "f32le", "-ac", "1", "-"])
+        .output()
+        .expect("ffmpeg runs");
+    assert!(
+        said.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&said.stderr)
+    );
+    said.stdout.len() / 4
+}
+
+#[test]
+fn opus_goes_through_the_command() {
+    /// Samples in a packet.
+    const PACKET: usize = 960;
+    let folder = tempfile::tempdir().expect("a folder");
+    opus(folder.path());
+    let complete = grove(folder.path(), ["splice", "content.opus", "--json"])
+        .args(["--ad", "5.3=ad.wav", "--ad", "12=ad.wav", "-o", "out.opus"])
+        .run()
+        .expect(0)
+        .event("complete");
+    let ads = complete["ads"].as_array().expect("a list of ads");
+    let (content, out) = (folder.path().join("content.opus"), folder.path().join("out.opus"));
+    let samples =
+        |seconds: &serde_json::Value| (seconds.as_f64().expect("seconds") * 48_000.0).round() as usize;
+    assert_eq!(
+        ads.iter().map(|ad| samples(&ad["cue"])).collect::<Vec<_>>(),
+        [254_400, 576_000]
+    );
+    // What is added moves the content by whole packets.
+    let added: Vec<usize> = ads
+        .iter()
+        .map(|ad| samples(&ad["duration"]).div_ceil(PACKET) * PACKET)
+        .collect();
+    let total: usize = added.iter().sum();
+    assert_eq!(decoded_samples(&out), decoded_samples(&content) + total);
+
+    // ffmpeg skips 312 samples before content time 0, so a cue at sample `s` is in packet `(s + 312) / 960`.
+    let (original, spliced) = (packets(&content), packets(&out));
+    assert_eq!(spliced.len(), original.len() + total / PACKET);
+    let mut shift = 0;
+    let mut from = 0;
+    for (ad, added) in ads.iter().zip(&added) {
+        let cue = (samples(&ad["cue"]) + 312) / PACKET;
+        assert_eq!(original[from..cue - 8], spliced[from + shift..cue - 8 + shift]);
+        shift += added / PACKET;
+        from = cue + 8;
+    }
+    assert_eq!(original[from..], spliced[from + shift..]);
+
+    grove(folder.path(), ["splice", "content.opus", "--preview=2"])
+        .args(["--ad", "12=ad.wav", "-o", "part.opus"])
+        .run()
+        .expect(0);
+    let (found, expected) = (
+        seconds(&folder.path().join("part.opus")),
+        2.0 * 2.0 + 1.5 + 2.0 * 0.5,
+    );
+    assert!(
+        (found - expected).abs() < 0.1,
+        "{found} s, and {expected} s were expected"
+    );
 }
