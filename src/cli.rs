@@ -173,6 +173,7 @@ Examples:
 A label or chapter is a cue point only when its title says so; a region label replaces what it spans, all others insert.")]
 pub(crate) struct CuesArgs {
     /// VMAP, labels, JSON chapters, an MP3 with ID3 chapters, an HLS media playlist, or SCTE-35 messages, one a line
+    /// or in an MPEG transport stream
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{episode, grove, publish};
+use common::tools::ask;
+use common::{broadcast, episode, grove, publish};
 
 const LABELS: &str =
     "0.000000\t0.000000\tIntro\n42.540000\t42.540000\tAd break\n79.200000\t79.200000\tbreak 2\n";
@@ -77,6 +78,95 @@ fn what_cannot_be_read_is_named_with_its_line() {
         .run()
         .expect(2)
         .says("missing.txt");
+}
+
+/// What ffprobe says of a file.
+fn probe(path: &std::path::Path, entries: &str) -> String {
+    let path = path.display().to_string();
+    let args = ["-v", "error", "-show_entries", entries, "-of", "csv=p=0", &path];
+    let (said, _) = ask("ffprobe", "ffmpeg", args);
+    String::from_utf8_lossy(&said).trim().to_owned()
+}
+
+#[test]
+fn a_recorded_broadcast_gives_the_breaks_of_its_scte35_messages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("broadcast.ts");
+    ask(
+        "ffmpeg",
+        "ffmpeg",
+        [
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=s=160x90:r=25",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine",
+            "-t",
+            "20",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-c:a",
+            "aac",
+            &path.display().to_string(),
+        ],
+    );
+    let start = probe(&path, "format=start_time").parse::<f64>().expect("a time");
+    let plain = std::fs::read(&path).expect("a stream");
+    grove(folder.path(), ["cues", "broadcast.ts"])
+        .run()
+        .expect(0)
+        .says("announces no SCTE-35 messages");
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // seconds of a short file
+    let ticks = |seconds: f64| ((start + seconds) * 90_000.0).round() as u64;
+    let sections = [
+        (0.1, broadcast::splice_insert(1, Some(ticks(5.0)), Some(3))),
+        // Sent again, as broadcasters do.
+        (0.2, broadcast::splice_insert(1, Some(ticks(5.0)), Some(3))),
+        (0.6, broadcast::splice_insert(2, Some(ticks(15.5)), None)),
+        // At once.
+        (0.9, broadcast::splice_insert(3, None, Some(4))),
+        (0.91, broadcast::splice_insert(3, None, Some(4))),
+    ];
+    let marked = broadcast::with_messages(&plain, &sections);
+    std::fs::write(&path, &marked).expect("a stream");
+    let streams = probe(&path, "stream=codec_name");
+    assert!(streams.contains("scte_35"), "ffprobe sees {streams}");
+    let listed = grove(folder.path(), ["cues", "broadcast.ts", "--json"])
+        .run()
+        .expect(0);
+    let value: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("one JSON object");
+    assert_eq!(value["format"], "MPEG transport stream");
+    let marks = value["marks"].as_array().expect("a list");
+    let near = |mark: &serde_json::Value, seconds: f64| {
+        let at = mark["seconds"].as_f64().expect("a time");
+        assert!((at - seconds).abs() < 0.001, "{seconds}: {value}");
+    };
+    assert_eq!(marks.len(), 3, "{value}");
+    let at_once = marks[2]["seconds"].as_f64().expect("a time");
+    assert!(at_once > 16.5 && at_once < 20.0, "{value}");
+    near(&marks[0], 5.0);
+    near(&marks[1], 15.5);
+    assert_eq!(
+        (&marks[0]["replace"], &marks[1]["replace"]),
+        (&3.0.into(), &serde_json::Value::Null)
+    );
+
+    let mut damaged = sections[0].1.clone();
+    damaged[12] ^= 1;
+    let (at, bytes) = broadcast::place(&plain, 0.1, &damaged);
+    std::fs::write(&path, bytes).expect("a stream");
+    grove(folder.path(), ["cues", "broadcast.ts"])
+        .run()
+        .expect(2)
+        .says(&format!("byte {at}: the message is damaged"));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its own part
 
 pub mod ads;
+pub mod broadcast;
 pub mod spaces;
 pub mod tools;
 

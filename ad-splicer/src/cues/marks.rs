@@ -16,7 +16,9 @@ use std::time::Duration;
 use regex::{Regex, RegexBuilder};
 
 use super::vmap::{self, VmapError};
-use super::{Action, CuePoint, CueSource, MOST_CUES, Position, chapters, hls, labels, scte35};
+use super::{
+    Action, CuePoint, CueSource, MOST_CUES, Position, chapters, hls, labels, scte35, transport_stream,
+};
 use crate::frames::id3v2;
 use crate::time::ContentTime;
 use crate::xml;
@@ -83,6 +85,8 @@ pub enum MarksFormat {
     Hls,
     /// SCTE-35 messages, base64 or hex, one a line.
     Scte35,
+    /// SCTE-35 messages in an MPEG transport stream.
+    TransportStream,
 }
 
 impl MarksFormat {
@@ -95,6 +99,7 @@ impl MarksFormat {
             Self::Vmap => "VMAP",
             Self::Hls => "HLS playlist",
             Self::Scte35 => "SCTE-35 messages",
+            Self::TransportStream => "MPEG transport stream",
         }
     }
 }
@@ -166,6 +171,14 @@ pub enum MarksError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A message in a stream that makes no sense.
+    #[error("byte {byte}: {reason}")]
+    Byte {
+        /// Where the packet that ends it begins.
+        byte: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// More marks than one content may have.
     #[error("it has more than {MOST_CUES} cue points")]
     TooMany,
@@ -174,13 +187,18 @@ pub enum MarksError {
     Unknown(&'static str),
 }
 
-/// Reads the marks of a file: of a media file its chapters, else what its text is.
+/// Reads the marks of a file: of a media file its chapters or its SCTE-35 messages, else what its text is.
 pub fn read(path: &Path, options: &Options) -> Result<Marks, MarksError> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut head = Vec::new();
-    (&mut file).take(64).read_to_end(&mut head)?;
+    (&mut file)
+        .take(transport_stream::HEAD as u64)
+        .read_to_end(&mut head)?;
     file.seek(SeekFrom::Start(0))?;
+    if transport_stream::looks_like(&head) {
+        return limited(transport_stream::read(file)?);
+    }
     let limit = match id3v2::tag_len(&head) {
         Some(tag) => tag.min(MAX_TAG),
         None if head.get(4..8) == Some(b"ftyp") => {
@@ -198,6 +216,9 @@ pub fn read(path: &Path, options: &Options) -> Result<Marks, MarksError> {
 
 /// Reads marks from a file's bytes (for a media file, those of its tag).
 pub fn parse(bytes: &[u8], options: &Options) -> Result<Marks, MarksError> {
+    if transport_stream::looks_like(bytes) {
+        return limited(transport_stream::read(bytes)?);
+    }
     if id3v2::tag_len(bytes).is_some() {
         return Ok(chapters::of_tag(bytes, options));
     }
@@ -217,6 +238,10 @@ pub fn parse(bytes: &[u8], options: &Options) -> Result<Marks, MarksError> {
         Some(line) if scte35::looks_like(line) => scte35::parse(text, options.first_pts)?,
         Some(_) => labels::parse(text, options)?,
     };
+    limited(marks)
+}
+
+fn limited(marks: Marks) -> Result<Marks, MarksError> {
     if marks.cues().count() > MOST_CUES {
         return Err(MarksError::TooMany);
     }

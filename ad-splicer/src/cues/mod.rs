@@ -2,7 +2,7 @@
 //!
 //! Labels, chapters, VMAP, HLS, SCTE-35, the command line: every source becomes the one type [`CuePoint`]. [`vmap`] reads
 //! and writes VMAP 1.0, the form that the signed cue sheet carries; [`argument`] reads the command line's `--cue`;
-//! [`marks`] reads files of every kind, `labels`, `chapters`, `hls` and `scte35` being one kind each.
+//! [`marks`] reads files of every kind, `labels`, `chapters`, `hls`, `scte35` and `transport_stream` being one each.
 //!
 //! Invariants: cue points with equal positions keep the order of their document (VMAP 1.0 §2.3.1); a position is never
 //! moved here (snapping is another step, and reported). Not for deciding which ads play ([`crate::decide`]), nor for
@@ -14,6 +14,7 @@ mod hls;
 mod labels;
 pub mod marks;
 mod scte35;
+mod transport_stream;
 pub mod vmap;
 
 use std::{fmt, str::FromStr, time::Duration};

@@ -25,8 +25,10 @@ use super::{Action, CueSource, Position};
 use crate::time::ContentTime;
 
 /// Ticks of the 90 kHz clock before it wraps.
-const WRAP: u64 = 1 << 33;
+pub(super) const WRAP: u64 = 1 << 33;
 const TICKS_PER_SECOND: u64 = 90_000;
+/// What a message is that says nothing.
+pub(super) const HEARTBEAT: &str = "a splice_null (a heartbeat)";
 /// Segmentation descriptors that are looked at in one message.
 const MOST_DESCRIPTORS: usize = 64;
 
@@ -84,11 +86,15 @@ fn bytes_of(text: &str) -> Result<Vec<u8>, String> {
         .map_err(|error| format!("the message is no base64: {error}"))
 }
 
-/// Reads one message.
+/// Reads one message in base64 or hex.
 pub(super) fn message(text: &str) -> Result<Message, String> {
-    let bytes = bytes_of(text)?;
+    section(&bytes_of(text)?)
+}
+
+/// Reads one message, a `splice_info_section` with its CRC-32.
+pub(super) fn section(bytes: &[u8]) -> Result<Message, String> {
     let section =
-        SpliceInfoSection::parse(&bytes).map_err(|error| format!("the message is damaged: {error}"))?;
+        SpliceInfoSection::parse(bytes).map_err(|error| format!("the message is damaged: {error}"))?;
     let Some(clear) = &section.clear else {
         return Err("the message is encrypted".into());
     };
@@ -145,7 +151,7 @@ pub(super) fn message(text: &str) -> Result<Message, String> {
         other => Ok(Message {
             pts: None,
             meaning: Meaning::Other(match other {
-                AnyCommand::SpliceNull(_) => "a splice_null (a heartbeat)",
+                AnyCommand::SpliceNull(_) => HEARTBEAT,
                 AnyCommand::SpliceSchedule(_) => "a splice_schedule, whose times are of the wall clock",
                 AnyCommand::BandwidthReservation(_) => "a bandwidth_reservation",
                 AnyCommand::PrivateCommand(_) => "a private command",
@@ -198,54 +204,78 @@ fn content_time(pts: u64, first: u64) -> Option<ContentTime> {
 
 /// Reads messages, one a line; `#` begins a comment.
 pub(super) fn parse(text: &str, first_pts: u64) -> Result<Marks, MarksError> {
-    let mut marks: Vec<Mark> = Vec::new();
-    let mut notes = Vec::new();
-    // The break that is open: its mark, its event.
-    let mut open: Option<usize> = None;
+    let mut breaks = Breaks::default();
     for (number, line) in text.lines().enumerate() {
         let (number, line) = (number + 1, line.trim());
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let message = message(line).map_err(|reason| MarksError::Line { line: number, reason })?;
+        breaks.add(&format!("line {number}"), message, first_pts);
+    }
+    Ok(breaks.into_marks(MarksFormat::Scte35))
+}
+
+/// The breaks that messages open and close, in the messages' order.
+#[derive(Debug, Default)]
+pub(super) struct Breaks {
+    marks: Vec<Mark>,
+    notes: Vec<String>,
+    /// The break that is open: the index of its mark.
+    open: Option<usize>,
+}
+
+impl Breaks {
+    /// Takes the next message, of a stream whose first timestamp is `first_pts`; notes name its `place`.
+    pub(super) fn add(&mut self, place: &str, message: Message, first_pts: u64) {
         let at = message.pts.map(|pts| content_time(pts, first_pts));
         match (message.meaning, at) {
-            (Meaning::Other(what), _) => notes.push(format!("line {number} is {what}: it is left aside")),
-            (_, None) => notes.push(format!(
-                "line {number} splices at once, which has no time in the content: it is left aside"
+            (Meaning::Other(what), _) => self.note(format!("{place} is {what}: it is left aside")),
+            (_, None) => self.note(format!(
+                "{place} splices at once, which has no time in the content: it is left aside"
             )),
-            (_, Some(None)) => notes.push(format!(
-                "line {number} is before the stream's first timestamp, {first_pts}: it is left aside"
+            (_, Some(None)) => self.note(format!(
+                "{place} is before the stream's first timestamp, {first_pts}: it is left aside"
             )),
-            (Meaning::Out { duration }, Some(Some(time))) => {
-                open = duration.is_none().then_some(marks.len());
-                let position = Position::Time(time);
-                let replaced = duration.unwrap_or_default();
-                marks.push(Mark {
-                    position,
-                    end: duration.map(|length| time.saturating_add(length)),
-                    title: format!("event {}", message.event),
-                    source: CueSource::Scte35,
-                    cue: Some(cue(
-                        format!("scte35-{}", marks.len() + 1),
-                        position,
-                        replaced,
-                        CueSource::Scte35,
-                    )),
-                });
-            }
+            (Meaning::Out { duration }, Some(Some(time))) => self.open(time, duration, message.event),
             (Meaning::In, Some(Some(time))) => {
-                if let Some(mark) = open.take().and_then(|index| marks.get_mut(index)) {
+                if let Some(mark) = self.open.take().and_then(|index| self.marks.get_mut(index)) {
                     close(mark, time);
                 }
             }
         }
     }
-    Ok(Marks {
-        format: MarksFormat::Scte35,
-        marks,
-        notes,
-    })
+
+    /// Notes what was left aside, one sentence.
+    pub(super) fn note(&mut self, sentence: String) {
+        self.notes.push(sentence);
+    }
+
+    fn open(&mut self, time: ContentTime, duration: Option<Duration>, event: u32) {
+        self.open = duration.is_none().then_some(self.marks.len());
+        let position = Position::Time(time);
+        self.marks.push(Mark {
+            position,
+            end: duration.map(|length| time.saturating_add(length)),
+            title: format!("event {event}"),
+            source: CueSource::Scte35,
+            cue: Some(cue(
+                format!("scte35-{}", self.marks.len() + 1),
+                position,
+                duration.unwrap_or_default(),
+                CueSource::Scte35,
+            )),
+        });
+    }
+
+    /// All of them.
+    pub(super) fn into_marks(self, format: MarksFormat) -> Marks {
+        Marks {
+            format,
+            marks: self.marks,
+            notes: self.notes,
+        }
+    }
 }
 
 /// Ends a break that said no duration: what lies between is replaced.
