@@ -7,6 +7,10 @@
 //!
 //! Not compiled into the product.
 
+mod plan;
+mod report;
 mod world;
 
-pub use world::{Arrival, Network, OriginOutage, Player, Report, Simulation, Viewer, ViewerReport};
+pub use plan::{Arrival, Network, OriginOutage, Player, Viewer};
+pub use report::{Report, ViewerReport};
+pub use world::Simulation;

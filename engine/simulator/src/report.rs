@@ -1,0 +1,68 @@
+//! What a run gives: figures of each viewer and of the origin.
+
+use std::time::Duration;
+
+/// What one viewer got.
+#[derive(Debug, Clone, Default)]
+pub struct ViewerReport {
+    /// When it had everything, after its own arrival.
+    pub completed: Option<Duration>,
+    /// Bytes kept that came from the origin.
+    pub from_origin: u64,
+    /// Bytes kept that came from peers.
+    pub from_peers: u64,
+    /// Bytes that arrived and were not kept.
+    pub wasted: u64,
+    /// Bytes it sent.
+    pub uploaded: u64,
+    /// Peers it banned.
+    pub banned: usize,
+    /// Whether it left before it was complete.
+    pub left: bool,
+    /// From its arrival until its player started.
+    pub started: Option<Duration>,
+    /// Times its player stood still after it started.
+    pub stalls: u32,
+}
+
+/// What a run brought.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Each viewer, in the order in which they were given.
+    pub viewers: Vec<ViewerReport>,
+    /// Content bytes that left the origin.
+    pub origin_bytes: u64,
+    /// Requests that the origin answered.
+    pub origin_requests: u64,
+    /// When the last event happened.
+    pub ended: Duration,
+    /// Content bytes of the file.
+    pub length: u64,
+}
+
+impl Report {
+    /// Copies of the content that left the origin.
+    pub fn origin_copies(&self) -> f64 {
+        self.origin_bytes as f64 / self.length as f64
+    }
+
+    /// Bytes received and not kept, as a share of what was delivered.
+    pub fn waste(&self) -> f64 {
+        let kept: u64 = self.viewers.iter().map(|v| v.from_origin + v.from_peers).sum();
+        self.viewers.iter().map(|v| v.wasted).sum::<u64>() as f64 / kept.max(1) as f64
+    }
+
+    /// Whether everybody who stayed has everything.
+    pub fn all_complete(&self) -> bool {
+        self.viewers.iter().all(|v| v.left || v.completed.is_some())
+    }
+
+    /// The slowest completion.
+    pub fn slowest(&self) -> Duration {
+        self.viewers
+            .iter()
+            .filter_map(|v| v.completed)
+            .max()
+            .unwrap_or_default()
+    }
+}
