@@ -8,7 +8,7 @@ export GROVE_FIXTURES
 # Seconds that `make fuzz` gives each target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: bench-ads bench-background bench-pair bench-splice bench-swarm demo fuzz test conformance fixtures setup lint build clean
+.PHONY: bench-ads bench-background bench-pair bench-sim bench-splice bench-swarm demo fuzz test conformance fixtures setup lint build clean
 
 ## the whole story on this machine: publish, five viewers, ads, reports
 demo: setup fixtures
@@ -49,6 +49,10 @@ bench-splice: setup fixtures
 bench-swarm: setup
 	$(CARGO) build --release --package grove
 	/usr/bin/python3 bench/swarm.py $(BENCH_ARGS)
+
+## crowds of ten to ten thousand viewers, computed on a virtual clock; leaves a table and a plot in target/bench
+bench-sim:
+	$(CARGO) run --release --package simulator --example bench-sim -- --out $(TARGET)/bench $(BENCH_ARGS)
 
 ## 1 GiB from one seed and from four, beside libtorrent (root; a quiet machine)
 bench-pair: setup

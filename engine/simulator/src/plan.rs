@@ -15,8 +15,12 @@ pub struct Network {
     pub delay: Duration,
     /// The origin's uplink in bytes a second.
     pub origin_rate: f64,
-    /// Each viewer is connected to all others up to this many, else to a random choice of so many.
+    /// Each viewer dials all others up to this many, else a random choice of so many.
     pub neighbours: usize,
+    /// Who has so many neighbours takes no more.
+    pub most_neighbours: usize,
+    /// Most blocks that one event carries: 1 is the truth, 4 (a turn of an uplink) is faster to compute.
+    pub unit: u32,
     /// When the origin answers with errors only.
     pub outage: Option<OriginOutage>,
 }
@@ -57,6 +61,8 @@ pub struct Viewer {
     pub down: f64,
     /// Sends wrong blocks.
     pub corrupt: bool,
+    /// Says what it holds and that it takes requests, and refuses them all.
+    pub free_rider: bool,
     /// Leaves at this time, whatever it has.
     pub leaves_at: Option<Duration>,
     /// Leaves as soon as it is complete.
@@ -77,6 +83,7 @@ impl Viewer {
             up,
             down,
             corrupt: false,
+            free_rider: false,
             leaves_at: None,
             leaves_when_complete: false,
             seed: false,

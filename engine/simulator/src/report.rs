@@ -23,6 +23,8 @@ pub struct ViewerReport {
     pub started: Option<Duration>,
     /// Times its player stood still after it started.
     pub stalls: u32,
+    /// How long its player played.
+    pub played: Duration,
 }
 
 /// What a run brought.
@@ -38,6 +40,8 @@ pub struct Report {
     pub ended: Duration,
     /// Content bytes of the file.
     pub length: u64,
+    /// Content bytes that left the origin in each second.
+    pub origin_seconds: Vec<u64>,
 }
 
 impl Report {
@@ -64,5 +68,23 @@ impl Report {
             .filter_map(|v| v.completed)
             .max()
             .unwrap_or_default()
+    }
+
+    /// Bytes in the origin's busiest second.
+    pub fn origin_peak(&self) -> u64 {
+        self.origin_seconds.iter().copied().max().unwrap_or(0)
+    }
+
+    /// The share of what viewers got that did not leave the origin.
+    pub fn offload(&self) -> f64 {
+        let kept: u64 = self.viewers.iter().map(|v| v.from_origin + v.from_peers).sum();
+        1.0 - self.origin_bytes as f64 / kept.max(1) as f64
+    }
+
+    /// Stalls in an hour of playing, over all viewers.
+    pub fn stalls_per_hour(&self) -> f64 {
+        let played: Duration = self.viewers.iter().map(|v| v.played).sum();
+        let stalls: u32 = self.viewers.iter().map(|v| v.stalls).sum();
+        f64::from(stalls) * 3_600.0 / played.as_secs_f64().max(1.0)
     }
 }

@@ -14,6 +14,8 @@ fn network() -> Network {
         delay: Duration::from_millis(20),
         origin_rate: 5.0 * MB,
         neighbours: 60,
+        most_neighbours: usize::MAX,
+        unit: 1,
         outage: None,
     }
 }

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use engine::swarm::{
-    BlockRun, FetchId, FileIndex, Input, OriginFailure, Peer, RequestFailure, RequestId, Source, UploadId,
+    BlockIndex, BlockRun, FetchId, FileIndex, Input, OriginFailure, Peer, RequestFailure, RequestId, Source,
+    UploadId,
 };
 
 use super::{Event, Simulation};
@@ -82,17 +83,22 @@ impl Simulation {
         }
     }
 
-    pub(super) fn block_bytes(&self, block: u32) -> u64 {
-        self.layout.run_bytes(BlockRun::new(0, block, 1))
+    fn bytes(&self, run: BlockRun) -> u64 {
+        self.layout.run_bytes(run)
     }
 
-    pub(super) fn send_next(&mut self, from: Option<usize>) {
-        let Some(sending) = self.uplink(from).queue.front() else {
+    /// The blocks that a sending hands to the line next: an event carries at most the network's `unit`.
+    fn part(&self, sending: &Sending) -> BlockRun {
+        let count = (sending.run.count - sending.next).min(self.network.unit.max(1));
+        BlockRun::new(0, sending.run.first.0 + sending.next, count)
+    }
+
+    fn send_next(&mut self, from: Option<usize>) {
+        let Some(sending) = self.uplink(from).queue.front().cloned() else {
             self.uplink(from).busy = false;
             return;
         };
-        let block = sending.run.first.0 + sending.next;
-        let bytes = self.block_bytes(block);
+        let bytes = self.bytes(self.part(&sending));
         let uplink = self.uplink(from);
         uplink.busy = true;
         let time = Duration::from_secs_f64(bytes as f64 / uplink.rate);
@@ -100,15 +106,19 @@ impl Simulation {
     }
 
     pub(super) fn sent(&mut self, from: Option<usize>) {
-        let uplink = self.uplink(from);
-        let Some(sending) = uplink.queue.front_mut() else {
-            uplink.busy = false;
+        let Some(sending) = self.uplink(from).queue.front().cloned() else {
+            self.uplink(from).busy = false;
             return;
         };
-        let (to, what, block) = (sending.to, sending.what, sending.run.first.0 + sending.next);
-        sending.next += 1;
+        let run = self.part(&sending);
+        let (to, what) = (sending.to, sending.what);
+        let uplink = self.uplink(from);
+        let Some(sending) = uplink.queue.front_mut() else {
+            return;
+        };
+        sending.next += run.count;
         let last = sending.next == sending.run.count;
-        uplink.turn += 1;
+        uplink.turn += run.count;
         if last {
             uplink.queue.pop_front();
             uplink.turn = 0;
@@ -116,10 +126,16 @@ impl Simulation {
             uplink.queue.rotate_left(1);
             uplink.turn = 0;
         }
-        let bytes = self.block_bytes(block);
+        let bytes = self.bytes(run);
         match from {
             Some(node) => self.nodes[node].report.uploaded += bytes,
-            None => self.origin_bytes += bytes,
+            None => {
+                self.origin_bytes += bytes;
+                let second = (self.now - self.start).as_secs() as usize;
+                self.origin_seconds
+                    .resize(self.origin_seconds.len().max(second + 1), 0);
+                self.origin_seconds[second] += bytes;
+            }
         }
         // The receiver's downlink takes blocks in the order in which they arrive.
         let receiver = &mut self.nodes[to];
@@ -132,7 +148,7 @@ impl Simulation {
                 to,
                 from,
                 what,
-                block,
+                run,
                 last,
             },
         );
@@ -151,22 +167,32 @@ impl Simulation {
         self.send_next(from);
     }
 
-    pub(super) fn received(&mut self, to: usize, from: Option<usize>, what: Carried, block: u32, last: bool) {
+    pub(super) fn received(
+        &mut self,
+        to: usize,
+        from: Option<usize>,
+        what: Carried,
+        run: BlockRun,
+        last: bool,
+    ) {
         if self.nodes[to].gone {
             return;
         }
-        let bytes = self.block_bytes(block);
-        let run = BlockRun::new(0, block, 1);
-        let held = self.nodes[to].core.as_ref().is_some_and(|core| core.has(run));
+        let bytes = self.bytes(run);
+        let blocks = run.first.0..run.first.0 + run.count;
+        let held: u64 = blocks
+            .clone()
+            .map(|block| BlockRun::new(0, block, 1))
+            .filter(|&block| self.nodes[to].core.as_ref().is_some_and(|core| core.has(block)))
+            .map(|block| self.bytes(block))
+            .sum();
         match (what, from) {
             (Carried::Reply(request, _), Some(from)) => {
                 let corrupt = self.nodes[from].plan.corrupt;
                 let wanted = self.nodes[to].requests.contains_key(&request);
-                if corrupt || held || !wanted {
-                    self.nodes[to].report.wasted += bytes;
-                } else {
-                    self.nodes[to].report.from_peers += bytes;
-                }
+                let wasted = if corrupt || !wanted { bytes } else { held };
+                self.nodes[to].report.wasted += wasted;
+                self.nodes[to].report.from_peers += bytes - wasted;
                 if !wanted {
                     return;
                 }
@@ -176,25 +202,31 @@ impl Simulation {
                     self.give(to, Input::RequestFailed { request, reason });
                     return;
                 }
-                self.give(
-                    to,
-                    Input::Verified {
-                        run,
-                        source: Source::Peer(Peer(from as u64)),
-                    },
-                );
+                let source = Source::Peer(Peer(from as u64));
+                self.give(to, Input::Verified { run, source });
                 if last && self.nodes[to].requests.remove(&request).is_some() {
                     self.give(to, Input::RequestDone { request });
                 }
             }
             (Carried::Range(fetch), _) => {
-                if !self.nodes[to].fetches.contains_key(&fetch) || held {
-                    self.nodes[to].report.wasted += bytes;
-                } else {
-                    self.nodes[to].unverified.insert(block, fetch);
+                for block in blocks {
+                    let one = BlockRun::new(0, block, 1);
+                    let held = self.nodes[to].core.as_ref().is_some_and(|core| core.has(one));
+                    if !self.nodes[to].fetches.contains_key(&fetch) || held {
+                        self.nodes[to].report.wasted += self.bytes(one);
+                    } else {
+                        self.nodes[to].unverified.insert(block, fetch);
+                    }
                 }
                 self.give(to, Input::OriginBytes { fetch, bytes });
-                self.check_piece(to, block);
+                // A run of the origin may cross piece borders.
+                let mut piece = None;
+                for block in run.first.0..run.first.0 + run.count {
+                    let next = self.layout.piece_of(FileIndex(0), BlockIndex(block));
+                    if piece.replace(next) != Some(next) {
+                        self.check_piece(to, block);
+                    }
+                }
                 if last && self.nodes[to].fetches.remove(&fetch).is_some() {
                     self.give(to, Input::OriginDone { fetch });
                 }
@@ -205,10 +237,9 @@ impl Simulation {
 
     /// The origin's blocks of a piece are verified once every block of it is here.
     pub(super) fn check_piece(&mut self, node: usize, block: u32) {
-        let piece = self.layout.piece_run(
-            self.layout
-                .piece_of(FileIndex(0), engine::swarm::BlockIndex(block)),
-        );
+        let piece = self
+            .layout
+            .piece_run(self.layout.piece_of(FileIndex(0), BlockIndex(block)));
         let Some(core) = &self.nodes[node].core else {
             return;
         };
@@ -222,14 +253,10 @@ impl Simulation {
         }
         for block in missing {
             self.nodes[node].unverified.remove(&block);
-            self.nodes[node].report.from_origin += self.block_bytes(block);
-            self.give(
-                node,
-                Input::Verified {
-                    run: BlockRun::new(0, block, 1),
-                    source: Source::Origin,
-                },
-            );
+            let run = BlockRun::new(0, block, 1);
+            self.nodes[node].report.from_origin += self.bytes(run);
+            let source = Source::Origin;
+            self.give(node, Input::Verified { run, source });
         }
     }
 }

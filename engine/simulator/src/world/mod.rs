@@ -3,7 +3,7 @@
 mod links;
 mod player;
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,14 +29,20 @@ enum Event {
         to: usize,
         input: Input,
     },
-    /// The uplink of a sender (`None`: the origin) has sent a block.
+    /// What one viewer holds now, for all who were its neighbours when it said so.
+    News {
+        from: usize,
+        to: Vec<usize>,
+        runs: Vec<BlockRun>,
+    },
+    /// The uplink of a sender (`None`: the origin) has sent blocks.
     Sent(Option<usize>),
-    /// A block came through the receiver's downlink.
+    /// Blocks came through the receiver's downlink.
     Received {
         to: usize,
         from: Option<usize>,
         what: Carried,
-        block: u32,
+        run: BlockRun,
         last: bool,
     },
     Refused {
@@ -69,6 +75,40 @@ enum Event {
         b: usize,
     },
     Play(usize),
+    /// A viewer asks the tracker again.
+    Announce(usize),
+}
+
+/// Between two announces of a viewer that is not complete.
+const ANNOUNCE: Duration = Duration::from_secs(30);
+
+/// An event and its time; those of one time happen in the order in which they were scheduled.
+#[derive(Debug)]
+struct Due {
+    at: Instant,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    /// The earliest is the greatest: a heap gives the greatest first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
 }
 
 #[derive(Debug)]
@@ -79,6 +119,7 @@ struct Node {
     arrived: Instant,
     gone: bool,
     neighbours: Vec<usize>,
+    banned: Vec<usize>,
     uplink: Uplink,
     down_free: Instant,
     wake: Option<Instant>,
@@ -103,13 +144,15 @@ pub struct Simulation {
     rng: StdRng,
     start: Instant,
     now: Instant,
-    events: BinaryHeap<Reverse<(Instant, u64)>>,
-    pending: BTreeMap<u64, Event>,
+    events: BinaryHeap<Due>,
     sequence: u64,
+    /// Viewers that will neither leave nor complete any more.
+    over: usize,
     nodes: Vec<Node>,
     origin: Uplink,
     origin_bytes: u64,
     origin_requests: u64,
+    origin_seconds: Vec<u64>,
     seed: u64,
 }
 
@@ -134,6 +177,7 @@ impl Simulation {
                 arrived: start,
                 gone: false,
                 neighbours: Vec::new(),
+                banned: Vec::new(),
                 down_free: start,
                 wake: None,
                 asked: BTreeMap::new(),
@@ -153,14 +197,15 @@ impl Simulation {
             start,
             now: start,
             events: BinaryHeap::new(),
-            pending: BTreeMap::new(),
             sequence: 0,
+            over: 0,
             origin: Uplink {
                 rate: network.origin_rate,
                 ..Uplink::default()
             },
             origin_bytes: 0,
             origin_requests: 0,
+            origin_seconds: Vec::new(),
             nodes,
             network,
             seed,
@@ -178,15 +223,13 @@ impl Simulation {
 
     /// Runs for at most this much virtual time, and says what happened.
     pub fn run(mut self, limit: Duration) -> Report {
-        while let Some(Reverse((at, number))) = self.events.pop() {
+        while let Some(Due { at, event, .. }) = self.events.pop() {
             if at > self.start + limit {
                 break;
             }
             self.now = at;
-            if let Some(event) = self.pending.remove(&number) {
-                self.happen(event);
-            }
-            if self.settled() {
+            self.happen(event);
+            if self.over == self.nodes.len() {
                 break;
             }
         }
@@ -196,11 +239,8 @@ impl Simulation {
             origin_requests: self.origin_requests,
             ended: self.now - self.start,
             length: self.network.length,
+            origin_seconds: self.origin_seconds,
         }
-    }
-
-    fn settled(&self) -> bool {
-        self.nodes.iter().all(|n| n.gone || n.report.completed.is_some())
     }
 
     fn at(&mut self, after_start: Duration, event: Event) {
@@ -209,8 +249,8 @@ impl Simulation {
 
     fn schedule(&mut self, at: Instant, event: Event) {
         self.sequence += 1;
-        self.events.push(Reverse((at, self.sequence)));
-        self.pending.insert(self.sequence, event);
+        let number = self.sequence;
+        self.events.push(Due { at, number, event });
     }
 
     fn later(&mut self, event: Event) {
@@ -229,13 +269,22 @@ impl Simulation {
             }
             Event::Message { to, input } => self.give(to, input),
             Event::Sent(from) => self.sent(from),
+            Event::News { from, to, runs } => {
+                for to in to {
+                    if self.nodes[to].neighbours.contains(&from) {
+                        let (peer, runs) = (Peer(from as u64), runs.clone());
+                        self.give(to, Input::PeerHave { peer, runs });
+                    }
+                }
+            }
             Event::Received {
                 to,
                 from,
                 what,
-                block,
+                run,
                 last,
-            } => self.received(to, from, what, block, last),
+            } => self.received(to, from, what, run, last),
+            Event::Announce(node) => self.announce(node),
             Event::Refused { to, request } => {
                 if self.nodes[to].requests.remove(&request).is_some() {
                     self.give(
@@ -255,6 +304,10 @@ impl Simulation {
                 urgency,
             } => {
                 let node = &mut self.nodes[to];
+                if node.plan.free_rider {
+                    self.later(Event::Refused { to: from, request });
+                    return;
+                }
                 let upload = UploadId(node.next_upload);
                 node.next_upload += 1;
                 node.asked.insert(upload, (from, request, run));
@@ -323,14 +376,8 @@ impl Simulation {
                 },
             );
         }
-        let mut present: Vec<usize> = (0..self.nodes.len())
-            .filter(|&other| other != node && self.nodes[other].core.is_some() && !self.nodes[other].gone)
-            .collect();
+        let present = self.present(node);
         let size = present.len() as u32 + 1;
-        while present.len() > self.network.neighbours {
-            let drop = self.rng.random_range(0..present.len());
-            present.swap_remove(drop);
-        }
         let player = self.nodes[node].plan.player;
         let demand = match player {
             Some(Player { bitrate }) => Demand::Stream {
@@ -340,21 +387,8 @@ impl Simulation {
             None => Demand::Whenever,
         };
         self.give(node, Input::SwarmSize(size));
-        for &other in &present {
-            self.nodes[node].neighbours.push(other);
-            self.nodes[other].neighbours.push(node);
-            // Both ends are up once the handshake is over.
-            for (here, there) in [(node, other), (other, node)] {
-                let input = Input::PeerConnected {
-                    peer: Peer(there as u64),
-                    id: self.nodes[there].id,
-                };
-                self.schedule(
-                    self.now + self.network.delay * 3,
-                    Event::Message { to: here, input },
-                );
-            }
-        }
+        self.schedule(self.now + ANNOUNCE, Event::Announce(node));
+        self.dial(node);
         let found = if present.is_empty() {
             self.now
         } else {
@@ -385,12 +419,65 @@ impl Simulation {
         }
     }
 
+    /// Everybody else who is there.
+    fn present(&self, node: usize) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|&other| other != node && self.nodes[other].core.is_some() && !self.nodes[other].gone)
+            .collect()
+    }
+
+    /// Connects a viewer with others until it has enough neighbours.
+    fn dial(&mut self, node: usize) {
+        let wanted = self.network.neighbours;
+        let mut others = self.present(node);
+        others.retain(|&other| {
+            !self.nodes[node].neighbours.contains(&other) && !self.nodes[node].banned.contains(&other)
+        });
+        while self.nodes[node].neighbours.len() < wanted && !others.is_empty() {
+            let other = if others.len() + self.nodes[node].neighbours.len() <= wanted {
+                others.remove(0)
+            } else {
+                others.swap_remove(self.rng.random_range(0..others.len()))
+            };
+            if self.nodes[other].neighbours.len() >= self.network.most_neighbours
+                || self.nodes[other].banned.contains(&node)
+            {
+                continue;
+            }
+            self.nodes[node].neighbours.push(other);
+            self.nodes[other].neighbours.push(node);
+            // Both ends are up once the handshake is over.
+            for (here, there) in [(node, other), (other, node)] {
+                let input = Input::PeerConnected {
+                    peer: Peer(there as u64),
+                    id: self.nodes[there].id,
+                };
+                self.schedule(
+                    self.now + self.network.delay * 3,
+                    Event::Message { to: here, input },
+                );
+            }
+        }
+    }
+
+    /// What a tracker says to one that asks again: how many there are, and others to know.
+    fn announce(&mut self, node: usize) {
+        if self.nodes[node].gone || self.nodes[node].report.completed.is_some() {
+            return;
+        }
+        let size = self.present(node).len() as u32 + 1;
+        self.give(node, Input::SwarmSize(size));
+        self.dial(node);
+        self.schedule(self.now + ANNOUNCE, Event::Announce(node));
+    }
+
     fn leave(&mut self, node: usize) {
         if std::mem::replace(&mut self.nodes[node].gone, true) {
             return;
         }
         if self.nodes[node].report.completed.is_none() {
             self.nodes[node].report.left = true;
+            self.over += 1;
         }
         for other in self.nodes[node].neighbours.clone() {
             self.later(Event::Cut { a: other, b: node });
@@ -523,24 +610,11 @@ impl Simulation {
                 }
             }
             Output::SendHave { to, runs } => {
-                let peers = match to {
-                    Audience::One(peer) => vec![peer],
-                    Audience::Everyone => self.nodes[node]
-                        .neighbours
-                        .iter()
-                        .map(|&n| Peer(n as u64))
-                        .collect(),
+                let to = match to {
+                    Audience::One(peer) => vec![peer.0 as usize],
+                    Audience::Everyone => self.nodes[node].neighbours.clone(),
                 };
-                for peer in peers {
-                    self.tell(
-                        node,
-                        peer,
-                        Input::PeerHave {
-                            peer: me,
-                            runs: runs.clone(),
-                        },
-                    );
-                }
+                self.later(Event::News { from: node, to, runs });
             }
             Output::SendClaims { to, claims } => {
                 let claims: Vec<Claim> = claims;
@@ -564,12 +638,16 @@ impl Simulation {
             }
             Output::Ban { peer, .. } => {
                 self.nodes[node].report.banned += 1;
+                self.nodes[node].banned.push(peer.0 as usize);
                 self.later(Event::Cut {
                     a: node,
                     b: peer.0 as usize,
                 });
             }
             Output::Complete => {
+                if self.nodes[node].report.completed.is_none() {
+                    self.over += 1;
+                }
                 self.nodes[node].report.completed = Some(self.now - self.nodes[node].arrived);
                 if self.nodes[node].plan.leaves_when_complete {
                     self.later(Event::Leave(node));

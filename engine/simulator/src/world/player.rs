@@ -31,6 +31,7 @@ impl Simulation {
                 state.report.stalls += 1;
             } else {
                 state.position = (state.position + step).min(self.network.length);
+                state.report.played += PLAYER_STEP;
             }
         } else {
             let enough = buffered as f64 >= START.as_secs_f64() * bitrate as f64;

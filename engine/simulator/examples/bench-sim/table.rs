@@ -1,0 +1,83 @@
+//! The figures as a table in Markdown.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::scenario::{Outcome, Work};
+
+/// The value below which this share of the times lies, in seconds; of a sorted list.
+fn quantile(times: &[f64], share: f64) -> Option<f64> {
+    let last = times.len().checked_sub(1)?;
+    times.get((share * last as f64).round() as usize).copied()
+}
+
+/// The time until the start (of a stream) or the end (of a download) at 50, 90 and 99 %; those who left are not in it.
+pub(crate) fn times(outcome: &Outcome) -> [Option<f64>; 3] {
+    let download = outcome.scenario.work == Work::Download;
+    let viewers = &outcome.report.viewers;
+    let mut times: Vec<f64> = viewers
+        .iter()
+        .filter_map(|v| if download { v.completed } else { v.started })
+        .map(|time| time.as_secs_f64())
+        .collect();
+    times.sort_by(f64::total_cmp);
+    [0.5, 0.9, 0.99].map(|share| quantile(&times, share))
+}
+
+/// Viewers who neither left nor got what they came for.
+fn waiting(outcome: &Outcome) -> usize {
+    let viewers = &outcome.report.viewers;
+    viewers
+        .iter()
+        .filter(|v| !v.left && v.completed.is_none())
+        .count()
+}
+
+fn seconds(time: Option<f64>) -> String {
+    time.map_or("–".into(), |time| format!("{time:.2}"))
+}
+
+/// One line while others are computed.
+pub(crate) fn progress(outcome: &Outcome) -> String {
+    let [half, _, most] = times(outcome);
+    format!(
+        "{}: {:.2} copies, {} s / {} s, computed in {:.0} s",
+        outcome.scenario.words(),
+        outcome.report.origin_copies(),
+        seconds(half),
+        seconds(most),
+        outcome.computed.as_secs_f64()
+    )
+}
+
+/// The whole table.
+pub(crate) fn markdown(outcomes: &[Outcome]) -> String {
+    let mut text = String::from(
+        "Time is a stream's start-up or a download's length. Copies, peak and offload count what left the origin.\n\n\
+         | what, how, variant, viewers | MB | origin Mbit/s | copies | peak Mbit/s | offload % | time 50 % | 90 % | 99 % | stalls/h | duplicates % | not served |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for outcome in outcomes {
+        let report = &outcome.report;
+        let [half, most, nearly_all] = times(outcome).map(seconds);
+        let stalls = match outcome.scenario.work {
+            Work::Download => "–".into(),
+            Work::Audio | Work::Video => format!("{:.2}", report.stalls_per_hour()),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {:.0} | {:.0} | {:.2} | {:.0} | {:.2} | {half} | {most} | {nearly_all} | {stalls} | {:.2} | {} |",
+            outcome.scenario.words(),
+            outcome.scenario.length() as f64 / 1e6,
+            outcome.origin_rate / 125_000.0,
+            report.origin_copies(),
+            report.origin_peak() as f64 / 125_000.0,
+            report.offload() * 100.0,
+            report.waste() * 100.0,
+            waiting(outcome)
+        );
+    }
+    let computed: Duration = outcomes.iter().map(|o| o.computed).sum();
+    let _ = writeln!(text, "\nComputed in {:.0} s of one core.", computed.as_secs_f64());
+    text
+}
