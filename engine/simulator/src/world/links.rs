@@ -127,15 +127,14 @@ impl Simulation {
             uplink.turn = 0;
         }
         let bytes = self.bytes(run);
-        match from {
-            Some(node) => self.nodes[node].report.uploaded += bytes,
-            None => {
-                self.origin_bytes += bytes;
-                let second = (self.now - self.start).as_secs() as usize;
-                self.origin_seconds
-                    .resize(self.origin_seconds.len().max(second + 1), 0);
-                self.origin_seconds[second] += bytes;
-            }
+        if let Some(node) = from {
+            self.nodes[node].report.uploaded += bytes;
+        } else {
+            self.origin_bytes += bytes;
+            let second = (self.now - self.start).as_secs() as usize;
+            let seconds = self.origin_seconds.len().max(second + 1);
+            self.origin_seconds.resize(seconds, 0);
+            self.origin_seconds[second] += bytes;
         }
         // The receiver's downlink takes blocks in the order in which they arrive.
         let receiver = &mut self.nodes[to];
