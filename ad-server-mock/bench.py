@@ -90,7 +90,7 @@ def beacons(base, folder):
     path = f"{folder}/beacons.txt"
     with open(path, "w") as file:
         for url in urls:
-            url = url.replace("[GROVE_BASIS]", "played").replace("[TIMESTAMP]", "2026-01-01T00%3A00%3A00Z")
+            url = url.replace("%5BGROVE_BASIS%5D", "played").replace("[TIMESTAMP]", "2026-01-01T00%3A00%3A00Z")
             file.write(url.removeprefix(base) + "\n")
     script = f"{folder}/beacons.lua"
     with open(script, "w") as file:

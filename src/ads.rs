@@ -6,7 +6,7 @@ mod show;
 
 use std::io::Read as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ad_splicer::beacons::UnixMillis;
 use ad_splicer::cues::vmap::Vmap;
@@ -51,7 +51,7 @@ async fn resolve(args: &ResolveArgs, json: bool) -> Outcome {
             context.gate.trust_url(&url);
             tag(&context, args, &url, &asking).await
         }
-        None => document(&context, &read(&args.source)?, &asking, args).await,
+        None => document(&context, &read(&args.source)?, &asking, args, DEADLINE).await,
     };
     if json {
         print_json(&show::json(&resolved, asking.media));
@@ -143,12 +143,17 @@ async fn tag(
     let (cue, at) = cue(args, AdSource::Tag(url.to_string()));
     // As typed: a macro's brackets are not a URL's.
     let filled = decide::fetch::fill_request(&args.source, &cue, at, asking);
+    let began = Instant::now();
     match Fetch::fetch(&context.gate, &filled, HOP).await {
         Ok(bytes) if bytes.is_empty() => {
             let text = format!("{} had no ad", url.host_str().unwrap_or_default());
             (failed(VastCode::NO_AD, text), ExitStatus::Done)
         }
-        Ok(bytes) => document(context, &bytes, asking, args).await,
+        // The first hop is part of the break's time.
+        Ok(bytes) => {
+            let left = DEADLINE.saturating_sub(began.elapsed());
+            document(context, &bytes, asking, args, left).await
+        }
         Err(error) => {
             let code = if error == FetchError::TooLong {
                 VastCode::XML
@@ -174,12 +179,13 @@ async fn document(
     bytes: &[u8],
     asking: &decide::Context,
     args: &ResolveArgs,
+    deadline: Duration,
 ) -> (Resolved, ExitStatus) {
     match document::read(bytes) {
         Err(error) => (failed(error.code(), error.to_string()), ExitStatus::BadInput),
         Ok(Read::Vast(text)) => {
             let (cue, at) = cue(args, AdSource::Inline(text));
-            let decision = decide_break(&context.gate, &cue, at, 0, asking, DEADLINE).await;
+            let decision = decide_break(&context.gate, &cue, at, 0, asking, deadline).await;
             (Resolved::One(decision), ExitStatus::Done)
         }
         Ok(Read::Vmap(version, vmap)) => (breaks(context, version, vmap, asking).await, ExitStatus::Done),

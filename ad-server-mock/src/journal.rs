@@ -3,19 +3,24 @@
 //! While a batch is being committed the next one gathers, so a commit costs the same for one beacon as for hundreds.
 //! The task also keeps the [`Book`] true: it settles drafts, takes over what the database says of the counters that a
 //! batch touched (all of them now and then, where other servers may change them), releases reservations that lapse, and
-//! loads the hierarchy again when somebody changed it. It ends when its [`Journal`] and all clones of it are gone, after
-//! storing what was given to it. Not for what an operation does: see [`crate::store::settle`].
+//! loads the hierarchy again when somebody changed it. It ends when it is told to, or when its [`Journal`] and all clones
+//! of it are gone, after storing what was given to it. Not for what an operation does: see [`crate::store::settle`].
+//!
+//! It has a thread and a connection of its own: a batch is some ten statements, and each would wait for its turn among the
+//! requests that are being answered.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::{AnyConnection, Connection as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::book::{Book, Draft, Stored};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 use crate::store::batch::{self, Settled};
+use crate::store::checkpoint::Checkpoints;
 use crate::store::settle::{Op, Verdict};
 use crate::store::{Db, StoreError, query};
 
@@ -40,6 +45,8 @@ enum Message {
     Entry(Box<Entry>),
     /// The hierarchy was changed by this server.
     Reload(oneshot::Sender<Result<(), StoreError>>),
+    /// Nothing more is to be stored; what waits behind this is not.
+    Close(oneshot::Sender<()>),
 }
 
 /// Where operations are given to. Cheap to clone.
@@ -78,11 +85,36 @@ impl Journal {
             book,
             clock,
             version: None,
+            connection: None,
+            checkpoints: Checkpoints::default(),
         };
         writer.refresh().await?;
         let (to, from) = mpsc::channel(WAITING);
-        let task = tokio::spawn(writer.run(from));
+        let (ends, ended) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(thread)?;
+        std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    writer.db = writer.db.apart();
+                    writer.run(from).await;
+                });
+                drop(ends);
+            })
+            .map_err(thread)?;
+        // However it ended.
+        let task = tokio::spawn(async move { drop(ended.await) });
         Ok((Self { to }, task))
+    }
+
+    /// Stores what was given, and ends.
+    pub(crate) async fn close(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.to.send(Message::Close(answer)).await.is_ok() {
+            // An error says that it has ended, too.
+            let _ = answered.await;
+        }
     }
 
     /// Waits for a place.
@@ -111,12 +143,19 @@ impl Journal {
     }
 }
 
+fn thread(error: std::io::Error) -> StoreError {
+    StoreError::Thread(Arc::new(error))
+}
+
 struct Writer {
     db: Db,
     book: Arc<Book>,
     clock: Arc<dyn Clock>,
     /// Of the hierarchy that the book has.
     version: Option<i64>,
+    /// What batches are written on; none before the first and after one that may have failed for it.
+    connection: Option<AnyConnection>,
+    checkpoints: Checkpoints,
 }
 
 impl Writer {
@@ -133,22 +172,39 @@ impl Writer {
                     }
                 }
                 n = from.recv_many(&mut messages, BATCH) => {
-                    if n == 0 {
+                    let close = self.take(&mut messages).await;
+                    if n == 0 || close.is_some() {
+                        self.close().await;
+                        drop(close);
                         return;
                     }
-                    self.take(&mut messages).await;
                 }
             }
         }
     }
 
-    async fn take(&mut self, messages: &mut Vec<Message>) {
+    async fn close(self) {
+        self.checkpoints.close().await;
+        self.db.close().await;
+        if let Some(connection) = self.connection {
+            // It is closed whatever it says.
+            let _ = connection.close().await;
+        }
+    }
+
+    /// Carries out what came, up to whoever wants an end of it.
+    async fn take(&mut self, messages: &mut Vec<Message>) -> Option<oneshot::Sender<()>> {
         let mut entries = Vec::with_capacity(messages.len());
         let mut reloads = Vec::new();
+        let mut close = None;
         for message in messages.drain(..) {
             match message {
                 Message::Entry(entry) => entries.push(*entry),
                 Message::Reload(answer) => reloads.push(answer),
+                Message::Close(answer) => {
+                    close = Some(answer);
+                    break;
+                }
             }
         }
         if !entries.is_empty() {
@@ -161,18 +217,36 @@ impl Writer {
                 let _ = answer.send(done.clone());
             }
         }
+        close
     }
 
-    async fn commit(&self, entries: Vec<Entry>) {
+    /// One try at a batch. The connection is kept unless it may be the trouble.
+    async fn write(&mut self, ops: &[&Op], now: UnixMillis, lapse: bool) -> sqlx::Result<Settled> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.db.connect().await?,
+        };
+        let settled = batch::run(&self.db, &mut connection, ops, now, lapse).await;
+        if matches!(
+            settled,
+            Ok(_) | Err(sqlx::Error::Database(_) | sqlx::Error::Protocol(_))
+        ) {
+            self.connection = Some(connection);
+        }
+        settled
+    }
+
+    async fn commit(&mut self, entries: Vec<Entry>) {
         let now = self.clock.now();
         let ops: Vec<&Op> = entries.iter().map(|e| &e.op).collect();
         let lapse = self.book.lapse_is_due(now);
-        let mut settled = batch::run(&self.db, &ops, now, lapse).await;
+        let mut settled = self.write(&ops, now, lapse).await;
         for _ in 1..TRIES {
             let Err(error) = &settled else { break };
             tracing::debug!(%error, "a batch is tried again");
-            settled = batch::run(&self.db, &ops, now, lapse).await;
+            settled = self.write(&ops, now, lapse).await;
         }
+        let count = entries.len();
         match settled {
             Ok(settled) => {
                 if lapse {
@@ -204,6 +278,9 @@ impl Writer {
                 }
             }
         }
+        if let Some(connection) = &mut self.connection {
+            self.checkpoints.committed(count, &self.db, connection).await;
+        }
     }
 
     async fn on_tick(&mut self) -> Result<(), StoreError> {
@@ -222,6 +299,9 @@ impl Writer {
                 answer,
             };
             self.commit(vec![lapse]).await;
+        }
+        if let Some(connection) = &mut self.connection {
+            self.checkpoints.idle(&self.db, connection).await;
         }
         Ok(())
     }

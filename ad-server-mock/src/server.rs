@@ -254,7 +254,7 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), Error> {
         drop(self.stop.take());
         let ended = tokio::time::timeout(LAST_ANSWERS, &mut self.task).await;
-        self.ads.db().close().await;
+        self.ads.close().await;
         match ended {
             // Clients that hold their connection open are cut off when `self` is dropped.
             Err(_) | Ok(Ok(())) => Ok(()),
@@ -265,8 +265,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // The journal ends when nobody is left who could give it anything.
         self.task.abort();
-        // What was acknowledged is stored; what waits was not acknowledged.
-        self.journal.abort();
     }
 }

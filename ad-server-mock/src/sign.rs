@@ -85,7 +85,8 @@ impl Key {
         };
         // Macros first: a `]` just before the end of a CDATA section is more than some readers take.
         if !matches!(subject.event, "noAd" | "proof") {
-            url.push_str("basis=[GROVE_BASIS]&");
+            // No reader of VAST but ours knows this macro, and some complain of those that they do not know.
+            url.push_str("basis=%5BGROVE_BASIS%5D&");
         }
         if subject.event != "proof" {
             url.push_str("ts=[TIMESTAMP]&");
@@ -158,7 +159,7 @@ mod tests {
         let (head, signature) = url.split_once("&s=").unwrap();
         assert_eq!(
             head,
-            "http://h/b/start/x?basis=[GROVE_BASIS]&ts=[TIMESTAMP]&f=f&c=c&t=1"
+            "http://h/b/start/x?basis=%5BGROVE_BASIS%5D&ts=[TIMESTAMP]&f=f&c=c&t=1"
         );
         assert!(key.verify(subject, signature));
         assert!(!Key::new(&[2; 32]).verify(subject, signature));

@@ -543,7 +543,7 @@ async fn what_is_archived_is_not_decided_until_it_is_restored_and_its_reports_st
         assert_eq!(listed[0]["archived"], true, "{listed}");
         assert_eq!(s.vast("ads=1").await.0.len(), 0, "{kind}");
         let why = call(&s, &admin, "GET", "/api/v1/explain?ads=1", None).await.1;
-        assert_eq!(why["others"][0]["why"], "NotActive", "{kind}");
+        assert_eq!(why["others"][0]["why"], "not_active", "{kind}");
         assert_eq!(call(&s, &admin, "DELETE", &path, None).await.0, 204);
         assert_eq!(s.vast("ads=1").await.0.len(), 1, "{kind}");
     }
@@ -583,6 +583,47 @@ async fn what_is_archived_is_not_decided_until_it_is_restored_and_its_reports_st
         );
         let listed = call(&s, &admin, "GET", "/api/v1/creatives", None).await.1;
         assert_eq!(listed[0]["skip_after"], skip, "{said}");
+    }
+    s.server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flights_take_days_and_what_is_not_understood_is_bad_input() {
+    const JUNE_1: i64 = 1_780_272_000_000;
+    const DAY: i64 = 86_400_000;
+    let s = Setup::new(&toml(&[("a", "a.mp3")], "", "")).await;
+    let admin = s.token.clone();
+    let put = |body: String| {
+        let url = format!("{}/api/v1/flights/june", s.server.url());
+        // Without a type, as `curl -d` has none of JSON.
+        let request = s.http.put(url).bearer_auth(&admin).body(body);
+        async move {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        }
+    };
+    let flight =
+        |when: &str| format!(r#"{{"campaign": "a", "name": "June", "price_per_thousand": 20{when}}}"#);
+    let days = put(flight(r#", "starts": "2026-06-01", "ends": "2026-06-30""#)).await;
+    assert_eq!(days.0, 204, "{}", days.1);
+    let (_, flights) = call(&s, &admin, "GET", "/api/v1/flights", None).await;
+    let flights = flights.as_array().unwrap();
+    let june = flights.iter().find(|f| f["id"] == "june").unwrap();
+    // The last day is included, and both days begin at midnight UTC.
+    assert_eq!(
+        (&june["starts"], &june["ends"]),
+        (&json!(JUNE_1), &json!(JUNE_1 + 30 * DAY))
+    );
+    let instants = put(flight(&format!(r#", "starts": {JUNE_1}, "ends": null"#))).await;
+    assert_eq!(instants.0, 204, "{}", instants.1);
+    for (body, said) in [
+        (flight(r#", "starts": "June""#), "not a day"),
+        (flight(r#", "starts": 1.5"#), "milliseconds since 1970 or a day"),
+        (flight(r#", "start": "2026-06-01""#), "unknown field `start`"),
+        ("{".to_owned(), "JSON"),
+    ] {
+        let (status, text) = put(body).await;
+        assert_eq!((status, text.contains(said)), (400, true), "{text}");
     }
     s.server.stop().await.unwrap();
 }

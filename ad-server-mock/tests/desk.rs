@@ -224,7 +224,7 @@ async fn a_person_runs_a_campaign_without_a_script() {
     std::fs::write(&sine, common::wav(2)).unwrap();
     let pages = tokio::task::spawn_blocking(move || {
         let mut b = Browser::start();
-        b.go(&format!("{base}/desk"));
+        b.go(&format!("{base}/"));
         assert_eq!(b.ask("location.pathname"), "/desk/login", "not without a token");
         look(&mut b, "login");
         b.ask("document.querySelector('input[name=token]').value = 'wrong'; 0");
@@ -273,8 +273,12 @@ async fn a_person_runs_a_campaign_without_a_script() {
         look(&mut b, "reports");
         let text = b.text();
         assert!(text.contains("2026-06-16") && text.contains("harbour"), "{text}");
-        b.go(&format!("{base}/desk/language/es"));
-        b.go(&format!("{base}/desk/reports?from=2026-06-01&to=2026-06-30"));
+        b.follow("document.querySelector('header a[lang=es]').click()");
+        assert_eq!(
+            b.ask("location.pathname + location.search"),
+            "/desk/reports?from=2026-06-01&to=2026-06-30",
+            "in the other language where one was"
+        );
         let spanish = b.text();
         assert!(
             spanish.contains("Por programa") && spanish.contains("Cobertura"),

@@ -92,6 +92,12 @@ impl Ads {
         Ok((Self { db, book, journal }, task))
     }
 
+    /// Stores what was given to it, and closes the database. Whoever asks later is told that it is stopping.
+    pub async fn close(&self) {
+        self.journal.close().await;
+        self.db.close().await;
+    }
+
     /// Its database.
     pub fn db(&self) -> &Db {
         &self.db

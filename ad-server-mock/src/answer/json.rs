@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json as value};
 
-use super::vast::EVENTS;
+use super::vast::{EVENTS, NOT_USED};
 use super::{Context, TRACKER};
 use crate::ads::Decided;
 
@@ -30,6 +30,7 @@ fn one(context: Context<'_>, sequence: usize, ad: &Decided) -> Value {
     let tracking: Map<String, Value> = EVENTS
         .into_iter()
         .chain(skip)
+        .chain([NOT_USED])
         .map(|event| (event.to_owned(), value!([context.beacon(ad, event)])))
         .collect();
     let media = match &c.tag {

@@ -1,8 +1,8 @@
 //! Writes VAST: a pod of decided ads, wrappers around other servers' tags among them, or an answer without ads.
 //!
 //! Elements come in the order of each version's schema. `notUsed` is in the text of VAST 4.2 (§3.14.1) but was left out of
-//! its schema; the text is followed. What a version has no element for is left out: older versions lose the AdServingId,
-//! the universal ad id and the category, and keep the beacons.
+//! its schema, and no version before it has it: it stands in our extension. What a version has no element for is left out:
+//! older versions lose the AdServingId, the universal ad id and the category, and keep the beacons.
 
 use std::io;
 
@@ -17,7 +17,7 @@ pub(super) type Xml = Writer<Vec<u8>>;
 const NAMESPACE: &str = "http://www.iab.com/VAST";
 
 /// Events offered for every linear ad, in the order that they happen.
-pub(super) const EVENTS: [&str; 10] = [
+pub(super) const EVENTS: [&str; 9] = [
     "start",
     "firstQuartile",
     "midpoint",
@@ -27,13 +27,14 @@ pub(super) const EVENTS: [&str; 10] = [
     "unmute",
     "pause",
     "resume",
-    "notUsed",
 ];
+/// What tells that an ad was prepared and not presented.
+pub(super) const NOT_USED: &str = "notUsed";
 /// The only tracker of each event: this server's own.
 pub(crate) const TRACKER: &str = "1";
 /// Every event that this server ever signs a beacon for.
 pub(crate) fn is_event(event: &str) -> bool {
-    EVENTS.contains(&event) || matches!(event, "impression" | "click" | "error" | "skip")
+    EVENTS.contains(&event) || event == NOT_USED || matches!(event, "impression" | "click" | "error" | "skip")
 }
 
 /// A version of VAST.
@@ -67,10 +68,7 @@ impl Version {
     /// The events that this version has for a linear ad.
     fn events(self, skippable: bool) -> impl Iterator<Item = &'static str> {
         let skip = skippable.then_some("skip").filter(|_| self >= Self::V3);
-        EVENTS
-            .into_iter()
-            .filter(move |e| self >= Self::V42 || *e != "notUsed")
-            .chain(skip)
+        EVENTS.into_iter().chain(skip)
     }
 }
 
@@ -201,6 +199,7 @@ fn wrapper(xml: &mut Xml, context: Context<'_>, version: Version, ad: &Decided, 
         };
         if version == Version::V42 {
             link(xml, "Error", &[], &context.beacon(ad, "error"))?;
+            extensions(xml, context, ad)?;
             link(xml, "Impression", &impression, &context.beacon(ad, "impression"))?;
             pricing(xml, version, ad)?;
             creatives(xml)?;
@@ -213,7 +212,8 @@ fn wrapper(xml: &mut Xml, context: Context<'_>, version: Version, ad: &Decided, 
         link(xml, "VASTAdTagURI", &[], tag)?;
         link(xml, "Error", &[], &context.beacon(ad, "error"))?;
         link(xml, "Impression", &impression, &context.beacon(ad, "impression"))?;
-        creatives(xml)
+        creatives(xml)?;
+        extensions(xml, context, ad)
     })?;
     Ok(())
 }
@@ -229,11 +229,16 @@ fn pricing(xml: &mut Xml, version: Version, ad: &Decided) -> io::Result<()> {
     text(xml, "Pricing", &pricing, &ad.flight().price.per_thousand())
 }
 
-/// What our own client reads: the creative's hash, where a proof of play goes, and a cap that it can keep by itself.
+/// What our own client reads: that an ad was not used, the creative's hash, where a proof of play goes, and a cap that it can
+/// keep by itself. Of a wrapper only the first: the rest is its ad's.
 fn extensions(xml: &mut Xml, context: Context<'_>, ad: &Decided) -> io::Result<()> {
     xml.create_element("Extensions").write_inner_content(|xml| {
         let element = xml.create_element("Extension").with_attribute(("type", "grove"));
         element.write_inner_content(|xml| {
+            link(xml, "NotUsed", &[], &context.beacon(ad, NOT_USED))?;
+            if ad.creative().tag.is_some() {
+                return Ok(());
+            }
             text(xml, "CreativeSha256", &[], &ad.creative().sha256)?;
             if let Some(torrent) = context.torrent(ad) {
                 link(xml, "CreativeTorrent", &[], &torrent)?;

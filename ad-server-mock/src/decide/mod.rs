@@ -55,7 +55,8 @@ pub struct Question {
 }
 
 /// Why a creative is not in the pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rejection {
     /// Archived, paused, not begun, or over.
     NotActive,

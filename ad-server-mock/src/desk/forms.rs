@@ -75,7 +75,7 @@ pub(super) fn campaign(frame: &Frame, c: &Campaign) -> Markup {
 pub(super) fn flight(frame: &Frame, f: &Flight) -> Markup {
     let l = frame.language;
     let path = format!("/desk/flights/{}", f.id);
-    let list = |name: &'static str, all: &[String], label: &'static str| html! { label { (label) input name=(name) value=(all.join(", ")) maxlength="2000"; } };
+    let list = |name: &'static str, all: &[String], label: &'static str, such_as: &'static str| html! { label { (label) input name=(name) value=(all.join(", ")) maxlength="2000" placeholder=(such_as); } };
     let t = &f.targeting;
     page(
         frame,
@@ -100,12 +100,12 @@ pub(super) fn flight(frame: &Frame, f: &Flight) -> Markup {
                 }
                 fieldset {
                     legend { (l.say("Only here (lists with commas; nothing is everywhere)")) }
-                    (list("shows", &t.shows, l.say("Shows")))
-                    (list("episodes", &t.episodes, l.say("Episodes")))
-                    (list("positions", &t.positions, l.say("Positions")))
-                    (list("countries", &t.countries, l.say("Countries")))
-                    (list("devices", &t.devices, l.say("Devices")))
-                    (list("types", &t.types, l.say("Audio or video")))
+                    (list("shows", &t.shows, l.say("Shows"), ""))
+                    (list("episodes", &t.episodes, l.say("Episodes"), ""))
+                    (list("positions", &t.positions, l.say("Positions"), "preroll, midroll, postroll"))
+                    (list("countries", &t.countries, l.say("Countries"), "ES, MX"))
+                    (list("devices", &t.devices, l.say("Devices"), ""))
+                    (list("types", &t.types, l.say("Audio or video"), "audio"))
                 }
                 button { (l.say("Save")) }
             }

@@ -44,6 +44,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; medi
 pub(crate) fn router() -> Router<Arc<App>> {
     let upload = post(upload).layer(DefaultBodyLimit::max(LARGEST_FORM));
     Router::new()
+        .route("/", get(|| async { Redirect::to("/desk") }))
         .route("/desk", get(overview))
         .route("/desk/login", get(login).post(log_in))
         .route("/desk/logout", post(log_out))
@@ -208,10 +209,24 @@ async fn log_out(State(app): State<Arc<App>>, visitor: Visitor, Form(form): Form
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/desk/login")).into_response())
 }
 
-async fn language(Path(code): Path<String>) -> Response {
+async fn language(Path(code): Path<String>, headers: HeaderMap) -> Response {
     let code = Language::parse(&code).unwrap_or_default().code();
     let cookie = format!("{LANGUAGE}={code}; Path=/desk; SameSite=Strict; Max-Age=31536000");
-    ([(header::SET_COOKIE, cookie)], Redirect::to("/desk")).into_response()
+    ([(header::SET_COOKIE, cookie)], Redirect::to(&back(&headers))).into_response()
+}
+
+/// The page of the desk that a visitor comes from, else the first one. Never a page of another site: only the path is taken.
+fn back(headers: &HeaderMap) -> String {
+    let from = headers.get(header::REFERER).and_then(|r| r.to_str().ok());
+    let from = from.and_then(|r| url::Url::parse(r).ok());
+    let from = from.filter(|url| url.path().starts_with("/desk/") && !url.path().contains("//"));
+    from.map_or_else(
+        || "/desk".to_owned(),
+        |url| match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        },
+    )
 }
 
 /// The campaigns that a visitor sees.

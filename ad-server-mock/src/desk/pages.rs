@@ -70,8 +70,7 @@ pub(super) fn page(frame: &Frame, title: &str, main: &Markup) -> Markup {
                 @if frame.settings { a href="/desk/settings" { (l.say("Settings")) } }
             }
             div class="who" {
-                a href="/desk/language/en" lang="en" { "English" } " · "
-                a href="/desk/language/es" lang="es" { "Español" }
+                (languages(l))
                 form method="post" action="/desk/logout" {
                     (word(frame))
                     span { (frame.name) } " "
@@ -82,6 +81,15 @@ pub(super) fn page(frame: &Frame, title: &str, main: &Markup) -> Markup {
         main { h1 { (title) } (main) }
     };
     document(l, title, &body)
+}
+
+/// The languages, the present one marked.
+fn languages(now: Language) -> Markup {
+    let link = |l: Language, name: &str| {
+        let now = (l == now).then_some("true");
+        html! { a href=(format!("/desk/language/{}", l.code())) lang=(l.code()) aria-current=[now] { (name) } }
+    };
+    html! { span { (link(Language::English, "English")) " · " (link(Language::Spanish, "Español")) } }
 }
 
 /// What shows that a form is from a page of this session.
@@ -100,7 +108,7 @@ pub(super) fn login(language: Language, wrong: bool) -> Markup {
                 label { (language.say("Token")) input type="password" name="token" autocomplete="current-password" required; }
                 button { (language.say("Log in")) }
             }
-            p { a href="/desk/language/en" lang="en" { "English" } " · " a href="/desk/language/es" lang="es" { "Español" } }
+            p { (languages(language)) }
         }
     };
     document(language, language.say("Log in"), &body)
@@ -175,7 +183,7 @@ pub(super) fn overview(
 fn budget(l: Language, campaign: &CampaignLine) -> Markup {
     html! {
         p class="budget" {
-            (l.say("Spend")) ": " (money(campaign.committed)) " " (campaign.campaign.currency) " / "
+            (l.say("Spent and reserved")) ": " (money(campaign.committed)) " " (campaign.campaign.currency) " / "
             @match campaign.campaign.budget {
                 Some(budget) => { (money(budget)) " " (campaign.campaign.currency) }
                 None => { (l.say("without limit")) }
@@ -363,7 +371,7 @@ pub(super) fn reports(frame: &Frame, report: &Report, from: &str, to: &str) -> M
             (slices(l, l.say("Show"), &report.shows))
             p { a href=(csv("show")) { (l.say("Save as CSV")) } }
             h2 { (l.say("By creative")) }
-            table {
+            div class="wide" { table {
                 thead { tr { th { (l.say("Campaign")) } th { (l.say("Creative")) } (count_heads(l)) th { (l.say("Spend")) } th { (l.say("Payout")) } } }
                 tbody {
                     @for row in &report.rows {
@@ -373,7 +381,7 @@ pub(super) fn reports(frame: &Frame, report: &Report, from: &str, to: &str) -> M
                         }
                     }
                 }
-            }
+            } }
             p { a href=(csv("creative")) { (l.say("Save as CSV")) } }
             @if !report.errors_by_code.is_empty() {
                 h2 { (l.say("Errors by code")) }
@@ -450,7 +458,7 @@ fn numbers(l: Language, report: &Report) -> Markup {
             (number(l.say("Played"), t.impressions.played.to_string()))
             (number(l.say("Played with proof"), t.proved.played.to_string()))
             (number(l.say("Completed"), t.complete.played.to_string()))
-            (number(l.say("billed"), t.billed.to_string()))
+            (number(l.say("Billed"), t.billed.to_string()))
             (number(l.say("Spend"), amounts(&report.spend_micros)))
             (number(l.say("Payout"), amounts(&report.payout_micros)))
         }
@@ -468,6 +476,9 @@ fn chart(l: Language, days: &[Slice]) -> Markup {
             )
         })
         .collect();
+    if days.iter().all(|(_, n)| *n == [0, 0]) {
+        return html! { p class="card" { (l.say("No impressions in these days.")) } };
+    }
     by_day(
         l.say("Impressions by day"),
         [l.say("Delivered"), l.say("Played")],

@@ -78,7 +78,9 @@ pub(super) async fn beacon(
     }
     let basis = match query.basis.as_str() {
         "delivered" => "delivered",
-        "played" => "played",
+        // Players that do not know our macro leave it, or say that it is unknown to them. What VAST has them report is what
+        // they present.
+        "played" | "[GROVE_BASIS]" | "-1" => "played",
         _ => {
             app.ads.count_invalid("basis", now).await?;
             return Err(bad("basis is delivered or played"));

@@ -30,9 +30,15 @@ pub(crate) struct Settled {
     pub(crate) next_expiry: Option<UnixMillis>,
 }
 
-/// Carries out a batch. `lapse` says that some reservation is due to lapse.
-pub(crate) async fn run(db: &Db, ops: &[&Op], now: UnixMillis, lapse: bool) -> sqlx::Result<Settled> {
-    let mut tx = db.write().await?;
+/// Carries out a batch on a connection. `lapse` says that some reservation is due to lapse.
+pub(crate) async fn run(
+    db: &Db,
+    connection: &mut AnyConnection,
+    ops: &[&Op],
+    now: UnixMillis,
+    lapse: bool,
+) -> sqlx::Result<Settled> {
+    let mut tx = db.write_on(connection).await?;
     let mut books = load(db, &mut tx, ops, now, lapse).await?;
     let (campaigns, flights) = (books.campaigns.clone(), books.flights.clone());
     let (verdicts, changes) = books.settle(ops.iter().copied(), now);

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sqlx::any::{Any, AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Executor as _, Transaction};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _, Transaction};
 
 pub(crate) mod batch;
+pub(crate) mod checkpoint;
 mod hierarchy;
 pub(crate) mod proofs;
 mod report;
@@ -25,12 +26,12 @@ pub use hierarchy::{Shelf, StoredFile};
 
 /// How long a process waits for another that is writing (SQLite).
 const BUSY: Duration = Duration::from_secs(10);
-/// Connections beside the one that the journal writes on.
-const READERS: u32 = 6;
-/// What SQLite does on every connection. A checkpoint of the write-ahead log is rarer than by default: it is the slowest
-/// thing that a commit can meet.
+/// Connections of the pool; the journal has its own beside them.
+const POOL: u32 = 7;
+/// What SQLite does on every connection. The journal empties the write-ahead log ([`checkpoint`]); SQLite does it only when
+/// the log grows beyond 256 MB all the same.
 const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                      PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -65536;";
+                      PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 64000; PRAGMA cache_size = -65536;";
 /// Characters of a path that mean something in a URL.
 const IN_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
 
@@ -64,6 +65,9 @@ pub enum StoreError {
         /// What the database said.
         source: Arc<sqlx::Error>,
     },
+    /// There is no thread for what writes.
+    #[error("cannot start the thread that writes to the database: {0}")]
+    Thread(Arc<std::io::Error>),
     /// The task that writes has ended.
     #[error("the server is stopping")]
     Stopping,
@@ -121,6 +125,7 @@ impl Location {
 #[derive(Debug, Clone)]
 pub struct Db {
     pool: AnyPool,
+    options: AnyConnectOptions,
     postgres: bool,
 }
 
@@ -145,19 +150,8 @@ impl Db {
         };
         let postgres = matches!(location, Location::Postgres(_));
         let options = AnyConnectOptions::from_str(&url).map_err(open)?;
-        // A queue of writers may be longer than the time one of them may take.
-        let pool = AnyPoolOptions::new()
-            .max_connections(READERS + 1)
-            .acquire_timeout(BUSY * 3)
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    if !postgres {
-                        connection.execute(SQLITE).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .connect_with(options)
+        let pool = pool_of(POOL, postgres)
+            .connect_with(options.clone())
             .await
             .map_err(open)?;
         sqlx::migrate!()
@@ -167,7 +161,11 @@ impl Db {
                 name: name.clone(),
                 source: Arc::new(source),
             })?;
-        Ok(Self { pool, postgres })
+        Ok(Self {
+            pool,
+            options,
+            postgres,
+        })
     }
 
     /// Whether other servers may be on the same database.
@@ -175,7 +173,25 @@ impl Db {
         self.postgres
     }
 
-    /// Closes every connection, after what is being written.
+    /// The same database over connections of its own: for another runtime, whose sockets are not to be mixed with ours.
+    /// They are opened when they are needed.
+    pub(crate) fn apart(&self) -> Self {
+        Self {
+            pool: pool_of(1, self.postgres).connect_lazy_with(self.options.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// A connection beside the pool's, for who keeps it.
+    pub(crate) async fn connect(&self) -> sqlx::Result<AnyConnection> {
+        let mut connection = AnyConnection::connect_with(&self.options).await?;
+        if !self.postgres {
+            connection.execute(SQLITE).await?;
+        }
+        Ok(connection)
+    }
+
+    /// Closes the pool's connections, after what is being written.
     pub async fn close(&self) {
         self.pool.close().await;
     }
@@ -201,11 +217,24 @@ impl Db {
 
     /// Begins a transaction that will write.
     pub(crate) async fn write(&self) -> sqlx::Result<Transaction<'static, Any>> {
+        self.pool.begin_with(self.begin()).await
+    }
+
+    /// The same on a connection of one's own.
+    pub(crate) async fn write_on<'c>(
+        &self,
+        connection: &'c mut AnyConnection,
+    ) -> sqlx::Result<Transaction<'c, Any>> {
+        connection.begin_with(self.begin()).await
+    }
+
+    /// What a transaction that will write begins with.
+    fn begin(&self) -> &'static str {
         if self.postgres {
-            self.pool.begin().await
+            "BEGIN"
         } else {
             // From its first statement on nobody else writes, so what is read stays true.
-            self.pool.begin_with("BEGIN IMMEDIATE").await
+            "BEGIN IMMEDIATE"
         }
     }
 
@@ -228,6 +257,21 @@ impl Db {
         .await
         .map_err(query("read a setting"))
     }
+}
+
+fn pool_of(connections: u32, postgres: bool) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        // A queue of writers may be longer than the time one of them may take.
+        .acquire_timeout(BUSY * 3)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                if !postgres {
+                    connection.execute(SQLITE).await?;
+                }
+                Ok(())
+            })
+        })
 }
 
 /// The version of the hierarchy: changes whenever anybody changed it.

@@ -44,7 +44,7 @@ impl Ad {
 }
 
 pub(crate) fn fill(url: &str, basis: &str) -> String {
-    url.replace("[GROVE_BASIS]", basis)
+    url.replace("%5BGROVE_BASIS%5D", basis)
         .replace("[TIMESTAMP]", "2026-06-15T00%3A00%3A00.000Z")
         .replace("[ERRORCODE]", "405")
 }
@@ -87,6 +87,7 @@ pub(crate) fn parse(xml: &str) -> (Vec<Ad>, Vec<String>) {
                     ("Impression", Some(ad)) => ad.beacons.push(("impression".into(), url)),
                     ("ClickTracking", Some(ad)) => ad.beacons.push(("click".into(), url)),
                     ("Tracking", Some(ad)) => ad.beacons.push((event_name.clone(), url)),
+                    ("NotUsed", Some(ad)) => ad.beacons.push(("notUsed".into(), url)),
                     ("MediaFile", Some(ad)) => ad.media = url,
                     _ => {}
                 }

@@ -463,7 +463,7 @@ mod tests {
             "{:?}",
             breaks[0].took
         );
-        assert!(breaks[1].took < hop, "{:?}", breaks[1].took);
+        assert!(breaks[1].took < breaks[0].took, "{:?}", breaks[1].took);
     }
 
     #[tokio::test]

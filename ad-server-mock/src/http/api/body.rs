@@ -2,14 +2,68 @@
 //!
 //! Every refusal names the field. The same rules as for TOML files, see [`crate::load`].
 
-use serde::{Deserialize, Serialize};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::super::{Refusal, bad};
 use crate::catalog::{
     Advertiser, Campaign, Flight, Frequency, Kind, Pacing, Publisher, Separation, Share, Show, Targeting,
 };
+use crate::clock::{DAY, UnixMillis, day_of};
 use crate::load::CATEGORY_AUTHORITY;
 use crate::money::Micros;
+
+/// A body of JSON, whatever type it is said to be: only a token lets anybody in here, which no form of another site has.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let bytes = Bytes::from_request(request, state).await;
+        let bytes = bytes.map_err(|e| Refusal(e.status(), e.body_text()))?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|e| bad(format!("the JSON body is not understood: {e}")))
+    }
+}
+
+/// Milliseconds since 1970, or the day of which `of_day` gives them.
+fn instant<'de, D: Deserializer<'de>>(
+    from: D,
+    of_day: fn(i64) -> UnixMillis,
+) -> Result<Option<UnixMillis>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "milliseconds since 1970 or a day such as 2026-01-31 are needed"
+    )]
+    enum Instant {
+        Millis(UnixMillis),
+        Day(String),
+    }
+    match Option::deserialize(from)? {
+        None => Ok(None),
+        Some(Instant::Millis(at)) => Ok(Some(at)),
+        Some(Instant::Day(day)) => match day_of(&day) {
+            Some(day) => Ok(Some(of_day(day))),
+            None => Err(D::Error::custom(format!(
+                "{day:?} is not a day such as 2026-01-31"
+            ))),
+        },
+    }
+}
+
+fn starts<'de, D: Deserializer<'de>>(from: D) -> Result<Option<UnixMillis>, D::Error> {
+    instant(from, |day| day * DAY)
+}
+
+/// A day is included.
+fn ends<'de, D: Deserializer<'de>>(from: D) -> Result<Option<UnixMillis>, D::Error> {
+    instant(from, |day| (day + 1) * DAY)
+}
 
 /// An identifier: safe in URLs and paths.
 pub(super) fn id(text: &str) -> Result<String, Refusal> {
@@ -247,10 +301,10 @@ pub(crate) struct FlightBody {
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) paused: bool,
-    /// Milliseconds since 1970.
-    #[serde(default)]
+    /// Milliseconds since 1970; a day is taken, too.
+    #[serde(default, deserialize_with = "starts")]
     pub(crate) starts: Option<i64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "ends")]
     pub(crate) ends: Option<i64>,
     #[serde(default)]
     pub(crate) goal: Option<u64>,

@@ -32,6 +32,7 @@ use crate::clock::{date_of, day_of};
 use crate::report::{Filter, Report};
 use crate::store::tokens::Role;
 use crate::windows::{Window, by_day};
+use body::Body;
 
 /// One route, for the router and for the document.
 pub(super) struct Route {
@@ -227,7 +228,7 @@ struct NewToken {
 async fn new_token(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Json(body): Json<NewToken>,
+    Body(body): Body<NewToken>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     caller.admin()?;
     let role =

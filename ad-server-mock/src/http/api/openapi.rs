@@ -61,6 +61,9 @@ fn operation(route: &Route) -> Value {
             "403": {"description": "The token's role does not allow it."},
         },
     });
+    if route.path.contains('{') {
+        operation["responses"]["404"] = json!({"description": "There is no such thing."});
+    }
     if let Some(schema) = route.body {
         let kind = if schema == "Upload" {
             "multipart/form-data"
@@ -89,6 +92,10 @@ fn schemas() -> Value {
     let number = json!({"type": "number"});
     let whole = json!({"type": "integer"});
     let list = json!({"type": "array", "items": {"type": "string"}});
+    let instant = json!({
+        "type": ["integer", "string", "null"],
+        "description": "milliseconds since 1970-01-01 UTC, or a day such as 2026-01-31 (UTC; the last one is included)",
+    });
     json!({
         "Publisher": object(&["name", "share"], &json!({"name": text, "share": number})),
         "Show": object(&["publisher", "title"], &json!({
@@ -102,7 +109,7 @@ fn schemas() -> Value {
             "advertiser": text, "name": text, "budget": number, "currency": text,
         })),
         "Flight": object(&["campaign", "name", "price_per_thousand"], &json!({
-            "campaign": text, "name": text, "paused": {"type": "boolean"}, "starts": whole, "ends": whole,
+            "campaign": text, "name": text, "paused": {"type": "boolean"}, "starts": instant, "ends": instant,
             "goal": whole, "cap": whole, "price_per_thousand": number, "priority": whole,
             "pacing": {"enum": ["even", "daily", "fast"]}, "kind": {"enum": ["spot", "sponsorship"]},
             "frequency": object(&["count", "hours"], &json!({"count": whole, "hours": number})),

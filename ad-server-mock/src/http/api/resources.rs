@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 use super::super::access::Caller;
 use super::super::{App, Refusal, ask, bad};
 use super::body::{
-    AdvertiserBody, CampaignBody, Change, CreativeChange, FlightBody, PublisherBody, ShowBody, TagBody, id,
-    optional, text, url,
+    AdvertiserBody, Body, CampaignBody, Change, CreativeChange, FlightBody, PublisherBody, ShowBody, TagBody,
+    id, optional, text, url,
 };
 use crate::catalog::{Catalog, Creative};
 use crate::decide::{Question, Snapshot};
@@ -53,7 +53,7 @@ pub(super) async fn put_publisher(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(key): Path<String>,
-    Json(body): Json<PublisherBody>,
+    Body(body): Body<PublisherBody>,
 ) -> Result<StatusCode, Refusal> {
     app.put_publisher(&caller, &key, body).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -71,7 +71,7 @@ pub(super) async fn put_show(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(key): Path<String>,
-    Json(body): Json<ShowBody>,
+    Body(body): Body<ShowBody>,
 ) -> Result<StatusCode, Refusal> {
     app.put_show(&caller, &key, body).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -90,7 +90,7 @@ pub(super) async fn put_advertiser(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(key): Path<String>,
-    Json(body): Json<AdvertiserBody>,
+    Body(body): Body<AdvertiserBody>,
 ) -> Result<StatusCode, Refusal> {
     app.put_advertiser(&caller, &key, body).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -116,7 +116,7 @@ pub(super) async fn put_campaign(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(key): Path<String>,
-    Json(body): Json<CampaignBody>,
+    Body(body): Body<CampaignBody>,
 ) -> Result<StatusCode, Refusal> {
     app.put_campaign(&caller, &key, body).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -423,7 +423,7 @@ pub(super) async fn put_flight(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(key): Path<String>,
-    Json(body): Json<FlightBody>,
+    Body(body): Body<FlightBody>,
 ) -> Result<StatusCode, Refusal> {
     app.put_flight(&caller, &key, body).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -469,7 +469,7 @@ pub(super) async fn put_creative(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(key): Path<String>,
-    Json(body): Json<CreativeChange>,
+    Body(body): Body<CreativeChange>,
 ) -> Result<StatusCode, Refusal> {
     app.change_creative(&caller, &key, body).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -523,7 +523,7 @@ pub(super) async fn put_tag(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path((flight, key)): Path<(String, String)>,
-    Json(body): Json<TagBody>,
+    Body(body): Body<TagBody>,
 ) -> Result<StatusCode, Refusal> {
     let snapshot = app.ads.snapshot();
     caller.changes_advertiser(&owner_of_flight(&snapshot, &flight)?)?;
@@ -600,7 +600,7 @@ pub(super) async fn explain(
     let (pod, others) = app.ads.explain(&question, app.clock.now(), rand::random());
     let others: Vec<Value> = others
         .into_iter()
-        .map(|(creative, why)| json!({"creative": creative, "why": format!("{why:?}")}))
+        .map(|(creative, why)| json!({"creative": creative, "why": why}))
         .collect();
     Ok(Json(json!({"pod": pod, "others": others})))
 }

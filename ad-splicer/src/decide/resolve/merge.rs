@@ -70,7 +70,7 @@ pub(super) fn merge(
     for element in std::iter::once(inline).chain(wrappers()) {
         ad.impressions.extend(element.impressions.iter().cloned());
         ad.errors.extend(element.errors.iter().cloned());
-        ad.tracking.extend(element.viewability.iter().cloned());
+        ad.tracking.extend(element.without_creative.iter().cloned());
         ad.verifications.extend(element.verifications.iter().cloned());
         if ad.companions.is_empty() {
             ad.companions.clone_from(&element.companions);

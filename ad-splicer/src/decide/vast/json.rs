@@ -107,13 +107,16 @@ fn element(ad: Decided, expires: Option<Duration>, many: bool) -> AdElement {
             url,
         })
     });
+    let (without_creative, tracking): (Vec<_>, Vec<_>) = tracking
+        .take(MOST_URLS)
+        .partition(|tracking| tracking.event == "notUsed");
     let linear = Linear {
         creative_id: ad.creative_id.clone(),
         universal_ad_ids: ad.universal_ad_ids,
         duration: seconds(ad.duration),
         skip_offset: seconds(ad.skip_offset).map(Offset::Time),
         media_files: media.into_iter().collect(),
-        tracking: tracking.take(MOST_URLS).collect(),
+        tracking,
         click_through: ad.click_through.as_deref().and_then(usable_url),
         click_tracking: urls(&ad.click_tracking),
         ..Linear::default()
@@ -147,6 +150,7 @@ fn element(ad: Decided, expires: Option<Duration>, many: bool) -> AdElement {
         torrent: file.torrent.as_deref().and_then(usable_url),
         proof_url: ad.proof.as_deref().and_then(usable_url),
         caps: cap.into_iter().collect(),
+        without_creative,
         wrapper: ad.wrapper.as_deref().and_then(usable_url).map(|uri| Wrapper {
             uri,
             follow_additional: true,

@@ -52,8 +52,8 @@ pub struct AdElement {
     pub impressions: Vec<String>,
     /// `Error` URLs.
     pub errors: Vec<String>,
-    /// Tracking that belongs to no creative: `ViewableImpression`.
-    pub viewability: Vec<Tracking>,
+    /// Tracking that belongs to no creative: `ViewableImpression`, and our extension's `NotUsed`.
+    pub without_creative: Vec<Tracking>,
     /// Linear creatives, by `sequence`.
     pub linears: Vec<Linear>,
     /// How many non-linear ads there are.

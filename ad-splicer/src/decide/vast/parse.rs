@@ -125,7 +125,7 @@ fn ad(element: &Element) -> AdElement {
             ("NotViewable", "notViewable"),
             ("ViewUndetermined", "viewUndetermined"),
         ] {
-            ad.viewability
+            ad.without_creative
                 .extend(urls(viewable, name).into_iter().map(|url| Tracking {
                     event: event.to_owned(),
                     offset: None,
@@ -257,7 +257,7 @@ fn verifications(list: &Element) -> Vec<Verification> {
 ///
 /// ```xml
 /// <Extension type="grove"><CreativeSha256>hex</CreativeSha256><CreativeTorrent>https://…</CreativeTorrent>
-///   <ProofUrl>https://…</ProofUrl>
+///   <ProofUrl>https://…</ProofUrl><NotUsed>https://…</NotUsed>
 ///   <FrequencyCap impressions="2" seconds="86400"/></Extension>
 /// ```
 fn ours(extension: &Element, ad: &mut AdElement) {
@@ -279,6 +279,13 @@ fn ours(extension: &Element, ad: &mut AdElement) {
     if ad.proof_url.is_none() {
         ad.proof_url = extension.child_value("ProofUrl").and_then(usable_url);
     }
+    // VAST's own `notUsed`, which the schema of no version has.
+    let not_used = urls(extension, "NotUsed").into_iter().map(|url| Tracking {
+        event: "notUsed".to_owned(),
+        offset: None,
+        url,
+    });
+    ad.without_creative.extend(not_used);
     let caps = extension.all("FrequencyCap").filter_map(|cap| {
         let number = |name: &str| cap.attribute(name)?.parse::<u32>().ok();
         Some(FrequencyCap {
@@ -513,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn our_extension_gives_the_creatives_hash_caps_and_where_proofs_go() {
+    fn our_extension_gives_the_creatives_hash_caps_and_where_proofs_and_what_was_not_used_go() {
         let hex = "ab".repeat(32);
         let body = |kind: &str, hex: &str| {
             one(&format!(
@@ -524,8 +531,14 @@ mod tests {
         assert_eq!(body("other", &hex).sha256, None);
         assert_eq!(body("grove", "abcd").sha256, None);
         let ad = one("<InLine><Extensions><Extension type='grove'><ProofUrl> https://p.example/1 </ProofUrl>
-            <FrequencyCap impressions='2' seconds='86400'/><FrequencyCap impressions='x'/></Extension></Extensions></InLine>");
+            <NotUsed><![CDATA[https://n.example/1]]></NotUsed><FrequencyCap impressions='2' seconds='86400'/><FrequencyCap impressions='x'/></Extension></Extensions></InLine>");
         assert_eq!(ad.proof_url.as_deref(), Some("https://p.example/1"));
+        let told: Vec<_> = ad
+            .without_creative
+            .iter()
+            .map(|t| (t.event.as_str(), t.url.as_str()))
+            .collect();
+        assert_eq!(told, [("notUsed", "https://n.example/1")]);
         let within = std::time::Duration::from_secs(86_400);
         assert_eq!(
             ad.caps,
