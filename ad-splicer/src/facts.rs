@@ -76,7 +76,7 @@ const LOUDNESS_SPAN: Duration = Duration::from_secs(90);
 const SILENCE_SPAN: Duration = Duration::from_secs(10);
 
 /// How much is decoded at once.
-const AT_ONCE: Duration = Duration::from_secs(10);
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// The content sample of the cue with this number in its list.
 fn sample_at(track: &dyn Track, number: usize, cue: At) -> Result<u64, SpliceError> {
@@ -95,10 +95,15 @@ fn around(track: &dyn Track, sample: u64, span: Duration) -> Range<u64> {
     sample.saturating_sub(reach)..(sample + reach).min(stream.samples)
 }
 
-/// Gated loudness of half of [`LOUDNESS_SPAN`] on both sides of `sample`, in LUFS; `None` when all of it is below the gate.
-fn loudness_at(track: &dyn Track, sample: u64) -> Result<Option<f64>, SpliceError> {
-    let stream = track.stream();
+/// The content that loudness at `sample` is measured over: what is before it, and what is after.
+fn heard(track: &dyn Track, sample: u64) -> [Range<u64>; 2] {
     let span = around(track, sample, LOUDNESS_SPAN / 2);
+    [span.start..sample, sample..span.end]
+}
+
+/// Takes in a range of content samples; `None` when they are nothing that can be measured.
+fn listen(track: &dyn Track, span: &Range<u64>) -> Result<Option<Meter>, SpliceError> {
+    let stream = track.stream();
     // Whatever can be decoded has a rate and channels that can be measured; what cannot is not known.
     let Ok(mut meter) = Meter::of_loudness(Profile {
         sample_rate: stream.sample_rate,
@@ -113,7 +118,24 @@ fn loudness_at(track: &dyn Track, sample: u64) -> Result<Option<f64>, SpliceErro
         meter.add(&track.decode(at..end)?);
         at = end;
     }
-    Ok(meter.loudness())
+    Ok(Some(meter))
+}
+
+/// Gated loudness around each of these samples in LUFS; `None` when all of it is below the gate, or it cannot be decoded.
+fn loudness_at(track: &dyn Track, samples: &[u64]) -> Result<Vec<Option<f64>>, SpliceError> {
+    let spans: Vec<Range<u64>> = samples.iter().flat_map(|sample| heard(track, *sample)).collect();
+    let mut meters = side_by_side(&spans, |_, span| listen(track, span)).into_iter();
+    samples
+        .iter()
+        .map(|_| {
+            let both: Vec<Result<Option<Meter>, SpliceError>> = meters.by_ref().take(2).collect();
+            match both.into_iter().collect::<Result<Vec<_>, _>>() {
+                Ok(both) => Ok(Meter::together(&both.into_iter().flatten().collect::<Vec<_>>())),
+                Err(error) if error.break_index().is_some() => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .collect()
 }
 
 /// How loud the content is around each cue: gated loudness of up to 90 seconds in LUFS (ITU-R BS.1770-4), `None` where all of it is below the gate, and at a cue where there is nothing
@@ -128,15 +150,17 @@ pub fn loudness_around(
 ) -> Result<Vec<Option<f64>>, SpliceError> {
     let head = recognise(content, options)?;
     with_track(head.as_ref(), |track| {
-        side_by_side(cues, |number, cue| {
-            let sample = sample_at(track, number, *cue);
-            match sample.and_then(|sample| loudness_at(track, sample)) {
-                Err(error) if error.break_index().is_some() => Ok(None),
-                other => other,
-            }
-        })
-        .into_iter()
-        .collect()
+        let samples: Vec<Option<u64>> = cues
+            .iter()
+            .enumerate()
+            .map(|(number, cue)| sample_at(track, number, *cue).ok())
+            .collect();
+        let inside: Vec<u64> = samples.iter().copied().flatten().collect();
+        let mut found = loudness_at(track, &inside)?.into_iter();
+        Ok(samples
+            .iter()
+            .map(|sample| sample.and_then(|_| found.next().flatten()))
+            .collect())
     })
 }
 
@@ -153,11 +177,16 @@ pub fn survey(content: &dyn Content, cues: &[At]) -> Result<Facts, SpliceError> 
 fn survey_of(content: &dyn Content, track: &dyn Track, cues: &[At]) -> Result<Facts, SpliceError> {
     let (stream, frames) = (track.stream(), track.frames());
     let rate = stream.sample_rate;
-    let cues = cues
+    let samples = cues
         .iter()
         .enumerate()
-        .map(|(number, cue)| {
-            let sample = sample_at(track, number, *cue)?;
+        .map(|(number, cue)| sample_at(track, number, *cue))
+        .collect::<Result<Vec<_>, SpliceError>>()?;
+    let loudness = loudness_at(track, &samples)?;
+    let cues = samples
+        .into_iter()
+        .zip(loudness)
+        .map(|(sample, loudness)| {
             let place = track.place(sample);
             let near = around(track, sample, SILENCE_SPAN);
             let pause = silence::nearest(
@@ -174,7 +203,7 @@ fn survey_of(content: &dyn Content, track: &dyn Track, cues: &[At]) -> Result<Fa
                 offset: place.offset,
                 silence: pause.map(|pause| near.start + pause.start as u64 + pause.samples as u64 / 2),
                 silence_samples: pause.map(|pause| pause.samples as u64),
-                loudness: loudness_at(track, sample)?.map(|lufs| (lufs * 100.0).round() as i32),
+                loudness: loudness.map(|lufs| (lufs * 100.0).round() as i32),
             })
         })
         .collect::<Result<Vec<_>, SpliceError>>()?;

@@ -85,6 +85,14 @@ impl Meter {
         }
     }
 
+    /// Gated loudness of what several meters took in, in LUFS; `None` when all of it is below the gate.
+    pub(crate) fn together(meters: &[Self]) -> Option<f64> {
+        let inner = meters.iter().map(|meter| &meter.inner);
+        EbuR128::loudness_global_multiple(inner)
+            .ok()
+            .filter(|loudness| loudness.is_finite())
+    }
+
     /// Gated loudness so far, in LUFS; `None` when all of it is below the gate.
     pub(crate) fn loudness(&self) -> Option<f64> {
         self.inner.loudness_global().ok().filter(|l| l.is_finite())
@@ -148,7 +156,12 @@ pub struct Applied {
 /// The samples of `creative` brought to `target` LUFS, and what was done for it.
 pub fn conditioned(creative: &Creative, target: f64) -> Result<(Vec<f32>, Applied), ConditionedError> {
     let mut samples = creative.pcm()?;
-    let applied = fit(&mut samples, creative.profile, target)?;
+    // It was measured when it was conditioned.
+    let before = Measured {
+        loudness: creative.loudness,
+        true_peak: creative.true_peak,
+    };
+    let applied = fit_measured(&mut samples, creative.profile, before, target)?;
     Ok((samples, applied))
 }
 
@@ -166,6 +179,15 @@ pub enum ConditionedError {
 /// Brings interleaved samples to `target` LUFS under the [`CEILING`]. Silence stays as it is.
 pub fn fit(samples: &mut [f32], profile: Profile, target: f64) -> Result<Applied, LoudnessError> {
     let before = measure(samples, profile)?;
+    fit_measured(samples, profile, before, target)
+}
+
+fn fit_measured(
+    samples: &mut [f32],
+    profile: Profile,
+    before: Measured,
+    target: f64,
+) -> Result<Applied, LoudnessError> {
     let Some(loudness) = before.loudness else {
         // Nothing to measure, perhaps a click under 400 ms: no gain, but the ceiling holds.
         let gain = (CEILING - before.true_peak).min(0.0);

@@ -1,58 +1,45 @@
-//! MP3 by libav and LAME. The decoder is fed frames of which the first stands alone (see [`crate::frames::mp3::carrier`]), so that it has no reservoir to miss. The encoder writes no information frame.
+//! MP3 by Symphonia and LAME. The decoder is fed frames of which the first stands alone (see [`crate::frames::mp3::carrier`]), so that it has no reservoir to miss; it is Rust and needs no pipeline, so that a
+//! little of an episode is decoded as soon as it is asked for. The encoder writes no information frame.
 
 use gstreamer as gst;
+use symphonia_bundle_mp3::MpaDecoder;
+use symphonia_core::audio::{Audio, GenericAudioBufferRef};
+use symphonia_core::codecs::audio::well_known::CODEC_ID_MP3;
+use symphonia_core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
+use symphonia_core::packet::PacketRef;
+use symphonia_core::units::{Duration, Timestamp};
 
-use super::{BridgeError, ENCODE_CHUNK, element, init, run, split_clips};
+use super::{BridgeError, ENCODE_CHUNK, init, run};
 use crate::frames::mp3::{Header, Version, change_gain};
 
-/// Decodes clips, each a run of frames of one stream whose first frame stands alone. Gives for each clip its interleaved samples, as many as its frames hold. The first
-/// 1056 samples of a clip are touched by what was decoded before it.
+/// Decodes clips, each a run of frames of one stream whose first frame stands alone. Gives for each clip its interleaved samples, as many as its frames hold; a frame that cannot be decoded is
+/// silence. The first 1056 samples of a clip lack what would have been decoded before it.
 pub(crate) fn decode(clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError> {
-    const DOING: &str = "decoding";
-    let Some(header) = clips
-        .iter()
-        .flatten()
-        .next()
-        .and_then(|frame| Header::of(frame).ok())
-    else {
-        return Ok(clips.iter().map(|_| Vec::new()).collect());
+    clips.iter().map(|clip| decode_clip(clip)).collect()
+}
+
+fn decode_clip(frames: &[Vec<u8>]) -> Result<Vec<f32>, BridgeError> {
+    let Some(header) = frames.first().and_then(|frame| Header::of(frame).ok()) else {
+        return Ok(Vec::new());
     };
-    init(DOING)?;
-    let (rate, channels) = (header.sample_rate(), usize::from(header.channels()));
-    let caps = gst::Caps::builder("audio/mpeg")
-        .field("mpegversion", 1)
-        .field(
-            "mpegaudioversion",
-            match header.version() {
-                Version::V1 => 1,
-                Version::V2 => 2,
-                Version::V25 => 3,
-            },
-        )
-        .field("layer", 3)
-        .field("parsed", true)
-        .field("rate", rate as i32)
-        .field("channels", channels as i32)
-        .build();
-    let out = gst::Caps::builder("audio/x-raw")
-        .field("format", "F32LE")
-        .field("layout", "interleaved")
-        .field("rate", rate as i32)
-        .field("channels", channels as i32)
-        .build();
-    let elements = [element("avdec_mp3float")?, element("audioconvert")?];
-    let samples = u64::from(header.samples());
-    let input = clips.iter().flatten().enumerate().map(|(i, frame)| {
-        let mut buffer = gst::Buffer::from_slice(frame.clone());
-        if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(gst::ClockTime::from_nseconds(
-                crate::time::ContentTime::from_samples(i as u64 * samples, rate).as_nanos(),
-            ));
+    let mut parameters = AudioCodecParameters::new();
+    parameters.for_codec(CODEC_ID_MP3);
+    let mut decoder = MpaDecoder::try_new(&parameters, &AudioDecoderOptions::default())
+        .map_err(|error| BridgeError::WrongStream(error.to_string()))?;
+    let (size, channels) = (header.samples() as usize, usize::from(header.channels()));
+    let mut out = Vec::with_capacity(frames.len() * size * channels);
+    for frame in frames {
+        let end = out.len() + size * channels;
+        let packet = PacketRef::new(0, Timestamp::new(0), Duration::new(size as u64), frame);
+        if let Ok(GenericAudioBufferRef::F32(samples)) = decoder.decode_ref(&packet)
+            && samples.frames() == size
+        {
+            let planes: Vec<&[f32]> = (0..channels).filter_map(|plane| samples.plane(plane)).collect();
+            out.extend((0..size).flat_map(|i| planes.iter().map(move |plane| plane[i])));
         }
-        buffer
-    });
-    let buffers = run(DOING, &caps, &elements, Some(&out), input)?;
-    split_clips(&buffers, clips.iter().map(Vec::len), samples as usize, channels)
+        out.resize(end, 0.0);
+    }
+    Ok(out)
 }
 
 /// The bit rates to try for bridges, in kb/s, best first. At the highest one of MPEG-1 LAME uses no reservoir, so that every frame stands alone; below it a frame can be repacked while the reservoir is not too full. When none can, the next one is taken.
