@@ -13,7 +13,7 @@ pub(crate) mod layout;
 mod m4a;
 mod mp3;
 mod ogg;
-mod opus;
+pub(crate) mod opus;
 pub mod preview;
 mod sound;
 mod wav;

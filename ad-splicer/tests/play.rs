@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -250,7 +251,8 @@ fn rubbish_is_a_named_error() {
 
 /// A rendition of `content` with a beep of two seconds at each of these seconds, the breaks numbered in this order.
 fn with_ads(content: &dyn Content, at: &[u64]) -> Rendition {
-    let beep: Arc<[f32]> = (0..2 * 44_100 * 2)
+    let format = splice::probe(content, &Options::default()).expect("it is known");
+    let beep: Arc<[f32]> = (0..2 * format.sample_rate * 2)
         .map(|n: u32| ((n / 2) as f32 * 0.1).sin() * 0.3)
         .collect();
     let breaks: Vec<Break> = at
@@ -285,12 +287,21 @@ fn bytes(content: &dyn Content, range: std::ops::Range<u64>) -> Vec<u8> {
 }
 
 /// Every format that grows, 60 s of each.
-fn growing_formats(dir: &Path) -> [(Codec, Arc<dyn Content>); 4] {
+fn growing_formats(dir: &Path) -> [(Codec, Arc<dyn Content>); 5] {
     [
         (Codec::Mp3, Arc::new(mp3(dir, 60))),
         (Codec::Wav, Arc::new(tone(dir, "tone.wav", 60, &[]))),
         (Codec::Flac, Arc::new(tone(dir, "tone.flac", 60, &[]))),
         (Codec::Adts, Arc::new(tone(dir, "tone.aac", 60, &[]))),
+        (
+            Codec::OggOpus,
+            Arc::new(tone(
+                dir,
+                "tone.opus",
+                60,
+                &["-c:a", "libopus", "-b:a", "128k", "-vbr", "off"],
+            )),
+        ),
     ]
 }
 
@@ -335,6 +346,77 @@ fn a_rendition_grows_ahead_of_its_reader_and_never_changes_behind_it() {
         );
         assert_eq!(bytes(&growing, 0..5 * second), all[..5 * second as usize]);
     }
+}
+
+/// Content that counts the bytes that were read of it.
+struct Counted {
+    content: FileContent,
+    read: AtomicU64,
+}
+
+impl Content for Counted {
+    fn len(&self) -> u64 {
+        self.content.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<usize> {
+        let count = self.content.read_at(offset, buffer, deadline)?;
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Nothing tells where a place in Opus is: it is found by halving. The goal is that a cold seek reads at most 2 MiB.
+#[test]
+fn a_place_in_opus_is_found_by_reading_little() {
+    const PACKET: u64 = 960;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let coding = ["-c:a", "libopus", "-b:a", "128k", "-application", "audio"];
+    let content = Arc::new(Counted {
+        content: tone(dir.path(), "long.opus", 600, &coding),
+        read: AtomicU64::new(0),
+    });
+    for at in [&[][..], &[300]] {
+        let rendition = with_ads(content.as_ref(), at);
+        let growing = Growing::new(content.clone(), rendition.clone());
+        for millis in [0, 1, 400, 1_500, 299_700, 300_500, 303_000, 599_000, 599_990] {
+            content.read.store(0, Ordering::Relaxed);
+            let located = growing
+                .locate(PresentationTime::from_millis(millis))
+                .expect("it is found");
+            let read = content.read.load(Ordering::Relaxed);
+            assert!(read < 2 << 20, "{read} bytes for {millis} ms");
+            // At a page that holds what comes after the lead, in packets that are counted from the one before the pre-skip.
+            let before = bytes(&growing, 0..located.offset);
+            assert_eq!(
+                &bytes(&growing, located.offset..located.offset + 4),
+                b"OggS",
+                "{millis} ms"
+            );
+            let granule = granule_before(&before);
+            assert_eq!(granule % PACKET, 0, "{millis} ms");
+            let wanted = 312 + millis * 48;
+            assert_eq!(
+                located.lead.as_nanos() as u64 / 1_000,
+                (wanted - granule) * 1_000_000 / 48_000,
+                "{millis} ms"
+            );
+            // Long enough to settle, where there is so much; and no more than a page longer.
+            assert!(
+                granule == 0 || (400..1_500).contains(&located.lead.as_millis()),
+                "{located:?}"
+            );
+        }
+    }
+}
+
+/// The granule position of the last page with sound in these bytes; zero when there is none yet.
+fn granule_before(bytes: &[u8]) -> u64 {
+    let last = bytes
+        .windows(4)
+        .rposition(|window| window == b"OggS")
+        .expect("a page");
+    u64::from_le_bytes(bytes[last + 6..last + 14].try_into().expect("eight bytes"))
 }
 
 #[test]

@@ -425,6 +425,82 @@ impl Page {
     }
 }
 
+/// Takes packets out of pages whose bytes come in parts. What is no page is stepped over, and so is the rest of a packet whose beginning was not seen.
+#[derive(Debug, Default)]
+pub(crate) struct Unpacker {
+    bytes: Vec<u8>,
+    /// The packet that is not at its end yet.
+    open: Option<Vec<u8>>,
+}
+
+impl Unpacker {
+    /// The packets that end in these bytes, which follow those given before.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        self.bytes.extend_from_slice(bytes);
+        let (mut out, mut at) = (Vec::new(), 0);
+        loop {
+            at += next_page(&self.bytes[at..]);
+            let rest = &self.bytes[at..];
+            let Some(header) = Header::parse(rest) else { break };
+            let Some(body) = rest.get(header.len()..header.len() + header.body()) else {
+                break;
+            };
+            for (i, (part, ends)) in header.parts().into_iter().enumerate() {
+                if i > 0 || !header.continued() {
+                    self.open = Some(Vec::new());
+                }
+                if let Some(open) = &mut self.open {
+                    open.extend(&body[part]);
+                }
+                if ends {
+                    out.extend(self.open.take());
+                }
+            }
+            at += header.len() + header.body();
+        }
+        self.bytes.drain(..at);
+        out
+    }
+}
+
+/// How many bytes are not the beginning of a page.
+fn next_page(bytes: &[u8]) -> usize {
+    const MARK: &[u8] = b"OggS\0";
+    (0..bytes.len())
+        .find(|at| {
+            let rest = &bytes[*at..];
+            rest.starts_with(MARK) || MARK.starts_with(rest)
+        })
+        .unwrap_or(bytes.len())
+}
+
+/// A page that was found among other bytes.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Where it begins in those bytes.
+    pub(crate) at: usize,
+    /// Where it ends.
+    pub(crate) end: usize,
+    pub(crate) header: Header,
+}
+
+/// The first whole page in these bytes. Its checksum is right, so that nothing else is taken for one.
+pub(crate) fn find_page(bytes: &[u8]) -> Option<Found> {
+    let mut at = 0;
+    loop {
+        at += next_page(bytes.get(at..)?);
+        let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+        if let Some(header) = Header::parse(rest)
+            && let Some(body) = rest.get(header.len()..header.len() + header.body())
+            && header.write(body) == rest[..header.len()]
+        {
+            let end = at + header.len() + header.body();
+            return Some(Found { at, end, header });
+        }
+        at += 1;
+    }
+}
+
 /// Puts packets into pages of at most `most` packets: flags, lacing values and body of each. A packet that does not fit goes on in the next page.
 pub(crate) fn paginate(packets: &[Vec<u8>], most: usize) -> Vec<(u8, Vec<u8>, Vec<u8>)> {
     let mut pages = Vec::new();
@@ -541,6 +617,47 @@ mod tests {
                 assert_eq!(bytes, expected.concat());
             }
         }
+    }
+
+    #[test]
+    fn packets_come_out_of_pages_whose_bytes_come_in_parts() {
+        let packets: Vec<Vec<u8>> = [3, 0, 255, 700, 70_000, 9].map(|len| vec![len as u8; len]).into();
+        let mut file = Vec::new();
+        let mut starts = Vec::new();
+        for (sequence, (flags, lacing, body)) in (0..).zip(paginate(&packets, 2)) {
+            let header = Header {
+                flags,
+                granule: 0,
+                serial: 7,
+                sequence,
+                checksum: 0,
+                lacing,
+            };
+            starts.push(file.len());
+            file.extend(header.write(&body));
+            file.extend(body);
+        }
+        for step in [1, 5, 27, 1_000, file.len()] {
+            let mut unpacker = Unpacker::default();
+            let out: Vec<Vec<u8>> = file.chunks(step).flat_map(|part| unpacker.feed(part)).collect();
+            assert_eq!(out, packets, "{step} bytes at once");
+        }
+        // From within a page on: what begins in the page after it, and nothing of the packet that began before.
+        for from in [1, starts[1] + 1, starts[2] + 40_000] {
+            let out = Unpacker::default().feed(&file[from..]);
+            assert!(
+                packets.ends_with(&out) && out.len() < packets.len(),
+                "from {from}"
+            );
+            let next = starts
+                .iter()
+                .find(|start| **start >= from)
+                .map(|start| start - from);
+            assert_eq!(find_page(&file[from..]).map(|found| found.at), next);
+        }
+        // What only looks like a page is none.
+        file[starts[1] + 30] ^= 1;
+        assert_eq!(find_page(&file[1..]).map(|found| found.at), Some(starts[2] - 1));
     }
 
     #[test]

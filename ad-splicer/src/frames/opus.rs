@@ -60,6 +60,16 @@ impl Head {
         10_f32.powf(f32::from(self.gain) / (20.0 * 256.0))
     }
 
+    /// A header of the same channels and gain for decoding without skipping.
+    pub(crate) fn plain_with_gain(self) -> Vec<u8> {
+        let mut out = self.plain();
+        let [.., low, high, _] = &mut out[..] else {
+            return out;
+        };
+        [*low, *high] = self.gain.to_le_bytes();
+        out
+    }
+
     /// A header of the same channels for decoding without skipping and without gain.
     pub(crate) fn plain(self) -> Vec<u8> {
         let mut out = b"OpusHead\x01".to_vec();

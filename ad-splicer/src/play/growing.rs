@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::content::Content;
+use crate::splice::opus::page_before;
 use crate::splice::{self, Codec, Options, Rendition, Run, SeekPoint, Source};
 use crate::time::{ContentTime, PresentationTime, duration_of};
 
@@ -97,6 +98,18 @@ impl Growing {
         };
         let rate = rendition.plan().sample_rate();
         let wanted = to.to_samples(rate) as i64;
+        let lead = ContentTime::from(LEAD).to_samples(rate) as i64;
+        if rendition.codec() == Codec::OggOpus {
+            let deadline = Options::default().read_deadline;
+            let read = |offset: u64, buffer: &mut [u8]| {
+                rendition.read_at(self.content.as_ref(), offset, buffer, deadline)
+            };
+            let point = page_before(&read, rendition.audio()?, wanted - lead)?;
+            return Some(Located {
+                offset: point.offset - rendition.audio()?.start + first,
+                lead: duration_of((wanted - point.sample).max(0) as u64, rate),
+            });
+        }
         let found;
         let points = if rendition.points().is_empty() && rendition.report().ads.is_empty() {
             found = self.plain.get_or_init(|| {
@@ -106,7 +119,6 @@ impl Growing {
         } else {
             rendition.points()
         };
-        let lead = ContentTime::from(LEAD).to_samples(rate) as i64;
         let at = points.partition_point(|point| point.sample <= wanted - lead);
         let point = points
             .get(at.saturating_sub(1))

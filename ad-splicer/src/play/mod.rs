@@ -27,8 +27,11 @@ use crate::time::PresentationTime;
 
 pub mod grovesrc;
 mod growing;
+mod packets;
 pub mod plain;
 mod presentation;
+
+use packets::Packets;
 
 pub use growing::{Growing, TooLate};
 pub use presentation::{AdSlot, AdStatus, Heard, PlayEvent, Presentation, Presented, Timeline};
@@ -316,12 +319,23 @@ struct Driver {
 impl Driver {
     fn new(request: Request, outbox: Sender<Notice>) -> Result<Self, PlayError> {
         let pipeline = gst::Pipeline::new();
-        let source = gst_app::AppSrc::builder()
-            .stream_type(gst_app::AppStreamType::Seekable)
-            .format(gst::Format::Bytes)
-            .size(size(request.codec, request.media.len()))
-            .max_bytes(AHEAD)
-            .build();
+        let packets = match request.codec {
+            Codec::OggOpus => Some(Packets::new(request.media.as_ref(), request.read_deadline)?),
+            _ => None,
+        };
+        let source = gst_app::AppSrc::builder().max_bytes(AHEAD);
+        let caps = packets.as_ref().map(Packets::caps);
+        let source = match &caps {
+            Some(caps) => source
+                .stream_type(gst_app::AppStreamType::Stream)
+                .format(gst::Format::Time)
+                .caps(caps),
+            None => source
+                .stream_type(gst_app::AppStreamType::Seekable)
+                .format(gst::Format::Bytes)
+                .size(size(request.codec, request.media.len())),
+        };
+        let source = source.build();
         let decoder = decoder(request.codec)?;
         let convert = make("audioconvert")?;
         let resample = make("audioresample")?;
@@ -362,13 +376,14 @@ impl Driver {
                 });
             }
         }
-        let lead = Arc::new(AtomicU64::new(0));
+        let pre_skip = packets.as_ref().map_or(Duration::ZERO, Packets::pre_skip);
+        let lead = Arc::new(AtomicU64::new(pre_skip.as_nanos() as u64));
         if let Some(entrance) = convert.static_pad("sink") {
             let lead = lead.clone();
             entrance.add_probe(gst::PadProbeType::BUFFER, move |_, info| leave_out(info, &lead));
         }
         let bytes = request.media.len();
-        let (failures, place) = read_into(&source, request.media, request.read_deadline)?;
+        let (failures, place) = read_into(&source, request.media, packets, request.read_deadline)?;
         let bus = pipeline.bus().ok_or(PlayError::Pipeline {
             reason: "the pipeline has no bus".into(),
         })?;
@@ -677,7 +692,8 @@ fn leave_out(info: &mut gst::PadProbeInfo<'_>, lead: &AtomicU64) -> gst::PadProb
 /// How long the source says that it is. For WAV it does not, since the decoder would end there, even when the sound has become longer.
 fn size(codec: Codec, bytes: u64) -> i64 {
     match codec {
-        Codec::Wav => -1,
+        // Opus is given in packets, which have no bytes to count.
+        Codec::Wav | Codec::OggOpus => -1,
         _ => bytes as i64,
     }
 }
@@ -691,6 +707,9 @@ enum Decoder {
 }
 
 fn decoder(codec: Codec) -> Result<Decoder, PlayError> {
+    if codec == Codec::OggOpus {
+        return Ok(Decoder::Chain(vec![make("opusdec")?]));
+    }
     if codec == Codec::Mp3 {
         // The rendition's tag holds chapters and perhaps a picture; id3demux takes it off.
         let names = ["id3demux", "mpegaudioparse", "mpg123audiodec"];
@@ -732,6 +751,7 @@ struct Place {
 fn read_into(
     source: &gst_app::AppSrc,
     media: Arc<dyn Content>,
+    mut packets: Option<Packets>,
     deadline: Duration,
 ) -> Result<(Receiver<PlayError>, Arc<Mutex<Place>>), PlayError> {
     let (tell, failures) = sync_channel(1);
@@ -762,6 +782,7 @@ fn read_into(
         .name("player-reader".into())
         .spawn(move || {
             let mut buffer = vec![0; READ];
+            let mut began = 0;
             // The callbacks, and with them the sender, go when the source does.
             while wants.recv().is_ok() {
                 loop {
@@ -795,10 +816,16 @@ fn read_into(
                         break;
                     }
                     place.offset += count as u64;
-                    let pushed = if count == 0 {
-                        source.end_of_stream()
-                    } else {
-                        source.push_buffer(gst::Buffer::from_slice(buffer[..count].to_vec()))
+                    let pushed = match &mut packets {
+                        _ if count == 0 => source.end_of_stream(),
+                        Some(packets) => {
+                            if std::mem::replace(&mut began, seeks) != seeks {
+                                packets.begin();
+                            }
+                            let mut parts = packets.feed(&buffer[..count]).into_iter();
+                            parts.try_fold(gst::FlowSuccess::Ok, |_, part| source.push_buffer(part))
+                        }
+                        None => source.push_buffer(gst::Buffer::from_slice(buffer[..count].to_vec())),
                     };
                     if count == 0 || pushed.is_err() || source.current_level_bytes() >= AHEAD {
                         break;

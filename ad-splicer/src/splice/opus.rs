@@ -1,16 +1,17 @@
 //! Splicing Opus. All positions are samples at 48 kHz. Packets of a stream are of one length, which is the grid; the stream's own pre-skip and output gain stay as they are, so ads are coded with the gain
 //! taken off. Content time 0 is the first sample after the pre-skip.
 
+use std::io;
 use std::ops::Range;
 
 use super::bridged::{Coding, Piece, bridged, decoded};
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
 use super::joins::Grid;
 use super::layout::Layout;
-use super::{Chapter, Codec, Options, SpliceError, ogg};
+use super::{Chapter, Codec, Options, Run, SeekPoint, SpliceError, ogg};
 use crate::bridge::{BridgeError, opus as bridge};
 use crate::content::Content;
-use crate::frames::ogg::{ENDS, Headers, Pages, headers};
+use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, Unpacker, find_page, headers};
 use crate::frames::opus::{Head, RATE, samples};
 use crate::frames::vorbis_comment;
 use crate::plan::SplicePlan;
@@ -59,6 +60,12 @@ impl<'a> Opus<'a> {
     fn comments(&self) -> &[u8] {
         &self.headers.packets[1][TAGS.len()..]
     }
+
+    /// Adds the pages of the headers, and says how many they are.
+    fn write_headers(&self, plan: &SplicePlan, runs: &mut Runs) -> u32 {
+        let tags = [TAGS, &vorbis_comment::edit(plan, self.comments())].concat();
+        ogg::headers(&self.headers, &[tags], runs)
+    }
 }
 
 impl format::Head for Opus<'_> {
@@ -76,9 +83,105 @@ impl format::Head for Opus<'_> {
         Ok(vorbis_comment::chapters(plan, self.comments()))
     }
 
+    fn audio(&self) -> Option<Range<u64>> {
+        Some(self.headers.end..self.content.len())
+    }
+
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
         Ok(Box::new(Track::open(self)?))
     }
+}
+
+/// How much is read to find a page: at most two of the longest, since the first may have begun before.
+const SOUGHT: usize = 128 * 1024;
+/// How near the place is from where pages are read one after the other.
+const NEAR: u64 = 64 * 1024;
+
+/// The last page that begins with a whole packet which is decoded to something not after sample `wanted` of the presentation, found by halving: a few pages are read, each through `read` (bytes at an offset).
+/// `audio` is where the pages of sound are.
+pub(crate) fn page_before(
+    read: &dyn Fn(u64, &mut [u8]) -> io::Result<usize>,
+    audio: Range<u64>,
+    wanted: i64,
+) -> Option<SeekPoint> {
+    let page_at = |offset: u64| {
+        let len = usize::try_from(audio.end.saturating_sub(offset)).map_or(SOUGHT, |left| left.min(SOUGHT));
+        let mut bytes = vec![0; len];
+        let mut filled = 0;
+        while filled < len {
+            match read(offset + filled as u64, &mut bytes[filled..]) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => filled += count,
+            }
+            // Mostly the first part holds one: what comes later need not be waited for.
+            if let Some(found) = find_page(&bytes[..filled]) {
+                return Some(found);
+            }
+        }
+        None
+    };
+    let mut head = [0; 128];
+    let filled = read(0, &mut head).ok()?;
+    let identification = Unpacker::default().feed(head.get(..filled)?);
+    let head = Head::parse(identification.first()?).ok()??;
+    let first = page_at(audio.start).filter(|found| found.at == 0)?;
+    let mut bytes = vec![0; first.end];
+    read_whole(read, audio.start, &mut bytes).ok()?;
+    let held: u32 = Unpacker::default()
+        .feed(&bytes)
+        .iter()
+        .filter_map(|packet| samples(packet))
+        .sum();
+    // The granule position before the first packet, and content time 0.
+    let base = first.header.granule - i64::from(held);
+    let zero = base + i64::from(head.pre_skip);
+    let mut best = (audio.start, base);
+    let (mut low, mut high) = (audio.start, audio.end);
+    while low < high {
+        let middle = if high - low > NEAR {
+            low + (high - low) / 2
+        } else {
+            low
+        };
+        let Some(found) = page_at(middle).filter(|found| middle + (found.at as u64) < high) else {
+            if middle == low {
+                break;
+            }
+            high = middle;
+            continue;
+        };
+        let end = middle + found.end as u64;
+        let ends_whole = found.header.lacing.last().is_none_or(|value| *value < 255);
+        if found.header.granule == NO_GRANULE || found.header.granule - zero <= wanted {
+            low = end;
+            if found.header.granule != NO_GRANULE && ends_whole {
+                best = (end, found.header.granule);
+            }
+        } else if middle == low {
+            break;
+        } else {
+            high = middle;
+        }
+    }
+    Some(SeekPoint {
+        offset: best.0,
+        sample: best.1 - zero,
+    })
+}
+
+fn read_whole(
+    read: &dyn Fn(u64, &mut [u8]) -> io::Result<usize>,
+    offset: u64,
+    bytes: &mut [u8],
+) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match read(offset + filled as u64, &mut bytes[filled..])? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => filled += count,
+        }
+    }
+    Ok(())
 }
 
 struct Track<'a> {
@@ -242,8 +345,7 @@ impl format::Track for Track<'_> {
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
         let bridged = bridged(self, self, layout)?;
         let mut runs = Runs::default();
-        let tags = [TAGS, &vorbis_comment::edit(&layout.plan, self.file.comments())].concat();
-        let pages = ogg::headers(&self.file.headers, &[tags], &mut runs);
+        let pages = self.file.write_headers(&layout.plan, &mut runs);
         let granule = |ended: u64| self.base + (ended * u64::from(self.size)) as i64;
         let mut stream = ogg::Stream::new(self.file.headers.first.serial, &granule);
         for piece in &bridged.pieces {
@@ -267,5 +369,11 @@ impl format::Track for Track<'_> {
             seams: bridged.seams,
             chapters: vorbis_comment::chapters(&layout.plan, self.file.comments()),
         })
+    }
+
+    fn audio(&self, runs: &[Run], plan: &SplicePlan) -> Option<Range<u64>> {
+        let mut head = Runs::default();
+        self.file.write_headers(plan, &mut head);
+        Some(head.len()..format::len_of(runs))
     }
 }
