@@ -344,7 +344,8 @@ impl Job<'_> {
         } else {
             Some(folder::Folder::new(metainfo, files, &destination)?)
         };
-        let torrent = self.node.add(metainfo.clone(), options).await?;
+        let added = self.node.add(metainfo.clone(), options).await;
+        let torrent = added.map_err(crate::node::explain)?;
         let progress = Progress::bytes(
             metainfo.name(),
             torrent.stats().total_bytes,
@@ -578,7 +579,7 @@ pub(crate) async fn long_enough(time: Option<Duration>) {
     }
 }
 
-/// Ready once so many times this length was sent; never without a limit.
+/// Ready once so many times this length has arrived at peers; never without a limit.
 pub(crate) async fn enough(torrent: &Torrent, length: u64, ratio: Option<f64>) {
     let Some(ratio) = ratio else {
         return std::future::pending().await;
@@ -586,7 +587,7 @@ pub(crate) async fn enough(torrent: &Torrent, length: u64, ratio: Option<f64>) {
     let mut stats = torrent.subscribe();
     // An error means that the torrent is gone, and then there is nothing left to wait for.
     let _ = stats
-        .wait_for(|stats| stats.uploaded as f64 >= ratio * length as f64)
+        .wait_for(|stats| stats.arrived as f64 >= ratio * length as f64)
         .await;
 }
 

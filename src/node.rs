@@ -2,10 +2,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use engine::node::{DHT_BOOTSTRAP, MappingConfig, Node, NodeConfig};
+use engine::node::{DHT_BOOTSTRAP, Error, MappingConfig, Node, NodeConfig};
+use engine::store::StoreError;
 
 use crate::context::Context;
-use crate::output::{Explain, bad_input, print_json};
+use crate::output::{Explain, bad_input, print_json, with_hint};
 
 /// Starts a node, and says where it listens.
 pub(crate) async fn start(context: &Context, json: bool) -> anyhow::Result<Node> {
@@ -47,6 +48,17 @@ pub(crate) async fn start(context: &Context, json: bool) -> anyhow::Result<Node>
         tracing::info!(?addresses, "listening for peers");
     }
     Ok(node)
+}
+
+/// What there is to do about a torrent that cannot be added, when that is the same for every command.
+pub(crate) fn explain(error: Error) -> anyhow::Error {
+    match &error {
+        Error::Store(why) if matches!(**why, StoreError::Locked { .. }) => with_hint(
+            error.into(),
+            "wait until the other command ends, or give this one a folder of its own with --data DIR",
+        ),
+        _ => error.into(),
+    }
 }
 
 /// On loopback there is nobody to be found, and no router.

@@ -75,7 +75,8 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     let node = Arc::new(crate::node::start(&context, json).await?);
     let creatives = (!args.swarm.no_peers).then(|| Swarm::new(Arc::clone(&node)));
     let options = get::swarm_options(&context, &args.swarm, &found).await?;
-    let torrent = node.add(found.metainfo.clone(), options).await?;
+    let added = node.add(found.metainfo.clone(), options).await;
+    let torrent = added.map_err(crate::node::explain)?;
     let prepared = tokio::select! {
         prepared = Listening::prepare(&context, args, &found, &torrent, creatives.clone()) => prepared.map(Some),
         () = interrupted() => Ok(None),

@@ -4,6 +4,7 @@ mod common;
 
 use std::path::Path;
 
+use common::held::Held;
 use common::{Running, grove, sha256};
 use engine::metainfo::Builder;
 
@@ -54,17 +55,30 @@ fn get(at: &Path, peer: &str, more: &[&str]) -> common::Finished {
     .run()
 }
 
+/// Another viewer, which is not waited for.
+fn second_viewer(at: &Path, peer: &str) -> Running {
+    grove(
+        at,
+        ["get", "thing.bin.torrent", "--json", "--no-ads", "--no-origin"],
+    )
+    .args(["--data", "second", "-o", "second.bin", "--peer", peer])
+    .args(LOOPBACK)
+    .start()
+}
+
 #[test]
 fn a_seed_stops_by_itself_once_it_has_sent_enough() {
     let place = tempfile::tempdir().expect("a folder");
     publish(place.path());
-    let (mut seed, address) = seed(place.path(), &["--seed-ratio", "1"]);
+    let (mut seed, address) = seed(place.path(), &["--seed-ratio", "1.5"]);
     get(place.path(), &address, &[]).expect(0);
+    // The seed leaves this one in the middle.
+    let _second = second_viewer(place.path(), &address);
     let (status, rest) = seed.finish();
     assert_eq!(status, Some(0));
     let done = rest.last().expect("a done");
-    assert!(done["uploaded"].as_u64() >= Some(LENGTH as u64), "{done}");
-    assert_eq!(done["ways"]["direct"], 1, "{done}");
+    assert!(done["uploaded"].as_u64() >= Some(LENGTH as u64 * 3 / 2), "{done}");
+    assert_eq!(done["ways"]["direct"], 2, "{done}");
 }
 
 #[test]
@@ -139,4 +153,81 @@ fn what_is_damaged_is_found_by_checking_again_and_removing_forgets_it_all() {
     assert!(removed["bytes"].as_u64() >= Some(LENGTH as u64), "{removed}");
     assert!(!content.exists() && at.join("got.bin").exists());
     assert_eq!(remove().event("removed")["bytes"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_key_pauses_a_download_and_has_it_go_on() {
+    let held = Held::publish();
+    let mut terminal = grove(held.at(), ["get", "web/episode.mp3.torrent", "-o", "got.mp3"])
+        .args(["--allow-private", "--data", "viewer"])
+        .args(LOOPBACK)
+        .at_terminal();
+    held.until(true);
+    // The line of progress is there once keys are heard.
+    terminal.wait_for("origin 0 B");
+    terminal.press("p");
+    terminal.wait_for("paused: it was asked to");
+    // What was under way is given up.
+    held.until(false);
+    held.open();
+    assert!(!held.at().join("got.mp3").exists());
+    terminal.press("p");
+    assert_eq!(terminal.finish(), Some(0));
+    assert_eq!(sha256(&held.at().join("got.mp3")), sha256(&common::episode()));
+}
+
+#[test]
+fn without_peers_everything_comes_from_the_origin_and_without_both_nobody_is_asked() {
+    let held = Held::publish();
+    held.open();
+    let mut seed = grove(
+        held.at(),
+        ["seed", "web/episode.mp3.torrent", "--json", "--data", "seed"],
+    )
+    .args(LOOPBACK)
+    .start();
+    let listening = seed.wait_for("listening");
+    let address = listening["quic"][0].as_str().expect("an address").to_owned();
+    seed.wait_for("seeding");
+    let get = |more: &[&str]| {
+        grove(
+            held.at(),
+            ["get", "web/episode.mp3.torrent", "--json", "-o", "got.mp3"],
+        )
+        .args(["--allow-private", "--data", "viewer", "--peer", &address])
+        .args(LOOPBACK)
+        .args(more)
+        .run()
+    };
+    get(&["--no-peers", "--no-origin"])
+        .expect(2)
+        .says("nobody left to ask");
+    let complete = get(&["--no-peers"]).expect(0).event("complete");
+    assert_eq!(complete["from_peers"], 0, "{complete}");
+    assert_eq!(complete["from_origin"], complete["content_bytes"], "{complete}");
+    assert_eq!(sha256(&held.at().join("got.mp3")), sha256(&common::episode()));
+    let (_, rest) = seed.interrupt();
+    assert_eq!(rest.last().expect("a done")["peers"], 0, "{rest:?}");
+}
+
+#[test]
+fn a_download_goes_on_serving_until_its_ratio_is_reached() {
+    let place = tempfile::tempdir().expect("a folder");
+    publish(place.path());
+    let (seed, address) = seed(place.path(), &[]);
+    let mut first = grove(place.path(), ["get", "thing.bin.torrent", "--json", "--no-ads"])
+        .args(["--data", "first", "-o", "first.bin", "--peer", &address])
+        .args(["--seed-ratio", "1.5"])
+        .args(LOOPBACK)
+        .start();
+    let listening = first.wait_for("listening");
+    let address = listening["quic"][0].as_str().expect("an address").to_owned();
+    first.wait_for("complete");
+    seed.kill();
+    get(place.path(), &address, &[]).expect(0);
+    let _second = second_viewer(place.path(), &address);
+    let (status, rest) = first.finish();
+    assert_eq!(status, Some(0));
+    let done = rest.last().expect("a done");
+    assert!(done["uploaded"].as_u64() >= Some(LENGTH as u64 * 3 / 2), "{done}");
 }

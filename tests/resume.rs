@@ -20,7 +20,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 const LENGTH: usize = 32_000_000;
 /// Bytes a second.
 const RATE: usize = 4_000_000;
-const KILLS: usize = 3;
+const KILLS: usize = 5;
 /// What a kill may cost at most: 2 s at this rate, which is also less than 8 MiB.
 const LOSS: usize = 2 * RATE;
 /// How the origin cuts its answers.
@@ -147,7 +147,7 @@ fn a_killed_download_goes_on_where_it_was() {
     let (mut viewer, mut have) = start();
     assert_eq!(have, 0, "nothing is here at first");
     for _ in 0..KILLS {
-        let more: usize = random.random_range(RATE / 2..LENGTH / KILLS);
+        let more: usize = random.random_range(RATE / 4..LENGTH / (KILLS + 1));
         meter.wait_for(sent + more);
         viewer.kill();
         assert!(

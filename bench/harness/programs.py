@@ -124,7 +124,7 @@ events {{ worker_connections 1024; }}
 http {{
     access_log {folder}/access.log combined buffer=64k flush=1s; sendfile on; keepalive_requests 100000;
     client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-    server {{ listen {address}:80; root {root}; }}
+    server {{ listen {address}:{port}; root {root}; }}
 }}
 """
 
@@ -132,10 +132,10 @@ http {{
 class Nginx:
     """The web seed."""
 
-    def __init__(self, host, content, folder):
+    def __init__(self, host, content, folder, port=80):
         self.folder = Path(folder)
         config = self.folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=folder, address=host.address, root=content.folder))
+        config.write_text(NGINX.format(folder=folder, address=host.address, port=port, root=content.folder))
         self.process = Process(host, ["/usr/sbin/nginx", "-c", config, "-e", self.folder / "error.log"], self.folder / "nginx.log")
 
     def stop(self):

@@ -91,13 +91,15 @@ impl Library {
                 path: path.clone(),
                 source,
             })?;
-        sqlx::migrate!()
-            .run(&pool)
-            .await
-            .map_err(|source| LibraryError::Migrate {
-                path: path.clone(),
-                source,
-            })?;
+        let mut tries = 0;
+        // Two processes that open a new file at once both try to make the tables: the loser looks again.
+        while let Err(source) = sqlx::migrate!().run(&pool).await {
+            tries += 1;
+            if tries == 5 {
+                return Err(LibraryError::Migrate { path, source });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         Ok(Self { pool, path })
     }
 

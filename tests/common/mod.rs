@@ -7,7 +7,9 @@
 
 pub mod ads;
 pub mod broadcast;
+pub mod held;
 pub mod spaces;
+pub mod terminal;
 pub mod tools;
 
 use std::ffi::{OsStr, OsString};
@@ -135,6 +137,11 @@ impl Grove {
             .stdin(Stdio::null());
         let what = format!("command: {command:?}\nfolder:  {}", self.folder.display());
         (command, what)
+    }
+
+    /// Starts it at a terminal.
+    pub fn at_terminal(self) -> terminal::Terminal {
+        terminal::Terminal::start(&self.command().0)
     }
 
     /// Runs it to its end.

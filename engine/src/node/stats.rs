@@ -87,6 +87,8 @@ pub struct Stats {
     pub wasted: u64,
     /// Bytes that were sent to peers.
     pub uploaded: u64,
+    /// Bytes of those in requests that were served to their end, and that their peers have acknowledged.
+    pub arrived: u64,
     /// Connected peers.
     pub peers: usize,
     /// Peers that were connected at any time.

@@ -39,6 +39,7 @@ pub(super) struct Counters {
     pub(super) from_peers: AtomicU64,
     pub(super) wasted: AtomicU64,
     pub(super) uploaded: AtomicU64,
+    pub(super) arrived: AtomicU64,
     pub(super) received: AtomicU64,
 }
 
@@ -282,6 +283,9 @@ pub(super) async fn upload(
                 0
             });
             ground.tell(Msg::UploadEnded { peer, id, bytes }).await;
+            if let Ok(None) = send.stopped().await {
+                ground.counters.arrived.fetch_add(bytes, Ordering::Relaxed);
+            }
         }
         // The peer that is not known any more gets a no as well.
         other => {

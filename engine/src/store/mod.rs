@@ -744,7 +744,15 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     let mut file = options
         .open(&path)
         .map_err(|e| StoreError::io("opening", &path, e))?;
-    match file.try_lock() {
+    let taken = file.try_lock();
+    if taken.is_ok() && !is_at(&file, &path) {
+        // Whoever held it has removed the folder meanwhile, and others may hold the lock of a new one.
+        return Err(StoreError::Locked {
+            path: folder.to_owned(),
+            pid: None,
+        });
+    }
+    match taken {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
@@ -765,6 +773,15 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         .and_then(|()| file.rewind())
         .and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// Whether an open file is the one that stands at `path` now.
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let same = |one: &std::fs::Metadata, other: &std::fs::Metadata| {
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
+    };
+    matches!((file.metadata(), std::fs::metadata(path)), (Ok(one), Ok(other)) if same(&one, &other))
 }
 
 /// Hashes the whole file. Blocks that are right and were not `synced` are written again and synced: they may still be
