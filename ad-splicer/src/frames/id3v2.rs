@@ -306,16 +306,21 @@ fn edit_tag(tag: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32), length
         }
         out.extend(close(&frame, version, &data, unsynchronised, indicator));
     }
-    // Padding, or what is no frame.
+    // Padding, or what is no frame. That stays at the end, and a zero before it, so that no reader takes it for a frame now, or doubts the size
+    // of the one before it.
     let rest = &body[at..];
-    if rest.iter().any(|byte| *byte != 0) {
-        out.extend_from_slice(rest);
-    }
-    let size = out.len().max(tag.len() - HEADER_LEN);
+    let rest = if rest.iter().any(|byte| *byte != 0) {
+        rest
+    } else {
+        &[]
+    };
+    let least = out.len() + rest.len() + usize::from(!rest.is_empty());
+    let size = least.max(tag.len() - HEADER_LEN);
     if size >= 1 << 28 {
         return None;
     }
-    out.resize(size, 0);
+    out.resize(size - rest.len(), 0);
+    out.extend_from_slice(rest);
     let mut header = tag[..HEADER_LEN].to_vec();
     header[5] &= !(EXTENDED | FOOTER);
     if version == 3 {
@@ -422,12 +427,65 @@ mod tests {
         assert!(!after.windows(4).any(|w| w == b"MLLT"));
     }
 
+    /// A tag of version 2.4 whose frames have the sizes that are written, whatever is in them.
+    fn written(flags: u8, frames: &[(&[u8; 4], u32, &[u8])], rest: &[u8]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (id, size, data) in frames {
+            body.extend(*id);
+            body.extend(size.to_be_bytes());
+            body.extend([0, 0]);
+            body.extend(*data);
+        }
+        body.extend(rest);
+        let mut tag = vec![b'I', b'D', b'3', 4, 0, flags];
+        tag.extend(to_syncsafe(body.len() as u32));
+        tag.extend(body);
+        tag
+    }
+
+    #[test]
+    fn a_malformed_tag_keeps_its_chapters() {
+        let mut chapter = b"one\0\0\0\0\x01\0\0\x09\x09".to_vec();
+        chapter.extend([0xFF; 8]);
+        chapter.extend(b"TIT2\0\0\0\x90\0\0\x03");
+        chapter.extend([b'a'; 0x8F]);
+        let plain = chapter.len() as u32;
+        let safe = u32::from_be_bytes(to_syncsafe(plain));
+        for flags in [0, UNSYNCHRONISED] {
+            for tag in [
+                // What follows is no frame: only a size that is not syncsafe leads there.
+                written(flags, &[(b"CHAP", plain, &chapter)], b"\xFFrubbish"),
+                // What vouched for the size is dropped.
+                written(
+                    flags,
+                    &[(b"CHAP", safe, &chapter), (b"MLLT", 3, b"abc")],
+                    b"\xFFrubbish",
+                ),
+                // What was beyond the end is within the padding, once a frame is dropped.
+                written(
+                    flags,
+                    &[(b"CHAP", safe, &chapter), (b"MLLT", 90, &[7; 90])],
+                    b"CHAP\0\0\0\x40\0\0two\0\0\0\0\x01\0\0\x09\x09",
+                ),
+            ] {
+                let before = chapters(&tag);
+                assert_eq!(before.len(), 1, "{flags}");
+                let after = edit(&tag, &mut |c| (c.start, c.end), 0);
+                assert_eq!(chapters(&after), before, "{flags}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn never_panics(version in 2u8..6, flags: u8, data in proptest::collection::vec(any::<u8>(), 0..400), changes in proptest::collection::vec((0usize..3_000, any::<u8>()), 0..6)) {
             let mut bytes = vec![b'I', b'D', b'3', version, 0, flags, 0, 0, (data.len() >> 7) as u8, data.len() as u8 & 0x7F];
             bytes.extend(data);
-            edit(&bytes, &mut |c| (c.end, c.start), u64::MAX);
+            let whole = tag_len(&bytes) == Some(bytes.len() as u64);
+            let edited = edit(&bytes, &mut |c| (c.start, c.end), u64::MAX);
+            if whole {
+                prop_assert_eq!(chapters(&edited), chapters(&bytes));
+            }
             let mut real = tag(Version::Id3v24, flags & 1 == 1);
             for (at, byte) in changes {
                 let len = real.len();
