@@ -18,8 +18,8 @@ const ERROR: u32 = 3;
 pub const MAX_SCRAPE: usize = 74;
 /// The longest packet that is sent or read: it fits the smallest path of IPv6 and of QUIC.
 pub const MAX_PACKET: usize = 1_232;
-/// Most bytes of the URL's path and query that are sent (BEP 41 counts in one byte; more options could follow).
-const MAX_PATH: usize = 255;
+/// Most bytes of the URL's path and query that are sent, in options of 255 bytes (BEP 41): so many fit a packet.
+pub const MAX_PATH: usize = 1_024;
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,9 +183,9 @@ impl Request {
                 out.extend(announce.numwant.to_be_bytes());
                 out.extend(announce.port.to_be_bytes());
                 let path = &announce.path.as_bytes()[..announce.path.len().min(MAX_PATH)];
-                if !path.is_empty() {
-                    out.extend([2, path.len() as u8]);
-                    out.extend(path);
+                for part in path.chunks(u8::MAX.into()) {
+                    out.extend([2, part.len() as u8]);
+                    out.extend(part);
                 }
             }
             Self::Scrape {
@@ -431,6 +431,22 @@ mod tests {
         assert_eq!(bytes[80..84], [0, 0, 0, 2], "the event stands at byte 80");
         assert_eq!(bytes[92..98], [0xff, 0xff, 0xff, 0xff, 0x1a, 0xe1]);
         assert_eq!(Request::decode(&bytes), Some(request));
+        let long = Request::Announce {
+            connection: 8,
+            transaction: 9,
+            announce: Announce {
+                path: "/announce?passkey=".chars().cycle().take(MAX_PATH).collect(),
+                ..announce()
+            },
+        };
+        let bytes = long.encode();
+        assert!(bytes.len() <= MAX_PACKET, "{}", bytes.len());
+        assert_eq!(bytes[98..100], [2, 255]);
+        assert_eq!(
+            Request::decode(&bytes),
+            Some(long),
+            "no part of a passkey is lost"
+        );
         let answer = hex::decode("00000001000000090000070800000001000000027f0000011ae1").unwrap();
         assert_eq!(
             Answer::decode(&answer, true),
