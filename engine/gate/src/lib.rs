@@ -16,7 +16,7 @@ mod address;
 mod request;
 
 pub use address::{Class, classify, is_meaningful_to};
-pub use request::{Request, Response};
+pub use request::{Family, Request, Response};
 pub use reqwest::header;
 pub use reqwest::{Method, StatusCode};
 pub use url::Url;
@@ -312,10 +312,7 @@ impl Gate {
         }
         match refused {
             Some(e) if allowed.is_empty() => Err(e.into()),
-            None if allowed.is_empty() => Err(Error::Resolve {
-                host: host.to_owned(),
-                source: std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address"),
-            }),
+            None if allowed.is_empty() => Err(no_address(host)),
             _ => Ok(allowed),
         }
     }
@@ -362,7 +359,7 @@ impl Gate {
     }
 
     /// The client for one hop: pinned to addresses that were judged just now.
-    async fn client_for(&self, url: &Url) -> Result<reqwest::Client, Error> {
+    async fn client_for(&self, url: &Url, family: Option<Family>) -> Result<reqwest::Client, Error> {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err(Error::Scheme { url: url.to_string() });
         };
@@ -372,6 +369,12 @@ impl Gate {
             _ => return Err(Error::Scheme { url: url.to_string() }),
         };
         let mut addresses = self.resolve(host, port).await?;
+        if let Some(family) = family {
+            addresses.retain(|address| Family::of(address) == family);
+            if addresses.is_empty() {
+                return Err(no_address(host));
+            }
+        }
         let local = self.local_address_for(&mut addresses);
         let key = ClientKey {
             host: normal_host(host),
@@ -422,6 +425,15 @@ impl Gate {
         Ok(client)
     }
 
+    /// Whether requests may go out over this family: without a source address of it, when some were named, they may not.
+    pub fn speaks(&self, family: Family) -> bool {
+        let local = &self.inner.policy.local_addresses;
+        local.is_empty()
+            || local
+                .iter()
+                .any(|ip| Family::of(&SocketAddr::new(*ip, 0)) == family)
+    }
+
     /// The source address to bind, leaving in `addresses` only those of its family.
     fn local_address_for(&self, addresses: &mut Vec<SocketAddr>) -> Option<IpAddr> {
         let local = &self.inner.policy.local_addresses;
@@ -434,6 +446,13 @@ impl Gate {
         let chosen = addresses.iter().find_map(usable)?;
         addresses.retain(|a| a.is_ipv4() == chosen.is_ipv4());
         Some(chosen)
+    }
+}
+
+fn no_address(host: &str) -> Error {
+    Error::Resolve {
+        host: host.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address"),
     }
 }
 

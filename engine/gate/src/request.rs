@@ -5,6 +5,7 @@
 use crate::{Error, Gate, Method, StatusCode, Url};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -22,6 +23,23 @@ pub struct Request {
     body: Option<Bytes>,
     timeout: Option<Duration>,
     follow: bool,
+    family: Option<Family>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// That of an address.
+    pub fn of(address: &SocketAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
 }
 
 impl Request {
@@ -34,6 +52,7 @@ impl Request {
             body: None,
             timeout: None,
             follow: true,
+            family: None,
         }
     }
 
@@ -75,6 +94,12 @@ impl Request {
         self
     }
 
+    /// Has it go to addresses of this family only, on each hop.
+    pub fn over(mut self, family: Family) -> Self {
+        self.family = Some(family);
+        self
+    }
+
     /// Sends it, follows at most ten redirects, and returns once the final response's head is here, whatever its
     /// status.
     pub async fn send(self) -> Result<Response, Error> {
@@ -86,12 +111,13 @@ impl Request {
             mut body,
             timeout,
             follow,
+            family,
         } = self;
         let deadline = timeout.map(|t| (Instant::now() + t, t));
         let read_timeout = gate.policy().read_timeout;
         let mut url = first.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let client = limit(deadline, None, &url, gate.client_for(&url)).await??;
+            let client = limit(deadline, None, &url, gate.client_for(&url, family)).await??;
             let mut request = client
                 .request(method.clone(), url.clone())
                 .headers(headers.clone());

@@ -13,7 +13,7 @@ use crate::tracker::client::{AnnounceError, AnnounceRequest, AnnounceResponse, a
 use crate::tracker::tiers::Tiers;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use gate::Url;
+use gate::{Family, Url};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,6 +48,7 @@ pub(super) struct About {
 pub(crate) struct MeetingPlace {
     pub(crate) host: String,
     pub(crate) port: u16,
+    pub(crate) family: Option<Family>,
 }
 
 impl MeetingPlace {
@@ -56,6 +57,7 @@ impl MeetingPlace {
         Some(Self {
             host: tracker.host_str()?.to_owned(),
             port: answer.meeting?,
+            family: answer.family,
         })
     }
 }
@@ -71,10 +73,16 @@ struct Told {
 impl About {
     fn request(&self, port: u16, event: Option<Event>, told: Option<&Told>) -> AnnounceRequest {
         let counters = &self.ground.counters;
+        let v4 = self.registry.port_for(true) != 0;
         AnnounceRequest {
             key: self.swarm_key,
             peer_id: peer_id(self.registry.id()),
-            port,
+            // Routers give IPv4 another port; IPv6 has the one that it has.
+            ports: if v4 {
+                [port, self.registry.port_for(false)]
+            } else {
+                [0, port]
+            },
             uploaded: counters.uploaded.load(Ordering::Relaxed),
             downloaded: counters.received.load(Ordering::Relaxed),
             left: self.ground.verifier.length() - self.ground.store.held_bytes(),

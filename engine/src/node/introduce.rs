@@ -15,6 +15,7 @@ use crate::allowance::Allowance;
 use crate::swarm::{Peer, PeerId};
 use crate::tracker::meeting;
 use crate::wire::Message;
+use gate::Family;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -226,6 +227,7 @@ async fn once(
     let ours = registry.local_addrs();
     let address = addresses
         .iter()
+        .filter(|a| place.family.is_none_or(|family| Family::of(a) == family))
         .find(|a| ours.iter().any(|o| o.is_ipv4() == a.is_ipv4()))
         .ok_or("it has no address of a family that we have")?;
     let connection = registry

@@ -477,7 +477,7 @@ async fn ask_tracker(registry: Arc<Registry>, url: String, key: [u8; 20], sender
                 let request = AnnounceRequest {
                     key,
                     peer_id,
-                    port: port(&registry),
+                    ports: [registry.port_for(true), registry.port_for(false)],
                     uploaded: 0,
                     downloaded: 0,
                     // How much it is is not known yet.

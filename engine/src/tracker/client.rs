@@ -1,5 +1,8 @@
 //! Asks a tracker for peers: an HTTP one (BEP 3, 7, 23, 24) here, a UDP one in [`udp_client`](super::udp_client).
 //!
+//! A tracker that has IPv4 and IPv6 addresses is told over both, when we have both (BEP 7): it learns each address from
+//! the connection alone. One answer is enough; the other is waited for a moment longer.
+//!
 //! Everything that comes back is bounded: the size of the answer, the number of peers, the intervals. When to
 //! announce, and what to do after a failure, is for the caller to decide.
 
@@ -7,7 +10,8 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use gate::{Gate, StatusCode, Url};
+use futures_util::future::Either;
+use gate::{Family, Gate, StatusCode, Url};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::{Event, Key, PeerId};
@@ -35,8 +39,8 @@ pub struct AnnounceRequest {
     pub key: Key,
     /// Our name in it, fresh for each process.
     pub peer_id: PeerId,
-    /// The port that we listen on, never 0. The tracker takes the address from the connection.
-    pub port: u16,
+    /// The ports that we listen on over IPv4 and IPv6, 0 for none, never both. The tracker takes the address from the connection.
+    pub ports: [u16; 2],
     /// Bytes sent to peers since `started`.
     pub uploaded: u64,
     /// Bytes received since `started`.
@@ -70,8 +74,21 @@ pub struct AnnounceResponse {
     pub external_ip: Option<IpAddr>,
     /// The UDP port of the tracker's QUIC endpoint, where peers meet ([`quic`](super::quic)).
     pub meeting: Option<u16>,
+    /// The family over which it was said, when that is known: the endpoint is at that family's address.
+    pub family: Option<Family>,
     /// Something that the tracker wants the person to know.
     pub warning: Option<String>,
+}
+
+impl AnnounceRequest {
+    /// The port to name over a family: ours there, or else our only one.
+    pub fn port(&self, family: Family) -> u16 {
+        let [v4, v6] = self.ports;
+        match (family, v4, v6) {
+            (Family::V4, 0, other) | (Family::V6, other, 0) => other,
+            (Family::V4, ours, _) | (Family::V6, _, ours) => ours,
+        }
+    }
 }
 
 /// Why an announce failed.
@@ -166,9 +183,68 @@ pub async fn announce(
     if !matches!(url.scheme(), "http" | "https") {
         return Err(AnnounceError::Scheme(url.to_string()));
     }
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return Err(AnnounceError::Scheme(url.to_string()));
+    };
+    let addresses = gate.resolve(host, port).await?;
+    let to = |family| gate.speaks(family) && addresses.iter().any(|a| Family::of(a) == family);
+    let (v4, v6) = (Family::V4, Family::V6);
+    match (to(v4), to(v6)) {
+        (true, true) if !request.ports.contains(&0) => {
+            over_both(ask(gate, url, request, v4), ask(gate, url, request, v6)).await
+        }
+        (true, _) => ask(gate, url, request, v4).await,
+        (false, true) => ask(gate, url, request, v6).await,
+        // It is of no family that we were told to speak from.
+        (false, false) => {
+            let family = addresses.first().map_or(v4, Family::of);
+            ask(gate, url, request, family).await
+        }
+    }
+}
+
+/// How much longer the one family is waited for, when the other has brought an answer.
+const OTHER_FAMILY: Duration = Duration::from_secs(2);
+
+/// What both families bring: the one answer with the peers of both. A family that fails, or is late, is left out.
+pub(super) async fn over_both(
+    one: impl Future<Output = Result<AnnounceResponse, AnnounceError>>,
+    other: impl Future<Output = Result<AnnounceResponse, AnnounceError>>,
+) -> Result<AnnounceResponse, AnnounceError> {
+    let (one, other) = (Box::pin(one), Box::pin(other));
+    let (first, rest) = match futures_util::future::select(one, other).await {
+        Either::Left((first, rest)) => (first, Either::Left(rest)),
+        Either::Right((first, rest)) => (first, Either::Right(rest)),
+    };
+    let Ok(mut answer) = first else {
+        // What came first is the error to tell, when both fail.
+        return rest.await.or(first);
+    };
+    if let Ok(Ok(more)) = tokio::time::timeout(OTHER_FAMILY, rest).await {
+        let new = more.peers.into_iter().filter(|peer| !answer.peers.contains(peer));
+        let new: Vec<SocketAddr> = new.collect();
+        answer.peers.extend(new);
+        if answer.meeting.is_none() || (more.meeting.is_some() && more.family == Some(Family::V4)) {
+            // Routers that translate addresses are a matter of IPv4.
+            (answer.meeting, answer.family) = (more.meeting, more.family);
+        }
+        answer.complete = answer.complete.max(more.complete);
+        answer.incomplete = answer.incomplete.max(more.incomplete);
+    }
+    Ok(answer)
+}
+
+/// Announces once over HTTP, to addresses of one family.
+async fn ask(
+    gate: &Gate,
+    url: &Url,
+    request: &AnnounceRequest,
+    family: Family,
+) -> Result<AnnounceResponse, AnnounceError> {
     let response = gate
-        .get(announce_url(url, request))
+        .get(announce_url(url, request, family))
         .timeout(TIMEOUT)
+        .over(family)
         .send()
         .await?;
     let status = response.status();
@@ -180,7 +256,10 @@ pub async fn announce(
         Err(AnswerError::Failure(reason)) => Err(AnnounceError::Refused { url, reason }),
         _ if !status.is_success() => Err(AnnounceError::Status { url, status }),
         Err(why) => Err(AnnounceError::Answer { url, why }),
-        Ok(answer) => Ok(answer),
+        Ok(answer) => Ok(AnnounceResponse {
+            family: Some(family),
+            ..answer
+        }),
     }
 }
 
@@ -191,8 +270,8 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// The URL of an announce: the tracker's with our query added.
-pub fn announce_url(url: &Url, request: &AnnounceRequest) -> Url {
+/// The URL of an announce over this family: the tracker's with our query added.
+pub fn announce_url(url: &Url, request: &AnnounceRequest, family: Family) -> Url {
     let mut query = url
         .query()
         .filter(|query| !query.is_empty())
@@ -204,7 +283,7 @@ pub fn announce_url(url: &Url, request: &AnnounceRequest) -> Url {
         "info_hash={}&peer_id={}&port={}&uploaded={}&downloaded={}&left={}&compact=1&no_peer_id=1&numwant={}",
         percent_encode(&request.key, QUERY),
         percent_encode(&request.peer_id, QUERY),
-        request.port,
+        request.port(family),
         request.uploaded,
         request.downloaded,
         request.left,
@@ -295,6 +374,7 @@ pub fn parse_response(body: &[u8]) -> Result<AnnounceResponse, AnswerError> {
             .filter(|id| id.len() <= 256)
             .map(<[u8]>::to_vec),
         external_ip,
+        family: None,
         meeting: seconds("grove quic")
             .and_then(|port| u16::try_from(port).ok())
             .filter(|&port| port != 0),
@@ -342,7 +422,7 @@ mod tests {
         AnnounceRequest {
             key: std::array::from_fn(|i| i as u8 * 13),
             peer_id: *b"-GR0100-abcdefghijkl",
-            port: 6881,
+            ports: [6881, 6882],
             uploaded: 1,
             downloaded: 2,
             left: 3,
@@ -356,7 +436,7 @@ mod tests {
     fn the_query_is_standard_and_keeps_the_trackers_own() {
         let url = Url::parse("http://t.example/announce?passkey=x").expect("a URL");
         assert_eq!(
-            announce_url(&url, &request()).as_str(),
+            announce_url(&url, &request(), Family::V4).as_str(),
             "http://t.example/announce?passkey=x&info_hash=%00%0D%1A%274AN%5Bhu%82%8F%9C%A9%B6%C3%D0%DD%EA%F7\
              &peer_id=-GR0100-abcdefghijkl&port=6881&uploaded=1&downloaded=2&left=3&compact=1&no_peer_id=1\
              &numwant=50&event=started&trackerid=a%20b"

@@ -492,6 +492,7 @@ mod tests {
     use super::*;
     use crate::tracker::client::{self, AnnounceError, AnnounceRequest};
     use gate::{Gate, Policy, Url};
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     async fn start() -> (
         Tracker,
@@ -523,7 +524,7 @@ mod tests {
         AnnounceRequest {
             key: [0xfe; 20],
             peer_id: [port as u8; 20],
-            port,
+            ports: [port, port],
             uploaded: 0,
             downloaded: 0,
             left,
@@ -623,6 +624,88 @@ mod tests {
         }
         stop.send(()).expect("it still runs");
         serving.await.expect("no panic").expect("no error");
+    }
+
+    /// A tracker that has one name and a port of both families.
+    async fn on_both() -> (Tracker, Gate, Url, [tokio::task::JoinSet<()>; 2]) {
+        let policy = Policy {
+            allow_private: true,
+            hosts: [(
+                "tracker.test".to_owned(),
+                vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            )]
+            .into(),
+            ..Policy::default()
+        };
+        let tracker = Tracker::new(Config::default());
+        let (v4, v6) = loop {
+            let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+            let port = v4.local_addr().expect("bound").port();
+            // Somebody else may have this one.
+            if let Ok(v6) = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await {
+                break (v4, v6);
+            }
+        };
+        let port = v4.local_addr().expect("bound").port();
+        let serving = [v4, v6].map(|listener| {
+            let (tracker, mut serving) = (tracker.clone(), tokio::task::JoinSet::new());
+            serving.spawn(async move {
+                serve(listener, tracker, std::future::pending())
+                    .await
+                    .expect("it serves");
+            });
+            serving
+        });
+        let url = Url::parse(&format!("http://tracker.test:{port}/announce")).expect("a URL");
+        (tracker, Gate::new(policy), url, serving)
+    }
+
+    #[tokio::test]
+    async fn a_tracker_of_both_families_hears_of_both_addresses() {
+        let (tracker, gate, url, _serving) = on_both().await;
+        let seed = AnnounceRequest {
+            ports: [1001, 2001],
+            ..request(1, 0, Some(Event::Started))
+        };
+        client::announce(&gate, &url, &seed).await.expect("an answer");
+        assert_eq!(tracker.announces(), 2);
+        let viewer = AnnounceRequest {
+            ports: [1002, 2002],
+            ..request(2, 9, Some(Event::Started))
+        };
+        let mut answer = client::announce(&gate, &url, &viewer).await.expect("an answer");
+        answer.peers.sort();
+        let mut all: Vec<SocketAddr> = ["127.0.0.1:1001", "[::1]:2001"]
+            .iter()
+            .map(|address| address.parse().expect("an address"))
+            .collect();
+        // Of the two announces of one viewer, the later one is told of the earlier.
+        answer.peers.retain(|peer| ![1002, 2002].contains(&peer.port()));
+        all.sort();
+        assert_eq!(answer.peers, all);
+        // Who has no socket of a family is not announced over it.
+        let before = tracker.announces();
+        let one = AnnounceRequest {
+            ports: [1003, 0],
+            ..request(3, 9, None)
+        };
+        client::announce(&gate, &url, &one).await.expect("an answer");
+        assert_eq!(tracker.announces(), before + 1);
+    }
+
+    #[tokio::test]
+    async fn a_family_that_is_down_keeps_nobody_from_the_other() {
+        let (_tracker, gate, url, [mut v4, mut v6]) = on_both().await;
+        v4.shutdown().await;
+        let request = AnnounceRequest {
+            ports: [1001, 2001],
+            ..request(1, 0, Some(Event::Started))
+        };
+        let answer = client::announce(&gate, &url, &request).await.expect("an answer");
+        assert_eq!(answer.complete, Some(1));
+        v6.shutdown().await;
+        let error = client::announce(&gate, &url, &request).await;
+        assert!(matches!(error, Err(AnnounceError::Request(_))), "{error:?}");
     }
 
     #[test]

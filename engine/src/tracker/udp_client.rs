@@ -1,7 +1,7 @@
 //! Asks a UDP tracker for peers (BEP 15, BEP 41).
 //!
 //! A tracker that has IPv4 and IPv6 addresses is asked over both at once, since it names peers of the family over
-//! which it is asked; one answer is enough. Each exchange has a socket of its own, connected to the address that the
+//! which it is asked; one answer is enough, and the other is waited for a moment longer. Each exchange has a socket of its own, connected to the address that the
 //! gate judged, and a random transaction id: what does not fit both is not read. The waits double, as BEP 15 has it,
 //! but from 3 s, because somebody waits for the first byte; after [`Waits::tries`] it is a failure, and when to ask
 //! again is for the caller.
@@ -9,10 +9,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use gate::{Gate, Url};
+use gate::{Family, Gate, Url};
 use tokio::net::UdpSocket;
 
-use super::client::{AnnounceError, AnnounceRequest, AnnounceResponse, INTERVALS, MAX_PEERS};
+use super::client::{AnnounceError, AnnounceRequest, AnnounceResponse, INTERVALS, MAX_PEERS, over_both};
 use super::udp::{self, Answer, MAX_PACKET, Request};
 
 /// How long to wait for packets.
@@ -45,45 +45,36 @@ pub async fn announce(
         return Err(AnnounceError::Scheme(url.to_string()));
     };
     let addresses = gate.resolve(host, port).await?;
-    let of_family = |v4: bool| addresses.iter().copied().find(|a| a.is_ipv4() == v4);
+    let of_family = |family| {
+        let mut addresses = addresses.iter().copied();
+        // Where we were told to speak from, it may be another family.
+        addresses.find(|address| Family::of(address) == family && gate.speaks(family))
+    };
     let name = format!("udp://{host}:{port}");
-    let (v4, v6) = tokio::join!(
-        exchange_with(gate, of_family(true), url, &name, request, waits),
-        exchange_with(gate, of_family(false), url, &name, request, waits),
-    );
-    match (v4, v6) {
-        (Some(Ok(mut first)), Some(Ok(second))) => {
-            first.peers.extend(second.peers);
-            Ok(first)
-        }
-        (Some(Ok(one)), _) | (_, Some(Ok(one))) => Ok(one),
-        (Some(Err(e)), _) | (None, Some(Err(e))) => Err(e),
+    let to = |tracker| exchange_with(gate, tracker, url, &name, request, waits);
+    match (of_family(Family::V4), of_family(Family::V6)) {
+        (Some(v4), Some(v6)) if !request.ports.contains(&0) => over_both(to(v4), to(v6)).await,
+        (Some(one), _) | (None, Some(one)) => to(one).await,
         (None, None) => Err(AnnounceError::Family { url: name }),
     }
 }
 
-/// `None` when there is no address of this family, or no way of ours to it.
 async fn exchange_with(
     gate: &Gate,
-    tracker: Option<SocketAddr>,
+    tracker: SocketAddr,
     url: &Url,
     name: &str,
     request: &AnnounceRequest,
     waits: Waits,
-) -> Option<Result<AnnounceResponse, AnnounceError>> {
-    let tracker = tracker?;
+) -> Result<AnnounceResponse, AnnounceError> {
     let local = &gate.policy().local_addresses;
     let unspecified: IpAddr = if tracker.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()
     } else {
         Ipv6Addr::UNSPECIFIED.into()
     };
-    let bind = match local.iter().find(|l| l.is_ipv4() == tracker.is_ipv4()) {
-        Some(local) => *local,
-        // We were told where to speak from, and it is another family.
-        None if !local.is_empty() => return None,
-        None => unspecified,
-    };
+    let bind = local.iter().find(|l| l.is_ipv4() == tracker.is_ipv4());
+    let bind = bind.copied().unwrap_or(unspecified);
     let connected = async {
         let socket = UdpSocket::bind((bind, 0)).await?;
         socket.connect(tracker).await?;
@@ -92,13 +83,13 @@ async fn exchange_with(
     let socket = match connected.await {
         Ok(socket) => socket,
         Err(source) => {
-            return Some(Err(AnnounceError::Udp {
+            return Err(AnnounceError::Udp {
                 url: name.to_owned(),
                 source,
-            }));
+            });
         }
     };
-    Some(exchange(&socket, tracker.is_ipv4(), url, name, request, waits).await)
+    exchange(&socket, tracker.is_ipv4(), url, name, request, waits).await
 }
 
 async fn exchange(
@@ -128,7 +119,7 @@ async fn exchange(
             request.peer_id[19],
         ]),
         numwant: i32::try_from(request.numwant).unwrap_or(-1),
-        port: request.port,
+        port: request.port(if v4 { Family::V4 } else { Family::V6 }),
         path,
     };
     let mut connection = None;

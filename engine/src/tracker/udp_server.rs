@@ -138,7 +138,7 @@ mod tests {
         AnnounceRequest {
             key: [0xfe; 20],
             peer_id: [port as u8; 20],
-            port,
+            ports: [port, port],
             uploaded: 0,
             downloaded: 0,
             left,
@@ -280,7 +280,17 @@ mod tests {
         };
         assert_eq!(answer(&tracker, &secret, request(connection), other), None);
         assert_eq!(answer(&tracker, &secret, request(connection + 1), ours), None);
-        assert!(answer(&tracker, &secret, request(connection), ours).is_some());
+        let of_another_minute = connection_id(&secret, ours, 5);
+        assert_eq!(
+            answer(&tracker, &secret, request(of_another_minute), ours),
+            None,
+            "a recorded announce is of no use later"
+        );
+        // However often it is replayed until then.
+        for _ in 0..100 {
+            assert!(answer(&tracker, &secret, request(connection), ours).is_some());
+        }
+        assert_eq!(tracker.counts(&[1; 20]).complete, 1);
         let scrape = Request::Scrape {
             connection,
             transaction: 2,
