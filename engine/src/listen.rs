@@ -110,3 +110,69 @@ async fn connection(
         tracing::debug!(%peer, %error, "connection");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// A server with two places that waits a moment for headers.
+    async fn start() -> (SocketAddr, JoinSet<()>) {
+        let doors = Doors {
+            connections: 2,
+            headers_within: Duration::from_millis(200),
+            ..Doors::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let router = Router::new().route("/", get(async || "here"));
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, router, doors, std::future::pending()));
+        (address, serving)
+    }
+
+    /// Says this, and gives all that comes until the server ends the connection.
+    async fn say(stream: &mut TcpStream, words: &[u8]) -> String {
+        let mut answer = Vec::new();
+        // The server may be gone before it has read all; then there is no answer either.
+        let _ = stream.write_all(words).await;
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test]
+    async fn who_never_ends_its_headers_makes_room() {
+        let (address, _serving) = start().await;
+        let mut slow = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx: ")
+                .await
+                .expect("sent");
+            slow.push(stream);
+        }
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let answer = say(
+            &mut stream,
+            b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+        assert!(answer.ends_with("here"), "{answer}");
+        for stream in &mut slow {
+            let answer = say(stream, b"").await;
+            assert!(!answer.contains("here"), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn headers_without_end_are_not_kept() {
+        let (address, _serving) = start().await;
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let endless = [b"GET / HTTP/1.1\r\nhost: a\r\nx: ".to_vec(), vec![b'a'; 1 << 20]].concat();
+        let answer = say(&mut stream, &endless).await;
+        assert!(!answer.contains("200 OK"), "{answer}");
+        assert!(!answer.contains("here"), "{answer}");
+    }
+}

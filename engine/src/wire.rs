@@ -25,6 +25,8 @@ pub const ALPN: &[u8] = b"grove/1";
 pub const VERSION: u16 = 1;
 /// Most bytes of a control message, its type included and its length prefix not.
 pub const MAX_MESSAGE: usize = 256 * 1024;
+/// Most bytes of a [`Hello`]: who has not said yet what it wants gets no more memory.
+pub const MAX_HELLO: usize = 16 * 1024;
 /// Most runs in one [`Message::Have`].
 pub const MAX_HAVE_RUNS: usize = 16_384;
 /// Most claims in one [`Message::Claims`].
@@ -393,7 +395,7 @@ impl Message {
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), WireError> {
         let mut body = BytesMut::new();
         self.encode_body(&mut body)?;
-        check("message", body.len(), MAX_MESSAGE)?;
+        check_length(body.len(), body.first())?;
         out.put_u32(body.len() as u32);
         out.put_slice(&body);
         Ok(())
@@ -496,11 +498,26 @@ impl Message {
             return Ok(Decoded::NeedMore(4));
         };
         let length = u32::from_be_bytes(*prefix) as usize;
-        check("message", length, MAX_MESSAGE)?;
+        check_length(length, rest.first())?;
         let Some(body) = rest.get(..length) else {
             return Ok(Decoded::NeedMore(4 + length));
         };
         Ok(Decoded::Value(Self::decode_body(body)?, 4 + length))
+    }
+
+    /// Decodes the first message of a stream, which is a hello or nothing; said as soon as its type and length are here.
+    pub fn decode_hello(buf: &[u8]) -> Result<Decoded<Hello>, WireError> {
+        if let Some(&kind) = buf.get(4).filter(|kind| **kind != HELLO) {
+            return Err(WireError::BadValue {
+                what: "the type of the first message",
+                value: kind.into(),
+            });
+        }
+        match Self::decode(buf)? {
+            Decoded::Value(Self::Hello(hello), used) => Ok(Decoded::Value(hello, used)),
+            Decoded::NeedMore(bytes) => Ok(Decoded::NeedMore(bytes)),
+            Decoded::Value(..) => Err(WireError::Truncated("hello")),
+        }
     }
 
     fn decode_body(body: &[u8]) -> Result<Self, WireError> {
@@ -711,6 +728,14 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Whether a message of this type may have so many bytes; when the type is not here yet, any message.
+fn check_length(length: usize, kind: Option<&u8>) -> Result<(), WireError> {
+    match kind {
+        Some(&HELLO) => check("hello", length, MAX_HELLO),
+        _ => check("message", length, MAX_MESSAGE),
+    }
+}
+
 /// A run is never empty and never ends above the largest index.
 fn run_of(file: u32, first: u32, count: u32) -> Result<BlockRun, WireError> {
     if count == 0 || first.checked_add(count).is_none() {
@@ -893,6 +918,111 @@ mod tests {
         }
     }
 
+    /// The bytes were made by another program, from PROTOCOL.md alone.
+    #[test]
+    fn the_bytes_are_those_of_the_protocol() {
+        const SWARM: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+        let swarm = std::array::from_fn(|i| i as u8);
+        let v4 = |port| SocketAddr::from(([192, 0, 2, 1], port));
+        let v6 = |port| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], port));
+        let claim = |piece, claimer, forwarded| Claim {
+            piece: PieceIndex(piece),
+            claimer,
+            forwarded,
+            retracted: !forwarded,
+        };
+        let hello = Message::Hello(Hello {
+            version: 1,
+            swarm,
+            listen_port: 6881,
+            observed: Some(v4(4242)),
+            extensions: vec![("personal".into(), Bytes::from_static(&[0xaa, 0xbb]))],
+        });
+        let messages = [
+            (
+                hello,
+                format!("0000003a000001{SWARM}1ae104c000020110920108706572736f6e616c0002aabb"),
+            ),
+            (
+                Message::Have(vec![BlockRun::new(0, 5, 2), BlockRun::new(1, 0, 300)]),
+                "000000190100000000000000050000000200000001000000000000012c".into(),
+            ),
+            (Message::Choke, "0000000102".into()),
+            (Message::Unchoke, "0000000103".into()),
+            (
+                Message::PeerExchange(vec![v4(1), v6(2)]),
+                "0000001c040204c000020100010620010db80000000000000000000000010002".into(),
+            ),
+            (
+                Message::Claims(vec![claim(7, 0x0102_0304_0506_0708, true), claim(8, 9, false)]),
+                "0000001b050000000701020304050607080100000008000000000000000902".into(),
+            ),
+            (
+                Message::Dial {
+                    peer: swarm,
+                    address: v6(65_535),
+                },
+                format!("0000003406{SWARM}0620010db8000000000000000000000001ffff"),
+            ),
+            (
+                Message::CueSheet(Bytes::from_static(b"abc")),
+                "000000080700000003616263".into(),
+            ),
+            (
+                Message::MetadataRequest {
+                    kind: MetadataKind::PieceLayer(FileIndex(2)),
+                    offset: 3,
+                    length: 65_536,
+                },
+                "0000000e0801000000020000000300010000".into(),
+            ),
+            (
+                Message::Metadata {
+                    kind: MetadataKind::Info,
+                    offset: 16_384,
+                    total: 70_000,
+                    data: Bytes::from_static(b"abc"),
+                },
+                "00000015090000000000000040000001117000000003616263".into(),
+            ),
+            (Message::Delivered { noted: true }, "000000020a01".into()),
+        ];
+        for (message, expected) in messages {
+            let mut bytes = BytesMut::new();
+            message.encode(&mut bytes).unwrap();
+            assert_eq!(hex::encode(&bytes), expected, "{message:?}");
+            assert_eq!(Message::decode(&bytes), Ok(Decoded::Value(message, bytes.len())));
+        }
+        let request = |count, urgency, slack: Option<u64>| {
+            let mut bytes = BytesMut::new();
+            Request {
+                swarm,
+                run: BlockRun::new(1, 2, count),
+                urgency,
+                slack: slack.map(Duration::from_millis),
+            }
+            .encode(&mut bytes);
+            hex::encode(bytes)
+        };
+        assert_eq!(
+            request(64, Urgency::Near, Some(1_500)),
+            format!("{SWARM}0000000100000002004001000005dc")
+        );
+        assert_eq!(
+            request(1, Urgency::Far, None),
+            format!("{SWARM}0000000100000002000102ffffffff")
+        );
+        let mut reply = BytesMut::new();
+        ReplyHeader {
+            status: ReplyStatus::Ok,
+            leaves: vec![[0x11; 32], [0x22; 32]],
+            uncles: vec![[0x33; 32]],
+        }
+        .encode(&mut reply);
+        let hashes = ["11", "22", "33"].map(|byte| byte.repeat(32)).concat();
+        assert_eq!(hex::encode(reply), format!("0001{hashes}"));
+    }
+
     #[test]
     fn refusals_are_one_byte() {
         for (byte, status) in [
@@ -941,6 +1071,31 @@ mod tests {
                 .encode(&mut BytesMut::new())
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_stream_begins_with_a_hello_that_is_not_long() {
+        let error = |bytes: &[u8]| Message::decode_hello(bytes).unwrap_err().to_string();
+        let long = |kind| [&(MAX_HELLO as u32 + 1).to_be_bytes()[..], &[kind]].concat();
+        assert_eq!(error(&long(HELLO)), "hello of 16385 exceeds the limit of 16384");
+        assert_eq!(error(&long(HAVE)), "the type of the first message cannot be 1");
+        assert_eq!(
+            Message::decode(&long(HAVE)),
+            Ok(Decoded::NeedMore(4 + MAX_HELLO + 1))
+        );
+        let hello = |values: usize| {
+            Message::Hello(Hello {
+                version: VERSION,
+                swarm: [7; 32],
+                listen_port: 1,
+                observed: None,
+                extensions: vec![(String::new(), vec![0; MAX_EXTENSION_VALUE].into()); values],
+            })
+        };
+        let mut bytes = BytesMut::new();
+        hello(3).encode(&mut bytes).unwrap();
+        assert!(matches!(Message::decode_hello(&bytes), Ok(Decoded::Value(_, used)) if used == bytes.len()));
+        assert!(hello(4).encode(&mut bytes).is_err());
     }
 
     #[test]

@@ -219,6 +219,34 @@ async fn who_breaks_the_protocol_is_banned_and_an_address_of_several_such_keys_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_begin_with_a_short_hello_is_banned() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), content(500_000, 38));
+    let metainfo = metainfo(&data, &[], &[]);
+    let (node, _torrent) = seed(folder.path(), &metainfo, &data).await;
+    // Only the beginnings are sent: nothing is kept for what would follow.
+    let beginnings = [
+        ("a have first", [0, 2, 0, 1, 1]),
+        ("a hello of 200 KiB", [0, 3, 0x20, 0, 0]),
+    ];
+    for (what, bytes) in beginnings {
+        let bad = endpoint();
+        let connection = within(what, bad.connect(node.local_addrs()[0], None))
+            .await
+            .unwrap();
+        let (mut writer, _reader) = open_control(&connection).await.unwrap();
+        writer.send_raw(&bytes).await.unwrap();
+        within(what, connection.closed()).await;
+        let again = within(what, bad.connect(node.local_addrs()[0], None)).await;
+        // A connection that is closed at once may look like a failed dial.
+        if let Ok(again) = again {
+            within(what, again.closed()).await;
+        }
+    }
+    viewer_completes(&metainfo, &data, address(&node)).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_requests_is_answered_with_a_ban() {
     let (folder, data) = (tempfile::tempdir().unwrap(), content(1_000_000, 33));
     let metainfo = metainfo(&data, &[], &[]);
@@ -417,6 +445,89 @@ async fn a_tracker_that_names_thousands_of_addresses_is_believed_within_bounds()
     assert!(
         dialled.is_err(),
         "a private address was dialled because a tracker named it"
+    );
+    node.stop().await;
+}
+
+/// Greets a node as a peer that takes connections at this port, and gives the streams.
+async fn greet(
+    node: &Node,
+    metainfo: &Metainfo,
+    listen_port: u16,
+) -> (
+    Endpoint,
+    Connection,
+    engine::net::ControlWriter,
+    engine::net::ControlReader,
+) {
+    let endpoint = endpoint();
+    let connection = within("a dial", endpoint.connect(node.local_addrs()[0], None))
+        .await
+        .unwrap();
+    let (mut writer, mut reader) = open_control(&connection).await.unwrap();
+    let Message::Hello(hello) = hello(metainfo) else {
+        unreachable!("it is a hello")
+    };
+    let hello = Hello { listen_port, ..hello };
+    writer.send(&Message::Hello(hello)).await.unwrap();
+    within("a hello", reader.hello()).await.unwrap();
+    (endpoint, connection, writer, reader)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_of_a_private_torrent_are_named_to_nobody_and_name_nobody() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), content(500_000, 39));
+    let node = node(folder.path()).await;
+    let path = folder.path().join("here.bin");
+    std::fs::write(&path, &data).unwrap();
+    let mut named = Vec::new();
+    // The public one comes last: when its peer was dialled, that of the private one would have been.
+    for private in [true, false] {
+        let builder = engine::metainfo::Builder::new("here.bin").private(private);
+        let metainfo = Arc::new(builder.hash(&data[..], data.len() as u64, |_| {}).unwrap());
+        let options = AddOptions {
+            location: Location::Existing(path.clone()),
+            ..only_peers(&[])
+        };
+        let torrent = node.add(metainfo.clone(), options).await.unwrap();
+        completed(&torrent).await;
+        let one = greet(&node, &metainfo, 7_777).await;
+        until(&torrent, |s| s.peers == 1).await;
+        let (_endpoint, connection, mut writer, mut reader) = greet(&node, &metainfo, 0).await;
+        // It is answered after everything that a new neighbour is told.
+        let ask = Message::MetadataRequest {
+            kind: engine::wire::MetadataKind::Info,
+            offset: 0,
+            length: 1,
+        };
+        writer.send(&ask).await.unwrap();
+        let mut told = Vec::new();
+        loop {
+            match within("an answer", reader.next()).await.unwrap() {
+                Some(Message::Metadata { .. }) => break,
+                Some(Message::PeerExchange(addresses)) => told.extend(addresses),
+                _ => {}
+            }
+        }
+        let expected = SocketAddr::new(one.1.remote_address().ip(), 7_777);
+        assert_eq!(told, if private { vec![] } else { vec![expected] });
+
+        let victim = UdpSocket::bind(LOCAL).await.unwrap();
+        let exchange = Message::PeerExchange(vec![victim.local_addr().unwrap()]);
+        writer.send(&exchange).await.unwrap();
+        writer.send(&ask).await.unwrap();
+        while !matches!(
+            within("an answer", reader.next()).await.unwrap(),
+            Some(Message::Metadata { .. })
+        ) {}
+        named.push((victim, torrent, one, connection, writer, reader));
+    }
+    let mut packet = [0; 2_048];
+    let heard = named[1].0.recv_from(&mut packet);
+    within("a dial of the peer that was named", heard).await.unwrap();
+    assert!(
+        named[0].0.try_recv_from(&mut packet).is_err(),
+        "a peer of a private torrent named somebody, and was heeded"
     );
     node.stop().await;
 }

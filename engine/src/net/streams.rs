@@ -5,7 +5,7 @@
 
 use super::endpoint::Connection;
 use crate::swarm::Urgency;
-use crate::wire::{self, Decoded, Message, ReplyHeader, Request, StreamKind, WireError};
+use crate::wire::{self, Decoded, Hello, Message, ReplyHeader, Request, StreamKind, WireError};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use quinn::{RecvStream, SendStream};
@@ -177,10 +177,22 @@ impl ControlReader {
         self.last
     }
 
+    /// The first message; `None` when the other side ended the stream without any.
+    pub async fn hello(&mut self) -> Result<Option<Hello>, StreamError> {
+        self.take(Message::decode_hello).await
+    }
+
     /// The next message; `None` when the other side ended the stream between messages.
     pub async fn next(&mut self) -> Result<Option<Message>, StreamError> {
+        self.take(Message::decode).await
+    }
+
+    async fn take<T>(
+        &mut self,
+        decode: impl Fn(&[u8]) -> Result<Decoded<T>, WireError>,
+    ) -> Result<Option<T>, StreamError> {
         loop {
-            if let Decoded::Value(message, used) = Message::decode(&self.buffer)? {
+            if let Decoded::Value(message, used) = decode(&self.buffer)? {
                 self.buffer.advance(used);
                 self.last = used;
                 return Ok(Some(message));

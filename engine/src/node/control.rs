@@ -114,7 +114,7 @@ pub(super) async fn open(
         let (mut writer, mut reader) = net::open_control(&connection).await?;
         let hello = membership.hello(Side::Opener, port, &connection)?;
         writer.send(&Message::Hello(hello)).await?;
-        let first = reader.next().await?;
+        let first = reader.hello().await?;
         Ok::<_, StreamError>((writer, reader, first))
     };
     // Also the stream itself may never come: the other side says how many it allows.
@@ -122,7 +122,7 @@ pub(super) async fn open(
         .await
         .map_err(|_| StreamError::Short)??;
     match first {
-        Some(Message::Hello(hello)) if membership.admits(&hello, Side::Answerer, &connection) => {
+        Some(hello) if membership.admits(&hello, Side::Answerer, &connection) => {
             run(
                 Offer {
                     connection,

@@ -16,7 +16,7 @@ use crate::net::{
 use crate::rate::Bucket;
 use crate::swarm::PeerId;
 use crate::tracker::pairs::Token;
-use crate::wire::{Message, ReplyHeader, ReplyStatus};
+use crate::wire::{ReplyHeader, ReplyStatus};
 use gate::{Forbidden, Gate};
 use mainline::async_dht::AsyncDht;
 use std::collections::HashMap;
@@ -583,9 +583,9 @@ async fn serve(registry: Arc<Registry>, connection: Connection) {
 async fn route(registry: &Registry, connection: Connection, incoming: Incoming) {
     match incoming {
         Incoming::Control(writer, mut reader) => {
-            let first = tokio::time::timeout(HELLO_TIMEOUT, reader.next()).await;
+            let first = tokio::time::timeout(HELLO_TIMEOUT, reader.hello()).await;
             let hello = match first {
-                Ok(Ok(Some(Message::Hello(hello)))) => hello,
+                Ok(Ok(Some(hello))) => hello,
                 Ok(Err(e)) if e.is_protocol() => return registry.ban(&connection, "broken hello"),
                 _ => return,
             };

@@ -193,8 +193,8 @@ async fn serve_guest(
     mut writer: ControlWriter,
     mut reader: ControlReader,
 ) -> Result<(), StreamError> {
-    let first = tokio::time::timeout(HELLO_TIMEOUT, reader.next()).await;
-    let Ok(Ok(Some(Message::Hello(hello)))) = first else {
+    let first = tokio::time::timeout(HELLO_TIMEOUT, reader.hello()).await;
+    let Ok(Ok(Some(hello))) = first else {
         return Ok(());
     };
     let (room, id, seen) = (hello.swarm, connection.id(), connection.remote_address());
