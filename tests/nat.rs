@@ -312,11 +312,12 @@ fn forwards_ports(net: &mut Spaces, at: &Path, upnp: &str, natpmp: &str) {
     );
 }
 
-fn is_reached_through_a_forwarded_port(test: &str, upnp: &str, natpmp: &str) {
+fn is_reached_through_a_forwarded_port(test: &str, upnp: &str, natpmp: &str, rules: &str) {
     let mut net = net(test, [Nat::PortRestricted, Nat::Symmetric]);
     let place = tempfile::tempdir().expect("a folder");
     let at = place.path();
     forwards_ports(&mut net, at, upnp, natpmp);
+    net.nft("ra", rules);
     // Nobody introduces anybody: without the forwarded port neither reaches the other.
     let (_tracker, announce) = tracker(&net, at, &[]);
     publish(at, &announce, None);
@@ -338,12 +339,26 @@ fn is_reached_through_a_forwarded_port(test: &str, upnp: &str, natpmp: &str) {
 
 #[test]
 fn a_router_that_speaks_upnp_lets_peers_in() {
-    is_reached_through_a_forwarded_port("u", "yes", "no");
+    is_reached_through_a_forwarded_port("u", "yes", "no", "");
 }
 
 #[test]
 fn a_router_that_speaks_pcp_lets_peers_in() {
-    is_reached_through_a_forwarded_port("n", "no", "yes");
+    is_reached_through_a_forwarded_port("n", "no", "yes", "");
+}
+
+#[test]
+fn a_router_that_refuses_pcp_is_asked_by_nat_pmp() {
+    // The first byte of a packet is its version: 2 is PCP, 0 NAT-PMP.
+    let refuses = "
+        table inet pcp {
+            chain input {
+                type filter hook input priority -10
+                udp dport 5351 @th,64,8 2 reject
+            }
+        }
+        ";
+    is_reached_through_a_forwarded_port("m", "no", "yes", refuses);
 }
 
 /// Two machines on one wire, of which one has the content; what `get` says on the other.

@@ -1,11 +1,14 @@
-//! Asking the router to forward our UDP port: PCP, NAT-PMP (RFC 6887, 6886), else UPnP IGD.
+//! Asking the router to forward our UDP port: PCP, when that is refused NAT-PMP (RFC 6887, 6886), else UPnP IGD.
 //!
 //! For IPv4 alone, one port for the node. The mapping is renewed at half of its time, and taken back at the end. What
 //! a router says about where we are is a hint like any peer's: a router that is itself behind another one helps
 //! nobody, and then the port is not announced.
 
 use super::registry::Registry;
-use crab_nat::{InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig, natpmp};
+use crab_nat::{
+    InternetProtocol, MappingFailure, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig,
+    natpmp, pcp,
+};
 use igd_next::aio::tokio::{Tokio, search_gateway};
 use igd_next::{PortMappingProtocol, SearchOptions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -83,7 +86,14 @@ async fn map(config: MappingConfig, port: NonZeroU16, registry: &Registry) -> Op
             lifetime_seconds: Some(LIFETIME.as_secs() as u32),
             timeout_config: Some(TIMEOUTS),
         };
-        match PortMapping::new(gateway.into(), local, InternetProtocol::Udp, port, options).await {
+        let (router, udp) = (gateway.into(), InternetProtocol::Udp);
+        let mut asked = PortMapping::new(router, local, udp, port, options).await;
+        // The crate goes on with NAT-PMP only when the router names it.
+        if matches!(&asked, Err(MappingFailure::Pcp(why)) if !matches!(why, pcp::Failure::Timeout)) {
+            let older = natpmp::port_mapping(router, udp, port, options).await;
+            asked = older.map_err(MappingFailure::from);
+        }
+        match asked {
             Ok(mapping) => {
                 let external = match mapping.mapping_type() {
                     PortMappingType::Pcp { external_ip, .. } => Some(external_ip),
