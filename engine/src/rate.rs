@@ -66,6 +66,8 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::rngs::StdRng;
+    use rand::{RngExt as _, SeedableRng as _};
 
     #[test]
     fn the_rate_holds_after_the_burst() {
@@ -78,6 +80,40 @@ mod tests {
             sent += 10_000_u64;
         }
         assert!((2_000_000..=2_120_000).contains(&sent), "{sent}");
+    }
+
+    /// Askers of blocks of all sizes, each of whom wakes late after a wait, as a busy machine lets them.
+    #[test]
+    fn the_rate_holds_whoever_wakes_late() {
+        const SEED: u64 = 0x7261_7465;
+        println!("seed {SEED:#x}");
+        let mut rng = StdRng::seed_from_u64(SEED);
+        for rate in [50_000, 1_000_000, 25_000_000] {
+            for askers in [1, 4, 40] {
+                let start = Instant::now();
+                let mut pace = Pace::new(rate);
+                let mut turns = vec![start; askers];
+                let (end, mut sent) = (start + Duration::from_secs(60), 0);
+                loop {
+                    let next = turns.iter_mut().min().expect("there are some");
+                    let (now, bytes) = (*next, rng.random_range(1..=16_384));
+                    let at = pace.reserve(bytes, now);
+                    if at >= end {
+                        break;
+                    }
+                    sent += bytes;
+                    *next = at;
+                    if at > now {
+                        *next += Duration::from_micros(rng.random_range(0..20_000));
+                    }
+                }
+                let share = sent as f64 / (rate * 60) as f64;
+                assert!(
+                    (0.95..=1.05).contains(&share),
+                    "{rate} bytes/s, {askers} askers: {share}"
+                );
+            }
+        }
     }
 
     #[test]
