@@ -8,7 +8,7 @@ export GROVE_FIXTURES
 # Seconds that `make fuzz` gives each target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: bench-ads bench-background bench-pair bench-sim bench-splice bench-swarm demo fuzz test conformance fixtures setup lint build clean
+.PHONY: bench-ads bench-background bench-pair bench-sim bench-splice bench-swarm demo fuzz soak-kill test conformance fixtures setup lint build clean
 
 ## the whole story on this machine: publish, five viewers, ads, reports
 demo: setup fixtures
@@ -59,10 +59,11 @@ bench-pair: setup
 	$(CARGO) build --release --package grove
 	/usr/bin/python3 bench/pair.py $(BENCH_ARGS)
 
-## whether uploads give way to TCP behind a router that is full (root; a quiet machine)
+## whether uploads give way to TCP behind a router that is full, and whether limits hold (root; a quiet machine)
 bench-background: setup
 	$(CARGO) build --release --package grove
 	/usr/bin/python3 bench/background.py $(BENCH_ARGS)
+	/usr/bin/python3 bench/limits.py
 
 ## a minute of fuzzing for everything that strangers send: readers of files and messages, and the swarm core
 fuzz: setup
@@ -71,6 +72,11 @@ fuzz: setup
 	    echo "== fuzzing $$target for $(FUZZ_SECONDS) s"; \
 	    $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048; \
 	done
+
+## a download that is killed at a hundred random instants, from a seed and nginx on loopback, ends in the right file
+soak-kill: setup
+	$(CARGO) build --release --package grove
+	/usr/bin/python3 bench/soak_kill.py $(SOAK_ARGS)
 
 ## what reviewers should not have to say
 lint:
