@@ -169,6 +169,39 @@ fn without_an_origin_the_seed_is_enough() {
     assert_eq!(report.origin_bytes, 0);
 }
 
+/// `make bench-swarm` without a network: ten viewers at once, each 10 MB/s up, one seed of 20 MB/s. T(1) is the least
+/// time in which one copy from the seed can reach all: nine copies over the viewers' uplinks.
+#[test]
+fn a_thrifty_crowd_takes_one_copy_from_its_seed() {
+    for seed in 21..=22 {
+        let config = Config {
+            use_origin: false,
+            ..Config::default()
+        };
+        let mut viewers = vec![Viewer {
+            seed: true,
+            ..Viewer::new(20.0 * MB, 100.0 * MB)
+        }];
+        viewers.extend((0..10).map(|_| Viewer {
+            config: config.clone(),
+            ..Viewer::new(10.0 * MB, 100.0 * MB)
+        }));
+        let network = Network {
+            length: 64 << 20,
+            delay: Duration::from_millis(1),
+            ..network()
+        };
+        let report = run("thrifty from a seed", network, viewers, seed);
+        let copies = report.viewers[0].uploaded as f64 / report.length as f64;
+        let bound = 9.0 * report.length as f64 / (100.0 * MB);
+        let ratio = report.slowest().as_secs_f64() / bound;
+        println!("  {copies:.3} copies from the seed, {ratio:.3} of T(1)");
+        assert!(report.all_complete());
+        assert!(copies <= 1.12, "{copies}");
+        assert!(ratio <= 1.12, "{ratio}");
+    }
+}
+
 /// The demo: an episode of three minutes at 128 kb/s; 8 Mbit/s down, 4 up.
 #[test]
 fn the_demo_scenario() {

@@ -1,26 +1,37 @@
 //! Whom to serve: who may request, and whose request is next.
 //!
 //! Fair and simple: an uplink turn goes to the most urgent request, and among equals to the peer that was served
-//! longest ago. Only peers that lack something we hold take one of the unchoked places; every ten seconds those who
+//! longest ago. Only peers that lack something we hold take one of the unchoked places; every five seconds those who
 //! wait longest change places with those who had theirs longest, so nobody starves, and a newcomer that finds a free
-//! place has it at once. Invariants: a request is answered exactly once, by serving or refusing it, unless the peer
+//! place has it at once. A slow uplink has fewer places and runs fewer uploads: what is asked of it must not wait so
+//! long that it is taken for silent, and a deadline never waits behind half a minute of others' blocks. Invariants: a request is answered exactly once, by serving or refusing it, unless the peer
 //! withdraws it; what is queued is bounded for each peer. Not here: the uplink's rate (the driver's), what is held.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::types::{BlockRun, Output, Peer, RefuseReason, UploadId, Urgency};
+use super::score::Score;
+use super::types::{BLOCK_SIZE, BlockRun, Output, Peer, RefuseReason, UploadId, Urgency};
 
 /// Requests that one peer may have queued.
 const MAX_QUEUED: usize = 128;
 /// How often places change.
-const ROTATION: Duration = Duration::from_secs(10);
+const ROTATION: Duration = Duration::from_secs(5);
+/// A usual upload: the turn of 64 KiB.
+const TURN: f64 = 4.0 * BLOCK_SIZE as f64;
+/// So much time's worth of usual uploads runs at a time, and is asked by those who have a place with one request each.
+const RUNNING: f64 = 0.5;
+const ASKED: f64 = 3.0;
+/// The fewest uploads at a time, and the fewest places, however slow the uplink.
+const LEAST_SLOTS: usize = 3;
+const LEAST_PLACES: usize = 4;
 
+/// What a peer asks for.
 #[derive(Debug)]
-struct Queued {
-    request: UploadId,
-    run: BlockRun,
-    urgency: Urgency,
+pub(super) struct Queued {
+    pub(super) request: UploadId,
+    pub(super) run: BlockRun,
+    pub(super) urgency: Urgency,
 }
 
 #[derive(Debug)]
@@ -43,18 +54,21 @@ pub(super) struct Uploads {
     slots: usize,
     places: usize,
     active: usize,
+    /// What our uplink was seen to send.
+    line: Score,
     turn: u64,
     rotate_at: Option<Instant>,
 }
 
 impl Uploads {
-    pub(super) fn new(slots: usize, places: usize) -> Self {
+    pub(super) fn new(slots: usize, places: usize, now: Instant) -> Self {
         let peers = BTreeMap::new();
         Self {
             peers,
             slots: slots.max(1),
             places: places.max(2),
             active: 0,
+            line: Score::new(now),
             turn: 0,
             rotate_at: None,
         }
@@ -62,6 +76,22 @@ impl Uploads {
 
     pub(super) fn configure(&mut self, slots: usize, places: usize) {
         (self.slots, self.places) = (slots.max(1), places.max(2));
+    }
+
+    /// So many usual uploads fit into this time, at least `least` and at most `most`.
+    fn fitting(&self, seconds: f64, least: usize, most: usize) -> usize {
+        self.line
+            .rate()
+            .map_or(most, |rate| (rate * seconds / TURN) as usize)
+            .clamp(least.min(most), most)
+    }
+
+    fn slots(&self) -> usize {
+        self.fitting(RUNNING, LEAST_SLOTS, self.slots)
+    }
+
+    fn places(&self) -> usize {
+        self.fitting(ASKED, LEAST_PLACES, self.places)
     }
 
     pub(super) fn connected(&mut self, peer: Peer, now: Instant, out: &mut impl Extend<Output>) {
@@ -82,8 +112,9 @@ impl Uploads {
     pub(super) fn disconnected(&mut self, peer: Peer, now: Instant, out: &mut impl Extend<Output>) {
         if let Some(customer) = self.peers.remove(&peer) {
             self.active -= customer.active.len();
+            self.line.set_busy(self.active > 0, now);
             self.assign(now, out);
-            self.pump(out);
+            self.pump(now, out);
         }
     }
 
@@ -108,10 +139,9 @@ impl Uploads {
     pub(super) fn request(
         &mut self,
         peer: Peer,
-        request: UploadId,
-        run: BlockRun,
-        urgency: Urgency,
+        asked: Queued,
         allowed: Result<(), RefuseReason>,
+        now: Instant,
         out: &mut impl Extend<Output>,
     ) {
         let Some(customer) = self.peers.get_mut(&peer) else {
@@ -125,18 +155,15 @@ impl Uploads {
             allowed
         };
         if let Err(reason) = refused {
+            let request = asked.request;
             out.extend([Output::Refuse {
                 peer,
                 request,
                 reason,
             }]);
         } else {
-            customer.queue.push(Queued {
-                request,
-                run,
-                urgency,
-            });
-            self.pump(out);
+            customer.queue.push(asked);
+            self.pump(now, out);
         }
     }
 
@@ -146,11 +173,12 @@ impl Uploads {
         self.peers.values().map(|c| c.queue.len()).sum()
     }
 
-    /// An upload ended, or a queued one was withdrawn.
+    /// An upload of so many bytes ended, or a queued one was withdrawn.
     pub(super) fn ended(
         &mut self,
         peer: Peer,
         request: UploadId,
+        bytes: u64,
         now: Instant,
         out: &mut impl Extend<Output>,
     ) {
@@ -158,14 +186,16 @@ impl Uploads {
             return;
         };
         customer.queue.retain(|queued| queued.request != request);
-        let before = customer.active.len();
-        customer.active.retain(|&active| active != request);
-        let over = before - customer.active.len();
-        if over > 0 {
+        if let Some(at) = customer.active.iter().position(|&id| id == request) {
+            customer.active.swap_remove(at);
             customer.last_served = Some(now);
+            self.active -= 1;
+            if bytes > 0 {
+                self.line.delivered(bytes, now);
+            }
+            self.line.set_busy(self.active > 0, now);
         }
-        self.active -= over;
-        self.pump(out);
+        self.pump(now, out);
     }
 
     /// When an upload to the peer last ended.
@@ -184,6 +214,8 @@ impl Uploads {
             return;
         }
         let waiting = self.peers.values().filter(|c| c.choked && c.interested).count();
+        let taken = self.peers.values().filter(|c| !c.choked && c.interested).count();
+        let places = self.places();
         let mut holders: Vec<(Instant, Peer)> = self
             .peers
             .iter()
@@ -193,12 +225,13 @@ impl Uploads {
             .map(|(&peer, c)| (c.since, peer))
             .collect();
         holders.sort();
-        for &(_, peer) in holders.iter().take(waiting.min(self.places.div_ceil(4))) {
+        let changes = waiting.min(places.div_ceil(2)).max(taken.saturating_sub(places));
+        for &(_, peer) in holders.iter().take(changes) {
             self.choke(peer, now, out);
         }
         self.rotate_at = None;
         self.assign(now, out);
-        self.pump(out);
+        self.pump(now, out);
     }
 
     fn choke(&mut self, peer: Peer, now: Instant, out: &mut Vec<Output>) {
@@ -225,8 +258,9 @@ impl Uploads {
             .map(|(&p, c)| (c.since, p))
             .collect();
         waiting.sort();
+        let places = self.places();
         for &(_, peer) in &waiting {
-            if taken >= self.places {
+            if taken >= places {
                 self.rotate_at.get_or_insert(now + ROTATION);
                 return;
             }
@@ -239,9 +273,10 @@ impl Uploads {
         self.rotate_at = None;
     }
 
-    /// Allows uploads while there are slots.
-    fn pump(&mut self, out: &mut impl Extend<Output>) {
-        while self.active < self.slots {
+    /// Allows uploads while there are slots, and half as many again for what is urgent.
+    fn pump(&mut self, now: Instant, out: &mut impl Extend<Output>) {
+        let slots = self.slots();
+        while self.active < slots + slots / 2 {
             let next = self
                 .peers
                 .iter()
@@ -250,7 +285,12 @@ impl Uploads {
                     Some((queued.urgency, c.served, peer, place))
                 })
                 .min();
-            let Some((_, _, peer, place)) = next else { return };
+            let Some((urgency, _, peer, place)) = next else {
+                return;
+            };
+            if self.active >= slots && urgency != Urgency::Urgent {
+                return;
+            }
             let Some(customer) = self.peers.get_mut(&peer) else {
                 return;
             };
@@ -263,6 +303,7 @@ impl Uploads {
             customer.served = self.turn;
             customer.active.push(request);
             self.active += 1;
+            self.line.set_busy(true, now);
             out.extend([Output::Serve {
                 peer,
                 request,
@@ -281,10 +322,13 @@ mod tests {
         let mut out = Vec::new();
         uploads.request(
             Peer(peer),
-            UploadId(request),
-            BlockRun::new(0, 0, 1),
-            urgency,
+            Queued {
+                request: UploadId(request),
+                run: BlockRun::new(0, 0, 1),
+                urgency,
+            },
             Ok(()),
+            Instant::now(),
             &mut out,
         );
         out
@@ -305,7 +349,7 @@ mod tests {
     #[test]
     fn turns_go_round_and_urgent_goes_first() {
         let now = Instant::now();
-        let mut uploads = Uploads::new(1, 10);
+        let mut uploads = Uploads::new(1, 10, now);
         for peer in 1..=3 {
             uploads.connected(Peer(peer), now, &mut Vec::new());
         }
@@ -317,7 +361,7 @@ mod tests {
         let mut order = vec![(1, 10)];
         while let Some(&(peer, request)) = order.last() {
             let mut out = Vec::new();
-            uploads.ended(Peer(peer), UploadId(request), now, &mut out);
+            uploads.ended(Peer(peer), UploadId(request), 16_384, now, &mut out);
             let Some(&next) = served(&out).first() else { break };
             order.push((next / 10, next));
         }
@@ -328,7 +372,7 @@ mod tests {
     #[test]
     fn everyone_gets_a_place_in_time_and_the_choked_are_refused() {
         let mut now = Instant::now();
-        let mut uploads = Uploads::new(4, 4);
+        let mut uploads = Uploads::new(4, 4, now);
         let mut out = Vec::new();
         for peer in 0..20 {
             uploads.connected(Peer(peer), now, &mut out);
@@ -366,7 +410,7 @@ mod tests {
     #[test]
     fn a_peer_that_needs_nothing_frees_its_place() {
         let now = Instant::now();
-        let mut uploads = Uploads::new(1, 2);
+        let mut uploads = Uploads::new(1, 2, now);
         let mut out = Vec::new();
         for peer in 0..3 {
             uploads.connected(Peer(peer), now, &mut out);

@@ -11,7 +11,7 @@
 //! for a block that is held; of a piece that is drawn from the origin, every missing block is drawn together, so
 //! that the piece can be verified.
 //!
-//! Files: `pick` what to request; `choke` whom to serve; `origin_duty` when to draw from the origin; `score` how
+//! Files: `pick` what to request; `choke` whom to serve; `origin_duty` when to draw from the origin; `seed_duty` when to ask a seed that is spared; `score` how
 //! good a peer is; `neighbours` whom to be connected with; `layout`, `types` and `bits` the vocabulary. Here: the state they share, and its bookkeeping.
 
 #[cfg(any(test, fuzzing))]
@@ -23,6 +23,7 @@ pub mod neighbours;
 mod origin_duty;
 mod pick;
 mod score;
+mod seed_duty;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -36,7 +37,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use bits::{Bits, Members};
-use choke::Uploads;
+use choke::{Queued, Uploads};
 pub use layout::{Layout, LayoutError};
 use origin_duty::Origin;
 use score::Score;
@@ -178,7 +179,7 @@ impl Swarm {
             by_piece: BTreeMap::new(),
             origin: Origin::new(&layout, now),
             readers: BTreeMap::new(),
-            uploads: Uploads::new(config.upload_slots, config.unchoked_peers),
+            uploads: Uploads::new(config.upload_slots, config.unchoked_peers, now),
             total: Score::new(now),
             last_progress: now,
             claims: BTreeMap::new(),
@@ -225,13 +226,11 @@ impl Swarm {
             } => {
                 self.peer_request(peer, request, run, urgency, now);
             }
-            Input::PeerCancelled { peer, request }
-            | Input::SendDone {
-                peer,
-                request,
-                bytes: _,
-            } => {
-                self.uploads.ended(peer, request, now, &mut self.outputs);
+            Input::PeerCancelled { peer, request } => {
+                self.uploads.ended(peer, request, 0, now, &mut self.outputs);
+            }
+            Input::SendDone { peer, request, bytes } => {
+                self.uploads.ended(peer, request, bytes, now, &mut self.outputs);
             }
             Input::RequestDone { request } => self.request_ended(request, None, now),
             Input::RequestFailed { request, reason } => self.request_ended(request, Some(reason), now),
@@ -869,8 +868,12 @@ impl Swarm {
                 return;
             }
         }
-        self.uploads
-            .request(peer, request, run, urgency, allowed, &mut self.outputs);
+        let asked = Queued {
+            request,
+            run,
+            urgency,
+        };
+        self.uploads.request(peer, asked, allowed, now, &mut self.outputs);
     }
 
     // What neighbours are told.

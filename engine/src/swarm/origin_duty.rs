@@ -1,7 +1,7 @@
 //! When to draw from the origin, and what.
 //!
 //! One copy should leave the origin whatever the crowd, with no coordinator. A piece is *eligible* when some block of
-//! it is neither held nor requested here, nobody who would serve us holds that block, and no live claim covers the
+//! it is neither held nor requested here, nobody who would serve us in his turn holds that block, and no live claim covers the
 //! piece. Who draws it is decided by a hash of the piece's group and the viewer's id: with (nearly) the whole swarm
 //! among the neighbours, the first in that order at once and each next three seconds later; otherwise by a timer
 //! whose length follows an exponential distribution, so that about one of all viewers draws first. A viewer without
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::bits::runs;
+use super::bits::{first_run, runs};
 use super::layout::Layout;
 use super::score::Score;
 use super::types::{
@@ -38,6 +38,8 @@ const DELTA_FAR: f64 = 2.0;
 const DELTA_NEAR: f64 = 1.0;
 /// Fewer requests outstanding than this, and the timer runs four times as fast.
 const STARVED: usize = 4;
+/// Who does not let us ask for so long, and never served us, counts for nobody's holder.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// With nothing at all arriving for this long, pieces that peers hold are drawn too.
 const NEGLECT: Duration = Duration::from_secs(6);
 /// Below this rate, after [`SLOW_AFTER`], likewise: peers that hardly serve are no reason not to finish.
@@ -52,6 +54,17 @@ const FETCH_STALL: Duration = Duration::from_secs(10);
 const TRICKLE: u64 = 4 << 10;
 /// Needed this soon, and nobody has it: the origin is asked.
 const URGENT_SLACK: f64 = 6.0;
+/// With less time than this, what another viewer draws is not waited for.
+const CLAIM_SLACK: f64 = 2.0;
+/// A start is worth asking the origin for what nobody has, when that is here within this time.
+const START_BOUND: f64 = 3.0;
+/// So long a start waits for neighbours who hold it and do not let us ask yet.
+const START_PATIENCE: Duration = Duration::from_secs(1);
+/// A fetch that takes longer, of what peers hold, goes to them: at a start, and later.
+const START_FETCH: Duration = Duration::from_millis(700);
+const URGENT_FETCH: Duration = Duration::from_secs(3);
+/// What an origin is taken to deliver before it is measured, in bytes a second: it may be a narrow one.
+const UNMEASURED: f64 = 250_000.0;
 /// Claims kept for one piece, and pieces with claims.
 const MAX_CLAIMERS: usize = 4;
 const MAX_CLAIMED: usize = 16_384;
@@ -63,6 +76,7 @@ const MAX_FORWARD: usize = 1_024;
 pub(super) struct Fetch {
     pub(super) span: Range<u32>,
     left: u32,
+    sent: Instant,
     active_at: Instant,
     /// Bytes that came since `active_at`.
     since_active: u64,
@@ -163,7 +177,7 @@ pub(super) fn refresh(claims: &mut [(u64, Instant)], now: Instant) {
 
 impl Swarm {
     /// Whether it is too early to draw what has no deadline: peers may turn up with all of it.
-    fn still_discovering(&self, now: Instant) -> bool {
+    pub(super) fn still_discovering(&self, now: Instant) -> bool {
         let waited = now.saturating_duration_since(self.started);
         let greeting = self.peers.values().any(|p| {
             let known = p.greeted && (!p.choking || p.have_blocks == 0);
@@ -191,6 +205,10 @@ impl Swarm {
     /// Starts every fetch that is due.
     pub(super) fn draw(&mut self, now: Instant) {
         self.stop_stalled_fetches(now);
+        let spared = self.spares_seeds();
+        if spared && !self.start_is_missing() {
+            self.draw_from_seeds(now);
+        }
         if !self.origin.usable(&self.config, now) {
             return;
         }
@@ -199,11 +217,15 @@ impl Swarm {
         if self.start_is_missing() || !self.has_room(limit) || self.still_discovering(now) {
             return;
         }
+        // What seeds hold comes from seeds, unless nothing comes at all.
+        if spared && now.saturating_duration_since(self.last_progress) <= NEGLECT {
+            return;
+        }
         if now < self.origin.scan_at {
             return;
         }
         self.origin.scan_at = now + TICK;
-        let mut due = self.due_pieces(now);
+        let mut due = self.due_pieces(false, now);
         due.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut left: std::collections::BTreeSet<u32> = due.iter().map(|&(_, piece)| piece).collect();
         let longest = (limit / 2).max(self.layout.piece_blocks());
@@ -227,7 +249,8 @@ impl Swarm {
     }
 
     /// Pieces whose duty falls to us now, each with its place in the order: the least comes first.
-    fn due_pieces(&mut self, now: Instant) -> Vec<(f64, u32)> {
+    /// `of_seeds`: what only seeds hold, instead of what nobody holds.
+    pub(super) fn due_pieces(&mut self, of_seeds: bool, now: Instant) -> Vec<(f64, u32)> {
         let alone = self.peers.is_empty();
         let all = self.layout.total_blocks();
         let view = self.peers.len() + 1;
@@ -252,6 +275,7 @@ impl Swarm {
             .filter(|span| !span.is_empty())
             .collect();
         let first = windows.iter().map(|span| span.start).min().unwrap_or(0) / self.layout.piece_blocks();
+        let owned = self.owned(starved, of_seeds, now);
         let mut due_now = Vec::new();
         let mut ranks: BTreeMap<u32, usize> = BTreeMap::new();
         for index in 0..self.open.as_slice().len() {
@@ -264,15 +288,8 @@ impl Swarm {
             if self.requested_of_peers(piece) || self.pieces[piece as usize].no_origin {
                 continue;
             }
-            let claimed = self
-                .claims
-                .get(&piece)
-                .is_some_and(|c| c.iter().any(|&(_, until)| until > now));
-            let believed = claimed && {
-                let since = *self.pieces[piece as usize].claimed_since.get_or_insert(now);
-                now.saturating_duration_since(since) < CLAIMS_BELIEVED
-            };
-            if believed || !(silent || slow || self.has_unowned(piece)) {
+            let believed = self.is_claimed(piece, now);
+            if believed || !(silent || slow || self.has_unowned(piece, &owned)) {
                 self.pieces[piece as usize].eligible_since = None;
                 continue;
             }
@@ -318,19 +335,33 @@ impl Swarm {
         self.by_piece.contains_key(&piece)
     }
 
-    /// Whether a block of the piece is neither held nor requested here, nor held by anybody who would serve it.
-    fn has_unowned(&self, piece: u32) -> bool {
-        let span = self.layout.piece_span(piece);
-        let state = &self.pieces[piece as usize];
-        if state.available == 0 {
-            return true;
+    /// Blocks that somebody holds who serves us or, while there is enough else to do, will serve us in his turn. The
+    /// haves of those who never serve do not count, nor those of seeds when seeds are spared.
+    fn owned(&self, starved: bool, without_seeds: bool, now: Instant) -> Vec<u64> {
+        let all = self.layout.total_blocks();
+        let mut owned = vec![0; self.layout.numbers().div_ceil(64) as usize];
+        for peer in self
+            .peers
+            .values()
+            .filter(|p| !(without_seeds && p.have_blocks == all))
+        {
+            let choked_long = peer.score.last_delivery().is_none()
+                && now.saturating_duration_since(peer.connected_at) > PATIENCE;
+            if peer.counted || !(starved || choked_long || peer.score.never_serves()) {
+                for (index, word) in owned.iter_mut().enumerate() {
+                    *word |= peer.have.word(index);
+                }
+            }
         }
-        let holders: Vec<_> = self.peers.values().filter(|p| p.counted).collect();
-        !runs(span, |w| {
-            let owned = holders.iter().fold(0, |owned, p| owned | p.have.word(w));
-            !(owned | self.have.word(w) | self.requested.word(w))
+        owned
+    }
+
+    /// Whether a block of the piece is neither held nor requested here, nor owned.
+    fn has_unowned(&self, piece: u32, owned: &[u64]) -> bool {
+        first_run(self.layout.piece_span(piece), 1, |w| {
+            !(owned[w] | self.have.word(w) | self.requested.word(w))
         })
-        .is_empty()
+        .is_some()
     }
 
     /// Half a second of data is always on its way: the rarest of a sample, whoever's duty it is.
@@ -371,7 +402,14 @@ impl Swarm {
             return;
         }
         self.take_back(now);
-        for need in self.urgent_needs(64) {
+        self.give_back(now);
+        let needs = self.urgent_needs(64);
+        // At a start all is needed at once: what neighbours hold is theirs to bring, even before they let us ask.
+        let owned = needs
+            .iter()
+            .any(|need| need.starting.is_some())
+            .then(|| self.owned(false, false, now));
+        for need in needs {
             let piece = need.block / self.layout.piece_blocks();
             if self.requested.get(need.block)
                 || self.requested_of_peers(piece)
@@ -380,16 +418,23 @@ impl Swarm {
                 continue;
             }
             let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
-            let estimate = self
-                .origin
-                .score
-                .eta(self.origin.outstanding, self.layout.piece_blocks(), 1e6);
-            let bound = if need.starting { 3.0 } else { slack.max(1.0) };
-            let idle = self.origin.outstanding == 0;
-            if (!need.starting && slack > URGENT_SLACK && !self.peers.is_empty())
-                || (estimate > bound && !idle)
-                || !self.has_room(limit)
+            let alone = self.peers.is_empty();
+            if (need.starting.is_none() && slack > URGENT_SLACK && !alone) || !self.has_room(limit) {
+                continue;
+            }
+            if let (Some(since), Some(owned)) = (need.starting, &owned)
+                && now.saturating_duration_since(since) < START_PATIENCE
+                && owned[(need.block / 64) as usize] & (1 << (need.block % 64)) != 0
             {
+                continue;
+            }
+            // What another viewer draws is here sooner than a second copy, unless time runs out.
+            if self.is_claimed(piece, now) && (need.starting.is_some() || slack > CLAIM_SLACK) {
+                continue;
+            }
+            let bound = need.starting.map_or(slack.max(1.0), |_| START_BOUND);
+            let idle = self.origin.outstanding == 0;
+            if self.origin_eta() > bound && !(idle && alone) {
                 continue;
             }
             let mut end = piece + 1;
@@ -405,6 +450,24 @@ impl Swarm {
         }
     }
 
+    /// Seconds until the origin would have brought one more piece.
+    fn origin_eta(&self) -> f64 {
+        let (outstanding, piece) = (self.origin.outstanding, self.layout.piece_blocks());
+        self.origin.score.eta(outstanding, piece, UNMEASURED)
+    }
+
+    /// Whether another viewer says that it draws the piece, and has not said so for too long in vain.
+    fn is_claimed(&mut self, piece: u32, now: Instant) -> bool {
+        let claimed = self
+            .claims
+            .get(&piece)
+            .is_some_and(|c| c.iter().any(|&(_, until)| until > now));
+        claimed && {
+            let since = *self.pieces[piece as usize].claimed_since.get_or_insert(now);
+            now.saturating_duration_since(since) < CLAIMS_BELIEVED
+        }
+    }
+
     fn urgent_covers(&self, piece: u32) -> bool {
         let span = self.layout.piece_span(piece);
         self.readers.values().any(|reader| {
@@ -416,6 +479,37 @@ impl Swarm {
             let window = self.byte_span(reader.file, &reader.window(media));
             window.start < span.end && span.start < window.end
         })
+    }
+
+    /// What the origin does not bring in time goes to a peer that holds it and is sooner.
+    fn give_back(&mut self, now: Instant) {
+        if !self.readers.values().any(super::Reader::streams) {
+            return;
+        }
+        let assumed = self.assumed_rate();
+        let waiting = self.start_is_missing();
+        let slow: Vec<FetchId> = self
+            .origin
+            .fetches
+            .iter()
+            .filter(|(_, fetch)| {
+                let patient = if waiting { START_FETCH } else { URGENT_FETCH };
+                now.saturating_duration_since(fetch.sent) > patient
+                    && fetch.span.clone().all(|block| {
+                        self.have.get(block)
+                            || self
+                                .soonest(block, None, assumed, now)
+                                .is_some_and(|(eta, _)| eta < 0.7 * self.origin_eta())
+                    })
+            })
+            .map(|(&id, _)| id)
+            .collect();
+        for id in slow {
+            if let Some(span) = self.forget_fetch(id, now) {
+                self.outputs.push_back(Output::OriginCancel { fetch: id });
+                self.give_up(&span);
+            }
+        }
     }
 
     /// A peer that would miss a deadline loses the piece to the origin, when the origin can make it.
@@ -433,12 +527,7 @@ impl Swarm {
                     .saturating_duration_since(now)
                     .as_secs_f64()
                     .max(0.5);
-                if self
-                    .origin
-                    .score
-                    .eta(self.origin.outstanding, self.layout.piece_blocks(), 1e6)
-                    > slack
-                {
+                if self.origin_eta() > slack {
                     continue;
                 }
                 for id in self
@@ -490,6 +579,7 @@ impl Swarm {
                 Fetch {
                     span: span.clone(),
                     left,
+                    sent: now,
                     active_at: now,
                     since_active: 0,
                 },
@@ -645,7 +735,7 @@ impl Swarm {
 
     // Claims.
 
-    fn own_claim(&self, piece: u32, retracted: bool) -> Claim {
+    pub(super) fn own_claim(&self, piece: u32, retracted: bool) -> Claim {
         let claimer = claimer(self.config.id);
         Claim {
             piece: PieceIndex(piece),
@@ -662,6 +752,7 @@ impl Swarm {
             .fetches
             .values()
             .flat_map(|f| self.pieces_of(&f.span))
+            .chain(self.requests_to_seeds())
             .collect();
         pieces
             .into_iter()
@@ -669,7 +760,17 @@ impl Swarm {
             .collect()
     }
 
-    fn send_claims(&mut self, claims: &[Claim]) {
+    /// Pieces that we ask of seeds because it is our duty.
+    fn requests_to_seeds(&self) -> impl Iterator<Item = u32> {
+        let (spared, all) = (self.spares_seeds(), self.layout.total_blocks());
+        let to_seed = move |peer: &Peer| self.peers.get(peer).is_some_and(|p| p.have_blocks == all);
+        self.requests
+            .values()
+            .filter(move |request| spared && to_seed(&request.peer))
+            .map(|request| request.span.start / self.layout.piece_blocks())
+    }
+
+    pub(super) fn send_claims(&mut self, claims: &[Claim]) {
         if claims.is_empty() {
             return;
         }

@@ -26,11 +26,13 @@ pub(super) const NEAR: Duration = Duration::from_secs(60);
 /// Open pieces that are looked at for one request; all of them when none of these helps.
 const SAMPLE: usize = 64;
 /// Blocks in an ordinary request: the turn of 64 KiB that an uplink hands out.
-const TURN: u32 = 4;
+pub(super) const TURN: u32 = 4;
 /// Peers that are compared before one is asked.
 const CHOICES: usize = 3;
+/// So long after a reader began to wait, whoever lets us ask has said so.
+const SETTLED: Duration = Duration::from_millis(300);
 /// Requests running at one peer; it takes 128.
-const MAX_REQUESTS: usize = 64;
+pub(super) const MAX_REQUESTS: usize = 64;
 /// The whole swarm's pipeline before anything is measured, in blocks.
 const FIRST_PIPELINE: u32 = 32;
 /// Duplicates are allowed while no more blocks than a hundredth of all are missing, within these bounds.
@@ -62,7 +64,7 @@ impl Reader {
         matches!(self.demand, Demand::Stream { playing: false, .. })
     }
 
-    fn streams(&self) -> bool {
+    pub(super) fn streams(&self) -> bool {
         matches!(self.demand, Demand::Stream { .. })
     }
 }
@@ -71,7 +73,8 @@ impl Reader {
 pub(super) struct Need {
     pub(super) block: u32,
     pub(super) deadline: Instant,
-    pub(super) starting: bool,
+    /// Since when its reader waits for its start, if it does.
+    pub(super) starting: Option<Instant>,
 }
 
 impl Swarm {
@@ -110,7 +113,7 @@ impl Swarm {
                 needs.push(Need {
                     block,
                     deadline,
-                    starting: reader.starting(),
+                    starting: reader.starting().then_some(reader.at),
                 });
             }
         }
@@ -155,7 +158,8 @@ impl Swarm {
             .map(|reader| self.byte_span(reader.file, &reader.window(NEAR)))
             .filter(|span| !span.is_empty())
             .collect();
-        while let Some(peer) = self.next_asked(now) {
+        let spared = self.spares_seeds();
+        while let Some(peer) = self.next_asked(spared, now) {
             if !self.pick_for(peer, &near, now) && !self.endgame(peer, now) {
                 let released = self.released;
                 if let Some(state) = self.peers.get_mut(&peer) {
@@ -181,7 +185,7 @@ impl Swarm {
 
     /// Who is asked next: of a few peers with room, taken at random, the one that would deliver one more turn
     /// soonest; `None` when all is full. (The best of all would draw every viewer to the same few uplinks.)
-    fn next_asked(&mut self, now: Instant) -> Option<Peer> {
+    fn next_asked(&mut self, spared: bool, now: Instant) -> Option<Peer> {
         let outstanding: u32 = self.peers.values().map(|p| p.outstanding).sum();
         let rate = self.total.rate().unwrap_or(0.0);
         let limit = ((rate / f64::from(BLOCK_SIZE)) as u32).max(FIRST_PIPELINE);
@@ -189,10 +193,12 @@ impl Swarm {
             return None;
         }
         let assumed = self.assumed_rate();
+        let all = self.layout.total_blocks();
         let mut candidates: Vec<(f64, Peer)> = self
             .peers
             .iter()
             .filter(|(_, p)| p.counted && p.interest > 0 && p.dry != Some(self.released))
+            .filter(|(_, p)| !(spared && p.have_blocks == all))
             .filter(|(_, p)| p.outstanding < p.score.pipeline() && p.requests.len() < MAX_REQUESTS)
             .filter(|(_, p)| p.score.paused_until(now).is_none())
             .map(|(&peer, p)| (p.score.eta(p.outstanding, TURN, assumed), peer))
@@ -298,8 +304,13 @@ impl Swarm {
             let Some((eta, peer)) = self.soonest(need.block, None, assumed, now) else {
                 continue;
             };
+            // The first who let us ask are not asked for everything.
+            let settled = need
+                .starting
+                .is_some_and(|since| now.saturating_duration_since(since) > SETTLED);
+            let bound = (0.8 * slack).max(if settled { 2.0 } else { 1.0 });
             // Late from a peer is better than never when the origin cannot help.
-            if eta > (0.8 * slack).max(1.0) && self.origin.usable(&self.config, now) {
+            if eta > bound && self.origin.usable(&self.config, now) {
                 continue;
             }
             let piece = self.layout.piece_span(need.block / self.layout.piece_blocks());
@@ -312,7 +323,13 @@ impl Swarm {
     }
 
     /// The peer that would have this block here soonest, with its time in seconds.
-    fn soonest(&self, block: u32, except: Option<Peer>, assumed: f64, now: Instant) -> Option<(f64, Peer)> {
+    pub(super) fn soonest(
+        &self,
+        block: u32,
+        except: Option<Peer>,
+        assumed: f64,
+        now: Instant,
+    ) -> Option<(f64, Peer)> {
         self.peers
             .iter()
             .filter(|&(&peer, p)| p.counted && p.have.get(block) && except != Some(peer))
@@ -321,16 +338,20 @@ impl Swarm {
             .min_by(|a, b| a.0.total_cmp(&b.0))
     }
 
-    /// What is needed within 2 s and still on its way is asked of a second peer, once.
+    /// What is needed within 2 s, or for a start, and still on its way is asked of a second peer, once.
     fn hedge(&mut self, now: Instant) {
         let readers: Vec<ReaderId> = self.readers.keys().copied().collect();
         let assumed = self.assumed_rate();
         for id in readers {
-            let Some(reader) = self.readers.get(&id).filter(|r| r.streams() && !r.starting()) else {
+            let Some(reader) = self.readers.get(&id).filter(|r| r.streams()) else {
                 continue;
             };
-            let media = Duration::from_secs(2) + now.saturating_duration_since(reader.at);
-            let span = self.byte_span(reader.file, &reader.window(media.min(URGENT)));
+            let span = if reader.starting() {
+                self.urgent_span(reader)
+            } else {
+                let media = Duration::from_secs(2) + now.saturating_duration_since(reader.at);
+                self.byte_span(reader.file, &reader.window(media.min(URGENT)))
+            };
             let mut late: Vec<(RequestId, Instant)> = Vec::new();
             for block in span.filter(|&b| self.requested.get(b)) {
                 let piece = block / self.layout.piece_blocks();
@@ -368,9 +389,20 @@ impl Swarm {
         else {
             return;
         };
-        let Some((_, peer)) = self.soonest(left.start, Some(owner), assumed, now) else {
+        let Some((eta, peer)) = self.soonest(left.start, Some(owner), assumed, now) else {
             return;
         };
+        let left_of = |p: &super::PeerState| p.score.rate().map(|_| p.score.eta(p.outstanding, 0, assumed));
+        // An owner that is about to bring it is left to it.
+        if urgency == Urgency::Urgent
+            && self
+                .peers
+                .get(&owner)
+                .and_then(left_of)
+                .is_some_and(|it| it < eta)
+        {
+            return;
+        }
         let Some(state) = self.peers.get(&peer) else {
             return;
         };

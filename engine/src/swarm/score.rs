@@ -124,6 +124,11 @@ impl Score {
         self.pause_until = Some(now + time.min(Duration::from_secs(60)));
     }
 
+    /// Whether it was asked again and again and never delivered anything.
+    pub(super) fn never_serves(&self) -> bool {
+        self.last_delivery.is_none() && self.strikes >= 2
+    }
+
     /// When it may be asked again, if it is left alone now.
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.pause_until.filter(|&until| until > now)

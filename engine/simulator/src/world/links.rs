@@ -118,6 +118,7 @@ impl Simulation {
         };
         sending.next += run.count;
         let last = sending.next == sending.run.count;
+        let whole = sending.run;
         uplink.turn += run.count;
         if last {
             uplink.queue.pop_front();
@@ -153,7 +154,7 @@ impl Simulation {
         );
         if let (Some(node), Carried::Reply(_, upload), true) = (from, what, last) {
             self.nodes[node].asked.remove(&upload);
-            let bytes = self.layout.piece_length().into();
+            let bytes = self.bytes(whole);
             self.give(
                 node,
                 Input::SendDone {
