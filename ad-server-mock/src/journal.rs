@@ -91,8 +91,14 @@ impl Journal {
         writer.refresh().await?;
         let (to, from) = mpsc::channel(WAITING);
         let (ends, ended) = oneshot::channel::<()>();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(thread)?;
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        if writer.db.is_shared() {
+            runtime.enable_all();
+        } else {
+            // SQLite has a thread and no socket. Without sockets to watch, being woken for each row costs no system call.
+            runtime.enable_time();
+        }
+        let runtime = runtime.build().map_err(thread)?;
         std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {

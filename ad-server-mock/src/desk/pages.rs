@@ -371,7 +371,7 @@ pub(super) fn reports(frame: &Frame, report: &Report, from: &str, to: &str) -> M
             (slices(l, l.say("Show"), &report.shows))
             p { a href=(csv("show")) { (l.say("Save as CSV")) } }
             h2 { (l.say("By creative")) }
-            div class="wide" { table {
+            div class="wide" { table class="counts" {
                 thead { tr { th { (l.say("Campaign")) } th { (l.say("Creative")) } (count_heads(l)) th { (l.say("Spend")) } th { (l.say("Payout")) } } }
                 tbody {
                     @for row in &report.rows {
@@ -425,7 +425,7 @@ fn slices(l: Language, key: &str, all: &[Slice]) -> Markup {
         return html! { p { (l.say("Nothing in these days.")) } };
     }
     html! {
-        table {
+        div class="wide" { table class="counts" {
             thead { tr {
                 th { (key) } th { (l.say("Requests")) } th { (l.say("Fill")) } (count_heads(l))
                 th { (l.say("Spend")) } th { (l.say("Payout")) }
@@ -440,7 +440,7 @@ fn slices(l: Language, key: &str, all: &[Slice]) -> Markup {
                     }
                 }
             }
-        }
+        } }
     }
 }
 
