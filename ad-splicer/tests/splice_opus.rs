@@ -229,12 +229,28 @@ fn what_cannot_be_spliced_says_so() {
     assert!(missing.contains("missing before byte"), "{missing}");
     let twice = attempt(&[whole.clone(), whole.clone()].concat()).to_string();
     assert!(twice.contains("another stream begins"), "{twice}");
-    let other = Fixture::new(
-        "content.oga",
-        44_100,
-        2,
-        &["-c:a", "flac", "-f", "ogg", "-t", "2"],
-    );
-    let other = attempt(&std::fs::read(&other.content).unwrap()).to_string();
-    assert!(other.contains("no Opus"), "{other}");
+    for (name, rate, coding, says) in [
+        (
+            "content.oga",
+            44_100,
+            ["-c:a", "flac", "-f", "ogg"],
+            "holds no Opus",
+        ),
+        (
+            "content.ogg",
+            44_100,
+            ["-c:a", "libvorbis", "-f", "ogg"],
+            "holds Vorbis",
+        ),
+        (
+            "content.webm",
+            48_000,
+            ["-c:a", "libopus", "-f", "webm"],
+            "is WebM",
+        ),
+    ] {
+        let other = Fixture::new(name, rate, 2, &[&coding[..], &["-t", "2"]].concat());
+        let other = attempt(&std::fs::read(&other.content).unwrap()).to_string();
+        assert!(other.contains(says), "{name}: {other}");
+    }
 }

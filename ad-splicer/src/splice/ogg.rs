@@ -162,12 +162,24 @@ pub(super) fn guess_granule(content: &dyn Content, headers: &Headers, deadline: 
     u64::try_from(all).unwrap_or(u64::MAX)
 }
 
-/// Says what cannot be done with Ogg that nobody took.
+/// Says what cannot be done with containers that nobody took.
 pub(super) fn refuse(content: &dyn Content, options: &Options) -> Result<(), SpliceError> {
-    if Window::new(content, options.read_deadline).get(0, 4)? == b"OggS" {
+    let mut window = Window::new(content, options.read_deadline);
+    let head = window.get(0, 64)?;
+    if head.starts_with(b"\x1A\x45\xDF\xA3") {
         return Err(SpliceError::Unsupported(
-            "the Ogg file holds no Opus, and ads can be put into Ogg files with Opus".into(),
+            "the content is WebM or Matroska, and ads cannot be put into those yet".into(),
         ));
+    }
+    if head.starts_with(b"OggS") {
+        let what = if head.windows(7).any(|bytes| bytes == b"\x01vorbis") {
+            "Vorbis"
+        } else {
+            "no Opus"
+        };
+        return Err(SpliceError::Unsupported(format!(
+            "the Ogg file holds {what}, and ads can be put into Ogg files with Opus"
+        )));
     }
     Ok(())
 }
