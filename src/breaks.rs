@@ -20,6 +20,7 @@ use ad_splicer::creatives::{Cache, ContentHash, Creative, Profile};
 use ad_splicer::cues::{Action, AdSource, CuePoint, PlacedCue, Position, in_order, vmap};
 use ad_splicer::decide::{self, Ad, Problem, VastCode};
 use ad_splicer::memory::Memory;
+use ad_splicer::picture::{Picture, PictureFormat};
 use ad_splicer::splice::{self, At};
 use ad_splicer::time::ContentTime;
 use engine::cue_sheet::CueSheet;
@@ -85,6 +86,8 @@ pub(crate) struct Ready {
     pub(crate) sha256: ContentHash,
     pub(crate) duration: Duration,
     pub(crate) creative: Creative,
+    /// What is seen meanwhile, in video.
+    pub(crate) picture: Option<Arc<Picture>>,
 }
 
 /// Where the splicer is to put a break.
@@ -188,6 +191,7 @@ pub(crate) struct Preparer {
     conditioner: Conditioner,
     asking: decide::Context,
     profile: Profile,
+    pictures: Option<PictureFormat>,
     /// Whether ads can still be spliced in while it plays.
     grows: bool,
     breaks: Arc<[Place]>,
@@ -260,6 +264,7 @@ impl Preparer {
                 sample_rate: format.sample_rate,
                 channels: format.channels,
             },
+            pictures: format.picture,
             grows: format.grows,
             breaks,
             at_once: Arc::new(Semaphore::new(AT_ONCE)),

@@ -183,6 +183,7 @@ fn with_ads(
                     ads.push(splice::Ad {
                         id: ad.key.clone(),
                         pcm: pcm.into(),
+                        picture: ad.picture.clone(),
                     });
                     frozen.ready.push((ad.clone(), applied));
                 }

@@ -11,6 +11,7 @@ use ad_splicer::content::{Content, FileContent};
 use ad_splicer::creatives::{Cache, FetchLimits, Profile};
 use ad_splicer::cues::{AdArgument, CuePoint, PlacedCue, in_order};
 use ad_splicer::decide::Ad;
+use ad_splicer::picture::PictureFormat;
 use ad_splicer::splice;
 use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
@@ -78,7 +79,7 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
         let ready = condition(
             &cache,
             &conditioner,
-            profile,
+            (profile, format.picture),
             format.duration,
             &placed,
             index,
@@ -100,6 +101,10 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
         .context("splicing")??;
     let took = began.elapsed();
     if let Some(skipped) = made.skipped.first() {
+        if !to_stdout {
+            // It lacks what was asked for.
+            drop(std::fs::remove_file(&args.output));
+        }
         anyhow::bail!(
             "cannot splice into {}: {}",
             args.content.display(),
@@ -121,7 +126,7 @@ async fn probe(content: &Arc<dyn Content>, name: &str) -> anyhow::Result<splice:
 async fn condition(
     cache: &Cache,
     conditioner: &Conditioner,
-    profile: Profile,
+    (profile, pictures): (Profile, Option<PictureFormat>),
     content_duration: ContentTime,
     placed: &PlacedCue<'_>,
     index: usize,
@@ -135,6 +140,15 @@ async fn condition(
         .condition(cache, &original, profile)
         .await
         .or_bad_input(|| format!("the creative {creative} cannot be used"))?;
+    let picture = match pictures {
+        Some(format) => Some(
+            conditioner
+                .picture(cache, &original, format)
+                .await
+                .or_bad_input(|| format!("the creative {creative} cannot be used"))?,
+        ),
+        None => None,
+    };
     let duration: Duration = conditioned.duration();
     let title = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(Ready {
@@ -153,6 +167,7 @@ async fn condition(
         sha256: original.sha256,
         duration,
         creative: conditioned,
+        picture,
     })
 }
 

@@ -15,6 +15,7 @@ use crate::time::ContentTime;
 pub(crate) mod aac;
 pub(crate) mod mp3;
 pub(crate) mod opus;
+pub(crate) mod pictures;
 
 /// How long a run through a pipeline may go without giving anything.
 const STALL: Duration = Duration::from_secs(60);
@@ -60,6 +61,17 @@ fn run(
     out_caps: Option<&gst::Caps>,
     input: impl Iterator<Item = gst::Buffer>,
 ) -> Result<Vec<Vec<u8>>, BridgeError> {
+    run_with_caps(doing, caps, elements, out_caps, input).map(|(buffers, _)| buffers)
+}
+
+/// The same, with the caps of what came out last.
+fn run_with_caps(
+    doing: &'static str,
+    caps: &gst::Caps,
+    elements: &[gst::Element],
+    out_caps: Option<&gst::Caps>,
+    input: impl Iterator<Item = gst::Buffer>,
+) -> Result<(Vec<Vec<u8>>, Option<gst::Caps>), BridgeError> {
     let failed = |reason: String| BridgeError::Pipeline { doing, reason };
     // Without limits, so that a push never blocks: the caller's input is bounded.
     let source = gst_app::AppSrc::builder()
@@ -129,10 +141,10 @@ fn run(
             }
         }
     }
+    let caps = sink.static_pad("sink").and_then(|pad| pad.current_caps());
     drop(pipeline);
-    Ok(std::mem::take(
-        &mut *collected.lock().unwrap_or_else(PoisonError::into_inner),
-    ))
+    let buffers = std::mem::take(&mut *collected.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok((buffers, caps))
 }
 
 fn init(doing: &'static str) -> Result<(), BridgeError> {

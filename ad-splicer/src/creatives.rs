@@ -2,7 +2,7 @@
 //!
 //! Two kinds of file live in the cache's folder: an *original*, the bytes as they came, named by their SHA-256; and,
 //! for each [`Profile`] it was wanted in, its *PCM* (32-bit float, little-endian, interleaved) with a small JSON file
-//! of facts beside it. Invariants:
+//! of facts beside it; and the same way its pictures for each format of video. Invariants:
 //!
 //! - A name in the folder is only ever given to a whole file (written aside, then renamed).
 //! - An original's bytes have the hash that it is named by, checked again whenever it is taken from the cache.
@@ -521,6 +521,27 @@ impl Cache {
             bytes: original.bytes,
             file: Arc::new(file),
         })
+    }
+
+    /// What was made of an original and kept under this key.
+    pub(crate) fn kept(&self, hash: ContentHash, key: &str) -> Option<Vec<u8>> {
+        let file = File::open(self.dir.join(format!("{hash}.{key}"))).ok()?;
+        touch(&file);
+        let mut bytes = Vec::new();
+        (&file).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// Keeps what was made of an original under a key.
+    pub(crate) fn keep(
+        &self,
+        hash: ContentHash,
+        key: &str,
+        aside: tempfile::NamedTempFile,
+    ) -> Result<(), FetchError> {
+        persist(aside, &self.dir.join(format!("{hash}.{key}")))?;
+        self.trim();
+        Ok(())
     }
 
     /// A new file in the folder, removed unless it is kept.

@@ -11,9 +11,11 @@ pub(crate) mod format;
 mod joins;
 pub(crate) mod layout;
 mod m4a;
+mod movie;
 mod mp3;
 mod ogg;
 pub(crate) mod opus;
+mod pictures;
 pub mod preview;
 mod sound;
 mod wav;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::content::Content;
+use crate::picture::{Picture, PictureFormat};
 use crate::plan::{AdIndex, PlanError, SplicePlan};
 use crate::splice::format::Track;
 use crate::splice::layout::Layout;
@@ -43,6 +46,8 @@ pub enum Codec {
     Adts,
     /// AAC-LC in MP4.
     M4a,
+    /// H.264 and AAC-LC in MP4.
+    Mp4,
     /// Opus in Ogg.
     OggOpus,
 }
@@ -56,6 +61,7 @@ impl Codec {
             Self::Flac => "flac",
             Self::Adts => "adts",
             Self::M4a => "m4a",
+            Self::Mp4 => "mp4",
             Self::OggOpus => "opus",
         }
     }
@@ -72,6 +78,8 @@ pub struct StreamFormat {
     pub channels: u16,
     /// How long the content plays as its head tells: exact when an information frame says so, otherwise as if every frame were like the first.
     pub duration: ContentTime,
+    /// What pictures the content has, and ads need.
+    pub picture: Option<PictureFormat>,
     /// Whether ads can be spliced in ahead of a reader (see [`crate::play::Growing`]).
     pub grows: bool,
 }
@@ -96,6 +104,8 @@ pub struct Ad {
     pub id: String,
     /// Interleaved samples (±1.0) at the content's rate and channels, gain already applied.
     pub pcm: Arc<[f32]>,
+    /// What is seen meanwhile, in video: pictures in the content's format. Without any the picture before it stands still.
+    pub picture: Option<Arc<Picture>>,
 }
 
 impl Ad {
@@ -428,6 +438,7 @@ pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, S
     let stream = head.stream();
     Ok(StreamFormat {
         grows: head.audio().is_some(),
+        picture: head.picture(),
         codec: stream.codec,
         sample_rate: stream.sample_rate,
         channels: stream.channels,
@@ -468,7 +479,7 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
 }
 
 fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
-    let layout = Layout::new(breaks, &track.stream(), &track.frames(), options.fade)?;
+    let layout = Layout::new(breaks, track, options.fade)?;
     let spliced = track.splice(&layout)?;
     let report = Report {
         bytes: format::len_of(&spliced.runs),

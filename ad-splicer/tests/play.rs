@@ -263,6 +263,7 @@ fn with_ads(content: &dyn Content, at: &[u64]) -> Rendition {
             ads: vec![splice::Ad {
                 id: format!("ad at {seconds}"),
                 pcm: Arc::clone(&beep),
+                picture: None,
             }],
         })
         .collect();

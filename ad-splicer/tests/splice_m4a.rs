@@ -222,7 +222,7 @@ fn what_cannot_be_spliced_is_refused_by_name() {
     for (name, extra, word) in [
         ("alac.m4a", &["-vn", "-c:a", "alac"][..], "alac"),
         ("video.mp4", &["-c:v", "libx264", "-c:a", "aac"], "video"),
-        ("mute.mp4", &["-an", "-c:v", "libx264"], "video"),
+        ("mute.mp4", &["-an", "-c:v", "libx264"], "no sound"),
     ] {
         let path = dir.path().join(name);
         let mut args = vec![

@@ -107,6 +107,7 @@ fn ad(rate: usize, channels: usize, samples: usize, frequency: f64) -> Ad {
     Ad {
         id: format!("tone {frequency}"),
         pcm: Arc::from(pcm),
+        picture: None,
     }
 }
 

@@ -262,6 +262,16 @@ impl OneBreak {
             .await;
         let creative =
             creative.map_err(|error| (error.vast_code(), format!("cannot condition {url}: {error}")))?;
+        let picture = match preparer.pictures {
+            Some(format) => Some(
+                preparer
+                    .conditioner
+                    .picture(&preparer.cache, &original, format)
+                    .await
+                    .map_err(|error| (error.vast_code(), format!("cannot condition {url}: {error}")))?,
+            ),
+            None => None,
+        };
         let duration = creative.duration();
         if ad
             .duration
@@ -291,6 +301,7 @@ impl OneBreak {
             sha256,
             duration,
             creative,
+            picture,
         })
     }
 }

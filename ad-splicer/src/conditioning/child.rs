@@ -1,8 +1,8 @@
 //! The child: decodes standard input, and writes samples to standard output.
 //!
 //! Order matters here: load every library that may be needed, build the pipeline, shut the process in, and only then
-//! let a byte of the creative near a parser. What GStreamer may use is a short list of audio demuxers and decoders;
-//! everything else is taken out of its registry, so a creative cannot choose an obscure parser.
+//! let a byte of the creative near a parser. What GStreamer may use is a short list of demuxers and decoders, of sound
+//! or of pictures as the job is; everything else is taken out of its registry, so a creative cannot choose an obscure parser.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -21,6 +21,8 @@ use gstreamer_app as gst_app;
 
 use super::job::{Job, Report, Trim};
 use super::{mark, sandbox};
+use crate::bridge::pictures;
+use crate::picture::PictureFormat;
 
 /// What a child may read with; what is not installed cannot be read.
 const DECODERS: &[&str] = &[
@@ -45,6 +47,27 @@ const DECODERS: &[&str] = &[
     "flacparse",
     "flacdec",
 ];
+
+/// The same for a job of pictures.
+const PICTURE_DECODERS: &[&str] = &[
+    "qtdemux",
+    "matroskademux",
+    "h264parse",
+    "avdec_h264",
+    "h265parse",
+    "avdec_h265",
+    "mpeg4videoparse",
+    "avdec_mpeg4",
+    "vp8dec",
+    "vp9parse",
+    "vp9dec",
+    "av1parse",
+    "dav1ddec",
+    "av1dec",
+];
+
+/// What the pipeline of a job of pictures is made of, beside [`PLUMBING`].
+const PICTURE_PLUMBING: &[&str] = &["videoconvert", "videoscale", "videorate", "x264enc"];
 
 /// What the pipeline is made of.
 const PLUMBING: &[&str] = &[
@@ -122,7 +145,10 @@ impl Prepared {
         let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
         let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         gst::init()?;
-        keep_only_what_is_needed()?;
+        keep_only_what_is_needed(job.picture.is_some())?;
+        if let Some(format) = job.picture {
+            return Self::of_pictures(format, input, output);
+        }
 
         let caps = gst::Caps::builder("audio/x-raw")
             .field("format", "F32LE")
@@ -178,17 +204,75 @@ impl Prepared {
         })
     }
 
+    /// For pictures: decoded, fitted into the content's frame with bars beside them, in its rate, and coded.
+    fn of_pictures(format: PictureFormat, input: File, output: File) -> Result<Self, Failure> {
+        let make = gst::ElementFactory::make;
+        let pipeline = gst::Pipeline::new();
+        let source = gst_app::AppSrc::builder()
+            .stream_type(gst_app::AppStreamType::RandomAccess)
+            .size(input.metadata()?.len() as i64)
+            .build();
+        let decode = make("decodebin")
+            // Decoders offer interlaced pictures as a feature of its own; when not all that one offers is wanted, decodebin leaves it out.
+            .property("caps", gst::Caps::builder("video/x-raw").any_features().build())
+            .property("expose-all-streams", false)
+            .build()?;
+        let convert = make("videoconvert").build()?;
+        let scale = make("videoscale").property("add-borders", true).build()?;
+        let rate = make("videorate").build()?;
+        let filter = make("capsfilter")
+            .property("caps", pictures::raw(&format))
+            .build()?;
+        let encode = pictures::encoder(&format)?;
+        let sink = gst_app::AppSink::builder()
+            .caps(&pictures::coded(&format))
+            .sync(false)
+            .max_buffers(16)
+            .build();
+        let chain = [&convert, &scale, &rate, &filter, &encode, sink.upcast_ref()];
+        pipeline.add_many([source.upcast_ref(), &decode])?;
+        pipeline.add_many(chain)?;
+        source.link(&decode)?;
+        gst::Element::link_many(chain)?;
+        let entrance = convert.static_pad("sink").ok_or("videoconvert has no sink pad")?;
+        decode.connect_pad_added(move |_, pad| {
+            if !entrance.is_linked() {
+                let _ = pad.link(&entrance);
+            }
+        });
+        Ok(Self {
+            pipeline,
+            source,
+            sink,
+            input,
+            output,
+        })
+    }
+
     /// Decodes on a thread of its own. The first word counts, the decoder's or an error's: some pipelines never come
     /// back from their own errors, and nobody waits for that, as the process ends after this.
     fn decode(self, job: &Job) -> Report {
         let (tell, told) = channel();
+        let pictures = job.picture.is_some();
         if let Some(bus) = self.pipeline.bus() {
             let tell = tell.clone();
             bus.set_sync_handler(move |_, message| {
                 if let gst::MessageView::Error(error) = message.view() {
-                    let reason = error.error().to_string();
+                    let error = error.error();
+                    // Nothing in it is a picture that anything here can decode; or there is no kind of file that could hold any.
+                    let unknown = error.matches(gst::CoreError::MissingPlugin)
+                        || error.matches(gst::StreamError::CodecNotFound)
+                        || error.matches(gst::StreamError::TypeNotFound)
+                        || error.matches(gst::StreamError::WrongType);
+                    let report = if pictures && unknown {
+                        Report::NoPicture
+                    } else {
+                        Report::Undecodable {
+                            reason: error.to_string(),
+                        }
+                    };
                     // Only the first is heard.
-                    let _ = tell.send(Report::Undecodable { reason });
+                    let _ = tell.send(report);
                 }
                 gst::BusSyncReply::Drop
             });
@@ -235,11 +319,30 @@ impl Prepared {
             let Some(map) = sample.buffer().and_then(|b| b.map_readable().ok()) else {
                 continue;
             };
-            samples += map.len() as u64 / job.profile.bytes_per_frame();
+            let pictures = job.picture.is_some();
+            samples += if pictures {
+                1
+            } else {
+                map.len() as u64 / job.profile.bytes_per_frame()
+            };
             if samples > job.max_samples {
                 return Report::TooLong;
             }
-            if let Err(error) = self.output.write_all(&map) {
+            let written = if pictures {
+                let sets = (samples == 1)
+                    .then(|| sample.caps().and_then(pictures::sets))
+                    .flatten();
+                [sets.as_deref(), Some(&map[..])]
+                    .into_iter()
+                    .flatten()
+                    .try_for_each(|part| {
+                        self.output.write_all(&(part.len() as u32).to_be_bytes())?;
+                        self.output.write_all(part)
+                    })
+            } else {
+                self.output.write_all(&map)
+            };
+            if let Err(error) = written {
                 return Report::Setup {
                     reason: format!("cannot write samples: {error}"),
                 };
@@ -248,6 +351,7 @@ impl Prepared {
         // Whole: its threads are idle, and taking it apart returns.
         let _ = self.pipeline.set_state(gst::State::Null);
         match samples {
+            0 if job.picture.is_some() => Report::NoPicture,
             0 => Report::NoAudio,
             samples => Report::Done { samples },
         }
@@ -257,8 +361,14 @@ impl Prepared {
 /// Loads all that may be needed, and then takes everything else out of the registry.
 ///
 /// In this order: loading one feature loads its plugin, which registers all of its features again.
-fn keep_only_what_is_needed() -> Result<(), Failure> {
-    let allowed: HashSet<&str> = DECODERS.iter().chain(PLUMBING).copied().collect();
+fn keep_only_what_is_needed(pictures: bool) -> Result<(), Failure> {
+    let (decoders, more) = if pictures {
+        (PICTURE_DECODERS, PICTURE_PLUMBING)
+    } else {
+        (DECODERS, &[][..])
+    };
+    let plumbing = || PLUMBING.iter().chain(more);
+    let allowed: HashSet<&str> = decoders.iter().chain(plumbing()).copied().collect();
     let registry = gst::Registry::get();
     // Opening files is forbidden later, so libraries must be here now.
     for factory in registry.features(gst::ElementFactory::static_type()) {
@@ -286,7 +396,7 @@ fn keep_only_what_is_needed() -> Result<(), Failure> {
             registry.remove_feature(&finder);
         }
     }
-    for name in PLUMBING {
+    for name in plumbing() {
         if gst::ElementFactory::find(name).is_none() {
             return Err(format!("the GStreamer element {name} is not installed").into());
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mark;
 use crate::creatives::Profile;
+use crate::picture::PictureFormat;
 
 /// Samples, at the creative's own rate, that belong to the encoder and not to the ad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +24,9 @@ pub(super) struct Trim {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Job {
     pub(super) profile: Profile,
-    /// The most samples of each channel that are written.
+    /// The pictures are wanted in this format, and no sound.
+    pub(super) picture: Option<PictureFormat>,
+    /// The most samples of each channel, or pictures, that are written.
     pub(super) max_samples: u64,
     pub(super) trim: Option<Trim>,
     pub(super) memory: u64,
@@ -50,10 +53,12 @@ impl Job {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "result")]
 pub(super) enum Report {
+    /// So many samples of each channel, or pictures.
     Done {
         samples: u64,
     },
     NoAudio,
+    NoPicture,
     TooLong,
     Undecodable {
         reason: String,

@@ -7,7 +7,10 @@
 //! bounds and measures the samples itself. Whatever a creative does to its decoder, the answer here is a
 //! [`ConditionError`] in bounded time.
 //!
-//! Not for: loudness (see `loudness`; samples are kept as they were mixed), or video.
+//! Sound and pictures are two jobs for two children: what goes into audio never meets a decoder of pictures. Pictures come
+//! out coded ([`crate::picture`]); of what the child wrote only whole slices are kept.
+//!
+//! Not for: loudness (see `loudness`; samples are kept as they were mixed).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -25,6 +28,7 @@ use crate::content::FileContent;
 use crate::creatives::{Cache, Creative, FetchError, Original, Profile, read_sample};
 use crate::frames::mp3::{DECODER_DELAY, find_head};
 use crate::loudness::{LoudnessError, Measured, Meter};
+use crate::picture::{Picture, PictureFormat};
 
 mod child;
 mod job;
@@ -78,6 +82,12 @@ pub enum ConditionError {
         /// SHA-256 of the creative.
         creative: String,
     },
+    /// It has no pictures, or none that can be decoded.
+    #[error("cannot use the creative {creative} in video: it has no pictures")]
+    NoPicture {
+        /// SHA-256 of the creative.
+        creative: String,
+    },
     /// It is longer than an ad may be.
     #[error("cannot use the creative {creative}: it is longer than {} s", limit.as_secs())]
     TooLong {
@@ -125,6 +135,7 @@ impl ConditionError {
         match self {
             Self::Undecodable { .. }
             | Self::NoAudio { .. }
+            | Self::NoPicture { .. }
             | Self::TooLong { .. }
             | Self::TimedOut { .. }
             | Self::Crashed { .. } => 405,
@@ -160,6 +171,11 @@ const KEPT_ENVIRONMENT: [&str; 9] = [
     "GST_PLUGIN_SYSTEM_PATH_1_0",
     "GST_REGISTRY",
 ];
+
+/// How many times as much processor and time as sound pictures may take.
+const PICTURES_COST: u64 = 4;
+/// The most bytes of coded pictures.
+const MOST_CODED: u64 = 512 << 20;
 
 /// The most that a child may say on standard error; it is killed when it says more.
 const MAX_SAID: u64 = 64 << 10;
@@ -214,6 +230,63 @@ impl Conditioner {
         Ok(cache.keep_conditioned(original, profile, aside, samples, loudness, true_peak)?)
     }
 
+    /// The pictures of `original` in `format`, from the cache when they were conditioned before.
+    ///
+    /// The caller may give up at any time by dropping the future: the child is killed then.
+    pub async fn picture(
+        &self,
+        cache: &Cache,
+        original: &Original,
+        format: PictureFormat,
+    ) -> Result<Arc<Picture>, ConditionError> {
+        let key = format!("{}.h264", format.key());
+        let kept = || cache.kept(original.sha256, &key);
+        if let Some(picture) = kept().and_then(|bytes| Picture::parse(&bytes, format)) {
+            return Ok(Arc::new(picture));
+        }
+        let turn = self.children.acquire().await;
+        let _turn = turn.map_err(|e| io("wait for other creatives")(std::io::Error::other(e)))?;
+        if let Some(picture) = kept().and_then(|bytes| Picture::parse(&bytes, format)) {
+            return Ok(Arc::new(picture));
+        }
+        let aside = cache.aside()?;
+        let rate = u64::from(format.rate.0.div_ceil(format.rate.1.max(1)));
+        let most = self.limits.duration.as_secs() * rate;
+        let job = Job {
+            // Sound is not made.
+            profile: Profile {
+                sample_rate: 48_000,
+                channels: 2,
+            },
+            picture: Some(format),
+            max_samples: most,
+            trim: None,
+            memory: self.limits.memory,
+            cpu_seconds: PICTURES_COST * self.limits.cpu.as_secs().max(1),
+            open_files: self.limits.open_files,
+            output_bytes: MOST_CODED,
+        };
+        let wall = PICTURES_COST as u32 * self.limits.wall;
+        let count = self.run(&job, original, aside.as_file(), wall).await?;
+        let parsed = tokio::task::spawn_blocking(move || {
+            let bytes = std::fs::read(aside.path())?;
+            Ok::<_, std::io::Error>((Picture::parse(&bytes, format), aside))
+        });
+        let (picture, aside) = parsed
+            .await
+            .map_err(|e| io("read the pictures")(std::io::Error::other(e)))?
+            .map_err(io("read the pictures"))?;
+        let picture = picture.filter(|picture| picture.count() as u64 == count && count <= most);
+        let Some(picture) = picture else {
+            return Err(ConditionError::Crashed {
+                creative: original.sha256.to_string(),
+                how: format!("what it wrote is not {count} pictures"),
+            });
+        };
+        cache.keep(original.sha256, &key, aside)?;
+        Ok(Arc::new(picture))
+    }
+
     /// Runs a child that writes the samples of `original` to `output`.
     async fn decode(
         &self,
@@ -226,6 +299,7 @@ impl Conditioner {
         let max_samples = self.limits.duration.as_secs() * u64::from(profile.sample_rate);
         let job = Job {
             profile,
+            picture: None,
             max_samples,
             trim: trim_of(&input),
             memory: self.limits.memory,
@@ -234,6 +308,29 @@ impl Conditioner {
             // A second more than is allowed, so that the child can say that there was more.
             output_bytes: (max_samples + u64::from(profile.sample_rate)) * profile.bytes_per_frame(),
         };
+        let samples = self.run(&job, original, output, self.limits.wall).await?;
+        let length = output.metadata().map_err(io("look at the samples"))?.len();
+        // Both numbers come from a process that may have been taken over.
+        let claimed = samples.checked_mul(profile.bytes_per_frame());
+        if claimed != Some(length) || samples == 0 || samples > max_samples {
+            return Err(ConditionError::Crashed {
+                creative,
+                how: format!("it wrote {length} bytes and said {samples} samples"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Runs a child on `original`, which writes to `output`; gives how many samples or pictures it says that there are.
+    async fn run(
+        &self,
+        job: &Job,
+        original: &Original,
+        output: &File,
+        wall: Duration,
+    ) -> Result<u64, ConditionError> {
+        let creative = original.sha256.to_string();
+        let input = original.file().map_err(io("open the creative"))?;
         let mut command = tokio::process::Command::new(&self.program);
         command
             .args(job.to_args())
@@ -268,29 +365,19 @@ impl Conditioner {
             let status = child.wait().await.map_err(io("wait for the decoder"))?;
             Ok::<_, ConditionError>((said, status))
         };
-        let ended = tokio::time::timeout(self.limits.wall, run).await;
+        let ended = tokio::time::timeout(wall, run).await;
         let Ok(ended) = ended else {
             child.kill().await.map_err(io("stop the decoder"))?;
             return Err(ConditionError::TimedOut {
                 creative,
-                limit: self.limits.wall,
+                limit: wall,
             });
         };
         let (said, status) = ended?;
         let said = String::from_utf8_lossy(&said);
         match Report::from_lines(&said) {
-            Some(Report::Done { samples }) if status.success() => {
-                let length = output.metadata().map_err(io("look at the samples"))?.len();
-                // Both numbers come from a process that may have been taken over.
-                let claimed = samples.checked_mul(profile.bytes_per_frame());
-                if claimed != Some(length) || samples == 0 || samples > max_samples {
-                    return Err(ConditionError::Crashed {
-                        creative,
-                        how: format!("it wrote {length} bytes and said {samples} samples"),
-                    });
-                }
-                Ok(())
-            }
+            Some(Report::Done { samples }) if status.success() => Ok(samples),
+            Some(Report::NoPicture) => Err(ConditionError::NoPicture { creative }),
             Some(Report::NoAudio) => Err(ConditionError::NoAudio { creative }),
             Some(Report::TooLong) => Err(ConditionError::TooLong {
                 creative,

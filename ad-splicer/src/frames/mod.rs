@@ -6,6 +6,7 @@ pub(crate) mod aac;
 pub(crate) mod flac;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub(crate) mod h264;
 pub(crate) mod id3v2;
 pub mod mp3;
 pub(crate) mod mp4;

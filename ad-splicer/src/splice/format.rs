@@ -11,6 +11,7 @@ use super::{
 };
 use crate::content::Content;
 use crate::frames::id3v2;
+use crate::picture::PictureFormat;
 use crate::plan::SplicePlan;
 use crate::time::ContentTime;
 
@@ -29,6 +30,11 @@ pub(crate) struct Stream {
 pub(crate) trait Head {
     /// As far as the head tells: the number of samples may be a guess.
     fn stream(&self) -> Stream;
+
+    /// What the pictures of ads must be like; `None` when there are none.
+    fn picture(&self) -> Option<PictureFormat> {
+        None
+    }
 
     /// The content's chapters in presentation time.
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError>;
@@ -101,6 +107,11 @@ pub(crate) trait Track: Sync {
 
     /// Interleaved samples of a range of content samples; silence where there is no content or it cannot be decoded.
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError>;
+
+    /// The samples that a break takes the place of where those are given: content that cannot be cut everywhere moves them to where it can, or says why it cannot.
+    fn cut(&self, span: &Range<u64>) -> Result<Range<u64>, String> {
+        Ok(span.clone())
+    }
 
     /// Makes the rendition that is laid out.
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError>;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::format::{Frames, Stream};
+use super::format::Track;
 use super::{Ad, At, Break, SpliceError, SplicedAd};
 use crate::plan::{PlanError, PlannedBreak, Segment, SplicePlan};
 use crate::time::{ContentTime, PresentationTime, duration_of};
@@ -26,6 +26,11 @@ impl Spot<'_> {
         self.ads.iter().map(|ad| ad.samples(self.channels)).sum::<u64>() + self.pad
     }
 
+    /// Channels of its ads.
+    pub(super) fn channels(&self) -> usize {
+        self.channels
+    }
+
     /// How many samples later (or earlier) the content stands after it.
     pub(crate) fn shift(&self) -> i64 {
         self.added() as i64 - (self.span.end - self.span.start) as i64
@@ -45,13 +50,19 @@ impl<'a> Layout<'a> {
     /// Lays out the breaks that have ads.
     pub(crate) fn new(
         breaks: &'a [Break],
-        stream: &Stream,
-        frames: &Frames,
+        track: &dyn Track,
         fade: std::time::Duration,
     ) -> Result<Self, SpliceError> {
+        let (stream, frames) = (track.stream(), track.frames());
         let (rate, channels) = (stream.sample_rate, usize::from(stream.channels));
         let grid = frames.samples.max(1);
-        let placed = place(breaks, rate, channels, stream.samples)?;
+        let mut placed = place(breaks, rate, channels, stream.samples)?;
+        for (index, span) in &mut placed {
+            *span = track.cut(span).map_err(|reason| SpliceError::Bridge {
+                break_index: *index,
+                reason,
+            })?;
+        }
         let planned: Vec<PlannedBreak> = placed
             .iter()
             .map(|(at, span)| PlannedBreak {

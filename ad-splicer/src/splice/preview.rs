@@ -41,6 +41,7 @@ pub fn cuts(
     let silence = Ad {
         id: CUT.to_owned(),
         pcm: pcm.into(),
+        picture: None,
     };
     Ok(between(kept.collect(), samples, around)
         .into_iter()

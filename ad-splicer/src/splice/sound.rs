@@ -79,6 +79,7 @@ mod tests {
         let ad = Ad {
             id: String::new(),
             pcm: vec![0.0; 1_000].into(),
+            picture: None,
         };
         let between = insertion(&[ad], 24, &sine[2_000..], &sine[..2_000], 1, 220);
         assert_eq!(between.len(), 1_024);

@@ -106,6 +106,7 @@ pub(crate) fn ad(rate: usize, channels: usize, samples: usize, frequency: f64) -
     Ad {
         id: format!("tone {frequency}"),
         pcm: pcm.into(),
+        picture: None,
     }
 }
 

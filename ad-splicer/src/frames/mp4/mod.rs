@@ -9,6 +9,6 @@ mod tables;
 pub(crate) use boxes::{Atom, TopBox, read_tree, top_level};
 pub(crate) use fragments::gather;
 pub(crate) use tables::{
-    Samples, audio_config, edit_chapters, edit_list, full_duration, nero_chapters, priming, set_durations,
-    set_edit, set_tables,
+    Edit, Samples, Tables, audio_config, avc_config, edit_chapters, edit_list, full_duration, nero_chapters,
+    priming, set_avc_config, set_durations, set_edit, set_tables,
 };

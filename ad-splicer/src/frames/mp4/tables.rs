@@ -193,14 +193,28 @@ impl Samples {
     }
 }
 
-/// Writes the tables of samples of these sizes and durations, which stand in chunks: each with its offset and how many there are. Tables that say more about each sample are left out.
-pub(crate) fn set_tables(
-    track: &mut Atom,
-    sizes: &[u32],
-    durations: &[(u32, u32)],
-    chunks: &[(u64, u32)],
-    wide: bool,
-) {
+/// What is written about a track's samples.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tables<'a> {
+    pub(crate) sizes: &'a [u32],
+    /// Runs of samples of one duration.
+    pub(crate) durations: &'a [(u32, u32)],
+    /// Runs of samples that are shown as much later than they are decoded; empty when none is.
+    pub(crate) compositions: &'a [(u32, i32)],
+    /// Which samples can be begun at; `None` when all can.
+    pub(crate) sync: Option<&'a [u32]>,
+    /// Each chunk's offset, and how many samples stand there.
+    pub(crate) chunks: &'a [(u64, u32)],
+}
+
+/// Writes a track's tables. Those that say more about each sample are left out.
+pub(crate) fn set_tables(track: &mut Atom, tables: &Tables<'_>, wide: bool) {
+    let Tables {
+        sizes,
+        durations,
+        chunks,
+        ..
+    } = *tables;
     let Some(children) = track.find_mut(&STBL).and_then(Atom::children_mut) else {
         return;
     };
@@ -208,7 +222,17 @@ pub(crate) fn set_tables(
     children.retain(|child| {
         !matches!(
             &child.kind,
-            b"stts" | b"stsz" | b"stz2" | b"stsc" | b"stco" | b"co64" | b"stss" | b"sdtp" | b"ctts"
+            b"stts"
+                | b"stsz"
+                | b"stz2"
+                | b"stsc"
+                | b"stco"
+                | b"co64"
+                | b"stss"
+                | b"sdtp"
+                | b"ctts"
+                | b"cslg"
+                | b"stps"
         )
     });
     // One group for all samples stays one; anything finer would name the wrong ones.
@@ -253,6 +277,17 @@ pub(crate) fn set_tables(
         let places = chunks.iter().map(|(offset, _)| *offset as u32);
         Atom::raw(*b"stco", table(&[chunks.len() as u32], &mut { places }))
     };
+    let mut more = Vec::new();
+    if !tables.compositions.is_empty() {
+        let runs = tables.compositions.iter().flat_map(|run| [run.0, run.1 as u32]);
+        let mut ctts = table(&[tables.compositions.len() as u32], &mut { runs });
+        ctts[0] = u8::from(tables.compositions.iter().any(|run| run.1 < 0));
+        more.push(Atom::raw(*b"ctts", ctts));
+    }
+    if let Some(sync) = tables.sync {
+        let numbers = sync.iter().map(|index| index + 1);
+        more.push(Atom::raw(*b"stss", table(&[sync.len() as u32], &mut { numbers })));
+    }
     // After the description; the order of the others does not matter.
     let at = children
         .iter()
@@ -265,43 +300,56 @@ pub(crate) fn set_tables(
             Atom::raw(*b"stsc", stsc),
             Atom::raw(*b"stsz", stsz),
             places,
-        ],
+        ]
+        .into_iter()
+        .chain(more),
     );
 }
 
 /// What a track begins with, and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Edit {
+    /// Time before it, in the movie's time scale.
+    pub(crate) lead: u64,
     /// In the movie's time scale.
     pub(crate) duration: u64,
     /// In the track's time scale.
     pub(crate) media_time: u64,
 }
 
-/// The one edit of a track; `None` when there is none.
+/// Where the entry of an edit list with this index stands.
+fn edit_at(elst: &[u8], index: usize) -> usize {
+    8 + if elst.first() == Some(&1) { 20 } else { 12 } * index
+}
+
+/// The one edit of a track, which may have empty time before it; `None` when there is none.
 pub(crate) fn edit_list(track: &Atom) -> Result<Option<Edit>, SpliceError> {
     let Some(elst) = track.bytes(&[b"edts", b"elst"]) else {
         return Ok(None);
     };
     let bad = || damaged("a track's edit list makes no sense");
     let (wide, count) = (elst.first() == Some(&1), word(elst, 4).ok_or_else(bad)?);
-    let mut found = None;
+    let (mut lead, mut found) = (0, None);
     for i in 0..count as usize {
+        let at = edit_at(elst, i);
         let (duration, media_time) = if wide {
-            (
-                long(elst, 8 + 20 * i),
-                long(elst, 16 + 20 * i).map(|time| time as i64),
-            )
+            (long(elst, at), long(elst, at + 8).map(|time| time as i64))
         } else {
             (
-                word(elst, 8 + 12 * i).map(u64::from),
-                word(elst, 12 + 12 * i).map(|time| i64::from(time as i32)),
+                word(elst, at).map(u64::from),
+                word(elst, at + 4).map(|time| i64::from(time as i32)),
             )
         };
         let (duration, media_time) = duration.zip(media_time).ok_or_else(bad)?;
         match (u64::try_from(media_time), found) {
-            (Ok(media_time), None) => found = Some(Edit { duration, media_time }),
-            // Empty time before the sound.
+            (Ok(media_time), None) => {
+                found = Some(Edit {
+                    lead,
+                    duration,
+                    media_time,
+                });
+            }
+            (Err(_), None) if i == 0 => lead = duration,
             _ => {
                 return Err(SpliceError::Unsupported(
                     "the MP4 file's edit list has more than one part, and ads can be put into files with one"
@@ -318,13 +366,59 @@ pub(crate) fn set_edit(track: &mut Atom, duration: u64) {
     let Some(elst) = track.bytes_mut(&[b"edts", b"elst"]) else {
         return;
     };
+    let last = word(elst, 4).unwrap_or(0).saturating_sub(1) as usize;
+    let at = edit_at(elst, last);
     if elst.first() == Some(&1) {
-        if let Some(field) = elst.get_mut(8..16) {
+        if let Some(field) = elst.get_mut(at..at + 8) {
             field.copy_from_slice(&duration.to_be_bytes());
         }
-    } else if let Some(field) = elst.get_mut(8..12) {
+    } else if let Some(field) = elst.get_mut(at..at + 4) {
         field.copy_from_slice(&u32::try_from(duration).unwrap_or(u32::MAX).to_be_bytes());
     }
+}
+
+/// Where the one description of a track's pictures has its `avcC` box within `stsd`; `None` when there are several, or it is no H.264.
+fn avcc_at(stsd: &[u8]) -> Option<std::ops::Range<usize>> {
+    // Version, number of descriptions; the description's length and kind, and 78 bytes of a visual sample entry.
+    if word(stsd, 4) != Some(1) || stsd.get(12..16) != Some(b"avc1") {
+        return None;
+    }
+    let end = (8 + word(stsd, 8)? as usize).min(stsd.len());
+    let mut at = 8 + 8 + 78;
+    while at + 8 <= end {
+        let len = word(stsd, at)? as usize;
+        if len < 8 || at + len > end {
+            return None;
+        }
+        if stsd.get(at + 4..at + 8) == Some(b"avcC") {
+            return Some(at..at + len);
+        }
+        at += len;
+    }
+    None
+}
+
+/// The decoder configuration of a track of H.264.
+pub(crate) fn avc_config(track: &Atom) -> Option<&[u8]> {
+    let stsd = track.bytes(&[b"mdia", b"minf", b"stbl", b"stsd"])?;
+    let at = avcc_at(stsd)?;
+    stsd.get(at.start + 8..at.end)
+}
+
+/// Replaces the decoder configuration of a track of H.264.
+pub(crate) fn set_avc_config(track: &mut Atom, config: &[u8]) {
+    let Some(stsd) = track.bytes_mut(&[b"mdia", b"minf", b"stbl", b"stsd"]) else {
+        return;
+    };
+    let (Some(at), Some(len)) = (avcc_at(stsd), word(stsd, 8)) else {
+        return;
+    };
+    let mut avcc = (config.len() as u32 + 8).to_be_bytes().to_vec();
+    avcc.extend(b"avcC");
+    avcc.extend(config);
+    let len = len as usize + avcc.len() - at.len();
+    stsd[8..12].copy_from_slice(&(len as u32).to_be_bytes());
+    stsd.splice(at, avcc);
 }
 
 /// Time scale and duration of a header box.

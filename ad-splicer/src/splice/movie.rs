@@ -1,0 +1,537 @@
+//! Writing MP4: the movie box with its tables, and the order in which packets of sound and pictures stand.
+//!
+//! Where content is copied, its packets stay beside each other as they are in the content, so that it is copied in long runs; around breaks sound and pictures alternate.
+
+use std::ops::Range;
+
+use super::SpliceError;
+use super::bridged::Piece;
+use super::format::Runs;
+use super::layout::{Layout, moved};
+use super::m4a::M4a;
+use super::pictures::{From, Shots, Video, rescaled};
+use crate::frames::aac::SAMPLES;
+use crate::frames::mp4::{
+    Atom, Tables, edit_chapters, edit_list, full_duration, set_avc_config, set_durations, set_edit,
+    set_tables,
+};
+use crate::plan::SplicePlan;
+use crate::time::ContentTime;
+
+/// Packets of sound in a chunk of the result: about a second. Of pictures there are at most as many.
+const CHUNK: usize = 43;
+/// Most bytes of tracks other than sound and pictures: they are held in memory.
+const MOST_OTHER: u64 = 64 << 20;
+/// Room that is left for the movie box when it is decided whether offsets need 64 bits.
+const MOVIE_ROOM: u64 = 128 << 20;
+/// How long sound and pictures stand apart around breaks, in nanoseconds.
+const WINDOW: i64 = 500_000_000;
+
+fn unsupported(what: &str) -> SpliceError {
+    SpliceError::Unsupported(what.to_owned())
+}
+
+/// A track that is neither the sound nor the pictures, with its samples moved.
+struct Other {
+    child: usize,
+    bytes: Vec<u8>,
+    sizes: Vec<u32>,
+    durations: Vec<(u32, u32)>,
+}
+
+/// Moves the samples of a track: each begins where its time is now, and lasts until the next.
+fn other(
+    file: &M4a<'_>,
+    plan: &SplicePlan,
+    child: usize,
+    track: &Atom,
+    room: &mut u64,
+) -> Result<Other, SpliceError> {
+    let samples = file.tables[child].clone().unwrap_or_default();
+    let bytes: u64 = samples.sizes.iter().map(|size| u64::from(*size)).sum();
+    *room = room
+        .checked_sub(bytes)
+        .ok_or_else(|| unsupported("the MP4 file's other tracks are longer than 64 MiB"))?;
+    let scale = track
+        .bytes(&[b"mdia", b"mdhd"])
+        .and_then(full_duration)
+        .ok_or_else(|| unsupported("a track of the MP4 file does not say how long it is"))?
+        .timescale;
+    let edit = edit_list(track)?;
+    let lead = edit.map_or(0, |edit| rescaled(edit.lead as i64, scale, file.movie_scale)) as u64;
+    let offset = edit.map_or(0, |edit| edit.media_time);
+    let unit = u64::from(plan.sample_rate() / scale.max(1)) + 1;
+    let place = |time: u64| {
+        let at = moved(
+            plan,
+            ContentTime::from_samples((time + lead).saturating_sub(offset), scale),
+            unit,
+        );
+        (at.to_samples(scale) + offset).saturating_sub(lead)
+    };
+    let (mut time, mut starts) = (0_u64, Vec::with_capacity(samples.sizes.len() + 1));
+    for (count, duration) in &samples.durations {
+        for _ in 0..*count {
+            starts.push(if time == 0 { 0 } else { place(time) });
+            time += u64::from(*duration);
+        }
+    }
+    starts.push(place(time).max(starts.last().copied().unwrap_or(0)));
+    let durations = starts
+        .windows(2)
+        .map(|pair| (1, pair[1].saturating_sub(pair[0]) as u32))
+        .collect();
+    let mut data = Vec::new();
+    for (offset, size) in samples.offsets.iter().zip(&samples.sizes) {
+        data.extend(file.read_at(*offset, (*size).into())?);
+    }
+    Ok(Other {
+        child,
+        bytes: data,
+        sizes: samples.sizes,
+        durations,
+    })
+}
+
+/// Where the bytes of a packet are.
+#[derive(Clone, Copy)]
+enum Bytes<'a> {
+    Content(u64),
+    Made(&'a [u8]),
+}
+
+/// Packets of one track of the result, in order.
+#[derive(Default)]
+struct Packets<'a> {
+    sizes: Vec<u32>,
+    bytes: Vec<Bytes<'a>>,
+    /// Where each stands among the data, once it does.
+    places: Vec<u64>,
+}
+
+impl<'a> Packets<'a> {
+    fn push(&mut self, size: u32, bytes: Bytes<'a>) {
+        self.sizes.push(size);
+        self.bytes.push(bytes);
+        self.places.push(0);
+    }
+
+    fn offset(&self, i: usize) -> Option<u64> {
+        match self.bytes.get(i)? {
+            Bytes::Content(offset) => Some(*offset),
+            Bytes::Made(_) => None,
+        }
+    }
+
+    /// Chunks of packets that stand beside each other, `start` bytes further on.
+    fn chunks(&self, start: u64) -> Vec<(u64, u32)> {
+        let mut chunks: Vec<(u64, u32)> = Vec::new();
+        let mut end = None;
+        for (place, size) in self.places.iter().zip(&self.sizes) {
+            match chunks.last_mut() {
+                Some((_, count)) if end == Some(*place) && (*count as usize) < CHUNK => *count += 1,
+                _ => chunks.push((start + place, 1)),
+            }
+            end = Some(place + u64::from(*size));
+        }
+        chunks
+    }
+}
+
+/// The data as it is laid down.
+#[derive(Default)]
+struct Data {
+    runs: Runs,
+    /// Made, and not yet among the runs.
+    made: Vec<u8>,
+}
+
+impl Data {
+    fn put(&mut self, packets: &mut Packets<'_>, i: usize) {
+        packets.places[i] = self.runs.len() + self.made.len() as u64;
+        match packets.bytes[i] {
+            Bytes::Made(bytes) => self.made.extend(bytes),
+            Bytes::Content(offset) => {
+                self.flush();
+                self.runs.content(offset, offset + u64::from(packets.sizes[i]));
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.made.is_empty() {
+            self.runs.made(&std::mem::take(&mut self.made));
+        }
+    }
+
+    /// Lays down packets of content in the order that they have there.
+    fn as_they_stood(
+        &mut self,
+        sound: &mut Packets<'_>,
+        mut a: Range<usize>,
+        pictures: &mut Packets<'_>,
+        mut b: Range<usize>,
+    ) {
+        while !a.is_empty() || !b.is_empty() {
+            let sound_first = match (a.is_empty(), b.is_empty()) {
+                (false, false) => sound.offset(a.start) <= pictures.offset(b.start),
+                (_, other) => other,
+            };
+            if sound_first {
+                self.put(sound, a.start);
+                a.start += 1;
+            } else {
+                self.put(pictures, b.start);
+                b.start += 1;
+            }
+        }
+    }
+
+    /// Lays down packets in windows of time: pictures, then sound.
+    fn in_turn(
+        &mut self,
+        (sound, heard): (&mut Packets<'_>, &dyn Fn(usize) -> i64),
+        mut a: Range<usize>,
+        (pictures, seen): (&mut Packets<'_>, &dyn Fn(usize) -> i64),
+        mut b: Range<usize>,
+    ) {
+        while !a.is_empty() || !b.is_empty() {
+            let first = [a.clone().next().map(heard), b.clone().next().map(seen)];
+            let until = first.into_iter().flatten().min().unwrap_or(0) + WINDOW;
+            while !b.is_empty() && seen(b.start) < until {
+                self.put(pictures, b.start);
+                b.start += 1;
+            }
+            while !a.is_empty() && heard(a.start) < until {
+                self.put(sound, a.start);
+                a.start += 1;
+            }
+        }
+    }
+}
+
+/// Runs of equal values.
+fn runs_of<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<(u32, T)> {
+    let mut runs: Vec<(u32, T)> = Vec::new();
+    for value in values {
+        match runs.last_mut() {
+            Some((count, same)) if *same == value => *count += 1,
+            _ => runs.push((1, value)),
+        }
+    }
+    runs
+}
+
+/// The tables of the pictures, but for where they stand.
+struct Shown<'a> {
+    video: &'a Video,
+    durations: Vec<(u32, u32)>,
+    compositions: Vec<(u32, i32)>,
+    sync: Option<Vec<u32>>,
+    config: Vec<u8>,
+    shots: &'a Shots,
+}
+
+impl<'a> Shown<'a> {
+    fn new(video: &'a Video, shots: &'a Shots) -> Result<Self, SpliceError> {
+        let list = &shots.list;
+        let ends = list.iter().skip(1).map(|shot| shot.start).chain([shots.end]);
+        let durations = list.iter().zip(ends).map(|(shot, end)| (end - shot.start) as u32);
+        let compositions = runs_of(list.iter().map(|shot| shot.composition));
+        let sync = list
+            .iter()
+            .enumerate()
+            .filter(|(_, shot)| shot.sync)
+            .map(|(i, _)| i as u32)
+            .collect::<Vec<_>>();
+        Ok(Self {
+            video,
+            durations: runs_of(durations),
+            compositions: if compositions.iter().all(|run| run.1 == 0) {
+                Vec::new()
+            } else {
+                compositions
+            },
+            sync: (sync.len() < list.len()).then_some(sync),
+            config: video.config(&shots.ads)?,
+            shots,
+        })
+    }
+
+    fn packets(&self) -> Packets<'a> {
+        let mut packets = Packets::default();
+        for shot in &self.shots.list {
+            let bytes = match shot.from {
+                From::Content(offset) => Bytes::Content(offset),
+                From::Ad(ad, i) => Bytes::Made(&self.shots.ads[ad as usize].frames[i as usize].bytes),
+            };
+            packets.push(shot.size, bytes);
+        }
+        packets
+    }
+
+    /// When a picture is shown, in nanoseconds, as if all were as much after their decoding as the first.
+    fn time(&self, i: usize) -> i64 {
+        let first = self.shots.list.first().map_or(0, |first| first.composition);
+        let ticks = self.shots.list[i].start as i64 + i64::from(first) - self.video.zero;
+        rescaled(ticks, 1_000_000_000_u32, self.video.scale)
+    }
+}
+
+/// Lays down all packets.
+fn lay_down(
+    pieces: &[Piece],
+    sound: &mut Packets<'_>,
+    heard: &dyn Fn(usize) -> i64,
+    pictures: &mut Packets<'_>,
+    seen: &dyn Fn(usize) -> i64,
+) -> Runs {
+    let mut data = Data::default();
+    let (mut a, mut b) = (0, 0);
+    let last = pieces.len().saturating_sub(1);
+    for (i, piece) in pieces.iter().enumerate() {
+        let (count, copied) = match piece {
+            Piece::Content(range) => ((range.end - range.start) as usize, true),
+            Piece::Made(packets) => (packets.len(), false),
+        };
+        let a_end = a + count;
+        let mut b_end = pictures.sizes.len();
+        if i < last {
+            let until = heard(a_end);
+            // Times of decoding only grow.
+            let (mut low, mut high) = (b, b_end);
+            while low < high {
+                let middle = usize::midpoint(low, high);
+                if seen(middle) < until {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            b_end = low;
+        }
+        let is_content = |i: &usize| pictures.offset(*i).is_some();
+        let first = (b..b_end).find(is_content).unwrap_or(b_end);
+        let end = (first..b_end)
+            .rev()
+            .find(is_content)
+            .map_or(first, |last| last + 1);
+        if copied && (first..end).all(|i| is_content(&i)) {
+            for made in b..first {
+                data.put(pictures, made);
+            }
+            data.as_they_stood(sound, a..a_end, pictures, first..end);
+            for made in end..b_end {
+                data.put(pictures, made);
+            }
+        } else {
+            data.in_turn((sound, heard), a..a_end, (pictures, seen), b..b_end);
+        }
+        (a, b) = (a_end, b_end);
+    }
+    data.flush();
+    data.runs
+}
+
+/// The bytes of the file that is laid out.
+pub(super) fn assemble(
+    file: &M4a<'_>,
+    layout: &Layout<'_>,
+    pieces: &[Piece],
+    shots: Option<&Shots>,
+) -> Result<Runs, SpliceError> {
+    let plan = &layout.plan;
+    let mut room = MOST_OTHER;
+    let others = file
+        .moov
+        .children()
+        .iter()
+        .enumerate()
+        .filter(|(child, atom)| {
+            let is_video = file.video.as_ref().is_some_and(|video| video.child == *child);
+            &atom.kind == b"trak" && *child != file.track && !is_video
+        })
+        .map(|(child, atom)| other(file, plan, child, atom, &mut room))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let mut sound = Packets::default();
+    for piece in pieces {
+        match piece {
+            Piece::Content(range) => {
+                for i in range.start as usize..range.end as usize {
+                    sound.push(file.packets.sizes[i], Bytes::Content(file.packets.offsets[i]));
+                }
+            }
+            Piece::Made(packets) => {
+                for packet in packets {
+                    sound.push(packet.len() as u32, Bytes::Made(packet));
+                }
+            }
+        }
+    }
+    let shown = match (&file.video, shots) {
+        (Some(video), Some(shots)) => Some(Shown::new(video, shots)?),
+        _ => None,
+    };
+    let mut pictures = shown.as_ref().map(Shown::packets).unwrap_or_default();
+    let heard = |i: usize| {
+        let sample = (i as u64 * u64::from(SAMPLES)) as i64 - file.skip as i64;
+        rescaled(sample, 1_000_000_000_u32, file.config.sample_rate)
+    };
+    let seen = |i: usize| shown.as_ref().map_or(0, |shown| shown.time(i));
+    let data = lay_down(pieces, &mut sound, &heard, &mut pictures, &seen);
+
+    let count = sound.sizes.len() as u64;
+    let shift = plan.samples() as i64 - plan.content_samples() as i64;
+    let ends_in_ad = matches!(plan.segments().last(), Some((_, crate::plan::Segment::Ad { .. })));
+    let total = if ends_in_ad {
+        plan.samples() + file.skip
+    } else {
+        (file.packets.total() as i64 + shift) as u64
+    };
+    let whole = count.saturating_sub(1);
+    let last = total
+        .saturating_sub(whole * u64::from(SAMPLES))
+        .clamp(1, SAMPLES.into()) as u32;
+    let durations = if last == SAMPLES {
+        vec![(count as u32, SAMPLES)]
+    } else {
+        vec![(whole as u32, SAMPLES), (1, last)]
+    };
+    let durations: Vec<_> = durations.into_iter().filter(|run| run.0 > 0).collect();
+
+    let kept: Vec<_> = file
+        .boxes
+        .iter()
+        .filter(|one| {
+            !matches!(
+                &one.kind,
+                b"ftyp"
+                    | b"moov"
+                    | b"mdat"
+                    | b"free"
+                    | b"skip"
+                    | b"wide"
+                    | b"moof"
+                    | b"mfra"
+                    | b"sidx"
+                    | b"ssix"
+                    | b"styp"
+            )
+        })
+        .collect();
+    let kept_len: u64 = kept.iter().map(|one| one.end - one.start).sum();
+    let ftyp = file.boxes.iter().find(|one| &one.kind == b"ftyp");
+    let ftyp_len = ftyp.map_or(0, |one| one.end - one.start);
+    let other_len: u64 = others.iter().map(|other| other.bytes.len() as u64).sum();
+    let body = other_len + data.len();
+    let wide = ftyp_len + kept_len + body + MOVIE_ROOM > u64::from(u32::MAX);
+
+    let scaled = |samples: u64| {
+        let rate = u128::from(file.config.sample_rate);
+        ((u128::from(samples) * u128::from(file.movie_scale) + rate / 2) / rate) as u64
+    };
+    let sound_duration = scaled(plan.samples());
+    let picture_edit = |shown: &Shown<'_>| {
+        // An edit list counts from the first picture that is shown.
+        let lead = edit_list(&file.moov.children()[shown.video.child])?.map_or(0, |edit| edit.lead);
+        let ends = rescaled(
+            shown.shots.over - shown.video.zero,
+            file.movie_scale,
+            shown.video.scale,
+        );
+        Ok::<_, SpliceError>((ends.max(0) as u64, (ends.max(0) as u64).saturating_sub(lead)))
+    };
+    let picture_edit = shown.as_ref().map(picture_edit).transpose()?;
+    let movie_duration = sound_duration.max(picture_edit.map_or(0, |(ends, _)| ends));
+    let mut moov = file.moov.clone();
+    let place = |moov: &mut Atom, start: u64| {
+        let mut at = start;
+        let Some(children) = moov.children_mut() else {
+            return;
+        };
+        for other in &others {
+            let track = &mut children[other.child];
+            let tables = Tables {
+                sizes: &other.sizes,
+                durations: &other.durations,
+                compositions: &[],
+                sync: None,
+                chunks: &[(at, other.sizes.len() as u32)],
+            };
+            set_tables(track, &tables, wide);
+            let media: u64 = other.durations.iter().map(|run| u64::from(run.1)).sum();
+            set_edit(track, movie_duration);
+            set_durations(track, movie_duration, Some(media));
+            at += other.bytes.len() as u64;
+        }
+        let tables = Tables {
+            sizes: &sound.sizes,
+            durations: &durations,
+            compositions: &[],
+            sync: None,
+            chunks: &sound.chunks(at),
+        };
+        let track = &mut children[file.track];
+        set_tables(track, &tables, wide);
+        set_edit(track, sound_duration);
+        set_durations(track, sound_duration, Some(total));
+        if let (Some(shown), Some((ends, lasts))) = (&shown, picture_edit) {
+            let tables = Tables {
+                sizes: &pictures.sizes,
+                durations: &shown.durations,
+                compositions: &shown.compositions,
+                sync: shown.sync.as_deref(),
+                chunks: &pictures.chunks(at),
+            };
+            let track = &mut children[shown.video.child];
+            set_tables(track, &tables, wide);
+            set_avc_config(track, &shown.config);
+            set_edit(track, lasts);
+            set_durations(track, ends, Some(shown.shots.end));
+        }
+    };
+    set_durations(&mut moov, movie_duration, None);
+    let padding = (count * u64::from(SAMPLES)).saturating_sub(file.skip + plan.samples());
+    let unit = u64::from(plan.sample_rate().div_ceil(1000));
+    edit_chapters(
+        &mut moov,
+        &|time| moved(plan, ContentTime::from_nanos(time.saturating_mul(100)), unit).as_nanos() / 100,
+        padding,
+        plan.samples(),
+    );
+    // The tables' length does not depend on the offsets in them.
+    place(&mut moov, 0);
+    let mut movie = Vec::new();
+    moov.write(&mut movie);
+    let head_len = if wide { 16 } else { 8 };
+    let start = ftyp_len + movie.len() as u64 + kept_len + head_len;
+    place(&mut moov, start);
+    movie.clear();
+    moov.write(&mut movie);
+
+    let mut runs = Runs::default();
+    if let Some(ftyp) = ftyp {
+        runs.content(ftyp.start, ftyp.end);
+    }
+    runs.made(&movie);
+    for one in kept {
+        runs.content(one.start, one.end);
+    }
+    let mut head = Vec::new();
+    if wide {
+        head.extend(1_u32.to_be_bytes());
+        head.extend(b"mdat");
+        head.extend((body + head_len).to_be_bytes());
+    } else {
+        head.extend(((body + head_len) as u32).to_be_bytes());
+        head.extend(b"mdat");
+    }
+    for other in &others {
+        head.extend(&other.bytes);
+    }
+    runs.made(&head);
+    debug_assert_eq!(runs.len(), start + other_len);
+    runs.append(data);
+    Ok(runs)
+}

@@ -1,0 +1,475 @@
+//! The pictures of MP4 content: where they can be cut, and what stands where in the result. Pure but for looking whether a sample is an IDR picture.
+//!
+//! Sound leads: the content moves by the whole number of its frames that a break takes, and the pictures follow at exactly the time that this is, so that nothing adds up. Within a break each ad's pictures stand at the
+//! content's rate from where its sound begins; the last one lasts until what comes next. Decode times of ads are as far before the times of showing as those of the content that follows, which therefore
+//! keeps its own steps. An ad without pictures holds the picture before it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::SpliceError;
+use super::layout::Layout;
+use crate::content::Content;
+use crate::frames::h264::{self, Sets};
+use crate::frames::mp4::{Atom, Edit, Samples, avc_config};
+use crate::picture::{Picture, PictureFormat};
+
+/// How much of a sample is read to see what it is.
+const LOOKED_INTO: u64 = 4096;
+
+fn unsupported(what: impl Into<String>) -> SpliceError {
+    SpliceError::Unsupported(what.into())
+}
+
+/// The track of pictures.
+#[derive(Debug)]
+pub(super) struct Video {
+    /// Which of `moov`'s children it is.
+    pub(super) child: usize,
+    pub(super) samples: Samples,
+    /// When each sample is decoded, in the track's scale; at the end, when the last one is over.
+    starts: Vec<u64>,
+    pub(super) scale: u32,
+    /// Media time of the beginning of the presentation.
+    pub(super) zero: i64,
+    /// Media time at which the last picture is over.
+    over: i64,
+    /// Whether the edit list leaves out the end.
+    cut_short: bool,
+    pub(super) sets: Sets,
+    pub(super) format: PictureFormat,
+}
+
+/// Where a sample of the result comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// From here in the content.
+    Content(u64),
+    /// Picture `1` of ad `0` in [`Shots::ads`].
+    Ad(u32, u32),
+}
+
+/// A sample of the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shot {
+    pub(super) size: u32,
+    /// When it is decoded.
+    pub(super) start: u64,
+    /// How much later it is shown.
+    pub(super) composition: i32,
+    pub(super) sync: bool,
+    pub(super) from: From,
+}
+
+/// All pictures of the result.
+#[derive(Debug)]
+pub(super) struct Shots {
+    pub(super) list: Vec<Shot>,
+    pub(super) ads: Vec<Arc<Picture>>,
+    /// When the last one is over: decoding, and showing.
+    pub(super) end: u64,
+    pub(super) over: i64,
+}
+
+/// `count` of one scale in another, to the nearest.
+pub(super) fn rescaled(count: i64, to: impl Into<u64>, from: impl Into<u64>) -> i64 {
+    let (to, from) = (i128::from(to.into()), i128::from(from.into().max(1)));
+    (i128::from(count) * to + from / 2).div_euclid(from) as i64
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Pictures a second that suit content of this many pictures in this time: a usual rate when it is near one.
+fn rate_of(durations: &[(u32, u32)], scale: u32) -> (u32, u32) {
+    const USUAL: [(u32, u32); 9] = [
+        (24_000, 1001),
+        (24, 1),
+        (25, 1),
+        (30_000, 1001),
+        (30, 1),
+        (50, 1),
+        (60_000, 1001),
+        (60, 1),
+        (15, 1),
+    ];
+    let all: u64 = durations.iter().map(|run| u64::from(run.0)).sum();
+    let mut counts = std::collections::BTreeMap::new();
+    for (count, duration) in durations.iter().filter(|run| run.1 > 0) {
+        *counts.entry(*duration).or_insert(0_u64) += u64::from(*count);
+    }
+    let common = counts.iter().max_by_key(|(_, count)| **count);
+    let (count, time) = match common {
+        Some((duration, count)) if count * 10 >= all * 8 => (1, u64::from(*duration)),
+        _ => (
+            all,
+            durations
+                .iter()
+                .map(|run| u64::from(run.0) * u64::from(run.1))
+                .sum(),
+        ),
+    };
+    let (a, b) = (count * u64::from(scale), time.max(1));
+    let rate = a as f64 / b as f64;
+    let near = USUAL
+        .into_iter()
+        .find(|usual| (f64::from(usual.0) / f64::from(usual.1) / rate - 1.0).abs() < 0.0005);
+    if let Some(near) = near {
+        return near;
+    }
+    let divisor = gcd(a, b);
+    match (u32::try_from(a / divisor), u32::try_from(b / divisor)) {
+        (Ok(a), Ok(b)) if (5.0..=120.0).contains(&rate) && a < 1 << 24 && b < 1 << 24 => (a, b),
+        _ => ((rate.clamp(5.0, 60.0)).round() as u32, 1),
+    }
+}
+
+impl Video {
+    /// The track of pictures that is this child of `moov`.
+    pub(super) fn new(
+        child: usize,
+        track: &Atom,
+        samples: Samples,
+        edit: Option<Edit>,
+        (scale, movie_scale): (u32, u32),
+    ) -> Result<Self, SpliceError> {
+        let config = avc_config(track).ok_or_else(|| {
+            unsupported("the content is video in a coding, or with a change of coding, into which no ads can be put: only H.264 (`avc1`) can")
+        })?;
+        let refused = |reason: String| unsupported(format!("no ads can be put into this video: {reason}"));
+        let sets = Sets::parse(config).map_err(refused)?;
+        let description = h264::describe(&sets).map_err(refused)?;
+        if sets.length_size != 4 {
+            return Err(refused(format!(
+                "lengths in its samples have {} bytes, not 4",
+                sets.length_size
+            )));
+        }
+        let (sequence, picture) = sets.numbers().map_err(refused)?;
+        let set = (1..32)
+            .find(|number| !sequence.contains(number) && !picture.contains(number))
+            .ok_or_else(|| refused("all its numbers of parameter sets are taken".into()))?;
+        if samples.sizes.is_empty() {
+            return Err(refused("it has no pictures".into()));
+        }
+        let format = PictureFormat {
+            width: description.width,
+            height: description.height,
+            pixel: description.pixel,
+            rate: rate_of(&samples.durations, scale),
+            profile: description.profile,
+            set,
+            colour: description.colour,
+            full_range: description.full_range,
+        };
+        let mut starts = Vec::with_capacity(samples.sizes.len() + 1);
+        let mut time = 0;
+        for (count, duration) in &samples.durations {
+            for _ in 0..*count {
+                starts.push(time);
+                time += u64::from(*duration);
+            }
+        }
+        starts.push(time);
+        let lead = edit.map_or(0, |edit| rescaled(edit.lead as i64, scale, movie_scale));
+        let mut video = Self {
+            child,
+            starts,
+            scale,
+            zero: edit.map_or(0, |edit| edit.media_time as i64) - lead,
+            over: 0,
+            cut_short: false,
+            sets,
+            format,
+            samples,
+        };
+        let count = video.count();
+        // The last to be shown is among the last to be decoded.
+        video.over = (count.saturating_sub(64)..count)
+            .map(|i| video.shown(i) + (video.starts[i + 1] - video.starts[i]) as i64)
+            .max()
+            .unwrap_or(0);
+        let lasts = edit.map_or(0, |edit| rescaled(edit.duration as i64, scale, movie_scale));
+        let frame = rescaled(1, u64::from(scale) * u64::from(format.rate.1), format.rate.0);
+        video.cut_short = lasts > 0 && video.zero + lead + lasts + frame < video.over;
+        Ok(video)
+    }
+
+    fn count(&self) -> usize {
+        self.samples.sizes.len()
+    }
+
+    /// How long a picture lasts.
+    fn lasting(&self) -> i64 {
+        let rate = self.format.rate;
+        rescaled(1, u64::from(self.scale) * u64::from(rate.1), rate.0)
+    }
+
+    /// How much later than it is decoded a sample is shown.
+    fn composition(&self, i: usize) -> i32 {
+        self.samples.compositions.get(i).copied().unwrap_or(0)
+    }
+
+    /// When a sample is shown, in media time.
+    fn shown(&self, i: usize) -> i64 {
+        self.starts[i] as i64 + i64::from(self.composition(i))
+    }
+
+    /// The samples that can be begun at.
+    fn sync(&self, i: usize) -> bool {
+        self.samples
+            .sync
+            .as_ref()
+            .is_none_or(|sync| sync.binary_search(&(i as u32)).is_ok())
+    }
+
+    /// The sync sample that is shown nearest to a media time, and those on both sides of the time.
+    fn nearest(&self, time: i64) -> (Option<usize>, [Option<usize>; 2]) {
+        let all = |i: usize| match &self.samples.sync {
+            Some(sync) => sync.get(i).map(|index| *index as usize),
+            None => (i < self.count()).then_some(i),
+        };
+        let len = self.samples.sync.as_ref().map_or(self.count(), Vec::len);
+        let (mut low, mut high) = (0, len);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if all(middle).is_some_and(|index| self.shown(index) < time) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let sides = [low.checked_sub(1).and_then(all), all(low)];
+        let near = sides
+            .into_iter()
+            .flatten()
+            .min_by_key(|index| (self.shown(*index) - time).abs());
+        (near, sides)
+    }
+
+    /// Where pictures are cut for a cue at a sample of the sound: before which sample, and at which sample of the sound that is exactly.
+    pub(super) fn cut(
+        &self,
+        content: &dyn Content,
+        deadline: std::time::Duration,
+        (sample, samples): (u64, u64),
+        sound: u32,
+    ) -> Result<(usize, u64), String> {
+        if sample >= samples {
+            return if self.cut_short {
+                Err(
+                    "the edit list of the pictures leaves out their end, and nothing can be put after it yet"
+                        .into(),
+                )
+            } else {
+                Ok((self.count(), samples))
+            };
+        }
+        let time = self.zero + rescaled(sample as i64, self.scale, sound);
+        let half = self.lasting() / 2 + 1;
+        if sample == 0 {
+            return if self.shown(0) + half < self.zero {
+                Err("the edit list leaves out pictures at the beginning, and nothing can be put before them yet".into())
+            } else {
+                Ok((0, 0))
+            };
+        }
+        if time > self.over {
+            return Ok((self.count(), sample));
+        }
+        let (near, sides) = self.nearest(time);
+        let idr = |index: usize| -> Result<bool, String> {
+            let size = u64::from(self.samples.sizes[index]);
+            super::read(
+                content,
+                self.samples.offsets[index],
+                size.min(LOOKED_INTO) as usize,
+                deadline,
+            )
+            .map(|head| h264::is_idr(&head, self.sets.length_size))
+            .map_err(|error| error.to_string())
+        };
+        if let Some(index) = near
+            && (self.shown(index) - time).abs() <= half
+            && idr(index)?
+        {
+            let exact = rescaled(self.shown(index) - self.zero, sound, self.scale);
+            return Ok((index, (exact.max(0) as u64).min(samples)));
+        }
+        let seconds = |time: i64| (time - self.zero) as f64 / f64::from(self.scale);
+        let places: Vec<String> = sides
+            .into_iter()
+            .flatten()
+            .map(|index| format!("{:.3} s", seconds(self.shown(index))))
+            .collect();
+        Err(format!(
+            "the cue at {:.3} s is not at a key frame (IDR), and cutting between them cannot be done yet; the nearest are at {}",
+            seconds(time),
+            places.join(" and ")
+        ))
+    }
+
+    /// Lays out the pictures. `cuts` are the samples before which each break's span begins and ends.
+    pub(super) fn lay_out(&self, layout: &Layout<'_>, cuts: &[Range<usize>]) -> Result<Shots, SpliceError> {
+        let sound = layout.plan.sample_rate();
+        let ticks = |samples: i64| rescaled(samples, self.scale, sound);
+        let mut out = Shots {
+            list: Vec::with_capacity(self.count() + 1024),
+            ads: Vec::new(),
+            end: 0,
+            over: 0,
+        };
+        let (mut next, mut shifted, mut shift) = (0, 0_i64, 0_i64);
+        for (spot, cut) in layout.spots.iter().zip(cuts) {
+            self.keep(&mut out, next..cut.start, shift)?;
+            let begins = spot.span.start as i64 + shifted;
+            let after = shifted + spot.shift();
+            // What follows, or what would: when it is decoded and shown.
+            let goes_on = cut.end < self.count();
+            let resumes = self.zero + ticks(spot.span.end as i64 + after);
+            let (delay, shown_after) = if goes_on {
+                (self.composition(cut.end), self.shown(cut.end) + ticks(after))
+            } else {
+                let delay = self.over - self.starts[self.count()] as i64;
+                (delay as i32, resumes.max(self.over + shift))
+            };
+            let delay = i64::from(if cut.start < self.count() {
+                self.composition(cut.start)
+            } else {
+                delay
+            });
+            let decoded_after = if goes_on {
+                self.starts[cut.end] as i64 + ticks(after)
+            } else {
+                shown_after - delay
+            };
+            let mut offset = 0_i64;
+            for (k, ad) in spot.ads.iter().enumerate() {
+                let samples = ad.samples(spot.channels()) as i64;
+                let at = |offset: i64| self.zero + ticks(begins + offset);
+                let begin = match (k, cut.start) {
+                    (0, first) if first > 0 && first < self.count() => self.shown(first) + shift,
+                    (0, first) if first > 0 => at(0).max(self.over + shift),
+                    _ => at(offset),
+                };
+                offset += samples;
+                let end = if k + 1 == spot.ads.len() {
+                    shown_after
+                } else {
+                    at(offset)
+                };
+                if let Some(picture) = &ad.picture {
+                    self.put_ad(&mut out, picture, begin..end, delay, decoded_after);
+                }
+            }
+            (next, shifted, shift) = (cut.end, after, ticks(after));
+            out.end = decoded_after.max(0) as u64;
+            out.over = shown_after;
+        }
+        if next < self.count() || layout.spots.is_empty() {
+            self.keep(&mut out, next..self.count(), shift)?;
+            out.end = (self.starts[self.count()] as i64 + shift) as u64;
+            out.over = self.over + shift;
+        }
+        if let Some(first) = out.list.first_mut() {
+            // Decoding begins with the track.
+            first.composition += i32::try_from(first.start)
+                .map_err(|_| unsupported("the first ad has no pictures, and is too long for that"))?;
+            first.start = 0;
+        }
+        let in_order = out.list.windows(2).all(|pair| pair[0].start < pair[1].start);
+        if !in_order || out.list.last().is_none_or(|last| last.start >= out.end) {
+            return Err(unsupported(
+                "pictures of the content are decoded at the same time, or so far before they are shown that ads would be too",
+            ));
+        }
+        Ok(out)
+    }
+
+    /// Keeps pictures of the content, so much later.
+    fn keep(&self, out: &mut Shots, range: Range<usize>, shift: i64) -> Result<(), SpliceError> {
+        for i in range {
+            let start = u64::try_from(self.starts[i] as i64 + shift)
+                .map_err(|_| unsupported("pictures of the content would be decoded before the beginning"))?;
+            out.list.push(Shot {
+                size: self.samples.sizes[i],
+                start,
+                composition: self.composition(i),
+                sync: self.sync(i),
+                from: From::Content(self.samples.offsets[i]),
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts an ad's pictures where it is shown; those that would be decoded after `until` are left out.
+    fn put_ad(&self, out: &mut Shots, picture: &Arc<Picture>, shown: Range<i64>, delay: i64, until: i64) {
+        let rate = picture.rate;
+        let unit = u64::from(self.scale) * u64::from(rate.1);
+        let wanted = rescaled(shown.end - shown.start, rate.0, unit).max(1) as usize;
+        let ad = out.ads.len() as u32;
+        let before = |out: &Shots| out.list.last().map_or(-1, |last| last.start as i64);
+        let mut put = 0;
+        for (i, frame) in picture.frames.iter().take(wanted).enumerate() {
+            let time = shown.start + rescaled(i as i64, unit, rate.0);
+            let start = (time - delay).max(before(out) + 1).max(0);
+            if start >= until || time >= shown.end {
+                break;
+            }
+            out.list.push(Shot {
+                size: frame.bytes.len() as u32,
+                start: start as u64,
+                composition: (time - start) as i32,
+                sync: frame.sync,
+                from: From::Ad(ad, i as u32),
+            });
+            put += 1;
+        }
+        if put > 0 {
+            out.ads.push(Arc::clone(picture));
+        }
+    }
+
+    /// The decoder configuration with the sets of the ads in it.
+    pub(super) fn config(&self, ads: &[Arc<Picture>]) -> Result<Vec<u8>, SpliceError> {
+        let mut sets = self.sets.clone();
+        for ad in ads {
+            sets.add(&ad.sps, &ad.pps);
+        }
+        if sets.sequence.len() > self.sets.sequence.len() + 1
+            || sets.picture.len() > self.sets.picture.len() + 1
+        {
+            return Err(unsupported(
+                "the pictures of the ads were coded by different encoders; empty the cache of creatives",
+            ));
+        }
+        Ok(sets.write())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_near_a_usual_one_is_that_one() {
+        for (durations, scale, rate) in [
+            (vec![(100, 512)], 12_800, (25, 1)),
+            (vec![(60, 1001)], 30_000, (30_000, 1001)),
+            (vec![(2, 33), (1, 34), (2, 33), (1, 34)], 1000, (30, 1)),
+            (vec![(9, 100), (1, 900)], 1000, (10, 1)),
+            (vec![(10, 40), (10, 80)], 1000, (50, 3)),
+            (vec![(10, 0)], 1000, (60, 1)),
+        ] {
+            assert_eq!(rate_of(&durations, scale), rate, "{durations:?}");
+        }
+    }
+
+    #[test]
+    fn rescaling_is_to_the_nearest() {
+        assert_eq!(rescaled(1024, 12_800_u32, 48_000_u32), 273);
+        assert_eq!(rescaled(-1024, 12_800_u32, 48_000_u32), -273);
+        assert_eq!(rescaled(3, 1_u32, 2_u32), 2);
+    }
+}

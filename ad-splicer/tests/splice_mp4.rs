@@ -1,0 +1,307 @@
+//! Splices H.264 and AAC-LC in MP4 and judges the results by ffmpeg.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ad_splicer::content::FileContent;
+use ad_splicer::picture::Picture;
+use ad_splicer::splice::{self, Ad, At, Break, Codec, Options, Report, SpliceError};
+use common::{ad, at, packets};
+
+/// Made video: its folder, its file, and samples of sound a second.
+struct Video {
+    dir: tempfile::TempDir,
+    content: PathBuf,
+    sound: usize,
+}
+
+/// Ten seconds of 320x180 with B-frames and an IDR picture every second.
+fn video(rate: &str, sound: usize, coding: &[&str]) -> Video {
+    let dir = tempfile::tempdir().unwrap();
+    let content = dir.path().join("content.mp4");
+    let pictures = format!("testsrc2=s=320x180:r={rate}:d=10");
+    let tone = format!("anoisesrc=c=pink:a=0.3:seed=7:r={sound}:d=10");
+    let group = (rate.split('/').next().unwrap().parse::<f64>().unwrap() / 1000.0).max(1.0);
+    let group = if rate.contains('/') {
+        group.round().to_string()
+    } else {
+        rate.to_owned()
+    };
+    let mut args = vec![
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        &pictures,
+        "-f",
+        "lavfi",
+        "-i",
+        &tone,
+        "-c:v",
+        "libx264",
+        "-bf",
+        "3",
+        "-g",
+        &group,
+        "-keyint_min",
+        &group,
+        "-sc_threshold",
+        "0",
+        "-c:a",
+        "aac",
+        "-b:a",
+        "96k",
+    ];
+    args.extend(coding);
+    args.push(content.to_str().unwrap());
+    common::run("ffmpeg", &args, None);
+    Video { dir, content, sound }
+}
+
+impl Video {
+    fn content(&self) -> FileContent {
+        FileContent::open(&self.content).unwrap()
+    }
+
+    /// An ad with sound of so many samples, and a card to be seen.
+    fn ad(&self, samples: usize) -> Ad {
+        let format = splice::probe(&self.content(), &Options::default()).unwrap();
+        let picture = Picture::card(
+            format.picture.unwrap(),
+            Duration::from_millis(samples as u64 * 1000 / self.sound as u64),
+        );
+        Ad {
+            picture: Some(Arc::new(picture.unwrap())),
+            ..ad(self.sound, 1, samples, 500.0)
+        }
+    }
+
+    fn splice(&self, breaks: &[Break]) -> Result<(PathBuf, Report), SpliceError> {
+        let path = self.dir.path().join("result.mp4");
+        let mut out = Vec::new();
+        let report = splice::splice(&self.content(), breaks, &Options::default(), &mut out)?;
+        std::fs::write(&path, out).unwrap();
+        Ok((path, report))
+    }
+}
+
+/// One packet by ffprobe: presented and decoded at these times, in seconds.
+fn times(path: &Path, stream: &str) -> Vec<(f64, f64)> {
+    let args = [
+        "-v",
+        "error",
+        "-select_streams",
+        stream,
+        "-show_entries",
+        "packet=pts_time,dts_time",
+        "-of",
+        "csv=p=0",
+        path.to_str().unwrap(),
+    ];
+    let text = String::from_utf8(common::run("ffprobe", &args, None)).unwrap();
+    text.lines()
+        .map(|line| {
+            let mut fields = line.split(',').map(|field| field.parse().unwrap());
+            (fields.next().unwrap(), fields.next().unwrap())
+        })
+        .collect()
+}
+
+/// Where each of `wanted` stands in `found`, in order, with others between.
+fn places(wanted: &[String], found: &[String]) -> Vec<usize> {
+    let mut at = 0;
+    wanted
+        .iter()
+        .map(|hash| {
+            at += found[at..]
+                .iter()
+                .position(|other| other == hash)
+                .expect("every packet of the content is there")
+                + 1;
+            at - 1
+        })
+        .collect()
+}
+
+/// Content packets of pictures are all there (but for `replaced`), decoding times grow, and pictures and sound move together at every break.
+fn judge(video: &Video, path: &Path, report: &Report, replaced: usize) {
+    let hashes = |path: &Path, stream: &str| -> Vec<String> {
+        packets(path, stream)
+            .into_iter()
+            .map(|packet| packet.hash)
+            .collect()
+    };
+    let (before, after) = (hashes(&video.content, "0:v"), hashes(path, "0:v"));
+    let was = times(&video.content, "v:0");
+    let is = times(path, "v:0");
+    assert_eq!((was.len(), is.len()), (before.len(), after.len()));
+    assert!(
+        is.windows(2).all(|pair| pair[0].1 < pair[1].1),
+        "decoding times grow"
+    );
+    assert!(is.iter().all(|(pts, dts)| pts >= dts));
+
+    let kept: Vec<usize> = (0..before.len())
+        .filter(|i| after.contains(&before[*i]))
+        .collect();
+    assert_eq!(before.len() - kept.len(), replaced);
+    let wanted: Vec<String> = kept.iter().map(|i| before[*i].clone()).collect();
+    let places = places(&wanted, &after);
+
+    // How much later each packet of sound that was kept is heard, by whole packets.
+    let (heard, hears) = (packets(&video.content, "0:a"), packets(path, "0:a"));
+    let mut at = 0;
+    let mut shifts = Vec::new();
+    for packet in &heard {
+        if let Some(further) = hears[at..].iter().position(|other| other.hash == packet.hash) {
+            at += further;
+            shifts.push((
+                packet.pts as f64 / video.sound as f64,
+                (hears[at].pts - packet.pts) as f64 / video.sound as f64,
+            ));
+        }
+    }
+    assert!(
+        shifts.len() + 16 * (report.ads.len() + 1) + replaced * 4 >= heard.len(),
+        "{} of {}",
+        shifts.len(),
+        heard.len()
+    );
+    for (i, place) in kept.iter().zip(&places) {
+        let moved = is[*place].0 - was[*i].0;
+        let near = shifts
+            .iter()
+            .min_by(|a, b| (a.0 - was[*i].0).abs().total_cmp(&(b.0 - was[*i].0).abs()))
+            .unwrap();
+        // Within a second of a cue the nearest packets may be those of the other side.
+        let fits = shifts
+            .iter()
+            .filter(|shift| (shift.0 - was[*i].0).abs() < 0.4)
+            .any(|shift| (shift.1 - moved).abs() < 0.001);
+        assert!(fits, "picture {i} moved by {moved} s, sound by {near:?}");
+        assert!(
+            (is[*place].1 - was[*i].1 - moved).abs() < 0.0001,
+            "picture {i} is decoded as long before it is shown"
+        );
+    }
+
+    let json = common::probe(path);
+    let lasts = report.duration.as_secs_f64();
+    for stream in json["streams"].as_array().unwrap() {
+        let found: f64 = stream["duration"].as_str().unwrap().parse().unwrap();
+        assert!(
+            (found - lasts).abs() < 0.05,
+            "{found} s where {lasts} s were due: {stream}"
+        );
+    }
+    let (_, said) = common::run_both(
+        "ffmpeg",
+        &[
+            "-v",
+            "warning",
+            "-xerror",
+            "-i",
+            path.to_str().unwrap(),
+            "-f",
+            "null",
+            "-",
+        ],
+        None,
+    );
+    assert_eq!(said, "", "ffmpeg decodes it without a word");
+    let bytes = std::fs::read(path).unwrap();
+    let find = |kind: &[u8]| bytes.windows(4).position(|window| window == kind).unwrap();
+    assert!(find(b"moov") < find(b"mdat"), "the result is fast-start");
+    assert_eq!(
+        bytes.windows(4).filter(|window| *window == b"avc1").count(),
+        1 + usize::from(bytes[..64].windows(4).any(|w| w == b"avc1")),
+        "one sample entry"
+    );
+}
+
+#[test]
+fn a_break_at_an_idr_picture_leaves_every_packet_of_pictures_as_it_was() {
+    for (rate, sound, coding) in [
+        ("25", 48_000, &["-movflags", "+faststart"][..]),
+        ("30000/1001", 44_100, &[]),
+        ("24", 48_000, &["-profile:v", "main"]),
+        ("60", 32_000, &["-profile:v", "baseline", "-bf", "0"]),
+    ] {
+        let video = video(rate, sound, coding);
+        let format = splice::probe(&video.content(), &Options::default()).unwrap();
+        assert_eq!(format.codec, Codec::Mp4);
+        let breaks = [at(4004, vec![video.ad(sound * 2 + 77), video.ad(sound + 1)])];
+        let (path, report) = video.splice(&breaks).unwrap();
+        judge(&video, &path, &report, 0);
+        // The cue went to the picture nearest to it.
+        assert!(
+            (report.ads[0].content.as_secs_f64() - 4.0).abs() < 0.01,
+            "{:?}",
+            report.ads
+        );
+    }
+}
+
+#[test]
+fn before_everything_after_everything_ten_times_and_in_the_place_of_content() {
+    let video = video("25", 44_100, &[]);
+    let mut breaks: Vec<Break> = (1..=8)
+        .map(|second| at(second * 1000, vec![video.ad(20_000 + 1_111 * second as usize)]))
+        .collect();
+    for place in [At::Start, At::End] {
+        breaks.push(Break {
+            at: place,
+            replace: Duration::ZERO,
+            ads: vec![video.ad(30_001)],
+        });
+    }
+    let (path, report) = video.splice(&breaks).unwrap();
+    assert_eq!(report.ads.len(), 10);
+    judge(&video, &path, &report, 0);
+
+    let replacing = [Break {
+        at: At::Time(ad_splicer::time::ContentTime::from_millis(2000)),
+        replace: Duration::from_secs(3),
+        ads: vec![video.ad(44_100)],
+    }];
+    let (path, report) = video.splice(&replacing).unwrap();
+    judge(&video, &path, &report, 75);
+}
+
+#[test]
+fn an_ad_without_pictures_holds_the_one_before_it() {
+    let video = video("25", 48_000, &[]);
+    let (path, report) = video
+        .splice(&[at(5000, vec![ad(48_000, 1, 48_000, 500.0)])])
+        .unwrap();
+    judge(&video, &path, &report, 0);
+    assert_eq!(packets(&path, "0:v").len(), packets(&video.content, "0:v").len());
+}
+
+#[test]
+fn what_cannot_be_done_yet_is_said() {
+    let between = video("25", 48_000, &[]);
+    let error = between
+        .splice(&[at(4500, vec![between.ad(48_000)])])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("key frame") && error.contains("4.000 s and 5.000 s"),
+        "{error}"
+    );
+    for (coding, words) in [
+        (&["-c:v", "mpeg4"][..], "only H.264"),
+        (&["-pix_fmt", "yuv444p"], "profile"),
+        (&["-flags", "+ildct+ilme", "-x264opts", "tff=1"], "interlaced"),
+    ] {
+        let video = video("25", 48_000, coding);
+        let error = splice::probe(&video.content(), &Options::default())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(words), "{coding:?}: {error}");
+    }
+}

@@ -1,0 +1,128 @@
+//! `grove splice` with video: local files, no network.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::grove;
+
+/// Runs ffmpeg or ffprobe and gives what it prints.
+fn tool(program: &str, args: &[&str]) -> String {
+    let ended = Command::new(program)
+        .args(["-v", "error"])
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{program} runs (`make setup` installs it): {error}"));
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        ended.status.success() && said.is_empty(),
+        "{program} {args:?}: {said}"
+    );
+    String::from_utf8_lossy(&ended.stdout).into_owned()
+}
+
+/// The hash of each packet of pictures.
+fn pictures(path: &Path) -> Vec<String> {
+    let path = path.to_str().expect("a name");
+    let said = tool(
+        "ffmpeg",
+        &["-i", path, "-map", "0:v", "-c", "copy", "-f", "framemd5", "-"],
+    );
+    let lines = said.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.rsplit(',').next().unwrap_or_default().trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_video_ad_goes_between_the_pictures_of_video_which_stay_as_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = |name: &str, picture: &str, sound: &str, coding: &[&str]| {
+        let path = folder.path().join(name);
+        let inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound];
+        let coded = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-c:a", "aac"];
+        tool(
+            "ffmpeg",
+            &[&inputs, &coded[..], coding, &[path.to_str().expect("a name")]].concat(),
+        );
+        path
+    };
+    let group = ["-bf", "3", "-g", "50", "-keyint_min", "50", "-sc_threshold", "0"];
+    let content = made(
+        "content.mp4",
+        "testsrc2=s=320x180:r=25:d=8",
+        "sine=f=300:r=48000:d=8",
+        &group,
+    );
+    // Another shape, rate and sound: it is fitted.
+    made(
+        "ad.mp4",
+        "testsrc=s=240x240:r=30:d=3",
+        "sine=f=800:r=44100:d=3",
+        &[],
+    );
+    let finished = grove(
+        folder.path(),
+        [
+            "splice",
+            "content.mp4",
+            "--ad",
+            "4=ad.mp4",
+            "-o",
+            "out.mp4",
+            "--json",
+        ],
+    )
+    .run()
+    .expect(0);
+    let ad = finished.event("complete")["ads"][0].clone();
+    assert!(
+        (ad["start"].as_f64().expect("a start") - 4.0).abs() < 0.001,
+        "{ad}"
+    );
+
+    let out = folder.path().join("out.mp4");
+    let (before, after) = (pictures(&content), pictures(&out));
+    let count = after.len() - before.len();
+    assert_eq!(
+        (&after[..100], &after[100 + count..]),
+        (&before[..100], &before[100..])
+    );
+    assert_eq!(count, 75, "three seconds at the content's 25 pictures a second");
+    let path = out.to_str().expect("a name");
+    tool("ffmpeg", &["-xerror", "-i", path, "-f", "null", "-"]);
+    // The ad is square: bars stand beside it.
+    let pixels = tool(
+        "ffmpeg",
+        &[
+            "-ss",
+            "5",
+            "-i",
+            path,
+            "-frames:v",
+            "1",
+            "-vf",
+            "crop=40:180:0:0,signalstats,metadata=print:key=lavfi.signalstats.YAVG:file=-",
+            "-f",
+            "null",
+            "-",
+        ],
+    );
+    let bar: f64 = pixels
+        .rsplit('=')
+        .next()
+        .and_then(|value| value.trim().parse().ok())
+        .expect("a brightness");
+    assert!(bar < 20.0, "the bar has a brightness of {bar}");
+
+    // Between key frames nothing is put yet, and nothing is written.
+    grove(
+        folder.path(),
+        ["splice", "content.mp4", "--ad", "5=ad.mp4", "-o", "no.mp4"],
+    )
+    .run()
+    .expect(1)
+    .says("key frame");
+    assert!(!folder.path().join("no.mp4").exists());
+}
