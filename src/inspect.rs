@@ -87,6 +87,10 @@ fn as_json(metainfo: &Metainfo, judged: Option<&Judged>, cues: &[CuePoint]) -> V
                 "issued": sheet.map(|sheet| sheet.issued),
                 "expires": sheet.map(|sheet| sheet.expires),
                 "signature_valid": sheet.is_some(),
+                "origin_budget": sheet.and_then(|sheet| sheet.budget).map(|budget| json!({
+                    "bytes_per_second": budget.bytes_per_second,
+                    "requests_per_second": budget.requests_per_second,
+                })),
                 "trusted": judged.verdict.is_ok(),
                 "fingerprint": sheet.map(|sheet| sheet.publisher.fingerprint()),
                 "facts": facts,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use base64::Engine as _;
-use engine::cue_sheet::{CueSheet, PublicKey, SecretKey};
+use engine::cue_sheet::{Budget, CueSheet, PublicKey, SecretKey};
 use engine::magnet::Magnet;
 use engine::metainfo::{BuildError, Builder, Metainfo};
 use serde::Serialize;
@@ -142,17 +142,27 @@ async fn publish(
 
     let (metainfo, digest) = hash(file, &name, &url, &args.tracker, json).await?;
     let cues = ads::cues(context, args, file, &url).await?;
-    let (metainfo, publisher) = if cues.points.is_empty() {
+    let (metainfo, publisher) = if cues.points.is_empty() && args.origin_budget.is_none() {
         (metainfo, None)
     } else {
-        let facts = ads::survey(file, &cues.points).await?;
+        let facts = if cues.points.is_empty() {
+            // A budget alone needs nothing worked out, and no format that ads can be put into.
+            bt_bencode::Value::Dict(std::collections::BTreeMap::new())
+        } else {
+            ads::survey(file, &cues.points).await?
+        };
         let path = args.key.clone().unwrap_or_else(|| context.publisher_key());
         let key = SecretKey::load_or_create(&path)?;
         let issued = crate::trust::now()?;
         let sheet = CueSheet {
             vmap: cues.vmap()?,
             facts,
-            budget: None,
+            budget: args
+                .origin_budget
+                .map(|(bytes_per_second, requests_per_second)| Budget {
+                    bytes_per_second,
+                    requests_per_second,
+                }),
             issued,
             expires: issued.saturating_add(args.valid_for.as_secs()),
             publisher: key.public(),

@@ -54,6 +54,23 @@ pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// What the origin may be asked, in bytes and requests per second: `2M` or `2M,50`. Without the second number, a
+/// request for each 64 KiB.
+pub(crate) fn parse_budget(text: &str) -> Result<(u64, u64), String> {
+    let (bytes, requests) = text.split_once(',').map_or((text, None), |(b, r)| (b, Some(r)));
+    let bytes = parse_rate(bytes)?;
+    let requests = match requests {
+        None => bytes.div_ceil(65_536),
+        Some(requests) => requests
+            .trim()
+            .parse()
+            .ok()
+            .filter(|&n| n > 0)
+            .ok_or_else(|| format!("`{requests}` is no number of requests per second: write `2M,50`"))?,
+    };
+    Ok((bytes, requests))
+}
+
 /// A picture's size in pixels: `1280x720`.
 pub(crate) fn parse_dimensions(text: &str) -> Result<(u32, u32), String> {
     let wrong = || format!("`{text}` is no size: write WIDTHxHEIGHT in pixels, as in 1280x720");
@@ -155,6 +172,15 @@ pub(crate) fn human_time(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn budgets() {
+        assert_eq!(parse_budget("2M,50").unwrap(), (parse_size("2M").unwrap(), 50));
+        assert_eq!(parse_budget("100").unwrap(), (100, 1));
+        assert!(parse_budget("0").is_err());
+        assert!(parse_budget("2M,0").is_err());
+        assert!(parse_budget("2M,many").is_err());
+    }
 
     #[test]
     fn sizes() {

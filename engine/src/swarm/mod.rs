@@ -11,12 +11,13 @@
 //! for a block that is held; of a piece that is drawn from the origin, every missing block is drawn together, so
 //! that the piece can be verified.
 //!
-//! Files: `pick` what to request; `choke` whom to serve; `origin_duty` when to draw from the origin; `seed_duty` when to ask a seed that is spared; `score` how
-//! good a peer is; `neighbours` whom to be connected with; `layout`, `types` and `bits` the vocabulary. Here: the state they share, and its bookkeeping.
+//! Files: `pick` what to request; `choke` whom to serve; `origin_duty` when to draw from the origin; `seed_duty` when to ask a seed that is spared; `budget` how much of it
+//! is our share; `score` how good a peer is; `neighbours` whom to be connected with; `layout`, `types` and `bits` the vocabulary. Here: the state they share, and its bookkeeping.
 
 #[cfg(any(test, fuzzing))]
 mod audit;
 mod bits;
+mod budget;
 mod choke;
 mod layout;
 pub mod neighbours;

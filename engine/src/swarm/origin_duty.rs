@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::bits::{first_run, runs};
+use super::budget::Share;
 use super::layout::Layout;
 use super::score::Score;
 use super::types::{
@@ -94,6 +95,8 @@ pub(super) struct Origin {
     gone: bool,
     retry_at: Option<Instant>,
     failures: u32,
+    /// What is left of our share of the publisher's budget.
+    share: Share,
     /// When the pieces are looked at again.
     pub(super) scan_at: Instant,
     /// Pieces that share one place in the order of duty, so that ranges are worth a request.
@@ -112,6 +115,7 @@ impl Origin {
             gone: false,
             retry_at: None,
             failures: 0,
+            share: Share::new(now),
             scan_at: now,
             group: 1 << group.ilog2(),
         }
@@ -193,10 +197,18 @@ impl Swarm {
         (bytes / u64::from(BLOCK_SIZE)).max(1) as u32
     }
 
+    /// Pieces that our share of the publisher's budget allows to ask for in one request.
+    fn affordable(&self) -> u32 {
+        self.config.origin_budget.map_or(u32::MAX, |_| {
+            (self.origin.share.bytes() / u64::from(self.layout.piece_length())) as u32
+        })
+    }
+
     fn has_room(&self, limit: u32) -> bool {
         let waiting = u64::from(self.origin.outstanding) * u64::from(BLOCK_SIZE);
         let queued = waiting.saturating_sub(self.origin.arrived);
-        self.origin.fetches.len() < self.config.origin_fetches.max(1)
+        self.affordable() > 0
+            && self.origin.fetches.len() < self.config.origin_fetches.max(1)
             && queued < u64::from(limit) * u64::from(BLOCK_SIZE)
             // What arrived and could not be verified yet is in memory.
             && waiting < 2 * MAX_QUEUE.max(self.layout.piece_length().into())
@@ -211,6 +223,12 @@ impl Swarm {
         }
         if !self.origin.usable(&self.config, now) {
             return;
+        }
+        if let Some(budget) = self.config.origin_budget {
+            let view = self.peers.len() as u32 + 1;
+            let viewers = self.size.map_or(view, |n| n.max(view));
+            let piece = self.layout.piece_length().into();
+            self.origin.share.advance(budget, viewers, piece, now);
         }
         let limit = self.queue_limit(1.0);
         self.draw_urgent(limit, now);
@@ -229,15 +247,20 @@ impl Swarm {
         due.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut left: std::collections::BTreeSet<u32> = due.iter().map(|&(_, piece)| piece).collect();
         let longest = (limit / 2).max(self.layout.piece_blocks());
+        // Half of the queue is kept for what a reader needs at once.
+        let room = if self.config.whole_file { limit } else { longest };
         for (_, piece) in due {
-            if !self.has_room(limit) {
+            if !self.has_room(room) {
                 // More is waiting: the end of a fetch is the next occasion, not the next tick.
                 self.origin.scan_at = now;
                 return;
             }
             if left.remove(&piece) {
                 let mut end = piece + 1;
-                while (end - piece + 1) * self.layout.piece_blocks() <= longest && left.remove(&end) {
+                while (end - piece + 1) * self.layout.piece_blocks() <= longest
+                    && end - piece < self.affordable()
+                    && left.remove(&end)
+                {
                     end += 1;
                 }
                 self.fetch(piece..end, Urgency::Far, now);
@@ -303,6 +326,15 @@ impl Swarm {
                 due_now.push((f64::from(ahead), piece));
                 continue;
             }
+            // A reader's next minute comes in its order: what is random now may be missing in a few seconds.
+            let ahead = near && !self.config.whole_file;
+            let order = |usual: f64| {
+                if ahead {
+                    f64::from(piece.saturating_sub(first))
+                } else {
+                    usual
+                }
+            };
             let since = *self.pieces[piece as usize].eligible_since.get_or_insert(now);
             let elapsed = now.saturating_duration_since(since).as_secs_f64();
             let group = piece / self.origin.group;
@@ -315,16 +347,12 @@ impl Swarm {
                         .count()
                 });
                 if now >= since && elapsed >= rank as f64 * TURN_OF_RANK {
-                    due_now.push((rank as f64 + exponent(mine) / 1e3, piece));
+                    due_now.push((order(rank as f64 + exponent(mine) / 1e3), piece));
                 }
             } else {
-                let delta = if near && !self.config.whole_file {
-                    DELTA_NEAR
-                } else {
-                    DELTA_FAR
-                };
+                let delta = if ahead { DELTA_NEAR } else { DELTA_FAR };
                 if now >= since && due(elapsed, size as f64, exponent(mine), delta, starved) {
-                    due_now.push((exponent(mine), piece));
+                    due_now.push((order(exponent(mine)), piece));
                 }
             }
         }
@@ -383,7 +411,10 @@ impl Swarm {
                 .min_by_key(|&piece| self.pieces[piece as usize].available);
             let Some(piece) = piece else { return };
             let mut end = piece + 1;
-            while end - piece < longest && end < self.layout.pieces() && self.is_drawable(end) {
+            while end - piece < longest.min(self.affordable())
+                && end < self.layout.pieces()
+                && self.is_drawable(end)
+            {
                 end += 1;
             }
             self.fetch(piece..end, Urgency::Far, now);
@@ -440,6 +471,7 @@ impl Swarm {
             let mut end = piece + 1;
             // Alone, one request for the whole window is better than one for each piece.
             while (end - piece) * self.layout.piece_blocks() < limit / 2
+                && end - piece < self.affordable()
                 && end < self.layout.pieces()
                 && self.is_drawable(end)
                 && self.urgent_covers(end)
@@ -585,6 +617,7 @@ impl Swarm {
                 },
             );
             self.origin.outstanding += left;
+            self.origin.share.spend(self.layout.span_bytes(span.clone()));
             self.origin.score.set_busy(true, now);
             self.mark_requested(span.clone());
             let run = self.layout.run(span);

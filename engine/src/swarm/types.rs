@@ -448,6 +448,15 @@ pub enum OriginPolicy {
     Fast,
 }
 
+/// What all viewers together may ask of the origin: the publisher's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OriginBudget {
+    /// Content bytes a second.
+    pub bytes_per_second: u64,
+    /// Range requests a second.
+    pub requests_per_second: u64,
+}
+
 /// Settings of one swarm. Start from [`Config::default`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -459,6 +468,8 @@ pub struct Config {
     pub use_peers: bool,
     /// How much of the origin is used.
     pub policy: OriginPolicy,
+    /// The publisher's budget for all viewers; we keep to our share of it. `None` leaves it to the policy.
+    pub origin_budget: Option<OriginBudget>,
     /// Whether the whole content is wanted. When false, only what readers will need soon is drawn from the origin;
     /// peers may still be asked for the rest.
     pub whole_file: bool,
@@ -481,6 +492,7 @@ impl Default for Config {
             use_origin: true,
             use_peers: true,
             policy: OriginPolicy::Thrifty,
+            origin_budget: None,
             whole_file: true,
             discovery_grace: Duration::from_millis(1_500),
             upload_slots: 8,
