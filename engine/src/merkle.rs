@@ -577,6 +577,68 @@ pub(crate) mod tests {
             .collect()
     }
 
+    /// SHA-256 of root, leaves and uncles of a run; the digests were made by another program, from PROTOCOL.md alone.
+    #[test]
+    fn proofs_are_those_of_the_protocol() {
+        for (blocks, width, range, expected) in [
+            (
+                11,
+                16,
+                4..5,
+                "5f89026af2e337f3cb087bfdf66afeacd0824f8518d3d04ac4d2c0c68a38ba65",
+            ),
+            (
+                11,
+                16,
+                5..9,
+                "898465340d0fb0dcd5d2ecffe4b8642c1258626d0eaa612a30ab92c21701f8cf",
+            ),
+            (
+                11,
+                16,
+                10..11,
+                "dd04a0030e9eeb79eb343ed155c56933c788fe7bdb73e4bda631aa475ab47cc6",
+            ),
+            (
+                11,
+                16,
+                0..11,
+                "87068c7d1ae443f1fb62766678dc8acf9af540de011b3ef21e2254bfa261a4a0",
+            ),
+            (
+                3,
+                4,
+                1..2,
+                "d53413c0318b66c1f742e743fb7d38847e6fbe6d7a66cf3ee7d90d1339c99aa0",
+            ),
+            (
+                1,
+                1,
+                0..1,
+                "957f7c80daed897b75b3f9a03a73c6e172b4cad8b99672cafb99a195bb2f80d9",
+            ),
+            (
+                64,
+                64,
+                17..40,
+                "fb0322ad9cd118404c0a88b39829d72a1a3d579fa85237bea76dce35498cabbd",
+            ),
+        ] {
+            let shape = Shape::new(blocks, width).unwrap();
+            let tree = PieceTree::from_leaves(shape, &leaves(1, blocks)).unwrap();
+            let proof = tree.proof(range.clone()).unwrap();
+            let all = std::iter::once(tree.root())
+                .chain(proof.leaves)
+                .chain(proof.uncles);
+            let bytes: Vec<u8> = all.flat_map(|hash| hash.0).collect();
+            assert_eq!(
+                hash_block(&bytes).to_string(),
+                expected,
+                "{range:?} of {blocks} blocks"
+            );
+        }
+    }
+
     /// BEP 52 read literally: pad the leaves with zeroes to a power of two, halve until one is left.
     fn literal_root(mut layer: Vec<Hash>, width: usize) -> Hash {
         layer.resize(width, Hash::ZERO);
