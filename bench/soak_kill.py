@@ -4,7 +4,7 @@
     bench/soak_kill.py [--kills 100] [--seed N]
 
 A viewer is killed, at an instant between its start and some seconds later, and started again on the same folder, until it ends by itself. Its file
-must then be right; so must whatever stands under the final name at any other time. What it has when it starts again may be at most 2 s or 8 MiB
+must then be right, with nothing left beside it; so must whatever stands under the final name at any other time. What it has when it starts again may be at most 2 s or 8 MiB
 less than what it said before. A finished viewer makes room for another with an empty folder, until so many were killed; the last one may end.
 """
 
@@ -97,6 +97,8 @@ class Soak:
                     sys.exit(f"soak: a viewer ended with status {status}, see {viewer.log.name}")
                 if not self.check():
                     sys.exit("soak: a viewer ended without a file")
+                if left := [path.name for path in self.folder.iterdir() if path.name not in ("result", "data")]:
+                    sys.exit(f"soak: killed viewers have left {left}")
                 return False
         viewer.popen.kill()
         viewer.popen.wait()

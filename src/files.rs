@@ -1,7 +1,10 @@
 //! Files that are written whole or not at all: beside their place, synced, then renamed.
 //!
+//! What is being written is locked. So what a killed command left is known by nobody holding it, and the next one that writes there removes it.
+//!
 //! Not for: state that is changed often; that is in databases.
 
+use std::fs::TryLockError;
 use std::io::Write;
 use std::path::Path;
 
@@ -48,11 +51,43 @@ pub(crate) fn copy_file(from: &Path, to: &Path) -> anyhow::Result<()> {
     persist(file, to).with_context(doing)
 }
 
+const PREFIX: &str = ".grove-";
+const SUFFIX: &str = ".part";
+
 fn beside(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".grove-")
-        .suffix(".part")
-        .tempfile_in(folder)
+    remove_left_behind(folder);
+    loop {
+        let file = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .suffix(SUFFIX)
+            .tempfile_in(folder)?;
+        // Where files cannot be locked, nothing is removed either.
+        let locked = file.as_file().try_lock();
+        // Another command may have taken it for one that was left behind, before it was locked.
+        if !matches!(locked, Err(TryLockError::WouldBlock)) && file.path().exists() {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes what commands that were killed were writing here. A courtesy: what cannot be removed stays.
+fn remove_left_behind(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !name.starts_with(PREFIX) || !name.ends_with(SUFFIX) {
+            continue;
+        }
+        let Ok(file) = std::fs::File::options().write(true).open(entry.path()) else {
+            continue;
+        };
+        if file.try_lock().is_ok() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn persist(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
@@ -64,4 +99,29 @@ fn persist(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
             .set_permissions(std::fs::Permissions::from_mode(0o644))?;
     }
     file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_behind_goes_and_what_is_being_written_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let left = folder.path().join(".grove-left.part");
+        std::fs::write(&left, b"half").expect("space on the disk");
+        let theirs = folder.path().join("theirs.part");
+        std::fs::write(&theirs, b"not ours").expect("space on the disk");
+        let other = beside(folder.path()).expect("a file");
+        assert!(!left.exists());
+        write_whole(&folder.path().join("whole"), b"all of it").expect("it can be written");
+        assert!(other.path().exists() && theirs.exists());
+        drop(other);
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["theirs.part", "whole"]);
+    }
 }
