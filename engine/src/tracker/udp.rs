@@ -362,8 +362,9 @@ impl Answer {
             }
             SCRAPE => {
                 let mut counts = Vec::new();
-                while let (Some(complete), Some(downloaded), Some(incomplete)) =
-                    (fields.u32(), fields.u32(), fields.u32())
+                while counts.len() < MAX_SCRAPE
+                    && let (Some(complete), Some(downloaded), Some(incomplete)) =
+                        (fields.u32(), fields.u32(), fields.u32())
                 {
                     counts.push(Counts {
                         complete: complete as usize,
@@ -458,6 +459,22 @@ mod tests {
                 peers: vec!["127.0.0.1:6881".parse().unwrap()],
             })
         );
+    }
+
+    #[test]
+    fn no_more_is_taken_of_a_scrape_than_can_be_asked() {
+        let counts = vec![Counts::default(); 2 * MAX_SCRAPE];
+        let mut bytes = Answer::Scrape {
+            transaction: 1,
+            counts,
+        }
+        .encode(true);
+        assert_eq!(bytes.len(), 8 + 12 * MAX_SCRAPE);
+        bytes.extend([0; 120]);
+        let Ok(Answer::Scrape { counts, .. }) = Answer::decode(&bytes, true) else {
+            panic!("it is a scrape")
+        };
+        assert_eq!(counts.len(), MAX_SCRAPE);
     }
 
     #[test]
