@@ -140,10 +140,12 @@ async fn condition(
         .condition(cache, &original, profile)
         .await
         .or_bad_input(|| format!("the creative {creative} cannot be used"))?;
+    let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_default();
     let picture = match pictures {
         Some(format) => Some(
             conditioner
-                .picture(cache, &original, format)
+                .picture_or_card(cache, &original, format, (&name, conditioned.duration()))
                 .await
                 .or_bad_input(|| format!("the creative {creative} cannot be used"))?,
         ),

@@ -116,13 +116,84 @@ fn a_video_ad_goes_between_the_pictures_of_video_which_stay_as_they_are() {
         .expect("a brightness");
     assert!(bar < 20.0, "the bar has a brightness of {bar}");
 
-    // Between key frames nothing is put yet, and nothing is written.
-    grove(
+    // Between key frames one group is coded again; an ad that is only heard gets a card.
+    tool(
+        "ffmpeg",
+        &[
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=f=500:d=2",
+            folder.path().join("Acme.wav").to_str().expect("a name"),
+        ],
+    );
+    let finished = grove(
         folder.path(),
-        ["splice", "content.mp4", "--ad", "5=ad.mp4", "-o", "no.mp4"],
+        [
+            "splice",
+            "content.mp4",
+            "--ad",
+            "5=Acme.wav",
+            "-o",
+            "card.mp4",
+            "--json",
+        ],
     )
     .run()
-    .expect(1)
-    .says("key frame");
-    assert!(!folder.path().join("no.mp4").exists());
+    .expect(0);
+    let ad = finished.event("complete")["ads"][0].clone();
+    assert!((ad["cue"].as_f64().expect("a cue") - 5.0).abs() < 0.001, "{ad}");
+    let card = pictures(&folder.path().join("card.mp4"));
+    assert_eq!(
+        (&card[..100], &card[card.len() - 50..]),
+        (&before[..100], &before[150..])
+    );
+    tool(
+        "ffmpeg",
+        &[
+            "-xerror",
+            "-i",
+            folder.path().join("card.mp4").to_str().expect("a name"),
+            "-f",
+            "null",
+            "-",
+        ],
+    );
+}
+
+#[test]
+fn chapters_of_mp4_are_marks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let chapters = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1500\ntitle=Intro\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=1500\nEND=3000\ntitle=Ad break\n";
+    let list = folder.path().join("chapters.txt");
+    std::fs::write(&list, chapters).expect("a list");
+    let list = list.to_str().expect("a name");
+    // MP4 has Nero's list, QuickTime a track of titles.
+    for name in ["content.m4a", "content.mov"] {
+        let path = folder.path().join(name);
+        tool(
+            "ffmpeg",
+            &[
+                "-f",
+                "lavfi",
+                "-i",
+                "sine=d=3",
+                "-i",
+                list,
+                "-map_chapters",
+                "1",
+                "-c:a",
+                "aac",
+                path.to_str().expect("a name"),
+            ],
+        );
+        let listed = grove(folder.path(), ["cues", name, "--json"]).run().expect(0);
+        let value: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("one JSON object");
+        assert_eq!(value["cues"], 1, "{value}");
+        assert_eq!(
+            (&value["marks"][0]["title"], &value["marks"][1]["seconds"]),
+            (&"Intro".into(), &1.5.into()),
+            "{value}"
+        );
+    }
 }

@@ -167,9 +167,10 @@ impl Uploads {
             .condition(&cache, &original, PROFILE)
             .await
             .map_err(|error| match error {
-                ConditionError::Io { .. } | ConditionError::Cache(_) | ConditionError::Profile(_) => {
-                    failed(error)
-                }
+                ConditionError::Io { .. }
+                | ConditionError::Cache(_)
+                | ConditionError::Card(_)
+                | ConditionError::Profile(_) => failed(error),
                 refused => UploadError::Refused(format!("file: {refused}")),
             })?;
         // To the nearest millisecond: resampling may lose a part of the last sample.

@@ -3,6 +3,8 @@
 //! There are no B-frames in them, so that they are shown in the order in which they are decoded, and each ad begins with an IDR picture. Coding is done in the conditioning child (`conditioning`); what it wrote is
 //! believed in nothing: `Picture::parse` takes only whole slices of pictures out of it. Not for: where the pictures go (`splice`).
 
+mod card;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -150,17 +152,13 @@ impl Picture {
         })
     }
 
-    /// A plain card, for an ad that has nothing to be seen: one picture a second.
+    /// A plain card with a name on it, for an ad that has nothing to be seen: one picture a second.
     ///
     /// # Errors
     /// When GStreamer has no encoder, or it fails.
-    pub fn card(format: PictureFormat, lasts: Duration) -> Result<Self, CardError> {
+    pub fn card(format: PictureFormat, name: &str, lasts: Duration) -> Result<Self, CardError> {
         let rate = (1, 1);
-        let pixels = (format.width * format.height) as usize;
-        // A dark blue, in studio range.
-        let mut planes = vec![40_u8; pixels];
-        planes.resize(pixels + pixels / 4, 150);
-        planes.resize(pixels + pixels / 2, 118);
+        let planes = card::draw(format.width as usize, format.height as usize, name);
         let count = lasts.as_secs() as usize + 1;
         let coded = pictures::encode_still(&format, rate, planes, count)
             .map_err(|error| CardError(error.to_string()))?;

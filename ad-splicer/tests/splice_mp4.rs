@@ -72,6 +72,7 @@ impl Video {
         let format = splice::probe(&self.content(), &Options::default()).unwrap();
         let picture = Picture::card(
             format.picture.unwrap(),
+            "Acme",
             Duration::from_millis(samples as u64 * 1000 / self.sound as u64),
         );
         Ad {
@@ -284,15 +285,35 @@ fn an_ad_without_pictures_holds_the_one_before_it() {
 
 #[test]
 fn what_cannot_be_done_yet_is_said() {
-    let between = video("25", 48_000, &[]);
-    let error = between
-        .splice(&[at(4500, vec![between.ad(48_000)])])
+    let long = video("25", 48_000, &["-g", "1000", "-keyint_min", "1000"]);
+    let stretched = long.dir.path().join("long.mp4");
+    let args = [
+        "-v",
+        "error",
+        "-itsscale",
+        "3",
+        "-i",
+        long.content.to_str().unwrap(),
+        "-i",
+        long.content.to_str().unwrap(),
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c",
+        "copy",
+        stretched.to_str().unwrap(),
+    ];
+    common::run("ffmpeg", &args, None);
+    let rare = Video {
+        content: stretched,
+        ..long
+    };
+    let error = rare
+        .splice(&[at(5000, vec![ad(48_000, 1, 48_000, 500.0)])])
         .unwrap_err()
         .to_string();
-    assert!(
-        error.contains("key frame") && error.contains("4.000 s and 5.000 s"),
-        "{error}"
-    );
+    assert!(error.contains("no key frame (IDR) within 10 s"), "{error}");
     for (coding, words) in [
         (&["-c:v", "mpeg4"][..], "only H.264"),
         (&["-pix_fmt", "yuv444p"], "profile"),
@@ -303,5 +324,104 @@ fn what_cannot_be_done_yet_is_said() {
             .unwrap_err()
             .to_string();
         assert!(error.contains(words), "{coding:?}: {error}");
+    }
+}
+
+/// Small grey pictures of a file, all of them.
+fn seen(path: &Path) -> Vec<Vec<u8>> {
+    let args = [
+        "-v",
+        "error",
+        "-i",
+        path.to_str().unwrap(),
+        "-fps_mode",
+        "passthrough",
+        "-vf",
+        "scale=80:44",
+        "-pix_fmt",
+        "gray",
+        "-f",
+        "rawvideo",
+        "-",
+    ];
+    common::run("ffmpeg", &args, None)
+        .chunks(80 * 44)
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
+#[test]
+fn a_cue_between_key_frames_is_hit_to_the_picture_and_costs_one_group() {
+    let video = video("25", 48_000, &[]);
+    // Within a group, twice within one, and in the place of content from one group into another.
+    let two = [at(4520, vec![video.ad(48_000)]), at(4720, vec![video.ad(24_000)])];
+    let replace = Break {
+        replace: Duration::from_millis(1480),
+        ..at(2200, vec![video.ad(48_000)])
+    };
+    for (breaks, recoded, left_out, cues) in [
+        (vec![at(4520, vec![video.ad(48_000)])], 25, 0, vec![4.52]),
+        (two.to_vec(), 25, 0, vec![4.52, 4.72]),
+        (vec![replace], 50, 37, vec![2.2]),
+    ] {
+        let (path, report) = video.splice(&breaks).unwrap();
+        for (ad, cue) in report.ads.iter().zip(&cues) {
+            assert!((ad.content.as_secs_f64() - cue).abs() < 0.001, "{ad:?}");
+        }
+        judge(&video, &path, &report, recoded);
+        // Every picture of the content is seen, in its order, and only the ads between.
+        let (before, after) = (seen(&video.content), seen(&path));
+        let alike = |a: &[u8], b: &[u8]| {
+            a.iter()
+                .zip(b)
+                .map(|(a, b)| u64::from(a.abs_diff(*b)))
+                .sum::<u64>()
+                < 80 * 44 * 2
+        };
+        let first = (cues[0] * 25.0_f64).round() as usize;
+        for i in 0..first {
+            assert!(alike(&before[i], &after[i]), "picture {i}");
+        }
+        let resumes = first + left_out;
+        let behind = after.len() - before.len() + left_out;
+        assert!(
+            !alike(&before[resumes], &after[first]),
+            "the ad begins at the cue"
+        );
+        for i in (*cues.last().unwrap() * 25.0_f64).round() as usize + left_out..before.len() {
+            assert!(
+                alike(&before[i], &after[i + behind - left_out]),
+                "picture {i} after the last ad"
+            );
+        }
+    }
+}
+
+#[test]
+fn fragments_variable_rates_and_edit_lists() {
+    for coding in [
+        &["-movflags", "frag_keyframe+empty_moov"][..],
+        &[
+            "-movflags",
+            "frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets",
+        ],
+        // Every seventh picture is missing.
+        &["-vf", "select=mod(n\\,7)", "-fps_mode", "vfr"],
+        &["-movflags", "negative_cts_offsets"],
+        &["-video_track_timescale", "1000"],
+    ] {
+        let video = video("24", 48_000, coding);
+        let cues = [2.0_f64, 6.5];
+        let breaks = cues.map(|cue| at((cue * 1000.0) as u64, vec![video.ad(48_000 + 100)]));
+        let (path, report) = video
+            .splice(&breaks)
+            .unwrap_or_else(|error| panic!("{coding:?}: {error}"));
+        let kept = packets(&path, "0:v");
+        let replaced = packets(&video.content, "0:v")
+            .iter()
+            .filter(|packet| !kept.iter().any(|other| other.hash == packet.hash))
+            .count();
+        assert!(replaced <= 25, "{replaced} pictures were coded again: {coding:?}");
+        judge(&video, &path, &report, replaced);
     }
 }

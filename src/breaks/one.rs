@@ -262,11 +262,12 @@ impl OneBreak {
             .await;
         let creative =
             creative.map_err(|error| (error.vast_code(), format!("cannot condition {url}: {error}")))?;
+        let name = ad.advertiser.clone().unwrap_or_else(|| ad.name().to_string());
         let picture = match preparer.pictures {
             Some(format) => Some(
                 preparer
                     .conditioner
-                    .picture(&preparer.cache, &original, format)
+                    .picture_or_card(&preparer.cache, &original, format, (&name, creative.duration()))
                     .await
                     .map_err(|error| (error.vast_code(), format!("cannot condition {url}: {error}")))?,
             ),

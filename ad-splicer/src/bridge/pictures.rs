@@ -1,5 +1,7 @@
 //! Coding pictures as H.264 that can stand among the content's.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
@@ -72,7 +74,7 @@ pub(crate) fn sets(coded: &gst::CapsRef) -> Option<Vec<u8>> {
     Some(map.to_vec())
 }
 
-/// Codes one picture of three planes (I420) `count` times, so many in so many seconds, as [`crate::picture::Picture::parse`] reads it.
+/// Codes one picture of three planes (I420) `count` times, so many in so many seconds (the parameter sets still tell the content's rate, as those of all ads do), as [`crate::picture::Picture::parse`] reads it.
 pub(crate) fn encode_still(
     format: &PictureFormat,
     rate: (u32, u32),
@@ -81,7 +83,6 @@ pub(crate) fn encode_still(
 ) -> Result<Vec<u8>, BridgeError> {
     const DOING: &str = "coding pictures";
     super::init(DOING)?;
-    let format = PictureFormat { rate, ..*format };
     let picture = gst::Buffer::from_slice(planes);
     let stamped = std::iter::repeat_n(picture, count)
         .enumerate()
@@ -96,18 +97,68 @@ pub(crate) fn encode_still(
         });
     let (units, caps) = super::run_with_caps(
         DOING,
-        &raw(&format),
-        &[encoder(&format)?],
-        Some(&coded(&format)),
+        &raw(format),
+        &[encoder(format)?],
+        Some(&coded(format)),
         stamped,
     )?;
+    written(&units, caps.as_deref())
+}
+
+/// Access units with the parameter sets before them.
+fn written(units: &[Vec<u8>], caps: Option<&gst::CapsRef>) -> Result<Vec<u8>, BridgeError> {
     let sets = caps
-        .and_then(|caps| sets(&caps))
+        .and_then(sets)
         .ok_or_else(|| BridgeError::WrongStream("no parameter sets".into()))?;
     let mut out = Vec::new();
-    for part in std::iter::once(&sets).chain(&units) {
+    for part in std::iter::once(&sets).chain(units) {
         out.extend((part.len() as u32).to_be_bytes());
         out.extend(part);
     }
     Ok(out)
+}
+
+/// Decodes samples, each with when it is shown (in nanoseconds), and codes those pictures again that have these ranks in the order of showing.
+pub(crate) fn recode(
+    format: &PictureFormat,
+    config: &[u8],
+    samples: Vec<(Vec<u8>, u64)>,
+    ranks: std::ops::Range<usize>,
+) -> Result<Vec<u8>, BridgeError> {
+    const DOING: &str = "coding pictures of the content again";
+    super::init(DOING)?;
+    let fraction = |(a, b): (u32, u32)| gst::Fraction::new(a as i32, b as i32);
+    let caps = gst::Caps::builder("video/x-h264")
+        .field("stream-format", "avc")
+        .field("alignment", "au")
+        .field("codec_data", gst::Buffer::from_slice(config.to_vec()))
+        .field("width", format.width as i32)
+        .field("height", format.height as i32)
+        .field("pixel-aspect-ratio", fraction(format.pixel))
+        .field("framerate", fraction(format.rate))
+        .build();
+    let decoder = super::element("avdec_h264")?;
+    let convert = super::element("videoconvert")?;
+    let filter = super::element("capsfilter")?;
+    filter.set_property("caps", raw(format));
+    let decoded = AtomicUsize::new(0);
+    if let Some(pad) = decoder.static_pad("src") {
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            if ranks.contains(&decoded.fetch_add(1, Ordering::Relaxed)) {
+                gst::PadProbeReturn::Ok
+            } else {
+                gst::PadProbeReturn::Drop
+            }
+        });
+    }
+    let input = samples.into_iter().map(|(sample, shown)| {
+        let mut buffer = gst::Buffer::from_mut_slice(sample);
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(gst::ClockTime::from_nseconds(shown));
+        }
+        buffer
+    });
+    let chain = [decoder, convert, filter, encoder(format)?];
+    let (units, caps) = super::run_with_caps(DOING, &caps, &chain, Some(&coded(format)), input)?;
+    written(&units, caps.as_deref())
 }

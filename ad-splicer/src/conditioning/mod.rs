@@ -28,7 +28,7 @@ use crate::content::FileContent;
 use crate::creatives::{Cache, Creative, FetchError, Original, Profile, read_sample};
 use crate::frames::mp3::{DECODER_DELAY, find_head};
 use crate::loudness::{LoudnessError, Measured, Meter};
-use crate::picture::{Picture, PictureFormat};
+use crate::picture::{CardError, Picture, PictureFormat};
 
 mod child;
 mod job;
@@ -123,6 +123,9 @@ pub enum ConditionError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// What is shown instead of pictures could not be made.
+    #[error(transparent)]
+    Card(#[from] CardError),
     /// The cache's folder could not be used.
     #[error(transparent)]
     Cache(#[from] FetchError),
@@ -139,7 +142,7 @@ impl ConditionError {
             | Self::TooLong { .. }
             | Self::TimedOut { .. }
             | Self::Crashed { .. } => 405,
-            Self::Profile(_) | Self::Io { .. } | Self::Cache(_) => 400,
+            Self::Profile(_) | Self::Io { .. } | Self::Card(_) | Self::Cache(_) => 400,
         }
     }
 }
@@ -285,6 +288,27 @@ impl Conditioner {
         };
         cache.keep(original.sha256, &key, aside)?;
         Ok(Arc::new(picture))
+    }
+
+    /// The pictures of `original`, or a card with `name` for as long as it `lasts` when it has none.
+    pub async fn picture_or_card(
+        &self,
+        cache: &Cache,
+        original: &Original,
+        format: PictureFormat,
+        (name, lasts): (&str, Duration),
+    ) -> Result<Arc<Picture>, ConditionError> {
+        match self.picture(cache, original, format).await {
+            Err(ConditionError::NoPicture { .. }) => {
+                let name = name.to_owned();
+                let card = tokio::task::spawn_blocking(move || Picture::card(format, &name, lasts));
+                let card = card
+                    .await
+                    .map_err(|e| io("make a card")(std::io::Error::other(e)))?;
+                Ok(Arc::new(card?))
+            }
+            other => other,
+        }
     }
 
     /// Runs a child that writes the samples of `original` to `output`.

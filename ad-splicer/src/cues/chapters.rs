@@ -2,11 +2,14 @@
 //!
 //! A chapter whose title says so is a cue point that inserts at the chapter's start; every other is only a chapter.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, cue};
 use super::{CueSource, Position};
-use crate::frames::id3v2;
+use crate::content::Content;
+use crate::frames::{id3v2, mp4};
 use crate::time::ContentTime;
 use crate::timecode;
 
@@ -87,6 +90,26 @@ pub(super) fn of_tag(tag: &[u8], options: &Options) -> Marks {
     }
 }
 
+/// Takes the chapters of an MP4 file.
+pub(super) fn of_mp4(content: &dyn Content, options: &Options) -> Result<Marks, MarksError> {
+    let found = mp4::chapters(content, Duration::ZERO).map_err(|error| MarksError::Mp4(error.to_string()))?;
+    let marks: Vec<Mark> = found
+        .into_iter()
+        .enumerate()
+        .map(|(index, (start, title))| mark(format!("chapter-{}", index + 1), start, None, title, options))
+        .collect();
+    let notes = if marks.is_empty() {
+        vec!["it has no chapters".to_owned()]
+    } else {
+        Vec::new()
+    };
+    Ok(Marks {
+        format: MarksFormat::Mp4Chapters,
+        marks,
+        notes,
+    })
+}
+
 fn mark(id: String, start: ContentTime, end: Option<ContentTime>, title: String, options: &Options) -> Mark {
     let position = Position::Time(start);
     Mark {
@@ -95,7 +118,7 @@ fn mark(id: String, start: ContentTime, end: Option<ContentTime>, title: String,
         cue: options
             .pattern
             .matches(&title)
-            .then(|| cue(id, position, std::time::Duration::ZERO, CueSource::Chapters)),
+            .then(|| cue(id, position, Duration::ZERO, CueSource::Chapters)),
         title,
         source: CueSource::Chapters,
     }

@@ -19,6 +19,7 @@ use super::vmap::{self, VmapError};
 use super::{
     Action, CuePoint, CueSource, MOST_CUES, Position, chapters, hls, labels, scte35, transport_stream,
 };
+use crate::content::FileContent;
 use crate::frames::id3v2;
 use crate::time::ContentTime;
 use crate::xml;
@@ -79,6 +80,8 @@ pub enum MarksFormat {
     ChaptersJson,
     /// Chapters in an ID3v2 tag (chapter frame addendum 1.0).
     Id3Chapters,
+    /// Chapters in an MP4 file: Nero's list, or a track of titles.
+    Mp4Chapters,
     /// A VMAP 1.0 document.
     Vmap,
     /// An HLS media playlist.
@@ -96,6 +99,7 @@ impl MarksFormat {
             Self::Labels => "labels",
             Self::ChaptersJson => "JSON chapters",
             Self::Id3Chapters => "ID3 chapters",
+            Self::Mp4Chapters => "MP4 chapters",
             Self::Vmap => "VMAP",
             Self::Hls => "HLS playlist",
             Self::Scte35 => "SCTE-35 messages",
@@ -171,6 +175,9 @@ pub enum MarksError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An MP4 file that cannot be read.
+    #[error("its chapters cannot be read: {0}")]
+    Mp4(String),
     /// A message in a stream that makes no sense.
     #[error("byte {byte}: {reason}")]
     Byte {
@@ -202,9 +209,7 @@ pub fn read(path: &Path, options: &Options) -> Result<Marks, MarksError> {
     let limit = match id3v2::tag_len(&head) {
         Some(tag) => tag.min(MAX_TAG),
         None if head.get(4..8) == Some(b"ftyp") => {
-            return Err(MarksError::Unknown(
-                "it is an MP4 file, whose chapters are not read yet: give them as labels or JSON chapters",
-            ));
+            return limited(chapters::of_mp4(&FileContent::new(file)?, options)?);
         }
         None if length > MAX_BYTES => return Err(MarksError::TooLarge),
         None => MAX_BYTES,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{id3v2, ogg, opus};
+use super::{id3v2, mp4, ogg, opus};
+use crate::splice::{self, Options};
 
 /// Reads and moves the chapters of a tag: an edited tag is a tag of the length that it says, with the same chapters.
 pub fn id3v2(bytes: &[u8]) {
@@ -40,4 +41,15 @@ pub fn ogg(bytes: &[u8]) {
             assert!(page.header.only(parts).body() <= page.header.body());
         }
     }
+}
+
+/// Reads MP4 as content and for its chapters.
+pub fn mp4(bytes: &[u8]) {
+    let content = bytes.to_vec();
+    let _ = mp4::chapters(&content, Duration::ZERO);
+    let options = Options {
+        read_deadline: Duration::ZERO,
+        ..Options::default()
+    };
+    let _ = splice::probe(&content, &options);
 }

@@ -13,16 +13,16 @@ use super::format::{self, Frames, Place, Spliced, Stream};
 use super::joins::Grid;
 use super::layout::{Layout, moved};
 use super::movie::assemble;
-use super::pictures::Video;
+use super::pictures::{Cut, Video};
 use super::{Chapter, Codec, Options, SpliceError};
-use crate::bridge::{BridgeError, aac as bridge};
+use crate::bridge::{BridgeError, aac as bridge, pictures};
 use crate::content::Content;
 use crate::frames::aac::{Config, SAMPLES};
 use crate::frames::mp4::{
     Atom, Samples, TopBox, audio_config, edit_list, full_duration, gather, nero_chapters, priming, read_tree,
     top_level,
 };
-use crate::picture::PictureFormat;
+use crate::picture::{Picture, PictureFormat};
 use crate::plan::SplicePlan;
 use crate::time::{ContentTime, PresentationTime};
 
@@ -254,7 +254,7 @@ impl format::Head for M4a<'_> {
 struct Track<'a>(&'a M4a<'a>);
 
 impl Track<'_> {
-    fn cut_at(&self, video: &Video, sample: u64) -> Result<(usize, u64), String> {
+    fn cut_at(&self, video: &Video, sample: u64) -> Result<Cut, String> {
         let file = self.0;
         video.cut(
             file.content,
@@ -262,6 +262,30 @@ impl Track<'_> {
             (sample, file.samples),
             file.config.sample_rate,
         )
+    }
+
+    /// Codes pictures of a group again.
+    fn recode(
+        &self,
+        video: &Video,
+        group: Range<usize>,
+        ranks: Range<usize>,
+    ) -> Result<Picture, SpliceError> {
+        let samples = video
+            .times(group)
+            .map(|(i, shown)| {
+                let (offset, size) = (video.samples.offsets[i], video.samples.sizes[i]);
+                Ok((self.0.read_at(offset, size.into())?, shown))
+            })
+            .collect::<Result<Vec<_>, SpliceError>>()?;
+        let failed =
+            |reason: String| unsupported(&format!("pictures around a cue cannot be coded again: {reason}"));
+        let count = ranks.len();
+        let coded = pictures::recode(&video.format, &video.sets.write(), samples, ranks)
+            .map_err(|error| failed(error.to_string()))?;
+        Picture::parse(&coded, video.format)
+            .filter(|picture| picture.count() == count)
+            .ok_or_else(|| failed("other pictures came out than were due".into()))
     }
 }
 
@@ -346,17 +370,17 @@ impl format::Track for Track<'_> {
         let Some(video) = &self.0.video else {
             return Ok(span.clone());
         };
-        let start = self.cut_at(video, span.start)?.1;
+        let start = self.cut_at(video, span.start)?.sample;
         if span.is_empty() {
             return Ok(start..start);
         }
-        Ok(start..self.cut_at(video, span.end)?.1)
+        Ok(start..self.cut_at(video, span.end)?.sample)
     }
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
         let shots = match &self.0.video {
             Some(video) => {
-                let cut = |sample| self.cut_at(video, sample).map(|(index, _)| index);
+                let cut = |sample| self.cut_at(video, sample);
                 let cuts = layout
                     .spots
                     .iter()
@@ -375,7 +399,8 @@ impl format::Track for Track<'_> {
                             })
                     })
                     .collect::<Result<Vec<_>, _>>()?;
-                Some(video.lay_out(layout, &cuts)?)
+                let recode = |group, ranks| self.recode(video, group, ranks);
+                Some(video.lay_out(layout, &cuts, &recode)?)
             }
             None => None,
         };

@@ -1,8 +1,8 @@
-//! The pictures of MP4 content: where they can be cut, and what stands where in the result. Pure but for looking whether a sample is an IDR picture.
+//! The pictures of MP4 content: where they can be cut, and what stands where in the result. Pure but for looking whether a sample is an IDR picture; who codes again is given.
 //!
 //! Sound leads: the content moves by the whole number of its frames that a break takes, and the pictures follow at exactly the time that this is, so that nothing adds up. Within a break each ad's pictures stand at the
 //! content's rate from where its sound begins; the last one lasts until what comes next. Decode times of ads are as far before the times of showing as those of the content that follows, which therefore
-//! keeps its own steps. An ad without pictures holds the picture before it.
+//! keeps its own steps. An ad without pictures holds the picture before it. A cue between IDR pictures has the pictures from the one before it to the one after it coded again, once for each side.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use crate::frames::h264::{self, Sets};
 use crate::frames::mp4::{Atom, Edit, Samples, avc_config};
 use crate::picture::{Picture, PictureFormat};
 
+/// Content without an IDR picture in this many seconds around a cue is refused there.
+const LONGEST_GROUP: i64 = 10;
 /// How much of a sample is read to see what it is.
 const LOOKED_INTO: u64 = 4096;
 
@@ -39,6 +41,20 @@ pub(super) struct Video {
     pub(super) sets: Sets,
     pub(super) format: PictureFormat,
 }
+
+/// A place between two pictures, in order of showing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// The samples from the IDR picture before it to the next one; empty when it is at one, or at the end.
+    group: Range<usize>,
+    /// How many of the group are shown before it.
+    rank: usize,
+    /// The sample of the sound at which this is.
+    pub(super) sample: u64,
+}
+
+/// Codes those pictures of a group again that have these ranks in the order of showing.
+pub(super) type Recode<'a> = &'a dyn Fn(Range<usize>, Range<usize>) -> Result<Picture, SpliceError>;
 
 /// Where a sample of the result comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,38 +240,19 @@ impl Video {
             .is_none_or(|sync| sync.binary_search(&(i as u32)).is_ok())
     }
 
-    /// The sync sample that is shown nearest to a media time, and those on both sides of the time.
-    fn nearest(&self, time: i64) -> (Option<usize>, [Option<usize>; 2]) {
-        let all = |i: usize| match &self.samples.sync {
-            Some(sync) => sync.get(i).map(|index| *index as usize),
-            None => (i < self.count()).then_some(i),
-        };
-        let len = self.samples.sync.as_ref().map_or(self.count(), Vec::len);
-        let (mut low, mut high) = (0, len);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if all(middle).is_some_and(|index| self.shown(index) < time) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        let sides = [low.checked_sub(1).and_then(all), all(low)];
-        let near = sides
-            .into_iter()
-            .flatten()
-            .min_by_key(|index| (self.shown(*index) - time).abs());
-        (near, sides)
-    }
-
-    /// Where pictures are cut for a cue at a sample of the sound: before which sample, and at which sample of the sound that is exactly.
+    /// Where pictures are cut for a cue at a sample of the sound, which moves to the nearest picture.
     pub(super) fn cut(
         &self,
         content: &dyn Content,
         deadline: std::time::Duration,
         (sample, samples): (u64, u64),
         sound: u32,
-    ) -> Result<(usize, u64), String> {
+    ) -> Result<Cut, String> {
+        let at = |index: usize, sample| Cut {
+            group: index..index,
+            rank: 0,
+            sample,
+        };
         if sample >= samples {
             return if self.cut_short {
                 Err(
@@ -263,7 +260,7 @@ impl Video {
                         .into(),
                 )
             } else {
-                Ok((self.count(), samples))
+                Ok(at(self.count(), samples))
             };
         }
         let time = self.zero + rescaled(sample as i64, self.scale, sound);
@@ -272,13 +269,12 @@ impl Video {
             return if self.shown(0) + half < self.zero {
                 Err("the edit list leaves out pictures at the beginning, and nothing can be put before them yet".into())
             } else {
-                Ok((0, 0))
+                Ok(at(0, 0))
             };
         }
         if time > self.over {
-            return Ok((self.count(), sample));
+            return Ok(at(self.count(), sample));
         }
-        let (near, sides) = self.nearest(time);
         let idr = |index: usize| -> Result<bool, String> {
             let size = u64::from(self.samples.sizes[index]);
             super::read(
@@ -290,28 +286,112 @@ impl Video {
             .map(|head| h264::is_idr(&head, self.sets.length_size))
             .map_err(|error| error.to_string())
         };
-        if let Some(index) = near
-            && (self.shown(index) - time).abs() <= half
-            && idr(index)?
-        {
-            let exact = rescaled(self.shown(index) - self.zero, sound, self.scale);
-            return Ok((index, (exact.max(0) as u64).min(samples)));
+        let sample_of =
+            |shown: i64| (rescaled(shown - self.zero, sound, self.scale).max(0) as u64).min(samples);
+        let keys = self.keys();
+        // The first key picture that is shown after the cue or near enough to it.
+        let after = self.first_key_from(time - half);
+        let far = i64::from(self.scale) * LONGEST_GROUP;
+        let lacking = || {
+            format!(
+                "there is no key frame (IDR) within {LONGEST_GROUP} s of the cue at {:.3} s, and such video would have to be coded again as a whole, which is not done",
+                (time - self.zero) as f64 / f64::from(self.scale)
+            )
+        };
+        let mut end = self.count();
+        for key in after..keys {
+            let index = self.key(key);
+            if self.shown(index) - time > far {
+                return Err(lacking());
+            }
+            if idr(index)? {
+                if self.shown(index) <= time + half {
+                    return Ok(at(index, sample_of(self.shown(index))));
+                }
+                end = index;
+                break;
+            }
         }
-        let seconds = |time: i64| (time - self.zero) as f64 / f64::from(self.scale);
-        let places: Vec<String> = sides
-            .into_iter()
-            .flatten()
-            .map(|index| format!("{:.3} s", seconds(self.shown(index))))
-            .collect();
-        Err(format!(
-            "the cue at {:.3} s is not at a key frame (IDR), and cutting between them cannot be done yet; the nearest are at {}",
-            seconds(time),
-            places.join(" and ")
-        ))
+        for key in (0..after).rev() {
+            let index = self.key(key);
+            if time - self.shown(index) > far {
+                break;
+            }
+            if idr(index)? {
+                let group = index..end;
+                if self.shown_in(&group).last().is_some_and(|last| last - time > far) {
+                    break;
+                }
+                let shown = self.shown_in(&group);
+                let rank = shown.partition_point(|shown| *shown < time - half);
+                return Ok(match shown.get(rank) {
+                    Some(picture) => Cut {
+                        group,
+                        rank,
+                        sample: sample_of(*picture),
+                    },
+                    // After the last picture.
+                    None => at(end, sample),
+                });
+            }
+        }
+        Err(lacking())
     }
 
-    /// Lays out the pictures. `cuts` are the samples before which each break's span begins and ends.
-    pub(super) fn lay_out(&self, layout: &Layout<'_>, cuts: &[Range<usize>]) -> Result<Shots, SpliceError> {
+    /// How many samples can be begun at.
+    fn keys(&self) -> usize {
+        self.samples.sync.as_ref().map_or(self.count(), Vec::len)
+    }
+
+    fn key(&self, i: usize) -> usize {
+        self.samples.sync.as_ref().map_or(i, |sync| sync[i] as usize)
+    }
+
+    /// The first of them that is not shown before a time.
+    fn first_key_from(&self, time: i64) -> usize {
+        let (mut low, mut high) = (0, self.keys());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.shown(self.key(middle)) < time {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// When the pictures of a group are shown, in that order.
+    fn shown_in(&self, group: &Range<usize>) -> Vec<i64> {
+        let mut shown: Vec<i64> = group.clone().map(|i| self.shown(i)).collect();
+        shown.sort_unstable();
+        shown
+    }
+
+    /// When the first picture after a cut is shown; `None` at the end.
+    fn shown_after(&self, cut: &Cut) -> Option<i64> {
+        if cut.group.is_empty() {
+            return (cut.group.start < self.count()).then(|| self.shown(cut.group.start));
+        }
+        self.shown_in(&cut.group).get(cut.rank).copied()
+    }
+
+    /// How long before they are shown pictures are decoded that are made to stand before a sample.
+    fn delay_before(&self, index: usize) -> i64 {
+        if index < self.count() {
+            i64::from(self.composition(index))
+        } else {
+            self.over - self.starts[self.count()] as i64
+        }
+    }
+
+    /// Lays out the pictures. `cuts` are where each break's span begins and ends.
+    pub(super) fn lay_out(
+        &self,
+        layout: &Layout<'_>,
+        cuts: &[Range<Cut>],
+        recode: Recode<'_>,
+    ) -> Result<Shots, SpliceError> {
         let sound = layout.plan.sample_rate();
         let ticks = |samples: i64| rescaled(samples, self.scale, sound);
         let mut out = Shots {
@@ -320,37 +400,40 @@ impl Video {
             end: 0,
             over: 0,
         };
-        let (mut next, mut shifted, mut shift) = (0, 0_i64, 0_i64);
+        let beginning = Cut {
+            group: 0..0,
+            rank: 0,
+            sample: 0,
+        };
+        let ending = Cut {
+            group: self.count()..self.count(),
+            ..beginning.clone()
+        };
+        let (mut next, mut shifted, mut shift) = (&beginning, 0_i64, 0_i64);
         for (spot, cut) in layout.spots.iter().zip(cuts) {
-            self.keep(&mut out, next..cut.start, shift)?;
+            self.keep(&mut out, next, &cut.start, shift, recode)?;
             let begins = spot.span.start as i64 + shifted;
             let after = shifted + spot.shift();
             // What follows, or what would: when it is decoded and shown.
-            let goes_on = cut.end < self.count();
+            let goes_on = self.shown_after(&cut.end);
             let resumes = self.zero + ticks(spot.span.end as i64 + after);
-            let (delay, shown_after) = if goes_on {
-                (self.composition(cut.end), self.shown(cut.end) + ticks(after))
-            } else {
-                let delay = self.over - self.starts[self.count()] as i64;
-                (delay as i32, resumes.max(self.over + shift))
+            let shown_after = match goes_on {
+                Some(shown) => shown + ticks(after),
+                None => resumes.max(self.over + shift),
             };
-            let delay = i64::from(if cut.start < self.count() {
-                self.composition(cut.start)
+            let delay = self.delay_before(cut.start.group.start);
+            let decoded_after = if cut.end.group.is_empty() && goes_on.is_some() {
+                self.starts[cut.end.group.start] as i64 + ticks(after)
             } else {
-                delay
-            });
-            let decoded_after = if goes_on {
-                self.starts[cut.end] as i64 + ticks(after)
-            } else {
-                shown_after - delay
+                shown_after - self.delay_before(cut.end.group.end)
             };
             let mut offset = 0_i64;
             for (k, ad) in spot.ads.iter().enumerate() {
                 let samples = ad.samples(spot.channels()) as i64;
                 let at = |offset: i64| self.zero + ticks(begins + offset);
-                let begin = match (k, cut.start) {
-                    (0, first) if first > 0 && first < self.count() => self.shown(first) + shift,
-                    (0, first) if first > 0 => at(0).max(self.over + shift),
+                let begin = match (k, self.shown_after(&cut.start)) {
+                    (0, Some(shown)) if cut.start.sample > 0 => shown + shift,
+                    (0, None) => at(0).max(self.over + shift),
                     _ => at(offset),
                 };
                 offset += samples;
@@ -363,14 +446,17 @@ impl Video {
                     self.put_ad(&mut out, picture, begin..end, delay, decoded_after);
                 }
             }
-            (next, shifted, shift) = (cut.end, after, ticks(after));
+            (next, shifted, shift) = (&cut.end, after, ticks(after));
             out.end = decoded_after.max(0) as u64;
             out.over = shown_after;
         }
-        if next < self.count() || layout.spots.is_empty() {
-            self.keep(&mut out, next..self.count(), shift)?;
-            out.end = (self.starts[self.count()] as i64 + shift) as u64;
-            out.over = self.over + shift;
+        if *next != ending || layout.spots.is_empty() {
+            let kept_to_the_end = self.shown_after(next).is_some();
+            self.keep(&mut out, next, &ending, shift, recode)?;
+            if kept_to_the_end {
+                out.end = (self.starts[self.count()] as i64 + shift) as u64;
+                out.over = self.over + shift;
+            }
         }
         if let Some(first) = out.list.first_mut() {
             // Decoding begins with the track.
@@ -387,8 +473,30 @@ impl Video {
         Ok(out)
     }
 
-    /// Keeps pictures of the content, so much later.
-    fn keep(&self, out: &mut Shots, range: Range<usize>, shift: i64) -> Result<(), SpliceError> {
+    /// Keeps pictures of the content from one cut to another, so much later.
+    fn keep(
+        &self,
+        out: &mut Shots,
+        from: &Cut,
+        to: &Cut,
+        shift: i64,
+        recode: Recode<'_>,
+    ) -> Result<(), SpliceError> {
+        if !from.group.is_empty() && from.group == to.group {
+            return self.keep_recoded(out, &from.group, from.rank..to.rank, shift, recode);
+        }
+        if !from.group.is_empty() {
+            let ranks = from.rank..from.group.len();
+            self.keep_recoded(out, &from.group, ranks, shift, recode)?;
+        }
+        self.keep_as_they_are(out, from.group.end..to.group.start, shift)?;
+        if to.group.is_empty() {
+            return Ok(());
+        }
+        self.keep_recoded(out, &to.group, 0..to.rank, shift, recode)
+    }
+
+    fn keep_as_they_are(&self, out: &mut Shots, range: Range<usize>, shift: i64) -> Result<(), SpliceError> {
         for i in range {
             let start = u64::try_from(self.starts[i] as i64 + shift)
                 .map_err(|_| unsupported("pictures of the content would be decoded before the beginning"))?;
@@ -401,6 +509,52 @@ impl Video {
             });
         }
         Ok(())
+    }
+
+    /// Puts pictures of a group that are coded again where they were shown, so much later.
+    fn keep_recoded(
+        &self,
+        out: &mut Shots,
+        group: &Range<usize>,
+        ranks: Range<usize>,
+        shift: i64,
+        recode: Recode<'_>,
+    ) -> Result<(), SpliceError> {
+        if ranks.is_empty() {
+            return Ok(());
+        }
+        // What comes first is decoded when it was; what comes last, before what follows is.
+        let delay = if ranks.start == 0 {
+            self.delay_before(group.start)
+        } else {
+            self.delay_before(group.end)
+        };
+        let shown = self.shown_in(group);
+        let picture = recode(group.clone(), ranks.clone())?;
+        let ad = out.ads.len() as u32;
+        for (i, (frame, shown)) in picture.frames.iter().zip(&shown[ranks]).enumerate() {
+            let time = shown + shift;
+            let before = out.list.last().map_or(-1, |last| last.start as i64);
+            let start = (time - delay).max(before + 1).max(0);
+            out.list.push(Shot {
+                size: frame.bytes.len() as u32,
+                start: start as u64,
+                composition: (time - start) as i32,
+                sync: frame.sync,
+                from: From::Ad(ad, i as u32),
+            });
+        }
+        out.ads.push(Arc::new(picture));
+        Ok(())
+    }
+
+    /// A group's samples, for a decoder: when each is shown, in nanoseconds.
+    pub(super) fn times(&self, group: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
+        let first = self.shown_in(&group).first().copied().unwrap_or(0);
+        group.map(move |i| {
+            let nanos = rescaled(self.shown(i) - first, 1_000_000_000_u32, self.scale);
+            (i, nanos.max(0) as u64)
+        })
     }
 
     /// Puts an ad's pictures where it is shown; those that would be decoded after `until` are left out.

@@ -3,10 +3,12 @@
 //! Boxes that are not known are kept as they are, so that a rewrite loses nothing.
 
 mod boxes;
+mod chapters;
 mod fragments;
 mod tables;
 
 pub(crate) use boxes::{Atom, TopBox, read_tree, top_level};
+pub(crate) use chapters::chapters;
 pub(crate) use fragments::gather;
 pub(crate) use tables::{
     Edit, Samples, Tables, audio_config, avc_config, edit_chapters, edit_list, full_duration, nero_chapters,

@@ -6,7 +6,7 @@ use crate::splice::SpliceError;
 
 const STBL: [&[u8; 4]; 3] = [b"mdia", b"minf", b"stbl"];
 /// More samples than a file of any length that is meant has.
-const MOST_SAMPLES: usize = 20_000_000;
+const MOST_SAMPLES: usize = 5_000_000;
 
 pub(super) fn damaged(what: &str) -> SpliceError {
     SpliceError::Unsupported(format!("the MP4 file is damaged: {what}"))

@@ -1,0 +1,103 @@
+//! The chapters of an MP4 file: Nero's list in the movie's tags, or a track of titles that another track refers to (QuickTime).
+
+use std::time::Duration;
+
+use super::boxes::{Atom, read_tree, top_level};
+use super::fragments::track_id;
+use super::tables::{Samples, damaged, edit_list, full_duration, nero_chapters, word};
+use crate::content::Content;
+use crate::splice::{self, SpliceError};
+use crate::time::ContentTime;
+
+/// More chapters than anybody makes.
+const MOST: usize = 10_000;
+/// Bytes of a title that are read.
+const LONGEST_TITLE: u32 = 4096;
+
+/// Where each chapter begins, and its title, in the order of the file.
+pub(crate) fn chapters(
+    content: &dyn Content,
+    deadline: Duration,
+) -> Result<Vec<(ContentTime, String)>, SpliceError> {
+    let boxes = top_level(content, deadline)?.unwrap_or_default();
+    let moov = boxes.iter().find(|one| &one.kind == b"moov");
+    let moov = read_tree(
+        content,
+        moov.ok_or_else(|| damaged("it has no movie box"))?,
+        deadline,
+    )?;
+    let listed = nero_chapters(&moov);
+    if !listed.is_empty() {
+        let nanos = |time: u64| ContentTime::from_nanos(time.saturating_mul(100));
+        return Ok(listed
+            .into_iter()
+            .map(|(time, title)| (nanos(time), title))
+            .collect());
+    }
+    let tracks = || moov.children().iter().filter(|child| &child.kind == b"trak");
+    let Some(titles) = tracks()
+        .find_map(referred)
+        .and_then(|id| tracks().find(|track| track_id(track) == Some(id)))
+    else {
+        return Ok(Vec::new());
+    };
+    let scale = titles
+        .bytes(&[b"mdia", b"mdhd"])
+        .and_then(full_duration)
+        .ok_or_else(|| damaged("its track of titles does not say how long it is"))?
+        .timescale;
+    let skipped = edit_list(titles)?.map_or(0, |edit| edit.media_time);
+    let samples = Samples::parse(titles)?;
+    let (mut time, mut found) = (0_u64, Vec::new());
+    let mut durations = samples
+        .durations
+        .iter()
+        .flat_map(|run| std::iter::repeat_n(run.1, run.0 as usize));
+    for (offset, size) in samples.offsets.iter().zip(&samples.sizes).take(MOST) {
+        let bytes = splice::read(content, *offset, (*size).min(LONGEST_TITLE) as usize, deadline)?;
+        found.push((
+            ContentTime::from_samples(time.saturating_sub(skipped), scale),
+            title(&bytes),
+        ));
+        time += u64::from(durations.next().unwrap_or(0));
+    }
+    Ok(found)
+}
+
+/// The track of chapters that this track refers to.
+fn referred(track: &Atom) -> Option<u32> {
+    let references = track.bytes(&[b"tref"])?;
+    let at = references.windows(4).position(|kind| kind == b"chap")?;
+    word(references, at + 4)
+}
+
+/// The text of a sample: its length in two bytes, then UTF-8, or UTF-16 with a byte order mark.
+fn title(sample: &[u8]) -> String {
+    let Some((len, text)) = sample.split_first_chunk::<2>() else {
+        return String::new();
+    };
+    let text = text.get(..usize::from(u16::from_be_bytes(*len))).unwrap_or(text);
+    match text.strip_prefix(&[0xFE, 0xFF]) {
+        Some(wide) => {
+            let units: Vec<u16> = wide
+                .chunks_exact(2)
+                .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+                .collect();
+            String::from_utf16_lossy(&units)
+        }
+        None => String::from_utf8_lossy(text).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_are_text_of_either_kind() {
+        assert_eq!(title(b"\0\x05Intro\0\0\0\x0cencd"), "Intro");
+        assert_eq!(title(b"\0\x06\xfe\xff\0A\0d"), "Ad");
+        assert_eq!(title(b"\0\x50cut"), "cut");
+        assert_eq!(title(b"\0"), "");
+    }
+}

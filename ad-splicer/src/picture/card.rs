@@ -1,0 +1,73 @@
+//! Drawing a card: a dark blue field with a name in the middle. Pure.
+
+use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
+
+/// Pixels of a letter, in both directions.
+const LETTER: usize = 8;
+/// Letters of a name that are drawn.
+const MOST_LETTERS: usize = 48;
+/// Brightness and colour of the field, brightness of letters, in studio range.
+const FIELD: (u8, u8, u8) = (40, 150, 118);
+const INK: u8 = 225;
+
+/// The three planes (I420) of a card of this size, whose sides are even.
+pub(super) fn draw(width: usize, height: usize, name: &str) -> Vec<u8> {
+    let mut planes = vec![FIELD.0; width * height];
+    let letters: Vec<[u8; LETTER]> = name
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(MOST_LETTERS)
+        .map(|letter| {
+            let known = BASIC_FONTS.get(letter).or_else(|| LATIN_FONTS.get(letter));
+            known.or_else(|| BASIC_FONTS.get('?')).unwrap_or_default()
+        })
+        .collect();
+    // Four fifths of the width, and an eighth of the height.
+    let fits = (width * 4 / 5) / (LETTER * letters.len().max(1));
+    let scale = fits.min(height / (8 * LETTER)).max(1);
+    let left = width.saturating_sub(letters.len() * LETTER * scale) / 2;
+    let top = height.saturating_sub(LETTER * scale) / 2;
+    for (i, letter) in letters.iter().enumerate() {
+        for (y, row) in letter.iter().enumerate() {
+            for x in (0..LETTER).filter(|x| row >> x & 1 == 1) {
+                let from = left + (i * LETTER + x) * scale;
+                for line in top + y * scale..(top + (y + 1) * scale).min(height) {
+                    let (from, to) = (from.min(width), (from + scale).min(width));
+                    planes[line * width + from..line * width + to].fill(INK);
+                }
+            }
+        }
+    }
+    let colours = (width / 2) * (height / 2);
+    planes.extend(std::iter::repeat_n(FIELD.1, colours));
+    planes.extend(std::iter::repeat_n(FIELD.2, colours));
+    planes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_in_the_middle_and_never_beside_the_card() {
+        for (width, height, name) in [
+            (320, 180, "Acme"),
+            (16, 16, "A name that is far too long for such a card"),
+            (1920, 1080, ""),
+            (64, 64, "\u{1F600}\n\u{e9}"),
+        ] {
+            let planes = draw(width, height, name);
+            assert_eq!(planes.len(), width * height * 3 / 2);
+        }
+        let planes = draw(320, 180, "HHH");
+        let inked = |row: usize| {
+            planes[row * 320..(row + 1) * 320]
+                .iter()
+                .filter(|pixel| **pixel == INK)
+                .count()
+        };
+        assert!(inked(90) > 0 && inked(10) == 0 && inked(170) == 0);
+        let first = planes.iter().position(|pixel| *pixel == INK).unwrap() % 320;
+        assert!((100..160).contains(&first), "{first}");
+    }
+}
