@@ -262,7 +262,7 @@ impl OneBreak {
             .await;
         let creative =
             creative.map_err(|error| (error.vast_code(), format!("cannot condition {url}: {error}")))?;
-        let name = ad.advertiser.clone().unwrap_or_else(|| ad.name().to_string());
+        let name = ad.advertiser.clone().unwrap_or_else(|| ad.name());
         let picture = match preparer.pictures {
             Some(format) => Some(
                 preparer
