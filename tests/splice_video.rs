@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::grove;
@@ -35,19 +35,22 @@ fn pictures(path: &Path) -> Vec<String> {
         .collect()
 }
 
+/// A video file of test pictures and sound.
+fn made(folder: &Path, name: &str, picture: &str, sound: &str, coding: &[&str]) -> PathBuf {
+    let path = folder.join(name);
+    let inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound];
+    let coded = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-c:a", "aac"];
+    tool(
+        "ffmpeg",
+        &[&inputs, &coded[..], coding, &[path.to_str().expect("a name")]].concat(),
+    );
+    path
+}
+
 #[test]
 fn a_video_ad_goes_between_the_pictures_of_video_which_stay_as_they_are() {
     let folder = tempfile::tempdir().expect("a folder");
-    let made = |name: &str, picture: &str, sound: &str, coding: &[&str]| {
-        let path = folder.path().join(name);
-        let inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound];
-        let coded = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-c:a", "aac"];
-        tool(
-            "ffmpeg",
-            &[&inputs, &coded[..], coding, &[path.to_str().expect("a name")]].concat(),
-        );
-        path
-    };
+    let made = |name, picture, sound, coding| made(folder.path(), name, picture, sound, coding);
     let group = ["-bf", "3", "-g", "50", "-keyint_min", "50", "-sc_threshold", "0"];
     let content = made(
         "content.mp4",
@@ -196,4 +199,38 @@ fn chapters_of_mp4_are_marks() {
             "{value}"
         );
     }
+}
+
+/// Whatever keeps the child from working in silence shows only after some seconds: it may say a little, not much.
+#[test]
+fn a_video_ad_may_be_long() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    made(
+        path,
+        "content.mp4",
+        "testsrc2=s=160x90:r=25:d=4",
+        "sine=f=300:d=4",
+        &[],
+    );
+    made(
+        path,
+        "ad.mp4",
+        "testsrc=s=160x90:r=30:d=30",
+        "sine=f=800:d=30",
+        &[],
+    );
+    let args = [
+        "splice",
+        "content.mp4",
+        "--ad",
+        "2=ad.mp4",
+        "-o",
+        "out.mp4",
+        "--json",
+    ];
+    let finished = grove(path, args).run().expect(0);
+    let ad = &finished.event("complete")["ads"][0];
+    let duration = ad["duration"].as_f64().expect("a duration");
+    assert!((duration - 30.0).abs() < 0.1, "{ad}");
 }
