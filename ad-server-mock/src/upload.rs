@@ -82,6 +82,23 @@ pub(crate) struct Uploads {
     conditioner: Conditioner,
 }
 
+/// What is read of a form that is refused, in bytes.
+const MOST_DISCARDED: usize = 2 << 20;
+
+/// Reads what the client of a refused form still sends, within a limit: an answer that overtakes its request can be lost with
+/// the connection.
+pub(crate) async fn discard(mut form: Multipart) {
+    let mut left = MOST_DISCARDED;
+    while let Ok(Some(mut field)) = form.next_field().await {
+        while let Ok(Some(part)) = field.chunk().await {
+            let Some(rest) = left.checked_sub(part.len()) else {
+                return;
+            };
+            left = rest;
+        }
+    }
+}
+
 impl Uploads {
     /// Files in `folder`, decoded in children that are `program`.
     pub(crate) fn new(folder: PathBuf, program: PathBuf) -> Self {

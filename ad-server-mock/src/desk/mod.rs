@@ -29,6 +29,7 @@ use crate::http::{
 };
 use crate::report::Filter;
 use crate::store::tokens::Role;
+use crate::upload::discard;
 use pages::{CampaignLine, FlightLine, Frame};
 use words::Language;
 
@@ -454,10 +455,12 @@ async fn upload(
 ) -> Page {
     let snapshot = app.ads.snapshot();
     let done = async {
-        visitor
-            .session
-            .caller
-            .changes_advertiser(&owner_of_flight(&snapshot, &flight)?)?;
+        let caller = &visitor.session.caller;
+        let owner = owner_of_flight(&snapshot, &flight);
+        if let Err(refusal) = owner.and_then(|owner| caller.changes_advertiser(&owner)) {
+            discard(form).await;
+            return Err(refusal);
+        }
         let upload = app.uploads.read(form).await.map_err(bad)?;
         let word = upload.field("word").unwrap_or_default().to_owned();
         visitor.session.check(&app, &word)?;

@@ -579,8 +579,12 @@ pub(super) async fn upload(
     Path(flight): Path<String>,
     form: Multipart,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
-    // Before a byte of it is read: it is the caller's flight.
-    caller.changes_advertiser(&owner_of_flight(&app.ads.snapshot(), &flight)?)?;
+    // Before a byte of it is kept: it is the caller's flight.
+    let owner = owner_of_flight(&app.ads.snapshot(), &flight);
+    if let Err(refusal) = owner.and_then(|owner| caller.changes_advertiser(&owner)) {
+        upload::discard(form).await;
+        return Err(refusal);
+    }
     let upload = app.uploads.read(form).await.map_err(bad)?;
     let creative = app.upload(&caller, &flight, upload).await?;
     Ok((StatusCode::CREATED, Json(creative_json(&creative))))
