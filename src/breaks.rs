@@ -125,6 +125,8 @@ pub(crate) struct Prepared {
     pub(crate) failures: Vec<Failure>,
     /// Only so much content around each break is wanted.
     pub(crate) preview: Option<Duration>,
+    /// Nothing is written when an ad is missing.
+    pub(crate) all_or_nothing: bool,
 }
 
 /// What a break's task says.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use engine::cue_sheet::Budget;
 use url::Url;
 
 use crate::units::{parse_budget, parse_rate, parse_span};
@@ -145,7 +146,7 @@ pub(crate) struct PublishArgs {
     /// What all viewers together may ask of the origin in a second: bytes, and requests if they are to be fewer than one for
     /// each 64 KiB, as in `2M` or `2M,20`; it is signed in the cue sheet
     #[arg(long, value_name = "BYTES[,REQUESTS]", value_parser = parse_budget)]
-    pub(crate) origin_budget: Option<(u64, u64)>,
+    pub(crate) origin_budget: Option<Budget>,
     /// How long the cue sheet is valid
     #[arg(long, value_name = "TIME", default_value = "365d", value_parser = parse_span)]
     pub(crate) valid_for: Duration,

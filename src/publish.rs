@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use base64::Engine as _;
-use engine::cue_sheet::{Budget, CueSheet, PublicKey, SecretKey};
+use engine::cue_sheet::{CueSheet, PublicKey, SecretKey};
 use engine::magnet::Magnet;
 use engine::metainfo::{BuildError, Builder, Metainfo};
 use serde::Serialize;
@@ -157,12 +157,7 @@ async fn publish(
         let sheet = CueSheet {
             vmap: cues.vmap()?,
             facts,
-            budget: args
-                .origin_budget
-                .map(|(bytes_per_second, requests_per_second)| Budget {
-                    bytes_per_second,
-                    requests_per_second,
-                }),
+            budget: args.origin_budget,
             issued,
             expires: issued.saturating_add(args.valid_for.as_secs()),
             publisher: key.public(),

@@ -140,6 +140,7 @@ pub(crate) fn freeze(
         skipped,
         failures,
         preview,
+        all_or_nothing: _,
     } = prepared;
     let mut frozen = Frozen {
         rendition: splice::prepare(content, &[], options)?,
@@ -242,6 +243,7 @@ pub(crate) fn write(
     prepared: Prepared,
     destination: &Destination,
 ) -> anyhow::Result<Made> {
+    let all_or_nothing = prepared.all_or_nothing;
     // Without ads nothing needs to be known about the content: it may be anything.
     let (frozen, skipped, failures) = if prepared.ready.is_empty() {
         (None, prepared.skipped, prepared.failures)
@@ -251,6 +253,9 @@ pub(crate) fn write(
         let failures = std::mem::take(&mut frozen.failures);
         (Some(frozen), skipped, failures)
     };
+    if let Some(missing) = skipped.first().filter(|_| all_or_nothing) {
+        anyhow::bail!("{}", missing.reason);
+    }
     let rendition = frozen
         .as_ref()
         .map(|frozen| &frozen.rendition)

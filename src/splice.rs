@@ -68,6 +68,7 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     let conditioner = Conditioner::new(std::env::current_exe().context("finding this program")?);
     let mut prepared = Prepared {
         preview: args.preview,
+        all_or_nothing: true,
         ..Prepared::default()
     };
     for (index, placed) in in_order(&cues, format.duration).into_iter().enumerate() {
@@ -98,19 +99,9 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     let began = std::time::Instant::now();
     let made = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to))
         .await
-        .context("splicing")??;
+        .context("splicing")?
+        .with_context(|| format!("cannot splice into {}", args.content.display()))?;
     let took = began.elapsed();
-    if let Some(skipped) = made.skipped.first() {
-        if !to_stdout {
-            // It lacks what was asked for.
-            drop(std::fs::remove_file(&args.output));
-        }
-        anyhow::bail!(
-            "cannot splice into {}: {}",
-            args.content.display(),
-            skipped.reason
-        );
-    }
     tell(&made, &moved, args, took, json);
     Ok(ExitStatus::Done)
 }
@@ -126,7 +117,7 @@ async fn probe(content: &Arc<dyn Content>, name: &str) -> anyhow::Result<splice:
 async fn condition(
     cache: &Cache,
     conditioner: &Conditioner,
-    (profile, pictures): (Profile, Option<PictureFormat>),
+    wanted: (Profile, Option<PictureFormat>),
     content_duration: ContentTime,
     placed: &PlacedCue<'_>,
     index: usize,
@@ -136,21 +127,11 @@ async fn condition(
     let original = cache
         .import(&path, FetchLimits::default())
         .or_bad_input(|| format!("the creative {creative}"))?;
-    let conditioned = conditioner
-        .condition(cache, &original, profile)
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let (conditioned, picture) = conditioner
+        .condition_for(cache, &original, wanted, &name)
         .await
         .or_bad_input(|| format!("the creative {creative} cannot be used"))?;
-    let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
-    let name = name.unwrap_or_default();
-    let picture = match pictures {
-        Some(format) => Some(
-            conditioner
-                .picture_or_card(cache, &original, format, (&name, conditioned.duration()))
-                .await
-                .or_bad_input(|| format!("the creative {creative} cannot be used"))?,
-        ),
-        None => None,
-    };
     let duration: Duration = conditioned.duration();
     let title = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(Ready {

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use engine::cue_sheet::Budget;
+
 /// A size in bytes, or a rate in bytes per second: `800k`, `1.5M`, `64KiB`, `4096`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong =
@@ -56,11 +58,11 @@ pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
 
 /// What the origin may be asked, in bytes and requests per second: `2M` or `2M,50`. Without the second number, a
 /// request for each 64 KiB.
-pub(crate) fn parse_budget(text: &str) -> Result<(u64, u64), String> {
+pub(crate) fn parse_budget(text: &str) -> Result<Budget, String> {
     let (bytes, requests) = text.split_once(',').map_or((text, None), |(b, r)| (b, Some(r)));
-    let bytes = parse_rate(bytes)?;
-    let requests = match requests {
-        None => bytes.div_ceil(65_536),
+    let bytes_per_second = parse_rate(bytes)?;
+    let requests_per_second = match requests {
+        None => bytes_per_second.div_ceil(65_536),
         Some(requests) => requests
             .trim()
             .parse()
@@ -68,7 +70,10 @@ pub(crate) fn parse_budget(text: &str) -> Result<(u64, u64), String> {
             .filter(|&n| n > 0)
             .ok_or_else(|| format!("`{requests}` is no number of requests per second: write `2M,50`"))?,
     };
-    Ok((bytes, requests))
+    Ok(Budget {
+        bytes_per_second,
+        requests_per_second,
+    })
 }
 
 /// A picture's size in pixels: `1280x720`.
@@ -175,8 +180,13 @@ mod tests {
 
     #[test]
     fn budgets() {
-        assert_eq!(parse_budget("2M,50").unwrap(), (parse_size("2M").unwrap(), 50));
-        assert_eq!(parse_budget("100").unwrap(), (100, 1));
+        for (text, bytes_per_second, requests_per_second) in [("2M,50", 2_000_000, 50), ("100", 100, 1)] {
+            let budget = Budget {
+                bytes_per_second,
+                requests_per_second,
+            };
+            assert_eq!(parse_budget(text).unwrap(), budget, "{text}");
+        }
         assert!(parse_budget("0").is_err());
         assert!(parse_budget("2M,0").is_err());
         assert!(parse_budget("2M,many").is_err());

@@ -234,3 +234,25 @@ fn a_video_ad_may_be_long() {
     let duration = ad["duration"].as_f64().expect("a duration");
     assert!((duration - 30.0).abs() < 0.1, "{ad}");
 }
+
+#[test]
+fn what_cannot_be_spliced_leaves_the_file_that_was_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let one_group = ["-g", "9999", "-sc_threshold", "0"];
+    made(
+        path,
+        "content.mp4",
+        "testsrc2=s=160x90:r=25:d=25",
+        "sine=f=300:d=25",
+        &one_group,
+    );
+    std::fs::write(path.join("out.mp4"), "before").expect("a file");
+    let args = ["splice", "content.mp4", "--ad", "12=content.mp4", "-o", "out.mp4"];
+    grove(path, args)
+        .run()
+        .expect(1)
+        .says("cannot splice into content.mp4")
+        .says("no key frame (IDR) within 10 s");
+    assert_eq!(std::fs::read(path.join("out.mp4")).expect("it"), b"before");
+}

@@ -256,23 +256,13 @@ impl OneBreak {
                 .map_err(|error| (error.vast_code(), error.to_string()))?,
         };
         let sha256 = original.sha256;
-        let creative = preparer
-            .conditioner
-            .condition(&preparer.cache, &original, preparer.profile)
-            .await;
-        let creative =
-            creative.map_err(|error| (error.vast_code(), format!("cannot condition {url}: {error}")))?;
         let name = ad.advertiser.clone().unwrap_or_else(|| ad.name());
-        let picture = match preparer.pictures {
-            Some(format) => Some(
-                preparer
-                    .conditioner
-                    .picture_or_card(&preparer.cache, &original, format, (&name, creative.duration()))
-                    .await
-                    .map_err(|error| (error.vast_code(), format!("cannot condition {url}: {error}")))?,
-            ),
-            None => None,
-        };
+        let wanted = (preparer.profile, preparer.pictures);
+        let (creative, picture) = preparer
+            .conditioner
+            .condition_for(&preparer.cache, &original, wanted, &name)
+            .await
+            .map_err(|error| (error.vast_code(), format!("cannot condition {url}: {error}")))?;
         let duration = creative.duration();
         if ad
             .duration

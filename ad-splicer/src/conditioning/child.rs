@@ -157,10 +157,7 @@ impl Prepared {
             .field("channels", i32::from(job.profile.channels))
             .build();
         let pipeline = gst::Pipeline::new();
-        let source = gst_app::AppSrc::builder()
-            .stream_type(gst_app::AppStreamType::RandomAccess)
-            .size(input.metadata()?.len() as i64)
-            .build();
+        let source = source_of(&input)?;
         // Only audio is exposed: a video track meets no decoder.
         let decode = gst::ElementFactory::make("decodebin")
             .property("caps", gst::Caps::new_empty_simple("audio/x-raw"))
@@ -189,12 +186,7 @@ impl Prepared {
         if let Some(trim) = job.trim {
             cut(&entrance, trim);
         }
-        decode.connect_pad_added(move |_, pad| {
-            // The first audio track is the ad; a link that fails shows as an error on the bus.
-            if !entrance.is_linked() {
-                let _ = pad.link(&entrance);
-            }
-        });
+        link_first(&decode, entrance);
         Ok(Self {
             pipeline,
             source,
@@ -208,10 +200,7 @@ impl Prepared {
     fn of_pictures(format: PictureFormat, input: File, output: File) -> Result<Self, Failure> {
         let make = gst::ElementFactory::make;
         let pipeline = gst::Pipeline::new();
-        let source = gst_app::AppSrc::builder()
-            .stream_type(gst_app::AppStreamType::RandomAccess)
-            .size(input.metadata()?.len() as i64)
-            .build();
+        let source = source_of(&input)?;
         let decode = make("decodebin")
             // Decoders offer interlaced pictures as a feature of its own; when not all that one offers is wanted, decodebin leaves it out.
             .property("caps", gst::Caps::builder("video/x-raw").any_features().build())
@@ -235,11 +224,7 @@ impl Prepared {
         source.link(&decode)?;
         gst::Element::link_many(chain)?;
         let entrance = convert.static_pad("sink").ok_or("videoconvert has no sink pad")?;
-        decode.connect_pad_added(move |_, pad| {
-            if !entrance.is_linked() {
-                let _ = pad.link(&entrance);
-            }
-        });
+        link_first(&decode, entrance);
         Ok(Self {
             pipeline,
             source,
@@ -356,6 +341,23 @@ impl Prepared {
             samples => Report::Done { samples },
         }
     }
+}
+
+/// What the creative is pushed into.
+fn source_of(input: &File) -> Result<gst_app::AppSrc, Failure> {
+    Ok(gst_app::AppSrc::builder()
+        .stream_type(gst_app::AppStreamType::RandomAccess)
+        .size(input.metadata()?.len() as i64)
+        .build())
+}
+
+/// The first track that the decoder finds is the ad; a link that fails shows as an error on the bus.
+fn link_first(decode: &gst::Element, entrance: gst::Pad) {
+    decode.connect_pad_added(move |_, pad| {
+        if !entrance.is_linked() {
+            let _ = pad.link(&entrance);
+        }
+    });
 }
 
 /// Loads all that may be needed, and then takes everything else out of the registry.

@@ -290,8 +290,28 @@ impl Conditioner {
         Ok(Arc::new(picture))
     }
 
+    /// What of `original` goes into content of this sound and these pictures, if it has any: a card with `name` stands for
+    /// pictures that the creative has not.
+    ///
+    /// The caller may give up at any time by dropping the future: the child is killed then.
+    pub async fn condition_for(
+        &self,
+        cache: &Cache,
+        original: &Original,
+        (profile, pictures): (Profile, Option<PictureFormat>),
+        name: &str,
+    ) -> Result<(Creative, Option<Arc<Picture>>), ConditionError> {
+        let creative = self.condition(cache, original, profile).await?;
+        let Some(format) = pictures else {
+            return Ok((creative, None));
+        };
+        let card = (name, creative.duration());
+        let picture = self.picture_or_card(cache, original, format, card).await?;
+        Ok((creative, Some(picture)))
+    }
+
     /// The pictures of `original`, or a card with `name` for as long as it `lasts` when it has none.
-    pub async fn picture_or_card(
+    async fn picture_or_card(
         &self,
         cache: &Cache,
         original: &Original,

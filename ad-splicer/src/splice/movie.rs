@@ -9,13 +9,13 @@ use super::bridged::Piece;
 use super::format::Runs;
 use super::layout::{Layout, moved};
 use super::m4a::M4a;
-use super::pictures::{From, Shots, Video, rescaled};
+use super::pictures::{From, Shots, Video, first_not, rescaled};
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4::{
     Atom, Tables, edit_chapters, edit_list, full_duration, set_avc_config, set_durations, set_edit,
     set_tables,
 };
-use crate::plan::SplicePlan;
+use crate::plan::{Segment, SplicePlan};
 use crate::time::ContentTime;
 
 /// Packets of sound in a chunk of the result: about a second. Of pictures there are at most as many.
@@ -299,16 +299,7 @@ fn lay_down(
         if i < last {
             let until = heard(a_end);
             // Times of decoding only grow.
-            let (mut low, mut high) = (b, b_end);
-            while low < high {
-                let middle = usize::midpoint(low, high);
-                if seen(middle) < until {
-                    low = middle + 1;
-                } else {
-                    high = middle;
-                }
-            }
-            b_end = low;
+            b_end = first_not(b..b_end, |i| seen(i) < until);
         }
         let is_content = |i: &usize| pictures.offset(*i).is_some();
         let first = (b..b_end).find(is_content).unwrap_or(b_end);
@@ -333,6 +324,74 @@ fn lay_down(
     data.runs
 }
 
+/// The packets of the sound.
+fn sound_packets<'a>(file: &M4a<'_>, pieces: &'a [Piece]) -> Packets<'a> {
+    let mut sound = Packets::default();
+    for piece in pieces {
+        match piece {
+            Piece::Content(range) => {
+                for i in range.start as usize..range.end as usize {
+                    sound.push(file.packets.sizes[i], Bytes::Content(file.packets.offsets[i]));
+                }
+            }
+            Piece::Made(packets) => {
+                for packet in packets {
+                    sound.push(packet.len() as u32, Bytes::Made(packet));
+                }
+            }
+        }
+    }
+    sound
+}
+
+/// How many samples the sound's track has, and those of its `count` packets in runs.
+fn sound_durations(file: &M4a<'_>, plan: &SplicePlan, count: u64) -> (u64, Vec<(u32, u32)>) {
+    let shift = plan.samples() as i64 - plan.content_samples() as i64;
+    let ends_in_ad = matches!(plan.segments().last(), Some((_, Segment::Ad { .. })));
+    let total = if ends_in_ad {
+        plan.samples() + file.skip
+    } else {
+        (file.packets.total() as i64 + shift) as u64
+    };
+    let whole = count.saturating_sub(1);
+    let last = total
+        .saturating_sub(whole * u64::from(SAMPLES))
+        .clamp(1, SAMPLES.into()) as u32;
+    let durations = if last == SAMPLES {
+        vec![(count as u32, SAMPLES)]
+    } else {
+        vec![(whole as u32, SAMPLES), (1, last)]
+    };
+    (total, durations.into_iter().filter(|run| run.0 > 0).collect())
+}
+
+/// Whether a box at the top of the content's file stays as it is: neither made anew nor about where data was.
+fn is_kept(kind: [u8; 4]) -> bool {
+    !matches!(
+        &kind,
+        b"ftyp"
+            | b"moov"
+            | b"mdat"
+            | b"free"
+            | b"skip"
+            | b"wide"
+            | b"moof"
+            | b"mfra"
+            | b"sidx"
+            | b"ssix"
+            | b"styp"
+    )
+}
+
+/// The head of the box of data, whose length with its head is `len`.
+fn data_head(len: u64, wide: bool) -> Vec<u8> {
+    let (short, long) = if wide { (1, Some(len)) } else { (len as u32, None) };
+    let mut head = short.to_be_bytes().to_vec();
+    head.extend(b"mdat");
+    head.extend(long.into_iter().flat_map(u64::to_be_bytes));
+    head
+}
+
 /// The bytes of the file that is laid out.
 pub(super) fn assemble(
     file: &M4a<'_>,
@@ -354,21 +413,7 @@ pub(super) fn assemble(
         .map(|(child, atom)| other(file, plan, child, atom, &mut room))
         .collect::<Result<Vec<_>, _>>()?;
 
-    let mut sound = Packets::default();
-    for piece in pieces {
-        match piece {
-            Piece::Content(range) => {
-                for i in range.start as usize..range.end as usize {
-                    sound.push(file.packets.sizes[i], Bytes::Content(file.packets.offsets[i]));
-                }
-            }
-            Piece::Made(packets) => {
-                for packet in packets {
-                    sound.push(packet.len() as u32, Bytes::Made(packet));
-                }
-            }
-        }
-    }
+    let mut sound = sound_packets(file, pieces);
     let shown = match (&file.video, shots) {
         (Some(video), Some(shots)) => Some(Shown::new(video, shots)?),
         _ => None,
@@ -382,44 +427,9 @@ pub(super) fn assemble(
     let data = lay_down(pieces, &mut sound, &heard, &mut pictures, &seen);
 
     let count = sound.sizes.len() as u64;
-    let shift = plan.samples() as i64 - plan.content_samples() as i64;
-    let ends_in_ad = matches!(plan.segments().last(), Some((_, crate::plan::Segment::Ad { .. })));
-    let total = if ends_in_ad {
-        plan.samples() + file.skip
-    } else {
-        (file.packets.total() as i64 + shift) as u64
-    };
-    let whole = count.saturating_sub(1);
-    let last = total
-        .saturating_sub(whole * u64::from(SAMPLES))
-        .clamp(1, SAMPLES.into()) as u32;
-    let durations = if last == SAMPLES {
-        vec![(count as u32, SAMPLES)]
-    } else {
-        vec![(whole as u32, SAMPLES), (1, last)]
-    };
-    let durations: Vec<_> = durations.into_iter().filter(|run| run.0 > 0).collect();
+    let (total, durations) = sound_durations(file, plan, count);
 
-    let kept: Vec<_> = file
-        .boxes
-        .iter()
-        .filter(|one| {
-            !matches!(
-                &one.kind,
-                b"ftyp"
-                    | b"moov"
-                    | b"mdat"
-                    | b"free"
-                    | b"skip"
-                    | b"wide"
-                    | b"moof"
-                    | b"mfra"
-                    | b"sidx"
-                    | b"ssix"
-                    | b"styp"
-            )
-        })
-        .collect();
+    let kept: Vec<_> = file.boxes.iter().filter(|one| is_kept(one.kind)).collect();
     let kept_len: u64 = kept.iter().map(|one| one.end - one.start).sum();
     let ftyp = file.boxes.iter().find(|one| &one.kind == b"ftyp");
     let ftyp_len = ftyp.map_or(0, |one| one.end - one.start);
@@ -518,15 +528,7 @@ pub(super) fn assemble(
     for one in kept {
         runs.content(one.start, one.end);
     }
-    let mut head = Vec::new();
-    if wide {
-        head.extend(1_u32.to_be_bytes());
-        head.extend(b"mdat");
-        head.extend((body + head_len).to_be_bytes());
-    } else {
-        head.extend(((body + head_len) as u32).to_be_bytes());
-        head.extend(b"mdat");
-    }
+    let mut head = data_head(body + head_len, wide);
     for other in &others {
         head.extend(&other.bytes);
     }

@@ -87,6 +87,40 @@ pub(super) struct Shots {
     pub(super) over: i64,
 }
 
+impl Shots {
+    /// When a picture is decoded that is shown at a time, so long before that as usual, but after the one before it.
+    fn earliest(&self, time: i64, delay: i64) -> i64 {
+        let before = self.list.last().map_or(-1, |last| last.start as i64);
+        (time - delay).max(before + 1).max(0)
+    }
+
+    /// Adds a picture that was made: of the one that is put into [`Shots::ads`] next.
+    fn push_made(&mut self, picture: &Picture, i: usize, start: i64, time: i64) {
+        let frame = &picture.frames[i];
+        self.list.push(Shot {
+            size: frame.bytes.len() as u32,
+            start: start as u64,
+            composition: (time - start) as i32,
+            sync: frame.sync,
+            from: From::Ad(self.ads.len() as u32, i as u32),
+        });
+    }
+}
+
+/// The first number in a range for which this no longer holds; once it does not, it does not for any after it.
+pub(super) fn first_not(range: Range<usize>, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (range.start, range.end);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if holds(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
 /// `count` of one scale in another, to the nearest.
 pub(super) fn rescaled(count: i64, to: impl Into<u64>, from: impl Into<u64>) -> i64 {
     let (to, from) = (i128::from(to.into()), i128::from(from.into().max(1)));
@@ -349,16 +383,7 @@ impl Video {
 
     /// The first of them that is not shown before a time.
     fn first_key_from(&self, time: i64) -> usize {
-        let (mut low, mut high) = (0, self.keys());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if self.shown(self.key(middle)) < time {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        first_not(0..self.keys(), |key| self.shown(self.key(key)) < time)
     }
 
     /// When the pictures of a group are shown, in that order.
@@ -531,18 +556,9 @@ impl Video {
         };
         let shown = self.shown_in(group);
         let picture = recode(group.clone(), ranks.clone())?;
-        let ad = out.ads.len() as u32;
-        for (i, (frame, shown)) in picture.frames.iter().zip(&shown[ranks]).enumerate() {
+        for (i, shown) in shown[ranks].iter().enumerate().take(picture.count()) {
             let time = shown + shift;
-            let before = out.list.last().map_or(-1, |last| last.start as i64);
-            let start = (time - delay).max(before + 1).max(0);
-            out.list.push(Shot {
-                size: frame.bytes.len() as u32,
-                start: start as u64,
-                composition: (time - start) as i32,
-                sync: frame.sync,
-                from: From::Ad(ad, i as u32),
-            });
+            out.push_made(&picture, i, out.earliest(time, delay), time);
         }
         out.ads.push(Arc::new(picture));
         Ok(())
@@ -562,25 +578,16 @@ impl Video {
         let rate = picture.rate;
         let unit = u64::from(self.scale) * u64::from(rate.1);
         let wanted = rescaled(shown.end - shown.start, rate.0, unit).max(1) as usize;
-        let ad = out.ads.len() as u32;
-        let before = |out: &Shots| out.list.last().map_or(-1, |last| last.start as i64);
-        let mut put = 0;
-        for (i, frame) in picture.frames.iter().take(wanted).enumerate() {
+        let before = out.list.len();
+        for i in 0..wanted.min(picture.count()) {
             let time = shown.start + rescaled(i as i64, unit, rate.0);
-            let start = (time - delay).max(before(out) + 1).max(0);
+            let start = out.earliest(time, delay);
             if start >= until || time >= shown.end {
                 break;
             }
-            out.list.push(Shot {
-                size: frame.bytes.len() as u32,
-                start: start as u64,
-                composition: (time - start) as i32,
-                sync: frame.sync,
-                from: From::Ad(ad, i as u32),
-            });
-            put += 1;
+            out.push_made(picture, i, start, time);
         }
-        if put > 0 {
+        if out.list.len() > before {
             out.ads.push(Arc::clone(picture));
         }
     }

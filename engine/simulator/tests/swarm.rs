@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use engine::swarm::{Config, OriginBudget, OriginPolicy};
+use engine::cue_sheet::Budget;
+use engine::swarm::{Config, OriginPolicy};
 use simulator::{Arrival, Network, OriginOutage, Player, Report, Simulation, Viewer};
 
 const MB: f64 = 1e6;
@@ -206,7 +207,7 @@ fn a_thrifty_crowd_takes_one_copy_from_its_seed() {
 #[test]
 fn a_crowd_keeps_to_the_publishers_budget() {
     let config = Config {
-        origin_budget: Some(OriginBudget {
+        origin_budget: Some(Budget {
             bytes_per_second: 1_000_000,
             requests_per_second: 10,
         }),

@@ -6,7 +6,7 @@
 use super::driver::Driver;
 use crate::cue_sheet::SignedCueSheet;
 use crate::cue_sheet::trust::{Decision, Known, Source, decide};
-use crate::swarm::{Input, OriginBudget, Peer};
+use crate::swarm::{Input, Peer};
 use crate::wire::{MAX_CUE_SHEET, Message};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -14,14 +14,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Sheets that are heard of a neighbour at once, and the time in which it may send one more: each costs a signature.
 pub(super) const HEARD: (u32, Duration) = (3, Duration::from_secs(10));
-
-/// What the publisher allows all viewers to ask of the origin.
-pub(super) fn budget(sheet: &SignedCueSheet) -> Option<OriginBudget> {
-    sheet.sheet().budget.map(|budget| OriginBudget {
-        bytes_per_second: budget.bytes_per_second,
-        requests_per_second: budget.requests_per_second,
-    })
-}
 
 impl Driver {
     /// Tells a neighbour of the sheet that we hold.
@@ -65,7 +57,7 @@ impl Driver {
         match decide(&offered, Source::Peer, &known) {
             Decision::Trusted { .. } => {
                 tracing::info!(issued = offered.sheet().issued, "a peer has a newer cue sheet");
-                self.core.origin_budget = budget(&offered);
+                self.core.origin_budget = offered.sheet().budget;
                 self.input(Input::Configure(self.core.clone()));
                 self.shared.sheet.send_replace(Some(Arc::new(offered)));
                 for peer in self

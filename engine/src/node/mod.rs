@@ -176,7 +176,7 @@ impl Node {
             use_origin: options.use_origin && origin.is_usable(),
             use_peers: options.use_peers,
             policy: options.policy,
-            origin_budget: options.cue_sheet.as_ref().and_then(gossip::budget),
+            origin_budget: options.cue_sheet.as_ref().and_then(|sheet| sheet.sheet().budget),
             whole_file: options.whole_file,
             down_limit: self.registry.config().down,
             ..swarm::Config::default()

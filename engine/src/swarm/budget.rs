@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::types::OriginBudget;
+use crate::cue_sheet::Budget;
 
 /// What may be drawn now.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Share {
     }
 
     /// Adds what time gave; `viewers` share the budget, a piece has `piece` bytes.
-    pub(super) fn advance(&mut self, budget: OriginBudget, viewers: u32, piece: u64, now: Instant) {
+    pub(super) fn advance(&mut self, budget: Budget, viewers: u32, piece: u64, now: Instant) {
         let seconds = now.saturating_duration_since(self.updated).as_secs_f64();
         self.updated = now;
         let share = |rate: u64| rate as f64 / f64::from(viewers.max(1));
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn a_share_gathers_from_nothing_for_a_second() {
         let start = Instant::now();
-        let budget = OriginBudget {
+        let budget = Budget {
             bytes_per_second: 1_000_000,
             requests_per_second: 20,
         };

@@ -11,7 +11,7 @@
 //! for a block that is held; of a piece that is drawn from the origin, every missing block is drawn together, so
 //! that the piece can be verified.
 //!
-//! Files: `pick` what to request; `choke` whom to serve; `origin_duty` when to draw from the origin; `seed_duty` when to ask a seed that is spared; `budget` how much of it
+//! Files: `pick` what to request; `choke` whom to serve; `origin_duty` when to draw from the origin, `origin_urgent` what readers need at once, `claims` how it is told; `seed_duty` when to ask a seed that is spared; `budget` how much of it
 //! is our share; `score` how good a peer is; `neighbours` whom to be connected with; `layout`, `types` and `bits` the vocabulary. Here: the state they share, and its bookkeeping.
 
 #[cfg(any(test, fuzzing))]
@@ -19,9 +19,11 @@ mod audit;
 mod bits;
 mod budget;
 mod choke;
+mod claims;
 mod layout;
 pub mod neighbours;
 mod origin_duty;
+mod origin_urgent;
 mod pick;
 mod score;
 mod seed_duty;
@@ -332,12 +334,11 @@ impl Swarm {
     /// Where it stands.
     pub fn progress(&self) -> Progress {
         let block = u64::from(BLOCK_SIZE);
-        let all = self.layout.total_blocks();
         Progress {
             have_bytes: self.have_bytes,
             total_bytes: self.layout.total_bytes(),
             peers: self.peers.len(),
-            seeds: self.peers.values().filter(|p| p.have_blocks == all).count(),
+            seeds: self.peers.values().filter(|p| self.is_seed(p)).count(),
             requested_bytes: self
                 .peers
                 .values()
@@ -747,10 +748,7 @@ impl Swarm {
         let Some(state) = self.peers.get_mut(&peer) else {
             return;
         };
-        let (claimer, requests) = (
-            origin_duty::claimer(state.id),
-            std::mem::take(&mut state.requests),
-        );
+        let (claimer, requests) = (claims::claimer(state.id), std::mem::take(&mut state.requests));
         for id in requests {
             self.forget_request(id, now);
         }
@@ -801,7 +799,7 @@ impl Swarm {
                 if new > 0 {
                     self.pieces[piece as usize].claimed_since = None;
                     if let Some(list) = self.claims.get_mut(&piece) {
-                        origin_duty::refresh(list, now);
+                        claims::refresh(list, now);
                     }
                 }
                 at = end;

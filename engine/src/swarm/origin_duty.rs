@@ -5,11 +5,10 @@
 //! piece. Who draws it is decided by a hash of the piece's group and the viewer's id: with (nearly) the whole swarm
 //! among the neighbours, the first in that order at once and each next three seconds later; otherwise by a timer
 //! whose length follows an exponential distribution, so that about one of all viewers draws first. A viewer without
-//! neighbours draws at once. Drawing is told in claims, which neighbours pass on once and which expire after five
-//! seconds without a sign of progress. What readers need soon is drawn when no peer can bring it in time.
+//! neighbours draws at once.
 //!
-//! Never is more than about one second of data asked for at a time. Not here: HTTP, retries of redirects, ranges'
-//! headers (the driver's).
+//! Never is more than about one second of data asked for at a time. Not here: what readers need at once
+//! (`origin_urgent`), how drawing is told (`claims`), HTTP, retries of redirects, ranges' headers (the driver's).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,18 +18,12 @@ use rand::RngExt;
 
 use super::bits::{first_run, runs};
 use super::budget::Share;
+use super::claims::claimer;
 use super::layout::Layout;
 use super::score::Score;
-use super::types::{
-    BLOCK_SIZE, Claim, Config, FetchId, OriginFailure, OriginPolicy, Output, Peer, PeerId, PieceIndex,
-    Source, Urgency,
-};
+use super::types::{BLOCK_SIZE, Config, FetchId, OriginFailure, OriginPolicy, Output, Source, Urgency};
 use super::{GREETING, Swarm, TICK, pick};
 
-/// A claim without progress is believed this long.
-const CLAIM_LIFE: Duration = Duration::from_secs(5);
-/// Claims hold us back from a piece no longer than this while no block of it appears, however often they are renewed.
-const CLAIMS_BELIEVED: Duration = Duration::from_secs(10);
 /// Between one viewer's turn and the next one's, when all of them are neighbours.
 const TURN_OF_RANK: f64 = 3.0;
 /// The timer's scale for what no reader needs soon, in seconds.
@@ -53,31 +46,13 @@ const FIRST_QUEUE: u64 = 256 << 10;
 const FETCH_STALL: Duration = Duration::from_secs(10);
 /// So few bytes are no sign of life: an origin that trickles would hold its blocks for ever.
 const TRICKLE: u64 = 4 << 10;
-/// Needed this soon, and nobody has it: the origin is asked.
-const URGENT_SLACK: f64 = 6.0;
-/// With less time than this, what another viewer draws is not waited for.
-const CLAIM_SLACK: f64 = 2.0;
-/// A start is worth asking the origin for what nobody has, when that is here within this time.
-const START_BOUND: f64 = 3.0;
-/// So long a start waits for neighbours who hold it and do not let us ask yet.
-const START_PATIENCE: Duration = Duration::from_secs(1);
-/// A fetch that takes longer, of what peers hold, goes to them: at a start, and later.
-const START_FETCH: Duration = Duration::from_millis(700);
-const URGENT_FETCH: Duration = Duration::from_secs(3);
-/// What an origin is taken to deliver before it is measured, in bytes a second: it may be a narrow one.
-const UNMEASURED: f64 = 250_000.0;
-/// Claims kept for one piece, and pieces with claims.
-const MAX_CLAIMERS: usize = 4;
-const MAX_CLAIMED: usize = 16_384;
-/// Claims passed on with one batch.
-const MAX_FORWARD: usize = 1_024;
 
 /// A running range request.
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub(super) span: Range<u32>,
     left: u32,
-    sent: Instant,
+    pub(super) sent: Instant,
     active_at: Instant,
     /// Bytes that came since `active_at`.
     since_active: u64,
@@ -91,7 +66,7 @@ pub(super) struct Origin {
     pub(super) outstanding: u32,
     /// Bytes that arrived for running fetches and are not verified yet: they wait in the driver, not at the origin.
     arrived: u64,
-    score: Score,
+    pub(super) score: Score,
     gone: bool,
     retry_at: Option<Instant>,
     failures: u32,
@@ -142,13 +117,6 @@ impl Origin {
     }
 }
 
-/// The first 8 bytes of an id.
-pub(super) fn claimer(id: PeerId) -> u64 {
-    id.0.iter()
-        .take(8)
-        .fold(0, |sum, &byte| sum << 8 | u64::from(byte))
-}
-
 /// SplitMix64's finalizer: every implementation must order viewers alike (PROTOCOL.md).
 fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -172,13 +140,6 @@ fn due(elapsed: f64, swarm_size: f64, exponent: f64, delta: f64, starved: bool) 
     elapsed * (1.0 + elapsed / delta) * haste >= delta * swarm_size * exponent
 }
 
-/// A sign that a claimed piece is coming.
-pub(super) fn refresh(claims: &mut [(u64, Instant)], now: Instant) {
-    for (_, until) in claims.iter_mut() {
-        *until = (*until).max(now + CLAIM_LIFE);
-    }
-}
-
 impl Swarm {
     /// Whether it is too early to draw what has no deadline: peers may turn up with all of it.
     pub(super) fn still_discovering(&self, now: Instant) -> bool {
@@ -198,13 +159,13 @@ impl Swarm {
     }
 
     /// Pieces that our share of the publisher's budget allows to ask for in one request.
-    fn affordable(&self) -> u32 {
+    pub(super) fn affordable(&self) -> u32 {
         self.config.origin_budget.map_or(u32::MAX, |_| {
             (self.origin.share.bytes() / u64::from(self.layout.piece_length())) as u32
         })
     }
 
-    fn has_room(&self, limit: u32) -> bool {
+    pub(super) fn has_room(&self, limit: u32) -> bool {
         let waiting = u64::from(self.origin.outstanding) * u64::from(BLOCK_SIZE);
         let queued = waiting.saturating_sub(self.origin.arrived);
         self.affordable() > 0
@@ -359,19 +320,18 @@ impl Swarm {
         due_now
     }
 
-    fn requested_of_peers(&self, piece: u32) -> bool {
+    pub(super) fn requested_of_peers(&self, piece: u32) -> bool {
         self.by_piece.contains_key(&piece)
     }
 
     /// Blocks that somebody holds who serves us or, while there is enough else to do, will serve us in his turn. The
     /// haves of those who never serve do not count, nor those of seeds when seeds are spared.
-    fn owned(&self, starved: bool, without_seeds: bool, now: Instant) -> Vec<u64> {
-        let all = self.layout.total_blocks();
+    pub(super) fn owned(&self, starved: bool, without_seeds: bool, now: Instant) -> Vec<u64> {
         let mut owned = vec![0; self.layout.numbers().div_ceil(64) as usize];
         for peer in self
             .peers
             .values()
-            .filter(|p| !(without_seeds && p.have_blocks == all))
+            .filter(|p| !(without_seeds && self.is_seed(p)))
         {
             let choked_long = peer.score.last_delivery().is_none()
                 && now.saturating_duration_since(peer.connected_at) > PATIENCE;
@@ -422,169 +382,13 @@ impl Swarm {
     }
 
     /// Wholly missing, asked of nobody.
-    fn is_drawable(&self, piece: u32) -> bool {
+    pub(super) fn is_drawable(&self, piece: u32) -> bool {
         let state = &self.pieces[piece as usize];
         state.wanted && !state.no_origin && state.held == 0 && state.requested == 0
     }
 
-    /// What readers need soon and no peer was found for.
-    fn draw_urgent(&mut self, limit: u32, now: Instant) {
-        if self.readers.is_empty() {
-            return;
-        }
-        self.take_back(now);
-        self.give_back(now);
-        let needs = self.urgent_needs(64);
-        // At a start all is needed at once: what neighbours hold is theirs to bring, even before they let us ask.
-        let owned = needs
-            .iter()
-            .any(|need| need.starting.is_some())
-            .then(|| self.owned(false, false, now));
-        for need in needs {
-            let piece = need.block / self.layout.piece_blocks();
-            if self.requested.get(need.block)
-                || self.requested_of_peers(piece)
-                || self.pieces[piece as usize].no_origin
-            {
-                continue;
-            }
-            let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
-            let alone = self.peers.is_empty();
-            if (need.starting.is_none() && slack > URGENT_SLACK && !alone) || !self.has_room(limit) {
-                continue;
-            }
-            if let (Some(since), Some(owned)) = (need.starting, &owned)
-                && now.saturating_duration_since(since) < START_PATIENCE
-                && owned[(need.block / 64) as usize] & (1 << (need.block % 64)) != 0
-            {
-                continue;
-            }
-            // What another viewer draws is here sooner than a second copy, unless time runs out.
-            if self.is_claimed(piece, now) && (need.starting.is_some() || slack > CLAIM_SLACK) {
-                continue;
-            }
-            let bound = need.starting.map_or(slack.max(1.0), |_| START_BOUND);
-            let idle = self.origin.outstanding == 0;
-            if self.origin_eta() > bound && !(idle && alone) {
-                continue;
-            }
-            let mut end = piece + 1;
-            // Alone, one request for the whole window is better than one for each piece.
-            while (end - piece) * self.layout.piece_blocks() < limit / 2
-                && end - piece < self.affordable()
-                && end < self.layout.pieces()
-                && self.is_drawable(end)
-                && self.urgent_covers(end)
-            {
-                end += 1;
-            }
-            self.fetch(piece..end, Urgency::Urgent, now);
-        }
-    }
-
-    /// Seconds until the origin would have brought one more piece.
-    fn origin_eta(&self) -> f64 {
-        let (outstanding, piece) = (self.origin.outstanding, self.layout.piece_blocks());
-        self.origin.score.eta(outstanding, piece, UNMEASURED)
-    }
-
-    /// Whether another viewer says that it draws the piece, and has not said so for too long in vain.
-    fn is_claimed(&mut self, piece: u32, now: Instant) -> bool {
-        let claimed = self
-            .claims
-            .get(&piece)
-            .is_some_and(|c| c.iter().any(|&(_, until)| until > now));
-        claimed && {
-            let since = *self.pieces[piece as usize].claimed_since.get_or_insert(now);
-            now.saturating_duration_since(since) < CLAIMS_BELIEVED
-        }
-    }
-
-    fn urgent_covers(&self, piece: u32) -> bool {
-        let span = self.layout.piece_span(piece);
-        self.readers.values().any(|reader| {
-            let media = if reader.starting() {
-                pick::START
-            } else {
-                Duration::from_secs(6)
-            };
-            let window = self.byte_span(reader.file, &reader.window(media));
-            window.start < span.end && span.start < window.end
-        })
-    }
-
-    /// What the origin does not bring in time goes to a peer that holds it and is sooner.
-    fn give_back(&mut self, now: Instant) {
-        if !self.readers.values().any(super::Reader::streams) {
-            return;
-        }
-        let assumed = self.assumed_rate();
-        let waiting = self.start_is_missing();
-        let slow: Vec<FetchId> = self
-            .origin
-            .fetches
-            .iter()
-            .filter(|(_, fetch)| {
-                let patient = if waiting { START_FETCH } else { URGENT_FETCH };
-                now.saturating_duration_since(fetch.sent) > patient
-                    && fetch.span.clone().all(|block| {
-                        self.have.get(block)
-                            || self
-                                .soonest(block, None, assumed, now)
-                                .is_some_and(|(eta, _)| eta < 0.7 * self.origin_eta())
-                    })
-            })
-            .map(|(&id, _)| id)
-            .collect();
-        for id in slow {
-            if let Some(span) = self.forget_fetch(id, now) {
-                self.outputs.push_back(Output::OriginCancel { fetch: id });
-                self.give_up(&span);
-            }
-        }
-    }
-
-    /// A peer that would miss a deadline loses the piece to the origin, when the origin can make it.
-    fn take_back(&mut self, now: Instant) {
-        let mut lost = Vec::new();
-        for reader in self.readers.values().filter(|r| !r.starting()) {
-            let media = Duration::from_millis(1_500) + now.saturating_duration_since(reader.at);
-            if matches!(reader.demand, super::Demand::Whenever) {
-                continue;
-            }
-            let span = self.byte_span(reader.file, &reader.window(media.min(Duration::from_secs(15))));
-            for block in span.filter(|&b| self.requested.get(b)) {
-                let slack = self
-                    .block_deadline(reader, block)
-                    .saturating_duration_since(now)
-                    .as_secs_f64()
-                    .max(0.5);
-                if self.origin_eta() > slack {
-                    continue;
-                }
-                for id in self
-                    .by_piece
-                    .get(&(block / self.layout.piece_blocks()))
-                    .into_iter()
-                    .flatten()
-                {
-                    let old = self.requests.get(id).is_some_and(|r| {
-                        r.span.contains(&block)
-                            && now.saturating_duration_since(r.sent) > Duration::from_secs(1)
-                    });
-                    if old && !lost.contains(id) {
-                        lost.push(*id);
-                    }
-                }
-            }
-        }
-        for id in lost {
-            self.cancel(id, now);
-        }
-    }
-
     /// Draws these pieces: all that is neither held nor requested in them, and tells the neighbours.
-    fn fetch(&mut self, pieces: Range<u32>, urgency: Urgency, now: Instant) {
+    pub(super) fn fetch(&mut self, pieces: Range<u32>, urgency: Urgency, now: Instant) {
         let mut claims = Vec::new();
         let mut spans: Vec<Range<u32>> = Vec::new();
         for piece in pieces {
@@ -674,7 +478,7 @@ impl Swarm {
         self.origin.score.delivered(bytes, now);
     }
 
-    fn forget_fetch(&mut self, id: FetchId, now: Instant) -> Option<Range<u32>> {
+    pub(super) fn forget_fetch(&mut self, id: FetchId, now: Instant) -> Option<Range<u32>> {
         let fetch = self.origin.fetches.remove(&id)?;
         self.origin.outstanding -= fetch.left;
         if self.origin.fetches.is_empty() {
@@ -733,16 +537,6 @@ impl Swarm {
         }
     }
 
-    /// Tells the neighbours that what is missing of these blocks will not come from us.
-    fn give_up(&mut self, span: &Range<u32>) {
-        let claims: Vec<Claim> = self
-            .pieces_of(span)
-            .filter(|&piece| self.pieces[piece as usize].held < self.pieces[piece as usize].blocks)
-            .map(|piece| self.own_claim(piece, true))
-            .collect();
-        self.send_claims(&claims);
-    }
-
     pub(super) fn cancel_fetches(&mut self, now: Instant) {
         for id in self.origin.fetches.keys().copied().collect::<Vec<_>>() {
             if let Some(span) = self.forget_fetch(id, now) {
@@ -763,139 +557,6 @@ impl Swarm {
         for id in stalled {
             self.outputs.push_back(Output::OriginCancel { fetch: id });
             self.fetch_ended(id, Some(OriginFailure::Temporary { after: None }), now);
-        }
-    }
-
-    // Claims.
-
-    pub(super) fn own_claim(&self, piece: u32, retracted: bool) -> Claim {
-        let claimer = claimer(self.config.id);
-        Claim {
-            piece: PieceIndex(piece),
-            claimer,
-            forwarded: false,
-            retracted,
-        }
-    }
-
-    /// What we draw at present, for a peer that is new.
-    pub(super) fn own_claims(&self) -> Vec<Claim> {
-        let pieces: std::collections::BTreeSet<u32> = self
-            .origin
-            .fetches
-            .values()
-            .flat_map(|f| self.pieces_of(&f.span))
-            .chain(self.requests_to_seeds())
-            .collect();
-        pieces
-            .into_iter()
-            .map(|piece| self.own_claim(piece, false))
-            .collect()
-    }
-
-    /// Pieces that we ask of seeds because it is our duty.
-    fn requests_to_seeds(&self) -> impl Iterator<Item = u32> {
-        let (spared, all) = (self.spares_seeds(), self.layout.total_blocks());
-        let to_seed = move |peer: &Peer| self.peers.get(peer).is_some_and(|p| p.have_blocks == all);
-        self.requests
-            .values()
-            .filter(move |request| spared && to_seed(&request.peer))
-            .map(|request| request.span.start / self.layout.piece_blocks())
-    }
-
-    pub(super) fn send_claims(&mut self, claims: &[Claim]) {
-        if claims.is_empty() {
-            return;
-        }
-        for &to in self.peers.keys() {
-            self.outputs.push_back(Output::SendClaims {
-                to,
-                claims: claims.to_vec(),
-            });
-        }
-    }
-
-    pub(super) fn peer_claims(&mut self, from: Peer, claims: &[Claim], now: Instant) {
-        if !self.peers.contains_key(&from) {
-            return;
-        }
-        let me = claimer(self.config.id);
-        // Where everybody is everybody's neighbour, all have heard it already.
-        let pass_on = self
-            .size
-            .is_some_and(|n| ((self.peers.len() + 1) as f64) < 0.9 * f64::from(n));
-        for claim in claims {
-            let piece = claim.piece.0;
-            if claim.claimer == me || piece >= self.layout.pieces() {
-                continue;
-            }
-            if self.claims.len() >= MAX_CLAIMED && !self.claims.contains_key(&piece) {
-                continue;
-            }
-            let list = self.claims.entry(piece).or_default();
-            let known = list.iter().position(|&(who, _)| who == claim.claimer);
-            let news = match (known, claim.retracted) {
-                (Some(at), true) => {
-                    list.swap_remove(at);
-                    true
-                }
-                (None, true) => false,
-                (Some(at), false) => {
-                    list[at].1 = list[at].1.max(now + CLAIM_LIFE);
-                    false
-                }
-                (None, false) => {
-                    if list.len() < MAX_CLAIMERS {
-                        list.push((claim.claimer, now + CLAIM_LIFE));
-                    }
-                    true
-                }
-            };
-            if list.is_empty() {
-                self.claims.remove(&piece);
-            }
-            if news && !claim.forwarded && pass_on && self.forward.len() < MAX_FORWARD {
-                self.forward.push((
-                    from,
-                    Claim {
-                        forwarded: true,
-                        ..*claim
-                    },
-                ));
-                self.flush_at.get_or_insert(now + super::BATCH);
-            }
-        }
-    }
-
-    pub(super) fn refresh_claims(&mut self, piece: u32, now: Instant) {
-        self.pieces[piece as usize].claimed_since = None;
-        if let Some(list) = self.claims.get_mut(&piece) {
-            refresh(list, now);
-        }
-    }
-
-    pub(super) fn expire_claims(&mut self, now: Instant) {
-        self.claims.retain(|_, list| {
-            list.retain(|&(_, until)| until > now);
-            !list.is_empty()
-        });
-    }
-
-    pub(super) fn flush_claims(&mut self) {
-        let forward = std::mem::take(&mut self.forward);
-        if forward.is_empty() {
-            return;
-        }
-        for (&to, state) in &self.peers {
-            let them = claimer(state.id);
-            let claims: Vec<Claim> = forward
-                .iter()
-                .filter(|(from, claim)| *from != to && claim.claimer != them)
-                .map(|&(_, claim)| claim)
-                .collect();
-            if !claims.is_empty() {
-                self.outputs.push_back(Output::SendClaims { to, claims });
-            }
         }
     }
 }
@@ -945,7 +606,7 @@ mod tests {
     #[test]
     fn the_order_is_the_one_of_the_protocol() {
         // Other implementations must compute the same.
-        assert_eq!(claimer(PeerId([1; 32])), 0x0101_0101_0101_0101);
+        assert_eq!(claimer(super::super::PeerId([1; 32])), 0x0101_0101_0101_0101);
         assert_eq!(
             mix(0x9e37_79b9_7f4a_7c15),
             0xe220_a839_7b1d_cdaf,

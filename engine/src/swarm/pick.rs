@@ -15,7 +15,7 @@ use rand::RngExt;
 
 use super::bits::{first_run, runs};
 use super::types::{BLOCK_SIZE, Demand, MAX_RUN_BLOCKS, Peer, ReaderId, RequestId, Urgency};
-use super::{FileIndex, Reader, Swarm};
+use super::{FileIndex, PeerState, Reader, Swarm};
 
 /// A playing reader's urgent window.
 const URGENT: Duration = Duration::from_secs(15);
@@ -32,7 +32,7 @@ const CHOICES: usize = 3;
 /// So long after a reader began to wait, whoever lets us ask has said so.
 const SETTLED: Duration = Duration::from_millis(300);
 /// Requests running at one peer; it takes 128.
-pub(super) const MAX_REQUESTS: usize = 64;
+const MAX_REQUESTS: usize = 64;
 /// The whole swarm's pipeline before anything is measured, in blocks.
 const FIRST_PIPELINE: u32 = 32;
 /// Duplicates are allowed while no more blocks than a hundredth of all are missing, within these bounds.
@@ -66,6 +66,15 @@ impl Reader {
 
     pub(super) fn streams(&self) -> bool {
         matches!(self.demand, Demand::Stream { .. })
+    }
+}
+
+impl PeerState {
+    /// Whether another request may go to it.
+    pub(super) fn has_room(&self, now: Instant) -> bool {
+        self.outstanding < self.score.pipeline()
+            && self.requests.len() < MAX_REQUESTS
+            && self.score.paused_until(now).is_none()
     }
 }
 
@@ -193,14 +202,11 @@ impl Swarm {
             return None;
         }
         let assumed = self.assumed_rate();
-        let all = self.layout.total_blocks();
         let mut candidates: Vec<(f64, Peer)> = self
             .peers
             .iter()
             .filter(|(_, p)| p.counted && p.interest > 0 && p.dry != Some(self.released))
-            .filter(|(_, p)| !(spared && p.have_blocks == all))
-            .filter(|(_, p)| p.outstanding < p.score.pipeline() && p.requests.len() < MAX_REQUESTS)
-            .filter(|(_, p)| p.score.paused_until(now).is_none())
+            .filter(|(_, p)| !(spared && self.is_seed(p)) && p.has_room(now))
             .map(|(&peer, p)| (p.score.eta(p.outstanding, TURN, assumed), peer))
             .collect();
         let mut best: Option<(f64, Peer)> = None;
@@ -392,7 +398,7 @@ impl Swarm {
         let Some((eta, peer)) = self.soonest(left.start, Some(owner), assumed, now) else {
             return;
         };
-        let left_of = |p: &super::PeerState| p.score.rate().map(|_| p.score.eta(p.outstanding, 0, assumed));
+        let left_of = |p: &PeerState| p.score.rate().map(|_| p.score.eta(p.outstanding, 0, assumed));
         // An owner that is about to bring it is left to it.
         if urgency == Urgency::Urgent
             && self

@@ -8,9 +8,9 @@
 use std::time::Instant;
 
 use super::bits::runs;
-use super::pick::{MAX_REQUESTS, TURN};
+use super::pick::TURN;
 use super::types::{Claim, OriginPolicy, Peer, Urgency};
-use super::{Swarm, TICK};
+use super::{PeerState, Swarm, TICK};
 
 /// A seed is spared while there are so many viewers to each.
 const VIEWERS_TO_A_SEED: usize = 2;
@@ -18,13 +18,17 @@ const VIEWERS_TO_A_SEED: usize = 2;
 const LAST: u64 = 8;
 
 impl Swarm {
+    /// Whether a peer holds everything.
+    pub(super) fn is_seed(&self, peer: &PeerState) -> bool {
+        peer.have_blocks == self.layout.total_blocks()
+    }
+
     /// Whether seeds are left alone unless it is our turn.
     pub(super) fn spares_seeds(&self) -> bool {
         if self.config.policy != OriginPolicy::Thrifty || self.missing_blocks <= LAST {
             return false;
         }
-        let all = self.layout.total_blocks();
-        let seeds = self.peers.values().filter(|p| p.have_blocks == all).count();
+        let seeds = self.peers.values().filter(|p| self.is_seed(p)).count();
         seeds > 0 && seeds * VIEWERS_TO_A_SEED <= self.peers.len() - seeds
     }
 
@@ -59,12 +63,9 @@ impl Swarm {
 
     /// The seed that takes another request, with the least to do for us.
     fn seed_with_room(&self, now: Instant) -> Option<Peer> {
-        let all = self.layout.total_blocks();
         self.peers
             .iter()
-            .filter(|(_, p)| p.counted && p.have_blocks == all)
-            .filter(|(_, p)| p.outstanding < p.score.pipeline() && p.requests.len() < MAX_REQUESTS)
-            .filter(|(_, p)| p.score.paused_until(now).is_none())
+            .filter(|(_, p)| p.counted && self.is_seed(p) && p.has_room(now))
             .min_by_key(|(_, p)| p.outstanding)
             .map(|(&peer, _)| peer)
     }

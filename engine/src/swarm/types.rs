@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::cue_sheet::Budget;
+
 /// Bytes in a block: the leaf of the BEP 52 tree, and the unit in which data is verified, held and relayed.
 pub const BLOCK_SIZE: u32 = 16_384;
 
@@ -448,15 +450,6 @@ pub enum OriginPolicy {
     Fast,
 }
 
-/// What all viewers together may ask of the origin: the publisher's word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OriginBudget {
-    /// Content bytes a second.
-    pub bytes_per_second: u64,
-    /// Range requests a second.
-    pub requests_per_second: u64,
-}
-
 /// Settings of one swarm. Start from [`Config::default`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -469,7 +462,7 @@ pub struct Config {
     /// How much of the origin is used.
     pub policy: OriginPolicy,
     /// The publisher's budget for all viewers; we keep to our share of it. `None` leaves it to the policy.
-    pub origin_budget: Option<OriginBudget>,
+    pub origin_budget: Option<Budget>,
     /// Whether the whole content is wanted. When false, only what readers will need soon is drawn from the origin;
     /// peers may still be asked for the rest.
     pub whole_file: bool,

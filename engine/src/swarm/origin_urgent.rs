@@ -1,0 +1,170 @@
+//! What readers need at once: when the origin is asked for it, whoever's duty it would be.
+//!
+//! It is drawn when no peer can bring it in time and nobody else draws it. A start first waits a little for what
+//! neighbours hold. What the origin turns out to bring too late goes back to the peers, and what peers would bring too
+//! late goes to the origin. Not here: what has no deadline (`origin_duty`), which peer is asked (`pick`).
+
+use std::time::{Duration, Instant};
+
+use super::types::{FetchId, Output, Urgency};
+use super::{Swarm, pick};
+
+/// Needed this soon, and nobody has it: the origin is asked.
+const URGENT_SLACK: f64 = 6.0;
+/// With less time than this, what another viewer draws is not waited for.
+const CLAIM_SLACK: f64 = 2.0;
+/// A start is worth asking the origin for what nobody has, when that is here within this time.
+const START_BOUND: f64 = 3.0;
+/// So long a start waits for neighbours who hold it and do not let us ask yet.
+const START_PATIENCE: Duration = Duration::from_secs(1);
+/// A fetch that takes longer, of what peers hold, goes to them: at a start, and later.
+const START_FETCH: Duration = Duration::from_millis(700);
+const URGENT_FETCH: Duration = Duration::from_secs(3);
+/// What an origin is taken to deliver before it is measured, in bytes a second: it may be a narrow one.
+const UNMEASURED: f64 = 250_000.0;
+
+impl Swarm {
+    /// What readers need soon and no peer was found for.
+    pub(super) fn draw_urgent(&mut self, limit: u32, now: Instant) {
+        if self.readers.is_empty() {
+            return;
+        }
+        self.take_back(now);
+        self.give_back(now);
+        let needs = self.urgent_needs(64);
+        // At a start all is needed at once: what neighbours hold is theirs to bring, even before they let us ask.
+        let owned = needs
+            .iter()
+            .any(|need| need.starting.is_some())
+            .then(|| self.owned(false, false, now));
+        for need in needs {
+            let piece = need.block / self.layout.piece_blocks();
+            if self.requested.get(need.block)
+                || self.requested_of_peers(piece)
+                || self.pieces[piece as usize].no_origin
+            {
+                continue;
+            }
+            let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
+            let alone = self.peers.is_empty();
+            if (need.starting.is_none() && slack > URGENT_SLACK && !alone) || !self.has_room(limit) {
+                continue;
+            }
+            if let (Some(since), Some(owned)) = (need.starting, &owned)
+                && now.saturating_duration_since(since) < START_PATIENCE
+                && owned[(need.block / 64) as usize] & (1 << (need.block % 64)) != 0
+            {
+                continue;
+            }
+            // What another viewer draws is here sooner than a second copy, unless time runs out.
+            if self.is_claimed(piece, now) && (need.starting.is_some() || slack > CLAIM_SLACK) {
+                continue;
+            }
+            let bound = need.starting.map_or(slack.max(1.0), |_| START_BOUND);
+            let idle = self.origin.outstanding == 0;
+            if self.origin_eta() > bound && !(idle && alone) {
+                continue;
+            }
+            let mut end = piece + 1;
+            // Alone, one request for the whole window is better than one for each piece.
+            while (end - piece) * self.layout.piece_blocks() < limit / 2
+                && end - piece < self.affordable()
+                && end < self.layout.pieces()
+                && self.is_drawable(end)
+                && self.urgent_covers(end)
+            {
+                end += 1;
+            }
+            self.fetch(piece..end, Urgency::Urgent, now);
+        }
+    }
+
+    /// Seconds until the origin would have brought one more piece.
+    fn origin_eta(&self) -> f64 {
+        let (outstanding, piece) = (self.origin.outstanding, self.layout.piece_blocks());
+        self.origin.score.eta(outstanding, piece, UNMEASURED)
+    }
+
+    fn urgent_covers(&self, piece: u32) -> bool {
+        let span = self.layout.piece_span(piece);
+        self.readers.values().any(|reader| {
+            let media = if reader.starting() {
+                pick::START
+            } else {
+                Duration::from_secs(6)
+            };
+            let window = self.byte_span(reader.file, &reader.window(media));
+            window.start < span.end && span.start < window.end
+        })
+    }
+
+    /// What the origin does not bring in time goes to a peer that holds it and is sooner.
+    fn give_back(&mut self, now: Instant) {
+        if !self.readers.values().any(super::Reader::streams) {
+            return;
+        }
+        let assumed = self.assumed_rate();
+        let waiting = self.start_is_missing();
+        let slow: Vec<FetchId> = self
+            .origin
+            .fetches
+            .iter()
+            .filter(|(_, fetch)| {
+                let patient = if waiting { START_FETCH } else { URGENT_FETCH };
+                now.saturating_duration_since(fetch.sent) > patient
+                    && fetch.span.clone().all(|block| {
+                        self.have.get(block)
+                            || self
+                                .soonest(block, None, assumed, now)
+                                .is_some_and(|(eta, _)| eta < 0.7 * self.origin_eta())
+                    })
+            })
+            .map(|(&id, _)| id)
+            .collect();
+        for id in slow {
+            if let Some(span) = self.forget_fetch(id, now) {
+                self.outputs.push_back(Output::OriginCancel { fetch: id });
+                self.give_up(&span);
+            }
+        }
+    }
+
+    /// A peer that would miss a deadline loses the piece to the origin, when the origin can make it.
+    fn take_back(&mut self, now: Instant) {
+        let mut lost = Vec::new();
+        for reader in self.readers.values().filter(|r| !r.starting()) {
+            let media = Duration::from_millis(1_500) + now.saturating_duration_since(reader.at);
+            if matches!(reader.demand, super::Demand::Whenever) {
+                continue;
+            }
+            let span = self.byte_span(reader.file, &reader.window(media.min(Duration::from_secs(15))));
+            for block in span.filter(|&b| self.requested.get(b)) {
+                let slack = self
+                    .block_deadline(reader, block)
+                    .saturating_duration_since(now)
+                    .as_secs_f64()
+                    .max(0.5);
+                if self.origin_eta() > slack {
+                    continue;
+                }
+                for id in self
+                    .by_piece
+                    .get(&(block / self.layout.piece_blocks()))
+                    .into_iter()
+                    .flatten()
+                {
+                    let old = self.requests.get(id).is_some_and(|r| {
+                        r.span.contains(&block)
+                            && now.saturating_duration_since(r.sent) > Duration::from_secs(1)
+                    });
+                    if old && !lost.contains(id) {
+                        lost.push(*id);
+                    }
+                }
+            }
+        }
+        for id in lost {
+            self.cancel(id, now);
+        }
+    }
+}
