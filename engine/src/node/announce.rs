@@ -4,7 +4,7 @@
 //! the next one is asked only when those before it said nothing for a while. Each that was told that we began is told
 //! that we are complete, and that we stop. When the port at which others reach us changes, they are told that too.
 
-use super::driver::Msg;
+use super::inbox::Msg;
 use super::registry::Registry;
 use super::transfer::Ground;
 use crate::swarm::PeerId;

@@ -1,6 +1,6 @@
 //! One peer's control stream: hello both ways, then messages both ways, until either side ends it.
 
-use super::driver::Msg;
+use super::inbox::Msg;
 use crate::metainfo::InfoHash;
 use crate::net::{self, Connection, ControlReader, ControlWriter, StreamError};
 use crate::personal::{self, Secret, Side};

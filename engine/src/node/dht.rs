@@ -5,7 +5,7 @@
 //! and its first contacts are judged by the gate. What it names are addresses to try, like a tracker's.
 
 use super::candidates::Heard;
-use super::driver::Msg;
+use super::inbox::Msg;
 use super::registry::Registry;
 use futures_util::StreamExt;
 use gate::Gate;

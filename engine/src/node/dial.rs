@@ -6,7 +6,8 @@
 
 use super::candidates::Heard;
 use super::control;
-use super::driver::{Driver, Msg};
+use super::driver::Driver;
+use super::inbox::Msg;
 use super::registry::{DialError, Registry};
 use crate::net::Connection;
 use crate::swarm::neighbours;

@@ -9,7 +9,8 @@
 use super::announce::MeetingPlace;
 use super::candidates::Heard;
 use super::control::{self, Membership, NewPeer};
-use super::driver::{Driver, Msg};
+use super::driver::Driver;
+use super::inbox::Msg;
 use super::registry::Registry;
 use crate::allowance::Allowance;
 use crate::swarm::{Peer, PeerId};

@@ -8,7 +8,7 @@
 //! interfaces, and a bounded number of addresses in all.
 
 use super::candidates::Heard;
-use super::driver::Msg;
+use super::inbox::Msg;
 use super::registry::Registry;
 use crate::swarm::PeerId;
 use gate::Gate;

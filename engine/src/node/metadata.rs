@@ -5,7 +5,8 @@
 
 use super::announce::MeetingPlace;
 use super::control::{self, Membership, NewPeer};
-use super::driver::{Driver, INBOX, Msg, look_around};
+use super::driver::{Driver, look_around};
+use super::inbox::{INBOX, Msg};
 use super::registry::Registry;
 use super::transfer::refuse;
 use super::{Error, Node, dial, introduce, relay};

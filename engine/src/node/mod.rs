@@ -4,7 +4,7 @@
 //! [`Stats`], waited for with [`Torrent::completed`], read through a [`Reader`]. A node serves what it has while it
 //! downloads, and after, until it is stopped.
 //!
-//! Files: `registry` the connections, `observed` where others see us; `driver` one torrent's loop, with its parts `dial`
+//! Files: `registry` the connections, `observed` where others see us; `driver` one torrent's loop, with its parts `inbox`, `outputs`, `members`, `dial`
 //! (and `candidates`, whom it knows), `exchange` (who tells whom of others), `gossip` (cue sheets), `introduce` (through routers), `fetches`, `figures` and `hope`;
 //! `transfer` the tasks that move content; `assembler` what cannot be judged yet; `bans` whom to leave alone; `control` a peer's control stream;
 //! `announce` trackers, `dht` and `lan` where else peers are found; `mapping` asks the router for a way in; `moving` is about machines
@@ -26,12 +26,15 @@ mod fetches;
 mod figures;
 mod gossip;
 mod hope;
+mod inbox;
 mod introduce;
 mod lan;
 mod mapping;
+mod members;
 mod metadata;
 mod moving;
 mod observed;
+mod outputs;
 mod pause;
 mod reader;
 mod registry;
@@ -146,7 +149,7 @@ impl Node {
             Err(_) => return Err(Error::Stopped { name: name() }),
         };
 
-        let (sender, inbox) = mpsc::channel(driver::INBOX);
+        let (sender, inbox) = mpsc::channel(inbox::INBOX);
         if !self.registry.add(swarm_hash, sender.clone()) {
             let error = duplicate();
             store.close().await;

@@ -5,7 +5,7 @@
 
 use super::bans::{Bans, household};
 use super::control::{HELLO_TIMEOUT, Offer};
-use super::driver::Msg;
+use super::inbox::Msg;
 use super::lan::Lan;
 use super::observed::Observed;
 use super::{Error, NodeConfig, dht, mapping, moving};

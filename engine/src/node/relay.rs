@@ -4,7 +4,7 @@
 //! keep their place by showing their token from the very socket that speaks QUIC. Nothing of it is tried for other
 //! swarms.
 
-use super::driver::Msg;
+use super::inbox::Msg;
 use super::registry::Registry;
 use crate::personal::Secret;
 use crate::tracker::pairs::{MAGIC, Role, Token};

@@ -5,7 +5,7 @@
 //! reading on the blocking threads (several blocks at once: whatever has come meanwhile), writing on the store's.
 
 use super::assembler::Assembler;
-use super::driver::Msg;
+use super::inbox::Msg;
 use crate::merkle::Hash;
 use crate::net::{self, Connection, Moved, Reply, StreamError, priority};
 use crate::origin::{Origin, Sink};

@@ -1,0 +1,222 @@
+//! The neighbours of one torrent: who comes in, what each says and asks for, who is dropped.
+
+use super::bans::Patience;
+use super::control::{NewPeer, new_one_stays};
+use super::driver::Driver;
+use super::stats::State;
+use super::transfer::{self, Decision};
+use super::{exchange, gossip, introduce};
+use crate::allowance::Allowance;
+use crate::net::Connection;
+use crate::swarm::neighbours::{self, Admission};
+use crate::swarm::{Claim, Input, Peer, PeerId, RefuseReason, UploadId};
+use crate::wire::{Message, Request};
+use quinn::SendStream;
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+
+/// Banned peers that are counted; the registry knows whom it refuses.
+const MAX_BANNED: usize = 10_000;
+
+pub(super) struct PeerState {
+    pub(super) id: PeerId,
+    pub(super) connection: Connection,
+    pub(super) outbox: mpsc::Sender<Message>,
+    pub(super) opened: bool,
+    /// Where it takes connections.
+    pub(super) listens: Option<SocketAddr>,
+    /// Bytes of metadata that it was given.
+    pub(super) metadata_given: u64,
+    pub(super) patience: Patience,
+    /// Addresses of others that it was told.
+    pub(super) told: HashSet<SocketAddr>,
+    /// Peer exchanges that are heard of it.
+    pub(super) exchange: Allowance,
+    /// Introductions that it may ask for, or make.
+    pub(super) introductions: Allowance,
+    /// Cue sheets that are heard of it.
+    pub(super) sheets: Allowance,
+}
+
+impl Driver {
+    /// Takes a peer out of the tables, with its requests and uploads. True when it was there.
+    pub(super) fn forget_peer(&mut self, peer: Peer) -> bool {
+        let Some(state) = self.peers.remove(&peer) else {
+            return false;
+        };
+        if self.by_id.get(&state.id) == Some(&peer) {
+            self.by_id.remove(&state.id);
+        }
+        self.requests.retain(|_, (of, task)| {
+            if *of == peer {
+                task.abort();
+            }
+            *of != peer
+        });
+        self.uploads.retain(|_, (of, _)| *of != peer);
+        self.swarm
+            .handle(Input::PeerDisconnected { peer }, Instant::now());
+        true
+    }
+
+    pub(super) fn ban(&mut self, peer: Peer, why: &str) {
+        let Some(state) = self.peers.get(&peer) else {
+            return;
+        };
+        let (id, connection) = (state.id, state.connection.clone());
+        self.problem(format!(
+            "the peer {} was dropped: {why}",
+            connection.remote_address()
+        ));
+        if self.banned.len() < MAX_BANNED {
+            self.banned.insert(id);
+        }
+        self.registry.ban(&connection, why);
+        self.forget_peer(peer);
+    }
+
+    pub(super) fn peer_up(&mut self, new: NewPeer) {
+        let NewPeer {
+            connection,
+            hello,
+            outbox,
+            opened,
+            accepted,
+        } = new;
+        let id = connection.id();
+        if self.banned.contains(&id) {
+            return;
+        }
+        if let Some(&old) = self.by_id.get(&id) {
+            let old_opened = self.peers.get(&old).is_some_and(|p| p.opened);
+            if !new_one_stays(self.registry.id(), id, old_opened, opened) {
+                return;
+            }
+            self.forget_peer(old);
+            self.drain();
+        }
+        if !self.let_in(id) {
+            return;
+        }
+        let peer = Peer(self.next_name);
+        self.next_name += 1;
+        let remote = connection.remote_address();
+        let listens = (hello.listen_port != 0).then(|| SocketAddr::new(remote.ip(), hello.listen_port));
+        if accepted.send(peer).is_err() {
+            return;
+        }
+        self.candidates.is_neighbour(id, listens);
+        if let Some(seen) = hello.observed {
+            self.registry.observe(remote.ip(), seen, false);
+        }
+        self.seen.insert(id, connection.way());
+        tracing::debug!(%remote, way = ?connection.way(), "a new neighbour");
+        let (rtt, now) = (connection.rtt(), self.began.elapsed());
+        self.peers.insert(
+            peer,
+            PeerState {
+                id,
+                connection,
+                outbox,
+                opened,
+                listens,
+                metadata_given: 0,
+                patience: Patience::new(Instant::now()),
+                told: HashSet::new(),
+                exchange: Allowance::new(exchange::HEARD.0, exchange::HEARD.1, now),
+                introductions: introduce::allowance(now),
+                sheets: Allowance::new(gossip::HEARD.0, gossip::HEARD.1, now),
+            },
+        );
+        self.by_id.insert(id, peer);
+        self.input(Input::PeerConnected { peer, id });
+        self.input(Input::PeerRtt { peer, rtt });
+        self.tell_of_others(peer);
+        self.tell_sheet(peer);
+        if self.state == State::Complete {
+            self.tell_delivered(Some(peer));
+        }
+    }
+
+    /// Whether there is room for one more neighbour; makes some where one is of no use.
+    fn let_in(&mut self, id: PeerId) -> bool {
+        let complete = self.shared.store.is_complete();
+        let limit = self.registry.max_connections();
+        match neighbours::admit(self.swarm.neighbours(), complete, limit, Instant::now()) {
+            Admission::Welcome => true,
+            Admission::Full => {
+                tracing::debug!(?id, "there is no room for one more neighbour");
+                false
+            }
+            Admission::InsteadOf(peer) => {
+                if self.forget_peer(peer) {
+                    self.drain();
+                }
+                true
+            }
+        }
+    }
+
+    pub(super) fn message(&mut self, peer: Peer, message: Message) {
+        if !self.peers.contains_key(&peer) {
+            return;
+        }
+        match message {
+            Message::Have(runs) => self.input(Input::PeerHave { peer, runs }),
+            Message::Choke => self.input(Input::PeerChoked { peer }),
+            Message::Unchoke => self.input(Input::PeerUnchoked { peer }),
+            Message::Claims(claims) => self.input(Input::PeerClaims {
+                peer,
+                claims: claims as Vec<Claim>,
+            }),
+            Message::PeerExchange(addresses) => self.heard_of_others(peer, addresses),
+            Message::Dial { peer: id, address } => self.dial_message(peer, id, address),
+            Message::Hello(_) => self.ban(peer, "it said hello twice"),
+            Message::MetadataRequest { kind, offset, length } => {
+                self.metadata_request(peer, kind, offset, length);
+            }
+            Message::Delivered { noted } => self.heard_delivered(peer, noted),
+            Message::CueSheet(raw) => self.heard_sheet(peer, &raw),
+            // Metadata is not asked for here.
+            Message::Metadata { .. } | Message::Unknown(_) => {}
+        }
+        self.drain();
+    }
+
+    pub(super) fn peer_request(&mut self, from: PeerId, request: &Request, send: SendStream) {
+        let id = UploadId(self.next_name);
+        self.next_name += 1;
+        let (decide, decision) = oneshot::channel();
+        let peer = self.by_id.get(&from).copied();
+        let name = peer.unwrap_or(Peer(u64::MAX));
+        let connection = peer
+            .and_then(|peer| self.peers.get(&peer))
+            .map(|state| state.connection.clone());
+        self.tasks.spawn(transfer::upload(
+            self.ground.clone(),
+            connection,
+            name,
+            id,
+            request.run,
+            send,
+            decision,
+        ));
+        match peer {
+            Some(peer) => {
+                self.uploads.insert(id, (peer, decide));
+                let input = Input::PeerRequest {
+                    peer,
+                    request: id,
+                    run: request.run,
+                    urgency: request.urgency,
+                };
+                self.input(input);
+            }
+            None => {
+                let _ = decide.send(Decision::Refuse(RefuseReason::Choked));
+            }
+        }
+    }
+}
