@@ -372,6 +372,13 @@ async fn connections_are_bounded_and_those_that_serve_nothing_make_room() {
             idle.push((endpoint, connection));
         }
     }
+    // One more from there is told that there is no room, and waits for it.
+    let waiting = tempfile::tempdir().unwrap();
+    let waiter = common::node(waiting.path()).await;
+    let patient = waiter
+        .add(metainfo.clone(), only_peers(&[address(&node)]))
+        .await
+        .unwrap();
     // A viewer elsewhere finds a place meanwhile.
     let elsewhere = tempfile::tempdir().unwrap();
     let config = NodeConfig {
@@ -389,6 +396,9 @@ async fn connections_are_bounded_and_those_that_serve_nothing_make_room() {
     for (_, connection) in &idle {
         within("the end of an idle connection", connection.closed()).await;
     }
+    completed(&patient).await;
+    assert_eq!(stored(&patient), data);
+    waiter.stop().await;
     viewer_completes(&metainfo, &data, address(&node)).await;
     node.stop().await;
 }

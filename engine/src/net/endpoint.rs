@@ -23,6 +23,8 @@ const ACK_DELAY: Duration = Duration::from_millis(8);
 const IDLE: Duration = Duration::from_secs(15);
 /// Largest packets that are tried on loopback, whose MTU is 65,536: larger ones do not fit ten to a system call.
 const LOOPBACK_MTU: u16 = 6500;
+/// The code by which a connection is closed because there is no room.
+const NO_ROOM: VarInt = VarInt::from_u32(2);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,17 @@ pub enum ConnectionFailure {
     /// The other side shows no usable key. The handshake does not let this happen.
     #[error("the peer shows no key")]
     NoKey,
+}
+
+impl ConnectionFailure {
+    /// Whether the other side is there and has no room.
+    pub fn is_no_room(&self) -> bool {
+        matches!(self, Self::Handshake(end) if is_no_room(end))
+    }
+}
+
+fn is_no_room(end: &quinn::ConnectionError) -> bool {
+    matches!(end, quinn::ConnectionError::ApplicationClosed(end) if end.error_code == NO_ROOM)
 }
 
 /// How a connection came to be.
@@ -337,6 +350,16 @@ impl Connection {
     /// Ends it, telling the other side why.
     pub fn close(&self, why: &str) {
         self.quinn.close(VarInt::from_u32(1), why.as_bytes());
+    }
+
+    /// Ends it because there is no room: the other side may come again.
+    pub fn close_for_want_of_room(&self, why: &str) {
+        self.quinn.close(NO_ROOM, why.as_bytes());
+    }
+
+    /// Whether the other side had no room for it.
+    pub fn found_no_room(&self) -> bool {
+        self.quinn.close_reason().is_some_and(|end| is_no_room(&end))
     }
 
     /// Waits for its end, and says why.

@@ -20,6 +20,8 @@ const PER_HOST: (usize, usize) = (8, 100);
 pub(super) const MAX_DIALS: usize = 8;
 /// First and longest pause between dials of one address.
 const REDIAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
+/// Longest pause before one who had no room is asked again: a place that nobody uses is free after ten seconds.
+const FULL: Duration = Duration::from_secs(5);
 /// Dials of an address that never answered.
 const TRIES: u32 = 6;
 /// How long an address is left alone after those.
@@ -72,6 +74,8 @@ struct Candidate {
     dialing: bool,
     /// Who answered there.
     id: Option<PeerId>,
+    /// That it had no room for us.
+    full: bool,
 }
 
 #[derive(Debug, Default)]
@@ -136,6 +140,7 @@ impl Candidates {
                 failures: 0,
                 dialing: false,
                 id: None,
+                full: false,
             },
         );
         true
@@ -239,15 +244,15 @@ impl Candidates {
         }
     }
 
-    /// Nobody answered, or nothing came of it. True the first time.
-    pub(super) fn failed(&mut self, address: SocketAddr, now: Instant) -> bool {
+    /// Nobody answered, or who did had no room (`full`). True the first time.
+    pub(super) fn failed(&mut self, address: SocketAddr, full: bool, now: Instant) -> bool {
         let Some(candidate) = self.known.get_mut(&address) else {
             return false;
         };
         candidate.dialing = false;
-        put_off(candidate, now);
+        put_off(candidate, full, now);
         let failures = candidate.failures;
-        if failures >= TRIES && candidate.id.is_none() && candidate.heard != Heard::Named {
+        if failures >= TRIES && !full && candidate.id.is_none() && candidate.heard != Heard::Named {
             self.known.remove(&address);
             if self.given_up.len() >= MAX_GIVEN_UP {
                 self.given_up
@@ -260,10 +265,12 @@ impl Candidates {
         failures == 1
     }
 
-    /// It is there and does not speak of this torrent: asking again at once would not change that.
-    pub(super) fn put_off(&mut self, id: PeerId, now: Instant) {
-        let there = self.known.values_mut().filter(|c| c.id == Some(id));
-        there.for_each(|candidate| put_off(candidate, now));
+    /// It is there and does not speak of this torrent, or has no room (`full`): asking again at once would not change
+    /// that.
+    pub(super) fn put_off(&mut self, id: PeerId, full: bool, now: Instant) {
+        for candidate in self.known.values_mut().filter(|c| c.id == Some(id)) {
+            put_off(candidate, full, now);
+        }
     }
 
     /// Forgets why an address was left alone.
@@ -280,6 +287,7 @@ impl Candidates {
         }
         for candidate in self.known.values_mut().filter(|c| c.id == Some(id)) {
             candidate.failures = 0;
+            candidate.full = false;
         }
     }
 
@@ -303,16 +311,23 @@ impl Candidates {
             .any(|c| c.dialing || (c.failures == 0 && c.id.is_none()))
     }
 
-    /// Whether some may still answer.
+    /// Whether some may still answer, or have room for us one day.
     pub(super) fn any_hope(&self) -> bool {
-        self.known.values().any(|c| c.dialing || c.failures < 3)
+        self.known.values().any(|c| c.dialing || c.failures < 3 || c.full)
+    }
+
+    /// Whether some had no room for us.
+    pub(super) fn any_full(&self) -> bool {
+        self.known.values().any(|c| c.full)
     }
 }
 
 /// Leaves it alone for a while, longer each time.
-fn put_off(candidate: &mut Candidate, now: Instant) {
-    candidate.next = now + (REDIAL.0 * 2_u32.saturating_pow(candidate.failures.min(10))).min(REDIAL.1);
+fn put_off(candidate: &mut Candidate, full: bool, now: Instant) {
+    let longest = if full { FULL } else { REDIAL.1 };
+    candidate.next = now + (REDIAL.0 * 2_u32.saturating_pow(candidate.failures.min(10))).min(longest);
     candidate.failures += 1;
+    candidate.full = full;
 }
 
 #[cfg(test)]
@@ -366,7 +381,7 @@ mod tests {
         for _ in 0..20_000 {
             for address in dial(&mut candidates, clock) {
                 dials += 1;
-                candidates.failed(address, clock);
+                candidates.failed(address, false, clock);
             }
             candidates.add(at(1, 1), Heard::Tracker, None, clock);
             clock += Duration::from_millis(50);
@@ -400,18 +415,39 @@ mod tests {
         candidates.add(at(1, 1), Heard::Named, None, now);
         assert!(candidates.any_untried() && candidates.any_hope());
         assert_eq!(dial(&mut candidates, now), [at(1, 1)]);
-        assert!(candidates.failed(at(1, 1), now), "the first time is told");
+        assert!(candidates.failed(at(1, 1), false, now), "the first time is told");
         assert!(!candidates.any_untried() && candidates.any_hope());
         assert_eq!(dial(&mut candidates, now), []);
         let mut clock = now + REDIAL.0;
         for _ in 0..50 {
             assert_eq!(dial(&mut candidates, clock), [at(1, 1)]);
-            assert!(!candidates.failed(at(1, 1), clock));
+            assert!(!candidates.failed(at(1, 1), false, clock));
             clock += REDIAL.1;
         }
         assert!(!candidates.any_hope());
         candidates.is_own(at(1, 1));
         assert!(!candidates.add(at(1, 1), Heard::Named, None, clock));
+    }
+
+    #[test]
+    fn who_is_full_is_asked_again_and_again() {
+        let (mut candidates, mut clock) = (Candidates::default(), Instant::now());
+        let id = PeerId([7; 32]);
+        candidates.add(at(1, 1), Heard::Tracker, None, clock);
+        for n in 0..20 {
+            assert_eq!(dial(&mut candidates, clock), [at(1, 1)], "time {n}");
+            if n % 2 == 0 {
+                candidates.reached(at(1, 1), id, clock);
+                candidates.put_off(id, true, clock);
+            } else {
+                candidates.failed(at(1, 1), true, clock);
+            }
+            assert!(candidates.any_hope() && candidates.any_full());
+            clock += FULL;
+        }
+        // One that is gone is another matter.
+        candidates.failed(at(1, 1), false, clock);
+        assert!(!candidates.any_hope() && !candidates.any_full());
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Driver {
             Ok(None) => self.candidates.end(address, now),
             Err(DialError::Ourselves) => self.candidates.is_own(address),
             Err(error) => {
-                if self.candidates.failed(address, now) {
+                if self.candidates.failed(address, error.is_no_room(), now) {
                     self.problem(format!("dialling the peer {address}: {error}"));
                 }
             }
@@ -135,10 +135,11 @@ impl Driver {
             .port_for(connection.remote_address().ip().to_canonical().is_ipv4());
         self.tasks.spawn(async move {
             let address = connection.remote_address();
-            if let Err(e) = control::open(connection, port, membership, driver.clone()).await {
+            if let Err(e) = control::open(connection.clone(), port, membership, driver.clone()).await {
                 tracing::debug!(%address, "control stream: {e}");
             }
-            let _ = driver.send(Msg::Greeted { id }).await;
+            let full = connection.found_no_room();
+            let _ = driver.send(Msg::Greeted { id, full }).await;
         });
     }
 
@@ -157,9 +158,9 @@ impl Driver {
     }
 
     /// A control stream that we opened is over, or never came to be.
-    pub(super) fn greeted(&mut self, id: PeerId) {
+    pub(super) fn greeted(&mut self, id: PeerId, full: bool) {
         if self.greeting.remove(&id) {
-            self.candidates.put_off(id, Instant::now());
+            self.candidates.put_off(id, full, Instant::now());
         }
         self.check_discovery();
     }

@@ -68,6 +68,7 @@ impl Driver {
         }
         why.push(match (self.options.use_peers, alone) {
             (false, _) => "peers are not to be used".to_owned(),
+            (true, true) if self.candidates.any_full() => "the peers that were found have no room".to_owned(),
             (true, true) => "no peer was found".to_owned(),
             (true, false) => format!("none of {} peers sends what is missing", self.peers.len()),
         });

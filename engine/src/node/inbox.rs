@@ -90,7 +90,11 @@ pub(crate) enum Msg {
         first_look_over: bool,
     },
     /// A control stream that we opened is over, or never came to be.
-    Greeted { id: PeerId },
+    Greeted {
+        id: PeerId,
+        /// It had no room for us.
+        full: bool,
+    },
     /// The address at a relay that stands for the other side of a personal swarm.
     Relay { address: SocketAddr },
     /// Addresses of a name that was given as a peer.
@@ -125,7 +129,7 @@ impl Driver {
                 self.greeting.remove(&id);
                 self.check_discovery();
             }
-            Msg::Greeted { id } => self.greeted(id),
+            Msg::Greeted { id, full } => self.greeted(id, full),
             Msg::Message { peer, message, room } => {
                 if self.meetings.contains_key(&peer) {
                     self.meeting_message(peer, message);

@@ -61,6 +61,13 @@ pub(crate) enum DialError {
     LeftAlone,
 }
 
+impl DialError {
+    /// Whether somebody is there who had no room for us.
+    pub(super) fn is_no_room(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.is_no_room())
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Registry {
     config: NodeConfig,
@@ -395,14 +402,16 @@ impl Registry {
         lock(&self.bans).leaves_alone(address.ip(), Instant::now())
     }
 
-    /// Whether a newcomer has to go: it is banned, or its household has half of all places already.
-    fn is_unwelcome(&self, new: &Connection, connections: &HashMap<PeerId, Connection>) -> bool {
+    fn is_banned(&self, new: &Connection) -> bool {
+        lock(&self.bans).bans(new.id()) || self.leaves_alone(new.remote_address())
+    }
+
+    /// Whether the household of somebody who dials us has half of all places already.
+    fn home_is_full(&self, new: &Connection, connections: &HashMap<PeerId, Connection>) -> bool {
         let home = household(new.remote_address().ip());
         let of_home = |c: &&Connection| household(c.remote_address().ip()) == home;
-        lock(&self.bans).bans(new.id())
-            || self.leaves_alone(new.remote_address())
-            || (!new.dialed()
-                && connections.values().filter(of_home).count() >= self.config.max_connections.div_ceil(2))
+        !new.dialed()
+            && connections.values().filter(of_home).count() >= self.config.max_connections.div_ceil(2)
     }
 
     /// Connects with a peer after an introduction: the smaller id dials, the other opens its router and waits; then it
@@ -490,11 +499,11 @@ impl Registry {
                 return Some(old.clone());
             }
             old.close("one connection is enough");
-        } else if self.is_unwelcome(&new, &connections) {
+        } else if self.is_banned(&new) {
             new.close("not now");
             return None;
-        } else if connections.len() >= self.config.max_connections {
-            new.close("too many connections");
+        } else if connections.len() >= self.config.max_connections || self.home_is_full(&new, &connections) {
+            new.close_for_want_of_room("too many connections");
             return None;
         }
         let way = self.way_to(new.remote_address());
