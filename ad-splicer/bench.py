@@ -58,46 +58,93 @@ def timed(command):
     return time.monotonic() - began, usage.ru_maxrss / 1024
 
 
+def peak(command):
+    """Peak memory in MB of a command without its children: all that is resident, and of it what is no file's."""
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    most = [0, 0]
+    while child.poll() is None:
+        try:
+            with open(f"/proc/{child.pid}/status") as status:
+                said = dict(line.split(":", 1) for line in status)
+            found = [int(said[name].split()[0]) / 1024 for name in ("VmHWM", "RssAnon")]
+            most = [max(pair) for pair in zip(most, found)]
+        except (OSError, KeyError):
+            pass  # It is just ending.
+        time.sleep(0.002)
+    if child.returncode != 0:
+        sys.exit(f"bench-splice: {' '.join(command)}\n{child.stderr.read().decode(errors='replace')[-2000:]}")
+    return most
+
+
+def race(grove, work, content, creative, ready, cues, length):
+    """Splices `creative` into `content` at each of the cues, beside cp and ffmpeg, which concatenates `ready` at the same places. The best of three runs."""
+    ending = os.path.splitext(content)[1]
+    ads = [word for cue in cues for word in ("--ad", f"{cue}={creative}")]
+    with open(f"{work}/list.txt", "w") as names:
+        edges = [0, *cues, length]
+        for start, end in zip(edges, edges[1:]):
+            part = f"{work}/part-{start}{ending}"
+            ffmpeg("-ss", str(start), "-to", str(end), "-i", content, "-map", "0", "-c", "copy", part)
+            names.write(f"file '{os.path.abspath(part)}'\n")
+            if end != length:
+                names.write(f"file '{os.path.abspath(ready)}'\n")
+    rows = []
+    for _ in range(3):
+        copy = f"{work}/copy{ending}"
+        cp, _ = timed(["cp", content, copy])
+        began = time.monotonic()
+        with open(copy, "rb") as file:
+            os.fsync(file.fileno())
+        synced = cp + time.monotonic() - began
+        concat, _ = timed(["ffmpeg", "-nostdin", "-y", "-v", "error", "-f", "concat", "-safe", "0", "-i", f"{work}/list.txt", "-c", "copy", f"{work}/concat{ending}"])
+        command = [grove, "splice", content, *ads, "-o", f"{work}/out{ending}", "--json"]
+        began = time.monotonic()
+        done = run(command)
+        whole = time.monotonic() - began
+        rows.append((json.loads(done.stdout)["seconds"], whole, cp, synced, concat, *peak(command)))
+    spliced, whole, cp, synced, concat, resident, anonymous = (min(column) for column in zip(*rows))
+    print(f"  splice {spliced:.2f} s (with conditioning and starting: {whole:.2f} s), peak {resident:.0f} MB resident, {anonymous:.0f} MB of it no file's (the goal is 64 MB)")
+    print(f"  cp {cp:.3f} s; cp and fsync, which splice does too, {synced:.3f} s; ffmpeg concat -c copy {concat:.2f} s")
+    return cp, concat
+
+
 def speed(grove, fixtures, work):
-    """A 60-minute 128k MP3 and three breaks. Conditioning is apart: creatives are fetched and conditioned long before."""
+    """An hour of MP3, and ten minutes and two hours of video, each with three breaks. Conditioning is apart: creatives are fetched and conditioned long before."""
     hour = f"{work}/hour.mp3"
     if not os.path.exists(hour):
         print("making an hour of MP3 (once)", flush=True)
         ffmpeg("-stream_loop", "-1", "-i", f"{fixtures}/episode.mp3", "-t", "3600", "-map", "0:a", "-c:a", "libmp3lame", "-b:a", "128k", "-compression_level", "7", f"{work}/making.mp3")
         os.rename(f"{work}/making.mp3", hour)
-    cues = [600, 1800, 3000]
     creative = f"{fixtures}/kettle.mp3"
-    out = f"{work}/out.mp3"
-    ads = [word for cue in cues for word in ("--ad", f"{cue}={creative}")]
-    parts = []
-    edges = [0, *cues, 3600]
-    for start, end in zip(edges, edges[1:]):
-        part = f"{work}/part-{start}.mp3"
-        ffmpeg("-ss", str(start), "-to", str(end), "-i", hour, "-c", "copy", part)
-        parts.append(part)
     ffmpeg("-i", creative, "-ac", "2", "-ar", "44100", "-c:a", "libmp3lame", "-b:a", "128k", f"{work}/ad.mp3")
-    with open(f"{work}/list.txt", "w") as names:
-        for part in parts:
-            names.write(f"file '{os.path.abspath(part)}'\n")
-            if part != parts[-1]:
-                names.write(f"file '{os.path.abspath(work)}/ad.mp3'\n")
-    rows = []
-    for _ in range(3):
-        cp, _ = timed(["cp", hour, f"{work}/copy.mp3"])
-        concat, _ = timed(["ffmpeg", "-nostdin", "-y", "-v", "error", "-f", "concat", "-safe", "0", "-i", f"{work}/list.txt", "-c", "copy", f"{work}/concat.mp3"])
-        began = time.monotonic()
-        done = run([grove, "splice", hour, *ads, "-o", out, "--json"])
-        whole = time.monotonic() - began
-        told = json.loads(done.stdout)
-        _, memory = timed([grove, "splice", hour, *ads, "-o", out])
-        rows.append((told["seconds"], whole, cp, concat, memory))
-    spliced, whole, cp, concat, memory = (min(column) for column in zip(*rows))
-    seams = 2 * len(cues)
-    goal = 3 * cp + 0.06 * seams
-    print(f"\n60-minute MP3, {os.path.getsize(hour) / 1e6:.1f} MB, {len(cues)} breaks, best of {len(rows)}")
-    print(f"  splice {spliced:.2f} s (with conditioning three times and starting: {whole:.2f} s), peak {memory:.0f} MB")
-    print(f"  cp {cp:.3f} s, so the goal 3 × cp + 0.06 s a seam is {goal:.2f} s")
-    print(f"  ffmpeg concat -c copy {concat:.2f} s, the goal 0.4 of it is {0.4 * concat:.2f} s")
+    cues = [600, 1800, 3000]
+    print(f"\n60-minute MP3, {os.path.getsize(hour) / 1e6:.1f} MB, {len(cues)} breaks, best of three")
+    cp, concat = race(grove, work, hour, creative, f"{work}/ad.mp3", cues, 3600)
+    print(f"  goals: 3 × cp + 0.06 s a seam is {3 * cp + 0.06 * 2 * len(cues):.2f} s, 0.4 × ffmpeg is {0.4 * concat:.2f} s", flush=True)
+
+    creative = f"{work}/ad.mp4"
+    moving(creative, "1280x720", 15, 15, "2700k")
+    for minutes, size, rate in [(10, "1280x720", "2700k"), (120, "320x180", "200k")]:
+        content = f"{work}/{minutes}-minutes.mp4"
+        if not os.path.exists(content):
+            print(f"making {minutes} minutes of video (once)", flush=True)
+            moving(f"{work}/making.mp4", size, 20, 60 * minutes, rate)
+            os.rename(f"{work}/making.mp4", content)
+        cues = [minutes * 12, minutes * 30, minutes * 48]
+        print(f"\n{minutes}-minute MP4, {size}, {os.path.getsize(content) / 1e6:.1f} MB, {len(cues)} breaks at IDR pictures, best of three")
+        cp, concat = race(grove, work, content, creative, creative, cues, 60 * minutes)
+        print(f"  goals: 2 × cp is {2 * cp:.2f} s, 0.5 × ffmpeg is {0.5 * concat:.2f} s", flush=True)
+
+
+def moving(path, size, seconds, length, rate):
+    """Video with an IDR picture every two seconds, whose pictures come again after some seconds."""
+    part = f"{path}.part.mp4"
+    source = f"testsrc2=s={size}:r=25:d={seconds},noise=alls=12:allf=t"
+    coding = ["-c:v", "libx264", "-preset", "veryfast", "-b:v", rate, "-bf", "3", "-g", "50", "-keyint_min", "50", "-sc_threshold", "0", "-pix_fmt", "yuv420p"]
+    ffmpeg("-f", "lavfi", "-i", source, *coding, part)
+    sound = f"anoisesrc=c=pink:a=0.3:seed=7:r=48000:d={length}"
+    ffmpeg("-stream_loop", "-1", "-i", part, "-f", "lavfi", "-i", sound, "-map", "0:v", "-map", "1:a", "-t", str(length), "-c:v", "copy", "-c:a", "aac", "-b:a", "128k", "-ac", "2", path)
+    os.remove(part)
 
 
 def decoded(path, *filters):

@@ -199,13 +199,13 @@ fn raw_caps(format: &str, rate: u32, channels: usize) -> gst::Caps {
     caps.build()
 }
 
-/// Buffers of samples for an encoder.
-fn floats(pcm: &[f32], rate: u32, channels: usize) -> impl Iterator<Item = gst::Buffer> + '_ {
+/// Buffers of samples for an encoder, the first of which has this number.
+fn floats(pcm: &[f32], rate: u32, channels: usize, first: usize) -> impl Iterator<Item = gst::Buffer> + '_ {
     pcm.chunks(ENCODE_CHUNK * channels)
         .enumerate()
         .map(move |(i, chunk)| {
             let bytes: Vec<u8> = chunk.iter().flat_map(|sample| sample.to_le_bytes()).collect();
             let count = (chunk.len() / channels) as u64;
-            stamped(bytes, (i * ENCODE_CHUNK) as u64, count, rate)
+            stamped(bytes, (first + i * ENCODE_CHUNK) as u64, count, rate)
         })
 }

@@ -7,6 +7,7 @@ mod card;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::bridge::pictures;
@@ -88,7 +89,7 @@ impl PictureFormat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     /// Its slices, each with its length in four bytes before it.
-    pub(crate) bytes: Box<[u8]>,
+    pub(crate) bytes: Bytes,
     /// Whether decoding can begin with it.
     pub(crate) sync: bool,
 }
@@ -132,17 +133,26 @@ impl Picture {
         {
             return None;
         }
-        let mut frames = Vec::new();
+        // All of them in one piece of memory.
+        let mut slices = Vec::with_capacity(written.len());
+        let mut ends = Vec::new();
         while let Some(unit) = next() {
-            let (bytes, sync) = h264::slices_only(unit)?;
-            if frames.is_empty() && !sync {
+            let sync = h264::slices_only(unit, &mut slices)?;
+            if ends.is_empty() && !sync {
                 return None;
             }
-            frames.push(Frame {
-                bytes: bytes.into(),
-                sync,
-            });
+            ends.push((slices.len(), sync));
         }
+        let slices = Bytes::from(slices);
+        let mut at = 0;
+        let frames = ends
+            .into_iter()
+            .map(|(end, sync)| {
+                let bytes = slices.slice(at..end);
+                at = end;
+                Frame { bytes, sync }
+            })
+            .collect::<Vec<_>>();
         (rest.is_empty() && !frames.is_empty()).then_some(Self {
             sps,
             pps,

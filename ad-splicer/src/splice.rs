@@ -25,6 +25,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::content::Content;
 use crate::picture::{Picture, PictureFormat};
 use crate::plan::{AdIndex, PlanError, SplicePlan};
@@ -296,7 +298,7 @@ pub enum Source {
     /// The content's bytes from this offset on, unchanged.
     Content(u64),
     /// Bytes that were made: tags, bridges, repacked frames.
-    Made(Arc<[u8]>),
+    Made(Bytes),
 }
 
 /// A run of bytes of a rendition.

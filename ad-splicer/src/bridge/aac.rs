@@ -65,13 +65,14 @@ pub(crate) fn encode(config: Config, pcm: &[f32]) -> Result<Vec<Vec<u8>>, Bridge
         .field("stream-format", "raw")
         .build();
     let silence = vec![0.0; 4 * SAMPLES as usize * channels];
-    let padded = [pcm, &silence].concat();
+    let buffers = floats(pcm, rate, channels, 0);
+    let after = floats(&silence, rate, channels, pcm.len() / channels);
     run(
         DOING,
         &raw_caps("F32LE", rate, channels),
         &[element("audioconvert")?, encoder],
         Some(&out),
-        floats(&padded, rate, channels),
+        buffers.chain(after),
     )
 }
 

@@ -112,7 +112,7 @@ pub(crate) fn encode(head: Head, size: u32, pcm: &[f32]) -> Result<Vec<Vec<u8>>,
         &raw_caps("F32LE", RATE, channels),
         &[convert, encoder],
         None,
-        floats(&padded, RATE, channels),
+        floats(&padded, RATE, channels, 0),
     )
 }
 

@@ -234,9 +234,9 @@ pub(crate) fn is_idr(head: &[u8], length_size: u8) -> bool {
     false
 }
 
-/// Of an access unit with lengths of four bytes, its slices alone, and whether they are an IDR picture's. `None` when there is anything in it that is neither slices nor known to be needless.
-pub(crate) fn slices_only(unit: &[u8]) -> Option<(Vec<u8>, bool)> {
-    let (mut out, mut idr, mut slices) = (Vec::with_capacity(unit.len()), 0, 0);
+/// Appends of an access unit with lengths of four bytes its slices alone, and says whether they are an IDR picture's. `None` when there is anything in it that is neither slices nor known to be needless.
+pub(crate) fn slices_only(unit: &[u8], out: &mut Vec<u8>) -> Option<bool> {
+    let (mut idr, mut slices) = (0, 0);
     for nal in units(unit, 4) {
         let nal = nal?;
         match kind(nal)? {
@@ -250,7 +250,7 @@ pub(crate) fn slices_only(unit: &[u8]) -> Option<(Vec<u8>, bool)> {
             _ => return None,
         }
     }
-    (slices > 0 && (idr == 0 || idr == slices)).then_some((out, idr > 0))
+    (slices > 0 && (idr == 0 || idr == slices)).then_some(idr > 0)
 }
 
 #[cfg(test)]
@@ -307,15 +307,16 @@ mod tests {
     fn only_slices_are_kept() {
         let unit =
             |kinds: &[u8]| -> Vec<u8> { kinds.iter().flat_map(|kind| [0, 0, 0, 2, *kind, 7]).collect() };
-        assert_eq!(slices_only(&unit(&[9, 6, 0x65])), Some((unit(&[0x65]), true)));
-        assert_eq!(
-            slices_only(&unit(&[0x41, 0x41])),
-            Some((unit(&[0x41, 0x41]), false))
-        );
-        assert_eq!(slices_only(&unit(&[0x41, 0x65])), None);
-        assert_eq!(slices_only(&unit(&[9])), None);
-        assert_eq!(slices_only(&unit(&[0x74])), None);
-        assert_eq!(slices_only(&unit(&[0x41])[..5]), None);
+        let kept = |unit: &[u8]| {
+            let mut out = Vec::new();
+            slices_only(unit, &mut out).map(|idr| (out, idr))
+        };
+        assert_eq!(kept(&unit(&[9, 6, 0x65])), Some((unit(&[0x65]), true)));
+        assert_eq!(kept(&unit(&[0x41, 0x41])), Some((unit(&[0x41, 0x41]), false)));
+        assert_eq!(kept(&unit(&[0x41, 0x65])), None);
+        assert_eq!(kept(&unit(&[9])), None);
+        assert_eq!(kept(&unit(&[0x74])), None);
+        assert_eq!(kept(&unit(&[0x41])[..5]), None);
         assert!(is_idr(&unit(&[9, 6, 0x65]), 4));
         assert!(is_idr(&unit(&[9, 0x65])[..11], 4));
         assert!(!is_idr(&unit(&[6, 0x41]), 4));
@@ -327,7 +328,7 @@ mod tests {
             if let Ok(sets) = Sets::parse(&bytes) {
                 let _ = (describe(&sets), sets.numbers(), sets.write());
             }
-            let _ = (is_idr(&bytes, size), slices_only(&bytes));
+            let _ = (is_idr(&bytes, size), slices_only(&bytes, &mut Vec::new()));
         }
     }
 }

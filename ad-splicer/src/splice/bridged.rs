@@ -14,10 +14,11 @@ use super::sound::{BLOCK, FLOOR_DB, insertion, worst_block};
 use super::{Seam, SeamKind, SpliceError};
 use crate::bridge::BridgeError;
 use crate::plan::Segment;
+use crate::side_by_side::side_by_side;
 use crate::time::PresentationTime;
 
 /// Packets of one content stream, and how to code more of them. Positions are *decoded samples*: packet `f` gives samples `f * size ..`.
-pub(crate) trait Coding {
+pub(crate) trait Coding: Sync {
     /// What the grid is like. `fade` is 0.
     fn grid(&self) -> Grid;
 
@@ -284,14 +285,18 @@ pub(crate) fn bridged(
     };
     let (mut pieces, mut seams) = (Vec::new(), Vec::new());
     let (mut next, mut written) = (0, 0);
-    for join in joins(grid, &cuts) {
+    let joins = joins(grid, &cuts);
+    let made = side_by_side(&joins, |_, join| {
+        maker.bridge(join, &layout.spots[join.cuts.clone()])
+    });
+    for (join, bridge) in joins.iter().zip(made) {
         let spots = &layout.spots[join.cuts.clone()];
         let break_index = spots[0].index;
         let Bridge {
             mut packets,
             entry,
             exit,
-        } = maker.bridge(&join, spots).map_err(|error| match error {
+        } = bridge.map_err(|error| match error {
             SpliceError::Bridge { reason, .. } => SpliceError::Bridge { break_index, reason },
             other => other,
         })?;

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::layout::{Layout, moved};
 use super::{
     Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, ogg, opus, wav,
@@ -245,7 +247,12 @@ impl Runs {
 
     /// Adds bytes that were made.
     pub(crate) fn made(&mut self, bytes: &[u8]) {
-        self.push(bytes.len() as u64, Source::Made(bytes.into()));
+        self.shared(Bytes::copy_from_slice(bytes));
+    }
+
+    /// Adds bytes that were made and are held elsewhere too.
+    pub(crate) fn shared(&mut self, bytes: Bytes) {
+        self.push(bytes.len() as u64, Source::Made(bytes));
     }
 
     /// Adds the content's bytes from `start` to `end`; what follows the run before it becomes one with it.

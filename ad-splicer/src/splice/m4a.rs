@@ -20,7 +20,7 @@ use crate::content::Content;
 use crate::frames::aac::{Config, SAMPLES};
 use crate::frames::mp4::{
     Atom, Samples, TopBox, audio_config, edit_list, full_duration, gather, nero_chapters, priming, read_tree,
-    top_level,
+    remove_tables, top_level,
 };
 use crate::picture::{Picture, PictureFormat};
 use crate::plan::SplicePlan;
@@ -82,6 +82,7 @@ impl<'a> M4a<'a> {
             children.remove(at);
             tables.remove(at);
         }
+        moov.children_mut().into_iter().flatten().for_each(remove_tables);
         let tracks = || {
             moov.children()
                 .iter()

@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::SpliceError;
 use super::bridged::Piece;
 use super::format::Runs;
@@ -95,31 +97,34 @@ fn other(
 
 /// Where the bytes of a packet are.
 #[derive(Clone, Copy)]
-enum Bytes<'a> {
+enum Source<'a> {
     Content(u64),
+    /// Of the sound: short.
     Made(&'a [u8]),
+    /// Of the pictures, which are many bytes.
+    Shared(&'a Bytes),
 }
 
 /// Packets of one track of the result, in order.
 #[derive(Default)]
 struct Packets<'a> {
     sizes: Vec<u32>,
-    bytes: Vec<Bytes<'a>>,
+    sources: Vec<Source<'a>>,
     /// Where each stands among the data, once it does.
     places: Vec<u64>,
 }
 
 impl<'a> Packets<'a> {
-    fn push(&mut self, size: u32, bytes: Bytes<'a>) {
+    fn push(&mut self, size: u32, source: Source<'a>) {
         self.sizes.push(size);
-        self.bytes.push(bytes);
+        self.sources.push(source);
         self.places.push(0);
     }
 
     fn offset(&self, i: usize) -> Option<u64> {
-        match self.bytes.get(i)? {
-            Bytes::Content(offset) => Some(*offset),
-            Bytes::Made(_) => None,
+        match self.sources.get(i)? {
+            Source::Content(offset) => Some(*offset),
+            Source::Made(_) | Source::Shared(_) => None,
         }
     }
 
@@ -149,9 +154,13 @@ struct Data {
 impl Data {
     fn put(&mut self, packets: &mut Packets<'_>, i: usize) {
         packets.places[i] = self.runs.len() + self.made.len() as u64;
-        match packets.bytes[i] {
-            Bytes::Made(bytes) => self.made.extend(bytes),
-            Bytes::Content(offset) => {
+        match packets.sources[i] {
+            Source::Made(bytes) => self.made.extend(bytes),
+            Source::Shared(bytes) => {
+                self.flush();
+                self.runs.shared(bytes.clone());
+            }
+            Source::Content(offset) => {
                 self.flush();
                 self.runs.content(offset, offset + u64::from(packets.sizes[i]));
             }
@@ -261,11 +270,11 @@ impl<'a> Shown<'a> {
     fn packets(&self) -> Packets<'a> {
         let mut packets = Packets::default();
         for shot in &self.shots.list {
-            let bytes = match shot.from {
-                From::Content(offset) => Bytes::Content(offset),
-                From::Ad(ad, i) => Bytes::Made(&self.shots.ads[ad as usize].frames[i as usize].bytes),
+            let source = match shot.from {
+                From::Content(offset) => Source::Content(offset),
+                From::Ad(ad, i) => Source::Shared(&self.shots.ads[ad as usize].frames[i as usize].bytes),
             };
-            packets.push(shot.size, bytes);
+            packets.push(shot.size, source);
         }
         packets
     }
@@ -331,12 +340,12 @@ fn sound_packets<'a>(file: &M4a<'_>, pieces: &'a [Piece]) -> Packets<'a> {
         match piece {
             Piece::Content(range) => {
                 for i in range.start as usize..range.end as usize {
-                    sound.push(file.packets.sizes[i], Bytes::Content(file.packets.offsets[i]));
+                    sound.push(file.packets.sizes[i], Source::Content(file.packets.offsets[i]));
                 }
             }
             Piece::Made(packets) => {
                 for packet in packets {
-                    sound.push(packet.len() as u32, Bytes::Made(packet));
+                    sound.push(packet.len() as u32, Source::Made(packet));
                 }
             }
         }
@@ -512,19 +521,19 @@ pub(super) fn assemble(
     );
     // The tables' length does not depend on the offsets in them.
     place(&mut moov, 0);
-    let mut movie = Vec::new();
-    moov.write(&mut movie);
     let head_len = if wide { 16 } else { 8 };
-    let start = ftyp_len + movie.len() as u64 + kept_len + head_len;
+    let movie_len = moov.len();
+    let start = ftyp_len + movie_len + kept_len + head_len;
     place(&mut moov, start);
-    movie.clear();
+    let mut movie = Vec::with_capacity(movie_len as usize);
     moov.write(&mut movie);
+    drop(moov);
 
     let mut runs = Runs::default();
     if let Some(ftyp) = ftyp {
         runs.content(ftyp.start, ftyp.end);
     }
-    runs.made(&movie);
+    runs.shared(movie.into());
     for one in kept {
         runs.content(one.start, one.end);
     }
@@ -532,7 +541,7 @@ pub(super) fn assemble(
     for other in &others {
         head.extend(&other.bytes);
     }
-    runs.made(&head);
+    runs.shared(head.into());
     debug_assert_eq!(runs.len(), start + other_len);
     runs.append(data);
     Ok(runs)

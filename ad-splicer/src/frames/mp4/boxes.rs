@@ -200,6 +200,15 @@ impl Atom {
         }
     }
 
+    /// How many bytes [`Atom::write`] appends.
+    pub(crate) fn len(&self) -> u64 {
+        let body = match &self.body {
+            Body::Raw(bytes) => bytes.len() as u64,
+            Body::Nested(children) => children.iter().map(Self::len).sum(),
+        };
+        8 + body
+    }
+
     /// Appends the box's bytes.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();

@@ -207,18 +207,14 @@ pub(crate) struct Tables<'a> {
     pub(crate) chunks: &'a [(u64, u32)],
 }
 
-/// Writes a track's tables. Those that say more about each sample are left out.
-pub(crate) fn set_tables(track: &mut Atom, tables: &Tables<'_>, wide: bool) {
-    let Tables {
-        sizes,
-        durations,
-        chunks,
-        ..
-    } = *tables;
-    let Some(children) = track.find_mut(&STBL).and_then(Atom::children_mut) else {
-        return;
-    };
-    let count = sizes.len() as u32;
+/// Takes the tables of each sample out of a track: they are as long as the file is.
+pub(crate) fn remove_tables(track: &mut Atom) {
+    if let Some(children) = track.find_mut(&STBL).and_then(Atom::children_mut) {
+        remove_from(children);
+    }
+}
+
+fn remove_from(children: &mut Vec<Atom>) {
     children.retain(|child| {
         !matches!(
             &child.kind,
@@ -235,6 +231,21 @@ pub(crate) fn set_tables(track: &mut Atom, tables: &Tables<'_>, wide: bool) {
                 | b"stps"
         )
     });
+}
+
+/// Writes a track's tables. Those that say more about each sample are left out.
+pub(crate) fn set_tables(track: &mut Atom, tables: &Tables<'_>, wide: bool) {
+    let Tables {
+        sizes,
+        durations,
+        chunks,
+        ..
+    } = *tables;
+    let Some(children) = track.find_mut(&STBL).and_then(Atom::children_mut) else {
+        return;
+    };
+    let count = sizes.len() as u32;
+    remove_from(children);
     // One group for all samples stays one; anything finer would name the wrong ones.
     children.retain_mut(|child| match (&child.kind, &mut child.body) {
         (b"sbgp", Body::Raw(bytes)) => {
