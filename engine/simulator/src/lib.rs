@@ -12,5 +12,5 @@ mod report;
 mod world;
 
 pub use plan::{Arrival, Network, OriginOutage, Player, Viewer};
-pub use report::{Report, ViewerReport};
+pub use report::{Again, Report, ViewerReport};
 pub use world::Simulation;

@@ -27,6 +27,24 @@ pub struct ViewerReport {
     pub played: Duration,
 }
 
+/// Bytes that were drawn from the origin although somebody had drawn them before, by what was so at that instant. Of
+/// several reasons the first counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Again {
+    /// A neighbour was drawing it.
+    pub claimed: u64,
+    /// A neighbour held it and let the viewer ask.
+    pub served: u64,
+    /// A neighbour held it and did not let the viewer ask.
+    pub choked: u64,
+    /// Somebody else was drawing it.
+    pub claimed_afar: u64,
+    /// Somebody else held it.
+    pub held_afar: u64,
+    /// Nobody who serves held it any more, or the draw had failed.
+    pub lost: u64,
+}
+
 /// What a run brought.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
@@ -42,6 +60,8 @@ pub struct Report {
     pub length: u64,
     /// Content bytes that left the origin in each second.
     pub origin_seconds: Vec<u64>,
+    /// Why more than one copy was drawn.
+    pub again: Again,
 }
 
 impl Report {

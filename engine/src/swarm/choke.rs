@@ -203,6 +203,11 @@ impl Uploads {
         self.peers.get(&peer).and_then(|c| c.last_served)
     }
 
+    /// Bytes a second that our uplink was seen to send; `None` before anything was sent.
+    pub(super) fn rate(&self) -> Option<f64> {
+        self.line.rate()
+    }
+
     /// When [`Self::rotate`] has something to do.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.rotate_at

@@ -162,7 +162,12 @@ impl Swarm {
         }
     }
 
+    /// Forgets those that hold nobody back any more; once a second is enough, as [`Self::is_claimed`] looks at the time.
     pub(super) fn expire_claims(&mut self, now: Instant) {
+        if now < self.claims_swept + Duration::from_secs(1) {
+            return;
+        }
+        self.claims_swept = now;
         self.claims.retain(|_, list| {
             list.retain(|&(_, until)| until > now);
             !list.is_empty()

@@ -12,12 +12,13 @@
 //! that the piece can be verified.
 //!
 //! Files: `pick` what to request; `choke` whom to serve; `origin_duty` when to draw from the origin, `origin_urgent` what readers need at once, `claims` how it is told; `seed_duty` when to ask a seed that is spared; `budget` how much of it
-//! is our share; `score` how good a peer is; `neighbours` whom to be connected with; `layout`, `types` and `bits` the vocabulary. Here: the state they share, and its bookkeeping.
+//! is our share; `burden` when others should draw; `score` how good a peer is; `neighbours` whom to be connected with; `layout`, `types` and `bits` the vocabulary. Here: the state they share, and its bookkeeping.
 
 #[cfg(any(test, fuzzing))]
 mod audit;
 mod bits;
 mod budget;
+mod burden;
 mod choke;
 mod claims;
 mod layout;
@@ -129,6 +130,10 @@ pub struct Swarm {
     open: Members,
     peers: BTreeMap<Peer, PeerState>,
     requests: BTreeMap<RequestId, Request>,
+    /// Blocks that are asked of peers and not here.
+    outstanding: u32,
+    /// Connected peers that hold everything.
+    seeds: usize,
     /// Running requests by piece.
     by_piece: BTreeMap<u32, Vec<RequestId>>,
     origin: Origin,
@@ -138,6 +143,7 @@ pub struct Swarm {
     last_progress: Instant,
     /// Live claims: piece, claimer, until when.
     claims: BTreeMap<u32, Vec<(u64, Instant)>>,
+    claims_swept: Instant,
     forward: Vec<(Peer, Claim)>,
     news: Vec<Range<u32>>,
     flush_at: Option<Instant>,
@@ -179,6 +185,8 @@ impl Swarm {
             open,
             peers: BTreeMap::new(),
             requests: BTreeMap::new(),
+            outstanding: 0,
+            seeds: 0,
             by_piece: BTreeMap::new(),
             origin: Origin::new(&layout, now),
             readers: BTreeMap::new(),
@@ -186,6 +194,7 @@ impl Swarm {
             total: Score::new(now),
             last_progress: now,
             claims: BTreeMap::new(),
+            claims_swept: now,
             forward: Vec::new(),
             news: Vec::new(),
             flush_at: None,
@@ -338,12 +347,8 @@ impl Swarm {
             have_bytes: self.have_bytes,
             total_bytes: self.layout.total_bytes(),
             peers: self.peers.len(),
-            seeds: self.peers.values().filter(|p| self.is_seed(p)).count(),
-            requested_bytes: self
-                .peers
-                .values()
-                .map(|p| u64::from(p.outstanding) * block)
-                .sum(),
+            seeds: self.seeds,
+            requested_bytes: u64::from(self.outstanding) * block,
             origin_bytes: u64::from(self.origin.outstanding) * block,
             duplicate_bytes: self.duplicate_bytes,
             down_rate: self.total.rate().unwrap_or(0.0) as u64,
@@ -369,7 +374,7 @@ impl Swarm {
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush();
         }
-        let busy = self.origin.outstanding > 0 || self.peers.values().any(|p| p.outstanding > 0);
+        let busy = self.origin.outstanding > 0 || self.outstanding > 0;
         self.total.set_busy(busy, now);
     }
 
@@ -458,6 +463,7 @@ impl Swarm {
             let (peer, left, sent) = (request.peer, request.left, request.sent);
             if let Some(state) = self.peers.get_mut(&peer) {
                 state.outstanding -= 1;
+                self.outstanding -= 1;
                 if left == 0 && source == Source::Peer(peer) {
                     state.score.request_took(now.saturating_duration_since(sent));
                 }
@@ -584,6 +590,7 @@ impl Swarm {
         let left = span.clone().filter(|&b| !self.have.get(b)).count() as u32;
         if let Some(state) = self.peers.get_mut(&peer) {
             state.outstanding += left;
+            self.outstanding += left;
             state.requests.insert(id);
             state.score.set_busy(true, now);
         }
@@ -626,6 +633,7 @@ impl Swarm {
         if let Some(state) = self.peers.get_mut(&request.peer) {
             state.requests.remove(&id);
             state.outstanding -= request.left;
+            self.outstanding -= request.left;
             let busy = state.outstanding > 0;
             state.score.set_busy(busy, now);
         }
@@ -727,6 +735,7 @@ impl Swarm {
                 bad_requests: 0,
             },
         );
+        self.seeds += usize::from(self.layout.total_blocks() == 0);
         self.outputs.push_back(Output::SendHave {
             to: Audience::One(peer),
             runs: self.held(),
@@ -749,10 +758,12 @@ impl Swarm {
             return;
         };
         let (claimer, requests) = (claims::claimer(state.id), std::mem::take(&mut state.requests));
+        let was_seed = state.have_blocks == self.layout.total_blocks();
         for id in requests {
             self.forget_request(id, now);
         }
         self.peers.remove(&peer);
+        self.seeds -= usize::from(was_seed);
         self.claims.retain(|_, list| {
             list.retain(|&(who, _)| who != claimer);
             !list.is_empty()
@@ -781,6 +792,8 @@ impl Swarm {
         };
         state.greeted = true;
         state.dry = None;
+        let all = self.layout.total_blocks();
+        let was_seed = state.have_blocks == all;
         let piece_blocks = self.layout.piece_blocks();
         for &run in runs {
             let span = self.layout.span(run);
@@ -805,7 +818,8 @@ impl Swarm {
                 at = end;
             }
         }
-        let lacks = state.have_blocks < self.layout.total_blocks();
+        let lacks = state.have_blocks < all;
+        self.seeds += usize::from(!lacks && !was_seed);
         self.uploads.set_interested(peer, lacks, now, &mut self.outputs);
     }
 

@@ -1,9 +1,10 @@
 //! Whom to be connected with: whom to dial, whom to let in when there is no room, whom to name to others.
 //!
-//! About forty random neighbours hold a swarm of any size together (a random graph of that degree has a diameter of
-//! three or four at ten thousand) and give each viewer enough sources; more only cost messages. Everything is taken at
-//! random, because any preference (the nearest, the first, the fastest) makes islands. Shared by the node and the
-//! simulator. Not here: addresses, pauses between dials of one address, who is banned (the driver's).
+//! Thirty random neighbours hold a swarm of any size together (a random graph of that degree has a diameter of
+//! three or four at ten thousand) and give each viewer enough sources; more only cost messages. There is room for more
+//! than are dialled: in a crowd that grows, who came early must have places left, or newcomers meet only newcomers.
+//! Everything is taken at random, because any preference (the nearest, the first, the fastest) makes islands. Shared
+//! by the node and the simulator. Not here: addresses, pauses between dials of one address, who is banned (the driver's).
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,9 @@ use super::Swarm;
 use super::types::Peer;
 
 /// We dial until we have so many neighbours.
-pub const WANTED: usize = 40;
+pub const WANTED: usize = 30;
 /// We let others in until we have so many.
-pub const MOST: usize = 60;
+pub const MOST: usize = 80;
 /// Who holds everything waits for others to come, beyond so many.
 pub const WANTED_COMPLETE: usize = 10;
 /// Addresses that a new neighbour is told.
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn the_full_make_room_only_for_those_who_are_of_use() {
         let start = Instant::now();
-        let all = neighbours(60, start);
+        let all = neighbours(80, start);
         let admit = |n: usize, complete, seconds| {
             super::admit(
                 all[..n].iter().copied(),
@@ -128,20 +129,20 @@ mod tests {
                 start + Duration::from_secs(seconds),
             )
         };
-        assert_eq!(admit(59, false, 0), Admission::Welcome);
-        assert_eq!(admit(60, false, 29), Admission::Full);
-        assert_eq!(admit(60, false, 40), Admission::InsteadOf(Peer(0)));
+        assert_eq!(admit(79, false, 0), Admission::Welcome);
+        assert_eq!(admit(80, false, 29), Admission::Full);
+        assert_eq!(admit(80, false, 40), Admission::InsteadOf(Peer(0)));
         assert_eq!(
-            admit(60, true, 29),
+            admit(80, true, 29),
             Admission::InsteadOf(Peer(7)),
             "two seeds are of no use to each other"
         );
     }
 
     #[test]
-    fn dials_end_at_forty_or_at_the_nodes_limit() {
-        assert_eq!(to_dial(0, false, 100), 40);
-        assert_eq!(to_dial(35, false, 100), 5);
+    fn dials_end_at_thirty_or_at_the_nodes_limit() {
+        assert_eq!(to_dial(0, false, 100), 30);
+        assert_eq!(to_dial(25, false, 100), 5);
         assert_eq!(to_dial(50, false, 100), 0);
         assert_eq!(to_dial(3, false, 8), 5);
         assert_eq!(to_dial(3, true, 100), 7);

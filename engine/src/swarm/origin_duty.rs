@@ -32,6 +32,8 @@ const DELTA_FAR: f64 = 2.0;
 const DELTA_NEAR: f64 = 1.0;
 /// Fewer requests outstanding than this, and the timer runs four times as fast.
 const STARVED: usize = 4;
+/// So many times slower runs the timer of a viewer that is burdened.
+const LAST: f64 = 8.0;
 /// Who does not let us ask for so long, and never served us, counts for nobody's holder.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// With nothing at all arriving for this long, pieces that peers hold are drawn too.
@@ -144,12 +146,14 @@ impl Swarm {
     /// Whether it is too early to draw what has no deadline: peers may turn up with all of it.
     pub(super) fn still_discovering(&self, now: Instant) -> bool {
         let waited = now.saturating_duration_since(self.started);
+        if waited >= self.config.discovery_grace + GREETING {
+            return false;
+        }
         let greeting = self.peers.values().any(|p| {
             let known = p.greeted && (!p.choking || p.have_blocks == 0);
             !known && now.saturating_duration_since(p.connected_at) < GREETING
         });
-        (self.discovering && waited < self.config.discovery_grace)
-            || (greeting && waited < self.config.discovery_grace + GREETING)
+        (self.discovering && waited < self.config.discovery_grace) || greeting
     }
 
     fn queue_limit(&self, seconds: f64) -> u32 {
@@ -262,6 +266,7 @@ impl Swarm {
         let owned = self.owned(starved, of_seeds, now);
         let mut due_now = Vec::new();
         let mut ranks: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut burdened = None;
         for index in 0..self.open.as_slice().len() {
             let piece = self.open.as_slice()[index];
             let span = self.layout.piece_span(piece);
@@ -272,8 +277,8 @@ impl Swarm {
             if self.requested_of_peers(piece) || self.pieces[piece as usize].no_origin {
                 continue;
             }
-            let believed = self.is_claimed(piece, now);
-            if believed || !(silent || slow || self.has_unowned(piece, &owned)) {
+            let unowned = silent || slow || self.has_unowned(piece, &owned);
+            if !unowned || self.is_claimed(piece, now) {
                 self.pieces[piece as usize].eligible_since = None;
                 continue;
             }
@@ -298,6 +303,7 @@ impl Swarm {
             };
             let since = *self.pieces[piece as usize].eligible_since.get_or_insert(now);
             let elapsed = now.saturating_duration_since(since).as_secs_f64();
+            let burdened = !ahead && *burdened.get_or_insert_with(|| self.is_burdened());
             let group = piece / self.origin.group;
             let mine = place(group, me);
             if whole_view {
@@ -307,12 +313,14 @@ impl Swarm {
                         .filter(|&&id| (place(group, id), id) > (mine, me))
                         .count()
                 });
-                if now >= since && elapsed >= rank as f64 * TURN_OF_RANK {
+                let turn = if burdened { rank + view } else { rank };
+                if now >= since && elapsed >= turn as f64 * TURN_OF_RANK {
                     due_now.push((order(rank as f64 + exponent(mine) / 1e3), piece));
                 }
             } else {
                 let delta = if ahead { DELTA_NEAR } else { DELTA_FAR };
-                if now >= since && due(elapsed, size as f64, exponent(mine), delta, starved) {
+                let last = if burdened { LAST } else { 1.0 };
+                if now >= since && due(elapsed, size as f64 * last, exponent(mine), delta, starved) {
                     due_now.push((order(exponent(mine)), piece));
                 }
             }
@@ -324,8 +332,9 @@ impl Swarm {
         self.by_piece.contains_key(&piece)
     }
 
-    /// Blocks that somebody holds who serves us or, while there is enough else to do, will serve us in his turn. The
-    /// haves of those who never serve do not count, nor those of seeds when seeds are spared.
+    /// Blocks that somebody holds who serves us or will serve us in his turn. A download waits for that turn however
+    /// little there is to do meanwhile, a reader only while there is enough else. The haves of those who never serve
+    /// do not count, nor those of seeds when seeds are spared.
     pub(super) fn owned(&self, starved: bool, without_seeds: bool, now: Instant) -> Vec<u64> {
         let mut owned = vec![0; self.layout.numbers().div_ceil(64) as usize];
         for peer in self
@@ -335,7 +344,8 @@ impl Swarm {
         {
             let choked_long = peer.score.last_delivery().is_none()
                 && now.saturating_duration_since(peer.connected_at) > PATIENCE;
-            if peer.counted || !(starved || choked_long || peer.score.never_serves()) {
+            let too_late = starved && (!self.config.whole_file || peer.score.paused_until(now).is_some());
+            if peer.counted || !(too_late || choked_long || peer.score.never_serves()) {
                 for (index, word) in owned.iter_mut().enumerate() {
                     *word |= peer.have.word(index);
                 }

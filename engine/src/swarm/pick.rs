@@ -195,25 +195,31 @@ impl Swarm {
     /// Who is asked next: of a few peers with room, taken at random, the one that would deliver one more turn
     /// soonest; `None` when all is full. (The best of all would draw every viewer to the same few uplinks.)
     fn next_asked(&mut self, spared: bool, now: Instant) -> Option<Peer> {
-        let outstanding: u32 = self.peers.values().map(|p| p.outstanding).sum();
         let rate = self.total.rate().unwrap_or(0.0);
         let limit = ((rate / f64::from(BLOCK_SIZE)) as u32).max(FIRST_PIPELINE);
-        if outstanding >= limit {
+        if self.outstanding >= limit {
             return None;
         }
-        let assumed = self.assumed_rate();
-        let mut candidates: Vec<(f64, Peer)> = self
+        let mut candidates: Vec<Peer> = self
             .peers
             .iter()
             .filter(|(_, p)| p.counted && p.interest > 0 && p.dry != Some(self.released))
-            .filter(|(_, p)| !(spared && self.is_seed(p)) && p.has_room(now))
-            .map(|(&peer, p)| (p.score.eta(p.outstanding, TURN, assumed), peer))
+            .filter(|(_, p)| p.has_room(now) && !(spared && self.is_seed(p)))
+            .map(|(&peer, _)| peer)
             .collect();
+        if candidates.is_empty() {
+            return None;
+        }
+        let assumed = self.assumed_rate();
         let mut best: Option<(f64, Peer)> = None;
         for _ in 0..CHOICES.min(candidates.len()) {
-            let candidate = candidates.swap_remove(self.rng.random_range(0..candidates.len()));
-            if best.is_none_or(|best| candidate.0 < best.0) {
-                best = Some(candidate);
+            let peer = candidates.swap_remove(self.rng.random_range(0..candidates.len()));
+            let Some(state) = self.peers.get(&peer) else {
+                continue;
+            };
+            let eta = state.score.eta(state.outstanding, TURN, assumed);
+            if best.is_none_or(|best| eta < best.0) {
+                best = Some((eta, peer));
             }
         }
         best.map(|(_, peer)| peer)

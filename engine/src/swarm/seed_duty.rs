@@ -28,8 +28,7 @@ impl Swarm {
         if self.config.policy != OriginPolicy::Thrifty || self.missing_blocks <= LAST {
             return false;
         }
-        let seeds = self.peers.values().filter(|p| self.is_seed(p)).count();
-        seeds > 0 && seeds * VIEWERS_TO_A_SEED <= self.peers.len() - seeds
+        self.seeds > 0 && self.seeds * VIEWERS_TO_A_SEED <= self.peers.len() - self.seeds
     }
 
     /// Asks seeds for what is our duty.

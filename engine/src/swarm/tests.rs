@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
+mod crowd;
+
 fn core(pieces: u64, config: Config, now: Instant) -> Swarm {
     let layout = Layout::new(&[pieces * 65_536], 65_536).expect("a valid layout");
     Swarm::new(Arc::new(layout), config, 1, now)

@@ -489,7 +489,7 @@ impl Default for Config {
             whole_file: true,
             discovery_grace: Duration::from_millis(1_500),
             upload_slots: 8,
-            unchoked_peers: 40,
+            unchoked_peers: 80,
             origin_fetches: 4,
             down_limit: None,
         }

@@ -38,7 +38,7 @@ fn main() -> std::io::Result<()> {
     }
     let mut scenarios: Vec<Scenario> = all()
         .into_iter()
-        .filter(|s| s.viewers <= most && only.iter().all(|word| s.words().contains(word)))
+        .filter(|s| s.viewers <= most && only.iter().all(|word| s.words().split(' ').any(|w| w == word)))
         .collect();
     // The longest begin first, so that two cores end together.
     scenarios.reverse();

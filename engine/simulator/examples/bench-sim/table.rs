@@ -40,13 +40,34 @@ fn seconds(time: Option<f64>) -> String {
 /// One line while others are computed.
 pub(crate) fn progress(outcome: &Outcome) -> String {
     let [half, _, most] = times(outcome);
+    let again = outcome.report.again;
+    let parts = [
+        ("a neighbour drew it", again.claimed),
+        ("a neighbour served it", again.served),
+        ("a neighbour held it and choked", again.choked),
+        ("another drew it", again.claimed_afar),
+        ("another held it", again.held_afar),
+        ("it was lost", again.lost),
+    ];
+    let length = outcome.report.length as f64;
+    let reasons: Vec<String> = parts
+        .iter()
+        .map(|(reason, bytes)| (reason, *bytes as f64 / length))
+        .filter(|(_, copies)| *copies >= 0.005)
+        .map(|(reason, copies)| format!("{copies:.2} {reason}"))
+        .collect();
     format!(
-        "{}: {:.2} copies, {} s / {} s, computed in {:.0} s",
+        "{}: {:.2} copies, {} s / {} s, computed in {:.0} s; drawn again: {}",
         outcome.scenario.words(),
         outcome.report.origin_copies(),
         seconds(half),
         seconds(most),
-        outcome.computed.as_secs_f64()
+        outcome.computed.as_secs_f64(),
+        if reasons.is_empty() {
+            "nothing".into()
+        } else {
+            reasons.join(", ")
+        }
     )
 }
 

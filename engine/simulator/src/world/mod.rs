@@ -1,13 +1,15 @@
 //! The event loop: participants, and what the core's outputs do in a world without sockets.
 
+mod again;
 mod links;
 mod player;
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine::swarm::neighbours::{self, Admission};
 use engine::swarm::{
     Audience, BlockRun, Claim, Config, Demand, FetchId, FileIndex, Input, Layout, Output, Peer, PeerId,
     ReaderId, RequestFailure, RequestId, Source, Swarm, UploadId, Urgency,
@@ -16,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::plan::{Arrival, Network, Player, Viewer};
-use crate::report::{Report, ViewerReport};
+use crate::report::{Again, Report, ViewerReport};
 use links::{Carried, Sending, Uplink};
 use player::PLAYER_STEP;
 
@@ -119,6 +121,8 @@ struct Node {
     arrived: Instant,
     gone: bool,
     neighbours: Vec<usize>,
+    /// Who may request of it.
+    unchoked: BTreeSet<usize>,
     banned: Vec<usize>,
     uplink: Uplink,
     down_free: Instant,
@@ -153,6 +157,9 @@ pub struct Simulation {
     origin_bytes: u64,
     origin_requests: u64,
     origin_seconds: Vec<u64>,
+    /// Blocks that somebody drew from the origin.
+    drawn: Vec<bool>,
+    again: Again,
     seed: u64,
 }
 
@@ -177,6 +184,7 @@ impl Simulation {
                 arrived: start,
                 gone: false,
                 neighbours: Vec::new(),
+                unchoked: BTreeSet::new(),
                 banned: Vec::new(),
                 down_free: start,
                 wake: None,
@@ -192,7 +200,6 @@ impl Simulation {
             })
             .collect();
         let mut world = Self {
-            layout: Arc::new(layout),
             rng,
             start,
             now: start,
@@ -206,7 +213,10 @@ impl Simulation {
             origin_bytes: 0,
             origin_requests: 0,
             origin_seconds: Vec::new(),
+            drawn: vec![false; layout.file_blocks(FileIndex(0)) as usize],
+            again: Again::default(),
             nodes,
+            layout: Arc::new(layout),
             network,
             seed,
         };
@@ -240,6 +250,7 @@ impl Simulation {
             ended: self.now - self.start,
             length: self.network.length,
             origin_seconds: self.origin_seconds,
+            again: self.again,
         }
     }
 
@@ -439,9 +450,7 @@ impl Simulation {
             } else {
                 others.swap_remove(self.rng.random_range(0..others.len()))
             };
-            if self.nodes[other].neighbours.len() >= self.network.most_neighbours
-                || self.nodes[other].banned.contains(&node)
-            {
+            if self.nodes[other].banned.contains(&node) || !self.lets_in(other) {
                 continue;
             }
             self.nodes[node].neighbours.push(other);
@@ -457,6 +466,29 @@ impl Simulation {
                     Event::Message { to: here, input },
                 );
             }
+        }
+    }
+
+    /// Whether a viewer takes one more neighbour, with the core's rule for it; makes room where one is of no use.
+    fn lets_in(&mut self, node: usize) -> bool {
+        let state = &self.nodes[node];
+        if state.neighbours.len() < self.network.most_neighbours {
+            return true;
+        }
+        let complete = state.report.completed.is_some();
+        let Some(core) = &state.core else { return false };
+        match neighbours::admit(
+            core.neighbours(),
+            complete,
+            self.network.most_neighbours,
+            self.now,
+        ) {
+            Admission::Welcome => true,
+            Admission::InsteadOf(peer) => {
+                self.cut(node, peer.0 as usize);
+                true
+            }
+            Admission::Full => false,
         }
     }
 
@@ -620,10 +652,17 @@ impl Simulation {
                 let claims: Vec<Claim> = claims;
                 self.tell(node, to, Input::PeerClaims { peer: me, claims });
             }
-            Output::Choke { peer } => self.tell(node, peer, Input::PeerChoked { peer: me }),
-            Output::Unchoke { peer } => self.tell(node, peer, Input::PeerUnchoked { peer: me }),
+            Output::Choke { peer } => {
+                self.nodes[node].unchoked.remove(&(peer.0 as usize));
+                self.tell(node, peer, Input::PeerChoked { peer: me });
+            }
+            Output::Unchoke { peer } => {
+                self.nodes[node].unchoked.insert(peer.0 as usize);
+                self.tell(node, peer, Input::PeerUnchoked { peer: me });
+            }
             Output::OriginFetch { fetch, run, .. } => {
                 self.check_fetch(node, run);
+                self.count_draw(node, run);
                 self.nodes[node].fetches.insert(fetch, run);
                 self.later(Event::RangeAsked {
                     from: node,
