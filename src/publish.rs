@@ -342,6 +342,8 @@ fn media_type(name: &str) -> &'static str {
         Some("flac") => "audio/flac",
         Some("wav") => "audio/wav",
         Some("mp4") => "video/mp4",
+        // Without pictures too: that is known only when it is read.
+        Some("webm") => "video/webm",
         _ => "application/octet-stream",
     }
 }

@@ -6,6 +6,7 @@
 
 mod adts;
 mod bridged;
+mod clusters;
 mod flac;
 pub(crate) mod format;
 mod joins;
@@ -15,10 +16,12 @@ mod movie;
 mod mp3;
 mod ogg;
 pub(crate) mod opus;
+mod opus_sound;
 mod pictures;
 pub mod preview;
 mod sound;
 mod wav;
+mod webm;
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -52,6 +55,8 @@ pub enum Codec {
     Mp4,
     /// Opus in Ogg.
     OggOpus,
+    /// Opus in WebM or Matroska, without pictures.
+    WebmOpus,
 }
 
 impl Codec {
@@ -65,6 +70,7 @@ impl Codec {
             Self::M4a => "m4a",
             Self::Mp4 => "mp4",
             Self::OggOpus => "opus",
+            Self::WebmOpus => "webm",
         }
     }
 }

@@ -242,12 +242,6 @@ fn what_cannot_be_spliced_says_so() {
             ["-c:a", "libvorbis", "-f", "ogg"],
             "holds Vorbis",
         ),
-        (
-            "content.webm",
-            48_000,
-            ["-c:a", "libopus", "-f", "webm"],
-            "is WebM",
-        ),
     ] {
         let other = Fixture::new(name, rate, 2, &[&coding[..], &["-t", "2"]].concat());
         let other = attempt(&std::fs::read(&other.content).unwrap()).to_string();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{id3v2, mp4, ogg, opus};
+use super::{id3v2, mp4, ogg, opus, webm};
 use crate::splice::{self, Options};
 
 /// Reads and moves the chapters of a tag: an edited tag is a tag of the length that it says, with the same chapters.
@@ -41,6 +41,35 @@ pub fn ogg(bytes: &[u8]) {
             assert!(page.header.only(parts).body() <= page.header.body());
         }
     }
+}
+
+/// Reads WebM: what was found lies within the file, and what is about the whole can be written and read again.
+pub fn webm(bytes: &[u8]) {
+    let content = bytes.to_vec();
+    let Ok(Some(mut file)) = webm::Webm::read(&content, Duration::ZERO) else {
+        return;
+    };
+    let _ = webm::texts::chapters(&file);
+    let index = webm::Index::scan(&mut file, &content, Duration::ZERO, &mut |_, packet| {
+        let _ = opus::samples(packet);
+        Ok(())
+    });
+    for (_, node) in &file.nodes {
+        let written = node.write();
+        let head = webm::ebml::Head::parse(&written).expect("what was written has a head");
+        let again = webm::ebml::Node::parse(head.id, &written[head.len..]);
+        assert_eq!(again.as_ref(), Some(node));
+    }
+    let Ok(index) = index else { return };
+    for (i, block) in index.blocks.iter().enumerate() {
+        let range = block.offset..block.offset + u64::from(block.size);
+        let element = block.element().unwrap_or(range.clone());
+        assert!(element.start <= range.start && range.end <= element.end);
+        assert!(element.end <= content.len() as u64 && block.track() < file.tracks.len());
+        assert!(index.clusters[index.cluster_of(i)].first <= i);
+    }
+    let read = index.read(&content, index.blocks.iter(), Duration::ZERO);
+    assert_eq!(read.map(|read| read.len()).ok(), Some(index.blocks.len()));
 }
 
 /// Reads MP4 as content and for its chapters.

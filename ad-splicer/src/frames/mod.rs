@@ -14,4 +14,5 @@ pub(crate) mod ogg;
 pub(crate) mod opus;
 pub(crate) mod vorbis_comment;
 pub(crate) mod wav;
+pub(crate) mod webm;
 pub(crate) mod window;

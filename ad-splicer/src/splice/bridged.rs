@@ -86,6 +86,16 @@ pub(crate) enum Piece {
     Made(Vec<Vec<u8>>),
 }
 
+impl Piece {
+    /// How many packets it has.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Content(range) => range.end - range.start,
+            Self::Made(packets) => packets.len() as u64,
+        }
+    }
+}
+
 /// The packets of a rendition.
 #[derive(Debug)]
 pub(crate) struct Bridged {

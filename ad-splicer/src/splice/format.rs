@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::layout::{Layout, moved};
 use super::{
-    Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, ogg, opus, wav,
+    Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, ogg, opus, wav, webm,
 };
 use crate::content::Content;
 use crate::frames::id3v2;
@@ -163,6 +163,9 @@ pub(crate) fn recognise<'a>(
     }
     if let Some(opus) = opus::Opus::new(content, options)? {
         return Ok(Box::new(opus));
+    }
+    if let Some(webm) = webm::WebmOpus::new(content, options)? {
+        return Ok(Box::new(webm));
     }
     ogg::refuse(content, options)?;
     if let Some(adts) = adts::Adts::new(content, options)? {

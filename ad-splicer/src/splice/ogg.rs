@@ -166,11 +166,6 @@ pub(super) fn guess_granule(content: &dyn Content, headers: &Headers, deadline: 
 pub(super) fn refuse(content: &dyn Content, options: &Options) -> Result<(), SpliceError> {
     let mut window = Window::new(content, options.read_deadline);
     let head = window.get(0, 64)?;
-    if head.starts_with(b"\x1A\x45\xDF\xA3") {
-        return Err(SpliceError::Unsupported(
-            "the content is WebM or Matroska, and ads cannot be put into those yet".into(),
-        ));
-    }
     if head.starts_with(b"OggS") {
         let what = if head.windows(7).any(|bytes| bytes == b"\x01vorbis") {
             "Vorbis"

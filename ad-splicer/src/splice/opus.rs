@@ -1,15 +1,14 @@
-//! Splicing Opus. All positions are samples at 48 kHz. Packets of a stream are of one length, which is the grid; the stream's own pre-skip and output gain stay as they are, so ads are coded with the gain
-//! taken off. Content time 0 is the first sample after the pre-skip.
+//! Splicing Opus in Ogg. All positions are samples at 48 kHz. Packets of a stream are of one length, which is the grid; the stream's own pre-skip and output gain stay as they are. Content time 0 is the
+//! first sample after the pre-skip.
 
 use std::io;
 use std::ops::Range;
 
-use super::bridged::{Coding, Piece, bridged, decoded};
+use super::bridged::{Piece, bridged, decoded};
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
-use super::joins::Grid;
 use super::layout::Layout;
+use super::opus_sound::{Length, Packets, Sound, silent};
 use super::{Chapter, Codec, Options, Run, SeekPoint, SpliceError, ogg};
-use crate::bridge::{BridgeError, opus as bridge};
 use crate::content::Content;
 use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, Unpacker, find_page, headers};
 use crate::frames::opus::{Head, RATE, samples};
@@ -17,12 +16,6 @@ use crate::frames::vorbis_comment;
 use crate::plan::SplicePlan;
 
 const TAGS: &[u8] = b"OpusTags";
-/// How many decoded samples it takes until nothing is heard of where decoding began: 240 ms.
-const SETTLING: u64 = 11_520;
-/// How long after an exit the join is listened to: 100 ms.
-const CHECKED: u64 = 4_800;
-/// Most samples of packets that can be made.
-const MOST_MADE: u32 = 2_880;
 
 /// An Opus file in Ogg.
 pub(crate) struct Opus<'a> {
@@ -184,40 +177,40 @@ fn read_whole(
     Ok(())
 }
 
-struct Track<'a> {
+/// The packets in the pages.
+struct InPages<'a> {
     file: &'a Opus<'a>,
     pages: Pages,
-    size: u32,
+}
+
+impl Packets for InPages<'_> {
+    fn count(&self) -> u64 {
+        self.pages.packets
+    }
+
+    fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
+        self.pages
+            .read(self.file.content, packets, self.file.options.read_deadline)
+    }
+}
+
+struct Track<'a> {
+    file: &'a Opus<'a>,
+    sound: Sound<InPages<'a>>,
     /// The granule position of decoded sample 0.
     base: i64,
-    /// Decoded sample at which the content ends.
-    end: u64,
 }
 
 impl<'a> Track<'a> {
     fn open(file: &'a Opus<'a>) -> Result<Self, SpliceError> {
-        let mut size = None;
+        let mut length = Length::default();
         let pages = Pages::scan(
             file.content,
             &file.headers,
             file.options.read_deadline,
-            &mut |packet, offset| {
-                let own = samples(packet).ok_or(SpliceError::Corrupt { offset })?;
-                if *size.get_or_insert(own) != own {
-                    return Err(SpliceError::Unsupported(format!(
-                        "the length of the Opus packets changes at byte {offset}, and ads can be put into streams with packets of one length"
-                    )));
-                }
-                Ok(())
-            },
+            &mut |packet, offset| length.look(packet, offset),
         )?;
-        let size = size.ok_or_else(|| SpliceError::NotAudio("the Opus file holds no sound".into()))?;
-        if size > MOST_MADE {
-            return Err(SpliceError::Unsupported(format!(
-                "the Opus packets are of {} ms, and ads can be put into streams with packets of up to 60 ms",
-                size / 48
-            )));
-        }
+        let size = length.samples()?;
         let (mut base, mut last) = (None, 0);
         for (i, page) in pages.pages.iter().enumerate() {
             let (ended, is_last) = (page.ended() as i64 * i64::from(size), i + 1 == pages.pages.len());
@@ -242,70 +235,20 @@ impl<'a> Track<'a> {
         let base = base.unwrap_or(0);
         let end = last - base;
         if end <= i64::from(file.head.pre_skip) {
-            return Err(SpliceError::NotAudio("the Opus file holds no sound".into()));
+            return Err(silent());
         }
-        Ok(Self {
-            file,
-            pages,
+        let sound = Sound {
+            head: file.head,
             size,
-            base,
+            skip: file.head.pre_skip.into(),
             end: end as u64,
-        })
-    }
-}
-
-impl Coding for Track<'_> {
-    fn grid(&self) -> Grid {
-        let size = u64::from(self.size);
-        Grid {
-            size,
-            frames: self.pages.packets,
-            end: self.end,
-            fade: 0,
-            overlap: size,
-            checked: CHECKED.div_ceil(size),
-            reach: 0,
-        }
+            packets: InPages { file, pages },
+        };
+        Ok(Self { file, sound, base })
     }
 
-    fn skip(&self) -> u64 {
-        self.file.head.pre_skip.into()
-    }
-
-    fn channels(&self) -> usize {
-        self.file.head.channels.into()
-    }
-
-    fn delay(&self) -> u64 {
-        bridge::DELAY.into()
-    }
-
-    fn unsettled(&self) -> u64 {
-        SETTLING.div_ceil(self.size.into())
-    }
-
-    fn preroll(&self) -> u64 {
-        SETTLING.div_ceil(self.size.into())
-    }
-
-    fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
-        self.pages
-            .read(self.file.content, packets, self.file.options.read_deadline)
-    }
-
-    fn decode(&self, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError> {
-        let mut decoded = bridge::decode(self.file.head, clips)?;
-        let factor = self.file.head.factor();
-        if self.file.head.gain != 0 {
-            decoded.iter_mut().flatten().for_each(|sample| *sample *= factor);
-        }
-        Ok(decoded)
-    }
-
-    fn encode(&self, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
-        let factor = self.file.head.factor();
-        let scaled: Vec<f32> = pcm.iter().map(|sample| sample / factor).collect();
-        bridge::encode(self.file.head, self.size, &scaled)
+    fn pages(&self) -> &Pages {
+        &self.sound.packets.pages
     }
 }
 
@@ -315,47 +258,47 @@ impl format::Track for Track<'_> {
             codec: Codec::OggOpus,
             sample_rate: RATE,
             channels: self.file.head.channels.into(),
-            samples: self.end - self.skip(),
+            samples: self.sound.end - self.sound.skip,
         }
     }
 
     fn frames(&self) -> Frames {
         Frames {
-            count: self.pages.packets,
-            samples: self.size,
+            count: self.pages().packets,
+            samples: self.sound.size,
             start: self.file.headers.end,
             bit_rate: None,
         }
     }
 
     fn place(&self, sample: u64) -> Place {
-        let frame = ((sample + self.skip()) / u64::from(self.size)).min(self.pages.packets - 1);
+        let frame = ((sample + self.sound.skip) / u64::from(self.sound.size)).min(self.pages().packets - 1);
         // The page in which it begins: there is no way to come to a packet but through its page.
         Place {
             frame,
-            offset: self.pages.pages[self.pages.page_of(frame)].offset,
+            offset: self.pages().pages[self.pages().page_of(frame)].offset,
         }
     }
 
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {
-        let skip = self.skip() as i64;
-        decoded(self, range.start as i64 + skip..range.end as i64 + skip)
+        let skip = self.sound.skip as i64;
+        decoded(&self.sound, range.start as i64 + skip..range.end as i64 + skip)
     }
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
-        let bridged = bridged(self, self, layout)?;
+        let bridged = bridged(&self.sound, self, layout)?;
         let mut runs = Runs::default();
         let pages = self.file.write_headers(&layout.plan, &mut runs);
-        let granule = |ended: u64| self.base + (ended * u64::from(self.size)) as i64;
+        let granule = |ended: u64| self.base + (ended * u64::from(self.sound.size)) as i64;
         let mut stream = ogg::Stream::new(self.file.headers.first.serial, &granule);
         for piece in &bridged.pieces {
             match piece {
-                Piece::Content(range) => stream.content(&self.pages, range),
+                Piece::Content(range) => stream.content(self.pages(), range),
                 // A second at most (RFC 7845 §6).
-                Piece::Made(packets) => stream.made(packets, (RATE / self.size) as usize),
+                Piece::Made(packets) => stream.made(packets, (RATE / self.sound.size) as usize),
             }
         }
-        let end = self.base + (layout.plan.samples() + self.skip()) as i64;
+        let end = self.base + (layout.plan.samples() + self.sound.skip) as i64;
         let first = self.file.headers.first.sequence.wrapping_add(pages);
         stream.finish(
             self.file.content,

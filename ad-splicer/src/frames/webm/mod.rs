@@ -1,0 +1,249 @@
+//! WebM and Matroska (RFC 9559): the head of a file, and where each frame is. What a frame is, is the codec's.
+//!
+//! A file is one segment. Its blocks are found by their heads: nothing but the beginning of each frame is looked at. Content keeps its elements as they are wherever its time within the cluster stays
+//! ([`Block::element`]).
+
+pub(crate) mod ebml;
+mod scan;
+pub(crate) mod texts;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use self::ebml::{Head, MOST_HEAD, Node};
+pub(crate) use self::scan::Index;
+use crate::content::Content;
+use crate::frames::window::Window;
+use crate::splice::{self, SpliceError};
+
+/// Longest element that is held in memory.
+const MOST_ELEMENT: u64 = 16 << 20;
+/// Nanoseconds of a unit of time where nobody says otherwise.
+const USUAL_SCALE: u64 = 1_000_000;
+
+/// The head of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Webm {
+    /// The EBML header.
+    pub(crate) ebml: Range<u64>,
+    /// What is in the segment.
+    pub(crate) segment: Range<u64>,
+    /// Where the first cluster is.
+    pub(crate) first: u64,
+    /// About the whole, with where each stands: information, tracks, chapters, tags.
+    pub(crate) nodes: Vec<(u64, Node)>,
+    /// Attached files.
+    pub(crate) attachments: Vec<Range<u64>>,
+    /// Nanoseconds of a unit of time.
+    pub(crate) scale: u64,
+    pub(crate) tracks: Vec<Entry>,
+}
+
+/// What a track says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) number: u64,
+    pub(crate) uid: u64,
+    pub(crate) kind: Kind,
+    pub(crate) codec: String,
+    pub(crate) private: Vec<u8>,
+    /// Nanoseconds that are decoded before what is heard; `None` when nothing is said of it.
+    pub(crate) delay: Option<u64>,
+    /// Whether its frames are compressed or encrypted once more.
+    pub(crate) encoded: bool,
+}
+
+/// What a track holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Video,
+    Audio,
+    Other,
+}
+
+pub(crate) fn damaged(what: &str) -> SpliceError {
+    SpliceError::Unsupported(format!("the WebM file is damaged: {what}"))
+}
+
+fn is_about_the_whole(id: u32) -> bool {
+    matches!(id, ebml::INFO | ebml::TRACKS | ebml::CHAPTERS | ebml::TAGS)
+}
+
+impl Webm {
+    /// Reads the head, up to the first cluster, and what it says to stand elsewhere. `None` when it is something else.
+    pub(crate) fn read(content: &dyn Content, deadline: Duration) -> Result<Option<Self>, SpliceError> {
+        let mut window = Window::new(content, deadline);
+        let header = window.get(0, MOST_HEAD)?;
+        let Some(Head {
+            id: ebml::EBML,
+            len,
+            size: Some(size),
+        }) = Head::parse(header)
+        else {
+            return Ok(None);
+        };
+        let start = (len as u64)
+            .checked_add(size)
+            .filter(|start| *start < content.len())
+            .ok_or(SpliceError::Truncated { offset: 0 })?;
+        let head = head_at(&mut window, start)?;
+        if head.id != ebml::SEGMENT {
+            return Err(damaged("no segment follows its header"));
+        }
+        let data = start + head.len as u64;
+        let end = head.size.map_or(content.len(), |size| data.saturating_add(size));
+        if end > content.len() {
+            return Err(SpliceError::Truncated { offset: start });
+        }
+        let mut webm = Self {
+            ebml: 0..start,
+            segment: data..end,
+            first: end,
+            nodes: Vec::new(),
+            attachments: Vec::new(),
+            scale: USUAL_SCALE,
+            tracks: Vec::new(),
+        };
+        let (mut at, mut elsewhere) = (data, Vec::new());
+        while at < end {
+            let head = head_at(&mut window, at)?;
+            if head.id == ebml::CLUSTER {
+                webm.first = at;
+                break;
+            }
+            let body = body_of(at, head, end)?;
+            if head.id == ebml::SEEK_HEAD {
+                elsewhere.extend(seeks(&node_at(content, head.id, &body, deadline)?));
+            } else {
+                webm.take(content, at, head.id, &body, deadline)?;
+            }
+            at = body.end;
+        }
+        for position in elsewhere {
+            let Some(at) = data.checked_add(position).filter(|at| *at > webm.first && *at < end) else {
+                continue;
+            };
+            let head = head_at(&mut window, at)?;
+            webm.take(content, at, head.id, &body_of(at, head, end)?, deadline)?;
+        }
+        webm.read_tracks()?;
+        Ok(Some(webm))
+    }
+
+    /// Takes in an element that is about the whole, once.
+    fn take(
+        &mut self,
+        content: &dyn Content,
+        at: u64,
+        id: u32,
+        body: &Range<u64>,
+        deadline: Duration,
+    ) -> Result<(), SpliceError> {
+        if is_about_the_whole(id) && self.nodes.iter().all(|(start, _)| *start != at) {
+            self.nodes.push((at, node_at(content, id, body, deadline)?));
+        }
+        if id == ebml::ATTACHMENTS && self.attachments.iter().all(|range| range.start != at) {
+            self.attachments.push(at..body.end);
+        }
+        Ok(())
+    }
+
+    fn read_tracks(&mut self) -> Result<(), SpliceError> {
+        let info = self.node(ebml::INFO);
+        self.scale = info
+            .and_then(|info| info.unsigned(ebml::TIMESTAMP_SCALE))
+            .unwrap_or(USUAL_SCALE);
+        if self.scale == 0 || self.scale > 1_000_000_000 {
+            return Err(damaged("its unit of time makes no sense"));
+        }
+        let tracks = self
+            .node(ebml::TRACKS)
+            .ok_or_else(|| damaged("it has no list of tracks"))?;
+        let entry = |node: &Node| {
+            Some(Entry {
+                number: node.unsigned(ebml::TRACK_NUMBER)?,
+                uid: node.unsigned(ebml::TRACK_UID).unwrap_or(0),
+                kind: match node.unsigned(ebml::TRACK_TYPE)? {
+                    1 => Kind::Video,
+                    2 => Kind::Audio,
+                    _ => Kind::Other,
+                },
+                codec: node.text(ebml::CODEC_ID)?,
+                private: node.bytes(ebml::CODEC_PRIVATE).unwrap_or_default().to_vec(),
+                delay: node.unsigned(ebml::CODEC_DELAY),
+                encoded: node.all(ebml::CONTENT_ENCODINGS).next().is_some(),
+            })
+        };
+        self.tracks = tracks
+            .all(ebml::TRACK_ENTRY)
+            .map(|node| entry(node).ok_or_else(|| damaged("a track does not say what it is")))
+            .collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// The first element of this kind.
+    pub(crate) fn node(&self, id: u32) -> Option<&Node> {
+        self.nodes
+            .iter()
+            .map(|(_, node)| node)
+            .find(|node| node.id == id)
+    }
+
+    /// How long it says that it plays, in nanoseconds.
+    pub(crate) fn duration(&self) -> Option<u64> {
+        let bytes = self.node(ebml::INFO)?.bytes(ebml::DURATION)?;
+        let units = match bytes.len() {
+            4 => f64::from(f32::from_be_bytes(bytes.try_into().ok()?)),
+            8 => f64::from_be_bytes(bytes.try_into().ok()?),
+            _ => return None,
+        };
+        (units.is_finite() && units > 0.0).then(|| (units * self.scale as f64) as u64)
+    }
+}
+
+/// Where the elements are that a list of positions names, within the segment.
+fn seeks(list: &Node) -> Vec<u64> {
+    list.all(ebml::SEEK)
+        .filter(|seek| {
+            let id = seek.bytes(ebml::SEEK_ID).and_then(ebml::unsigned).unwrap_or(0);
+            u32::try_from(id).is_ok_and(|id| is_about_the_whole(id) || id == ebml::ATTACHMENTS)
+        })
+        .filter_map(|seek| seek.unsigned(ebml::SEEK_POSITION))
+        .collect()
+}
+
+/// The head of the element at an offset.
+fn head_at(window: &mut Window<'_>, offset: u64) -> Result<Head, SpliceError> {
+    let bytes = window.get(offset, MOST_HEAD)?;
+    match Head::parse(bytes) {
+        Some(head) => Ok(head),
+        None if bytes.len() < MOST_HEAD => Err(SpliceError::Truncated { offset }),
+        None => Err(SpliceError::Corrupt { offset }),
+    }
+}
+
+/// What is in the element at an offset: it ends where what it is in does, at the latest.
+fn body_of(offset: u64, head: Head, end: u64) -> Result<Range<u64>, SpliceError> {
+    let start = offset + head.len as u64;
+    let size = head.size.ok_or(SpliceError::Corrupt { offset })?;
+    match start.checked_add(size) {
+        Some(to) if to <= end => Ok(start..to),
+        _ => Err(SpliceError::Truncated { offset }),
+    }
+}
+
+fn node_at(
+    content: &dyn Content,
+    id: u32,
+    body: &Range<u64>,
+    deadline: Duration,
+) -> Result<Node, SpliceError> {
+    let len = body.end - body.start;
+    if len > MOST_ELEMENT {
+        return Err(SpliceError::Unsupported(
+            "the tags of the WebM file are longer than 16 MiB".into(),
+        ));
+    }
+    let bytes = splice::read(content, body.start, len as usize, deadline)?;
+    Node::parse(id, &bytes).ok_or(SpliceError::Corrupt { offset: body.start })
+}

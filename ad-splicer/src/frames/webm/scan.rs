@@ -1,0 +1,369 @@
+//! Finding every block of a file.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::ebml::{self, Head};
+use super::{Webm, body_of, damaged, head_at};
+use crate::content::Content;
+use crate::frames::window::Window;
+use crate::splice::{self, SpliceError};
+
+/// How much of a frame is looked at.
+const LOOKED_AT: usize = 64;
+/// Longest list of the sizes of frames that share a block.
+const MOST_LACING: usize = 4 + 1 + 255 * 256;
+
+/// A frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// Where its bytes are.
+    pub(crate) offset: u64,
+    /// When it is, in units of time from the beginning of the file, before the codec's delay is taken off. Of frames that share a block, the first one's.
+    pub(crate) time: i64,
+    pub(crate) size: u32,
+    /// Bytes of its element after it.
+    tail: u16,
+    /// Bytes of its element before it; 0 when it does not have one to itself.
+    lead: u8,
+    /// Which of the file's tracks it is of (1 bit: the second), and whether decoding can begin with it.
+    flags: u8,
+}
+
+const SECOND: u8 = 1;
+const KEY: u8 = 2;
+const SHARED: u8 = 4;
+
+impl Block {
+    /// Index of its track.
+    pub(crate) fn track(&self) -> usize {
+        usize::from(self.flags & SECOND)
+    }
+
+    /// Whether it says that decoding can begin with it.
+    pub(crate) fn key(&self) -> bool {
+        self.flags & KEY != 0
+    }
+
+    /// Whether it came after another one in the same block, so that its time was not told.
+    pub(crate) fn shares(&self) -> bool {
+        self.flags & SHARED != 0
+    }
+
+    /// The element that holds it alone.
+    pub(crate) fn element(&self) -> Option<Range<u64>> {
+        let end = self.offset + u64::from(self.size);
+        (self.lead > 0).then(|| self.offset - u64::from(self.lead)..end + u64::from(self.tail))
+    }
+}
+
+/// A cluster: blocks whose times are told from its own on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cluster {
+    pub(crate) time: i64,
+    /// Its first block.
+    pub(crate) first: usize,
+}
+
+/// All frames of a file with at most two tracks, in the order in which they stand.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) clusters: Vec<Cluster>,
+    /// Nanoseconds at the end of a frame that are not heard: of the frame with this number.
+    pub(crate) discard: Option<(usize, i64)>,
+}
+
+/// Sees a block, its index, and the beginning of its frame.
+type Look<'a> = dyn FnMut(&Block, &[u8]) -> Result<(), SpliceError> + 'a;
+
+struct Scan<'a, 'b> {
+    webm: &'a Webm,
+    window: Window<'a>,
+    index: Index,
+    look: &'a mut Look<'b>,
+}
+
+/// What is known of a block beside what it says itself.
+#[derive(Clone, Copy)]
+struct Around {
+    /// The element that it is in.
+    start: u64,
+    end: u64,
+    /// `None` when the block says it itself.
+    key: Option<bool>,
+}
+
+impl Index {
+    /// Finds every block; elements about the whole that stand behind or between the clusters are taken into `webm`.
+    pub(crate) fn scan(
+        webm: &mut Webm,
+        content: &dyn Content,
+        deadline: Duration,
+        look: &mut Look<'_>,
+    ) -> Result<Self, SpliceError> {
+        let (mut at, end) = (webm.first, webm.segment.end);
+        let mut later = Vec::new();
+        let mut scan = Scan {
+            webm,
+            window: Window::new(content, deadline),
+            index: Self::default(),
+            look,
+        };
+        while at < end {
+            let head = head_at(&mut scan.window, at)?;
+            if head.id == ebml::CLUSTER {
+                at = scan.cluster(at, head)?;
+                continue;
+            }
+            if head.id == ebml::EBML || head.id == ebml::SEGMENT {
+                return Err(SpliceError::Unsupported(format!(
+                    "another file begins at byte {at} of the WebM file"
+                )));
+            }
+            let body = body_of(at, head, end)?;
+            later.push((at, head.id, body.clone()));
+            at = body.end;
+        }
+        if end < content.len() && head_at(&mut scan.window, end).is_ok_and(|head| head.id == ebml::EBML) {
+            return Err(SpliceError::Unsupported(format!(
+                "another file begins at byte {end} of the WebM file"
+            )));
+        }
+        let index = scan.index;
+        for (at, id, body) in later {
+            webm.take(content, at, id, &body, deadline)?;
+        }
+        Ok(index)
+    }
+
+    /// The bytes of frames.
+    pub(crate) fn read<'a>(
+        &self,
+        content: &dyn Content,
+        blocks: impl Iterator<Item = &'a Block>,
+        deadline: Duration,
+    ) -> Result<Vec<Vec<u8>>, SpliceError> {
+        blocks
+            .map(|block| splice::read(content, block.offset, block.size as usize, deadline))
+            .collect()
+    }
+
+    /// The cluster that a block stands in.
+    pub(crate) fn cluster_of(&self, block: usize) -> usize {
+        self.clusters
+            .partition_point(|cluster| cluster.first <= block)
+            .saturating_sub(1)
+    }
+}
+
+/// Whether an element ends a cluster of which nobody knows how long it is.
+fn is_top_level(id: u32) -> bool {
+    matches!(
+        id,
+        ebml::CLUSTER
+            | ebml::SEEK_HEAD
+            | ebml::INFO
+            | ebml::TRACKS
+            | ebml::CUES
+            | ebml::CHAPTERS
+            | ebml::TAGS
+            | ebml::ATTACHMENTS
+            | ebml::EBML
+            | ebml::SEGMENT
+    )
+}
+
+impl Scan<'_, '_> {
+    /// Reads a cluster, and says where it ends.
+    fn cluster(&mut self, start: u64, head: Head) -> Result<u64, SpliceError> {
+        let mut at = start + head.len as u64;
+        let end = match head.size {
+            Some(_) => body_of(start, head, self.webm.segment.end)?.end,
+            None => self.webm.segment.end,
+        };
+        let mut time = None;
+        while at < end {
+            let inner = head_at(&mut self.window, at)?;
+            if head.size.is_none() && is_top_level(inner.id) {
+                return Ok(at);
+            }
+            let body = body_of(at, inner, end)?;
+            let around = Around {
+                start: at,
+                end: body.end,
+                key: None,
+            };
+            at = body.end;
+            match inner.id {
+                ebml::TIMESTAMP => {
+                    let bytes = self.window.get(body.start, 9)?;
+                    let len = (body.end - body.start) as usize;
+                    let value = bytes.get(..len).and_then(ebml::unsigned);
+                    let value = value.and_then(|value| i64::try_from(value).ok());
+                    let value = value.filter(|value| value.checked_mul(self.webm.scale as i64).is_some());
+                    time = Some(value.ok_or(SpliceError::Corrupt { offset: body.start })?);
+                    self.index.clusters.push(Cluster {
+                        time: time.unwrap_or(0),
+                        first: self.index.blocks.len(),
+                    });
+                }
+                ebml::SIMPLE_BLOCK => self.block(time, &body, around)?,
+                ebml::BLOCK_GROUP => self.group(time, &body, around)?,
+                _ => {}
+            }
+        }
+        Ok(end)
+    }
+
+    /// A block with what belongs to it.
+    fn group(
+        &mut self,
+        time: Option<i64>,
+        group: &Range<u64>,
+        mut around: Around,
+    ) -> Result<(), SpliceError> {
+        let (mut at, mut block, mut discard) = (group.start, None, None);
+        around.key = Some(true);
+        while at < group.end {
+            let head = head_at(&mut self.window, at)?;
+            let body = body_of(at, head, group.end)?;
+            match head.id {
+                ebml::BLOCK => block = Some(body.clone()),
+                ebml::REFERENCE_BLOCK => around.key = Some(false),
+                ebml::DISCARD_PADDING => {
+                    let len = (body.end - body.start) as usize;
+                    let bytes = self.window.get(body.start, 9)?;
+                    discard = bytes.get(..len).and_then(ebml::signed);
+                }
+                _ => {}
+            }
+            at = body.end;
+        }
+        let block = block.ok_or(SpliceError::Corrupt { offset: group.start })?;
+        self.block(time, &block, around)?;
+        if let Some(discard) = discard.filter(|discard| *discard != 0) {
+            if let Some((_, _)) = self.index.discard {
+                return Err(SpliceError::Unsupported(
+                    "the WebM file leaves out sound at more than one place (DiscardPadding)".into(),
+                ));
+            }
+            self.index.discard = Some((self.index.blocks.len() - 1, discard));
+        }
+        Ok(())
+    }
+
+    fn block(
+        &mut self,
+        time: Option<i64>,
+        body: &Range<u64>,
+        around: Around,
+    ) -> Result<(), SpliceError> {
+        let offset = body.start;
+        let corrupt = || SpliceError::Corrupt { offset };
+        let time = time.ok_or_else(|| damaged("a cluster does not begin with its time"))?;
+        let len = usize::try_from(body.end - body.start).map_err(|_| corrupt())?;
+        let bytes = self.window.get(body.start, len.min(16))?;
+        let (number, number_len) = ebml::number(bytes).ok_or_else(corrupt)?;
+        let number = number.ok_or_else(corrupt)?;
+        let rest = bytes.get(number_len..number_len + 3).ok_or_else(corrupt)?;
+        let relative = i16::from_be_bytes([rest[0], rest[1]]);
+        let flags = rest[2];
+        let Some(track) = self.webm.tracks.iter().position(|entry| entry.number == number) else {
+            return Err(damaged("it has blocks of a track that is not in its list"));
+        };
+        let track = u8::try_from(track).ok().filter(|track| *track <= SECOND).ok_or_else(|| {
+            SpliceError::Unsupported("the WebM file has more than two tracks".into())
+        })?;
+        let data = number_len + 3;
+        let sizes = match flags & 6 {
+            0 => vec![len - data],
+            lacing => {
+                let bytes = self.window.get(body.start, len.min(MOST_LACING))?;
+                laced(&bytes[data..], lacing, len - data).ok_or_else(corrupt)?
+            }
+        };
+        let key = around.key.unwrap_or(flags & 0x80 != 0);
+        let total: usize = sizes.iter().sum();
+        let mut at = body.end - total as u64;
+        for (i, size) in sizes.iter().enumerate() {
+            let lead = u8::try_from(at - around.start).unwrap_or(0);
+            let tail = u16::try_from(around.end - body.end);
+            let alone = sizes.len() == 1 && flags & 6 == 0;
+            let block = Block {
+                offset: at,
+                time: time + i64::from(relative),
+                size: u32::try_from(*size).map_err(|_| corrupt())?,
+                tail: tail.unwrap_or(0),
+                lead: if alone && tail.is_ok() { lead } else { 0 },
+                flags: track * SECOND | u8::from(key) * KEY | u8::from(i > 0) * SHARED,
+            };
+            (self.look)(&block, self.window.get(at, (*size).min(LOOKED_AT))?)?;
+            self.index.blocks.push(block);
+            at += *size as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The sizes of frames that share a block, by their list; `len` is the length of both together.
+fn laced(bytes: &[u8], lacing: u8, len: usize) -> Option<Vec<usize>> {
+    let (count, mut rest) = bytes.split_first()?;
+    let others = usize::from(*count);
+    let mut sizes: Vec<usize> = Vec::with_capacity(others + 1);
+    match lacing {
+        2 => {
+            for _ in 0..others {
+                let mut size = 0;
+                loop {
+                    let (byte, after) = rest.split_first()?;
+                    (size, rest) = (size + usize::from(*byte), after);
+                    if *byte < 255 {
+                        break;
+                    }
+                }
+                sizes.push(size);
+            }
+        }
+        4 => {
+            let size = (len - 1) / (others + 1);
+            return (size * (others + 1) == len - 1).then(|| vec![size; others + 1]);
+        }
+        _ => {
+            for i in 0..others {
+                let (value, value_len) = ebml::number(rest)?;
+                let value = i64::try_from(value?).ok()?;
+                let size = match sizes.last() {
+                    // A difference, around half of what so many bits hold.
+                    Some(before) => i64::try_from(*before).ok()? + value - ((1 << (7 * value_len - 1)) - 1),
+                    None => value,
+                };
+                debug_assert!(i == 0 || !sizes.is_empty());
+                sizes.push(usize::try_from(size).ok()?);
+                rest = &rest[value_len..];
+            }
+        }
+    }
+    let list = bytes.len() - rest.len();
+    let known = sizes.iter().try_fold(0_usize, |sum, size| sum.checked_add(*size))?;
+    sizes.push(len.checked_sub(list)?.checked_sub(known)?);
+    Some(sizes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_that_share_a_block_have_the_sizes_of_its_list() {
+        // The examples of RFC 9559 §10.3: 800, 500 and 1000 bytes.
+        let xiph = [2, 255, 255, 255, 35, 255, 245];
+        assert_eq!(laced(&xiph, 2, 7 + 2_300), Some(vec![800, 500, 1_000]));
+        let ebml = [2, 0x43, 0x20, 0x5E, 0xD3];
+        assert_eq!(laced(&ebml, 6, 5 + 2_300), Some(vec![800, 500, 1_000]));
+        assert_eq!(laced(&[2], 4, 1 + 2_400), Some(vec![800; 3]));
+        assert_eq!(laced(&[2], 4, 1 + 2_401), None);
+        assert_eq!(laced(&xiph, 2, 7 + 1_200), None);
+        assert_eq!(laced(&[], 2, 0), None);
+    }
+}

@@ -1,0 +1,259 @@
+//! Writing WebM: frames into clusters, and the head of the file with its cues before them.
+//!
+//! A frame of content keeps the bytes of its element where it keeps its place within a cluster: clusters of content are made anew around what is in them, at another time. Nothing here depends on anything but
+//! what is written, so that the same frames give the same bytes.
+
+use super::format::Runs;
+use crate::frames::webm::ebml::{
+    self, element, unsigned_element, write_head, write_number, write_wide_head,
+};
+use crate::frames::webm::{Index, Webm};
+
+/// Longest cluster of frames that were made, in nanoseconds.
+const LONGEST: u64 = 5_000_000_000;
+
+/// Where a frame's bytes are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bytes<'a> {
+    /// In the content: the block with this index.
+    Content(usize),
+    Made(&'a [u8]),
+}
+
+/// A frame of the result.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame<'a> {
+    /// Index of its track.
+    pub(super) track: usize,
+    /// When it is, in units of the file.
+    pub(super) time: i64,
+    /// Whether decoding can begin with it.
+    pub(super) key: bool,
+    pub(super) bytes: Bytes<'a>,
+    /// Nanoseconds at its end that are not heard.
+    pub(super) discard: i64,
+}
+
+/// A cluster that is not at its end.
+struct Open {
+    time: i64,
+    /// The cluster of the content that it is.
+    source: Option<usize>,
+    body: Runs,
+    /// What was made and is not among the runs yet.
+    made: Vec<u8>,
+    /// Whether it has a cue.
+    cued: bool,
+}
+
+struct Cue {
+    time: i64,
+    track: u64,
+    /// Where its cluster begins, after the first one's beginning.
+    cluster: u64,
+}
+
+/// Collects frames in the order in which they stand.
+pub(super) struct Writer<'a> {
+    webm: &'a Webm,
+    index: &'a Index,
+    /// The track whose frames one seeks by: each frame where decoding can begin, or the first in a cluster.
+    by_keys: Option<usize>,
+    out: Runs,
+    open: Option<Open>,
+    cues: Vec<Cue>,
+}
+
+impl<'a> Writer<'a> {
+    /// `by_keys` is the track of pictures.
+    pub(super) fn new(webm: &'a Webm, index: &'a Index, by_keys: Option<usize>) -> Self {
+        Self {
+            webm,
+            index,
+            by_keys,
+            out: Runs::default(),
+            open: None,
+            cues: Vec::new(),
+        }
+    }
+
+    /// Adds a frame.
+    pub(super) fn push(&mut self, frame: &Frame<'_>) {
+        let place = match frame.bytes {
+            Bytes::Content(block) => {
+                let cluster = self.index.cluster_of(block);
+                let begins = self.index.clusters[cluster].time;
+                Some((cluster, self.index.blocks[block].time - begins))
+            }
+            Bytes::Made(_) => None,
+        };
+        let longest = (LONGEST / self.webm.scale.max(1)) as i64;
+        let begins_anew = self.by_keys == Some(frame.track) && frame.key;
+        let goes_on = self.open.as_ref().is_some_and(|open| {
+            let relative = frame.time - open.time;
+            i16::try_from(relative).is_ok()
+                && match place {
+                    // Rounding may move it a little.
+                    Some((cluster, within)) => {
+                        open.source == Some(cluster) && relative.abs_diff(within) <= 2
+                    }
+                    None => !begins_anew && (0..=longest).contains(&relative),
+                }
+        });
+        if !goes_on {
+            self.close();
+            self.open = Some(Open {
+                time: (frame.time - place.map_or(0, |(_, within)| within)).max(0),
+                source: place.map(|(cluster, _)| cluster),
+                body: Runs::default(),
+                made: Vec::new(),
+                cued: false,
+            });
+        }
+        let Some(open) = &mut self.open else { return };
+        let wanted = match self.by_keys {
+            Some(track) => track == frame.track && frame.key,
+            None => !open.cued,
+        };
+        let number = self.webm.tracks[frame.track].number;
+        if wanted {
+            open.cued = true;
+            self.cues.push(Cue {
+                time: frame.time,
+                track: number,
+                cluster: self.out.len(),
+            });
+        }
+        let relative = frame.time - open.time;
+        match frame.bytes {
+            Bytes::Content(index) => {
+                let block = &self.index.blocks[index];
+                let unmoved = place.is_some_and(|(_, within)| within == relative);
+                if let Some(element) = block.element().filter(|_| unmoved) {
+                    open.flush();
+                    open.body.content(element.start, element.end);
+                    return;
+                }
+                let end = block.offset + u64::from(block.size);
+                let head = block_head(number, relative, frame, block.size.into());
+                open.made.extend(head);
+                open.flush();
+                open.body.content(block.offset, end);
+                open.made.extend(discarded(frame));
+            }
+            Bytes::Made(bytes) => {
+                let head = block_head(number, relative, frame, bytes.len() as u64);
+                open.made.extend(head);
+                open.made.extend(bytes);
+                open.made.extend(discarded(frame));
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        open.flush();
+        let time = unsigned_element(ebml::TIMESTAMP, open.time as u64);
+        let mut head = Vec::new();
+        write_head(&mut head, ebml::CLUSTER, time.len() as u64 + open.body.len());
+        head.extend(time);
+        self.out.made(&head);
+        self.out.append(open.body);
+    }
+
+    /// The whole file: `nodes` are the elements about it, written.
+    pub(super) fn finish(mut self, nodes: &[(u32, Vec<u8>)]) -> Runs {
+        self.close();
+        let attached: u64 = self.webm.attachments.iter().map(|range| range.end - range.start).sum();
+        let nodes_len: u64 = nodes.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        // Positions have one length, so the lengths do not depend on them.
+        let seek_len = self.seek_head(nodes, 0).len() as u64;
+        let cues_at = seek_len + nodes_len + attached;
+        let cues_len = self.cues(0).len() as u64;
+        let clusters_at = cues_at + cues_len;
+
+        let mut runs = Runs::default();
+        runs.content(self.webm.ebml.start, self.webm.ebml.end);
+        let mut head = Vec::new();
+        write_wide_head(&mut head, ebml::SEGMENT, clusters_at + self.out.len());
+        head.extend(self.seek_head(nodes, seek_len));
+        head.extend(nodes.iter().flat_map(|(_, bytes)| bytes));
+        runs.made(&head);
+        for range in &self.webm.attachments {
+            runs.content(range.start, range.end);
+        }
+        runs.made(&self.cues(clusters_at));
+        runs.append(self.out);
+        runs
+    }
+
+    /// The list of what stands where, in a segment in which the nodes stand at `at`.
+    fn seek_head(&self, nodes: &[(u32, Vec<u8>)], at: u64) -> Vec<u8> {
+        let mut position = at;
+        let mut list = Vec::new();
+        let mut seek = |id: u32, len: u64| {
+            let number = element(ebml::SEEK_ID, &id.to_be_bytes());
+            let place = element(ebml::SEEK_POSITION, &position.to_be_bytes());
+            list.extend(element(ebml::SEEK, &[number, place].concat()));
+            position += len;
+        };
+        for (id, bytes) in nodes {
+            seek(*id, bytes.len() as u64);
+        }
+        for range in &self.webm.attachments {
+            seek(ebml::ATTACHMENTS, range.end - range.start);
+        }
+        seek(ebml::CUES, 0);
+        element(ebml::SEEK_HEAD, &list)
+    }
+
+    /// The cues, in a segment in which the clusters begin at `at`.
+    fn cues(&self, at: u64) -> Vec<u8> {
+        let points = self.cues.iter().flat_map(|cue| {
+            let track = unsigned_element(ebml::CUE_TRACK, cue.track);
+            let place = element(ebml::CUE_CLUSTER_POSITION, &(at + cue.cluster).to_be_bytes());
+            let positions = element(ebml::CUE_TRACK_POSITIONS, &[track, place].concat());
+            let time = unsigned_element(ebml::CUE_TIME, cue.time.max(0) as u64);
+            element(ebml::CUE_POINT, &[time, positions].concat())
+        });
+        element(ebml::CUES, &points.collect::<Vec<u8>>())
+    }
+}
+
+impl Open {
+    fn flush(&mut self) {
+        if !self.made.is_empty() {
+            self.body.made(&std::mem::take(&mut self.made));
+        }
+    }
+}
+
+/// What stands before the bytes of a frame: a simple block's head, or that of a group when not all of the frame is heard.
+fn block_head(track: u64, relative: i64, frame: &Frame<'_>, size: u64) -> Vec<u8> {
+    let mut start = Vec::new();
+    write_number(&mut start, track);
+    start.extend((relative as i16).to_be_bytes());
+    let simple = frame.discard == 0;
+    start.push(if simple && frame.key { 0x80 } else { 0 });
+    let size = start.len() as u64 + size;
+    let mut out = Vec::new();
+    if simple {
+        write_head(&mut out, ebml::SIMPLE_BLOCK, size);
+    } else {
+        let mut block = Vec::new();
+        write_head(&mut block, ebml::BLOCK, size);
+        let group = block.len() as u64 + size + discarded(frame).len() as u64;
+        write_head(&mut out, ebml::BLOCK_GROUP, group);
+        out.extend(block);
+    }
+    out.extend(start);
+    out
+}
+
+/// What stands after it.
+fn discarded(frame: &Frame<'_>) -> Vec<u8> {
+    if frame.discard == 0 {
+        return Vec::new();
+    }
+    element(ebml::DISCARD_PADDING, &frame.discard.to_be_bytes())
+}

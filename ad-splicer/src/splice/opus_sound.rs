@@ -1,0 +1,125 @@
+//! Opus packets of one length as [`Coding`], whatever container they come out of. All positions are samples at 48 kHz. The stream's output gain stays, so ads are coded with the gain taken off.
+
+use std::ops::Range;
+
+use super::SpliceError;
+use super::bridged::Coding;
+use super::joins::Grid;
+use crate::bridge::{BridgeError, opus as bridge};
+use crate::frames::opus::{Head, samples};
+
+/// How many decoded samples it takes until nothing is heard of where decoding began: 240 ms.
+const SETTLING: u64 = 11_520;
+/// How long after an exit the join is listened to: 100 ms.
+const CHECKED: u64 = 4_800;
+/// Most samples of packets that can be made.
+const MOST_MADE: u32 = 2_880;
+
+/// The packets of a container.
+pub(super) trait Packets: Sync {
+    /// How many there are.
+    fn count(&self) -> u64;
+
+    /// Those of this range.
+    fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError>;
+}
+
+/// Sees that all packets have one length.
+#[derive(Debug, Default)]
+pub(super) struct Length(Option<u32>);
+
+impl Length {
+    /// Looks at the beginning of a packet.
+    pub(super) fn look(&mut self, packet: &[u8], offset: u64) -> Result<(), SpliceError> {
+        let own = samples(packet).ok_or(SpliceError::Corrupt { offset })?;
+        if *self.0.get_or_insert(own) != own {
+            return Err(SpliceError::Unsupported(format!(
+                "the length of the Opus packets changes at byte {offset}, and ads can be put into streams with packets of one length"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Samples of a packet.
+    pub(super) fn samples(&self) -> Result<u32, SpliceError> {
+        let size = self.0.ok_or_else(silent)?;
+        if size > MOST_MADE {
+            return Err(SpliceError::Unsupported(format!(
+                "the Opus packets are of {} ms, and ads can be put into streams with packets of up to 60 ms",
+                size / 48
+            )));
+        }
+        Ok(size)
+    }
+}
+
+/// Nothing can be heard.
+pub(super) fn silent() -> SpliceError {
+    SpliceError::NotAudio("the Opus file holds no sound".into())
+}
+
+/// A stream of packets.
+pub(super) struct Sound<P> {
+    pub(super) head: Head,
+    /// Samples of a packet.
+    pub(super) size: u32,
+    /// Decoded samples before content time 0.
+    pub(super) skip: u64,
+    /// Decoded sample at which the content ends.
+    pub(super) end: u64,
+    pub(super) packets: P,
+}
+
+impl<P: Packets> Coding for Sound<P> {
+    fn grid(&self) -> Grid {
+        let size = u64::from(self.size);
+        Grid {
+            size,
+            frames: self.packets.count(),
+            end: self.end,
+            fade: 0,
+            overlap: size,
+            checked: CHECKED.div_ceil(size),
+            reach: 0,
+        }
+    }
+
+    fn skip(&self) -> u64 {
+        self.skip
+    }
+
+    fn channels(&self) -> usize {
+        self.head.channels.into()
+    }
+
+    fn delay(&self) -> u64 {
+        bridge::DELAY.into()
+    }
+
+    fn unsettled(&self) -> u64 {
+        SETTLING.div_ceil(self.size.into())
+    }
+
+    fn preroll(&self) -> u64 {
+        SETTLING.div_ceil(self.size.into())
+    }
+
+    fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
+        self.packets.read(packets)
+    }
+
+    fn decode(&self, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError> {
+        let mut decoded = bridge::decode(self.head, clips)?;
+        let factor = self.head.factor();
+        if self.head.gain != 0 {
+            decoded.iter_mut().flatten().for_each(|sample| *sample *= factor);
+        }
+        Ok(decoded)
+    }
+
+    fn encode(&self, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+        let factor = self.head.factor();
+        let scaled: Vec<f32> = pcm.iter().map(|sample| sample / factor).collect();
+        bridge::encode(self.head, self.size, &scaled)
+    }
+}
