@@ -18,10 +18,11 @@ fn judged(fixture: &Fixture, name: &str, size: usize, breaks: &[Break]) -> Vec<c
     let skip = pre_skip(fixture);
     let errors = judge_bridged(fixture, &path, &report, breaks, (size, skip, 11_520 / size));
     let packets = common::packets(&path, "0:a");
-    let step = size as i64 * 1_000 / 48_000;
+    let step = size as f64 / 48.0;
     for pair in packets.windows(2) {
-        let apart = pair[1].pts - pair[0].pts;
-        assert!((apart - step).abs() <= 1, "{name}: {pair:?}");
+        // Times are whole milliseconds: each may be half of one off, and what content was moved by as well.
+        let apart = (pair[1].pts - pair[0].pts) as f64;
+        assert!((apart - step).abs() < 2.0, "{name}: {pair:?}");
     }
     errors
 }
@@ -34,7 +35,13 @@ fn every_length_of_packet_in_clusters_of_any_kind() {
         ("2.5ms.webm", 2, "-b:a 160k -frame_duration 2.5", 120, -25.0),
         ("60ms.mka", 2, "-b:a 128k -frame_duration 60", 2_880, -45.0),
         // As recorders write it: nobody knows how long the segment and its clusters are.
-        ("live.webm", 2, "-b:a 128k -live 1 -cluster_time_limit 300", 960, -45.0),
+        (
+            "live.webm",
+            2,
+            "-b:a 128k -live 1 -cluster_time_limit 300",
+            960,
+            -45.0,
+        ),
         ("small.webm", 2, "-b:a 96k -cluster_size_limit 3000", 960, -40.0),
     ] {
         let coding: Vec<&str> = ["-c:a", "libopus"].into_iter().chain(coding.split(' ')).collect();
@@ -75,7 +82,10 @@ fn tags_chapters_lengths_and_the_end_are_right() {
     assert_eq!(said["format"]["tags"]["title"], "Episode", "{said}");
     let seconds = |value: &serde_json::Value| value.as_str().unwrap().parse::<f64>().unwrap();
     let lasts = report.duration.as_secs_f64() + 0.0065;
-    assert!((seconds(&said["format"]["duration"]) - lasts).abs() < 0.0015, "{said}");
+    assert!(
+        (seconds(&said["format"]["duration"]) - lasts).abs() < 0.0015,
+        "{said}"
+    );
     let tagged = said["streams"][0]["tags"]["DURATION"].as_str().unwrap();
     let tagged: f64 = tagged.rsplit(':').next().unwrap().parse().unwrap();
     assert!((tagged - lasts % 60.0).abs() < 1e-6, "{said}");
@@ -97,7 +107,19 @@ fn tags_chapters_lengths_and_the_end_are_right() {
     // A seek by the cues comes to the place that is asked for.
     let path = path.to_str().unwrap();
     let args = [
-        "-v", "error", "-ss", "30", "-i", path, "-t", "1", "-f", "f32le", "-c:a", "pcm_f32le", "-",
+        "-v",
+        "error",
+        "-ss",
+        "30",
+        "-i",
+        path,
+        "-t",
+        "1",
+        "-f",
+        "f32le",
+        "-c:a",
+        "pcm_f32le",
+        "-",
     ];
     let sought: Vec<f32> = common::run("ffmpeg", &args, None)
         .chunks_exact(4)

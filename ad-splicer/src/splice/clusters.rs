@@ -4,9 +4,7 @@
 //! what is written, so that the same frames give the same bytes.
 
 use super::format::Runs;
-use crate::frames::webm::ebml::{
-    self, element, unsigned_element, write_head, write_number, write_wide_head,
-};
+use crate::frames::webm::ebml::{self, element, unsigned_element, write_head, write_number, write_wide_head};
 use crate::frames::webm::{Index, Webm};
 
 /// Longest cluster of frames that were made, in nanoseconds.
@@ -94,9 +92,7 @@ impl<'a> Writer<'a> {
             i16::try_from(relative).is_ok()
                 && match place {
                     // Rounding may move it a little.
-                    Some((cluster, within)) => {
-                        open.source == Some(cluster) && relative.abs_diff(within) <= 2
-                    }
+                    Some((cluster, within)) => open.source == Some(cluster) && relative.abs_diff(within) <= 2,
                     None => !begins_anew && (0..=longest).contains(&relative),
                 }
         });
@@ -164,7 +160,12 @@ impl<'a> Writer<'a> {
     /// The whole file: `nodes` are the elements about it, written.
     pub(super) fn finish(mut self, nodes: &[(u32, Vec<u8>)]) -> Runs {
         self.close();
-        let attached: u64 = self.webm.attachments.iter().map(|range| range.end - range.start).sum();
+        let attached: u64 = self
+            .webm
+            .attachments
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum();
         let nodes_len: u64 = nodes.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         // Positions have one length, so the lengths do not depend on them.
         let seek_len = self.seek_head(nodes, 0).len() as u64;

@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use super::layout::{Layout, moved};
 use super::{
-    Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, ogg, opus, wav, webm,
+    Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, ogg, opus, wav,
+    webm,
 };
 use crate::content::Content;
 use crate::frames::id3v2;

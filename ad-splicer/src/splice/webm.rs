@@ -187,7 +187,12 @@ pub(super) fn units(samples: i64, scale: u64) -> i64 {
 }
 
 /// The sample at which the sound of a track ends: what its last packet says not to be heard is not counted.
-pub(super) fn end_of(count: u64, size: u32, last: usize, discard: Option<(usize, i64)>) -> Result<u64, SpliceError> {
+pub(super) fn end_of(
+    count: u64,
+    size: u32,
+    last: usize,
+    discard: Option<(usize, i64)>,
+) -> Result<u64, SpliceError> {
     let all = count * u64::from(size);
     match discard {
         None => Ok(all),
@@ -242,15 +247,13 @@ impl<'a> Track<'a> {
         &self.sound.packets.index
     }
 
-    /// When a packet of the result is: content packets keep how far off they are.
+    /// When a packet of the result is: content packets that follow each other keep their own steps.
     fn time(&self, packet: u64, content: Option<usize>) -> i64 {
         let blocks = &self.index().blocks;
-        let at = |packet: u64| {
-            blocks[0].time + units((packet * u64::from(self.sound.size)) as i64, self.webm.scale)
-        };
+        let after = |packets: i64| units(packets * i64::from(self.sound.size), self.webm.scale);
         match content {
-            Some(own) if !blocks[own].shares() => at(packet) + blocks[own].time - at(own as u64),
-            _ => at(packet),
+            Some(own) if !blocks[own].shares() => blocks[own].time + after(packet as i64 - own as i64),
+            _ => blocks[0].time + after(packet as i64),
         }
     }
 }

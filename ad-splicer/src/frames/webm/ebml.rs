@@ -118,11 +118,7 @@ impl Head {
 
 /// An unsigned number of at most eight bytes.
 pub(crate) fn unsigned(bytes: &[u8]) -> Option<u64> {
-    (bytes.len() <= 8).then(|| {
-        bytes
-            .iter()
-            .fold(0, |value, byte| value << 8 | u64::from(*byte))
-    })
+    (bytes.len() <= 8).then(|| bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
 
 /// A signed number of at most eight bytes.

@@ -120,7 +120,10 @@ impl Webm {
             at = body.end;
         }
         for position in elsewhere {
-            let Some(at) = data.checked_add(position).filter(|at| *at > webm.first && *at < end) else {
+            let Some(at) = data
+                .checked_add(position)
+                .filter(|at| *at > webm.first && *at < end)
+            else {
                 continue;
             };
             let head = head_at(&mut window, at)?;
@@ -183,10 +186,7 @@ impl Webm {
 
     /// The first element of this kind.
     pub(crate) fn node(&self, id: u32) -> Option<&Node> {
-        self.nodes
-            .iter()
-            .map(|(_, node)| node)
-            .find(|node| node.id == id)
+        self.nodes.iter().map(|(_, node)| node).find(|node| node.id == id)
     }
 
     /// How long it says that it plays, in nanoseconds.

@@ -253,12 +253,7 @@ impl Scan<'_, '_> {
         Ok(())
     }
 
-    fn block(
-        &mut self,
-        time: Option<i64>,
-        body: &Range<u64>,
-        around: Around,
-    ) -> Result<(), SpliceError> {
+    fn block(&mut self, time: Option<i64>, body: &Range<u64>, around: Around) -> Result<(), SpliceError> {
         let offset = body.start;
         let corrupt = || SpliceError::Corrupt { offset };
         let time = time.ok_or_else(|| damaged("a cluster does not begin with its time"))?;
@@ -272,9 +267,10 @@ impl Scan<'_, '_> {
         let Some(track) = self.webm.tracks.iter().position(|entry| entry.number == number) else {
             return Err(damaged("it has blocks of a track that is not in its list"));
         };
-        let track = u8::try_from(track).ok().filter(|track| *track <= SECOND).ok_or_else(|| {
-            SpliceError::Unsupported("the WebM file has more than two tracks".into())
-        })?;
+        let track = u8::try_from(track)
+            .ok()
+            .filter(|track| *track <= SECOND)
+            .ok_or_else(|| SpliceError::Unsupported("the WebM file has more than two tracks".into()))?;
         let data = number_len + 3;
         let sizes = match flags & 6 {
             0 => vec![len - data],
@@ -345,7 +341,9 @@ fn laced(bytes: &[u8], lacing: u8, len: usize) -> Option<Vec<usize>> {
         }
     }
     let list = bytes.len() - rest.len();
-    let known = sizes.iter().try_fold(0_usize, |sum, size| sum.checked_add(*size))?;
+    let known = sizes
+        .iter()
+        .try_fold(0_usize, |sum, size| sum.checked_add(*size))?;
     sizes.push(len.checked_sub(list)?.checked_sub(known)?);
     Some(sizes)
 }
