@@ -14,7 +14,7 @@ use crate::content::Content;
 use crate::frames::opus::{Head, RATE};
 use crate::frames::webm::ebml;
 use crate::frames::webm::texts::{self, move_chapters, set_lengths};
-use crate::frames::webm::{Entry, Index, Kind, Webm};
+use crate::frames::webm::{Entry, Index, Kind, Webm, read};
 use crate::plan::SplicePlan;
 use crate::time::{ContentTime, PresentationTime};
 
@@ -168,8 +168,7 @@ impl Packets for InBlocks<'_> {
 
     fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
         let blocks = &self.index.blocks[packets.start as usize..packets.end as usize];
-        self.index
-            .read(self.file.content, blocks.iter(), self.file.options.read_deadline)
+        read(self.file.content, blocks, self.file.options.read_deadline)
     }
 }
 

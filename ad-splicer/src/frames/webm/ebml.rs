@@ -321,7 +321,7 @@ mod tests {
             let size = size >> shift;
             for wide in [false, true] {
                 let mut out = Vec::new();
-                if wide { write_wide_head(&mut out, id, size) } else { write_head(&mut out, id, size) };
+                if wide { write_wide_head(&mut out, id, size) } else { write_head(&mut out, id, size) }
                 prop_assert_eq!(Head::parse(&out), Some(Head { id, len: out.len(), size: Some(size) }));
             }
         }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use self::ebml::{Head, MOST_HEAD, Node};
-pub(crate) use self::scan::Index;
+pub(crate) use self::scan::{Index, read};
 use crate::content::Content;
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
@@ -197,7 +197,7 @@ impl Webm {
             8 => f64::from_be_bytes(bytes.try_into().ok()?),
             _ => return None,
         };
-        (units.is_finite() && units > 0.0).then(|| (units * self.scale as f64) as u64)
+        (units.is_finite() && units > 0.0).then_some((units * self.scale as f64) as u64)
     }
 }
 

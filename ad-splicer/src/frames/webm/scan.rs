@@ -137,24 +137,24 @@ impl Index {
         Ok(index)
     }
 
-    /// The bytes of frames.
-    pub(crate) fn read<'a>(
-        &self,
-        content: &dyn Content,
-        blocks: impl Iterator<Item = &'a Block>,
-        deadline: Duration,
-    ) -> Result<Vec<Vec<u8>>, SpliceError> {
-        blocks
-            .map(|block| splice::read(content, block.offset, block.size as usize, deadline))
-            .collect()
-    }
-
     /// The cluster that a block stands in.
     pub(crate) fn cluster_of(&self, block: usize) -> usize {
         self.clusters
             .partition_point(|cluster| cluster.first <= block)
             .saturating_sub(1)
     }
+}
+
+/// The bytes of frames.
+pub(crate) fn read(
+    content: &dyn Content,
+    blocks: &[Block],
+    deadline: Duration,
+) -> Result<Vec<Vec<u8>>, SpliceError> {
+    blocks
+        .iter()
+        .map(|block| splice::read(content, block.offset, block.size as usize, deadline))
+        .collect()
 }
 
 /// Whether an element ends a cluster of which nobody knows how long it is.
@@ -292,7 +292,7 @@ impl Scan<'_, '_> {
                 size: u32::try_from(*size).map_err(|_| corrupt())?,
                 tail: tail.unwrap_or(0),
                 lead: if alone && tail.is_ok() { lead } else { 0 },
-                flags: track * SECOND | u8::from(key) * KEY | u8::from(i > 0) * SHARED,
+                flags: track | if key { KEY } else { 0 } | if i > 0 { SHARED } else { 0 },
             };
             (self.look)(&block, self.window.get(at, (*size).min(LOOKED_AT))?)?;
             self.index.blocks.push(block);
