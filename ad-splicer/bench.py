@@ -3,7 +3,7 @@
 
 Quality is measured on what ffmpeg decodes, never by our own decoder: the seam error is the RMS difference to the original in the
 worst block of 576 samples within half a second of a cue, clicks are what is above 4 kHz around breaks in a sine of 220 Hz, loudness is ffmpeg's
-ebur128 on the ad's interval against the 90 seconds around the cue. A spectrogram of one join of each format is left in the folder.
+ebur128 on the ad's interval against the 60 seconds around the cue. A spectrogram of one join of each format is left in the folder.
 
 Give the program (grove), the fixtures' folder, and a folder to work in. `--only speed|quality` does a part.
 """
@@ -232,7 +232,7 @@ def quality(grove, fixtures, work):
                 # Coding again may add priming that nothing declares.
                 near = aligned(coded, max(0, cue - half), original[2 * (cue - half) :][: 4 * half], 2400)
                 reference = worst(original[2 * (cue - half) : 2 * (cue + half)], coded[2 * near : 2 * (near + 2 * half)])
-            target = min(max(loudness(content, max(0, cue / 44100 - 45), 90)[0], -24), -14)
+            target = min(max(loudness(content, max(0, cue / 44100 - 30), 60)[0], -24), -14)
             got, peak = loudness(out, start / 44100, length / 44100)
             table.append((cue / 44100, level, entry, exit_, reference, got - target, peak, ad["gain_db"], ad["limited_db"]))
             shown = "" if reference is None else f"{reference:8.1f}"

@@ -330,9 +330,9 @@ fn loudness(file: &Path, start: f64, duration: f64) -> f64 {
 fn ads_are_as_loud_as_content(out: &Path, complete: &Value) {
     for ad in list(&complete["ads"]) {
         let cue = number(&ad["cue"]);
-        // Ads are brought to the loudness of the 90 s around their cue, within limits.
-        let from = (cue - 45.0).max(0.0);
-        let wanted = loudness(&episode(), from, cue + 45.0 - from).clamp(-24.0, -14.0);
+        // Ads are brought to the loudness of the 60 s around their cue, within limits.
+        let from = (cue - 30.0).max(0.0);
+        let wanted = loudness(&episode(), from, cue + 30.0 - from).clamp(-24.0, -14.0);
         let is = loudness(out, number(&ad["start"]), number(&ad["duration"]));
         println!(
             "{} at {cue}: {is} LUFS, {wanted} wanted, gain {}, limited {}",

@@ -65,13 +65,13 @@ pub struct CueFacts {
     /// Length of that pause in samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence_samples: Option<u64>,
-    /// Gated loudness of the 90 seconds around the cue (ITU-R BS.1770-4), in hundredths of LUFS; absent when all of it is below the gate.
+    /// Gated loudness of the 60 seconds around the cue (ITU-R BS.1770-4), in hundredths of LUFS; absent when all of it is below the gate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loudness: Option<i32>,
 }
 
 /// How much content around a cue its loudness is measured over, half before and half after.
-const LOUDNESS_SPAN: Duration = Duration::from_secs(90);
+const LOUDNESS_SPAN: Duration = Duration::from_secs(60);
 /// How far from a cue a pause is looked for.
 const SILENCE_SPAN: Duration = Duration::from_secs(10);
 
@@ -138,8 +138,8 @@ fn loudness_at(track: &dyn Track, samples: &[u64]) -> Result<Vec<Option<f64>>, S
         .collect()
 }
 
-/// How loud the content is around each cue: gated loudness of up to 90 seconds in LUFS (ITU-R BS.1770-4), `None` where all of it is below the gate, and at a cue where there is nothing
-/// that can be decoded. Of the content is read what [`crate::splice::prepare`] needs, and those 90 seconds.
+/// How loud the content is around each cue: gated loudness of up to 60 seconds in LUFS (ITU-R BS.1770-4), `None` where all of it is below the gate, and at a cue where there is nothing
+/// that can be decoded. Of the content is read what [`crate::splice::prepare`] needs, and those 60 seconds.
 ///
 /// # Errors
 /// Those of [`crate::splice::prepare`] that are no break's fault.
@@ -164,7 +164,7 @@ pub fn loudness_around(
     })
 }
 
-/// Works out the facts of `content` for cues at `cues`, in that order. All of the content is read, 90 seconds around each cue are decoded.
+/// Works out the facts of `content` for cues at `cues`, in that order. All of the content is read, 60 seconds around each cue are decoded.
 ///
 /// # Errors
 /// Those of [`crate::splice::prepare`]; a cue after the end is one.

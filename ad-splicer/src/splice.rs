@@ -19,7 +19,7 @@ pub(crate) mod opus;
 mod opus_sound;
 mod pictures;
 pub mod preview;
-mod sound;
+pub(crate) mod sound;
 mod wav;
 mod webm;
 

@@ -128,9 +128,9 @@ fn an_hour_is_laid_out_from_the_pieces_around_the_cues() {
 
     facts::loudness_around(&origin, &places, &options).unwrap();
     let measured = origin.fetched();
-    // 90 s of 128k around each cue, and both ends.
+    // 60 s of 128k around each cue, and both ends.
     assert!(
-        measured <= 3 * 1_500_000 + MIB,
+        measured <= 3 * 1_000_000 + MIB,
         "{measured} bytes to measure loudness"
     );
 

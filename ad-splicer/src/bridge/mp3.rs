@@ -9,8 +9,13 @@ use symphonia_core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDec
 use symphonia_core::packet::PacketRef;
 use symphonia_core::units::{Duration, Timestamp};
 
-use super::{BridgeError, ENCODE_CHUNK, init, run};
+use super::{BridgeError, ENCODE_CHUNK, init, raw_caps, run, stamped};
 use crate::frames::mp3::{Header, Version, change_gain};
+
+mod in_parts;
+
+/// At this bit rate in kb/s and above a long bridge is encoded in parts.
+const IN_PARTS: u32 = 192;
 
 /// Decodes clips, each a run of frames of one stream whose first frame stands alone. Gives for each clip its interleaved samples, as many as its frames hold; a frame that cannot be decoded is
 /// silence. The first 1056 samples of a clip lack what would have been decoded before it.
@@ -42,10 +47,10 @@ fn decode_clip(frames: &[Vec<u8>]) -> Result<Vec<f32>, BridgeError> {
     Ok(out)
 }
 
-/// The bit rates to try for bridges, in kb/s, best first. At the highest one of MPEG-1 LAME uses no reservoir, so that every frame stands alone; below it a frame can be repacked while the reservoir is not too full. When none can, the next one is taken.
+/// The bit rates to try for bridges, in kb/s, best first. A frame can be repacked while the reservoir is not too full. When none can, the next one is taken.
 pub(crate) fn bridge_bit_rates(header: Header) -> [u32; 4] {
     match (header.version(), header.channels()) {
-        (Version::V1, 2) => [320, 256, 192, 128],
+        (Version::V1, 2) => [256, 224, 192, 128],
         (Version::V1, _) => [256, 192, 128, 64],
         (Version::V2, 2) => [128, 96, 80, 64],
         (Version::V2, _) => [96, 64, 48, 32],
@@ -70,17 +75,35 @@ fn lame_scale(bit_rate: u32) -> f32 {
 
 /// Encodes interleaved samples at `bit_rate` kb/s into frames of the stream that `header` belongs to. Decoded sample n + 1105 of the result is input sample n. `pcm` is followed by enough silence that all of it comes out.
 pub(crate) fn encode(header: Header, bit_rate: u32, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+    // What LAME takes away is given back, and its sixteen bits are used: the samples get as loud as they can be without clipping, and each frame is made quieter (or louder) again by exact steps.
+    let scale = lame_scale(bit_rate);
+    let peak = pcm.iter().fold(0_f32, |peak, sample| peak.max(sample.abs()));
+    let steps = (4.0 * (0.99 * scale / peak.clamp(1e-3, 1.5)).log2())
+        .floor()
+        .min(MOST_STEPS);
+    let before = (steps / 4.0).exp2() / scale;
+    let quantized: Vec<i16> = pcm
+        .iter()
+        .map(|sample| ((sample * before).clamp(-1.0, 1.0) * 32767.0).round() as i16)
+        .collect();
+    let lame = |samples: &[i16]| lame(header, bit_rate, samples);
+    let mut frames = if bit_rate >= IN_PARTS {
+        in_parts::encode(header, &quantized, lame)?
+    } else {
+        lame(&quantized)?
+    };
+    for frame in &mut frames {
+        let found = Header::of(frame).map_err(|error| BridgeError::WrongStream(error.to_string()))?;
+        change_gain(found, frame, -(steps as i32));
+    }
+    Ok(frames)
+}
+
+/// LAME's frames for interleaved samples.
+fn lame(header: Header, bit_rate: u32, pcm: &[i16]) -> Result<Vec<Vec<u8>>, BridgeError> {
     const DOING: &str = "encoding";
     init(DOING)?;
     let (rate, channels) = (header.sample_rate(), usize::from(header.channels()));
-    let mut caps = gst::Caps::builder("audio/x-raw")
-        .field("format", "S16LE")
-        .field("layout", "interleaved")
-        .field("rate", rate as i32)
-        .field("channels", channels as i32);
-    if channels == 2 {
-        caps = caps.field("channel-mask", gst::Bitmask::new(3));
-    }
     let encoder = gst::ElementFactory::make("lamemp3enc")
         .property_from_str("target", "bitrate")
         .property("bitrate", bit_rate as i32)
@@ -91,37 +114,18 @@ pub(crate) fn encode(header: Header, bit_rate: u32, pcm: &[f32]) -> Result<Vec<V
         .map_err(|_| BridgeError::MissingElement {
             element: "lamemp3enc",
         })?;
-    // What LAME takes away is given back, and its sixteen bits are used: the samples get as loud as they can be without clipping, and each frame is made quieter (or louder) again by exact steps.
-    let scale = lame_scale(bit_rate);
-    let peak = pcm.iter().fold(0_f32, |peak, sample| peak.max(sample.abs()));
-    let steps = (4.0 * (0.99 * scale / peak.clamp(1e-3, 1.5)).log2())
-        .floor()
-        .min(MOST_STEPS);
-    let before = (steps / 4.0).exp2() / scale;
-    let silence = vec![0.0; 4 * header.samples() as usize * channels];
-    let quantized: Vec<i16> = pcm
-        .iter()
-        .chain(&silence)
-        .map(|sample| ((sample * before).clamp(-1.0, 1.0) * 32767.0).round() as i16)
-        .collect();
-    let input = quantized
+    let silence = vec![0; 4 * header.samples() as usize * channels];
+    let buffers = pcm
         .chunks(ENCODE_CHUNK * channels)
-        .enumerate()
-        .map(|(i, chunk)| {
-            let bytes: Vec<u8> = chunk.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-            let mut buffer = gst::Buffer::from_slice(bytes);
-            if let Some(buffer) = buffer.get_mut() {
-                let at =
-                    |sample: usize| crate::time::ContentTime::from_samples(sample as u64, rate).as_nanos();
-                let start = at(i * ENCODE_CHUNK);
-                buffer.set_pts(gst::ClockTime::from_nseconds(start));
-                buffer.set_duration(gst::ClockTime::from_nseconds(
-                    at(i * ENCODE_CHUNK + chunk.len() / channels) - start,
-                ));
-            }
-            buffer
-        });
-    let bytes = run(DOING, &caps.build(), &[encoder], None, input)?.concat();
+        .chain(silence.chunks(ENCODE_CHUNK * channels));
+    let input = buffers.scan(0, |at, chunk| {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        let count = (chunk.len() / channels) as u64;
+        let buffer = stamped(bytes, *at, count, rate);
+        *at += count;
+        Some(buffer)
+    });
+    let bytes = run(DOING, &raw_caps("S16LE", rate, channels), &[encoder], None, input)?.concat();
     let mut rest = &bytes[..];
     let mut frames = Vec::new();
     while !rest.is_empty() {
@@ -136,9 +140,7 @@ pub(crate) fn encode(header: Header, bit_rate: u32, pcm: &[f32]) -> Result<Vec<V
         let Some((frame, tail)) = rest.split_at_checked(found.frame_len()) else {
             return Err(BridgeError::WrongStream("a frame is not whole".into()));
         };
-        let mut frame = frame.to_vec();
-        change_gain(found, &mut frame, -(steps as i32));
-        frames.push(frame);
+        frames.push(frame.to_vec());
         rest = tail;
     }
     Ok(frames)

@@ -382,6 +382,13 @@ struct Exit {
     handover: Handover,
 }
 
+/// A bridge frame that can follow content, made to stand alone.
+struct Entry {
+    /// The content frame that it takes the place of.
+    frame: u64,
+    first: Vec<u8>,
+}
+
 /// A finished bridge.
 struct Bridge {
     /// The first content frame that it takes the place of.
@@ -498,23 +505,35 @@ impl Maker<'_> {
         let shift: i64 = spots.iter().map(|spot| self.shift(spot)).sum();
 
         let mut best: Option<Bridge> = None;
+        // Whether there is an entry is seen in the first frames already.
+        let first_frames = (*join.entries.end() as i64 - origin) as u64 + LEAD + LOOK_AHEAD;
+        let beginning = &pcm[..pcm
+            .len()
+            .min((first_frames * self.grid.size) as usize * self.channels)];
         for bit_rate in bridge::bridge_bit_rates(self.header) {
+            let encoded = bridge::encode(self.header, bit_rate, beginning)
+                .map_err(|error| failed(break_index, &error))?;
+            let entry = self.best_entry(join, origin, &encoded, &before, first_sample)?;
+            if entry.is_none() {
+                continue;
+            }
             let encoded =
                 bridge::encode(self.header, bit_rate, &pcm).map_err(|error| failed(break_index, &error))?;
-            let Some((entry, first, entry_db)) =
+            let Some((Entry { frame: entry, first }, entry_db, entry_free)) =
                 self.best_entry(join, origin, &encoded, &before, first_sample)?
             else {
                 continue;
             };
-            let exit = match &exits {
+            let (exit, exit_free) = match &exits {
                 Some(exits) => {
-                    let Some(best) = self.best_exit(exits, origin - shift, &encoded, &after, position)?
+                    let Some((exit, db, free)) =
+                        self.best_exit(exits, origin - shift, &encoded, &after, position)?
                     else {
                         continue;
                     };
-                    Some(best)
+                    (Some((exit, db)), free)
                 }
-                None => None,
+                None => (None, true),
             };
             let used = (entry as i64 - origin) as usize;
             let frames = std::iter::once(first)
@@ -532,14 +551,15 @@ impl Maker<'_> {
                 best = Some(made);
             }
             // At a high rate few frames have room for a repack: where only a bad place was left, a lower rate may have a good one.
-            if best.as_ref().is_some_and(|best| best.worst() <= GOOD_DB) {
+            let free = entry_free && exit_free;
+            if best.as_ref().is_some_and(|best| free || best.worst() <= GOOD_DB) {
                 break;
             }
         }
         best.ok_or_else(|| failed(break_index, &"no bridge frame can stand alone where it has to"))
     }
 
-    /// The entry whose join differs least from the original before the cue: content frame, repacked bridge frame, error.
+    /// The entry whose join differs least from the original before the cue, its error, and whether all of them could be had.
     fn best_entry(
         &self,
         join: &Join,
@@ -547,7 +567,7 @@ impl Maker<'_> {
         encoded: &[Vec<u8>],
         before: &[f32],
         first_sample: i64,
-    ) -> Result<Option<(u64, Vec<u8>, f64)>, SpliceError> {
+    ) -> Result<Option<(Entry, f64, bool)>, SpliceError> {
         let refs: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
         let size = self.grid.size;
         let mut clips = Vec::new();
@@ -556,7 +576,7 @@ impl Maker<'_> {
             let at = (entry as i64 - origin) as usize;
             let Ok(first) = repack_at(&refs, at) else { continue };
             if entry == 0 {
-                return Ok(Some((0, first, FLOOR_DB)));
+                return Ok(Some((Entry { frame: 0, first }, FLOOR_DB, true)));
             }
             let Some(Clip {
                 start,
@@ -568,15 +588,16 @@ impl Maker<'_> {
             clip.push(first.clone());
             clip.extend(encoded.iter().skip(at + 1).take(LEAD as usize).cloned());
             clips.push(clip);
-            candidates.push((entry, first, start));
+            candidates.push((Entry { frame: entry, first }, start));
         }
+        let free = candidates.len() == join.entries.clone().count();
         let decoded = bridge::decode(&clips).map_err(|error| failed(join.cuts.start, &error))?;
         let best = candidates
             .into_iter()
             .zip(decoded)
-            .map(|((entry, first, start), samples)| {
+            .map(|((entry, start), samples)| {
                 // From a little before the join to the cue.
-                let from = (entry * size)
+                let from = (entry.frame * size)
                     .saturating_sub(BLOCK as u64)
                     .max((start + UNSETTLED) * size) as i64;
                 let a =
@@ -584,12 +605,12 @@ impl Maker<'_> {
                 let b = before
                     .get((from - first_sample).max(0) as usize * self.channels..)
                     .unwrap_or_default();
-                (entry, first, worst_block(a, b, self.channels))
+                (entry, worst_block(a, b, self.channels), free)
             });
-        Ok(best.min_by(|a, b| a.2.total_cmp(&b.2)))
+        Ok(best.min_by(|a, b| a.1.total_cmp(&b.1)))
     }
 
-    /// The exit whose join differs least from the original, and not at all after the overlap. Content frame `f` stands where bridge frame `f - origin` does.
+    /// The exit whose join differs least from the original, and not at all after the overlap, its error, and whether all of them could be had. Content frame `f` stands where bridge frame `f - origin` does.
     fn best_exit(
         &self,
         exits: &[Exit],
@@ -597,7 +618,7 @@ impl Maker<'_> {
         encoded: &[Vec<u8>],
         original: &[f32],
         original_start: i64,
-    ) -> Result<Option<(Exit, f64)>, SpliceError> {
+    ) -> Result<Option<(Exit, f64, bool)>, SpliceError> {
         let size = self.grid.size;
         let mut clips = Vec::new();
         let mut candidates = Vec::new();
@@ -631,6 +652,7 @@ impl Maker<'_> {
             clips.push(clip);
             candidates.push((exit, before));
         }
+        let free = candidates.len() == exits.len();
         let decoded = bridge::decode(&clips).map_err(|error| failed(0, &error))?;
         let best = candidates
             .into_iter()
@@ -649,7 +671,7 @@ impl Maker<'_> {
                 if settled > count || a[settled..count] != b[settled..count] {
                     return None;
                 }
-                Some((exit.clone(), worst_block(a, b, self.channels)))
+                Some((exit.clone(), worst_block(a, b, self.channels), free))
             });
         Ok(best.min_by(|a, b| a.1.total_cmp(&b.1)))
     }
