@@ -1,6 +1,32 @@
 //! What a run gives: figures of each viewer and of the origin.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// What a player that stands still waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Wait {
+    /// It has no neighbours, and asked for nothing.
+    Neighbours,
+    /// Neighbours hold it, and all of them choke.
+    Choked,
+    /// A neighbour who lets it ask holds it, and was not asked.
+    Unasked,
+    /// A neighbour draws it from the origin.
+    Claimed,
+    /// Nobody around holds or draws it.
+    Undrawn,
+    /// Asked of a peer, who serves others first.
+    PeersQueue,
+    /// In a peer's uplink.
+    Uplink,
+    /// Asked of the origin, which serves others first.
+    Origin,
+    /// Here, but the rest of its piece is not.
+    Piece,
+    /// Between two participants, or in the viewer's downlink.
+    Line,
+}
 
 /// What one viewer got.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +51,10 @@ pub struct ViewerReport {
     pub stalls: u32,
     /// How long its player played.
     pub played: Duration,
+    /// Tenths of a second beyond the first second that it waited for its start, by what it waited for.
+    pub late: BTreeMap<Wait, u32>,
+    /// Tenths of a second that its player stood still, by what it waited for.
+    pub stalled: BTreeMap<Wait, u32>,
 }
 
 /// Bytes that were drawn from the origin although somebody had drawn them before, by what was so at that instant. Of

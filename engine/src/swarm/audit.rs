@@ -42,6 +42,12 @@ impl Swarm {
         for (peer, state) in &self.peers {
             let left: u32 = state.requests.iter().map(|id| self.requests[id].left).sum();
             assert_eq!(state.outstanding, left);
+            let urgent = state
+                .requests
+                .iter()
+                .map(|id| &self.requests[id])
+                .filter(|r| r.urgent);
+            assert_eq!(state.urgent, urgent.map(|r| r.left).sum::<u32>());
             assert!(state.requests.iter().all(|id| self.requests[id].peer == *peer));
             let all = 0..self.layout.numbers();
             let interest = all.filter(|&b| state.have.get(b) && !self.have.get(b)).count() as u64;

@@ -1,11 +1,13 @@
 //! Whom to serve: who may request, and whose request is next.
 //!
 //! Fair and simple: an uplink turn goes to the most urgent request, and among equals to the peer that was served
-//! longest ago. Only peers that lack something we hold take one of the unchoked places; every five seconds those who
-//! wait longest change places with those who had theirs longest, so nobody starves, and a newcomer that finds a free
-//! place has it at once. A slow uplink has fewer places and runs fewer uploads: what is asked of it must not wait so
-//! long that it is taken for silent, and a deadline never waits behind half a minute of others' blocks. Invariants: a request is answered exactly once, by serving or refusing it, unless the peer
-//! withdraws it; what is queued is bounded for each peer. Not here: the uplink's rate (the driver's), what is held.
+//! longest ago. Only peers that lack something and ask for it take one of the unchoked places (a stream with
+//! a full buffer does not); every five seconds those who wait longest change places with those who had theirs longest,
+//! so nobody starves, and a newcomer that finds a free place has it at once. A slow uplink has fewer places and runs
+//! fewer uploads: what is asked of it must not wait so long that it is taken for silent, and a deadline never waits
+//! behind half a minute of others' blocks. Invariants: a request is answered exactly once, by serving or refusing it,
+//! unless the peer withdraws it; what is queued is bounded for each peer. Not here: the uplink's rate (the driver's),
+//! what is held.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,6 +19,8 @@ use super::types::{BLOCK_SIZE, BlockRun, Output, Peer, RefuseReason, UploadId, U
 const MAX_QUEUED: usize = 128;
 /// How often places change.
 const ROTATION: Duration = Duration::from_secs(5);
+/// Who may ask and did not for so long takes no place.
+const IDLE: Duration = Duration::from_secs(2);
 /// A usual upload: the turn of 64 KiB.
 const TURN: f64 = 4.0 * BLOCK_SIZE as f64;
 /// So much time's worth of usual uploads runs at a time, and is asked by those who have a place with one request each.
@@ -45,6 +49,19 @@ struct Customer {
     served: u64,
     /// When an upload to it last ended.
     last_served: Option<Instant>,
+}
+
+impl Customer {
+    /// Whether it takes one of the places: it may ask, and does, or has not had the time to.
+    fn takes_place(&self, now: Instant) -> bool {
+        let recent = |at: Instant| now.saturating_duration_since(at) < IDLE;
+        !self.choked
+            && self.interested
+            && (!self.queue.is_empty()
+                || !self.active.is_empty()
+                || recent(self.since)
+                || self.last_served.is_some_and(recent))
+    }
 }
 
 /// All that is asked of us.
@@ -219,12 +236,12 @@ impl Uploads {
             return;
         }
         let waiting = self.peers.values().filter(|c| c.choked && c.interested).count();
-        let taken = self.peers.values().filter(|c| !c.choked && c.interested).count();
+        let taken = self.peers.values().filter(|c| c.takes_place(now)).count();
         let places = self.places();
         let mut holders: Vec<(Instant, Peer)> = self
             .peers
             .iter()
-            .filter(|(_, c)| !c.choked && c.interested && now.saturating_duration_since(c.since) >= ROTATION)
+            .filter(|(_, c)| c.takes_place(now) && now.saturating_duration_since(c.since) >= ROTATION)
             // A deadline is never cut off by a change of places.
             .filter(|(_, c)| c.queue.iter().all(|q| q.urgency != Urgency::Urgent))
             .map(|(&peer, c)| (c.since, peer))
@@ -255,7 +272,7 @@ impl Uploads {
 
     /// Gives free places to those who wait longest.
     fn assign(&mut self, now: Instant, out: &mut impl Extend<Output>) {
-        let mut taken = self.peers.values().filter(|c| !c.choked && c.interested).count();
+        let mut taken = self.peers.values().filter(|c| c.takes_place(now)).count();
         let mut waiting: Vec<(Instant, Peer)> = self
             .peers
             .iter()
@@ -392,16 +409,19 @@ mod tests {
         ));
         let mut seen = std::collections::BTreeSet::new();
         let mut open = std::collections::BTreeSet::new();
-        for _ in 0..40 {
-            for output in out.drain(..) {
+        for round in 0..40 {
+            for output in std::mem::take(&mut out) {
                 match output {
                     Output::Unchoke { peer } => {
                         open.insert(peer);
                         seen.insert(peer);
+                        ask(&mut uploads, peer.0, 100 * round + peer.0, Urgency::Far);
                     }
                     Output::Choke { peer } => {
                         open.remove(&peer);
                     }
+                    // What was asked in an earlier turn.
+                    Output::Refuse { peer, .. } => assert!(!open.contains(&peer)),
                     other => panic!("{other:?}"),
                 }
             }
@@ -410,6 +430,25 @@ mod tests {
             uploads.rotate(now, &mut out);
         }
         assert_eq!(seen.len(), 20);
+    }
+
+    #[test]
+    fn who_does_not_ask_frees_its_place_for_newcomers() {
+        let now = Instant::now();
+        let mut uploads = Uploads::new(1, 2, now);
+        for peer in 0..2 {
+            uploads.connected(Peer(peer), now, &mut Vec::new());
+        }
+        ask(&mut uploads, 0, 1, Urgency::Far);
+        let mut out = Vec::new();
+        uploads.connected(Peer(2), now + IDLE / 2, &mut out);
+        assert_eq!(out, [], "nobody had the time to ask yet");
+        uploads.connected(Peer(3), now + IDLE, &mut out);
+        assert_eq!(
+            out,
+            [Output::Unchoke { peer: Peer(2) }],
+            "who waits longest is first"
+        );
     }
 
     #[test]

@@ -88,6 +88,8 @@ struct PeerState {
     score: Score,
     requests: BTreeSet<RequestId>,
     outstanding: u32,
+    /// Those of them that it was asked for as urgent.
+    urgent: u32,
     /// The value of `Swarm::released` when it had nothing to pick; it is not searched again before that changes.
     dry: Option<u64>,
     bad_requests: u32,
@@ -100,6 +102,7 @@ struct Request {
     span: Range<u32>,
     left: u32,
     sent: Instant,
+    urgent: bool,
     hedged: bool,
 }
 
@@ -221,12 +224,21 @@ impl Swarm {
                 ..
             }
         );
+        // What others ask of us or hold that we hold too changes nothing in what we want.
+        let mut idle = matches!(
+            input,
+            Input::PeerRequest { .. }
+                | Input::PeerCancelled { .. }
+                | Input::SendDone { .. }
+                | Input::PeerClaims { .. }
+                | Input::PeerRtt { .. }
+        );
         match input {
             Input::Verified { run, source } => self.verified(run, source, now),
             Input::Lost { run } => self.lost(run, now),
             Input::PeerConnected { peer, id } => self.peer_connected(peer, id, now),
             Input::PeerDisconnected { peer } => self.remove_peer(peer, now),
-            Input::PeerHave { peer, runs } => self.peer_have(peer, &runs, now),
+            Input::PeerHave { peer, runs } => idle = !self.peer_have(peer, &runs, now),
             Input::PeerChoked { peer } => self.set_choking(peer, true, now),
             Input::PeerUnchoked { peer } => self.set_choking(peer, false, now),
             Input::PeerClaims { peer, claims } => self.peer_claims(peer, &claims, now),
@@ -293,7 +305,7 @@ impl Swarm {
             Input::Timeout => {}
             Input::Configure(config) => self.configure(config, now),
         }
-        if !of_disk {
+        if !of_disk && (!idle || self.next_timeout().is_some_and(|at| at <= now)) {
             self.run(now);
         }
     }
@@ -460,10 +472,11 @@ impl Swarm {
                 continue;
             }
             request.left -= 1;
-            let (peer, left, sent) = (request.peer, request.left, request.sent);
+            let (peer, left, sent, urgent) = (request.peer, request.left, request.sent, request.urgent);
             if let Some(state) = self.peers.get_mut(&peer) {
                 state.outstanding -= 1;
                 self.outstanding -= 1;
+                state.urgent -= u32::from(urgent);
                 if left == 0 && source == Source::Peer(peer) {
                     state.score.request_took(now.saturating_duration_since(sent));
                 }
@@ -591,6 +604,9 @@ impl Swarm {
         if let Some(state) = self.peers.get_mut(&peer) {
             state.outstanding += left;
             self.outstanding += left;
+            if urgency == Urgency::Urgent {
+                state.urgent += left;
+            }
             state.requests.insert(id);
             state.score.set_busy(true, now);
         }
@@ -605,6 +621,7 @@ impl Swarm {
                 span: span.clone(),
                 left,
                 sent: now,
+                urgent: urgency == Urgency::Urgent,
                 hedged: false,
             },
         );
@@ -634,6 +651,9 @@ impl Swarm {
             state.requests.remove(&id);
             state.outstanding -= request.left;
             self.outstanding -= request.left;
+            if request.urgent {
+                state.urgent -= request.left;
+            }
             let busy = state.outstanding > 0;
             state.score.set_busy(busy, now);
         }
@@ -731,6 +751,7 @@ impl Swarm {
                 score: Score::new(now),
                 requests: BTreeSet::new(),
                 outstanding: 0,
+                urgent: 0,
                 dry: None,
                 bad_requests: 0,
             },
@@ -780,18 +801,19 @@ impl Swarm {
         }
     }
 
-    fn peer_have(&mut self, peer: Peer, runs: &[BlockRun], now: Instant) {
+    /// Whether there is something new in it that we want.
+    fn peer_have(&mut self, peer: Peer, runs: &[BlockRun], now: Instant) -> bool {
         // Runs that overlap would make a message cost more work than there are blocks.
         let told: u64 = runs.iter().map(|run| u64::from(run.count)).sum();
         if told > self.layout.total_blocks() || runs.iter().any(|&run| !self.layout.contains(run)) {
             self.ban(peer, BanReason::Protocol, now);
-            return;
+            return true;
         }
         let Some(state) = self.peers.get_mut(&peer) else {
-            return;
+            return false;
         };
+        let mut wanted = !state.greeted;
         state.greeted = true;
-        state.dry = None;
         let all = self.layout.total_blocks();
         let was_seed = state.have_blocks == all;
         let piece_blocks = self.layout.piece_blocks();
@@ -803,8 +825,10 @@ impl Swarm {
                 let end = ((piece + 1) * piece_blocks).min(span.end);
                 let (new, missing_here) = state.have.set_range(at..end, &self.have);
                 state.have_blocks += u64::from(new);
-                if self.pieces[piece as usize].wanted {
+                if self.pieces[piece as usize].wanted && missing_here > 0 {
                     state.interest += u64::from(missing_here);
+                    state.dry = None;
+                    wanted = true;
                 }
                 if state.counted {
                     self.pieces[piece as usize].available += new;
@@ -821,6 +845,7 @@ impl Swarm {
         let lacks = state.have_blocks < all;
         self.seeds += usize::from(!lacks && !was_seed);
         self.uploads.set_interested(peer, lacks, now, &mut self.outputs);
+        wanted
     }
 
     fn set_choking(&mut self, peer: Peer, choking: bool, now: Instant) {

@@ -1,7 +1,7 @@
 //! What to request of which peer.
 //!
 //! Three zones. *Urgent*: what a playing reader needs within 15 s, earliest deadline first, each run to the peer that
-//! would have it here soonest. *Near*: what it needs within a minute, and *far*: the rest; both rarest first with
+//! would have it here soonest; to that peer it is urgent only within 5 s, or for a start. *Near*: what it needs within a minute, and *far*: the rest; both rarest first with
 //! random ties. The peer that would deliver soonest is asked next, until its pipeline (round trip and 0.3 s of data)
 //! or that of the whole swarm (1 s of data) is full. Endgame: first a run is moved from the peer that would bring it
 //! late to one that would bring it in half the time; duplicates only for the last blocks, once each.
@@ -19,6 +19,9 @@ use super::{FileIndex, PeerState, Reader, Swarm};
 
 /// A playing reader's urgent window.
 const URGENT: Duration = Duration::from_secs(15);
+/// What is needed this soon, or for a start, is urgent to the uploader too: a buffer that fills up must not keep others
+/// from starting. In seconds.
+const HURRY: f64 = 5.0;
 /// What a reader needs before it starts.
 pub(super) const START: Duration = Duration::from_millis(2_500);
 /// Its near window.
@@ -313,6 +316,9 @@ impl Swarm {
                 continue;
             }
             let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
+            if self.pieces[(need.block / self.layout.piece_blocks()) as usize].available == 0 {
+                continue;
+            }
             let Some((eta, peer)) = self.soonest(need.block, None, assumed, now) else {
                 continue;
             };
@@ -329,7 +335,9 @@ impl Swarm {
             let max = TURN.min(self.layout.piece_blocks());
             if let Some(span) = self.run_in(peer, need.block..piece.end, max) {
                 covered = span.end;
-                self.send_request(peer, span, Urgency::Urgent, Some(need.deadline), now);
+                let hurry = need.starting.is_some() || slack < HURRY;
+                let urgency = if hurry { Urgency::Urgent } else { Urgency::Near };
+                self.send_request(peer, span, urgency, Some(need.deadline), now);
             }
         }
     }
@@ -346,7 +354,8 @@ impl Swarm {
             .iter()
             .filter(|&(&peer, p)| p.counted && p.have.get(block) && except != Some(peer))
             .filter(|(_, p)| p.requests.len() < MAX_REQUESTS && p.score.paused_until(now).is_none())
-            .map(|(&peer, p)| (p.score.eta(p.outstanding, TURN, assumed), peer))
+            // What is not urgent stands behind it there.
+            .map(|(&peer, p)| (p.score.eta(p.urgent, TURN, assumed), peer))
             .min_by(|a, b| a.0.total_cmp(&b.0))
     }
 

@@ -88,7 +88,7 @@ pub enum Source {
 /// How soon a run is needed; an uploader serves urgent before near before far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Urgency {
-    /// A reader needs it within about 15 s.
+    /// A reader needs it within about 5 s, or for its start.
     Urgent,
     /// A reader will need it within about a minute.
     Near,

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use simulator::Wait;
+
 use super::scenario::{Outcome, Work};
 
 /// The value below which this share of the times lies, in seconds; of a sorted list.
@@ -98,7 +100,54 @@ pub(crate) fn markdown(outcomes: &[Outcome]) -> String {
             waiting(outcome)
         );
     }
+    text.push_str(&waits(outcomes));
     let computed: Duration = outcomes.iter().map(|o| o.computed).sum();
     let _ = writeln!(text, "\nComputed in {:.0} s of one core.", computed.as_secs_f64());
+    text
+}
+
+/// What players waited for, in viewer-seconds.
+fn waits(outcomes: &[Outcome]) -> String {
+    let all = [
+        Wait::Neighbours,
+        Wait::Choked,
+        Wait::Unasked,
+        Wait::Claimed,
+        Wait::Undrawn,
+        Wait::PeersQueue,
+        Wait::Uplink,
+        Wait::Origin,
+        Wait::Piece,
+        Wait::Line,
+    ];
+    let mut text = String::from(
+        "\nWhat players wait for, in seconds of all viewers: beyond a second at the start + later.\n\n|",
+    );
+    for wait in all {
+        let _ = write!(text, " | {wait:?}");
+    }
+    text.push_str(" |\n|---");
+    text.push_str(&"|--:".repeat(all.len()));
+    text.push_str("|\n");
+    for outcome in outcomes.iter().filter(|o| o.scenario.work != Work::Download) {
+        let _ = write!(text, "| {}", outcome.scenario.words());
+        for wait in all {
+            let viewers = &outcome.report.viewers;
+            let tenths = |late: bool| -> u32 {
+                let of = |v: &simulator::ViewerReport| {
+                    let counts = if late { &v.late } else { &v.stalled };
+                    counts.get(&wait).copied().unwrap_or(0)
+                };
+                viewers.iter().map(of).sum()
+            };
+            let _ = write!(
+                text,
+                " | {:.1} + {:.1}",
+                f64::from(tenths(true)) / 10.0,
+                f64::from(tenths(false)) / 10.0
+            );
+        }
+        text.push_str(" |\n");
+    }
     text
 }

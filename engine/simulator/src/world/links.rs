@@ -18,6 +18,8 @@ pub(super) struct Sending {
     pub(super) what: Carried,
     pub(super) next: u32,
     pub(super) run: BlockRun,
+    /// Takes the line from what is not: it is sent in another mode of congestion control.
+    pub(super) urgent: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,7 @@ impl Simulation {
                 what: Carried::Range(fetch),
                 next: 0,
                 run,
+                urgent: false,
             },
         );
     }
@@ -77,7 +80,17 @@ impl Simulation {
     }
 
     pub(super) fn send(&mut self, from: Option<usize>, sending: Sending) {
-        self.uplink(from).queue.push_back(sending);
+        let queue = &mut self.uplink(from).queue;
+        // What is being sent goes on.
+        let place = if sending.urgent {
+            (1..queue.len()).find(|&at| !queue[at].urgent)
+        } else {
+            None
+        };
+        match place {
+            Some(at) => queue.insert(at, sending),
+            None => queue.push_back(sending),
+        }
         if !self.uplink(from).busy {
             self.send_next(from);
         }

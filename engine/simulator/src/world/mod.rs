@@ -3,6 +3,7 @@
 mod again;
 mod links;
 mod player;
+mod waits;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -124,6 +125,8 @@ struct Node {
     /// Who may request of it.
     unchoked: BTreeSet<usize>,
     banned: Vec<usize>,
+    /// Neighbours who let us ask.
+    open: BTreeSet<usize>,
     uplink: Uplink,
     down_free: Instant,
     wake: Option<Instant>,
@@ -131,7 +134,7 @@ struct Node {
     asked: BTreeMap<UploadId, (usize, RequestId, BlockRun)>,
     next_upload: u64,
     /// Requests and fetches of ours that run.
-    requests: BTreeMap<RequestId, usize>,
+    requests: BTreeMap<RequestId, (usize, BlockRun)>,
     fetches: BTreeMap<FetchId, BlockRun>,
     /// Blocks from the origin whose piece is not whole yet.
     unverified: BTreeMap<u32, FetchId>,
@@ -186,6 +189,7 @@ impl Simulation {
                 neighbours: Vec::new(),
                 unchoked: BTreeSet::new(),
                 banned: Vec::new(),
+                open: BTreeSet::new(),
                 down_free: start,
                 wake: None,
                 asked: BTreeMap::new(),
@@ -278,7 +282,18 @@ impl Simulation {
                     self.give(node, Input::Timeout);
                 }
             }
-            Event::Message { to, input } => self.give(to, input),
+            Event::Message { to, input } => {
+                match input {
+                    Input::PeerUnchoked { peer } => {
+                        self.nodes[to].open.insert(peer.0 as usize);
+                    }
+                    Input::PeerChoked { peer } => {
+                        self.nodes[to].open.remove(&(peer.0 as usize));
+                    }
+                    _ => {}
+                }
+                self.give(to, input);
+            }
             Event::Sent(from) => self.sent(from),
             Event::News { from, to, runs } => {
                 for to in to {
@@ -544,7 +559,8 @@ impl Simulation {
         for (here, there) in [(a, b), (b, a)] {
             let node = &mut self.nodes[here];
             node.neighbours.retain(|&n| n != there);
-            node.requests.retain(|_, peer| *peer != there);
+            node.requests.retain(|_, (peer, _)| *peer != there);
+            node.open.remove(&there);
             node.asked.retain(|_, asked| asked.0 != there);
             node.uplink.queue.retain(|s| s.to != there);
             self.give(
@@ -601,7 +617,7 @@ impl Simulation {
                 ..
             } => {
                 let to = peer.0 as usize;
-                self.nodes[node].requests.insert(request, to);
+                self.nodes[node].requests.insert(request, (to, run));
                 self.later(Event::Asked {
                     to,
                     from: node,
@@ -619,7 +635,10 @@ impl Simulation {
                 });
             }
             Output::Serve {
-                peer, request, run, ..
+                peer,
+                request,
+                run,
+                urgency,
             } => {
                 let Some(&(to, theirs, _)) = self.nodes[node].asked.get(&request) else {
                     return;
@@ -633,6 +652,7 @@ impl Simulation {
                         what,
                         next: 0,
                         run,
+                        urgent: urgency == Urgency::Urgent,
                     },
                 );
             }

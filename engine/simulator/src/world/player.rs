@@ -41,6 +41,19 @@ impl Simulation {
             }
         }
         let (position, playing) = (state.position, state.playing);
+        let waited = self.now - state.arrived;
+        let again = state.report.started.is_some();
+        if !playing && (again || waited > Duration::from_secs(1)) {
+            let block = (position + buffered) / u64::from(BLOCK_SIZE);
+            let wait = self.whereabouts(node, block as u32);
+            let report = &mut self.nodes[node].report;
+            let counts = if again {
+                &mut report.stalled
+            } else {
+                &mut report.late
+            };
+            *counts.entry(wait).or_default() += 1;
+        }
         let demand = Demand::Stream { bitrate, playing };
         // Told when it changes, and while it plays: a waiting reader's start keeps its deadline.
         if playing {
