@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ad_splicer::conditioning::Conditioner;
+use ad_splicer::conditioning::{Conditioner, Standing};
 use ad_splicer::content::{Content, FileContent};
 use ad_splicer::creatives::{Cache, FetchLimits, Profile};
 use ad_splicer::cues::{AdArgument, CuePoint, PlacedCue, in_order};
@@ -127,9 +127,12 @@ async fn condition(
     let original = cache
         .import(&path, FetchLimits::default())
         .or_bad_input(|| format!("the creative {creative}"))?;
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let standing = Standing {
+        image: std::future::ready(None),
+        name: &path.file_stem().unwrap_or_default().to_string_lossy(),
+    };
     let (conditioned, picture) = conditioner
-        .condition_for(cache, &original, wanted, &name)
+        .condition_for(cache, &original, wanted, standing)
         .await
         .or_bad_input(|| format!("the creative {creative} cannot be used"))?;
     let duration: Duration = conditioned.duration();

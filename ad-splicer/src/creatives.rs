@@ -523,6 +523,32 @@ impl Cache {
         })
     }
 
+    /// So many samples of silence, for an original without sound. They are not kept: elsewhere sound may be wanted of it.
+    pub(crate) fn silence(
+        &self,
+        original: &Original,
+        profile: Profile,
+        samples: u64,
+    ) -> Result<Creative, FetchError> {
+        let aside = self.aside()?;
+        let bytes = samples * profile.bytes_per_frame();
+        aside
+            .as_file()
+            .set_len(bytes)
+            .map_err(io_error("write silence to", aside.path()))?;
+        let path = aside.path().to_owned();
+        Ok(Creative {
+            sha256: original.sha256,
+            profile,
+            path,
+            samples,
+            loudness: None,
+            true_peak: f64::NEG_INFINITY,
+            bytes: original.bytes,
+            file: Arc::new(aside.into_file()),
+        })
+    }
+
     /// What was made of an original and kept under this key.
     pub(crate) fn kept(&self, hash: ContentHash, key: &str) -> Option<Vec<u8>> {
         let file = File::open(self.dir.join(format!("{hash}.{key}"))).ok()?;

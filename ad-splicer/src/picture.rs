@@ -66,6 +66,11 @@ pub struct PictureFormat {
 }
 
 impl PictureFormat {
+    /// Pictures in a second, rounded up.
+    pub(crate) fn whole_rate(&self) -> u64 {
+        self.rate.0.div_ceil(self.rate.1.max(1)).into()
+    }
+
     /// What conditioned pictures are named by in the cache.
     pub(crate) fn key(&self) -> String {
         let (colour, range) = (self.colour as u8, u8::from(self.full_range));
@@ -180,6 +185,13 @@ impl Picture {
     /// How many pictures there are.
     pub fn count(&self) -> usize {
         self.frames.len()
+    }
+
+    /// How long they last in samples of sound.
+    pub(crate) fn samples(&self, sample_rate: u32) -> u64 {
+        let (pictures, seconds) = (u128::from(self.rate.0.max(1)), u128::from(self.rate.1));
+        let samples = self.count() as u128 * seconds * u128::from(sample_rate) / pictures;
+        u64::try_from(samples).unwrap_or(u64::MAX)
     }
 
     /// What they were made for.

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ad_splicer::conditioning::{ConditionError, Conditioner, Limits, child_main, is_child};
+use ad_splicer::conditioning::{ConditionError, Conditioner, Limits, Standing, child_main, is_child};
+use ad_splicer::content::FileContent;
 use ad_splicer::creatives::{Cache, Creative, FetchLimits, Profile};
 use ad_splicer::loudness;
+use ad_splicer::splice;
 
 const STEREO: Profile = Profile {
     sample_rate: 44_100,
@@ -38,6 +40,10 @@ const TESTS: &[(&str, fn())] = &[
         the_second_time_comes_from_the_cache,
     ),
     ("giving_up_leaves_nothing_behind", giving_up_leaves_nothing_behind),
+    (
+        "something_stands_for_what_a_creative_has_not",
+        something_stands_for_what_a_creative_has_not,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -355,6 +361,84 @@ fn what_is_no_audio_is_named() {
     let error = bench.condition(&video, STEREO).expect_err("video without audio");
     println!("  video only: {error}");
     assert_eq!(error.vast_code(), 405);
+}
+
+/// In video: silence for sound, and an image, or else a card, for pictures. Sound that cannot be decoded is no silence.
+fn something_stands_for_what_a_creative_has_not() {
+    let bench = Bench::new();
+    let pictures = ["-f", "lavfi", "-i", "testsrc=d=2:s=320x180:r=25"];
+    let sound = ["-f", "lavfi", "-i", "sine=d=2:r=44100"];
+    let coding = ["-c:v", "libx264", "-pix_fmt", "yuv420p"];
+    let both = [&pictures[..], &sound, &coding].concat();
+    let content = bench.make("content.mp4", &[&both[..], &["-c:a", "aac"]].concat());
+    let unknown = bench.make("unknown.mkv", &[&both[..], &["-c:a", "ac3"]].concat());
+    let mute = bench.make("mute.mp4", &[&pictures[..], &coding].concat());
+    let heard = bench.make("heard.wav", &sound);
+    let red = ["-f", "lavfi", "-i", "color=red:s=60x100:d=1", "-frames:v", "1"];
+    let images = [
+        bench.make("red.png", &red),
+        bench.make("red.jpg", &red),
+        bench.path("none"),
+    ];
+    std::fs::write(&images[2], "<html>").expect("a writable folder");
+
+    let content = FileContent::open(&content).expect("content");
+    let options = splice::Options::default();
+    let format = splice::probe(&content, &options).expect("video").picture;
+    let import = |path: &Path| bench.cache.import(path, FetchLimits::default()).expect("a file");
+    let condition = |path: &Path, image: Option<&Path>| {
+        let standing = Standing {
+            image: std::future::ready(image.map(import)),
+            name: "Acme",
+        };
+        let original = import(path);
+        let conditioned = bench
+            .conditioner
+            .condition_for(&bench.cache, &original, (MONO, format), standing);
+        bench.runtime.block_on(conditioned)
+    };
+
+    let (silence, picture) = condition(&mute, None).expect("a video ad without sound");
+    assert_eq!(
+        (silence.samples, picture.expect("pictures").count()),
+        (88_200, 50)
+    );
+    assert!(
+        silence
+            .pcm()
+            .expect("samples")
+            .iter()
+            .all(|sample| *sample == 0.0)
+    );
+    let error = condition(&unknown, None).expect_err("sound that cannot be decoded");
+    assert!(matches!(error, ConditionError::Undecodable { .. }), "{error}");
+
+    for (image, is_shown) in images.iter().zip([true, true, false]) {
+        let (creative, picture) = condition(&heard, Some(image)).expect("an ad that is only heard");
+        let ad = splice::Ad {
+            id: "ad".into(),
+            pcm: creative.pcm().expect("samples").into(),
+            picture,
+        };
+        let breaks = [splice::Break {
+            at: splice::At::Start,
+            replace: Duration::ZERO,
+            ads: vec![ad],
+        }];
+        let out = bench.path("out.mp4");
+        let mut file = std::fs::File::create(&out).expect("a writable folder");
+        splice::splice(&content, &breaks, &options, &mut file).expect("spliced");
+        // The middle of the picture, and its left edge: the image keeps its shape.
+        for (crop, red) in [("crop=8:8:156:86", is_shown), ("crop=8:8:20:86", false)] {
+            let filter = format!("{crop},scale=1:1,format=rgb24");
+            let raw = ["-vf", &filter, "-frames:v", "1", "-f", "rawvideo"];
+            let pixel = bench.path("pixel");
+            ffmpeg(&[&["-ss", "1", "-i", text(&out)][..], &raw].concat(), &pixel);
+            let pixel = std::fs::read(&pixel).expect("a pixel");
+            let is_red = pixel[0] > 150 && pixel[1] < 60 && pixel[2] < 60;
+            assert_eq!(is_red, red, "{} {crop}: {pixel:?}", image.display());
+        }
+    }
 }
 
 fn wav_header() -> Vec<u8> {

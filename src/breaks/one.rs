@@ -7,15 +7,22 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ad_splicer::beacons::UnixMillis;
+use ad_splicer::conditioning::Standing;
 use ad_splicer::creatives::{ContentHash, FetchLimits, Original};
 use ad_splicer::cues::AdSource;
-use ad_splicer::decide::{self, Ad, Decision, Problem, VastCode, limits};
+use ad_splicer::decide::{self, Ad, Companion, Decision, Problem, VastCode, limits};
 use ad_splicer::memory::{Kept, MemoryError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use url::Url;
 
 use super::{Place, Preparer, Ready, Said, Skipped};
+
+/// What the image of a companion may cost: a plain card does as well.
+const IMAGE_LIMITS: FetchLimits = FetchLimits {
+    max_bytes: 8 << 20,
+    timeout: Duration::from_secs(5),
+};
 
 /// A break that is being filled.
 pub(super) struct OneBreak {
@@ -242,6 +249,27 @@ impl OneBreak {
             .ok()
     }
 
+    /// The image of the ad's largest companion.
+    async fn image(&self, ad: &Ad) -> Option<Original> {
+        let preparer = &self.preparer;
+        let size = |companion: &&Companion| {
+            let (width, height) = (companion.width.unwrap_or(0), companion.height.unwrap_or(0));
+            u64::from(width) * u64::from(height)
+        };
+        let images = ad
+            .companions
+            .iter()
+            .filter(|companion| companion.resource.is_some());
+        let url = Url::parse(images.max_by_key(size)?.resource.as_deref()?).ok()?;
+        let fetched = preparer
+            .cache
+            .fetch(&preparer.context.gate, &url, None, IMAGE_LIMITS);
+        fetched
+            .await
+            .inspect_err(|error| tracing::info!("the companion of {} is not shown: {error}", ad.name()))
+            .ok()
+    }
+
     async fn try_media(&self, ad: &Ad, place: usize, url: &str) -> Result<Ready, (u16, String)> {
         let url = Url::parse(url)
             .map_err(|error| (401, format!("the creative's address {url} is no URL: {error}")))?;
@@ -257,10 +285,14 @@ impl OneBreak {
         };
         let sha256 = original.sha256;
         let name = ad.advertiser.clone().unwrap_or_else(|| ad.name());
+        let standing = Standing {
+            image: self.image(ad),
+            name: &name,
+        };
         let wanted = (preparer.profile, preparer.pictures);
         let (creative, picture) = preparer
             .conditioner
-            .condition_for(&preparer.cache, &original, wanted, &name)
+            .condition_for(&preparer.cache, &original, wanted, standing)
             .await
             .map_err(|error| (error.vast_code(), format!("cannot condition {url}: {error}")))?;
         let duration = creative.duration();

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -66,8 +66,17 @@ const PICTURE_DECODERS: &[&str] = &[
     "av1dec",
 ];
 
+/// The same for a job of one image.
+const IMAGE_DECODERS: &[&str] = &["pngdec", "jpegdec"];
+
 /// What the pipeline of a job of pictures is made of, beside [`PLUMBING`].
-const PICTURE_PLUMBING: &[&str] = &["videoconvert", "videoscale", "videorate", "x264enc"];
+const PICTURE_PLUMBING: &[&str] = &[
+    "videoconvert",
+    "videoscale",
+    "videorate",
+    "imagefreeze",
+    "x264enc",
+];
 
 /// What the pipeline is made of.
 const PLUMBING: &[&str] = &[
@@ -145,9 +154,9 @@ impl Prepared {
         let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
         let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         gst::init()?;
-        keep_only_what_is_needed(job.picture.is_some())?;
+        keep_only_what_is_needed(job)?;
         if let Some(format) = job.picture {
-            return Self::of_pictures(format, input, output);
+            return Self::of_pictures(format, job.still, input, output);
         }
 
         let caps = gst::Caps::builder("audio/x-raw")
@@ -197,7 +206,12 @@ impl Prepared {
     }
 
     /// For pictures: decoded, fitted into the content's frame with bars beside them, in its rate, and coded.
-    fn of_pictures(format: PictureFormat, input: File, output: File) -> Result<Self, Failure> {
+    fn of_pictures(
+        format: PictureFormat,
+        still: Option<u32>,
+        input: File,
+        output: File,
+    ) -> Result<Self, Failure> {
         let make = gst::ElementFactory::make;
         let pipeline = gst::Pipeline::new();
         let source = source_of(&input)?;
@@ -208,7 +222,12 @@ impl Prepared {
             .build()?;
         let convert = make("videoconvert").build()?;
         let scale = make("videoscale").property("add-borders", true).build()?;
-        let rate = make("videorate").build()?;
+        let rate = match still {
+            Some(count) => make("imagefreeze")
+                .property("num-buffers", i32::try_from(count)?)
+                .build()?,
+            None => make("videorate").build()?,
+        };
         let filter = make("capsfilter")
             .property("caps", pictures::raw(&format))
             .build()?;
@@ -241,7 +260,11 @@ impl Prepared {
         let pictures = job.picture.is_some();
         if let Some(bus) = self.pipeline.bus() {
             let tell = tell.clone();
+            let unknown_sound = AtomicBool::new(false);
             bus.set_sync_handler(move |_, message| {
+                if lacks_decoder_of_sound(message) {
+                    unknown_sound.store(true, Ordering::Relaxed);
+                }
                 if let gst::MessageView::Error(error) = message.view() {
                     let error = error.error();
                     // Nothing in it is a picture that anything here can decode; or there is no kind of file that could hold any.
@@ -249,8 +272,13 @@ impl Prepared {
                         || error.matches(gst::StreamError::CodecNotFound)
                         || error.matches(gst::StreamError::TypeNotFound)
                         || error.matches(gst::StreamError::WrongType);
+                    let no_decoder = error.matches(gst::CoreError::MissingPlugin)
+                        || error.matches(gst::StreamError::CodecNotFound);
                     let report = if pictures && unknown {
                         Report::NoPicture
+                    } else if !pictures && no_decoder && !unknown_sound.load(Ordering::Relaxed) {
+                        // What it has are pictures, which a job of sound does not decode.
+                        Report::NoAudio
                     } else {
                         Report::Undecodable {
                             reason: error.to_string(),
@@ -343,6 +371,15 @@ impl Prepared {
     }
 }
 
+/// Whether a message says that there is sound for which there is no decoder.
+fn lacks_decoder_of_sound(message: &gst::MessageRef) -> bool {
+    let detail = message
+        .structure()
+        .filter(|said| said.name() == "missing-plugin")
+        .and_then(|said| said.get::<gst::Caps>("detail").ok());
+    detail.is_some_and(|caps| caps.iter().any(|kind| kind.name().starts_with("audio/")))
+}
+
 /// What the creative is pushed into.
 fn source_of(input: &File) -> Result<gst_app::AppSrc, Failure> {
     Ok(gst_app::AppSrc::builder()
@@ -363,11 +400,11 @@ fn link_first(decode: &gst::Element, entrance: gst::Pad) {
 /// Loads all that may be needed, and then takes everything else out of the registry.
 ///
 /// In this order: loading one feature loads its plugin, which registers all of its features again.
-fn keep_only_what_is_needed(pictures: bool) -> Result<(), Failure> {
-    let (decoders, more) = if pictures {
-        (PICTURE_DECODERS, PICTURE_PLUMBING)
-    } else {
-        (DECODERS, &[][..])
+fn keep_only_what_is_needed(job: &Job) -> Result<(), Failure> {
+    let (decoders, more) = match (job.picture, job.still) {
+        (Some(_), Some(_)) => (IMAGE_DECODERS, PICTURE_PLUMBING),
+        (Some(_), None) => (PICTURE_DECODERS, PICTURE_PLUMBING),
+        (None, _) => (DECODERS, &[][..]),
     };
     let plumbing = || PLUMBING.iter().chain(more);
     let allowed: HashSet<&str> = decoders.iter().chain(plumbing()).copied().collect();

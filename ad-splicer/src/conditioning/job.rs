@@ -26,6 +26,8 @@ pub(super) struct Job {
     pub(super) profile: Profile,
     /// The pictures are wanted in this format, and no sound.
     pub(super) picture: Option<PictureFormat>,
+    /// What is read is one image, which is wanted so many times.
+    pub(super) still: Option<u32>,
     /// The most samples of each channel, or pictures, that are written.
     pub(super) max_samples: u64,
     pub(super) trim: Option<Trim>,

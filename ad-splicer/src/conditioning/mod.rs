@@ -28,14 +28,16 @@ use crate::content::FileContent;
 use crate::creatives::{Cache, Creative, FetchError, Original, Profile, read_sample};
 use crate::frames::mp3::{DECODER_DELAY, find_head};
 use crate::loudness::{LoudnessError, Measured, Meter};
-use crate::picture::{CardError, Picture, PictureFormat};
+use crate::picture::CardError;
 
 mod child;
 mod job;
+mod pictures;
 mod sandbox;
 
 pub use child::{child_main, is_child};
 use job::{Job, Report, Trim};
+pub use pictures::Standing;
 
 /// What conditioning one creative may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,11 +177,6 @@ const KEPT_ENVIRONMENT: [&str; 9] = [
     "GST_REGISTRY",
 ];
 
-/// How many times as much processor and time as sound pictures may take.
-const PICTURES_COST: u64 = 4;
-/// The most bytes of coded pictures.
-const MOST_CODED: u64 = 512 << 20;
-
 /// The most that a child may say on standard error; it is killed when it says more.
 const MAX_SAID: u64 = 64 << 10;
 
@@ -233,104 +230,6 @@ impl Conditioner {
         Ok(cache.keep_conditioned(original, profile, aside, samples, loudness, true_peak)?)
     }
 
-    /// The pictures of `original` in `format`, from the cache when they were conditioned before.
-    ///
-    /// The caller may give up at any time by dropping the future: the child is killed then.
-    pub async fn picture(
-        &self,
-        cache: &Cache,
-        original: &Original,
-        format: PictureFormat,
-    ) -> Result<Arc<Picture>, ConditionError> {
-        let key = format!("{}.h264", format.key());
-        let kept = || cache.kept(original.sha256, &key);
-        if let Some(picture) = kept().and_then(|bytes| Picture::parse(&bytes, format)) {
-            return Ok(Arc::new(picture));
-        }
-        let turn = self.children.acquire().await;
-        let _turn = turn.map_err(|e| io("wait for other creatives")(std::io::Error::other(e)))?;
-        if let Some(picture) = kept().and_then(|bytes| Picture::parse(&bytes, format)) {
-            return Ok(Arc::new(picture));
-        }
-        let aside = cache.aside()?;
-        let rate = u64::from(format.rate.0.div_ceil(format.rate.1.max(1)));
-        let most = self.limits.duration.as_secs() * rate;
-        let job = Job {
-            // Sound is not made.
-            profile: Profile {
-                sample_rate: 48_000,
-                channels: 2,
-            },
-            picture: Some(format),
-            max_samples: most,
-            trim: None,
-            memory: self.limits.memory,
-            cpu_seconds: PICTURES_COST * self.limits.cpu.as_secs().max(1),
-            open_files: self.limits.open_files,
-            output_bytes: MOST_CODED,
-        };
-        let wall = PICTURES_COST as u32 * self.limits.wall;
-        let count = self.run(&job, original, aside.as_file(), wall).await?;
-        let parsed = tokio::task::spawn_blocking(move || {
-            let bytes = std::fs::read(aside.path())?;
-            Ok::<_, std::io::Error>((Picture::parse(&bytes, format), aside))
-        });
-        let (picture, aside) = parsed
-            .await
-            .map_err(|e| io("read the pictures")(std::io::Error::other(e)))?
-            .map_err(io("read the pictures"))?;
-        let picture = picture.filter(|picture| picture.count() as u64 == count && count <= most);
-        let Some(picture) = picture else {
-            return Err(ConditionError::Crashed {
-                creative: original.sha256.to_string(),
-                how: format!("what it wrote is not {count} pictures"),
-            });
-        };
-        cache.keep(original.sha256, &key, aside)?;
-        Ok(Arc::new(picture))
-    }
-
-    /// What of `original` goes into content of this sound and these pictures, if it has any: a card with `name` stands for
-    /// pictures that the creative has not.
-    ///
-    /// The caller may give up at any time by dropping the future: the child is killed then.
-    pub async fn condition_for(
-        &self,
-        cache: &Cache,
-        original: &Original,
-        (profile, pictures): (Profile, Option<PictureFormat>),
-        name: &str,
-    ) -> Result<(Creative, Option<Arc<Picture>>), ConditionError> {
-        let creative = self.condition(cache, original, profile).await?;
-        let Some(format) = pictures else {
-            return Ok((creative, None));
-        };
-        let card = (name, creative.duration());
-        let picture = self.picture_or_card(cache, original, format, card).await?;
-        Ok((creative, Some(picture)))
-    }
-
-    /// The pictures of `original`, or a card with `name` for as long as it `lasts` when it has none.
-    async fn picture_or_card(
-        &self,
-        cache: &Cache,
-        original: &Original,
-        format: PictureFormat,
-        (name, lasts): (&str, Duration),
-    ) -> Result<Arc<Picture>, ConditionError> {
-        match self.picture(cache, original, format).await {
-            Err(ConditionError::NoPicture { .. }) => {
-                let name = name.to_owned();
-                let card = tokio::task::spawn_blocking(move || Picture::card(format, &name, lasts));
-                let card = card
-                    .await
-                    .map_err(|e| io("make a card")(std::io::Error::other(e)))?;
-                Ok(Arc::new(card?))
-            }
-            other => other,
-        }
-    }
-
     /// Runs a child that writes the samples of `original` to `output`.
     async fn decode(
         &self,
@@ -344,6 +243,7 @@ impl Conditioner {
         let job = Job {
             profile,
             picture: None,
+            still: None,
             max_samples,
             trim: trim_of(&input),
             memory: self.limits.memory,

@@ -1,0 +1,151 @@
+//! The pictures of creatives, and what stands for them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::job::Job;
+use super::{ConditionError, Conditioner, io};
+use crate::creatives::{Cache, Creative, Original, Profile};
+use crate::picture::{Picture, PictureFormat};
+
+/// How many times as much processor and time as sound pictures may take.
+const COST: u64 = 4;
+/// The most bytes of coded pictures.
+const MOST_CODED: u64 = 512 << 20;
+
+/// What is seen of a creative that is only heard.
+#[derive(Debug)]
+pub struct Standing<'a, I> {
+    /// Gives an image, when there is one: it is waited for only when it is wanted.
+    pub image: I,
+    /// Written on a plain card when there is no image, or it cannot be decoded.
+    pub name: &'a str,
+}
+
+impl Conditioner {
+    /// The pictures of `original` in `format`, from the cache when they were conditioned before.
+    ///
+    /// The caller may give up at any time by dropping the future: the child is killed then.
+    pub async fn picture(
+        &self,
+        cache: &Cache,
+        original: &Original,
+        format: PictureFormat,
+    ) -> Result<Arc<Picture>, ConditionError> {
+        self.pictures(cache, original, format, None).await
+    }
+
+    /// The pictures of `original`, or so many times the one that it is.
+    async fn pictures(
+        &self,
+        cache: &Cache,
+        original: &Original,
+        format: PictureFormat,
+        still: Option<u32>,
+    ) -> Result<Arc<Picture>, ConditionError> {
+        let key = match still {
+            Some(count) => format!("{}-{count}.h264", format.key()),
+            None => format!("{}.h264", format.key()),
+        };
+        let kept = || cache.kept(original.sha256, &key);
+        if let Some(picture) = kept().and_then(|bytes| Picture::parse(&bytes, format)) {
+            return Ok(Arc::new(picture));
+        }
+        let turn = self.children.acquire().await;
+        let _turn = turn.map_err(|e| io("wait for other creatives")(std::io::Error::other(e)))?;
+        if let Some(picture) = kept().and_then(|bytes| Picture::parse(&bytes, format)) {
+            return Ok(Arc::new(picture));
+        }
+        let aside = cache.aside()?;
+        let most = self.limits.duration.as_secs() * format.whole_rate();
+        let job = Job {
+            // Sound is not made.
+            profile: Profile {
+                sample_rate: 48_000,
+                channels: 2,
+            },
+            picture: Some(format),
+            still,
+            max_samples: most,
+            trim: None,
+            memory: self.limits.memory,
+            cpu_seconds: COST * self.limits.cpu.as_secs().max(1),
+            open_files: self.limits.open_files,
+            output_bytes: MOST_CODED,
+        };
+        let wall = COST as u32 * self.limits.wall;
+        let count = self.run(&job, original, aside.as_file(), wall).await?;
+        let parsed = tokio::task::spawn_blocking(move || {
+            let bytes = std::fs::read(aside.path())?;
+            Ok::<_, std::io::Error>((Picture::parse(&bytes, format), aside))
+        });
+        let (picture, aside) = parsed
+            .await
+            .map_err(|e| io("read the pictures")(std::io::Error::other(e)))?
+            .map_err(io("read the pictures"))?;
+        let picture = picture.filter(|picture| picture.count() as u64 == count && count <= most);
+        let Some(picture) = picture else {
+            return Err(ConditionError::Crashed {
+                creative: original.sha256.to_string(),
+                how: format!("what it wrote is not {count} pictures"),
+            });
+        };
+        cache.keep(original.sha256, &key, aside)?;
+        Ok(Arc::new(picture))
+    }
+
+    /// What of `original` goes into content of this sound and these pictures, if it has any: something stands for pictures
+    /// that the creative has not, and silence for sound that it has not.
+    ///
+    /// The caller may give up at any time by dropping the future: the child is killed then.
+    pub async fn condition_for(
+        &self,
+        cache: &Cache,
+        original: &Original,
+        (profile, pictures): (Profile, Option<PictureFormat>),
+        standing: Standing<'_, impl Future<Output = Option<Original>>>,
+    ) -> Result<(Creative, Option<Arc<Picture>>), ConditionError> {
+        let heard = self.condition(cache, original, profile).await;
+        let Some(format) = pictures else {
+            return Ok((heard?, None));
+        };
+        if let Err(ConditionError::NoAudio { .. }) = heard {
+            let picture = self.picture(cache, original, format).await?;
+            let samples = picture.samples(profile.sample_rate);
+            return Ok((cache.silence(original, profile, samples)?, Some(picture)));
+        }
+        let creative = heard?;
+        let picture = match self.picture(cache, original, format).await {
+            Err(ConditionError::NoPicture { .. }) => {
+                self.stand_in(cache, format, standing, creative.duration())
+                    .await?
+            }
+            other => other?,
+        };
+        Ok((creative, Some(picture)))
+    }
+
+    /// What is seen for as long as a creative `lasts` that has no pictures.
+    async fn stand_in(
+        &self,
+        cache: &Cache,
+        format: PictureFormat,
+        Standing { image, name }: Standing<'_, impl Future<Output = Option<Original>>>,
+        lasts: Duration,
+    ) -> Result<Arc<Picture>, ConditionError> {
+        if let Some(image) = image.await {
+            let count = (lasts.as_secs() + 1) * format.whole_rate();
+            match self.pictures(cache, &image, format, Some(count as u32)).await {
+                Ok(picture) => return Ok(picture),
+                Err(error) => tracing::info!("a card is shown instead of an image: {error}"),
+            }
+        }
+        let name = name.to_owned();
+        let card = tokio::task::spawn_blocking(move || Picture::card(format, &name, lasts));
+        let card = card
+            .await
+            .map_err(|e| io("make a card")(std::io::Error::other(e)))?;
+        Ok(Arc::new(card?))
+    }
+}
