@@ -405,7 +405,7 @@ pub(crate) struct SpliceArgs {
 /// Whether cue points may be moved.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct SnapArgs {
-    /// Move cue points that insert into the nearest pause, when one is at most so far away, and say how far each was moved
+    /// Move cue points that insert into the nearest pause, in video to the nearest key frame, when one is at most so far away, and say how far each was moved
     #[arg(long, value_name = "SECONDS", value_parser = parse_snap)]
     pub(crate) snap: Option<Duration>,
 }

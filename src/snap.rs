@@ -1,4 +1,4 @@
-//! `--snap`: cue points are moved into pauses, and each move is said. Common to `publish` and `splice`.
+//! `--snap`: cue points are moved into pauses, in video to key frames, and each move is said. Common to `publish` and `splice`.
 //!
 //! Only cue points that insert, at a time: `start`, `end`, and the two ends of what is replaced mean what they say.
 
@@ -20,12 +20,14 @@ use crate::units::human_time;
 pub(crate) struct Moved {
     /// Where it was.
     pub(crate) from: f64,
-    /// Where it is now; the same when there was no pause.
+    /// Where it is now; the same when there was nowhere to move it.
     pub(crate) to: f64,
     /// `to` less `from`.
     pub(crate) distance: f64,
-    /// Length of the pause; `None` when there is none within the tolerance, and the cue point stays.
+    /// Length of the pause; `None` when there is none within the tolerance and the cue point stays, and in video.
     pub(crate) pause: Option<f64>,
+    /// Whether it is at a key frame now.
+    pub(crate) key_frame: bool,
 }
 
 /// Moves cue points as the command line says.
@@ -60,7 +62,8 @@ pub(crate) async fn snap(
                 from: snapped.from.as_secs_f64(),
                 to: snapped.to.as_secs_f64(),
                 distance: snapped.distance(),
-                pause: Some(snapped.pause.as_secs_f64()),
+                pause: snapped.pause.map(|pause| pause.as_secs_f64()),
+                key_frame: snapped.pause.is_none(),
             });
         } else if let Position::Time(at) = cue.position {
             let at = at.as_secs_f64();
@@ -69,6 +72,7 @@ pub(crate) async fn snap(
                 to: at,
                 distance: 0.0,
                 pause: None,
+                key_frame: false,
             });
         }
     }
@@ -84,7 +88,15 @@ pub(crate) fn tell(moved: &[Moved]) {
                 "note: the cue point at {from} is moved by {:+.3} s into a pause of {pause:.2} s",
                 one.distance
             ),
-            None => eprintln!("note: there is no pause near enough to the cue point at {from}: it stays"),
+            None if one.key_frame => {
+                eprintln!(
+                    "note: the cue point at {from} is moved by {:+.3} s to a key frame",
+                    one.distance
+                );
+            }
+            None => eprintln!(
+                "note: there is no pause (in video: no key frame) near enough to the cue point at {from}: it stays"
+            ),
         }
     }
 }

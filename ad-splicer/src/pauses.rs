@@ -1,4 +1,4 @@
-//! Natural pauses in content: cue points moved into them, and breaks proposed in them.
+//! Natural pauses in content: cue points moved into them (in video: to key frames), and breaks proposed in them.
 //!
 //! Nothing is moved silently: what was moved says from where. Not for deciding whether to move (the publisher says so), nor for what a pause is (`silence`).
 
@@ -20,15 +20,15 @@ const SPACING: Duration = Duration::from_secs(600);
 /// A pause does not become better by being longer than this, in seconds.
 const LONG: f64 = 1.5;
 
-/// A cue point that was moved into a pause.
+/// A cue point that was moved into a pause, or to a key frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapped {
     /// Where it was.
     pub from: ContentTime,
     /// Where it is: in the middle of the pause, or as near to it as the tolerance allows.
     pub to: ContentTime,
-    /// Length of the pause.
-    pub pause: Duration,
+    /// Length of the pause; `None` when this is a key frame of video, before which pictures can be cut without coding any again.
+    pub pause: Option<Duration>,
 }
 
 impl Snapped {
@@ -47,7 +47,8 @@ pub struct Suggestion {
     pub pause: Duration,
 }
 
-/// For each cue the place in the nearest pause, at most `tolerance` away; `None` where there is no pause that near, and for cues outside the content. Only the surroundings of the cues are decoded.
+/// For each cue the place in the nearest pause, in video the nearest key frame, at most `tolerance` away; `None` where there is none that near, and for cues outside the content. Only the surroundings of the
+/// cues are decoded.
 ///
 /// # Errors
 /// Those of [`crate::splice::prepare`] that are no break's fault.
@@ -71,6 +72,16 @@ fn snap_one(track: &dyn Track, cue: At, tolerance: Duration) -> Result<Option<Sn
         return Ok(None);
     }
     let tolerance = ContentTime::from(tolerance).to_samples(rate);
+    // Cue points are written in milliseconds.
+    let written = |sample: u64| ContentTime::from_millis(ContentTime::from_samples(sample, rate).as_millis());
+    let from = ContentTime::from_samples(at, rate);
+    if let Some(key) = track.key_near(at, tolerance) {
+        return Ok(key?.map(|key| Snapped {
+            from,
+            to: written(key),
+            pause: None,
+        }));
+    }
     let reach = tolerance.saturating_add(ContentTime::from(AROUND).to_samples(rate));
     let near = at.saturating_sub(reach)..at.saturating_add(reach).min(stream.samples);
     let pcm = track.decode(near.clone())?;
@@ -88,10 +99,9 @@ fn snap_one(track: &dyn Track, cue: At, tolerance: Duration) -> Result<Option<Sn
             at.saturating_add(tolerance).min(stream.samples),
         );
         Snapped {
-            from: ContentTime::from_samples(at, rate),
-            // Cue points are written in milliseconds.
-            to: ContentTime::from_millis(ContentTime::from_samples(to, rate).as_millis()),
-            pause: duration_of(pause.samples as u64, rate),
+            from,
+            to: written(to),
+            pause: Some(duration_of(pause.samples as u64, rate)),
         }
     }))
 }

@@ -6,6 +6,7 @@
 
 mod adts;
 mod bridged;
+mod clock;
 mod clusters;
 mod flac;
 pub(crate) mod format;

@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 
 use ad_splicer::content::Content;
 use ad_splicer::facts;
-use ad_splicer::play::{Growing, Notice, Player, Request, Sink, Timeline};
-use ad_splicer::splice::{self, At, Break, Options, Rendition};
+use ad_splicer::picture::Picture;
+use ad_splicer::play::{Growing, Notice, Player, Request, Sink, Timeline, grovesrc};
+use ad_splicer::splice::{self, Ad, At, Break, Options, Rendition};
 use ad_splicer::time::{ContentTime, PresentationTime};
 use common::{Fixture, ad};
+use gstreamer as gst;
+use gstreamer::prelude::*;
 
 /// What a swarm delivers at a time.
 const BLOCK: u64 = 16 << 10;
@@ -149,7 +152,11 @@ fn an_hour_is_laid_out_from_the_pieces_around_the_cues() {
     assert!(all == whole(&other, &thorough), "the two renditions differ");
     origin.fetched();
 
-    // A thousand ranges: the same bytes, and of the content no more than the range touches.
+    a_thousand_ranges(&rendition, &origin, &all, 0);
+}
+
+/// They have the same bytes as the whole, and of the content no more is read than the range touches, and `between`.
+fn a_thousand_ranges(rendition: &Rendition, origin: &Origin, all: &[u8], between: usize) {
     println!("seed {SEED}");
     let mut state = SEED;
     let mut next = || {
@@ -161,11 +168,122 @@ fn an_hour_is_laid_out_from_the_pieces_around_the_cues() {
     for _ in 0..1_000 {
         let start = next() % rendition.len();
         let end = (start + 1 + next() % 200_000).min(rendition.len());
-        let got = read(&rendition, &origin, start..end);
+        let got = read(rendition, origin, start..end);
         assert!(got == all[start as usize..end as usize], "{start}..{end} differs");
         let fetched = origin.fetched();
-        let most = (end - start) as usize + 2 * BLOCK as usize;
+        // Where a break is, the range takes content from both sides of it.
+        let breaks = rendition.report().ads.len();
+        let most = (end - start) as usize + 2 * (1 + breaks) * BLOCK as usize + between;
         assert!(fetched <= most, "{fetched} bytes for {start}..{end}");
+    }
+}
+
+/// Bytes of two seconds of it.
+const GROUP: usize = 200_000;
+
+/// A minute of video with an IDR picture every two seconds, its tables at either end or in fragments, and how many bytes are no samples.
+fn video(coding: &[&str]) -> (tempfile::TempDir, Vec<u8>, usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let part = dir.path().join("part.mp4");
+    let path = dir.path().join("content.mp4");
+    let (part, path) = (part.to_str().unwrap(), path.to_str().unwrap());
+    let lavfi = ["-v", "error", "-f", "lavfi", "-i"];
+    let picture = [
+        "testsrc2=s=320x180:r=25:d=10,noise=alls=9:allf=t",
+        "-c:v",
+        "libx264",
+    ];
+    let coded = [
+        "-preset", "veryfast", "-pix_fmt", "yuv420p", "-b:v", "600k", "-bf", "3",
+    ];
+    let groups = ["-g", "50", "-keyint_min", "50", "-sc_threshold", "0", part];
+    common::run("ffmpeg", &[&lavfi[..], &picture, &coded, &groups].concat(), None);
+    let looped = [
+        "-v",
+        "error",
+        "-stream_loop",
+        "-1",
+        "-i",
+        part,
+        "-f",
+        "lavfi",
+        "-i",
+    ];
+    let sound = [
+        "anoisesrc=c=pink:a=0.3:seed=7:r=48000:d=60",
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-t",
+        "60",
+    ];
+    let both = ["-c:v", "copy", "-c:a", "aac", "-b:a", "96k"];
+    common::run(
+        "ffmpeg",
+        &[&looped[..], &sound, &both, coding, &[path]].concat(),
+        None,
+    );
+    let bytes = std::fs::read(path).unwrap();
+    let samples: usize = ["0:v", "0:a"]
+        .iter()
+        .flat_map(|track| common::packets(std::path::Path::new(path), track))
+        .map(|packet| packet.size)
+        .sum();
+    let tables = bytes.len() - samples;
+    (dir, bytes, tables)
+}
+
+/// At an IDR picture, within a group, and at the end: with pictures, and without.
+fn video_breaks(content: &dyn Content) -> Vec<Break> {
+    let format = splice::probe(content, &Options::default()).unwrap();
+    let card = Picture::card(format.picture.unwrap(), "Acme", Duration::from_secs(2)).unwrap();
+    let seen = Ad {
+        picture: Some(Arc::new(card)),
+        ..ad(48_000, 1, 96_000, 500.0)
+    };
+    let inserted = |at, ad: Ad| Break {
+        at,
+        replace: Duration::ZERO,
+        ads: vec![ad],
+    };
+    let time = |millis| At::Time(ContentTime::from_millis(millis));
+    vec![
+        inserted(time(20_000), seen.clone()),
+        inserted(time(35_520), seen),
+        inserted(At::End, ad(48_000, 1, 48_000, 700.0)),
+    ]
+}
+
+#[test]
+fn video_is_laid_out_from_its_tables_and_the_pieces_around_the_cues() {
+    for coding in [
+        &["-movflags", "+faststart"][..],
+        &[],
+        &["-movflags", "frag_keyframe+empty_moov"],
+    ] {
+        let (_dir, bytes, tables) = video(coding);
+        let origin = Origin::new(bytes);
+        let breaks = video_breaks(&origin);
+        origin.fetched();
+        let rendition = splice::prepare(&origin, &breaks, &Options::default()).unwrap();
+        let laid_out = origin.fetched();
+        println!("{coding:?}: laid out from {laid_out} bytes, {tables} of them tables");
+        // A fragment's box shares blocks with samples on both sides of it.
+        let fragments = if coding.len() == 2 && coding[1].starts_with("frag") {
+            31
+        } else {
+            1
+        };
+        let most = tables + fragments * 2 * BLOCK as usize + 2 * GROUP + MIB;
+        assert!(
+            laid_out <= most,
+            "{coding:?}: {laid_out} bytes to lay out, {most} are enough"
+        );
+        let all = whole(&rendition, &origin);
+        origin.fetched();
+        // Where a group was coded again, its sound stands alone; in the content it is between the pictures of the group.
+        a_thousand_ranges(&rendition, &origin, &all, GROUP);
     }
 }
 
@@ -253,5 +371,49 @@ fn a_seek_in_a_cold_file_fetches_little() {
         println!("{what}: {fetched} bytes until {at} was heard");
         assert!(fetched <= 2 * MIB, "{what}: {fetched} bytes");
         assert!(at.since(start) < Duration::from_secs(5), "{what}: {at}");
+    }
+}
+
+/// Showing the picture at 50 s of a minute, cold: what had to be fetched before it was there, with and without ads.
+#[test]
+fn a_seek_in_cold_video_fetches_its_tables_a_group_and_little_more() {
+    let (_dir, bytes, tables) = video(&[]);
+    let origin = Arc::new(Origin::new(bytes.clone()));
+    let renditions: Vec<Arc<dyn Content>> = [Vec::new(), video_breaks(origin.as_ref())]
+        .iter()
+        .map(|breaks| {
+            let content: Arc<dyn Content> = origin.clone();
+            let rendition = splice::prepare(&bytes, breaks, &Options::default()).unwrap();
+            Arc::new(Growing::new(content, rendition)) as Arc<dyn Content>
+        })
+        .collect();
+    origin.fetched();
+    grovesrc::register(Arc::new(move |uri| match uri {
+        "grove://video/plain" => Ok(renditions[0].clone()),
+        _ => Ok(renditions[1].clone()),
+    }))
+    .unwrap();
+    for uri in ["grove://video/plain", "grove://video/with-ads"] {
+        let nowhere = || gst::ElementFactory::make("fakesink").build().unwrap();
+        let playbin = gst::ElementFactory::make("playbin3")
+            .property("uri", uri)
+            .property("audio-sink", nowhere())
+            .property("video-sink", nowhere())
+            .build()
+            .unwrap();
+        playbin.set_state(gst::State::Paused).unwrap();
+        let is_there = || playbin.state(gst::ClockTime::from_seconds(60)).0.is_ok();
+        assert!(is_there(), "{uri} does not begin");
+        let begun = origin.fetched();
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        playbin
+            .seek_simple(flags, gst::ClockTime::from_seconds(50))
+            .unwrap();
+        assert!(is_there(), "{uri} does not go on");
+        let fetched = begun + origin.fetched();
+        playbin.set_state(gst::State::Null).unwrap();
+        println!("{uri}: {fetched} bytes until the picture at 50 s was there, {tables} of them tables");
+        let most = tables + GROUP + MIB;
+        assert!(fetched <= most, "{uri}: {fetched} bytes, {most} are enough");
     }
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ad_splicer::content::FileContent;
+use ad_splicer::pauses;
 use ad_splicer::picture::Picture;
-use ad_splicer::splice::{self, Ad, At, Break, Codec, Options, Report, SpliceError};
+use ad_splicer::splice::{self, Ad, At, Break, Codec, Options, Report, SpliceError, preview};
+use ad_splicer::time::ContentTime;
 use common::{ad, at, packets};
 
 /// Made video: its folder, its file, and samples of sound a second.
@@ -268,7 +270,7 @@ fn before_everything_after_everything_ten_times_and_in_the_place_of_content() {
     judge(&video, &path, &report, 0);
 
     let replacing = [Break {
-        at: At::Time(ad_splicer::time::ContentTime::from_millis(2000)),
+        at: At::Time(ContentTime::from_millis(2000)),
         replace: Duration::from_secs(3),
         ads: vec![video.ad(44_100)],
     }];
@@ -284,6 +286,46 @@ fn an_ad_without_pictures_holds_the_one_before_it() {
         .unwrap();
     judge(&video, &path, &report, 0);
     assert_eq!(packets(&path, "0:v").len(), packets(&video.content, "0:v").len());
+}
+
+#[test]
+fn a_preview_is_cut_from_the_whole() {
+    let video = video("25", 48_000, &[]);
+    let mut breaks = vec![at(4520, vec![video.ad(48_000)])];
+    let around = Duration::from_millis(1500);
+    let cuts = preview::cuts(&video.content(), &breaks, around, &Options::default()).unwrap();
+    assert_eq!(cuts.len(), 2, "before and after");
+    breaks.extend(cuts);
+    let (path, report) = video.splice(&breaks).unwrap();
+    // 1.5 s on both sides, and twice half a second of silence.
+    assert!((report.duration.as_secs_f64() - 5.0).abs() < 0.1, "{report:?}");
+    let (before, after) = (packets(&video.content, "0:v"), packets(&path, "0:v"));
+    let kept = before
+        .iter()
+        .filter(|one| after.iter().any(|other| other.hash == one.hash));
+    let replaced = before.len() - kept.count();
+    judge(&video, &path, &report, replaced);
+}
+
+#[test]
+fn cues_snap_to_key_frames_within_the_tolerance_and_say_how_far() {
+    let video = video("25", 48_000, &[]);
+    let snap = |millis: u64, tolerance: u64| {
+        let cue = At::Time(ContentTime::from_millis(millis));
+        let tolerance = Duration::from_millis(tolerance);
+        pauses::snap(&video.content(), &[cue], tolerance, &Options::default()).unwrap()[0]
+    };
+    let near = snap(4400, 500).unwrap();
+    assert_eq!((near.to, near.pause), (ContentTime::from_millis(4000), None));
+    assert!((near.distance() + 0.4).abs() < 1e-6, "{near:?}");
+    assert_eq!(snap(4600, 500).unwrap().to, ContentTime::from_millis(5000));
+    assert_eq!(snap(4400, 300), None);
+    let at_key = Break {
+        at: At::Time(near.to),
+        ..at(0, vec![video.ad(48_000)])
+    };
+    let (path, report) = video.splice(&[at_key]).unwrap();
+    judge(&video, &path, &report, 0);
 }
 
 #[test]
@@ -422,6 +464,62 @@ fn variable_rates_and_edit_lists() {
         assert!(
             replaced <= 2 * 24,
             "{replaced} pictures were coded again: {coding:?}"
+        );
+        judge(&video, &path, &report, replaced);
+    }
+}
+
+/// ffmpeg writes the first packet of such files early, and where files were put together packets overlap: pictures stay with the sound all the same.
+#[test]
+fn fragments_and_sound_with_gaps() {
+    let fragmented = video("25", 44_100, &["-movflags", "frag_keyframe+empty_moov"]);
+    let plain = video("25", 44_100, &[]);
+    let list = plain.dir.path().join("list.txt");
+    let other = video("25", 44_100, &["-vf", "hue=h=90", "-af", "volume=0.5"]);
+    std::fs::copy(&other.content, plain.dir.path().join("other.mp4")).unwrap();
+    std::fs::write(&list, "file content.mp4\nfile other.mp4\n").unwrap();
+    let joined = |name: &str, coding: &[&str]| {
+        let path = plain.dir.path().join(name);
+        let mut args = vec![
+            "-v",
+            "error",
+            "-f",
+            "concat",
+            "-i",
+            list.to_str().unwrap(),
+            "-c",
+            "copy",
+        ];
+        args.extend(coding);
+        args.push(path.to_str().unwrap());
+        common::run("ffmpeg", &args, None);
+        path
+    };
+    let put_together = joined("joined.mp4", &[]);
+    let in_fragments = joined("fragments.mp4", &["-movflags", "frag_keyframe+empty_moov"]);
+    for (content, cues) in [
+        (&fragmented.content, &[0, 2000, 5000][..]),
+        (&put_together, &[4000, 9000, 12_000]),
+        (&in_fragments, &[4000, 10_000, 12_000]),
+    ] {
+        let video = Video {
+            dir: tempfile::tempdir().unwrap(),
+            content: content.clone(),
+            sound: 44_100,
+        };
+        let breaks: Vec<Break> = cues
+            .iter()
+            .map(|cue| at(*cue, vec![video.ad(44_100 + 100)]))
+            .collect();
+        let (path, report) = video.splice(&breaks).unwrap();
+        let (before, after) = (packets(&video.content, "0:v"), packets(&path, "0:v"));
+        let kept = before
+            .iter()
+            .filter(|one| after.iter().any(|other| other.hash == one.hash));
+        let replaced = before.len() - kept.count();
+        assert!(
+            replaced <= cues.len() * 25,
+            "{replaced} pictures were coded again"
         );
         judge(&video, &path, &report, replaced);
     }

@@ -286,7 +286,8 @@ impl OneBreak {
         let sha256 = original.sha256;
         let name = ad.advertiser.clone().unwrap_or_else(|| ad.name());
         let standing = Standing {
-            image: self.image(ad),
+            // It is large, and seldom wanted.
+            image: Box::pin(self.image(ad)),
             name: &name,
         };
         let wanted = (preparer.profile, preparer.pictures);

@@ -116,6 +116,12 @@ pub(crate) trait Track: Sync {
         Ok(span.clone())
     }
 
+    /// When the key picture is shown that is nearest to a sample and at most `within` from it, where pictures can be cut without coding any again; nothing in content without pictures.
+    fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
+        let _ = (sample, within);
+        None
+    }
+
     /// Makes the rendition that is laid out.
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError>;
 

@@ -9,11 +9,12 @@ use std::ops::Range;
 
 use super::adts::refuse_sbr;
 use super::bridged::{Coding, bridged, decoded};
+use super::clock::Clock;
 use super::format::{self, Frames, Place, Spliced, Stream};
 use super::joins::Grid;
 use super::layout::{Layout, moved};
 use super::movie::assemble;
-use super::pictures::{Cut, Video};
+use super::pictures::{Cut, Heard, Video};
 use super::{Chapter, Codec, Options, SpliceError};
 use crate::bridge::{BridgeError, aac as bridge, pictures};
 use crate::content::Content;
@@ -43,8 +44,8 @@ pub(crate) struct M4a<'a> {
     pub(super) video: Option<Video>,
     /// The tables of the other tracks, at their places in `moov`.
     pub(super) tables: Vec<Option<Samples>>,
-    pub(super) skip: u64,
-    samples: u64,
+    pub(super) clock: Clock,
+    pub(super) samples: u64,
 }
 
 fn unsupported(what: &str) -> SpliceError {
@@ -113,21 +114,21 @@ impl<'a> M4a<'a> {
             .and_then(full_duration)
             .ok_or_else(damaged)?;
         let packets = tables[track].take().unwrap_or_default();
-        let last = packets.durations.len().saturating_sub(1);
-        let regular = packets
-            .durations
-            .iter()
-            .enumerate()
-            .all(|(i, run)| run.1 == SAMPLES || (i == last && run.0 == 1 && run.1 <= SAMPLES));
-        if media.timescale != config.sample_rate || !regular {
+        if media.timescale != config.sample_rate {
             return Err(unsupported(
-                "the MP4 file's sound has gaps, or counts time in other steps than samples",
+                "the MP4 file's sound counts time in other steps than samples",
             ));
         }
         if packets.sizes.is_empty() {
             return Err(SpliceError::NotAudio("the content holds no audio samples".into()));
         }
-        let total = packets.total();
+        let odd = packets.durations.iter().filter(|run| run.1 != SAMPLES);
+        let odd: u64 = odd.map(|run| u64::from(run.0)).sum();
+        if odd > packets.sizes.len() as u64 / 8 + 8 {
+            return Err(unsupported(&format!(
+                "the MP4 file's sound is not in packets of {SAMPLES} samples that follow each other"
+            )));
+        }
         let edit = edit_list(sound)?;
         if edit.is_some_and(|edit| edit.lead > 0) {
             return Err(unsupported(
@@ -145,25 +146,26 @@ impl<'a> M4a<'a> {
             None => None,
         };
         let declared = priming(&moov).filter(|_| edit.is_none());
-        let skip = edit
+        let zero = edit
             .map(|edit| edit.media_time)
             .or(declared.map(|(delay, _)| delay));
-        let skip = skip.unwrap_or(0).min(total);
+        let clock = Clock::new(&packets.durations, zero.unwrap_or(0));
+        let all = clock.samples() - clock.skip();
         let samples = match (edit, declared) {
             (Some(edit), _) => {
                 let wanted =
                     u128::from(edit.duration) * u128::from(media.timescale) / u128::from(movie.timescale);
-                let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
+                let wanted = i64::try_from(wanted).unwrap_or(i64::MAX / 2);
                 // Movie time is often milliseconds: what is that near to the end is meant to be it.
                 let unit = u64::from(media.timescale / movie.timescale) + 1;
-                if wanted == 0 || wanted.abs_diff(total - skip) <= unit {
-                    total - skip
+                if wanted == 0 || wanted.abs_diff(clock.heard(all)) <= unit {
+                    all
                 } else {
-                    wanted.min(total - skip)
+                    clock.content(wanted).min(all)
                 }
             }
-            (None, Some((_, samples))) => samples.min(total - skip),
-            (None, None) => total - skip,
+            (None, Some((_, samples))) => samples.min(all),
+            (None, None) => all,
         };
         let file = Self {
             content,
@@ -175,7 +177,7 @@ impl<'a> M4a<'a> {
             packets,
             video,
             tables,
-            skip,
+            clock,
             samples,
             moov,
         };
@@ -195,6 +197,13 @@ impl<'a> M4a<'a> {
 
     pub(super) fn read_at(&self, start: u64, len: u64) -> Result<Vec<u8>, SpliceError> {
         super::read(self.content, start, len as usize, self.options.read_deadline)
+    }
+
+    fn heard(&self) -> Heard<'_> {
+        Heard {
+            clock: &self.clock,
+            rate: self.config.sample_rate,
+        }
     }
 
     fn chapters_of(&self, plan: &SplicePlan) -> Vec<Chapter> {
@@ -261,7 +270,7 @@ impl Track<'_> {
             file.content,
             file.options.read_deadline,
             (sample, file.samples),
-            file.config.sample_rate,
+            &file.heard(),
         )
     }
 
@@ -296,7 +305,7 @@ impl Coding for Track<'_> {
         Grid {
             size,
             frames: self.0.packets.sizes.len() as u64,
-            end: self.0.skip + self.0.samples,
+            end: self.skip() + self.0.samples,
             fade: 0,
             overlap: size,
             checked: 3,
@@ -305,7 +314,7 @@ impl Coding for Track<'_> {
     }
 
     fn skip(&self) -> u64 {
-        self.0.skip
+        self.0.clock.skip()
     }
 
     fn channels(&self) -> usize {
@@ -355,7 +364,7 @@ impl format::Track for Track<'_> {
     }
 
     fn place(&self, sample: u64) -> Place {
-        let frame = ((sample + self.0.skip) / u64::from(SAMPLES)).min(self.grid().frames - 1);
+        let frame = ((sample + self.skip()) / u64::from(SAMPLES)).min(self.grid().frames - 1);
         Place {
             frame,
             offset: self.0.packets.offsets[frame as usize],
@@ -363,19 +372,30 @@ impl format::Track for Track<'_> {
     }
 
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {
-        let skip = self.0.skip;
+        let skip = self.skip();
         decoded(self, (range.start + skip) as i64..(range.end + skip) as i64)
     }
 
     fn cut(&self, span: &Range<u64>) -> Result<Range<u64>, String> {
-        let Some(video) = &self.0.video else {
-            return Ok(span.clone());
+        let file = self.0;
+        // What is given counts as if there were no gaps.
+        let at = |sample: u64| match sample {
+            end if end >= file.samples => file.samples,
+            sample => file.clock.content(sample as i64).min(file.samples),
         };
-        let start = self.cut_at(video, span.start)?.sample;
-        if span.is_empty() {
-            return Ok(start..start);
-        }
-        Ok(start..self.cut_at(video, span.end)?.sample)
+        let cut = |sample: u64| match &file.video {
+            Some(video) => self.cut_at(video, at(sample)).map(|cut| cut.sample),
+            None => Ok(at(sample)),
+        };
+        let start = cut(span.start)?;
+        Ok(start..if span.is_empty() { start } else { cut(span.end)? })
+    }
+
+    fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
+        let file = self.0;
+        let video = file.video.as_ref()?;
+        let deadline = file.options.read_deadline;
+        Some(video.key_near(file.content, deadline, (sample, within), file.config.sample_rate))
     }
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
@@ -401,7 +421,7 @@ impl format::Track for Track<'_> {
                     })
                     .collect::<Result<Vec<_>, _>>()?;
                 let recode = |group, ranks| self.recode(video, group, ranks);
-                Some(video.lay_out(layout, &cuts, &recode)?)
+                Some(video.lay_out(layout, &cuts, &self.0.heard(), &recode)?)
             }
             None => None,
         };

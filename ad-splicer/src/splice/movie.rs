@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::SpliceError;
 use super::bridged::Piece;
+use super::clock::{self, Clock};
 use super::format::Runs;
 use super::layout::{Layout, moved};
 use super::m4a::M4a;
@@ -353,25 +354,19 @@ fn sound_packets<'a>(file: &M4a<'_>, pieces: &'a [Piece]) -> Packets<'a> {
     sound
 }
 
-/// How many samples the sound's track has, and those of its `count` packets in runs.
-fn sound_durations(file: &M4a<'_>, plan: &SplicePlan, count: u64) -> (u64, Vec<(u32, u32)>) {
-    let shift = plan.samples() as i64 - plan.content_samples() as i64;
+/// When each of the `count` packets of the result's sound is heard.
+fn sound_clock(file: &M4a<'_>, plan: &SplicePlan, pieces: &[Piece], count: usize) -> Clock {
     let ends_in_ad = matches!(plan.segments().last(), Some((_, Segment::Ad { .. })));
-    let total = if ends_in_ad {
-        plan.samples() + file.skip
-    } else {
-        (file.packets.total() as i64 + shift) as u64
-    };
-    let whole = count.saturating_sub(1);
-    let last = total
-        .saturating_sub(whole * u64::from(SAMPLES))
-        .clamp(1, SAMPLES.into()) as u32;
-    let durations = if last == SAMPLES {
-        vec![(count as u32, SAMPLES)]
-    } else {
-        vec![(whole as u32, SAMPLES), (1, last)]
-    };
-    (total, durations.into_iter().filter(|run| run.0 > 0).collect())
+    let last = ends_in_ad.then(|| {
+        let before = count.saturating_sub(1) as u64 * u64::from(SAMPLES);
+        let total = plan.samples() + file.clock.skip();
+        total.saturating_sub(before).clamp(1, SAMPLES.into()) as u32
+    });
+    let pieces = pieces.iter().map(|piece| match piece {
+        Piece::Content(range) => clock::Packets::Content(range.clone()),
+        Piece::Made(packets) => clock::Packets::Made(packets.len() as u64),
+    });
+    file.clock.spliced(pieces, last)
 }
 
 /// Whether a box at the top of the content's file stays as it is: neither made anew nor about where data was.
@@ -428,15 +423,21 @@ pub(super) fn assemble(
         _ => None,
     };
     let mut pictures = shown.as_ref().map(Shown::packets).unwrap_or_default();
+    let clock = sound_clock(file, plan, pieces, sound.sizes.len());
+    let begins = file.clock.start_of_content();
     let heard = |i: usize| {
-        let sample = (i as u64 * u64::from(SAMPLES)) as i64 - file.skip as i64;
-        rescaled(sample, 1_000_000_000_u32, file.config.sample_rate)
+        let time = clock.start(i as u64) as i64 - begins as i64;
+        rescaled(time, 1_000_000_000_u32, file.config.sample_rate)
     };
     let seen = |i: usize| shown.as_ref().map_or(0, |shown| shown.time(i));
     let data = lay_down(pieces, &mut sound, &heard, &mut pictures, &seen);
 
     let count = sound.sizes.len() as u64;
-    let (total, durations) = sound_durations(file, plan, count);
+    let durations = clock.durations();
+    let total: u64 = durations
+        .iter()
+        .map(|run| u64::from(run.0) * u64::from(run.1))
+        .sum();
 
     let kept: Vec<_> = file.boxes.iter().filter(|one| is_kept(one.kind)).collect();
     let kept_len: u64 = kept.iter().map(|one| one.end - one.start).sum();
@@ -450,7 +451,8 @@ pub(super) fn assemble(
         let rate = u128::from(file.config.sample_rate);
         ((u128::from(samples) * u128::from(file.movie_scale) + rate / 2) / rate) as u64
     };
-    let sound_duration = scaled(plan.samples());
+    let gaps = file.clock.heard(file.samples) - file.samples as i64;
+    let sound_duration = scaled(plan.samples().saturating_add_signed(gaps));
     let picture_edit = |shown: &Shown<'_>| {
         // An edit list counts from the first picture that is shown.
         let lead = edit_list(&file.moov.children()[shown.video.child])?.map_or(0, |edit| edit.lead);
@@ -511,7 +513,7 @@ pub(super) fn assemble(
         }
     };
     set_durations(&mut moov, movie_duration, None);
-    let padding = (count * u64::from(SAMPLES)).saturating_sub(file.skip + plan.samples());
+    let padding = (count * u64::from(SAMPLES)).saturating_sub(file.clock.skip() + plan.samples());
     let unit = u64::from(plan.sample_rate().div_ceil(1000));
     edit_chapters(
         &mut moov,

@@ -1,23 +1,22 @@
-//! The pictures of MP4 content: where they can be cut, and what stands where in the result. Pure but for looking whether a sample is an IDR picture; who codes again is given.
+//! The pictures of MP4 content: where they can be cut, and what stands where in the result. Who codes again is given.
 //!
 //! Sound leads: the content moves by the whole number of its frames that a break takes, and the pictures follow at exactly the time that this is, so that nothing adds up. Within a break each ad's pictures stand at the
 //! content's rate from where its sound begins; the last one lasts until what comes next. Decode times of ads are as far before the times of showing as those of the content that follows, which therefore
 //! keeps its own steps. An ad without pictures holds the picture before it. A cue between IDR pictures has the pictures from the one before it to the one after it coded again, once for each side.
 
+mod cuts;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::SpliceError;
+use super::clock::Clock;
 use super::layout::Layout;
-use crate::content::Content;
 use crate::frames::h264::{self, Sets};
 use crate::frames::mp4::{Atom, Edit, Samples, avc_config};
 use crate::picture::{Picture, PictureFormat};
 
-/// Content without an IDR picture in this many seconds around a cue is refused there.
-const LONGEST_GROUP: i64 = 10;
-/// How much of a sample is read to see what it is.
-const LOOKED_INTO: u64 = 4096;
+pub(super) use cuts::Cut;
 
 fn unsupported(what: impl Into<String>) -> SpliceError {
     SpliceError::Unsupported(what.into())
@@ -42,15 +41,12 @@ pub(super) struct Video {
     pub(super) format: PictureFormat,
 }
 
-/// A place between two pictures, in order of showing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cut {
-    /// The samples from the IDR picture before it to the next one; empty when it is at one, or at the end.
-    group: Range<usize>,
-    /// How many of the group are shown before it.
-    rank: usize,
-    /// The sample of the sound at which this is.
-    pub(super) sample: u64,
+/// When the sound that the pictures go with is heard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard<'a> {
+    pub(super) clock: &'a Clock,
+    /// Samples a second.
+    pub(super) rate: u32,
 }
 
 /// Codes those pictures of a group again that have these ranks in the order of showing.
@@ -274,118 +270,6 @@ impl Video {
             .is_none_or(|sync| sync.binary_search(&(i as u32)).is_ok())
     }
 
-    /// Where pictures are cut for a cue at a sample of the sound, which moves to the nearest picture.
-    pub(super) fn cut(
-        &self,
-        content: &dyn Content,
-        deadline: std::time::Duration,
-        (sample, samples): (u64, u64),
-        sound: u32,
-    ) -> Result<Cut, String> {
-        let at = |index: usize, sample| Cut {
-            group: index..index,
-            rank: 0,
-            sample,
-        };
-        if sample >= samples {
-            return if self.cut_short {
-                Err(
-                    "the edit list of the pictures leaves out their end, and nothing can be put after it yet"
-                        .into(),
-                )
-            } else {
-                Ok(at(self.count(), samples))
-            };
-        }
-        let time = self.zero + rescaled(sample as i64, self.scale, sound);
-        let half = self.lasting() / 2 + 1;
-        if sample == 0 {
-            return if self.shown(0) + half < self.zero {
-                Err("the edit list leaves out pictures at the beginning, and nothing can be put before them yet".into())
-            } else {
-                Ok(at(0, 0))
-            };
-        }
-        if time > self.over {
-            return Ok(at(self.count(), sample));
-        }
-        let idr = |index: usize| -> Result<bool, String> {
-            let size = u64::from(self.samples.sizes[index]);
-            super::read(
-                content,
-                self.samples.offsets[index],
-                size.min(LOOKED_INTO) as usize,
-                deadline,
-            )
-            .map(|head| h264::is_idr(&head, self.sets.length_size))
-            .map_err(|error| error.to_string())
-        };
-        let sample_of =
-            |shown: i64| (rescaled(shown - self.zero, sound, self.scale).max(0) as u64).min(samples);
-        let keys = self.keys();
-        // The first key picture that is shown after the cue or near enough to it.
-        let after = self.first_key_from(time - half);
-        let far = i64::from(self.scale) * LONGEST_GROUP;
-        let lacking = || {
-            format!(
-                "there is no key frame (IDR) within {LONGEST_GROUP} s of the cue at {:.3} s, and such video would have to be coded again as a whole, which is not done",
-                (time - self.zero) as f64 / f64::from(self.scale)
-            )
-        };
-        let mut end = self.count();
-        for key in after..keys {
-            let index = self.key(key);
-            if self.shown(index) - time > far {
-                return Err(lacking());
-            }
-            if idr(index)? {
-                if self.shown(index) <= time + half {
-                    return Ok(at(index, sample_of(self.shown(index))));
-                }
-                end = index;
-                break;
-            }
-        }
-        for key in (0..after).rev() {
-            let index = self.key(key);
-            if time - self.shown(index) > far {
-                break;
-            }
-            if idr(index)? {
-                let group = index..end;
-                if self.shown_in(&group).last().is_some_and(|last| last - time > far) {
-                    break;
-                }
-                let shown = self.shown_in(&group);
-                let rank = shown.partition_point(|shown| *shown < time - half);
-                return Ok(match shown.get(rank) {
-                    Some(picture) => Cut {
-                        group,
-                        rank,
-                        sample: sample_of(*picture),
-                    },
-                    // After the last picture.
-                    None => at(end, sample),
-                });
-            }
-        }
-        Err(lacking())
-    }
-
-    /// How many samples can be begun at.
-    fn keys(&self) -> usize {
-        self.samples.sync.as_ref().map_or(self.count(), Vec::len)
-    }
-
-    fn key(&self, i: usize) -> usize {
-        self.samples.sync.as_ref().map_or(i, |sync| sync[i] as usize)
-    }
-
-    /// The first of them that is not shown before a time.
-    fn first_key_from(&self, time: i64) -> usize {
-        first_not(0..self.keys(), |key| self.shown(self.key(key)) < time)
-    }
-
     /// When the pictures of a group are shown, in that order.
     fn shown_in(&self, group: &Range<usize>) -> Vec<i64> {
         let mut shown: Vec<i64> = group.clone().map(|i| self.shown(i)).collect();
@@ -415,10 +299,10 @@ impl Video {
         &self,
         layout: &Layout<'_>,
         cuts: &[Range<Cut>],
+        sound: &Heard<'_>,
         recode: Recode<'_>,
     ) -> Result<Shots, SpliceError> {
-        let sound = layout.plan.sample_rate();
-        let ticks = |samples: i64| rescaled(samples, self.scale, sound);
+        let ticks = |samples: i64| rescaled(samples, self.scale, sound.rate);
         let mut out = Shots {
             list: Vec::with_capacity(self.count() + 1024),
             ads: Vec::new(),
@@ -437,14 +321,16 @@ impl Video {
         let (mut next, mut shifted, mut shift) = (&beginning, 0_i64, 0_i64);
         for (spot, cut) in layout.spots.iter().zip(cuts) {
             self.keep(&mut out, next, &cut.start, shift, recode)?;
-            let begins = spot.span.start as i64 + shifted;
+            let begins = sound.clock.heard(spot.span.start) + shifted;
             let after = shifted + spot.shift();
             // What follows, or what would: when it is decoded and shown.
             let goes_on = self.shown_after(&cut.end);
-            let resumes = self.zero + ticks(spot.span.end as i64 + after);
+            let resumes = self.zero + ticks(sound.clock.heard(spot.span.end) + after);
             let shown_after = match goes_on {
                 Some(shown) => shown + ticks(after),
-                None => resumes.max(self.over + shift),
+                // Pictures may last longer than the sound, when any are kept to the end.
+                None if self.shown_after(&cut.start).is_none() => resumes.max(self.over + shift),
+                None => resumes,
             };
             let delay = self.delay_before(cut.start.group.start);
             let decoded_after = if cut.end.group.is_empty() && goes_on.is_some() {
@@ -484,9 +370,10 @@ impl Video {
             }
         }
         if let Some(first) = out.list.first_mut() {
-            // Decoding begins with the track.
-            first.composition += i32::try_from(first.start)
-                .map_err(|_| unsupported("the first ad has no pictures, and is too long for that"))?;
+            // Decoding begins with the track. An ad without pictures before everything holds the first one: it is shown from the beginning.
+            let shown = first.start as i64 + i64::from(first.composition);
+            first.composition = i32::try_from(shown.min(self.zero.max(first.composition.into())))
+                .map_err(|_| unsupported("its first picture is shown too late"))?;
             first.start = 0;
         }
         let in_order = out.list.windows(2).all(|pair| pair[0].start < pair[1].start);

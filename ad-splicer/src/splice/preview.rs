@@ -1,14 +1,16 @@
 //! Previews: only the seconds around each break.
 //!
-//! What lies between is replaced with half a second of silence, as a break would: so each format writes a valid file, and what surrounds a break is, frame by frame, what the whole rendition has there.
+//! What lies between is replaced with half a second of silence (and an empty card in video), as a break would: so each format writes a valid file, and what surrounds a break is, frame by frame, what the whole rendition has there.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::format::recognise;
 use super::layout::sample_of;
 use super::{Ad, At, Break, Options, SpliceError};
 use crate::content::Content;
+use crate::picture::Picture;
 use crate::time::{ContentTime, duration_of};
 
 /// How long the silence between two breaks is.
@@ -38,10 +40,15 @@ pub fn cuts(
     });
     let pcm: Vec<f32> =
         vec![0.0; ContentTime::from(BETWEEN).to_samples(rate) as usize * usize::from(stream.channels)];
+    let card = head
+        .picture()
+        .map(|format| Picture::card(format, "", BETWEEN).map(Arc::new));
     let silence = Ad {
         id: CUT.to_owned(),
         pcm: pcm.into(),
-        picture: None,
+        picture: card
+            .transpose()
+            .map_err(|error| SpliceError::Unsupported(error.to_string()))?,
     };
     Ok(between(kept.collect(), samples, around)
         .into_iter()

@@ -260,6 +260,7 @@ pub(crate) fn packets(path: &Path, stream: &str) -> Vec<Packet> {
             Packet {
                 dts: fields[1].parse().unwrap(),
                 pts: fields[2].parse().unwrap(),
+                size: fields[4].parse().unwrap(),
                 hash: fields[5].to_owned(),
             }
         })
@@ -271,6 +272,7 @@ pub(crate) fn packets(path: &Path, stream: &str) -> Vec<Packet> {
 pub(crate) struct Packet {
     pub(crate) dts: i64,
     pub(crate) pts: i64,
+    pub(crate) size: usize,
     pub(crate) hash: String,
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::content::Content;
-use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
 /// Longest `moov` that is held in memory, in bytes.
@@ -43,10 +42,11 @@ pub(crate) fn top_level(
     content: &dyn Content,
     deadline: Duration,
 ) -> Result<Option<Vec<TopBox>>, SpliceError> {
-    let mut window = Window::new(content, deadline);
     let (mut at, mut found) = (0, Vec::new());
     while at < content.len() && found.len() < MOST_BOXES {
-        let head = window.get(at, 16)?;
+        // What a box holds may be much: nothing of it is read.
+        let len = (content.len() - at).min(16) as usize;
+        let head = splice::read(content, at, len, deadline)?;
         let Some(&[a, b, c, d, k0, k1, k2, k3]) = head.first_chunk::<8>() else {
             break;
         };

@@ -35,6 +35,8 @@ pub(crate) struct Samples {
     pub(crate) compositions: Vec<i32>,
     /// Which samples can be begun at, in order; `None` when all can.
     pub(crate) sync: Option<Vec<u32>>,
+    /// How long all samples are together.
+    total: u64,
 }
 
 impl Samples {
@@ -119,12 +121,20 @@ impl Samples {
             }
             None => None,
         };
-        (offsets.len() == sizes.len() && timed == sizes.len() as u64).then_some(Self {
+        if offsets.len() != sizes.len() || timed != sizes.len() as u64 {
+            return None;
+        }
+        let total = durations
+            .iter()
+            .map(|run| u64::from(run.0) * u64::from(run.1))
+            .sum();
+        Some(Self {
             offsets,
             sizes,
             durations,
             compositions,
             sync,
+            total,
         })
     }
 
@@ -148,6 +158,7 @@ impl Samples {
         self.offsets.push(offset);
         self.sizes.push(size);
         self.compositions.push(composition);
+        self.total += u64::from(duration);
         match self.durations.last_mut() {
             Some((count, same)) if *same == duration => *count += 1,
             _ => self.durations.push((1, duration)),
@@ -157,16 +168,17 @@ impl Samples {
 
     /// The next sample begins at this time: the last one ends there, when that leaves it a length.
     pub(super) fn last_until(&mut self, time: u64) -> Option<()> {
-        let Some((count, duration)) = self.durations.last().copied().filter(|_| self.total() != time) else {
+        let Some((count, duration)) = self.durations.last().copied().filter(|_| self.total != time) else {
             return Some(());
         };
-        let starts = self.total() - u64::from(duration);
+        let starts = self.total - u64::from(duration);
         let lasts = u32::try_from(time.checked_sub(starts)?).ok()?;
         self.durations.pop();
         if count > 1 {
             self.durations.push((count - 1, duration));
         }
         self.durations.push((1, lasts));
+        self.total = time;
         Some(())
     }
 
@@ -182,14 +194,6 @@ impl Samples {
         {
             self.sync = None;
         }
-    }
-
-    /// How long all samples are together.
-    pub(crate) fn total(&self) -> u64 {
-        self.durations
-            .iter()
-            .map(|run| u64::from(run.0) * u64::from(run.1))
-            .sum()
     }
 }
 

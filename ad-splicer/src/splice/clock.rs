@@ -1,0 +1,230 @@
+//! When packets of sound are heard. Each follows the one before it, but where a file says otherwise: fragments often begin some samples later or earlier than the one before them ends, and files that were cut or put
+//! together have gaps. Content keeps these as they are, so that its pictures stay with its sound. Pure.
+//!
+//! Samples are counted in two ways: *decoded* samples are those that packets give, one after another; *media* samples are the track's own time.
+
+use std::ops::Range;
+
+use crate::frames::aac::SAMPLES;
+
+/// The media time of packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Clock {
+    /// The packets that do not follow the one before, the first among them, and when each begins. Neither ever falls.
+    jumps: Vec<(u64, u64)>,
+    /// How many packets there are.
+    packets: u64,
+    /// How long the last one lasts.
+    last: u32,
+    /// Decoded sample of the first sample of content, and its media time.
+    zero: (u64, u64),
+}
+
+impl Clock {
+    /// Packets of these durations, the first sample of content being at a media time.
+    pub(super) fn new(durations: &[(u32, u32)], zero: u64) -> Self {
+        let mut clock = Self {
+            jumps: Vec::new(),
+            packets: 0,
+            last: SAMPLES,
+            zero: (0, zero),
+        };
+        let mut time = 0;
+        for (count, duration) in durations.iter().filter(|run| run.0 > 0) {
+            if *duration == SAMPLES {
+                clock.add(u64::from(*count), time);
+            } else {
+                (0..u64::from(*count)).for_each(|i| clock.add(1, time + i * u64::from(*duration)));
+            }
+            time += u64::from(*count) * u64::from(*duration);
+            clock.last = *duration;
+        }
+        let zero = zero.min(time);
+        clock.zero = (clock.sample(zero).min(clock.samples()), zero);
+        clock
+    }
+
+    /// Adds packets that follow each other from a media time on.
+    fn add(&mut self, count: u64, time: u64) {
+        if self.jumps.is_empty() || self.start(self.packets) != time {
+            self.jumps.push((self.packets, time));
+        }
+        self.packets += count;
+    }
+
+    /// When a packet begins.
+    pub(super) fn start(&self, packet: u64) -> u64 {
+        let next = self.jumps.partition_point(|jump| jump.0 <= packet);
+        let (first, time) = next.checked_sub(1).map_or((0, 0), |at| self.jumps[at]);
+        time + (packet - first) * u64::from(SAMPLES)
+    }
+
+    /// Decoded samples of all packets.
+    pub(super) fn samples(&self) -> u64 {
+        let whole = self.packets.saturating_sub(1) * u64::from(SAMPLES);
+        whole
+            + u64::from(if self.packets == 0 {
+                0
+            } else {
+                self.last.min(SAMPLES)
+            })
+    }
+
+    /// Decoded sample of the first sample of content.
+    pub(super) fn skip(&self) -> u64 {
+        self.zero.0
+    }
+
+    /// When the presentation begins.
+    pub(super) fn start_of_content(&self) -> u64 {
+        self.zero.1
+    }
+
+    /// When a content sample is heard, in media samples after the beginning of the presentation.
+    pub(super) fn heard(&self, content: u64) -> i64 {
+        let sample = content + self.zero.0;
+        let size = u64::from(SAMPLES);
+        // What comes after the last sample belongs to the last packet.
+        let packet = (sample / size).min(self.packets.saturating_sub(1));
+        (self.start(packet) + sample - packet * size) as i64 - self.zero.1 as i64
+    }
+
+    /// The content sample that is heard so long after the beginning of the presentation; in a gap, the next one.
+    pub(super) fn content(&self, heard: i64) -> u64 {
+        let time = (heard + self.zero.1 as i64).max(0) as u64;
+        self.sample(time).saturating_sub(self.zero.0)
+    }
+
+    /// The decoded sample at a media time.
+    fn sample(&self, time: u64) -> u64 {
+        let next = self.jumps.partition_point(|jump| jump.1 <= time);
+        let (first, begins) = next.checked_sub(1).map_or((0, 0), |at| self.jumps[at]);
+        let sample = first * u64::from(SAMPLES) + (time - begins);
+        let most = self.jumps.get(next).map(|jump| jump.0 * u64::from(SAMPLES));
+        most.map_or(sample, |most| sample.min(most))
+    }
+
+    /// The clock of packets of this one, with others between. Content stands so much later as packets stand before it; others follow each other from where the content before them stops.
+    pub(super) fn spliced(&self, pieces: impl Iterator<Item = Packets>, last: Option<u32>) -> Self {
+        let mut out = Self {
+            jumps: Vec::new(),
+            packets: 0,
+            last: last.unwrap_or(self.last),
+            zero: self.zero,
+        };
+        let mut next = 0;
+        for piece in pieces {
+            let shift = (out.packets as i64 - next as i64) * i64::from(SAMPLES);
+            match piece {
+                Packets::Made(count) => out.add(count, self.start(next).saturating_add_signed(shift)),
+                Packets::Content(range) => {
+                    let shift = (out.packets as i64 - range.start as i64) * i64::from(SAMPLES);
+                    let mut from = range.start;
+                    while from < range.end {
+                        let jump = self.jumps.partition_point(|jump| jump.0 <= from);
+                        let until = self
+                            .jumps
+                            .get(jump)
+                            .map_or(range.end, |jump| jump.0.min(range.end));
+                        out.add(until - from, self.start(from).saturating_add_signed(shift));
+                        from = until;
+                    }
+                    next = range.end;
+                }
+            }
+        }
+        out
+    }
+
+    /// How long each packet lasts, in runs.
+    pub(super) fn durations(&self) -> Vec<(u32, u32)> {
+        let mut runs: Vec<(u32, u32)> = Vec::new();
+        let mut add = |count: u64, lasts: u64| match runs.last_mut() {
+            Some((all, same)) if u64::from(*same) == lasts => *all += count as u32,
+            _ if count > 0 => runs.push((count as u32, lasts.min(u32::MAX.into()) as u32)),
+            _ => {}
+        };
+        let size = u64::from(SAMPLES);
+        let end = self.start(self.packets.saturating_sub(1)) + u64::from(self.last);
+        let ends = self.jumps.iter().skip(1).copied().chain([(self.packets, end)]);
+        for ((first, begins), (next, ends)) in self.jumps.iter().zip(ends) {
+            // The last of them lasts until the next one; where that is too soon, those before it are shorter.
+            let (count, lasts) = (next - first, ends.saturating_sub(*begins));
+            let whole = (count - 1).min(lasts / size);
+            add(whole, size);
+            add(1, lasts - whole * size);
+            add(count - whole - 1, 0);
+        }
+        runs
+    }
+}
+
+/// Packets of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Packets {
+    Content(Range<u64>),
+    /// So many.
+    Made(u64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_gaps_both_counts_are_one() {
+        let clock = Clock::new(&[(9, 1024), (1, 336)], 1024);
+        assert_eq!((clock.skip(), clock.samples()), (1024, 9 * 1024 + 336));
+        assert_eq!((clock.heard(0), clock.heard(5000)), (0, 5000));
+        assert_eq!((clock.content(0), clock.content(5000)), (0, 5000));
+        assert_eq!(clock.durations(), [(9, 1024), (1, 336)]);
+        let pieces = [Packets::Content(0..4), Packets::Made(7), Packets::Content(6..10)];
+        let spliced = clock.spliced(pieces.into_iter(), None);
+        assert_eq!(spliced.durations(), [(14, 1024), (1, 336)]);
+    }
+
+    #[test]
+    fn content_keeps_its_gaps_and_overlaps() {
+        // The first packet early, a gap of 10 before packet 4, packet 8 a tick after packet 7.
+        let durations = [(1, 3528), (2, 1024), (1, 1034), (3, 1024), (1, 1), (2, 1024)];
+        let clock = Clock::new(&durations, 0);
+        assert_eq!(clock.durations(), durations);
+        assert_eq!(clock.start(4), 3528 + 2 * 1024 + 1034);
+        assert_eq!(clock.heard(4 * 1024 + 5), clock.start(4) as i64 + 5);
+        assert_eq!(clock.content(clock.heard(4 * 1024 + 5)), 4 * 1024 + 5);
+        // In the gap: what comes after it.
+        assert_eq!(clock.content(clock.start(4) as i64 - 3), 4 * 1024);
+
+        let pieces = [Packets::Content(0..2), Packets::Made(9), Packets::Content(5..10)];
+        let spliced = clock.spliced(pieces.into_iter(), None);
+        let shift = 6 * 1024;
+        for packet in 5..10 {
+            assert_eq!(spliced.start(packet + 6), clock.start(packet) + shift);
+        }
+        // What was made follows what is before it, and the last of it takes the gap.
+        assert_eq!(spliced.start(2), clock.start(2));
+        assert_eq!(spliced.start(10), clock.start(2) + 8 * 1024);
+        let all: u64 = spliced
+            .durations()
+            .iter()
+            .map(|run| u64::from(run.0 * run.1))
+            .sum();
+        assert_eq!(all, clock.start(10) + shift);
+    }
+
+    #[test]
+    fn what_is_made_over_an_overlap_never_goes_back() {
+        let clock = Clock::new(&[(3, 1024), (1, 1), (1, 335), (5, 1024)], 0);
+        let pieces = [Packets::Content(0..2), Packets::Made(4), Packets::Content(6..10)];
+        let spliced = clock.spliced(pieces.into_iter(), None);
+        assert_eq!(spliced.start(6), clock.start(6));
+        let counted: u32 = spliced.durations().iter().map(|run| run.0).sum();
+        assert_eq!(counted, 10);
+        let time: u64 = spliced
+            .durations()
+            .iter()
+            .map(|run| u64::from(run.0 * run.1))
+            .sum();
+        assert_eq!(time, clock.start(9) + 1024);
+    }
+}

@@ -1,0 +1,170 @@
+//! Where pictures can be cut. Pure but for looking whether a sample is an IDR picture.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{Heard, Video, first_not, rescaled};
+use crate::content::Content;
+use crate::frames::h264;
+use crate::splice::{self, SpliceError};
+
+/// Content without an IDR picture in this many seconds around a cue is refused there.
+const LONGEST_GROUP: i64 = 10;
+/// How much of a sample is read to see what it is.
+const LOOKED_INTO: u64 = 4096;
+
+/// A place between two pictures, in order of showing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::splice) struct Cut {
+    /// The samples from the IDR picture before it to the next one; empty when it is at one, or at the end.
+    pub(super) group: Range<usize>,
+    /// How many of the group are shown before it.
+    pub(super) rank: usize,
+    /// The sample of the sound at which this is.
+    pub(in crate::splice) sample: u64,
+}
+
+impl Video {
+    /// Whether a sample is an IDR picture.
+    fn is_idr(&self, content: &dyn Content, deadline: Duration, index: usize) -> Result<bool, SpliceError> {
+        let size = u64::from(self.samples.sizes[index]);
+        let head = splice::read(
+            content,
+            self.samples.offsets[index],
+            size.min(LOOKED_INTO) as usize,
+            deadline,
+        )?;
+        Ok(h264::is_idr(&head, self.sets.length_size))
+    }
+
+    /// When the IDR picture is shown that is shown nearest to a time and at most `within` from it, all in samples of `sound` a second.
+    pub(in crate::splice) fn key_near(
+        &self,
+        content: &dyn Content,
+        deadline: Duration,
+        (sample, within): (u64, u64),
+        sound: u32,
+    ) -> Result<Option<u64>, SpliceError> {
+        let ticks = |samples: u64| rescaled(samples as i64, self.scale, sound);
+        let (time, within) = (self.zero + ticks(sample), ticks(within));
+        let mut near: Vec<(i64, usize)> = (self.first_key_from(time - within)..self.keys())
+            .map(|key| self.key(key))
+            .map(|index| (self.shown(index), index))
+            .take_while(|(shown, _)| *shown <= time + within)
+            .collect();
+        near.sort_by_key(|(shown, _)| shown.abs_diff(time));
+        for (shown, index) in near {
+            if shown >= self.zero && self.is_idr(content, deadline, index)? {
+                return Ok(Some(rescaled(shown - self.zero, sound, self.scale) as u64));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where pictures are cut for a cue at a sample of the sound, which moves to the nearest picture.
+    pub(in crate::splice) fn cut(
+        &self,
+        content: &dyn Content,
+        deadline: Duration,
+        (sample, samples): (u64, u64),
+        sound: &Heard<'_>,
+    ) -> Result<Cut, String> {
+        let at = |index: usize, sample| Cut {
+            group: index..index,
+            rank: 0,
+            sample,
+        };
+        if sample >= samples {
+            return if self.cut_short {
+                Err(
+                    "the edit list of the pictures leaves out their end, and nothing can be put after it yet"
+                        .into(),
+                )
+            } else {
+                Ok(at(self.count(), samples))
+            };
+        }
+        let time = self.zero + rescaled(sound.clock.heard(sample), self.scale, sound.rate);
+        let half = self.lasting() / 2 + 1;
+        if sample == 0 {
+            return if self.shown(0) + half < self.zero {
+                Err("the edit list leaves out pictures at the beginning, and nothing can be put before them yet".into())
+            } else {
+                Ok(at(0, 0))
+            };
+        }
+        if time > self.over {
+            return Ok(at(self.count(), sample));
+        }
+        let idr = |index: usize| {
+            self.is_idr(content, deadline, index)
+                .map_err(|error| error.to_string())
+        };
+        let sample_of = |shown: i64| {
+            let heard = rescaled(shown - self.zero, sound.rate, self.scale);
+            sound.clock.content(heard).min(samples)
+        };
+        let keys = self.keys();
+        // The first key picture that is shown after the cue or near enough to it.
+        let after = self.first_key_from(time - half);
+        let far = i64::from(self.scale) * LONGEST_GROUP;
+        let lacking = || {
+            format!(
+                "there is no key frame (IDR) within {LONGEST_GROUP} s of the cue at {:.3} s, and such video would have to be coded again as a whole, which is not done",
+                (time - self.zero) as f64 / f64::from(self.scale)
+            )
+        };
+        let mut end = self.count();
+        for key in after..keys {
+            let index = self.key(key);
+            if self.shown(index) - time > far {
+                return Err(lacking());
+            }
+            if idr(index)? {
+                if self.shown(index) <= time + half {
+                    return Ok(at(index, sample_of(self.shown(index))));
+                }
+                end = index;
+                break;
+            }
+        }
+        for key in (0..after).rev() {
+            let index = self.key(key);
+            if time - self.shown(index) > far {
+                break;
+            }
+            if idr(index)? {
+                let group = index..end;
+                if self.shown_in(&group).last().is_some_and(|last| last - time > far) {
+                    break;
+                }
+                let shown = self.shown_in(&group);
+                let rank = shown.partition_point(|shown| *shown < time - half);
+                return Ok(match shown.get(rank) {
+                    Some(picture) => Cut {
+                        group,
+                        rank,
+                        sample: sample_of(*picture),
+                    },
+                    // After the last picture.
+                    None => at(end, sample),
+                });
+            }
+        }
+        Err(lacking())
+    }
+
+    /// How many samples can be begun at.
+    fn keys(&self) -> usize {
+        self.samples.sync.as_ref().map_or(self.count(), Vec::len)
+    }
+
+    fn key(&self, i: usize) -> usize {
+        self.samples.sync.as_ref().map_or(i, |sync| sync[i] as usize)
+    }
+
+    /// The first of them that is not shown before a time.
+    fn first_key_from(&self, time: i64) -> usize {
+        first_not(0..self.keys(), |key| self.shown(self.key(key)) < time)
+    }
+}
