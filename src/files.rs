@@ -25,10 +25,7 @@ pub(crate) fn write_file(
     fill: impl FnOnce(&mut std::fs::File) -> anyhow::Result<u64>,
 ) -> anyhow::Result<u64> {
     let doing = || format!("cannot write {}", path.display());
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     std::fs::create_dir_all(folder).with_context(doing)?;
     let mut file = beside(folder).with_context(doing)?;
     let bytes = fill(file.as_file_mut()).with_context(doing)?;
@@ -40,15 +37,65 @@ pub(crate) fn write_file(
 pub(crate) fn copy_file(from: &Path, to: &Path) -> anyhow::Result<()> {
     let doing = || format!("cannot copy {} to {}", from.display(), to.display());
     let mut source = std::fs::File::open(from).with_context(doing)?;
-    let folder = to
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = folder_of(to);
     std::fs::create_dir_all(folder).with_context(doing)?;
     let mut file = beside(folder).with_context(doing)?;
     // Between files the standard library has the kernel copy, which reflinks where it can.
     std::io::copy(&mut source, file.as_file_mut()).with_context(doing)?;
     persist(file, to).with_context(doing)
+}
+
+/// Puts content that is kept at `from` in place of whatever stands at `to`: by the other name that `link` gives it,
+/// where that can be, or else as a copy.
+pub(crate) fn place_file(
+    from: &Path,
+    to: &Path,
+    link: impl Fn(&Path) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    if is_same_file(from, to) {
+        return Ok(());
+    }
+    let folder = folder_of(to);
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot write {}", to.display()))?;
+    let linked = tempfile::Builder::new()
+        .prefix(PREFIX)
+        .suffix(SUFFIX)
+        .make_in(folder, |path| link(path))
+        .and_then(|linked| linked.persist(to).map_err(|error| error.error));
+    match linked {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            tracing::debug!(from = %from.display(), "no link: {error}");
+            copy_file(from, to)
+        }
+    }
+}
+
+/// Whether what is kept at `from` can be given another name at `to`, as far as one can tell before.
+pub(crate) fn is_on_one_disk(from: &Path, to: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &Path| Some(std::fs::metadata(path).ok()?.dev());
+    let there = folder_of(to).ancestors().find_map(|folder| {
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
+        device(folder)
+    });
+    there.is_some() && device(from) == there
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let identity = |path: &Path| std::fs::metadata(path).map(|about| (about.dev(), about.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 const PREFIX: &str = ".grove-";

@@ -24,7 +24,7 @@ use crate::beacons::{self, Playback};
 use crate::breaks::{self, Asking, Preparer, Ready, Skipped, Swarm};
 use crate::cli::{GetArgs, OriginPolicy, SwarmArgs};
 use crate::context::Context;
-use crate::files::write_file;
+use crate::files::{is_on_one_disk, place_file, write_file};
 use crate::identity;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
 use crate::play::keys::{Key, Keys, next_key};
@@ -438,15 +438,19 @@ impl Job<'_> {
         });
         let failures = std::mem::take(&mut prepared.failures);
         beacons::store_failures(self.context, &playback, &failures, Basis::Delivered).await;
-        let content = Arriving::new(torrent);
-        let to = destination.clone();
-        let writing = tokio::task::spawn_blocking(move || match &to {
-            Destination::File(path) if prepared.ready.is_empty() => rendition::copy(&content, prepared, path),
-            _ => rendition::write(&(Arc::new(content) as Arc<dyn Content>), prepared, &to),
-        });
-        // A download that cannot be completed ends both: its readers fail too.
-        torrent.completed().await?;
-        let made = writing.await.context("writing the result")??;
+        let made = match destination {
+            Destination::File(path) if prepared.ready.is_empty() => {
+                without_ads(torrent, prepared, path).await?
+            }
+            _ => {
+                let (content, to) = (Arriving::new(torrent), destination.clone());
+                let content: Arc<dyn Content> = Arc::new(content);
+                let writing = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to));
+                // A download that cannot be completed ends both: its readers fail too.
+                torrent.completed().await?;
+                writing.await.context("writing the result")??
+            }
+        };
         beacons::store_failures(self.context, &playback, &made.failures, Basis::Delivered).await;
         beacons::store_delivered(self.context, &playback, &made.delivered).await;
         if let Some(memory) = &memory {
@@ -589,6 +593,25 @@ pub(crate) async fn enough(torrent: &Torrent, length: u64, ratio: Option<f64>) {
     let _ = stats
         .wait_for(|stats| stats.arrived as f64 >= ratio * length as f64)
         .await;
+}
+
+/// The content as it is, at this place: another name for what is kept, or else a copy that is written as it comes.
+async fn without_ads(torrent: &Torrent, prepared: breaks::Prepared, to: &Path) -> anyhow::Result<Made> {
+    let (kept, place) = (torrent.content_path().to_owned(), to.to_owned());
+    if is_on_one_disk(&kept, to) {
+        let bytes = torrent.completed().await?.total_bytes;
+        let torrent = torrent.clone();
+        let placing = tokio::task::spawn_blocking(move || {
+            place_file(&kept, &place, |name| torrent.link(Path::new(""), name))
+        });
+        placing.await.context("writing the result")??;
+        return Ok(Made::plain(bytes, prepared));
+    }
+    let content = Arriving::new(torrent);
+    let writing = tokio::task::spawn_blocking(move || rendition::copy(&content, prepared, &place));
+    // A download that cannot be completed ends both: its readers fail too.
+    torrent.completed().await?;
+    writing.await.context("writing the result")?
 }
 
 /// Waits a moment for the sender to note that all has arrived.

@@ -69,6 +69,20 @@ pub(crate) struct Made {
     pub(crate) failures: Vec<Failure>,
 }
 
+impl Made {
+    /// The content as it is, of so many bytes; none of what was prepared is in it.
+    pub(crate) fn plain(bytes: u64, prepared: Prepared) -> Self {
+        Self {
+            bytes,
+            duration: None,
+            ads: Vec::new(),
+            delivered: Vec::new(),
+            skipped: prepared.skipped,
+            failures: prepared.failures,
+        }
+    }
+}
+
 /// A rendition whose every byte is determined, and what is in it.
 #[derive(Debug)]
 pub(crate) struct Frozen {
@@ -288,14 +302,7 @@ pub(crate) fn copy(content: &Arriving, prepared: Prepared, path: &Path) -> anyho
         }
         Ok(content.0.len())
     })?;
-    Ok(Made {
-        bytes,
-        duration: None,
-        ads: Vec::new(),
-        delivered: Vec::new(),
-        skipped: prepared.skipped,
-        failures: prepared.failures,
-    })
+    Ok(Made::plain(bytes, prepared))
 }
 
 /// The report's ads with what was done to each.

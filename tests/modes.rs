@@ -45,12 +45,15 @@ fn get(at: &Path, peer: &str, more: &[&str]) -> common::Finished {
             "--no-origin",
             "--data",
             "viewer",
-            "-o",
-            "got.bin",
         ],
     )
     .args(LOOPBACK)
     .args(["--peer", peer])
+    .args(if more.contains(&"-o") {
+        &[][..]
+    } else {
+        &["-o", "got.bin"]
+    })
     .args(more)
     .run()
 }
@@ -79,6 +82,40 @@ fn a_seed_stops_by_itself_once_it_has_sent_enough() {
     let done = rest.last().expect("a done");
     assert!(done["uploaded"].as_u64() >= Some(LENGTH as u64 * 3 / 2), "{done}");
     assert_eq!(done["ways"]["direct"], 2, "{done}");
+}
+
+#[test]
+fn the_result_takes_no_space_of_its_own_and_is_the_persons_to_change() {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    publish(at);
+    let (seed, address) = seed(at, &[]);
+    let first = get(at, &address, &[]).expect(0).event("complete");
+    let info_hash = first["info_hash"].as_str().expect("a hash");
+    let kept = at.join("viewer/store").join(info_hash).join("content");
+    let inode = |path: &Path| std::fs::metadata(path).expect("it is there").ino();
+    assert_eq!(inode(&kept), inode(&at.join("got.bin")));
+    // Again to the same place, which leaves nothing beside it.
+    get(at, &address, &[]).expect(0);
+    let parts = || {
+        let names = std::fs::read_dir(at).expect("a folder");
+        let names = names.map(|entry| entry.expect("an entry").file_name());
+        names
+            .filter(|name| name.to_string_lossy().starts_with(".grove-"))
+            .count()
+    };
+    assert_eq!(parts(), 0);
+
+    let mut changed = std::fs::read(at.join("got.bin")).expect("it is there");
+    changed[700_000] ^= 1;
+    changed.extend(b"a tag of theirs");
+    std::fs::write(at.join("got.bin"), &changed).expect("it can be written");
+    get(at, &address, &["-o", "again.bin"]).expect(0);
+    assert!(std::fs::read(at.join("got.bin")).expect("it is there") == changed);
+    assert_eq!(sha256(&at.join("again.bin")), sha256(&at.join("thing.bin")));
+    assert_eq!(parts(), 0);
+    drop(seed);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use engine::node::Torrent;
 use serde::Serialize;
 
 use crate::breaks;
-use crate::files::{copy_file, write_whole};
+use crate::files::{place_file, write_whole};
 use crate::output::{Explain, bad_input};
 use crate::rendition::{self, Arriving, Destination, Made};
 
@@ -97,15 +97,16 @@ impl Folder {
             .files
             .iter()
             .zip(&self.inside)
-            .map(|(file, inside)| ((file.bytes > 0).then(|| from.join(inside)), file.path.clone()))
+            .map(|(file, inside)| ((file.bytes > 0).then(|| inside.clone()), file.path.clone()))
             .collect();
-        let copying = tokio::task::spawn_blocking(move || {
-            jobs.iter().try_for_each(|(from, to)| match from {
-                Some(from) => copy_file(from, to),
+        let torrent = torrent.clone();
+        let placing = tokio::task::spawn_blocking(move || {
+            jobs.iter().try_for_each(|(inside, to)| match inside {
+                Some(inside) => place_file(&from.join(inside), to, |name| torrent.link(inside, name)),
                 None => write_whole(to, &[]),
             })
         });
-        copying.await.context("writing the result")??;
+        placing.await.context("writing the result")??;
         Ok(Made {
             bytes: self.files.iter().map(|file| file.bytes).sum(),
             duration: None,

@@ -61,6 +61,12 @@ impl Torrent {
         self.shared.store.path()
     }
 
+    /// Gives a file of the content another name ([`crate::store::Store::link`]); `inside` is empty for the only file.
+    /// Blocks.
+    pub fn link(&self, inside: &Path, to: &Path) -> std::io::Result<()> {
+        self.shared.store.link(inside, to)
+    }
+
     /// The figures as they are now (published at least four times a second while something happens).
     pub fn stats(&self) -> Stats {
         self.stats.borrow().clone()

@@ -3,7 +3,8 @@
 //! Offsets in content count through the torrent: each file begins at a multiple of the piece length. For a single file
 //! they are those of the file; several are put together in `folder`.
 
-use std::fs::{File, Metadata, OpenOptions};
+use super::own::Own;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -103,9 +104,7 @@ impl Disk for FileSystem {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Backing>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        Ok(Box::new(options.open(path)?))
+        Ok(Box::new(Own::open(path)?))
     }
 
     fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {

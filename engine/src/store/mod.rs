@@ -20,6 +20,7 @@
 
 mod backing;
 mod folder;
+mod own;
 mod state;
 mod writer;
 
@@ -36,7 +37,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
@@ -176,14 +177,15 @@ struct Shared {
     held: Mutex<Held>,
     /// Counts changes of what is held.
     changed: watch::Sender<u64>,
-    /// Of a file that is somebody else's and only read: as it was when it was checked.
-    checked: Option<Stamp>,
+    /// Of what a person may change (a file that is only read, or one that has another name): as it was when it was
+    /// checked.
+    checked: OnceLock<Stamp>,
 }
 
 impl Shared {
     /// Whether what was just read is still what was checked: a file that belongs to somebody else may change under us.
     fn unchanged(&self) -> Result<(), StoreError> {
-        let Some(checked) = self.checked else {
+        let Some(&checked) = self.checked.get() else {
             return Ok(());
         };
         let now = self
@@ -276,6 +278,7 @@ pub struct Store {
     commands: std::sync::mpsc::Sender<Command>,
     room: Arc<Semaphore>,
     thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+    is_own: bool,
 }
 
 impl std::fmt::Debug for Store {
@@ -471,10 +474,11 @@ impl Store {
             verifier,
             held: Mutex::new(held),
             changed: watch::Sender::new(0),
-            checked,
+            checked: checked.map_or_else(OnceLock::new, OnceLock::from),
         });
         let (commands, inbox) = std::sync::mpsc::channel();
         let (events, outbox) = mpsc::channel(64);
+        let is_own = home.is_some();
         let writer = Writer::new(shared.clone(), home, info_hash, bits, events);
         let thread = std::thread::spawn(move || writer.run(&inbox));
         let room = Arc::new(Semaphore::new(MAX_PENDING_BLOCKS));
@@ -484,6 +488,7 @@ impl Store {
                 commands,
                 room,
                 thread: Arc::new(Mutex::new(Some(thread))),
+                is_own,
             },
             outbox,
         )
@@ -492,6 +497,22 @@ impl Store {
     /// The content file, or the folder of several.
     pub fn path(&self) -> &Path {
         &self.shared.path
+    }
+
+    /// Gives the content, which must be complete and flushed, another name, so that it takes no more space; of several
+    /// files the one at `inside` of their folder. Whoever has that name may change what is there: the store never writes
+    /// to it any more, and gives nothing of it once it was changed. An error where the file system cannot do it, or when
+    /// the content is not the store's own. Blocks.
+    pub fn link(&self, inside: &Path, to: &Path) -> io::Result<()> {
+        if !self.is_own {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        // Before there is another name, so that every change shows.
+        let stamp = self.shared.backing.stamp()?;
+        self.shared.checked.get_or_init(|| stamp);
+        let mut from = self.shared.path.clone();
+        from.extend(inside);
+        std::fs::hard_link(from, to)
     }
 
     /// Accepts a block; from now on it is held. False when it was held already. Waits while too much waits for the
@@ -714,8 +735,9 @@ impl Store {
     }
 }
 
-/// Bytes on the disk of a folder and all below; holes do not count.
+/// Bytes on the disk that a folder and all below take alone: neither holes count nor files with another name.
 fn size(folder: &Path) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
     let mut bytes = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -724,12 +746,8 @@ fn size(folder: &Path) -> io::Result<u64> {
             let about = entry.metadata()?;
             if about.is_dir() {
                 folders.push(entry.path());
-            } else {
-                #[cfg(unix)]
-                let taken = std::os::unix::fs::MetadataExt::blocks(&about) * 512;
-                #[cfg(not(unix))]
-                let taken = about.len();
-                bytes += taken;
+            } else if about.nlink() == 1 {
+                bytes += about.blocks() * 512;
             }
         }
     }

@@ -154,6 +154,55 @@ async fn a_second_holder_is_told_who_the_first_is() {
 }
 
 #[tokio::test]
+async fn what_has_another_name_is_never_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(2 * PIECE as usize);
+    let open = || {
+        let at = Location::Store;
+        Store::open(folder.path(), &metainfo(&data), verifier(&data), &at, false).unwrap()
+    };
+    let fill = async |store: &Store| {
+        for p in 0..2 {
+            store.put_all(piece(&verifier(&data), &data, p)).await.unwrap();
+        }
+        store.flush().await.unwrap();
+    };
+    let (store, _events) = open();
+    fill(&store).await;
+    let theirs = folder.path().join("theirs.bin");
+    store.link(Path::new(""), &theirs).unwrap();
+    let all = BlockRun::new(0, 0, 8);
+    assert_eq!(store.read_run(all).await.unwrap().concat(), data);
+
+    // Whoever has it writes into it, and longer: it is served no more, and stays as it is now.
+    let mut changed = data.clone();
+    changed[100..107].copy_from_slice(b"changed");
+    changed.extend(b"and longer");
+    std::fs::write(&theirs, &changed).unwrap();
+    let error = store.read_run(all).await.unwrap_err();
+    assert!(error.to_string().contains("it was changed while"), "{error}");
+    store.close().await;
+    let (store, _events) = open();
+    assert_eq!(store.held_runs(), [BlockRun::new(0, 4, 4)]);
+    fill(&store).await;
+    assert_eq!(store.read_run(all).await.unwrap().concat(), data);
+    assert_eq!(std::fs::read(&theirs).unwrap(), changed);
+    assert_eq!(std::fs::read(store.path()).unwrap(), data);
+    store.close().await;
+
+    // Nor does it matter that it was made read-only: the store goes on with a copy.
+    std::fs::remove_file(&theirs).unwrap();
+    let (store, _events) = open();
+    store.link(Path::new(""), &theirs).unwrap();
+    let only_read = std::os::unix::fs::PermissionsExt::from_mode(0o444);
+    std::fs::set_permissions(&theirs, only_read).unwrap();
+    store.close().await;
+    let (store, _events) = open();
+    assert_eq!(store.read_run(all).await.unwrap().concat(), data);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_file_that_was_changed_is_checked_again() {
     let folder = tempfile::tempdir().unwrap();
     let data = content(2 * PIECE as usize);
