@@ -20,6 +20,7 @@ pub(crate) mod opus;
 mod opus_sound;
 mod pictures;
 pub mod preview;
+mod resume;
 pub(crate) mod sound;
 mod wav;
 mod webm;

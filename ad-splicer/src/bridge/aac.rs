@@ -49,8 +49,26 @@ fn bit_rate(config: Config) -> i32 {
     most.min(160_000 * u64::from(config.channels)) as i32
 }
 
+/// How libav looks for the steps of its quantizers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coder {
+    /// What was AAC before comes out nearly as it was: its own steps are found again.
+    Exact,
+    /// Bands that are nearly silent stay so.
+    Careful,
+}
+
+impl Coder {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "fast",
+            Self::Careful => "twoloop",
+        }
+    }
+}
+
 /// Encodes interleaved samples into packets, followed by enough silence that all of it comes out.
-pub(crate) fn encode(config: Config, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+pub(crate) fn encode(config: Config, coder: Coder, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
     const DOING: &str = "encoding";
     init(DOING)?;
     let (rate, channels) = (config.sample_rate, usize::from(config.channels));
@@ -58,7 +76,7 @@ pub(crate) fn encode(config: Config, pcm: &[f32]) -> Result<Vec<Vec<u8>>, Bridge
         .property("bitrate", bit_rate(config))
         .property("aac-pns", false)
         .property("aac-is", false)
-        .property_from_str("aac-coder", "fast")
+        .property_from_str("aac-coder", coder.name())
         .build()
         .map_err(|_| BridgeError::MissingElement { element: "avenc_aac" })?;
     let out = gst::Caps::builder("audio/mpeg")
@@ -91,7 +109,7 @@ mod tests {
                     std::iter::repeat_n(value, usize::from(channels))
                 })
                 .collect();
-            let packets = encode(config, &pcm).unwrap();
+            let packets = encode(config, Coder::Exact, &pcm).unwrap();
             let decoded = decode(config, &[packets]).unwrap().remove(0);
             let step = usize::from(channels);
             let error = |shift: usize| -> f64 {

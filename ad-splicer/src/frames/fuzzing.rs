@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{id3v2, mp4, ogg, opus, webm};
+use super::{aac, flac, id3v2, mp4, ogg, opus, wav, webm};
 use crate::splice::{self, Options};
 
 /// Reads and moves the chapters of a tag: an edited tag is a tag of the length that it says, with the same chapters.
@@ -81,4 +81,51 @@ pub fn mp4(bytes: &[u8]) {
         ..Options::default()
     };
     let _ = splice::probe(&content, &options);
+}
+
+/// Reads WAV, FLAC and ADTS: what is said to be sound lies within the bytes.
+pub fn sound(bytes: &[u8]) {
+    let content = bytes.to_vec();
+    let len = bytes.len() as u64;
+    if let Ok(Some(file)) = wav::Wav::parse(&content, Duration::ZERO) {
+        assert!(file.offset(file.samples) <= len);
+        if let Ok(after) = file.after(&content, Duration::ZERO) {
+            let edit = &mut |chunk: &mut wav::Chunk| wav::move_cues(chunk, |sample| sample / 2);
+            let _ = file.write(file.samples, after, edit);
+        }
+    }
+    if let Ok(Some(head)) = flac::head(&content, Duration::ZERO)
+        && let Ok(index) = flac::Index::scan(&content, &head, Duration::ZERO)
+    {
+        assert!(index.offset(index.frames()) <= len);
+        for frame in 0..index.frames().min(8) {
+            assert!(index.start(frame) < index.samples());
+        }
+    }
+    if let Ok(Some(head)) = aac::head(&content, Duration::ZERO)
+        && let Ok(index) = aac::Index::scan(&content, &head, Duration::ZERO)
+    {
+        for pair in index.offsets.windows(2) {
+            let frame = &bytes[pair[0] as usize..pair[1] as usize];
+            assert!(aac::packet(frame).is_some());
+        }
+    }
+    let _ = aac::Config::parse(bytes);
+}
+
+/// Decodes a FLAC frame, whose checksums are made right first. What it holds, if it fits, is the same when it is encoded and decoded again.
+pub fn flac_frame(bytes: &[u8]) {
+    const BITS: u32 = 16;
+    let Some((frame, header)) = flac::sealed(bytes) else {
+        return;
+    };
+    let Ok(channels) = flac::decode(&frame, BITS) else {
+        return;
+    };
+    let bits = header.bits.unwrap_or(BITS);
+    let fits = |sample: &i32| (-(1 << (bits - 1))..1 << (bits - 1)).contains(sample);
+    if channels.iter().flatten().all(fits) {
+        let again = flac::encode(&header, &channels, bits);
+        assert_eq!(flac::decode(&again, bits).expect("an encoded frame"), channels);
+    }
 }

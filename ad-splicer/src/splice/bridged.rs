@@ -10,6 +10,7 @@ use super::format::Track;
 use super::format::surroundings;
 use super::joins::{Cut, Grid, Join, joins};
 use super::layout::{Layout, Spot};
+use super::resume::resume;
 use super::sound::{BLOCK, FLOOR_DB, insertion, worst_block};
 use super::{Seam, SeamKind, SpliceError};
 use crate::bridge::BridgeError;
@@ -45,6 +46,11 @@ pub(crate) trait Coding: Sync {
 
     /// Encodes samples; silence follows, so that all of them come out.
     fn encode(&self, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError>;
+
+    /// The same with more care for what is near silence, and less exact elsewhere; `None` when there is no such way.
+    fn encode_carefully(&self, _pcm: &[f32]) -> Result<Option<Vec<Vec<u8>>>, BridgeError> {
+        Ok(None)
+    }
 }
 
 /// Interleaved samples of a range of decoded samples; silence where there is no content.
@@ -72,7 +78,7 @@ pub(crate) fn decoded(coding: &dyn Coding, range: Range<i64>) -> Result<Vec<f32>
     Ok(out)
 }
 
-fn failed(break_index: usize, reason: &dyn std::fmt::Display) -> SpliceError {
+pub(super) fn failed(break_index: usize, reason: &dyn std::fmt::Display) -> SpliceError {
     SpliceError::Bridge {
         break_index,
         reason: reason.to_string(),
@@ -164,10 +170,14 @@ impl Maker<'_> {
         };
         let after = decoded(self.coding, position..end as i64)?;
         pcm.extend(&after);
-        let packets = self
+        let mut packets = self
             .coding
             .encode(&pcm)
             .map_err(|error| failed(break_index, &error))?;
+        if join.exits.is_some() {
+            let at = (pcm.len() - after.len()) / channels;
+            resume(self.coding, &mut packets, &pcm, at, self.layout.fade)?;
+        }
 
         let entry = self
             .entry(join, origin, &packets, &before, first_sample)?

@@ -345,7 +345,11 @@ impl Coding for Track<'_> {
     }
 
     fn encode(&self, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
-        bridge::encode(self.0.config, pcm)
+        bridge::encode(self.0.config, bridge::Coder::Exact, pcm)
+    }
+
+    fn encode_carefully(&self, pcm: &[f32]) -> Result<Option<Vec<Vec<u8>>>, BridgeError> {
+        bridge::encode(self.0.config, bridge::Coder::Careful, pcm).map(Some)
     }
 }
 

@@ -1,0 +1,83 @@
+//! Where content resumes after an ad: out of a pause, within a few milliseconds. An encoder that is exact where sound goes on can be coarse there, and with nothing loud beside it that is heard as a click; one that
+//! is careful about silence is not. Both are asked, and the packets around that place are those whose high frequencies are nearer to the sound.
+
+use super::SpliceError;
+use super::bridged::{Coding, failed};
+use super::sound::worst_block;
+
+/// Packets that are encoded before the first that may be used.
+const SETTLED: usize = 8;
+/// Packets that are taken: those that the fades are in, and what the encoder does until it has settled.
+const TAKEN: usize = 4;
+/// Packets on both sides that are decoded with them.
+const AROUND: usize = 3;
+/// By how many dB the other packets must be better.
+const BETTER_DB: f64 = 2.0;
+
+/// Second differences of interleaved samples: what is far below a quarter of the rate is gone.
+fn high(samples: &[f32], channels: usize) -> Vec<f32> {
+    let (later, last) = (samples.iter().skip(channels), samples.iter().skip(2 * channels));
+    samples
+        .iter()
+        .zip(later)
+        .zip(last)
+        .map(|((a, b), c)| (a - 2.0 * b + c) / 4.0)
+        .collect()
+}
+
+/// Takes the encoder's careful packets around sample `at` of `pcm`, where content resumes after `fade` samples of fading, if they are better there. `packets` are those of `pcm`.
+pub(super) fn resume(
+    coding: &dyn Coding,
+    packets: &mut [Vec<u8>],
+    pcm: &[f32],
+    at: usize,
+    fade: usize,
+) -> Result<(), SpliceError> {
+    let (size, channels) = (coding.grid().size as usize, coding.channels());
+    let delay = coding.delay() as usize;
+    // Packet `m` is about the samples from `m * size - delay` on.
+    let first = (at.saturating_sub(fade) + delay) / size;
+    let first = first.saturating_sub(1);
+    let Some(begin) = first.checked_sub(SETTLED) else {
+        return Ok(());
+    };
+    let end = first + TAKEN;
+    if end + AROUND > packets.len() {
+        return Ok(());
+    }
+    let until = ((end + AROUND) * size * channels).min(pcm.len());
+    let Some(part) = pcm.get(begin * size * channels..until) else {
+        return Ok(());
+    };
+    let Some(careful) = coding.encode_carefully(part).map_err(|error| failed(0, &error))? else {
+        return Ok(());
+    };
+    let Some(careful) = careful.get(SETTLED..SETTLED + TAKEN) else {
+        return Ok(());
+    };
+    let from = first - AROUND;
+    let own = packets[from..end + AROUND].to_vec();
+    let mut other = own.clone();
+    other[AROUND..AROUND + TAKEN].clone_from_slice(careful);
+    let decoded = coding.decode(&[own, other]).map_err(|error| failed(0, &error))?;
+    // The first packets lack what comes before them.
+    let skipped = coding.unsettled() as usize + 1;
+    let Some(wanted) = ((from + skipped) * size)
+        .checked_sub(delay)
+        .and_then(|start| pcm.get(start * channels..))
+    else {
+        return Ok(());
+    };
+    let wanted = high(wanted, channels);
+    let error = |samples: &[f32]| {
+        let heard = high(
+            samples.get(skipped * size * channels..).unwrap_or_default(),
+            channels,
+        );
+        worst_block(&heard, &wanted, channels)
+    };
+    if error(&decoded[1]) + BETTER_DB < error(&decoded[0]) {
+        packets[first..end].clone_from_slice(careful);
+    }
+    Ok(())
+}
