@@ -96,37 +96,48 @@ fn other(
     })
 }
 
-/// Where the bytes of a packet are.
+/// Bytes that are not the content's.
 #[derive(Clone, Copy)]
-enum Source<'a> {
-    Content(u64),
+enum Made<'a> {
     /// Of the sound: short.
-    Made(&'a [u8]),
+    Sound(&'a [u8]),
     /// Of the pictures, which are many bytes.
-    Shared(&'a Bytes),
+    Picture(&'a Bytes),
 }
 
-/// Packets of one track of the result, in order.
-#[derive(Default)]
+/// Set in [`Packets::places`] of what was made.
+const MADE: u64 = 1 << 63;
+
+/// Packets of one track of the result, in order. There are as many as the content has, so little is held of each.
 struct Packets<'a> {
     sizes: Vec<u32>,
-    sources: Vec<Source<'a>>,
-    /// Where each stands among the data, once it does.
+    /// Where each stands among the data, once it does; before, its offset in the content, or with [`MADE`] which of `made` it is.
     places: Vec<u64>,
+    made: Vec<Made<'a>>,
 }
 
 impl<'a> Packets<'a> {
-    fn push(&mut self, size: u32, source: Source<'a>) {
-        self.sizes.push(size);
-        self.sources.push(source);
-        self.places.push(0);
+    fn with_capacity(count: usize) -> Self {
+        Self {
+            sizes: Vec::with_capacity(count),
+            places: Vec::with_capacity(count),
+            made: Vec::new(),
+        }
     }
 
+    fn push(&mut self, size: u32, offset: u64) {
+        self.sizes.push(size);
+        self.places.push(offset);
+    }
+
+    fn push_made(&mut self, size: u32, made: Made<'a>) {
+        self.push(size, MADE | self.made.len() as u64);
+        self.made.push(made);
+    }
+
+    /// Where a packet that is not laid down yet stands in the content.
     fn offset(&self, i: usize) -> Option<u64> {
-        match self.sources.get(i)? {
-            Source::Content(offset) => Some(*offset),
-            Source::Made(_) | Source::Shared(_) => None,
-        }
+        self.places.get(i).copied().filter(|place| place & MADE == 0)
     }
 
     /// Chunks of packets that stand beside each other, `start` bytes further on.
@@ -154,16 +165,18 @@ struct Data {
 
 impl Data {
     fn put(&mut self, packets: &mut Packets<'_>, i: usize) {
-        packets.places[i] = self.runs.len() + self.made.len() as u64;
-        match packets.sources[i] {
-            Source::Made(bytes) => self.made.extend(bytes),
-            Source::Shared(bytes) => {
+        let place = self.runs.len() + self.made.len() as u64;
+        let from = std::mem::replace(&mut packets.places[i], place);
+        let made = (from & MADE != 0).then(|| packets.made[(from & !MADE) as usize]);
+        match made {
+            Some(Made::Sound(bytes)) => self.made.extend(bytes),
+            Some(Made::Picture(bytes)) => {
                 self.flush();
                 self.runs.shared(bytes.clone());
             }
-            Source::Content(offset) => {
+            None => {
                 self.flush();
-                self.runs.content(offset, offset + u64::from(packets.sizes[i]));
+                self.runs.content(from, from + u64::from(packets.sizes[i]));
             }
         }
     }
@@ -269,13 +282,15 @@ impl<'a> Shown<'a> {
     }
 
     fn packets(&self) -> Packets<'a> {
-        let mut packets = Packets::default();
+        let mut packets = Packets::with_capacity(self.shots.list.len());
         for shot in &self.shots.list {
-            let source = match shot.from {
-                From::Content(offset) => Source::Content(offset),
-                From::Ad(ad, i) => Source::Shared(&self.shots.ads[ad as usize].frames[i as usize].bytes),
-            };
-            packets.push(shot.size, source);
+            match shot.from {
+                From::Content(offset) => packets.push(shot.size, offset),
+                From::Ad(ad, i) => {
+                    let frame = &self.shots.ads[ad as usize].frames[i as usize];
+                    packets.push_made(shot.size, Made::Picture(&frame.bytes));
+                }
+            }
         }
         packets
     }
@@ -336,17 +351,17 @@ fn lay_down(
 
 /// The packets of the sound.
 fn sound_packets<'a>(file: &M4a<'_>, pieces: &'a [Piece]) -> Packets<'a> {
-    let mut sound = Packets::default();
+    let mut sound = Packets::with_capacity(file.packets.sizes.len() + 4096);
     for piece in pieces {
         match piece {
             Piece::Content(range) => {
                 for i in range.start as usize..range.end as usize {
-                    sound.push(file.packets.sizes[i], Source::Content(file.packets.offsets[i]));
+                    sound.push(file.packets.sizes[i], file.packets.offsets[i]);
                 }
             }
             Piece::Made(packets) => {
                 for packet in packets {
-                    sound.push(packet.len() as u32, Source::Made(packet));
+                    sound.push_made(packet.len() as u32, Made::Sound(packet));
                 }
             }
         }
@@ -422,7 +437,9 @@ pub(super) fn assemble(
         (Some(video), Some(shots)) => Some(Shown::new(video, shots)?),
         _ => None,
     };
-    let mut pictures = shown.as_ref().map(Shown::packets).unwrap_or_default();
+    let mut pictures = shown
+        .as_ref()
+        .map_or_else(|| Packets::with_capacity(0), Shown::packets);
     let clock = sound_clock(file, plan, pieces, sound.sizes.len());
     let begins = file.clock.start_of_content();
     let heard = |i: usize| {
