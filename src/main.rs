@@ -20,6 +20,7 @@ mod origin_check;
 mod output;
 mod play;
 mod publish;
+mod recoded;
 mod remove;
 mod rendition;
 mod seed;

@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::breaks::{Prepared, Ready, spot};
 use crate::cli::SpliceArgs;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
+use crate::recoded;
 use crate::rendition::{self, Destination, Made, PATIENT};
 use crate::snap::{self, Moved};
 use crate::units::{human_bytes, human_time};
@@ -58,6 +59,7 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     let mut cues: Vec<CuePoint> = wanted.iter().map(|(cue, _)| cue.clone()).collect();
     let moved = snap::snap(&content, &mut cues, args.snap).await?;
     snap::tell(&moved);
+    recoded::tell(&content, &cues).await?;
     let profile = Profile {
         sample_rate: format.sample_rate,
         channels: format.channels,

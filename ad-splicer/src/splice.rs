@@ -15,6 +15,7 @@ pub(crate) mod layout;
 mod m4a;
 mod movie;
 mod mp3;
+pub mod notes;
 mod ogg;
 pub(crate) mod opus;
 mod opus_sound;

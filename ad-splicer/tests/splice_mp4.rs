@@ -9,7 +9,7 @@ use std::time::Duration;
 use ad_splicer::content::FileContent;
 use ad_splicer::pauses;
 use ad_splicer::picture::Picture;
-use ad_splicer::splice::{self, Ad, At, Break, Codec, Options, Report, SpliceError, preview};
+use ad_splicer::splice::{self, Ad, At, Break, Codec, Options, Report, SpliceError, notes, preview};
 use ad_splicer::time::ContentTime;
 use common::{ad, at, packets};
 
@@ -22,10 +22,15 @@ struct Video {
 
 /// Ten seconds of 320x180 with B-frames and an IDR picture every second.
 fn video(rate: &str, sound: usize, coding: &[&str]) -> Video {
+    lasting(10, rate, sound, coding)
+}
+
+/// The same of another length.
+fn lasting(seconds: u32, rate: &str, sound: usize, coding: &[&str]) -> Video {
     let dir = tempfile::tempdir().unwrap();
     let content = dir.path().join("content.mp4");
-    let pictures = format!("testsrc2=s=320x180:r={rate}:d=10");
-    let tone = format!("anoisesrc=c=pink:a=0.3:seed=7:r={sound}:d=10");
+    let pictures = format!("testsrc2=s=320x180:r={rate}:d={seconds}");
+    let tone = format!("anoisesrc=c=pink:a=0.3:seed=7:r={sound}:d={seconds}");
     let group = (rate.split('/').next().unwrap().parse::<f64>().unwrap() / 1000.0).max(1.0);
     let group = if rate.contains('/') {
         group.round().to_string()
@@ -329,36 +334,17 @@ fn cues_snap_to_key_frames_within_the_tolerance_and_say_how_far() {
 }
 
 #[test]
-fn what_cannot_be_done_yet_is_said() {
-    let long = video("25", 48_000, &["-g", "1000", "-keyint_min", "1000"]);
-    let stretched = long.dir.path().join("long.mp4");
-    let args = [
-        "-v",
-        "error",
-        "-itsscale",
-        "3",
-        "-i",
-        long.content.to_str().unwrap(),
-        "-i",
-        long.content.to_str().unwrap(),
-        "-map",
-        "0:v",
-        "-map",
-        "1:a",
-        "-c",
-        "copy",
-        stretched.to_str().unwrap(),
-    ];
-    common::run("ffmpeg", &args, None);
-    let rare = Video {
-        content: stretched,
-        ..long
-    };
-    let error = rare
-        .splice(&[at(5000, vec![ad(48_000, 1, 48_000, 500.0)])])
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("no key frame (IDR) within 10 s"), "{error}");
+fn what_is_costly_and_what_cannot_be_done_is_said() {
+    let one_group = ["-g", "1000", "-keyint_min", "1000"];
+    let rare = lasting(16, "25", 48_000, &one_group);
+    // All of its 16 s are one group, which is coded again as a whole.
+    let cue = [At::Time(ContentTime::from_millis(5000))];
+    let lasts = notes::recoded(&rare.content(), &cue, &Options::default()).unwrap()[0].unwrap();
+    assert!((lasts.as_secs_f64() - 16.0).abs() < 0.1, "{lasts:?}");
+    let (path, report) = rare.splice(&[at(5000, vec![rare.ad(48_000)])]).unwrap();
+    judge(&rare, &path, &report, 16 * 25);
+    let usual = notes::recoded(&video("25", 48_000, &[]).content(), &cue, &Options::default());
+    assert_eq!(usual.unwrap(), [None]);
     for (coding, words) in [
         (&["-c:v", "mpeg4"][..], "only H.264"),
         (&["-pix_fmt", "yuv444p"], "profile"),

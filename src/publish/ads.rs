@@ -20,6 +20,7 @@ use crate::breaks::place;
 use crate::cli::{MarkArgs, PublishArgs};
 use crate::context::Context;
 use crate::output::{Explain, bad_input};
+use crate::recoded;
 use crate::snap::{self, Moved};
 use crate::units::human_time;
 
@@ -92,6 +93,7 @@ pub(super) async fn cues(
             let content: Arc<dyn Content> = Arc::new(content);
             cues.snapped = snap::snap(&content, &mut cues.points, args.snap).await?;
             snap::tell(&cues.snapped);
+            recoded::tell(&content, &cues.points).await?;
         }
         order(&mut cues.points, format.duration, media)?;
     }

@@ -4,6 +4,7 @@
 //! of a rendition from a [`Layout`]. Timeline, plan, loudness, pauses, facts and the report are made once, on top of this.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -119,6 +120,12 @@ pub(crate) trait Track: Sync {
     /// When the key picture is shown that is nearest to a sample and at most `within` from it, where pictures can be cut without coding any again; nothing in content without pictures.
     fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
         let _ = (sample, within);
+        None
+    }
+
+    /// How long the pictures are that are coded again for a cut at a sample, when that is longer than anybody expects.
+    fn recodes_long(&self, sample: u64) -> Option<Duration> {
+        let _ = sample;
         None
     }
 

@@ -6,6 +6,7 @@
 //! cover art are copied.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::adts::refuse_sbr;
 use super::bridged::{Coding, bridged, decoded};
@@ -264,6 +265,15 @@ impl format::Head for M4a<'_> {
 struct Track<'a>(&'a M4a<'a>);
 
 impl Track<'_> {
+    /// The content sample at a time, which is counted as if there were no gaps in the sound.
+    fn meant(&self, sample: u64) -> u64 {
+        let file = self.0;
+        if sample >= file.samples {
+            return file.samples;
+        }
+        file.clock.content(sample as i64).min(file.samples)
+    }
+
     fn cut_at(&self, video: &Video, sample: u64) -> Result<Cut, String> {
         let file = self.0;
         video.cut(
@@ -381,15 +391,9 @@ impl format::Track for Track<'_> {
     }
 
     fn cut(&self, span: &Range<u64>) -> Result<Range<u64>, String> {
-        let file = self.0;
-        // What is given counts as if there were no gaps.
-        let at = |sample: u64| match sample {
-            end if end >= file.samples => file.samples,
-            sample => file.clock.content(sample as i64).min(file.samples),
-        };
-        let cut = |sample: u64| match &file.video {
-            Some(video) => self.cut_at(video, at(sample)).map(|cut| cut.sample),
-            None => Ok(at(sample)),
+        let cut = |sample: u64| match &self.0.video {
+            Some(video) => self.cut_at(video, self.meant(sample)).map(|cut| cut.sample),
+            None => Ok(self.meant(sample)),
         };
         let start = cut(span.start)?;
         Ok(start..if span.is_empty() { start } else { cut(span.end)? })
@@ -400,6 +404,11 @@ impl format::Track for Track<'_> {
         let video = file.video.as_ref()?;
         let deadline = file.options.read_deadline;
         Some(video.key_near(file.content, deadline, (sample, within), file.config.sample_rate))
+    }
+
+    fn recodes_long(&self, sample: u64) -> Option<Duration> {
+        let video = self.0.video.as_ref()?;
+        video.recodes_long(&self.cut_at(video, self.meant(sample)).ok()?)
     }
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {

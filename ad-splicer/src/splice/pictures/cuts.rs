@@ -8,8 +8,10 @@ use crate::content::Content;
 use crate::frames::h264;
 use crate::splice::{self, SpliceError};
 
-/// Content without an IDR picture in this many seconds around a cue is refused there.
-const LONGEST_GROUP: i64 = 10;
+/// A group that lasts longer than this is coded again only after it was said.
+const LONG: Duration = Duration::from_secs(10);
+/// More bytes of a group than this are not coded again: they are held in memory.
+const MOST_RECODED: u64 = 64 << 20;
 /// How much of a sample is read to see what it is.
 const LOOKED_INTO: u64 = 4096;
 
@@ -107,17 +109,25 @@ impl Video {
         let keys = self.keys();
         // The first key picture that is shown after the cue or near enough to it.
         let after = self.first_key_from(time - half);
-        let far = i64::from(self.scale) * LONGEST_GROUP;
+        let too_long = |group: Range<usize>| {
+            let bytes: u64 = self.samples.sizes[group]
+                .iter()
+                .map(|size| u64::from(*size))
+                .sum();
+            bytes > MOST_RECODED
+        };
         let lacking = || {
             format!(
-                "there is no key frame (IDR) within {LONGEST_GROUP} s of the cue at {:.3} s, and such video would have to be coded again as a whole, which is not done",
-                (time - self.zero) as f64 / f64::from(self.scale)
+                "the key frames (IDR) around the cue at {:.3} s are too far apart: all pictures between them would have to be coded again, and those are more than {} MiB",
+                (time - self.zero) as f64 / f64::from(self.scale),
+                MOST_RECODED >> 20
             )
         };
+        let before = after.checked_sub(1).map_or(0, |key| self.key(key));
         let mut end = self.count();
         for key in after..keys {
             let index = self.key(key);
-            if self.shown(index) - time > far {
+            if too_long(before..index) {
                 return Err(lacking());
             }
             if idr(index)? {
@@ -130,14 +140,11 @@ impl Video {
         }
         for key in (0..after).rev() {
             let index = self.key(key);
-            if time - self.shown(index) > far {
+            let group = index..end;
+            if too_long(group.clone()) {
                 break;
             }
             if idr(index)? {
-                let group = index..end;
-                if self.shown_in(&group).last().is_some_and(|last| last - time > far) {
-                    break;
-                }
                 let shown = self.shown_in(&group);
                 let rank = shown.partition_point(|shown| *shown < time - half);
                 return Ok(match shown.get(rank) {
@@ -152,6 +159,14 @@ impl Video {
             }
         }
         Err(lacking())
+    }
+
+    /// How long the pictures are that are coded again for a cut, when that is long.
+    pub(in crate::splice) fn recodes_long(&self, cut: &Cut) -> Option<Duration> {
+        let shown = self.shown_in(&cut.group);
+        let ticks = shown.last()? - shown.first()? + self.lasting();
+        let lasts = Duration::from_secs_f64(ticks.max(0) as f64 / f64::from(self.scale));
+        (lasts > LONG).then_some(lasts)
     }
 
     /// How many samples can be begun at.
