@@ -8,22 +8,28 @@ use super::Swarm;
 use super::types::BLOCK_SIZE;
 
 /// What nobody else has should be handed on within this time, in seconds.
-const SOON: f64 = 5.0;
+const SOON: f64 = 2.0;
 /// While our uplink is not measured, or as long as it is this little, it is no burden.
-const LIGHT: u64 = 256 << 10;
+const LIGHT: u64 = 128 << 10;
 
 impl Swarm {
     /// Whether our neighbours wait for more than we can send them soon.
     pub(super) fn is_burdened(&self) -> bool {
-        let mut sole = 0u64;
-        for word in 0..self.layout.numbers().div_ceil(64) as usize {
-            let held = self.have.word(word);
-            if held != 0 {
-                let others = self.peers.values().fold(0, |sum, p| sum | p.have.word(word));
-                sole += u64::from((held & !others).count_ones());
-            }
-        }
+        let sole: u64 = self.sole().iter().map(|word| u64::from(word.count_ones())).sum();
         let soon = self.uploads.rate().map_or(0, |rate| (rate * SOON) as u64);
         sole * u64::from(BLOCK_SIZE) > soon.max(LIGHT)
+    }
+
+    /// Blocks that we hold and no neighbour does.
+    pub(super) fn sole(&self) -> Vec<u64> {
+        let mut words: Vec<u64> = (0..self.layout.numbers().div_ceil(64) as usize)
+            .map(|word| self.have.word(word))
+            .collect();
+        for peer in self.peers.values() {
+            for (index, word) in words.iter_mut().enumerate() {
+                *word &= !peer.have.word(index);
+            }
+        }
+        words
     }
 }

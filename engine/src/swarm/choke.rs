@@ -1,9 +1,9 @@
 //! Whom to serve: who may request, and whose request is next.
 //!
-//! Fair and simple: an uplink turn goes to the most urgent request, and among equals to the peer that was served
-//! longest ago. Only peers that lack something and ask for it take one of the unchoked places (a stream with
-//! a full buffer does not); every five seconds those who wait longest change places with those who had theirs longest,
-//! so nobody starves, and a newcomer that finds a free place has it at once. A slow uplink has fewer places and runs
+//! Fair and simple: an uplink turn goes to the most urgent request, then to what no neighbour holds, and among equals
+//! to the peer that was served longest ago. Only peers that lack something and ask for it take one of the unchoked
+//! places (a stream with a full buffer does not); every five seconds those who wait longest change places with those
+//! who had theirs longest, so nobody starves, and a newcomer that finds a free place has it at once. A slow uplink has fewer places and runs
 //! fewer uploads: what is asked of it must not wait so long that it is taken for silent, and a deadline never waits
 //! behind half a minute of others' blocks. Invariants: a request is answered exactly once, by serving or refusing it,
 //! unless the peer withdraws it; what is queued is bounded for each peer. Not here: the uplink's rate (the driver's),
@@ -36,6 +36,8 @@ pub(super) struct Queued {
     pub(super) request: UploadId,
     pub(super) run: BlockRun,
     pub(super) urgency: Urgency,
+    /// Whether no neighbour held it when it was asked for, and it was sent to none since.
+    pub(super) sole: bool,
 }
 
 #[derive(Debug)]
@@ -303,11 +305,12 @@ impl Uploads {
                 .peers
                 .iter()
                 .filter_map(|(&peer, c)| {
-                    let (place, queued) = c.queue.iter().enumerate().min_by_key(|(_, q)| q.urgency)?;
-                    Some((queued.urgency, c.served, peer, place))
+                    let first = |(_, q): &(usize, &Queued)| (q.urgency, !q.sole);
+                    let (place, queued) = c.queue.iter().enumerate().min_by_key(first)?;
+                    Some((queued.urgency, !queued.sole, c.served, peer, place))
                 })
                 .min();
-            let Some((urgency, _, peer, place)) = next else {
+            let Some((urgency, _, _, peer, place)) = next else {
                 return;
             };
             if self.active >= slots && urgency != Urgency::Urgent {
@@ -320,12 +323,18 @@ impl Uploads {
                 request,
                 run,
                 urgency,
+                sole,
             } = customer.queue.remove(place);
             self.turn += 1;
             customer.served = self.turn;
             customer.active.push(request);
             self.active += 1;
             self.line.set_busy(true, now);
+            if sole {
+                let same = |q: &&mut Queued| q.run.file == run.file && q.run.first == run.first;
+                let queued = self.peers.values_mut().flat_map(|c| &mut c.queue);
+                queued.filter(same).for_each(|q| q.sole = false);
+            }
             out.extend([Output::Serve {
                 peer,
                 request,
@@ -348,6 +357,7 @@ mod tests {
                 request: UploadId(request),
                 run: BlockRun::new(0, 0, 1),
                 urgency,
+                sole: false,
             },
             Ok(()),
             Instant::now(),
@@ -389,6 +399,39 @@ mod tests {
         }
         let order: Vec<u64> = order.into_iter().map(|(_, request)| request).collect();
         assert_eq!(order, [10, 13, 20, 30, 11, 21, 12]);
+    }
+
+    #[test]
+    fn what_nobody_else_holds_goes_first_and_once() {
+        let now = Instant::now();
+        let mut uploads = Uploads::new(1, 10, now);
+        let ask = |uploads: &mut Uploads, peer: u64, request: u64, block, urgency, sole| {
+            let (request, run) = (UploadId(request), BlockRun::new(0, block, 1));
+            let asked = Queued {
+                request,
+                run,
+                urgency,
+                sole,
+            };
+            uploads.request(Peer(peer), asked, Ok(()), now, &mut Vec::new());
+        };
+        for peer in 1..=3 {
+            uploads.connected(Peer(peer), now, &mut Vec::new());
+        }
+        ask(&mut uploads, 1, 10, 0, Urgency::Far, false);
+        ask(&mut uploads, 1, 11, 1, Urgency::Far, false);
+        ask(&mut uploads, 2, 20, 7, Urgency::Far, true);
+        ask(&mut uploads, 3, 30, 7, Urgency::Far, true);
+        ask(&mut uploads, 2, 21, 8, Urgency::Far, true);
+        ask(&mut uploads, 1, 12, 2, Urgency::Near, false);
+        let mut order = vec![10];
+        while let Some(&last) = order.last() {
+            let mut out = Vec::new();
+            uploads.ended(Peer(last / 10), UploadId(last), 16_384, now, &mut out);
+            let Some(&next) = served(&out).first() else { break };
+            order.push(next);
+        }
+        assert_eq!(order, [10, 12, 20, 21, 30, 11]);
     }
 
     #[test]
@@ -448,6 +491,34 @@ mod tests {
             out,
             [Output::Unchoke { peer: Peer(2) }],
             "who waits longest is first"
+        );
+    }
+
+    #[test]
+    fn no_change_of_places_cuts_off_a_deadline() {
+        let start = Instant::now();
+        let mut uploads = Uploads::new(1, 2, start);
+        let mut out = Vec::new();
+        for peer in 0..6 {
+            uploads.connected(Peer(peer), start, &mut out);
+        }
+        // One upload runs; of two that wait, one is urgent.
+        for (peer, request, urgency) in [
+            (0, 1, Urgency::Far),
+            (0, 2, Urgency::Urgent),
+            (1, 3, Urgency::Far),
+        ] {
+            ask(&mut uploads, peer, request, urgency);
+        }
+        ask(&mut uploads, 0, 4, Urgency::Urgent);
+        out.clear();
+        let now = uploads.next_timeout().expect("four wait");
+        uploads.rotate(now, &mut out);
+        assert!(out.contains(&Output::Choke { peer: Peer(1) }), "{out:?}");
+        assert!(!out.contains(&Output::Choke { peer: Peer(0) }), "{out:?}");
+        assert!(
+            out.contains(&Output::Unchoke { peer: Peer(2) }),
+            "a newcomer has the free place: {out:?}"
         );
     }
 

@@ -7,12 +7,16 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Swarm;
+use super::bits::first_run;
 use super::types::{Claim, Output, Peer, PeerId, PieceIndex};
 
 /// A claim without progress is believed this long.
 const CLAIM_LIFE: Duration = Duration::from_secs(5);
 /// Claims hold us back from a piece no longer than this while no block of it appears, however often they are renewed.
 const CLAIMS_BELIEVED: Duration = Duration::from_secs(10);
+/// How often it is told what only we hold, and how much of it at a time.
+const RENEWAL: Duration = Duration::from_secs(2);
+const MAX_RENEWED: usize = 256;
 /// Claims kept for one piece, and pieces with claims.
 const MAX_CLAIMERS: usize = 4;
 const MAX_CLAIMED: usize = 16_384;
@@ -35,11 +39,12 @@ pub(super) fn refresh(claims: &mut [(u64, Instant)], now: Instant) {
 
 impl Swarm {
     /// Whether another viewer says that it draws the piece, and has not said so for too long in vain.
-    pub(super) fn is_claimed(&mut self, piece: u32, now: Instant) -> bool {
-        let claimed = self
-            .claims
-            .get(&piece)
-            .is_some_and(|c| c.iter().any(|&(_, until)| until > now));
+    /// Those of `except` do not count.
+    pub(super) fn is_claimed(&mut self, piece: u32, except: &[u64], now: Instant) -> bool {
+        let claimed = self.claims.get(&piece).is_some_and(|c| {
+            c.iter()
+                .any(|&(who, until)| until > now && !except.contains(&who))
+        });
         claimed && {
             let since = *self.pieces[piece as usize].claimed_since.get_or_insert(now);
             now.saturating_duration_since(since) < CLAIMS_BELIEVED
@@ -66,19 +71,55 @@ impl Swarm {
         }
     }
 
-    /// What we draw at present, for a peer that is new.
-    pub(super) fn own_claims(&self) -> Vec<Claim> {
-        let pieces: std::collections::BTreeSet<u32> = self
+    /// What we draw at present and, where not all see each other, what we heard that others draw: for a peer that is
+    /// new and did not hear it.
+    pub(super) fn claims_for_newcomer(&self, now: Instant) -> Vec<Claim> {
+        let own: std::collections::BTreeSet<u32> = self
             .origin
             .fetches
             .values()
             .flat_map(|f| self.pieces_of(&f.span))
             .chain(self.requests_to_seeds())
             .collect();
-        pieces
-            .into_iter()
+        let heard = self
+            .claims
+            .iter()
+            .filter(|_| !self.sees_all())
+            .filter_map(|(&piece, list)| {
+                let &(claimer, _) = list.iter().find(|&&(_, until)| until > now)?;
+                Some(Claim {
+                    claimer,
+                    forwarded: true,
+                    ..self.own_claim(piece, false)
+                })
+            });
+        own.into_iter()
             .map(|piece| self.own_claim(piece, false))
+            .chain(heard.take(MAX_RENEWED))
             .collect()
+    }
+
+    /// What we hold and no neighbour does is on its way to all who ask us: those who are not our neighbours hear that
+    /// from ours, or they would draw it again.
+    pub(super) fn renew_claims(&mut self, now: Instant) {
+        if self.renewal_at().is_none_or(|at| at > now) {
+            return;
+        }
+        self.claims_renewed = now;
+        let sole = self.sole();
+        let claims: Vec<Claim> = (0..self.layout.pieces())
+            .filter(|&piece| first_run(self.layout.piece_span(piece), 1, |w| sole[w]).is_some())
+            .take(MAX_RENEWED)
+            .map(|piece| self.own_claim(piece, false))
+            .collect();
+        self.sole_told = !claims.is_empty();
+        self.send_claims(&claims);
+    }
+
+    /// When [`Self::renew_claims`] has something to do, as far as is known.
+    pub(super) fn renewal_at(&self) -> Option<Instant> {
+        let something = !self.complete || self.sole_told;
+        (something && !self.sees_all()).then_some(self.claims_renewed + RENEWAL)
     }
 
     /// Pieces that we ask of seeds because it is our duty.
@@ -109,9 +150,7 @@ impl Swarm {
         }
         let me = claimer(self.config.id);
         // Where everybody is everybody's neighbour, all have heard it already.
-        let pass_on = self
-            .size
-            .is_some_and(|n| ((self.peers.len() + 1) as f64) < 0.9 * f64::from(n));
+        let pass_on = !self.sees_all();
         for claim in claims {
             let piece = claim.piece.0;
             if claim.claimer == me || piece >= self.layout.pieces() {
@@ -121,6 +160,10 @@ impl Swarm {
                 continue;
             }
             let list = self.claims.entry(piece).or_default();
+            // One that is about to end is news again: whoever renews it wants it to be heard as far as before.
+            list.retain(|&(who, until)| {
+                who != claim.claimer || claim.retracted || until > now + CLAIM_LIFE / 2
+            });
             let known = list.iter().position(|&(who, _)| who == claim.claimer);
             let news = match (known, claim.retracted) {
                 (Some(at), true) => {

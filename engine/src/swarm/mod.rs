@@ -11,8 +11,11 @@
 //! for a block that is held; of a piece that is drawn from the origin, every missing block is drawn together, so
 //! that the piece can be verified.
 //!
-//! Files: `pick` what to request; `choke` whom to serve; `origin_duty` when to draw from the origin, `origin_urgent` what readers need at once, `claims` how it is told; `seed_duty` when to ask a seed that is spared; `budget` how much of it
-//! is our share; `burden` when others should draw; `score` how good a peer is; `neighbours` whom to be connected with; `layout`, `types` and `bits` the vocabulary. Here: the state they share, and its bookkeeping.
+//! Files: `pick` what to request; `choke` whom to serve; `origin_duty` when to draw from the origin,
+//! `origin_urgent` what readers need at once, `claims` how it is told; `seed_duty` when to ask a seed that is
+//! spared; `budget` how much of it is our share; `burden` when others should draw; `score` how good a peer is;
+//! `neighbours` whom to be connected with; `layout`, `types` and `bits` the vocabulary. Here: the state they share,
+//! and its bookkeeping.
 
 #[cfg(any(test, fuzzing))]
 mod audit;
@@ -147,6 +150,9 @@ pub struct Swarm {
     /// Live claims: piece, claimer, until when.
     claims: BTreeMap<u32, Vec<(u64, Instant)>>,
     claims_swept: Instant,
+    claims_renewed: Instant,
+    /// Whether something was told then.
+    sole_told: bool,
     forward: Vec<(Peer, Claim)>,
     news: Vec<Range<u32>>,
     flush_at: Option<Instant>,
@@ -198,6 +204,8 @@ impl Swarm {
             last_progress: now,
             claims: BTreeMap::new(),
             claims_swept: now,
+            claims_renewed: now,
+            sole_told: true,
             forward: Vec::new(),
             news: Vec::new(),
             flush_at: None,
@@ -319,10 +327,15 @@ impl Swarm {
     pub fn next_timeout(&self) -> Option<Instant> {
         let missing = !self.complete && (!self.peers.is_empty() || self.origin.hope(&self.config));
         let tick = missing.then_some(self.tick_at);
-        [tick, self.flush_at, self.uploads.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            tick,
+            self.flush_at,
+            self.renewal_at(),
+            self.uploads.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The layout that it was made with.
@@ -374,6 +387,7 @@ impl Swarm {
             self.check_stalls(now);
             self.expire_claims(now);
         }
+        self.renew_claims(now);
         if self.uploads.next_timeout().is_some_and(|at| at <= now) {
             let mut out = Vec::new();
             self.uploads.rotate(now, &mut out);
@@ -761,7 +775,7 @@ impl Swarm {
             to: Audience::One(peer),
             runs: self.held(),
         });
-        let claims = self.own_claims();
+        let claims = self.claims_for_newcomer(now);
         if !claims.is_empty() {
             self.outputs.push_back(Output::SendClaims { to: peer, claims });
         }
@@ -906,10 +920,15 @@ impl Swarm {
                 return;
             }
         }
+        let sole = allowed.is_ok() && {
+            let first = self.layout.span(run).start;
+            self.peers.values().all(|p| !p.have.get(first))
+        };
         let asked = Queued {
             request,
             run,
             urgency,
+            sole,
         };
         self.uploads.request(peer, asked, allowed, now, &mut self.outputs);
     }

@@ -87,6 +87,17 @@ pub fn sample<T>(mut from: Vec<T>, count: usize, rng: &mut impl rand::Rng) -> Ve
 }
 
 impl Swarm {
+    /// Whether (nearly) all viewers are our neighbours. What the tracker said is old in a crowd that grows: with more
+    /// neighbours than it knew of viewers, and as many as dial us and are dialled in a large swarm, there are others
+    /// whom we do not see.
+    pub(super) fn sees_all(&self) -> bool {
+        let view = self.peers.len() + 1;
+        match self.size {
+            Some(size) if size as usize >= view => view as f64 >= 0.9 * f64::from(size),
+            _ => view < 2 * WANTED,
+        }
+    }
+
     /// The connected peers, as [`admit`] wants them.
     pub fn neighbours(&self) -> impl ExactSizeIterator<Item = Neighbour> {
         let all = self.layout.total_blocks();

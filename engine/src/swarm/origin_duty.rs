@@ -26,11 +26,12 @@ use super::{GREETING, Swarm, TICK, pick};
 
 /// Between one viewer's turn and the next one's, when all of them are neighbours.
 const TURN_OF_RANK: f64 = 3.0;
-/// The timer's scale for what no reader needs soon, in seconds.
-const DELTA_FAR: f64 = 2.0;
+/// The timer's scale for what no reader needs soon, in seconds: newcomers have enough to do until they have heard of
+/// what their neighbours lack.
+const DELTA_FAR: f64 = 8.0;
 /// The timer's scale for a reader's next minute.
 const DELTA_NEAR: f64 = 1.0;
-/// Fewer requests outstanding than this, and the timer runs four times as fast.
+/// Fewer requests outstanding than this, and the timer runs faster.
 const STARVED: usize = 4;
 /// So many times slower runs the timer of a viewer that is burdened.
 const LAST: f64 = 8.0;
@@ -138,7 +139,8 @@ fn exponent(place: u64) -> f64 {
 
 /// Whether the timer of a viewer has run out `elapsed` seconds after the piece became eligible.
 fn due(elapsed: f64, swarm_size: f64, exponent: f64, delta: f64, starved: bool) -> bool {
-    let haste = if starved { 4.0 } else { 1.0 };
+    // Where nobody holds anything yet, all are starved: a scale that is patient with newcomers must not slow them.
+    let haste = if starved { (2.0 * delta).max(4.0) } else { 1.0 };
     elapsed * (1.0 + elapsed / delta) * haste >= delta * swarm_size * exponent
 }
 
@@ -243,12 +245,19 @@ impl Swarm {
         let all = self.layout.total_blocks();
         let view = self.peers.len() + 1;
         let size = self.size.map_or(view, |n| (n as usize).max(view));
-        let whole_view = view as f64 >= 0.9 * size as f64;
+        let whole_view = self.sees_all();
         let me = claimer(self.config.id);
         let rivals: Vec<u64> = self
             .peers
             .values()
             .filter(|p| p.have_blocks < all)
+            .map(|p| claimer(p.id))
+            .collect();
+        // A seed says of what only it holds that it is on its way; those who see the seed must ask for it.
+        let seeds: Vec<u64> = self
+            .peers
+            .values()
+            .filter(|p| of_seeds && p.have_blocks == all)
             .map(|p| claimer(p.id))
             .collect();
         let running: usize = self.peers.values().map(|p| p.requests.len()).sum();
@@ -278,7 +287,7 @@ impl Swarm {
                 continue;
             }
             let unowned = silent || slow || self.has_unowned(piece, &owned);
-            if !unowned || self.is_claimed(piece, now) {
+            if !unowned || self.is_claimed(piece, &seeds, now) {
                 self.pieces[piece as usize].eligible_since = None;
                 continue;
             }
@@ -585,7 +594,7 @@ mod tests {
                     .map(|viewer| {
                         let e = exponent(place(group, mix(viewer + 1)));
                         (0..1_000_000)
-                            .find(|&ms| due(f64::from(ms * 10) / 1e3, n as f64, e, 2.0, false))
+                            .find(|&ms| due(f64::from(ms * 10) / 1e3, n as f64, e, DELTA_FAR, false))
                             .unwrap()
                     })
                     .collect();

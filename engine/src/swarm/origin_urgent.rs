@@ -57,7 +57,7 @@ impl Swarm {
                 continue;
             }
             // What another viewer draws is here sooner than a second copy, unless time runs out.
-            if self.is_claimed(piece, now) && (need.starting.is_some() || slack > CLAIM_SLACK) {
+            if self.is_claimed(piece, &[], now) && (need.starting.is_some() || slack > CLAIM_SLACK) {
                 continue;
             }
             let bound = need.starting.map_or(slack.max(1.0), |_| START_BOUND);

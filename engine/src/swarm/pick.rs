@@ -438,6 +438,20 @@ impl Swarm {
         }
     }
 
+    /// For how long nothing came of what a peer was asked, in seconds.
+    fn silence(&self, peer: &PeerState, now: Instant) -> f64 {
+        let oldest = peer
+            .requests
+            .iter()
+            .filter_map(|id| self.requests.get(id))
+            .map(|r| r.sent)
+            .min();
+        oldest.map_or(0.0, |since| {
+            let since = peer.score.last_delivery().map_or(since, |last| last.max(since));
+            now.saturating_duration_since(since).as_secs_f64()
+        })
+    }
+
     /// Nothing new to ask of this peer: it takes over a run that would come late, or, for the last blocks, asks for
     /// one again. False when there is nothing of the kind.
     fn endgame(&mut self, peer: Peer, now: Instant) -> bool {
@@ -449,7 +463,11 @@ impl Swarm {
         let measured = state.score.rate().is_some();
         let mut worst: Option<(f64, RequestId)> = None;
         for (&owner, other) in self.peers.iter().filter(|&(&owner, _)| owner != peer) {
-            let theirs = other.score.eta(other.outstanding, 0, assumed);
+            // Who has been silent for a while will be so for as long again, whatever its rate was.
+            let theirs = other
+                .score
+                .eta(other.outstanding, 0, assumed)
+                .max(self.silence(other, now));
             if theirs < (2.0 * mine).max(1.0) || worst.is_some_and(|(eta, _)| eta >= theirs) {
                 continue;
             }

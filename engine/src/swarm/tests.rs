@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 mod crowd;
+mod delivery;
 
 fn core(pieces: u64, config: Config, now: Instant) -> Swarm {
     let layout = Layout::new(&[pieces * 65_536], 65_536).expect("a valid layout");

@@ -76,3 +76,123 @@ fn a_download_waits_for_its_turn_at_those_who_hold_what_it_lacks() {
         );
     }
 }
+
+/// The claims among these outputs, by receiver.
+fn claims(outputs: &[Output]) -> Vec<(u64, Claim)> {
+    outputs
+        .iter()
+        .filter_map(|output| {
+            let Output::SendClaims { to, claims } = output else {
+                return None;
+            };
+            Some(claims.iter().map(|&claim| (to.0, claim)))
+        })
+        .flatten()
+        .collect()
+}
+
+fn wait(swarm: &mut Swarm, from: Instant, time: Duration) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    let mut now = from;
+    while let Some(at) = swarm.next_timeout().filter(|&at| at <= from + time) {
+        now = now.max(at);
+        outputs.extend(give(swarm, Input::Timeout, now));
+    }
+    outputs
+}
+
+#[test]
+fn what_only_we_hold_is_claimed_until_a_neighbour_has_it() {
+    for (size, renewed) in [(2, false), (1_000, true)] {
+        let start = Instant::now();
+        let mut swarm = core(4, Config::default(), start);
+        let (run, source) = (BlockRun::new(0, 0, 4 * 4), Source::Disk);
+        give(&mut swarm, Input::Verified { run, source }, start);
+        assert!(swarm.is_complete());
+        connect(&mut swarm, 1, vec![], start);
+        give(&mut swarm, Input::SwarmSize(size), start);
+        let told = claims(&wait(&mut swarm, start, Duration::from_secs(5)));
+        let pieces: BTreeSet<u32> = told.iter().map(|(_, claim)| claim.piece.0).collect();
+        let expected = if renewed { vec![0, 1, 2, 3] } else { vec![] };
+        assert!(pieces.iter().copied().eq(expected), "{told:?}");
+        let (peer, runs) = (Peer(1), vec![BlockRun::new(0, 0, 3 * 4)]);
+        let now = start + Duration::from_secs(5);
+        give(&mut swarm, Input::PeerHave { peer, runs }, now);
+        let told = claims(&wait(&mut swarm, now, Duration::from_secs(5)));
+        assert!(told.iter().all(|(_, claim)| claim.piece.0 == 3), "{told:?}");
+    }
+}
+
+#[test]
+fn a_newcomer_hears_what_others_draw() {
+    let start = Instant::now();
+    let mut swarm = core(4, Config::default(), start);
+    give(&mut swarm, Input::SwarmSize(1_000), start);
+    connect(&mut swarm, 1, vec![], start);
+    let claim = Claim {
+        piece: PieceIndex(2),
+        claimer: 7,
+        forwarded: false,
+        retracted: false,
+    };
+    let (peer, heard) = (Peer(1), vec![claim]);
+    give(&mut swarm, Input::PeerClaims { peer, claims: heard }, start);
+    wait(&mut swarm, start, Duration::from_secs(1));
+    let told = |swarm: &mut Swarm, peer, seconds| {
+        claims(&connect(
+            swarm,
+            peer,
+            vec![],
+            start + Duration::from_secs(seconds),
+        ))
+    };
+    let forwarded = true;
+    assert_eq!(told(&mut swarm, 2, 4), [(2, Claim { forwarded, ..claim })]);
+    assert_eq!(told(&mut swarm, 3, 6), [], "it has ended");
+}
+
+#[test]
+fn a_seed_that_claims_what_only_it_holds_is_asked_for_it() {
+    let start = Instant::now();
+    let mut swarm = core(40, Config::default(), start);
+    for peer in 2..=4 {
+        connect(&mut swarm, peer, vec![], start);
+    }
+    connect(&mut swarm, 1, vec![BlockRun::new(0, 0, 40 * 4)], start);
+    let claim = |piece| Claim {
+        piece: PieceIndex(piece),
+        claimer: 0x0101_0101_0101_0101,
+        forwarded: false,
+        retracted: false,
+    };
+    let (peer, all) = (Peer(1), (0..40).map(claim).collect());
+    give(&mut swarm, Input::PeerClaims { peer, claims: all }, start);
+    let mut asked = give(&mut swarm, Input::Discovery { pending: false }, start);
+    asked.extend(wait(&mut swarm, start, Duration::from_secs(4)));
+    assert!(
+        asked
+            .iter()
+            .any(|o| matches!(o, Output::Request { peer: Peer(1), .. })),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn many_neighbours_beyond_what_the_tracker_knew_are_not_all() {
+    let now = Instant::now();
+    let mut swarm = core(1, Config::default(), now);
+    for (size, peers, all) in [
+        (10, 9, true),
+        (30, 25, false),
+        (30, 40, true),
+        (30, 70, false),
+        (72, 70, true),
+    ] {
+        while swarm.peers.len() < peers {
+            let next = swarm.peers.len() as u64 + 1;
+            connect(&mut swarm, next, vec![], now);
+        }
+        give(&mut swarm, Input::SwarmSize(size), now);
+        assert_eq!(swarm.sees_all(), all, "{peers} neighbours of {size}");
+    }
+}
