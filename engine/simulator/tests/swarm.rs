@@ -82,7 +82,7 @@ fn fifty_peers_with_few_neighbours() {
         4,
     );
     assert!(report.all_complete());
-    assert!(report.origin_copies() <= 1.8);
+    assert!(report.origin_copies() <= 1.5);
 }
 
 #[test]
