@@ -16,6 +16,7 @@ pub(crate) mod aac;
 pub(crate) mod mp3;
 pub(crate) mod opus;
 pub(crate) mod pictures;
+pub(crate) mod vorbis;
 
 /// How long a run through a pipeline may go without giving anything.
 const STALL: Duration = Duration::from_secs(60);

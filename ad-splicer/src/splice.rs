@@ -23,6 +23,7 @@ mod pictures;
 pub mod preview;
 mod resume;
 pub(crate) mod sound;
+mod vorbis;
 mod wav;
 mod webm;
 
@@ -58,6 +59,8 @@ pub enum Codec {
     Mp4,
     /// Opus in Ogg.
     OggOpus,
+    /// Vorbis in Ogg.
+    OggVorbis,
     /// Opus in WebM or Matroska, without pictures.
     WebmOpus,
 }
@@ -73,6 +76,7 @@ impl Codec {
             Self::M4a => "m4a",
             Self::Mp4 => "mp4",
             Self::OggOpus => "opus",
+            Self::OggVorbis => "vorbis",
             Self::WebmOpus => "webm",
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{aac, flac, id3v2, mp4, ogg, opus, wav, webm};
+use super::{aac, flac, id3v2, mp4, ogg, opus, vorbis, wav, webm};
 use crate::splice::{self, Options};
 
 /// Reads and moves the chapters of a tag: an edited tag is a tag of the length that it says, with the same chapters.
@@ -25,10 +25,15 @@ pub fn ogg(bytes: &[u8]) {
         return;
     };
     let _ = opus::Head::parse(&headers.packets[0]);
+    // Headers may be any packets.
+    let head = vorbis::Head::parse(&headers.packets[0], &headers.packets[1]);
     let mut seen = 0;
     let pages = ogg::Pages::scan(&content, &headers, Duration::ZERO, &mut |packet, _| {
         seen += 1;
         let _ = opus::samples(packet);
+        if let Ok(Some(head)) = &head {
+            let _ = head.block(packet);
+        }
         Ok(())
     });
     let Ok(pages) = pages else { return };

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::layout::{Layout, moved};
 use super::{
-    Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, ogg, opus, wav,
-    webm,
+    Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, ogg, opus,
+    vorbis, wav, webm,
 };
 use crate::content::Content;
 use crate::frames::id3v2;
@@ -180,6 +180,9 @@ pub(crate) fn recognise<'a>(
     }
     if let Some(webm) = webm::WebmOpus::new(content, options)? {
         return Ok(Box::new(webm));
+    }
+    if let Some(vorbis) = vorbis::Vorbis::new(content, options)? {
+        return Ok(Box::new(vorbis));
     }
     ogg::refuse(content, options)?;
     if let Some(adts) = adts::Adts::new(content, options)? {

@@ -121,26 +121,32 @@ pub(super) fn headers(headers: &Headers, tags: &[Vec<u8>], runs: &mut Runs) -> u
         runs.content(0, headers.end);
         return headers.pages;
     }
-    let mut sequence = headers.first.sequence;
+    let first = &headers.first;
+    begin((first.serial, first.sequence), &headers.packets[0], tags, runs)
+}
+
+/// Adds the pages of a stream's headers, from a number on, and says how many they are: the first header in a page of its own.
+pub(super) fn begin((serial, start): (u32, u32), first: &[u8], others: &[Vec<u8>], runs: &mut Runs) -> u32 {
+    let mut sequence = start;
     let mut page = |flags, lacing: Vec<u8>, body: &[u8]| {
         let ends = lacing.iter().any(|value| *value < 255);
         let header = Header {
             flags,
             granule: if ends { 0 } else { NO_GRANULE },
+            serial,
             sequence,
+            checksum: 0,
             lacing,
-            ..headers.first
         };
         sequence = sequence.wrapping_add(1);
         runs.made(&header.write(body));
         runs.made(body);
     };
-    let first = &headers.packets[0];
     page(BEGINS, lacing(first.len()).collect(), first);
-    for (flags, lacing, body) in paginate(tags, usize::MAX) {
+    for (flags, lacing, body) in paginate(others, usize::MAX) {
         page(flags, lacing, &body);
     }
-    sequence.wrapping_sub(headers.first.sequence)
+    sequence.wrapping_sub(start)
 }
 
 /// How much of the content's beginning tells how long it may be.
@@ -167,14 +173,9 @@ pub(super) fn refuse(content: &dyn Content, options: &Options) -> Result<(), Spl
     let mut window = Window::new(content, options.read_deadline);
     let head = window.get(0, 64)?;
     if head.starts_with(b"OggS") {
-        let what = if head.windows(7).any(|bytes| bytes == b"\x01vorbis") {
-            "Vorbis"
-        } else {
-            "no Opus"
-        };
-        return Err(SpliceError::Unsupported(format!(
-            "the Ogg file holds {what}, and ads can be put into Ogg files with Opus"
-        )));
+        return Err(SpliceError::Unsupported(
+            "the Ogg file holds neither Opus nor Vorbis, and ads can be put into Ogg files with those".into(),
+        ));
     }
     Ok(())
 }

@@ -1,0 +1,62 @@
+//! Vorbis by libvorbis, in both directions. Sample `n` that goes into the encoder is sample `n` that comes out of a decoder.
+
+use gstreamer as gst;
+
+use super::{BridgeError, element, floats, init, raw_caps, run};
+
+/// High, so that what is coded twice loses next to nothing.
+const QUALITY: f32 = 0.9;
+
+/// Decodes packets of one stream, after its three headers; `expected` samples of each channel are due.
+pub(crate) fn decode(
+    headers: &[Vec<u8>],
+    packets: Vec<Vec<u8>>,
+    (rate, channels): (u32, usize),
+    expected: usize,
+) -> Result<Vec<f32>, BridgeError> {
+    const DOING: &str = "decoding";
+    if expected == 0 {
+        return Ok(Vec::new());
+    }
+    init(DOING)?;
+    let caps = gst::Caps::new_empty_simple("audio/x-vorbis");
+    let elements = [element("vorbisdec")?, element("audioconvert")?];
+    let input = headers
+        .iter()
+        .cloned()
+        .chain(packets)
+        .map(gst::Buffer::from_slice);
+    let raw = raw_caps("F32LE", rate, channels);
+    let buffers = run(DOING, &caps, &elements, Some(&raw), input)?;
+    let samples: Vec<f32> = buffers
+        .iter()
+        .flat_map(|bytes| bytes.chunks_exact(4))
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
+    if samples.len() != expected * channels {
+        let got = samples.len() / channels;
+        return Err(BridgeError::WrongLength { got, expected });
+    }
+    Ok(samples)
+}
+
+/// Encodes interleaved samples as a stream of its own: three headers, then packets that hold at least as many samples.
+pub(crate) fn encode(pcm: &[f32], rate: u32, channels: usize) -> Result<Vec<Vec<u8>>, BridgeError> {
+    const DOING: &str = "encoding";
+    init(DOING)?;
+    let encoder = gst::ElementFactory::make("vorbisenc")
+        .property("quality", QUALITY)
+        .build()
+        .map_err(|_| BridgeError::MissingElement { element: "vorbisenc" })?;
+    let raw = raw_caps("F32LE", rate, channels);
+    let packets = run(DOING, &raw, &[encoder], None, floats(pcm, rate, channels, 0))?;
+    let kinds: Vec<u8> = packets
+        .iter()
+        .take(4)
+        .filter_map(|packet| packet.first().copied())
+        .collect();
+    match kinds[..] {
+        [1, 3, 5, sound] if sound & 1 == 0 => Ok(packets),
+        _ => Err(BridgeError::WrongStream(format!("packets of kinds {kinds:?}"))),
+    }
+}

@@ -1,0 +1,490 @@
+//! Splicing Vorbis in Ogg by chaining: the content up to a break, the break, and the content after it are streams of their own, one after the other.
+//!
+//! What a packet decodes to depends on the packet before it and on nothing else, and codebooks cannot be changed within a stream. So each stream of content begins with one packet more than is heard, as every
+//! Vorbis stream does, and content is decoded exactly as it was. A break's stream holds the ads, and the content around them up to the next ends of packets, coded again: no samples are left over that a decoder would
+//! have to leave out, but at the end of the break's stream. Granule positions go on through all of them.
+
+use std::ops::Range;
+
+use super::format::{self, Frames, Place, Runs, Spliced, Stream, check_channels, surroundings};
+use super::layout::{Layout, Spot};
+use super::sound::{FLOOR_DB, insertion, worst_block};
+use super::{Chapter, Codec, Options, Seam, SeamKind, SpliceError, ogg};
+use crate::bridge::{BridgeError, vorbis as bridge};
+use crate::content::Content;
+use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, headers};
+use crate::frames::vorbis::Head;
+use crate::frames::vorbis_comment;
+use crate::plan::SplicePlan;
+use crate::time::PresentationTime;
+
+const TAGS: &[u8] = b"\x03vorbis";
+/// Packets in a page of what is made: about a second.
+const PACKETS: usize = 40;
+
+/// A Vorbis file in Ogg.
+pub(crate) struct Vorbis<'a> {
+    content: &'a dyn Content,
+    options: &'a Options,
+    headers: Headers,
+    head: Head,
+}
+
+impl<'a> Vorbis<'a> {
+    /// `None` when it is something else.
+    pub(crate) fn new(content: &'a dyn Content, options: &'a Options) -> Result<Option<Self>, SpliceError> {
+        match headers(content, 1, options.read_deadline)? {
+            Some(first) if first.packets[0].starts_with(b"\x01vorbis") => {}
+            _ => return Ok(None),
+        }
+        let Some(headers) = headers(content, 3, options.read_deadline)? else {
+            return Ok(None);
+        };
+        let Some(head) = Head::parse(&headers.packets[0], &headers.packets[2])? else {
+            return Ok(None);
+        };
+        check_channels(head.channels.into())?;
+        if !headers.packets[1].starts_with(TAGS) {
+            return Err(SpliceError::Corrupt {
+                offset: (headers.first.len() + headers.first.body()) as u64,
+            });
+        }
+        Ok(Some(Self {
+            content,
+            options,
+            headers,
+            head,
+        }))
+    }
+
+    fn comments(&self) -> &[u8] {
+        &self.headers.packets[1][TAGS.len()..]
+    }
+
+    fn failed(break_index: usize) -> impl Fn(BridgeError) -> SpliceError {
+        move |error| SpliceError::Bridge {
+            break_index,
+            reason: error.to_string(),
+        }
+    }
+}
+
+impl format::Head for Vorbis<'_> {
+    fn stream(&self) -> Stream {
+        Stream {
+            codec: Codec::OggVorbis,
+            sample_rate: self.head.rate,
+            channels: self.head.channels.into(),
+            samples: ogg::guess_granule(self.content, &self.headers, self.options.read_deadline),
+        }
+    }
+
+    fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
+        Ok(vorbis_comment::chapters(plan, self.comments()))
+    }
+
+    fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
+        Ok(Box::new(Track::open(self)?))
+    }
+}
+
+struct Track<'a> {
+    file: &'a Vorbis<'a>,
+    pages: Pages,
+    /// Decoded sample at which each packet's samples end.
+    ends: Vec<u64>,
+    /// The granule position of decoded sample 0.
+    base: i64,
+    /// Decoded sample of content sample 0.
+    skip: u64,
+    /// Decoded sample at which the content ends.
+    end: u64,
+}
+
+/// Decoded samples at which packets end, by the sizes of their blocks.
+#[derive(Default)]
+struct Ends {
+    ends: Vec<u64>,
+    block: Option<u32>,
+}
+
+impl Ends {
+    fn push(&mut self, block: u32) {
+        let own = self.block.map_or(0, |before| (before + block) / 4);
+        let before = self.ends.last().copied().unwrap_or(0);
+        self.ends.push(before + u64::from(own));
+        self.block = Some(block);
+    }
+}
+
+fn silent() -> SpliceError {
+    SpliceError::NotAudio("the Vorbis file holds no sound".into())
+}
+
+impl<'a> Track<'a> {
+    fn open(file: &'a Vorbis<'a>) -> Result<Self, SpliceError> {
+        let mut ends = Ends::default();
+        let pages = Pages::scan(
+            file.content,
+            &file.headers,
+            file.options.read_deadline,
+            &mut |packet, offset| {
+                ends.push(file.head.block(packet).ok_or(SpliceError::Corrupt { offset })?);
+                Ok(())
+            },
+        )?;
+        let ends = ends.ends;
+        let (mut base, mut last) = (None, 0);
+        for (i, page) in pages.pages.iter().enumerate() {
+            if page.header.granule == NO_GRANULE || page.ended() == 0 {
+                continue;
+            }
+            let ended = ends[page.ended() as usize - 1] as i64;
+            let trimmed = i + 1 == pages.pages.len() || page.header.flags & ENDS != 0;
+            let base = *base.get_or_insert(if trimmed { 0 } else { page.header.granule - ended });
+            let due = base.saturating_add(ended);
+            let cut = trimmed && page.header.granule > last && page.header.granule < due;
+            if page.header.granule != due && !cut {
+                return Err(SpliceError::Unsupported(format!(
+                    "the granule position of the page at byte {} does not agree with its packets: something is missing before it",
+                    page.offset
+                )));
+            }
+            last = page.header.granule;
+        }
+        let base = base.ok_or_else(silent)?;
+        let skip = (-base).max(0) as u64;
+        let end = last - base;
+        if end <= skip as i64 {
+            return Err(silent());
+        }
+        Ok(Self {
+            file,
+            pages,
+            ends,
+            base,
+            skip,
+            end: end as u64,
+        })
+    }
+
+    /// Decoded samples of a range.
+    fn decoded(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {
+        let channels = usize::from(self.file.head.channels);
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        // The first packet whose samples end behind the beginning, and the one before it.
+        let first = self
+            .ends
+            .partition_point(|end| *end <= range.start)
+            .saturating_sub(1);
+        let last = self.ends.partition_point(|end| *end < range.end) + 1;
+        let last = last.min(self.ends.len());
+        let packets = self.pages.read(
+            self.file.content,
+            first as u64..last as u64,
+            self.file.options.read_deadline,
+        )?;
+        let from = self.ends[first];
+        let expected = (self.ends[last - 1] - from) as usize;
+        let stream = (self.file.head.rate, channels);
+        let samples = bridge::decode(&self.file.headers.packets, packets, stream, expected)
+            .map_err(Vorbis::failed(0))?;
+        let mut out = vec![0.0; (range.end - range.start) as usize * channels];
+        let there = samples
+            .get((range.start - from) as usize * channels..)
+            .unwrap_or(&[]);
+        let count = there.len().min(out.len());
+        out[..count].copy_from_slice(&there[..count]);
+        Ok(out)
+    }
+
+    /// Groups breaks, and says which content stands before each group: see [`Join`].
+    fn joins<'s>(&self, spots: &'s [Spot<'s>]) -> Vec<Join<'s>> {
+        let mut joins: Vec<Join<'s>> = Vec::new();
+        for (i, spot) in spots.iter().enumerate() {
+            let (start, end) = (spot.span.start + self.skip, spot.span.end + self.skip);
+            // How many packets' samples are over by the cue; and the first packet whose samples begin after it.
+            let entry = if spot.span.start == 0 {
+                0
+            } else {
+                self.ends.partition_point(|end| *end <= start)
+            };
+            let exit = if end >= self.end {
+                None
+            } else {
+                let exit = self.ends.partition_point(|before| *before < end) + 1;
+                (exit < self.ends.len()).then_some(exit)
+            };
+            match joins.last_mut() {
+                // At least a few packets of content, or what is between the breaks is coded again.
+                Some(last) if last.exit.is_none_or(|before| before + 4 > entry) => {
+                    last.spots = &spots[i - last.spots.len()..=i];
+                    last.exit = exit;
+                }
+                _ => joins.push(Join {
+                    spots: &spots[i..=i],
+                    // One packet gives no samples.
+                    entry: if entry < 2 { 0 } else { entry },
+                    exit,
+                }),
+            }
+        }
+        joins
+    }
+
+    /// The samples of a join's stream: decoded content around the ads, and how much of it there is before the first and after the last.
+    fn samples(&self, layout: &Layout<'_>, join: &Join<'_>) -> Result<(Vec<f32>, usize, usize), SpliceError> {
+        let channels = usize::from(self.file.head.channels);
+        let mut position = match join.entry {
+            0 => self.skip,
+            entry => self.ends[entry - 1],
+        };
+        let (mut pcm, mut lead) = (Vec::new(), None);
+        for spot in join.spots {
+            let before = self.decoded(position..spot.span.start + self.skip)?;
+            pcm.extend(before);
+            lead.get_or_insert(pcm.len());
+            let (ahead, behind) = surroundings(self, layout, &spot.span)?;
+            pcm.extend(insertion(
+                spot.ads,
+                spot.pad,
+                &ahead,
+                &behind,
+                channels,
+                layout.fade,
+            ));
+            position = spot.span.end + self.skip;
+        }
+        let end = join.exit.map_or(self.end, |exit| self.ends[exit - 1]);
+        let after = self.decoded(position..end)?;
+        pcm.extend(&after);
+        Ok((pcm, lead.unwrap_or(0), after.len()))
+    }
+
+    /// The tags of the result.
+    fn tags(&self, plan: &SplicePlan) -> Vec<u8> {
+        [TAGS, &vorbis_comment::edit(plan, self.file.comments())].concat()
+    }
+
+    /// Adds a stream of the content's packets, so many samples later than they were.
+    fn content_stream(
+        &self,
+        link: &mut Link<'_>,
+        packets: Range<usize>,
+        shift: i64,
+    ) -> Result<(), SpliceError> {
+        if packets.is_empty() {
+            return Ok(());
+        }
+        let tags = self.tags(link.plan);
+        let setup = self.file.headers.packets[2].clone();
+        let first = self.file.headers.first.sequence;
+        let pages = if link.runs.len() == 0 {
+            ogg::headers(&self.file.headers, &[tags, setup], link.runs)
+        } else {
+            let identification = &self.file.headers.packets[0];
+            ogg::begin((link.serial, first), identification, &[tags, setup], link.runs)
+        };
+        let granule = |ended: u64| {
+            let packet = packets.start + ended as usize - 1;
+            self.base + shift + self.ends[packet] as i64
+        };
+        let mut stream = ogg::Stream::new(link.serial, &granule);
+        stream.content(&self.pages, &(packets.start as u64..packets.end as u64));
+        let end = match packets.end {
+            all if all == self.ends.len() => self.end,
+            end => self.ends[end - 1],
+        };
+        stream.finish(
+            self.file.content,
+            self.file.options.read_deadline,
+            first.wrapping_add(pages),
+            self.base + shift + end as i64,
+            link.runs,
+        )?;
+        link.serial = link.serial.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Adds a stream of what was made, whose first sample has a granule position.
+    fn made_stream(&self, link: &mut Link<'_>, made: &Made, begins: i64) -> Result<(), SpliceError> {
+        let tags = if link.runs.len() == 0 {
+            self.tags(link.plan)
+        } else {
+            made.packets[1].clone()
+        };
+        let headers = [tags, made.packets[2].clone()];
+        let pages = ogg::begin((link.serial, 0), &made.packets[0], &headers, link.runs);
+        let granule = |ended: u64| begins + made.ends[ended as usize - 1] as i64;
+        let mut stream = ogg::Stream::new(link.serial, &granule);
+        // A page that is the first and the last could be meant to begin late.
+        stream.made(&made.packets[3..5], PACKETS);
+        stream.made(&made.packets[5..], PACKETS);
+        stream.finish(
+            self.file.content,
+            self.file.options.read_deadline,
+            pages,
+            begins + made.samples as i64,
+            link.runs,
+        )?;
+        link.serial = link.serial.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Codes samples, and decodes them again to see what became of the content in them: its samples, and the errors before the ads and after them.
+    fn make(&self, join: &Join<'_>, layout: &Layout<'_>) -> Result<(Made, f64, f64), SpliceError> {
+        let failed = Vorbis::failed(join.spots[0].index);
+        let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
+        let (pcm, lead, after) = self.samples(layout, join)?;
+        let packets = bridge::encode(&pcm, rate, channels).map_err(&failed)?;
+        let wrong = |what: &str| failed(BridgeError::WrongStream(what.into()));
+        let head = Head::parse(&packets[0], &packets[2])?.ok_or_else(|| wrong("no Vorbis"))?;
+        let mut ends = Ends::default();
+        for packet in &packets[3..] {
+            ends.push(head.block(packet).ok_or_else(|| wrong("no packets of sound"))?);
+        }
+        let ends = ends.ends;
+        let samples = (pcm.len() / channels) as u64;
+        let held = ends.last().copied().unwrap_or(0);
+        // Packets whose samples are all beyond the end are not needed.
+        let needed = ends.partition_point(|end| *end < samples) + 1;
+        if held < samples || needed < 3 {
+            return Err(wrong("too few samples"));
+        }
+        let decoded = bridge::decode(
+            &packets[..3],
+            packets[3..3 + needed].to_vec(),
+            (rate, channels),
+            ends[needed - 1] as usize,
+        )
+        .map_err(&failed)?;
+        let error = |range: Range<usize>| match (decoded.get(range.clone()), pcm.get(range)) {
+            (Some(a), Some(b)) if !a.is_empty() => worst_block(a, b, channels),
+            _ => FLOOR_DB,
+        };
+        let errors = (error(0..lead), error(pcm.len() - after..pcm.len()));
+        let made = Made {
+            packets: packets.into_iter().take(3 + needed).collect(),
+            ends,
+            samples,
+        };
+        Ok((made, errors.0, errors.1))
+    }
+}
+
+/// Breaks whose stream stands between two of content: packets `..entry` of the content come before it, and `exit..` are heard after it. `None`: nothing is.
+struct Join<'s> {
+    spots: &'s [Spot<'s>],
+    entry: usize,
+    exit: Option<usize>,
+}
+
+/// A stream that was made: three headers and packets.
+struct Made {
+    packets: Vec<Vec<u8>>,
+    /// Where the samples of each packet end.
+    ends: Vec<u64>,
+    /// How many samples are heard.
+    samples: u64,
+}
+
+/// Where streams are added.
+struct Link<'a> {
+    plan: &'a SplicePlan,
+    runs: &'a mut Runs,
+    /// The number of the next stream.
+    serial: u32,
+}
+
+impl format::Track for Track<'_> {
+    fn stream(&self) -> Stream {
+        Stream {
+            codec: Codec::OggVorbis,
+            sample_rate: self.file.head.rate,
+            channels: self.file.head.channels.into(),
+            samples: self.end - self.skip,
+        }
+    }
+
+    fn frames(&self) -> Frames {
+        Frames {
+            count: self.pages.packets,
+            samples: 1,
+            start: self.file.headers.end,
+            bit_rate: None,
+        }
+    }
+
+    fn place(&self, sample: u64) -> Place {
+        let frame = self.ends.partition_point(|end| *end <= sample + self.skip) as u64;
+        let frame = frame.min(self.pages.packets - 1);
+        Place {
+            frame,
+            offset: self.pages.pages[self.pages.page_of(frame)].offset,
+        }
+    }
+
+    fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {
+        self.decoded(range.start + self.skip..range.end + self.skip)
+    }
+
+    fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
+        let (plan, rate) = (&layout.plan, self.file.head.rate);
+        let mut runs = Runs::default();
+        let mut link = Link {
+            plan,
+            runs: &mut runs,
+            serial: self.file.headers.first.serial,
+        };
+        // Content packets from here on are still to come; the first of them is not heard, but at the beginning.
+        let (mut next, mut shift, mut seams) = (Some(0), 0, Vec::new());
+        for join in self.joins(&layout.spots) {
+            let Some(from) = next else { break };
+            if join.entry > 0 {
+                self.content_stream(&mut link, from..join.entry, shift)?;
+            }
+            let (made, before, after) = self.make(&join, layout)?;
+            let begins = match join.entry {
+                0 => self.skip,
+                entry => self.ends[entry - 1],
+            };
+            let begins = begins as i64 + shift;
+            self.made_stream(&mut link, &made, self.base + begins)?;
+            let seam = |kind, break_index, at: i64, frames: u64, error_db| Seam {
+                kind,
+                break_index,
+                presentation: PresentationTime::from_samples((at - self.skip as i64).max(0) as u64, rate),
+                frames: frames as u32,
+                error_db,
+            };
+            let (first, last) = (&join.spots[0], &join.spots[join.spots.len() - 1]);
+            if join.entry > 0 {
+                let coded = first.span.start + self.skip > self.ends[join.entry - 1];
+                seams.push(seam(SeamKind::Entry, first.index, begins, coded.into(), before));
+            }
+            shift += join.spots.iter().map(Spot::shift).sum::<i64>();
+            if let Some(exit) = join.exit {
+                let at = self.ends[exit - 1];
+                let coded = last.span.end + self.skip < at;
+                seams.push(seam(
+                    SeamKind::Exit,
+                    last.index,
+                    at as i64 + shift,
+                    coded.into(),
+                    after,
+                ));
+            }
+            next = join.exit.map(|exit| exit - 1);
+        }
+        if let Some(from) = next {
+            self.content_stream(&mut link, from..self.ends.len(), shift)?;
+        }
+        Ok(Spliced {
+            runs: runs.into_runs(),
+            seams,
+            chapters: vorbis_comment::chapters(plan, self.file.comments()),
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! Splices Vorbis in Ogg and judges the results by ffmpeg. Each stream of the chain is taken for itself: put together, their samples are what the specification says that the whole decodes to. (ffmpeg gives some
+//! samples more at each change of streams, since it forgets that the first packet of a stream gives none.)
+
+mod common;
+
+use std::path::PathBuf;
+
+use ad_splicer::splice::{Break, Report, SeamKind, SpliceError};
+use common::{Fixture, SINE, ad, at, decode, ends, hashes, left, loudness, mid_rolls, rms_db, worst_db};
+
+/// Most samples of a packet.
+const FRAME: usize = 1_024;
+
+/// Where each page is.
+fn pages(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let (mut at, mut found) = (0, Vec::new());
+    while at < bytes.len() {
+        assert_eq!(&bytes[at..at + 4], b"OggS");
+        let count = usize::from(bytes[at + 26]);
+        let body: usize = bytes[at + 27..at + 27 + count]
+            .iter()
+            .map(|value| usize::from(*value))
+            .sum();
+        found.push(at..at + 27 + count + body);
+        at += 27 + count + body;
+    }
+    found
+}
+
+/// The streams of a chain, each as a file.
+fn streams(fixture: &Fixture, path: &PathBuf) -> Vec<PathBuf> {
+    let bytes = std::fs::read(path).unwrap();
+    let mut starts: Vec<usize> = pages(&bytes)
+        .into_iter()
+        .filter(|page| bytes[page.start + 5] & 2 != 0)
+        .map(|page| page.start)
+        .collect();
+    starts.push(bytes.len());
+    let mut serials = std::collections::HashSet::new();
+    starts
+        .windows(2)
+        .enumerate()
+        .map(|(i, pair)| {
+            let bytes = &bytes[pair[0]..pair[1]];
+            assert!(
+                serials.insert(bytes[14..18].to_vec()),
+                "streams have numbers of their own"
+            );
+            let pages = pages(bytes);
+            for (number, page) in pages.iter().enumerate() {
+                let sequence = &bytes[page.start + 18..page.start + 22];
+                assert_eq!(sequence, (number as u32).to_le_bytes(), "pages are numbered");
+                assert_eq!(bytes[page.start + 5] & 4 != 0, number + 1 == pages.len());
+            }
+            let path = fixture.dir.path().join(format!("stream-{i}.ogg"));
+            std::fs::write(&path, bytes).unwrap();
+            path
+        })
+        .collect()
+}
+
+/// Splices and judges; gives the samples of the whole, the report, and the errors around the ads.
+fn judged(fixture: &Fixture, name: &str, breaks: &[Break]) -> (Vec<f32>, Report, Vec<f64>) {
+    let channels = fixture.channels;
+    let (path, report) = fixture.splice(name, breaks);
+    let (before, old) = (decode(&fixture.content), hashes(&fixture.content, "0:a"));
+    let mut whole = Vec::new();
+    let (mut kept, mut heard) = (0, 0);
+    for stream in streams(fixture, &path) {
+        let samples = decode(&stream);
+        let packets = hashes(&stream, "0:a");
+        // Steady sound repeats itself, so packets are looked for from where the last ones were.
+        let place = (kept..old.len()).find(|place| old[*place..].starts_with(&packets));
+        if let Some(place) = place {
+            let known = (heard..before.len() / channels)
+                .find(|sample| before[sample * channels..].starts_with(&samples))
+                .unwrap_or_else(|| panic!("{name}: content is decoded as it was"));
+            heard = known + samples.len() / channels;
+            kept = place + packets.len();
+        }
+        whole.extend(samples);
+    }
+    println!("{name}: {kept} of {} packets", old.len());
+    assert_eq!(whole.len() / channels, fixture.samples(report.duration), "{name}");
+    let exits = report.seams.iter().filter(|seam| seam.kind == SeamKind::Exit);
+    if exits.count() > 0 {
+        assert_eq!(kept, old.len(), "{name}: the end is the content's own");
+    }
+    // It says that it cannot create a stream when it looks at the end for the length, before it has come to that stream.
+    let args = [
+        "-v",
+        "fatal",
+        "-i",
+        path.to_str().unwrap(),
+        "-f",
+        "f32le",
+        "-c:a",
+        "pcm_f32le",
+        "-",
+    ];
+    let direct = common::run("ffmpeg", &args, None).len() / 4 / channels;
+    let more = direct as i64 - fixture.samples(report.duration) as i64;
+    let changes = 2 * report.ads.len() as i64 + 1;
+    println!("{name}: ffmpeg gives {more} samples more");
+    assert!((0..changes * FRAME as i64).contains(&more), "{name}: {more}");
+
+    // The content around the ads is what it was but for coding it again, up to the cue.
+    let mut errors = Vec::new();
+    let mut shift = 0;
+    for (i, spliced) in report.ads.iter().enumerate() {
+        let given = &breaks[spliced.index.break_index].ads[spliced.index.ad].pcm;
+        let (start, fade) = (fixture.sample_at(spliced.presentation), fixture.rate / 100);
+        let error = |shift: i64| {
+            let from = ((start + fade) as i64 + shift) as usize * channels;
+            let got = &whole[from..][..given.len() - 2 * fade * channels];
+            rms_db(got.iter().zip(&given[fade * channels..]).map(|(a, b)| a - b))
+        };
+        let best = (-3..=3).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap();
+        assert_eq!(best, 0, "{name}: ad {} begins {best} samples off", spliced.id);
+        assert!(
+            error(0) < -40.0,
+            "{name}: ad {} differs by {:.1} dB",
+            spliced.id,
+            error(0)
+        );
+        let cue = start - shift;
+        let first = i == 0 || report.ads[i - 1].index.break_index != spliced.index.break_index;
+        if first && cue >= FRAME {
+            let now = &whole[(start - FRAME) * channels..start * channels];
+            errors.push(worst_db(now, &before[(cue - FRAME) * channels..], channels));
+        }
+        shift += given.len() / channels;
+        let last = report
+            .ads
+            .get(i + 1)
+            .is_none_or(|next| next.index.break_index != spliced.index.break_index);
+        let end = start + given.len() / channels;
+        if last && end + FRAME <= whole.len() / channels {
+            let now = &whole[end * channels..(end + FRAME) * channels];
+            errors.push(worst_db(now, &before[(end - shift) * channels..], channels));
+        }
+    }
+    println!("{name}: {errors:.1?}");
+    (whole, report, errors)
+}
+
+#[test]
+fn content_is_decoded_as_it_was_up_to_a_packet_from_the_cue() {
+    for (name, rate, channels, coding, limit) in [
+        ("q6.ogg", 44_100, 2, "-q:a 6", -60.0),
+        ("mono.ogg", 48_000, 1, "-q:a 3", -60.0),
+        ("low.ogg", 22_050, 2, "-q:a 1", -55.0),
+    ] {
+        let coding: Vec<&str> = ["-c:a", "libvorbis"]
+            .into_iter()
+            .chain(coding.split(' '))
+            .collect();
+        let fixture = Fixture::new("content.ogg", rate, channels, &coding);
+        let (_, report, errors) = judged(&fixture, name, &mid_rolls(rate, channels));
+        assert_eq!((report.seams.len(), errors.len()), (6, 6));
+        assert!(errors.iter().all(|error| *error < limit), "{name}: {errors:?}");
+        let (_, report, errors) = judged(&fixture, &format!("ends-{name}"), &ends(rate, channels));
+        assert_eq!((report.seams.len(), errors.len()), (2, 2));
+    }
+}
+
+#[test]
+fn a_sine_goes_into_an_ad_without_a_click_and_ads_are_as_loud_as_they_were() {
+    let fixture = Fixture::new("content.ogg", 44_100, 2, &["-c:a", "libvorbis", "-q:a", "9"]);
+    let breaks = [at(SINE, vec![ad(44_100, 2, 90_001, 220.0)])];
+    let (whole, report, _) = judged(&fixture, "click.ogg", &breaks);
+    let cue = fixture.sample_at(report.ads[0].presentation);
+    let energy = common::above_4k(&left(&whole, 2)[cue - 15_000..cue + 90_001 + 15_000], 44_100);
+    let own = common::above_4k(&left(&decode(&fixture.content), 2)[cue - 100_000..cue], 44_100);
+    println!("above 4 kHz {energy:.1} dBFS, {own:.1} in the content alone");
+    assert!(energy < -95.0, "{energy:.1} dBFS");
+    let (given, got) = (
+        loudness(&breaks[0].ads[0].pcm, 44_100, 2),
+        loudness(&whole[cue * 2..(cue + 90_001) * 2], 44_100, 2),
+    );
+    assert!((given - got).abs() <= 0.5, "{given} LUFS became {got}");
+}
+
+#[test]
+fn tags_chapters_and_ranges() {
+    let fixture = Fixture::new("content.ogg", 44_100, 2, &["-c:a", "libvorbis", "-q:a", "4"]);
+    let breaks: Vec<Break> = mid_rolls(44_100, 2).into_iter().chain(ends(44_100, 2)).collect();
+    let (path, report) = fixture.splice("whole.ogg", &breaks);
+    let first = &streams(&fixture, &path)[0];
+    let said = common::probe(first);
+    assert_eq!(said["streams"][0]["tags"]["title"], "Episode", "{said}");
+    let found = common::chapters(first);
+    assert_eq!((found.len(), report.chapters.len()), (3, 3));
+    for (chapter, moved) in found.iter().zip(&report.chapters) {
+        let moved = moved.start.as_millis() as f64 / 1000.0;
+        assert!((chapter.1 - moved).abs() < 0.002, "{chapter:?} {moved}");
+    }
+    common::random_ranges(&fixture, &path, &breaks);
+}
+
+#[test]
+fn what_cannot_be_spliced_says_so() {
+    let fixture = Fixture::new("content.ogg", 44_100, 2, &["-c:a", "libvorbis", "-t", "5"]);
+    let whole = std::fs::read(&fixture.content).unwrap();
+    let breaks = [at(1_000, vec![ad(44_100, 2, 20_000, 500.0)])];
+    let cut = common::refusal(&whole[..whole.len() - 9], &breaks);
+    assert!(matches!(cut, SpliceError::Truncated { .. }), "{cut}");
+    let third = pages(&whole)[3].clone();
+    let missing = [&whole[..third.start], &whole[third.end..]].concat();
+    let missing = common::refusal(&missing, &breaks).to_string();
+    assert!(missing.contains("missing before byte"), "{missing}");
+    let twice = common::refusal(&[whole.clone(), whole].concat(), &breaks).to_string();
+    assert!(twice.contains("another stream begins"), "{twice}");
+}
