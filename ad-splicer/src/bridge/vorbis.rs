@@ -5,7 +5,7 @@ use gstreamer as gst;
 use super::{BridgeError, element, floats, init, raw_caps, run};
 
 /// High, so that what is coded twice loses next to nothing.
-const QUALITY: f32 = 0.9;
+const QUALITY: f32 = 1.0;
 
 /// Decodes packets of one stream, after its three headers; `expected` samples of each channel are due.
 pub(crate) fn decode(
