@@ -229,14 +229,8 @@ fn what_cannot_be_spliced_says_so() {
     assert!(missing.contains("missing before byte"), "{missing}");
     let twice = attempt(&[whole.clone(), whole.clone()].concat()).to_string();
     assert!(twice.contains("another stream begins"), "{twice}");
-    for (name, rate, coding, says) in [(
-        "content.oga",
-        44_100,
-        ["-c:a", "flac", "-f", "ogg"],
-        "holds neither Opus nor Vorbis",
-    )] {
-        let other = Fixture::new(name, rate, 2, &[&coding[..], &["-t", "2"]].concat());
-        let other = attempt(&std::fs::read(&other.content).unwrap()).to_string();
-        assert!(other.contains(says), "{name}: {other}");
-    }
+    let coding = ["-c:a", "flac", "-f", "ogg", "-t", "2"];
+    let other = Fixture::new("content.oga", 44_100, 2, &coding);
+    let other = attempt(&std::fs::read(&other.content).unwrap()).to_string();
+    assert!(other.contains("holds neither Opus nor Vorbis"), "{other}");
 }

@@ -348,12 +348,8 @@ impl<'a> Track<'a> {
     }
 
     /// Codes samples as a stream in which a packet's samples end where `sound.pcm` begins: content before it is coded too, so that the coder does not begin from nothing there. Where the coder's packets end depends on
-    /// what it hears, so this may take several attempts; without an end there, nothing comes before. Gives the packets, where the samples of each end, and the number of that packet.
-    fn encode(
-        &self,
-        sound: &Sound,
-        break_index: usize,
-    ) -> Result<(Vec<Vec<u8>>, Vec<u64>, usize), SpliceError> {
+    /// what it hears, so this may take several attempts; without an end there, nothing comes before.
+    fn encode(&self, sound: &Sound, break_index: usize) -> Result<Coded, SpliceError> {
         let failed = Vorbis::failed(break_index);
         let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
         let wrong = |what: &str| failed(BridgeError::WrongStream(what.into()));
@@ -373,7 +369,7 @@ impl<'a> Track<'a> {
             }
             let ends = ends.ends;
             if let Ok(first) = ends.binary_search(&lead) {
-                return Ok((packets, ends, first));
+                return Ok(Coded { packets, ends, first });
             }
             // Perhaps a packet ends here when the coder begins that much earlier.
             let next = ends.iter().copied().filter(|end| *end <= most);
@@ -388,7 +384,7 @@ impl<'a> Track<'a> {
         let failed = Vorbis::failed(break_index);
         let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
         let sound = self.samples(layout, join)?;
-        let (packets, ends, first) = self.encode(&sound, break_index)?;
+        let Coded { packets, ends, first } = self.encode(&sound, break_index)?;
         let samples = (sound.pcm.len() / channels) as u64;
         let ends: Vec<u64> = ends[first..].iter().map(|end| end - ends[first]).collect();
         // Packets whose samples are all beyond the end are not needed.
@@ -412,6 +408,13 @@ impl<'a> Track<'a> {
         };
         Ok((made, errors.0, errors.1))
     }
+}
+
+/// Samples that were coded: three headers and packets, where the samples of each packet end, and the number of the first that is used.
+struct Coded {
+    packets: Vec<Vec<u8>>,
+    ends: Vec<u64>,
+    first: usize,
 }
 
 /// Samples of a stream that is made.
