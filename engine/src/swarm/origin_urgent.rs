@@ -17,6 +17,9 @@ const CLAIM_SLACK: f64 = 2.0;
 const START_BOUND: f64 = 3.0;
 /// So long a start waits for neighbours who hold it and do not let us ask yet.
 const START_PATIENCE: Duration = Duration::from_secs(1);
+/// So long it waits for peers that are being found, or that have not said yet what they hold: a crowd whose every
+/// viewer asked the origin for its first piece in that instant filled a narrow one for good.
+const START_MEETING: Duration = Duration::from_millis(300);
 /// A fetch that takes longer, of what peers hold, goes to them: at a start, and later.
 const START_FETCH: Duration = Duration::from_millis(700);
 const URGENT_FETCH: Duration = Duration::from_secs(3);
@@ -37,6 +40,7 @@ impl Swarm {
             .iter()
             .any(|need| need.starting.is_some())
             .then(|| self.owned(false, false, now));
+        let meeting = self.still_discovering(now);
         for need in needs {
             let piece = need.block / self.layout.piece_blocks();
             if self.requested.get(need.block)
@@ -45,13 +49,17 @@ impl Swarm {
             {
                 continue;
             }
+            let started = need.starting.map(|since| now.saturating_duration_since(since));
+            if meeting && started.is_some_and(|waited| waited < START_MEETING) {
+                continue;
+            }
             let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
             let alone = self.peers.is_empty();
             if (need.starting.is_none() && slack > URGENT_SLACK && !alone) || !self.has_room(limit) {
                 continue;
             }
-            if let (Some(since), Some(owned)) = (need.starting, &owned)
-                && now.saturating_duration_since(since) < START_PATIENCE
+            if let (Some(waited), Some(owned)) = (started, &owned)
+                && waited < START_PATIENCE
                 && owned[(need.block / 64) as usize] & (1 << (need.block % 64)) != 0
             {
                 continue;
@@ -111,12 +119,15 @@ impl Swarm {
             .iter()
             .filter(|(_, fetch)| {
                 let patient = if waiting { START_FETCH } else { URGENT_FETCH };
-                now.saturating_duration_since(fetch.sent) > patient
+                let waited = now.saturating_duration_since(fetch.sent);
+                // An origin that is silent will hardly take less than it has taken.
+                let eta = self.origin_eta().max(waited.as_secs_f64());
+                waited > patient
                     && fetch.span.clone().all(|block| {
                         self.have.get(block)
                             || self
                                 .soonest(block, None, assumed, now)
-                                .is_some_and(|(eta, _)| eta < 0.7 * self.origin_eta())
+                                .is_some_and(|(peer, _)| peer < 0.7 * eta)
                     })
             })
             .map(|(&id, _)| id)
