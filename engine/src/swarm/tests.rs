@@ -7,6 +7,7 @@ use super::*;
 
 mod crowd;
 mod delivery;
+mod starts;
 
 fn core(pieces: u64, config: Config, now: Instant) -> Swarm {
     let layout = Layout::new(&[pieces * 65_536], 65_536).expect("a valid layout");

@@ -1,0 +1,52 @@
+//! What a player's start asks of whom, by hand.
+
+use super::*;
+
+/// A player at the beginning of the only piece.
+fn open() -> Input {
+    Input::ReaderOpened {
+        reader: ReaderId(1),
+        file: FileIndex(0),
+        position: 0,
+        demand: Demand::Stream {
+            bitrate: 16_000,
+            playing: false,
+        },
+    }
+}
+
+fn asked(outputs: &[Output]) -> impl Iterator<Item = u64> {
+    outputs.iter().filter_map(|output| match output {
+        Output::Request { peer, .. } => Some(peer.0),
+        _ => None,
+    })
+}
+
+#[test]
+fn peers_that_are_being_met_are_asked_and_not_the_origin() {
+    let start = Instant::now();
+    let mut swarm = core(1, Config::default(), start);
+    let mut outputs = give(&mut swarm, open(), start);
+    for tick in 1..3 {
+        outputs.extend(give(&mut swarm, Input::Timeout, start + TICK * tick));
+    }
+    let now = start + Duration::from_millis(200);
+    outputs.extend(connect(&mut swarm, 1, vec![BlockRun::new(0, 0, 4)], now));
+    outputs.extend(give(&mut swarm, Input::Discovery { pending: false }, now));
+    assert_eq!(fetched(&outputs), 0, "{outputs:?}");
+    assert_eq!(asked(&outputs).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_start_that_meets_nobody_asks_the_origin_soon() {
+    let start = Instant::now();
+    let mut swarm = core(1, Config::default(), start);
+    assert_eq!(fetched(&give(&mut swarm, open(), start)), 0);
+    let told = give(&mut swarm, Input::Discovery { pending: false }, start);
+    assert_eq!(fetched(&told), 4, "nobody is there to be met: {told:?}");
+
+    let mut swarm = core(1, Config::default(), start);
+    give(&mut swarm, open(), start);
+    let waited = give(&mut swarm, Input::Timeout, start + Duration::from_millis(310));
+    assert_eq!(fetched(&waited), 4, "{waited:?}");
+}
