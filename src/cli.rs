@@ -280,7 +280,7 @@ pub(crate) struct GetArgs {
 /// Where the sound goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PlaySink {
-    /// The machine's sound output
+    /// The machine's sound output, and a window
     Auto,
     /// Nowhere, at the speed of listening
     Null,
@@ -302,7 +302,7 @@ pub(crate) struct PlayArgs {
     /// Begin where it was left the last time
     #[arg(long, conflicts_with = "start")]
     pub(crate) resume: bool,
-    /// Where the sound goes
+    /// Where sound and pictures go
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) sink: PlaySink,
     /// Decide ads for at most so long; breaks that are not ready then stay empty

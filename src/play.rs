@@ -27,8 +27,8 @@ use ad_splicer::cues::BreakEvent;
 use ad_splicer::decide::limits;
 use ad_splicer::plan::{AdIndex, Place};
 use ad_splicer::play::{
-    AdStatus, Growing, Heard, Locate, Notice, Outcome as Ended, PlayEvent, Player, Presented, Request,
-    Timeline,
+    AdStatus, Growing, Heard, Locate, Notice, Outcome as Ended, Pictures, PlayEvent, Player, Presented,
+    Request, Timeline,
 };
 use ad_splicer::splice::{Rendition, SpliceError};
 use ad_splicer::time::{ContentTime, PresentationTime};
@@ -406,7 +406,11 @@ impl<'a> Listening<'a> {
                     self.go_on(&controls);
                     self.look_ahead(at).await;
                 }
-                Notice::Ended { at, outcome } => break (at, outcome),
+                Notice::Ended {
+                    at,
+                    outcome,
+                    pictures,
+                } => break (at, outcome, pictures),
             }
         };
         drop(hear);
@@ -414,7 +418,7 @@ impl<'a> Listening<'a> {
         telling.await.context("playing")?;
         drop(keys);
         line.finish();
-        let (at, outcome) = ended;
+        let (at, outcome, pictures) = ended;
         self.leave().await;
         match outcome {
             Ended::Finished => self.bookmark.remove()?,
@@ -427,12 +431,19 @@ impl<'a> Listening<'a> {
         }
         let duration = self.rendition().report().duration;
         if json {
-            print_json(
-                &json!({ "event": "done", "at": at.as_secs_f64(), "duration": duration.as_secs_f64() }),
-            );
+            let pictures = pictures.map(|seen| json!({ "shown": seen.shown, "late": seen.late }));
+            print_json(&json!({
+                "event": "done", "at": at.as_secs_f64(), "duration": duration.as_secs_f64(), "pictures": pictures,
+            }));
         } else {
+            let late = match pictures {
+                Some(Pictures { late, shown }) if late > 0 => {
+                    format!("; {late} of {} pictures came too late to be shown", late + shown)
+                }
+                _ => String::new(),
+            };
             eprintln!(
-                "played to {} of {}",
+                "played to {} of {}{late}",
                 human_time(at.since(PresentationTime::ZERO)),
                 human_time(duration)
             );

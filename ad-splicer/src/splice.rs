@@ -66,6 +66,11 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// Whether it is seen as well as heard.
+    pub fn has_pictures(self) -> bool {
+        matches!(self, Self::Mp4)
+    }
+
     /// What it is called in facts and messages.
     pub fn name(self) -> &'static str {
         match self {

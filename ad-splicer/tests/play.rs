@@ -96,7 +96,7 @@ fn listen(player: &Player) -> (Vec<PlayEvent>, PresentationTime, Outcome) {
         match notice {
             Notice::Presented(presented) => events.push(presented.event),
             Notice::Position { .. } | Notice::Heard(_) => {}
-            Notice::Ended { at, outcome } => return (events, at, outcome),
+            Notice::Ended { at, outcome, .. } => return (events, at, outcome),
         }
     }
 }
@@ -482,7 +482,7 @@ fn grow_while_playing(codec: Codec, content: &Arc<dyn Content>) {
     player.controls().seek(PresentationTime::from_millis(61 * SECOND));
     let ended = loop {
         let notice = player.notices().recv_timeout(Duration::from_secs(60));
-        if let Notice::Ended { at, outcome } = notice.expect("a notice") {
+        if let Notice::Ended { at, outcome, .. } = notice.expect("a notice") {
             break (at, outcome);
         }
     };

@@ -11,35 +11,37 @@
 //! Not for: making the rendition (`splice`), or reporting (`beacons`).
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gstreamer as gst;
-use gstreamer::prelude::*;
-use gstreamer_app as gst_app;
 
 use crate::content::Content;
 use crate::splice::Codec;
 use crate::time::PresentationTime;
 
+mod feed;
 pub mod grovesrc;
 mod growing;
 mod packets;
+mod pipeline;
 pub mod plain;
 mod presentation;
 
+use feed::{Place, READ, lock, read_into};
 use packets::Packets;
+use pipeline::Pipeline;
 
 pub use growing::{Growing, TooLate};
+pub use pipeline::Pictures;
 pub use presentation::{AdSlot, AdStatus, Heard, PlayEvent, Presentation, Presented, Timeline};
 
-/// Where the sound goes.
+/// Where sound and pictures go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sink {
-    /// The machine's sound output.
+    /// The machine's sound output, and a window.
     Auto,
     /// Nowhere, at the speed of listening.
     Null,
@@ -71,7 +73,7 @@ pub struct Request {
     pub start: PresentationTime,
     /// How long the rendition plays, when it is known; positions never exceed it.
     pub duration: Option<Duration>,
-    /// Where the sound goes.
+    /// Where sound and pictures go.
     pub sink: Sink,
     /// Finds places in the media without reading up to them; otherwise the decoder seeks.
     pub locate: Option<Arc<Locate>>,
@@ -111,6 +113,8 @@ pub enum Notice {
         at: PresentationTime,
         /// Why it ended.
         outcome: Outcome,
+        /// What became of the pictures since the last seek, when there are any.
+        pictures: Option<Pictures>,
     },
 }
 
@@ -157,10 +161,6 @@ pub enum PlayError {
 const TICK: Duration = Duration::from_millis(50);
 /// How many ticks make a [`Notice::Position`].
 const TICKS_PER_NOTICE: u32 = 4;
-/// How much is read at once. Small, so that playback starts before much is there.
-const READ: usize = 32 << 10;
-/// How much may wait in the pipeline.
-const AHEAD: u64 = 256 << 10;
 /// How much has to be there before playback goes on after it had to wait.
 const ENOUGH: u64 = READ as u64;
 
@@ -289,19 +289,13 @@ impl Drop for Player {
 
 /// Owns the pipeline.
 struct Driver {
-    pipeline: gst::Pipeline,
-    bus: gst::Bus,
-    source: gst_app::AppSrc,
-    volume: gst::Element,
+    pipeline: Pipeline,
     presentation: Presentation,
-    codec: Codec,
     duration: Option<Duration>,
     outbox: Sender<Notice>,
     locate: Option<Arc<Locate>>,
     /// What the pipeline calls zero: where it was begun last.
     origin: PresentationTime,
-    /// Nanoseconds that are decoded before that, and not heard.
-    lead: Arc<AtomicU64>,
     bytes: u64,
     /// Errors of the reader.
     failures: Receiver<PlayError>,
@@ -318,85 +312,18 @@ struct Driver {
 
 impl Driver {
     fn new(request: Request, outbox: Sender<Notice>) -> Result<Self, PlayError> {
-        let pipeline = gst::Pipeline::new();
         let packets = match request.codec {
             Codec::OggOpus => Some(Packets::new(request.media.as_ref(), request.read_deadline)?),
             _ => None,
         };
-        let source = gst_app::AppSrc::builder().max_bytes(AHEAD);
-        let caps = packets.as_ref().map(Packets::caps);
-        let source = match &caps {
-            Some(caps) => source
-                .stream_type(gst_app::AppStreamType::Stream)
-                .format(gst::Format::Time)
-                .caps(caps),
-            None => source
-                .stream_type(gst_app::AppStreamType::Seekable)
-                .format(gst::Format::Bytes)
-                .size(size(request.codec, request.media.len())),
-        };
-        let source = source.build();
-        let decoder = decoder(request.codec)?;
-        let convert = make("audioconvert")?;
-        let resample = make("audioresample")?;
-        let volume = make("volume")?;
-        let sink = match request.sink {
-            Sink::Auto => make("autoaudiosink")?,
-            Sink::Null | Sink::Fast => {
-                let sink = make("fakesink")?;
-                sink.set_property("sync", request.sink == Sink::Null);
-                sink
-            }
-        };
-        let failed = |e: gst::glib::BoolError| PlayError::Pipeline {
-            reason: e.to_string(),
-        };
-        let ends = [source.upcast_ref(), &convert, &resample, &volume, &sink];
-        pipeline.add_many(ends).map_err(failed)?;
-        gst::Element::link_many([&convert, &resample, &volume, &sink]).map_err(failed)?;
-        match &decoder {
-            Decoder::Chain(chain) => {
-                pipeline.add_many(chain).map_err(failed)?;
-                let linked: Vec<_> = [source.upcast_ref()]
-                    .into_iter()
-                    .chain(chain)
-                    .chain([&convert])
-                    .collect();
-                gst::Element::link_many(linked).map_err(failed)?;
-            }
-            Decoder::Found(bin) => {
-                pipeline.add(bin).map_err(failed)?;
-                source.link(bin).map_err(failed)?;
-                let entrance = convert.static_pad("sink");
-                bin.connect_pad_added(move |_, pad| {
-                    // Only the first audio track is heard; a link that fails shows as an error on the bus.
-                    if let Some(entrance) = entrance.as_ref().filter(|entrance| !entrance.is_linked()) {
-                        let _ = pad.link(entrance);
-                    }
-                });
-            }
-        }
-        let pre_skip = packets.as_ref().map_or(Duration::ZERO, Packets::pre_skip);
-        let lead = Arc::new(AtomicU64::new(pre_skip.as_nanos() as u64));
-        if let Some(entrance) = convert.static_pad("sink") {
-            let lead = lead.clone();
-            entrance.add_probe(gst::PadProbeType::BUFFER, move |_, info| leave_out(info, &lead));
-        }
         let bytes = request.media.len();
-        let (failures, place) = read_into(&source, request.media, packets, request.read_deadline)?;
-        let bus = pipeline.bus().ok_or(PlayError::Pipeline {
-            reason: "the pipeline has no bus".into(),
-        })?;
+        let pipeline = Pipeline::new(request.codec, bytes, packets.as_ref(), request.sink)?;
+        let (failures, place) = read_into(&pipeline.source, request.media, packets, request.read_deadline)?;
         Ok(Self {
             pipeline,
-            bus,
-            source,
-            volume,
             presentation: Presentation::new(request.timeline, request.start),
-            codec: request.codec,
             locate: request.locate,
             origin: PresentationTime::ZERO,
-            lead,
             bytes,
             duration: request.duration,
             outbox,
@@ -414,24 +341,26 @@ impl Driver {
     fn run(&mut self, inbox: &Receiver<Command>) {
         let outcome = self.play(inbox).unwrap_or_else(Outcome::Failed);
         // Flushes the source: a push that waits for room returns.
+        let pictures = self.pipeline.pictures();
         let _ = self.pipeline.set_state(gst::State::Null);
         let at = self.presentation.position();
         let events = self.presentation.ended();
         self.tell(events);
-        let _ = self.outbox.send(Notice::Ended { at, outcome });
+        let _ = self.outbox.send(Notice::Ended {
+            at,
+            outcome,
+            pictures,
+        });
     }
 
     fn play(&mut self, inbox: &Receiver<Command>) -> Result<Outcome, PlayError> {
-        let refused = |_| PlayError::Pipeline {
-            reason: "the sound output does not start".into(),
-        };
         if self.start > PresentationTime::ZERO
             && let Some(located) = self.located(self.start)
         {
             self.begin_at(located, self.start);
             self.start = PresentationTime::ZERO;
         }
-        self.pipeline.set_state(gst::State::Paused).map_err(refused)?;
+        self.pipeline.set_state(gst::State::Paused)?;
         // Until the pipeline knows its first frame nothing can be sought.
         while !self.is_ready()? {
             match inbox.recv_timeout(TICK) {
@@ -453,7 +382,7 @@ impl Driver {
             self.seek_to(self.start)?;
         }
         if !self.paused {
-            self.pipeline.set_state(gst::State::Playing).map_err(refused)?;
+            self.pipeline.set_state(gst::State::Playing)?;
         }
         loop {
             match inbox.recv_timeout(TICK) {
@@ -480,8 +409,7 @@ impl Driver {
     /// Whether the first frame has come to the sink.
     fn is_ready(&mut self) -> Result<bool, PlayError> {
         self.hear()?;
-        let (result, current, pending) = self.pipeline.state(gst::ClockTime::ZERO);
-        Ok(result.is_ok() && current == gst::State::Paused && pending == gst::State::VoidPending)
+        Ok(self.pipeline.is_ready())
     }
 
     /// Takes what the pipeline and the reader say; whether everything was presented.
@@ -489,7 +417,7 @@ impl Driver {
         if let Ok(failure) = self.failures.try_recv() {
             return Err(failure);
         }
-        hear(&self.bus)
+        hear(&self.pipeline.bus)
     }
 
     /// Does what the person wants; `false` to stop.
@@ -527,7 +455,7 @@ impl Driver {
     }
 
     fn mute(&mut self, muted: bool) {
-        self.volume.set_property("mute", muted);
+        self.pipeline.mute(muted);
         let event = self.presentation.muted(muted);
         self.tell(event);
     }
@@ -535,8 +463,7 @@ impl Driver {
     fn extend(&mut self, extension: Extension) {
         self.bytes = extension.bytes;
         let base = lock(&self.place).base;
-        self.source
-            .set_size(size(self.codec, self.bytes.saturating_sub(base)));
+        self.pipeline.set_size(self.bytes.saturating_sub(base));
         self.duration = Some(extension.duration);
         self.presentation.extend(extension.timeline);
     }
@@ -548,7 +475,7 @@ impl Driver {
     /// The next data that is read is from there, and the pipeline takes it for the beginning of everything.
     fn begin_at(&mut self, located: Located, to: PresentationTime) {
         self.origin = to;
-        self.lead.store(located.lead.as_nanos() as u64, Ordering::Release);
+        self.pipeline.leave_out(located.lead);
         {
             let mut place = lock(&self.place);
             *place = Place {
@@ -559,8 +486,7 @@ impl Driver {
                 ..*place
             };
         }
-        let left = self.bytes.saturating_sub(located.offset);
-        self.source.set_size(size(self.codec, left));
+        self.pipeline.set_size(self.bytes.saturating_sub(located.offset));
     }
 
     fn seek_to(&mut self, to: PresentationTime) -> Result<(), PlayError> {
@@ -573,13 +499,7 @@ impl Driver {
             self.tell(events);
             return Ok(());
         }
-        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
-        let nanos = gst::ClockTime::from_nseconds(to.as_nanos());
-        self.pipeline
-            .seek_simple(flags, nanos)
-            .map_err(|_| PlayError::Pipeline {
-                reason: format!("cannot go to {:.3} s", to.as_secs_f64()),
-            })?;
+        self.pipeline.seek(gst::ClockTime::from_nseconds(to.as_nanos()))?;
         let events = self.presentation.jumped(to);
         self.tell(events);
         Ok(())
@@ -587,7 +507,7 @@ impl Driver {
 
     /// Stands still while nothing is there to be played, and goes on when there is again: a clock that ran on meanwhile would make what comes late be hurried through, or be dropped.
     fn rebuffer(&mut self) {
-        let there = self.source.current_level_bytes();
+        let there = self.pipeline.source.current_level_bytes();
         let reading = lock(&self.place).reading;
         // One read that has lasted since the tick before, not one after the other.
         let waits = reading.is_some() && reading == self.read_before;
@@ -616,7 +536,7 @@ impl Driver {
 
     /// Takes over the sink's position.
     fn observe(&mut self) {
-        if let Some(position) = self.pipeline.query_position::<gst::ClockTime>() {
+        if let Some(position) = self.pipeline.position() {
             let at = self.bounded(self.at(position));
             // After a seek the sink may for a moment still tell an older place; time does not run backwards otherwise.
             if at > self.presentation.position() {
@@ -639,10 +559,7 @@ impl Driver {
 
     /// The sink has presented everything.
     fn present_the_rest(&mut self) {
-        let end = self
-            .pipeline
-            .query_position::<gst::ClockTime>()
-            .map(|position| self.at(position));
+        let end = self.pipeline.position().map(|position| self.at(position));
         let whole = self.duration.map(|d| PresentationTime::ZERO.saturating_add(d));
         if let Some(end) = whole.or(end).filter(|end| *end > self.presentation.position()) {
             let events = self.presentation.presented(end, 1.0);
@@ -672,174 +589,6 @@ impl Driver {
             let _ = self.outbox.send(Notice::Presented(event));
         }
     }
-}
-
-/// Drops the sound that comes before the place which was wanted, and lets the time of the rest begin at zero.
-fn leave_out(info: &mut gst::PadProbeInfo<'_>, lead: &AtomicU64) -> gst::PadProbeReturn {
-    let lead = gst::ClockTime::from_nseconds(lead.load(Ordering::Acquire));
-    if lead > gst::ClockTime::ZERO
-        && let Some(buffer) = info.buffer_mut()
-        && let Some(pts) = buffer.pts()
-    {
-        if pts + buffer.duration().unwrap_or_default() <= lead {
-            return gst::PadProbeReturn::Handled;
-        }
-        buffer.make_mut().set_pts(pts.saturating_sub(lead));
-    }
-    gst::PadProbeReturn::Ok
-}
-
-/// How long the source says that it is. For WAV it does not, since the decoder would end there, even when the sound has become longer.
-fn size(codec: Codec, bytes: u64) -> i64 {
-    match codec {
-        // Opus is given in packets, which have no bytes to count.
-        Codec::Wav | Codec::OggOpus => -1,
-        _ => bytes as i64,
-    }
-}
-
-/// What turns a rendition's bytes into samples.
-enum Decoder {
-    /// Elements in a row.
-    Chain(Vec<gst::Element>),
-    /// A bin that looks at the bytes first.
-    Found(gst::Element),
-}
-
-fn decoder(codec: Codec) -> Result<Decoder, PlayError> {
-    if codec == Codec::OggOpus {
-        return Ok(Decoder::Chain(vec![make("opusdec")?]));
-    }
-    if codec == Codec::Mp3 {
-        // The rendition's tag holds chapters and perhaps a picture; id3demux takes it off.
-        let names = ["id3demux", "mpegaudioparse", "mpg123audiodec"];
-        return Ok(Decoder::Chain(
-            names.into_iter().map(make).collect::<Result<_, _>>()?,
-        ));
-    }
-    let bin = make("decodebin")?;
-    bin.set_property("caps", gst::Caps::new_empty_simple("audio/x-raw"));
-    bin.set_property("expose-all-streams", false);
-    Ok(Decoder::Found(bin))
-}
-
-fn make(element: &'static str) -> Result<gst::Element, PlayError> {
-    gst::ElementFactory::make(element)
-        .build()
-        .map_err(|_| PlayError::Missing { element })
-}
-
-/// Where the reader is. A seek holds it still until the pipeline asks for data again: only then is what was pushed
-/// before gone from the source's queue.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    /// What the pipeline calls byte 0.
-    base: u64,
-    offset: u64,
-    /// Counts seeks, so that a read that was under way during one is thrown away.
-    seeks: u64,
-    held: bool,
-    /// The read that the reader waits for; reads are counted.
-    reading: Option<u64>,
-    reads: u64,
-}
-
-/// Starts the thread that reads `media` into `source`. It ends when the pipeline does.
-///
-/// GStreamer says when it wants more and where from; those callbacks must not block, so they only leave a note. The
-/// reader may sit in a read of content that is still to come: nobody joins it, it ends by itself after its deadline.
-fn read_into(
-    source: &gst_app::AppSrc,
-    media: Arc<dyn Content>,
-    mut packets: Option<Packets>,
-    deadline: Duration,
-) -> Result<(Receiver<PlayError>, Arc<Mutex<Place>>), PlayError> {
-    let (tell, failures) = sync_channel(1);
-    let (want, wants) = sync_channel::<()>(1);
-    let place = Arc::new(Mutex::new(Place::default()));
-    let (wanted, sought, seen) = (place.clone(), place.clone(), place.clone());
-    source.set_callbacks(
-        gst_app::AppSrcCallbacks::builder()
-            .need_data(move |_, _| {
-                lock(&wanted).held = false;
-                // A note that was not read yet says the same.
-                let _ = want.try_send(());
-            })
-            .seek_data(move |_, to| {
-                let mut place = lock(&sought);
-                *place = Place {
-                    offset: place.base + to,
-                    seeks: place.seeks + 1,
-                    held: true,
-                    ..*place
-                };
-                true
-            })
-            .build(),
-    );
-    let source = source.downgrade();
-    std::thread::Builder::new()
-        .name("player-reader".into())
-        .spawn(move || {
-            let mut buffer = vec![0; READ];
-            let mut began = 0;
-            // The callbacks, and with them the sender, go when the source does.
-            while wants.recv().is_ok() {
-                loop {
-                    let (offset, seeks, held) = {
-                        let place = lock(&place);
-                        (place.offset, place.seeks, place.held)
-                    };
-                    if held {
-                        break;
-                    }
-                    {
-                        let mut place = lock(&place);
-                        place.reads += 1;
-                        place.reading = Some(place.reads);
-                    }
-                    let read = media.read_at(offset, &mut buffer, deadline);
-                    lock(&place).reading = None;
-                    let Some(source) = source.upgrade() else { return };
-                    let count = match read {
-                        Ok(count) => count,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                        Err(source) => {
-                            // The driver hears it at its next tick, or is gone.
-                            let _ = tell.try_send(PlayError::Read { offset, source });
-                            return;
-                        }
-                    };
-                    // Held while pushing, which does not block, so that a seek cannot come between.
-                    let mut place = lock(&place);
-                    if place.seeks != seeks {
-                        break;
-                    }
-                    place.offset += count as u64;
-                    let pushed = match &mut packets {
-                        _ if count == 0 => source.end_of_stream(),
-                        Some(packets) => {
-                            if std::mem::replace(&mut began, seeks) != seeks {
-                                packets.begin();
-                            }
-                            let mut parts = packets.feed(&buffer[..count]).into_iter();
-                            parts.try_fold(gst::FlowSuccess::Ok, |_, part| source.push_buffer(part))
-                        }
-                        None => source.push_buffer(gst::Buffer::from_slice(buffer[..count].to_vec())),
-                    };
-                    if count == 0 || pushed.is_err() || source.current_level_bytes() >= AHEAD {
-                        break;
-                    }
-                }
-            }
-        })
-        .map_err(PlayError::Thread)?;
-    Ok((failures, seen))
-}
-
-fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
-    // It is whole whatever panicked beside it.
-    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes what a pipeline says; whether it ended.

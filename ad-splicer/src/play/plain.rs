@@ -7,7 +7,8 @@ use std::time::Duration;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
-use super::{PlayError, Sink, make};
+use super::pipeline::make;
+use super::{PlayError, Sink};
 use crate::time::ContentTime;
 
 /// A playback. Dropping it stops it.

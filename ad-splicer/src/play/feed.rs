@@ -1,0 +1,133 @@
+//! The thread that reads a rendition into the pipeline.
+//!
+//! Not for: where to read (the driver says), or what comes of the bytes (`pipeline`).
+
+use std::io;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+
+use super::PlayError;
+use super::packets::Packets;
+use super::pipeline::AHEAD;
+use crate::content::Content;
+
+/// How much is read at once. Small, so that playback starts before much is there.
+pub(super) const READ: usize = 32 << 10;
+
+/// Where the reader is. A seek holds it still until the pipeline asks for data again: only then is what was pushed
+/// before gone from the source's queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    /// What the pipeline calls byte 0.
+    pub(super) base: u64,
+    pub(super) offset: u64,
+    /// Counts seeks, so that a read that was under way during one is thrown away.
+    pub(super) seeks: u64,
+    pub(super) held: bool,
+    /// The read that the reader waits for; reads are counted.
+    pub(super) reading: Option<u64>,
+    pub(super) reads: u64,
+}
+
+/// Starts the thread that reads `media` into `source`. It ends when the pipeline does.
+///
+/// GStreamer says when it wants more and where from; those callbacks must not block, so they only leave a note. The
+/// reader may sit in a read of content that is still to come: nobody joins it, it ends by itself after its deadline.
+pub(super) fn read_into(
+    source: &gst_app::AppSrc,
+    media: Arc<dyn Content>,
+    mut packets: Option<Packets>,
+    deadline: Duration,
+) -> Result<(Receiver<PlayError>, Arc<Mutex<Place>>), PlayError> {
+    let (tell, failures) = sync_channel(1);
+    let (want, wants) = sync_channel::<()>(1);
+    let place = Arc::new(Mutex::new(Place::default()));
+    let (wanted, sought, seen) = (place.clone(), place.clone(), place.clone());
+    source.set_callbacks(
+        gst_app::AppSrcCallbacks::builder()
+            .need_data(move |_, _| {
+                lock(&wanted).held = false;
+                // A note that was not read yet says the same.
+                let _ = want.try_send(());
+            })
+            .seek_data(move |_, to| {
+                let mut place = lock(&sought);
+                *place = Place {
+                    offset: place.base + to,
+                    seeks: place.seeks + 1,
+                    held: true,
+                    ..*place
+                };
+                true
+            })
+            .build(),
+    );
+    let source = source.downgrade();
+    std::thread::Builder::new()
+        .name("player-reader".into())
+        .spawn(move || {
+            let mut buffer = vec![0; READ];
+            let mut began = 0;
+            // The callbacks, and with them the sender, go when the source does.
+            while wants.recv().is_ok() {
+                loop {
+                    let (offset, seeks, held) = {
+                        let place = lock(&place);
+                        (place.offset, place.seeks, place.held)
+                    };
+                    if held {
+                        break;
+                    }
+                    {
+                        let mut place = lock(&place);
+                        place.reads += 1;
+                        place.reading = Some(place.reads);
+                    }
+                    let read = media.read_at(offset, &mut buffer, deadline);
+                    lock(&place).reading = None;
+                    let Some(source) = source.upgrade() else { return };
+                    let count = match read {
+                        Ok(count) => count,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                        Err(source) => {
+                            // The driver hears it at its next tick, or is gone.
+                            let _ = tell.try_send(PlayError::Read { offset, source });
+                            return;
+                        }
+                    };
+                    // Held while pushing, which does not block, so that a seek cannot come between.
+                    let mut place = lock(&place);
+                    if place.seeks != seeks {
+                        break;
+                    }
+                    place.offset += count as u64;
+                    let pushed = match &mut packets {
+                        _ if count == 0 => source.end_of_stream(),
+                        Some(packets) => {
+                            if std::mem::replace(&mut began, seeks) != seeks {
+                                packets.begin();
+                            }
+                            let mut parts = packets.feed(&buffer[..count]).into_iter();
+                            parts.try_fold(gst::FlowSuccess::Ok, |_, part| source.push_buffer(part))
+                        }
+                        None => source.push_buffer(gst::Buffer::from_slice(buffer[..count].to_vec())),
+                    };
+                    if count == 0 || pushed.is_err() || source.current_level_bytes() >= AHEAD {
+                        break;
+                    }
+                }
+            }
+        })
+        .map_err(PlayError::Thread)?;
+    Ok((failures, seen))
+}
+
+pub(super) fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    // It is whole whatever panicked beside it.
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}

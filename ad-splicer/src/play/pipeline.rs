@@ -1,0 +1,304 @@
+//! The GStreamer pipeline of a player: bytes or packets of a rendition in, sound and pictures out.
+//!
+//! Not for: what goes in (`feed`), or when it stands still or goes elsewhere (the driver).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+
+use super::packets::Packets;
+use super::{PlayError, Sink};
+use crate::splice::Codec;
+
+/// How much may wait in the source.
+pub(super) const AHEAD: u64 = 256 << 10;
+
+/// What became of the pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pictures {
+    /// How many were shown.
+    pub shown: u64,
+    /// How many came too late to be shown.
+    pub late: u64,
+}
+
+/// The elements that are spoken to later.
+pub(super) struct Pipeline {
+    whole: gst::Pipeline,
+    pub(super) bus: gst::Bus,
+    pub(super) source: gst_app::AppSrc,
+    codec: Codec,
+    volume: gst::Element,
+    sound: gst::Element,
+    pictures: Option<gst::Element>,
+    /// Nanoseconds that are decoded before the place that was wanted, and not heard.
+    lead: Arc<AtomicU64>,
+}
+
+impl Pipeline {
+    /// For a rendition of `bytes`, or for its `packets`. Nothing moves yet.
+    pub(super) fn new(
+        codec: Codec,
+        bytes: u64,
+        packets: Option<&Packets>,
+        sink: Sink,
+    ) -> Result<Self, PlayError> {
+        let whole = gst::Pipeline::new();
+        let source = gst_app::AppSrc::builder().max_bytes(AHEAD);
+        let kind = packets.map(Packets::caps);
+        let source = match &kind {
+            Some(kind) => source
+                .stream_type(gst_app::AppStreamType::Stream)
+                .format(gst::Format::Time)
+                .caps(kind),
+            None => source
+                .stream_type(gst_app::AppStreamType::Seekable)
+                .format(gst::Format::Bytes)
+                .size(size(codec, bytes)),
+        };
+        let source = source.build();
+        let convert = make("audioconvert")?;
+        let resample = make("audioresample")?;
+        let volume = make("volume")?;
+        let sound = out(sink, "autoaudiosink")?;
+        let ends = [source.upcast_ref(), &convert, &resample, &volume, &sound];
+        whole.add_many(ends).map_err(failed)?;
+        gst::Element::link_many([&convert, &resample, &volume, &sound]).map_err(failed)?;
+        let mut pictures = None;
+        match decoder(codec)? {
+            Decoder::Chain(chain) => {
+                whole.add_many(&chain).map_err(failed)?;
+                let linked: Vec<_> = [source.upcast_ref()]
+                    .into_iter()
+                    .chain(&chain)
+                    .chain([&convert])
+                    .collect();
+                gst::Element::link_many(linked).map_err(failed)?;
+            }
+            Decoder::Found(bin) => {
+                whole.add(&bin).map_err(failed)?;
+                source.link(&bin).map_err(failed)?;
+                let screen = codec.has_pictures().then(|| Screen::new(sink)).transpose()?;
+                pictures = screen.as_ref().map(|screen| screen.sink.clone());
+                let entrance = convert.static_pad("sink");
+                let around = whole.downgrade();
+                bin.connect_pad_added(move |_, pad| {
+                    let kind = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+                    let is_pictures = kind
+                        .structure(0)
+                        .is_some_and(|kind| kind.name().starts_with("video/"));
+                    // Only the first track of each kind is played; what fails shows as an error on the bus.
+                    if !is_pictures {
+                        if let Some(entrance) = entrance.as_ref().filter(|entrance| !entrance.is_linked()) {
+                            let _ = pad.link(entrance);
+                        }
+                    } else if let (Some(screen), Some(around)) = (&screen, around.upgrade()) {
+                        screen.show(&around, pad);
+                    }
+                });
+            }
+        }
+        let pre_skip = packets.map_or(Duration::ZERO, Packets::pre_skip);
+        let lead = Arc::new(AtomicU64::new(pre_skip.as_nanos() as u64));
+        if let Some(entrance) = convert.static_pad("sink") {
+            let lead = lead.clone();
+            entrance.add_probe(gst::PadProbeType::BUFFER, move |_, info| leave_out(info, &lead));
+        }
+        let bus = whole.bus().ok_or(PlayError::Pipeline {
+            reason: "the pipeline has no bus".into(),
+        })?;
+        Ok(Self {
+            whole,
+            bus,
+            source,
+            codec,
+            volume,
+            sound,
+            pictures,
+            lead,
+        })
+    }
+
+    /// Asks for a state; it may be reached later.
+    pub(super) fn set_state(&self, state: gst::State) -> Result<(), PlayError> {
+        match self.whole.set_state(state) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(PlayError::Pipeline {
+                reason: "the output does not start".into(),
+            }),
+        }
+    }
+
+    /// Whether the first sound and the first picture have come to their sinks.
+    pub(super) fn is_ready(&self) -> bool {
+        let (result, current, pending) = self.whole.state(gst::ClockTime::ZERO);
+        result.is_ok() && current == gst::State::Paused && pending == gst::State::VoidPending
+    }
+
+    /// Goes to a place of the pipeline's own time.
+    pub(super) fn seek(&self, to: gst::ClockTime) -> Result<(), PlayError> {
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        self.whole
+            .seek_simple(flags, to)
+            .map_err(|_| PlayError::Pipeline {
+                reason: format!("cannot go to {to}"),
+            })
+    }
+
+    /// What is heard now, in the pipeline's own time.
+    pub(super) fn position(&self) -> Option<gst::ClockTime> {
+        self.sound.query_position()
+    }
+
+    pub(super) fn mute(&self, muted: bool) {
+        self.volume.set_property("mute", muted);
+    }
+
+    /// So many bytes are still to be read.
+    pub(super) fn set_size(&self, bytes: u64) {
+        self.source.set_size(size(self.codec, bytes));
+    }
+
+    /// So much of what is decoded next is not to be heard.
+    pub(super) fn leave_out(&self, lead: Duration) {
+        self.lead.store(lead.as_nanos() as u64, Ordering::Release);
+    }
+
+    /// What became of the pictures since the last seek; `None` when there are none.
+    pub(super) fn pictures(&self) -> Option<Pictures> {
+        let sink = self.pictures.as_ref()?;
+        // An automatic sink is a bin around the one that it chose.
+        let inner = sink
+            .downcast_ref::<gst::Bin>()
+            .and_then(|bin| bin.iterate_sinks().into_iter().flatten().next());
+        let sink = inner.as_ref().unwrap_or(sink);
+        sink.find_property("stats")?;
+        let stats: gst::Structure = sink.property("stats");
+        Some(Pictures {
+            shown: stats.get("rendered").ok()?,
+            late: stats.get("dropped").ok()?,
+        })
+    }
+}
+
+/// Where pictures go. It joins the pipeline when the first one is about to come: a sink that waits for a picture would hold up the sound.
+struct Screen {
+    chain: [gst::Element; 4],
+    sink: gst::Element,
+}
+
+impl Screen {
+    fn new(sink: Sink) -> Result<Self, PlayError> {
+        let sink = out(sink, "autovideosink")?;
+        Ok(Self {
+            chain: [
+                make("queue")?,
+                make("videoconvert")?,
+                make("videoscale")?,
+                sink.clone(),
+            ],
+            sink,
+        })
+    }
+
+    /// Shows what comes out of `pad`, unless another track is shown already.
+    fn show(&self, pipeline: &gst::Pipeline, pad: &gst::Pad) {
+        let Some(entrance) = self.chain[0].static_pad("sink").filter(|pad| !pad.is_linked()) else {
+            return;
+        };
+        let joined = (self.sink.parent().is_some() || pipeline.add_many(&self.chain).is_ok())
+            && gst::Element::link_many(&self.chain).is_ok()
+            && pad.link(&entrance).is_ok()
+            && self
+                .chain
+                .iter()
+                .rev()
+                .all(|element| element.sync_state_with_parent().is_ok());
+        if !joined {
+            let reason = "the pictures cannot be shown";
+            gst::element_error!(pipeline, gst::CoreError::Failed, ("{reason}"));
+        }
+    }
+}
+
+/// The named sink of this machine, or one that leads nowhere.
+fn out(sink: Sink, automatic: &'static str) -> Result<gst::Element, PlayError> {
+    match sink {
+        Sink::Auto => make(automatic),
+        Sink::Null | Sink::Fast => {
+            let nowhere = make("fakesink")?;
+            nowhere.set_property("sync", sink == Sink::Null);
+            Ok(nowhere)
+        }
+    }
+}
+
+/// Drops the sound that comes before the place which was wanted, and lets the time of the rest begin at zero.
+fn leave_out(info: &mut gst::PadProbeInfo<'_>, lead: &AtomicU64) -> gst::PadProbeReturn {
+    let lead = gst::ClockTime::from_nseconds(lead.load(Ordering::Acquire));
+    if lead > gst::ClockTime::ZERO
+        && let Some(buffer) = info.buffer_mut()
+        && let Some(pts) = buffer.pts()
+    {
+        if pts + buffer.duration().unwrap_or_default() <= lead {
+            return gst::PadProbeReturn::Handled;
+        }
+        buffer.make_mut().set_pts(pts.saturating_sub(lead));
+    }
+    gst::PadProbeReturn::Ok
+}
+
+/// How long the source says that it is. For WAV it does not, since the decoder would end there, even when the sound has become longer.
+fn size(codec: Codec, bytes: u64) -> i64 {
+    match codec {
+        // Opus is given in packets, which have no bytes to count.
+        Codec::Wav | Codec::OggOpus => -1,
+        _ => bytes as i64,
+    }
+}
+
+/// What turns a rendition's bytes into samples.
+enum Decoder {
+    /// Elements in a row.
+    Chain(Vec<gst::Element>),
+    /// A bin that looks at the bytes first.
+    Found(gst::Element),
+}
+
+fn decoder(codec: Codec) -> Result<Decoder, PlayError> {
+    if codec == Codec::OggOpus {
+        return Ok(Decoder::Chain(vec![make("opusdec")?]));
+    }
+    if codec == Codec::Mp3 {
+        // The rendition's tag holds chapters and perhaps a picture; id3demux takes it off.
+        let names = ["id3demux", "mpegaudioparse", "mpg123audiodec"];
+        return Ok(Decoder::Chain(
+            names.into_iter().map(make).collect::<Result<_, _>>()?,
+        ));
+    }
+    let bin = make("decodebin")?;
+    let mut wanted = gst::Caps::builder_full().structure(gst::Structure::new_empty("audio/x-raw"));
+    if codec.has_pictures() {
+        // Wherever they lie: a decoder may leave them with the graphics card.
+        wanted = wanted.structure_with_any_features(gst::Structure::new_empty("video/x-raw"));
+    }
+    bin.set_property("caps", wanted.build());
+    bin.set_property("expose-all-streams", false);
+    Ok(Decoder::Found(bin))
+}
+
+pub(super) fn make(element: &'static str) -> Result<gst::Element, PlayError> {
+    gst::ElementFactory::make(element)
+        .build()
+        .map_err(|_| PlayError::Missing { element })
+}
+
+fn failed(error: gst::glib::BoolError) -> PlayError {
+    PlayError::Pipeline {
+        reason: error.to_string(),
+    }
+}
