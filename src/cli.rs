@@ -296,7 +296,7 @@ pub(crate) struct PlayArgs {
     pub(crate) episode: EpisodeArgs,
     #[command(flatten)]
     pub(crate) swarm: SwarmArgs,
-    /// Where to begin, in presentation time
+    /// Where to begin, in the content's own time, whatever ads stand before it
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = crate::units::parse_time)]
     pub(crate) start: Duration,
     /// Begin where it was left the last time

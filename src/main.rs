@@ -18,6 +18,7 @@ mod inspect;
 mod node;
 mod origin_check;
 mod output;
+mod placeable;
 mod play;
 mod publish;
 mod recoded;

@@ -125,6 +125,8 @@ struct Listening<'a> {
     context: &'a Context,
     torrent: &'a Torrent,
     content: Arc<dyn Content>,
+    /// Where playback begins.
+    from: ContentTime,
     growing: Arc<Growing>,
     timeline: Timeline,
     /// The ads that are spliced in.
@@ -161,11 +163,7 @@ impl<'a> Listening<'a> {
         let info_hash = found.metainfo.info_hash_v2();
         let playback = Playback::new(&info_hash.to_string());
         let bookmark = Bookmark::of(context, &info_hash);
-        let from = if args.resume {
-            bookmark.load()?.unwrap_or(ContentTime::ZERO)
-        } else {
-            ContentTime::from(args.start)
-        };
+        let from = bookmark.beginning(args.resume, args.start)?;
         let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
         let mut proofs = None;
         let mut prepared = Prepared::default();
@@ -187,13 +185,13 @@ impl<'a> Listening<'a> {
                 Ok(asked) => {
                     let places: Vec<ContentTime> = asked.breaks().iter().map(|place| place.at).collect();
                     // A format that cannot grow holds what is ready now, wherever playback begins.
-                    let (from, all) = if asked.grows() {
-                        (from, false)
+                    let first = if asked.grows() {
+                        ahead = Ahead::new(places, from);
+                        ahead.first(from)
                     } else {
-                        (ContentTime::ZERO, true)
+                        ahead = Ahead::new(places, ContentTime::ZERO);
+                        ahead.all()
                     };
-                    ahead = Ahead::new(places.iter().copied(), from);
-                    let first = if all { ahead.all() } else { ahead.first(from) };
                     prepared = asked.prepare(&first, args.freeze).await;
                     preparer = Some(asked);
                 }
@@ -211,6 +209,7 @@ impl<'a> Listening<'a> {
             torrent,
             growing: Arc::new(Growing::new(content.clone(), made.rendition.clone())),
             content,
+            from,
             timeline: Timeline::default(),
             ads: Vec::new(),
             begun: HashSet::new(),
@@ -272,24 +271,15 @@ impl<'a> Listening<'a> {
         self.growing.rendition()
     }
 
-    /// Where playback begins: what was asked for, or where it was left.
-    fn start(&self, args: &PlayArgs) -> anyhow::Result<PresentationTime> {
-        if !args.resume {
-            return Ok(PresentationTime::from(args.start));
+    /// Where playback begins. At the very beginning an ad may stand before the content.
+    fn start(&self) -> PresentationTime {
+        if self.from == ContentTime::ZERO {
+            return PresentationTime::ZERO;
         }
         let rendition = self.rendition();
         let plan = rendition.plan();
-        Ok(match self.bookmark.load()? {
-            // At the very beginning an ad may stand before the content.
-            None | Some(ContentTime::ZERO) => PresentationTime::ZERO,
-            Some(place) => {
-                let sample = place.to_samples(plan.sample_rate());
-                PresentationTime::from_samples(
-                    plan.content_to_presentation_or_next(sample),
-                    plan.sample_rate(),
-                )
-            }
-        })
+        let sample = self.from.to_samples(plan.sample_rate());
+        PresentationTime::from_samples(plan.content_to_presentation_or_next(sample), plan.sample_rate())
     }
 
     /// The content time to go on from when playback is left at `at`. Who leaves during an ad comes back to before that break.
@@ -310,13 +300,14 @@ impl<'a> Listening<'a> {
     }
 
     async fn play(mut self, args: &PlayArgs, json: bool) -> Outcome {
+        let start = self.start();
         let finding = self.growing.clone();
         let locate: Arc<Locate> = Arc::new(move |to| finding.locate(to));
         let player = Player::start(Request {
             media: self.growing.clone(),
             codec: self.rendition().codec(),
             timeline: self.timeline.clone(),
-            start: self.start(args)?,
+            start,
             duration: Some(self.rendition().report().duration),
             sink: match args.sink {
                 PlaySink::Auto => ad_splicer::play::Sink::Auto,
@@ -343,7 +334,7 @@ impl<'a> Listening<'a> {
         let mut muted = false;
         let mut playing_ad = None;
         let mut saved = None;
-        let mut heard_to = self.start(args)?;
+        let mut heard_to = start;
         self.look_ahead(heard_to).await;
         let ended = loop {
             let notice = tokio::select! {

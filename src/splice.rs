@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::breaks::{Prepared, Ready, spot};
 use crate::cli::SpliceArgs;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
+use crate::placeable;
 use crate::recoded;
 use crate::rendition::{self, Destination, Made, PATIENT};
 use crate::snap::{self, Moved};
@@ -57,6 +58,7 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     let content: Arc<dyn Content> = Arc::new(content);
     let format = probe(&content, &args.content.display().to_string()).await?;
     let mut cues: Vec<CuePoint> = wanted.iter().map(|(cue, _)| cue.clone()).collect();
+    placeable::check(&cues, format.duration, &args.content.display().to_string())?;
     let moved = snap::snap(&content, &mut cues, args.snap).await?;
     snap::tell(&moved);
     recoded::tell(&content, &cues).await?;

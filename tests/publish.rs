@@ -68,6 +68,7 @@ fn cue_points_are_put_in_order_and_impossible_ones_are_refused() {
         command.run()
     };
     publish(&["9:00"]).expect(2).says("after the end");
+    publish(&["5+10", "8"]).expect(2).says("0:08").says("replaces");
     publish(&["20", "0:20"]).expect(2).says("two cue points");
     publish(&["100", "20"]).expect(0).says("nothing can play");
     let inspected = grove(folder.path(), ["inspect", "episode.mp3.torrent", "--json"])

@@ -4,6 +4,7 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
@@ -23,7 +24,7 @@ impl Bookmark {
     }
 
     /// Where it was left; `None` when it was not begun, or heard to its end.
-    pub(super) fn load(&self) -> anyhow::Result<Option<ContentTime>> {
+    fn load(&self) -> anyhow::Result<Option<ContentTime>> {
         let doing = || format!("cannot read the bookmark {}", self.0.display());
         let text = match std::fs::read_to_string(&self.0) {
             Ok(text) => text,
@@ -34,6 +35,14 @@ impl Bookmark {
         Ok(Some(ContentTime::from_nanos(
             nanos.hint(|| "remove the file to begin at the start".into())?,
         )))
+    }
+
+    /// Where to begin: where it was left, or at `start`.
+    pub(super) fn beginning(&self, resume: bool, start: Duration) -> anyhow::Result<ContentTime> {
+        Ok(match resume {
+            true => self.load()?.unwrap_or(ContentTime::ZERO),
+            false => ContentTime::from(start),
+        })
     }
 
     /// Remembers a place, in nanoseconds of content.

@@ -39,11 +39,7 @@ pub(super) async fn play(args: &PlayArgs, torrent: &Torrent, bookmark: &Bookmark
         }
     }))
     .context("cannot make GStreamer read from the swarm")?;
-    let from = if args.resume {
-        bookmark.load()?.unwrap_or(ContentTime::ZERO)
-    } else {
-        ContentTime::from(args.start)
-    };
+    let from = bookmark.beginning(args.resume, args.start)?;
     let sink = match args.sink {
         PlaySink::Auto => Sink::Auto,
         PlaySink::Null => Sink::Null,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ad_splicer::conditioning::Conditioner;
 use ad_splicer::content::{Content, FileContent};
 use ad_splicer::creatives::{Cache, FetchLimits, Original, Profile};
-use ad_splicer::cues::{AdArgument, AdSource, CueArgument, CuePoint, CueSource, MOST_CUES, Position, vmap};
+use ad_splicer::cues::{AdArgument, AdSource, CueArgument, CuePoint, CueSource, MOST_CUES, vmap};
 use ad_splicer::decide::vast::inline_for_creative;
 use ad_splicer::time::ContentTime;
 use ad_splicer::{facts, splice};
@@ -20,9 +20,9 @@ use crate::breaks::place;
 use crate::cli::{MarkArgs, PublishArgs};
 use crate::context::Context;
 use crate::output::{Explain, bad_input};
+use crate::placeable::{self, shown};
 use crate::recoded;
 use crate::snap::{self, Moved};
-use crate::units::human_time;
 
 /// The cue points of one file, and the creatives that must be uploaded for them.
 #[derive(Debug, Default)]
@@ -87,38 +87,23 @@ pub(super) async fn cues(
     }
     if !cues.points.is_empty() {
         let format = probe(media).await?;
-        if args.snap.snap.is_some() {
-            let content =
-                FileContent::open(media).or_bad_input(|| format!("cannot read {}", media.display()))?;
-            let content: Arc<dyn Content> = Arc::new(content);
-            cues.snapped = snap::snap(&content, &mut cues.points, args.snap).await?;
-            snap::tell(&cues.snapped);
-            recoded::tell(&content, &cues.points).await?;
-        }
+        let content = FileContent::open(media).or_bad_input(|| format!("cannot read {}", media.display()))?;
+        let content: Arc<dyn Content> = Arc::new(content);
+        cues.snapped = snap::snap(&content, &mut cues.points, args.snap).await?;
+        snap::tell(&cues.snapped);
+        recoded::tell(&content, &cues.points).await?;
         order(&mut cues.points, format.duration, media)?;
     }
     Ok(cues)
 }
 
-/// Puts cue points in the order of their times and numbers those of the command line by it. Refuses what can be no break: a time after
-/// the end, and one time twice on the command line (in VMAP, breaks at one time play in their order).
+/// Puts cue points in the order of their times and numbers those of the command line by it. Refuses what can be no break ([`placeable`]),
+/// and one time twice on the command line (in VMAP, breaks at one time play in their order).
 fn order(points: &mut [CuePoint], duration: ContentTime, media: &Path) -> anyhow::Result<()> {
     let at = |cue: &CuePoint| cue.position.resolve(duration);
     let typed = |cue: &CuePoint| cue.source == CueSource::CommandLine;
-    let shown = |time: ContentTime| human_time(Duration::from_nanos(time.as_nanos()));
     points.sort_by_key(at);
-    let beyond = points.iter().find_map(|cue| match cue.position {
-        Position::Time(time) if time > duration => Some(time),
-        _ => None,
-    });
-    if let Some(time) = beyond {
-        return Err(bad_input(format!(
-            "the cue point at {} is after the end of {}, which lasts {}",
-            shown(time),
-            media.display(),
-            shown(duration)
-        )));
-    }
+    placeable::check(points, duration, &media.display().to_string())?;
     for pair in points.windows(2) {
         if at(&pair[0]) == at(&pair[1]) && pair.iter().all(typed) {
             return Err(bad_input(format!(

@@ -43,8 +43,12 @@ struct DateRange {
     line: usize,
     id: String,
     start: Option<OffsetDateTime>,
-    /// `DURATION`, else `PLANNED-DURATION`.
-    length: Option<Duration>,
+    /// `END-DATE`.
+    end: Option<OffsetDateTime>,
+    /// `DURATION`.
+    stated: Option<Duration>,
+    /// `PLANNED-DURATION`, else what a SCTE-35 message plans.
+    planned: Option<Duration>,
     interstitial: bool,
     /// `X-RESUME-OFFSET`.
     resume: Option<Duration>,
@@ -52,6 +56,14 @@ struct DateRange {
     place: Option<Position>,
     out: bool,
     ended: bool,
+}
+
+impl DateRange {
+    /// How long it lasts, as far as it is said.
+    fn length(&self) -> Option<Duration> {
+        let dated = || Duration::try_from(self.end? - self.start?).ok();
+        self.stated.or_else(dated).or(self.planned)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -200,11 +212,11 @@ impl Reader {
             range.start =
                 Some(date_of(date).ok_or_else(|| format!("START-DATE={} is no date", shown(date)))?);
         }
-        if let Some(length) =
-            seconds("DURATION")?.or(seconds("PLANNED-DURATION")?.filter(|_| range.length.is_none()))
-        {
-            range.length = Some(length);
+        if let Some(date) = get("END-DATE") {
+            range.end = Some(date_of(date).ok_or_else(|| format!("END-DATE={} is no date", shown(date)))?);
         }
+        range.stated = seconds("DURATION")?.or(range.stated);
+        range.planned = seconds("PLANNED-DURATION")?.or(range.planned);
         range.resume = seconds("X-RESUME-OFFSET")?.or(range.resume);
         range.interstitial |= get("CLASS") == Some("com.apple.hls.interstitial");
         for word in get("CUE").unwrap_or_default().split(',') {
@@ -228,7 +240,7 @@ impl Reader {
                         duration: Some(length),
                     }) = meaning
                     {
-                        range.length.get_or_insert(length);
+                        range.planned.get_or_insert(length);
                     }
                 }
                 ("SCTE35-IN", _) | (_, Ok(Meaning::In)) => range.ended = true,
@@ -278,9 +290,9 @@ impl Reader {
                 }
             };
             let length = if range.interstitial {
-                range.resume.or(range.length)
+                range.resume.or(range.length())
             } else {
-                range.length
+                range.length()
             };
             self.add(position, length, &range.id);
         }
@@ -460,6 +472,12 @@ mod tests {
                     "#EXT-X-DATERANGE:ID=\"a\",CLASS=\"com.apple.hls.interstitial\",{at},DURATION=15,X-RESUME-OFFSET=5"
                 ),
                 ("00:00:12.500", 5.0),
+            ),
+            (
+                format!(
+                    "#EXT-X-DATERANGE:ID=\"a\",CLASS=\"com.apple.hls.interstitial\",{at},END-DATE=\"2024-01-01T12:00:20Z\",PLANNED-DURATION=15"
+                ),
+                ("00:00:12.500", 7.5),
             ),
             (
                 format!(
