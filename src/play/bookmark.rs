@@ -39,10 +39,11 @@ impl Bookmark {
 
     /// Where to begin: where it was left, or at `start`.
     pub(super) fn beginning(&self, resume: bool, start: Duration) -> anyhow::Result<ContentTime> {
-        Ok(match resume {
-            true => self.load()?.unwrap_or(ContentTime::ZERO),
-            false => ContentTime::from(start),
-        })
+        if resume {
+            Ok(self.load()?.unwrap_or(ContentTime::ZERO))
+        } else {
+            Ok(ContentTime::from(start))
+        }
     }
 
     /// Remembers a place, in nanoseconds of content.

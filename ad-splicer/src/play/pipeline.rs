@@ -66,22 +66,22 @@ impl Pipeline {
         let volume = make("volume")?;
         let sound = out(sink, "autoaudiosink")?;
         let ends = [source.upcast_ref(), &convert, &resample, &volume, &sound];
-        whole.add_many(ends).map_err(failed)?;
-        gst::Element::link_many([&convert, &resample, &volume, &sound]).map_err(failed)?;
+        whole.add_many(ends).map_err(|error| failed(&error))?;
+        gst::Element::link_many([&convert, &resample, &volume, &sound]).map_err(|error| failed(&error))?;
         let mut pictures = None;
         match decoder(codec)? {
             Decoder::Chain(chain) => {
-                whole.add_many(&chain).map_err(failed)?;
+                whole.add_many(&chain).map_err(|error| failed(&error))?;
                 let linked: Vec<_> = [source.upcast_ref()]
                     .into_iter()
                     .chain(&chain)
                     .chain([&convert])
                     .collect();
-                gst::Element::link_many(linked).map_err(failed)?;
+                gst::Element::link_many(linked).map_err(|error| failed(&error))?;
             }
             Decoder::Found(bin) => {
-                whole.add(&bin).map_err(failed)?;
-                source.link(&bin).map_err(failed)?;
+                whole.add(&bin).map_err(|error| failed(&error))?;
+                source.link(&bin).map_err(|error| failed(&error))?;
                 let screen = codec.has_pictures().then(|| Screen::new(sink)).transpose()?;
                 pictures = screen.as_ref().map(|screen| screen.sink.clone());
                 let entrance = convert.static_pad("sink");
@@ -297,7 +297,7 @@ pub(super) fn make(element: &'static str) -> Result<gst::Element, PlayError> {
         .map_err(|_| PlayError::Missing { element })
 }
 
-fn failed(error: gst::glib::BoolError) -> PlayError {
+fn failed(error: &gst::glib::BoolError) -> PlayError {
     PlayError::Pipeline {
         reason: error.to_string(),
     }
