@@ -1,7 +1,10 @@
 //! Crowds that play, in small: viewers of the benchmark's table, in the same rhythm as its larger ones.
 
+mod common;
+
 use std::time::Duration;
 
+use common::{network, stalls, starts};
 use engine::swarm::Config;
 use simulator::{Arrival, Network, Player, Report, Simulation, Viewer};
 
@@ -32,22 +35,14 @@ fn play(count: usize, joins: f64, bitrate: u64, seconds: u64, seed: u64) -> (Rep
         .collect();
     let network = Network {
         length: bitrate * seconds,
-        piece_length: 65_536,
-        delay: Duration::from_millis(20),
         origin_rate: joins * 2.0 * bitrate as f64,
         neighbours: 30,
         most_neighbours: 80,
         unit: 4,
-        outage: None,
+        ..network()
     };
     let report = Simulation::new(network, viewers, seed).run(Duration::from_secs(300));
-    let mut starts: Vec<f64> = report
-        .viewers
-        .iter()
-        .filter_map(|v| v.started)
-        .map(|t| t.as_secs_f64())
-        .collect();
-    starts.sort_by(f64::total_cmp);
+    let starts = starts(&report);
     println!(
         "seed {seed}: starts {:.1} s, {:.1} s, {:.1} s, {} stalls, offload {:.3}",
         starts[count / 2],
@@ -59,10 +54,6 @@ fn play(count: usize, joins: f64, bitrate: u64, seconds: u64, seed: u64) -> (Rep
     assert!(report.all_complete());
     assert_eq!(starts.len(), count);
     (report, starts)
-}
-
-fn stalls(report: &Report) -> u32 {
-    report.viewers.iter().map(|v| v.stalls).sum()
 }
 
 /// 5 Mbit/s, five joins in three seconds.

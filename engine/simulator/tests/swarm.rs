@@ -1,25 +1,13 @@
 //! Whole swarms on a virtual clock: who gets everything, and what it costs the origin.
 
+mod common;
+
 use std::time::Duration;
 
+use common::{MB, network, stalls, starts};
 use engine::cue_sheet::Budget;
 use engine::swarm::{Config, OriginPolicy};
 use simulator::{Arrival, Network, OriginOutage, Player, Report, Simulation, Viewer};
-
-const MB: f64 = 1e6;
-
-fn network() -> Network {
-    Network {
-        length: 8 * 1024 * 1024 + 12_345,
-        piece_length: 65_536,
-        delay: Duration::from_millis(20),
-        origin_rate: 5.0 * MB,
-        neighbours: 60,
-        most_neighbours: usize::MAX,
-        unit: 1,
-        outage: None,
-    }
-}
 
 fn run(name: &str, network: Network, viewers: Vec<Viewer>, seed: u64) -> Report {
     let report = Simulation::new(network, viewers, seed).run(Duration::from_secs(600));
@@ -251,13 +239,7 @@ fn a_narrow_origin_does_not_collapse() {
         ..network()
     };
     let report = run("narrow origin", narrow, viewers, 32);
-    let mut starts: Vec<f64> = report
-        .viewers
-        .iter()
-        .filter_map(|v| v.started)
-        .map(|t| t.as_secs_f64())
-        .collect();
-    starts.sort_by(f64::total_cmp);
+    let starts = starts(&report);
     println!(
         "  starts {starts:.1?}, {:.2} stalls an hour",
         report.stalls_per_hour()
@@ -267,7 +249,7 @@ fn a_narrow_origin_does_not_collapse() {
     // The goal for 99 % of the starts at an origin that is five times too narrow.
     assert!(starts[38] <= 3.0);
     // The goal is none; in the first seconds the front still runs dry.
-    assert!(report.viewers.iter().map(|v| v.stalls).sum::<u32>() <= 30);
+    assert!(stalls(&report) <= 30);
 }
 
 /// The demo: an episode of three minutes at 128 kb/s; 8 Mbit/s down, 4 up.
@@ -350,7 +332,7 @@ fn players_start_soon_and_do_not_stall() {
         report.viewers.iter().map(|v| v.stalls).max()
     );
     assert!(slowest.is_some_and(|start| start < Duration::from_secs(3)));
-    assert_eq!(report.viewers.iter().map(|v| v.stalls).sum::<u32>(), 0);
+    assert_eq!(stalls(&report), 0);
     assert!(report.origin_copies() <= 5.0);
 }
 

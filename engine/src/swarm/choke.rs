@@ -3,11 +3,12 @@
 //! Fair and simple: an uplink turn goes to the most urgent request, then to what no neighbour holds, and among equals
 //! to the peer that was served longest ago. Only peers that lack something and ask for it take one of the unchoked
 //! places (a stream with a full buffer does not); every five seconds those who wait longest change places with those
-//! who had theirs longest, so nobody starves, and a newcomer that finds a free place has it at once. A slow uplink has fewer places and runs
-//! fewer uploads: what is asked of it must not wait so long that it is taken for silent, and a deadline never waits
-//! behind half a minute of others' blocks. Invariants: a request is answered exactly once, by serving or refusing it,
-//! unless the peer withdraws it; what is queued is bounded for each peer. Not here: the uplink's rate (the driver's),
-//! what is held.
+//! who had theirs longest, so nobody starves, and a newcomer that finds a free place has it at once. A slow uplink has
+//! fewer places and runs fewer uploads: what is asked of it must not wait so long that it is taken for silent, and a
+//! deadline never waits behind half a minute of others' blocks.
+//!
+//! Invariants: a request is answered exactly once, by serving or refusing it, unless the peer withdraws it; what is
+//! queued is bounded for each peer. Not here: the uplink's rate (the driver's), what is held.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -193,7 +193,7 @@ impl Swarm {
                         ..*claim
                     },
                 ));
-                self.flush_at.get_or_insert(now + super::BATCH);
+                self.flush_at.get_or_insert(now + super::news::BATCH);
             }
         }
     }
@@ -205,7 +205,7 @@ impl Swarm {
         }
     }
 
-    /// Forgets those that hold nobody back any more; once a second is enough, as [`Self::is_claimed`] looks at the time.
+    /// Forgets those that hold nobody back any more; once a second is enough: [`Self::is_claimed`] looks at the time.
     pub(super) fn expire_claims(&mut self, now: Instant) {
         if now < self.claims_swept + Duration::from_secs(1) {
             return;

@@ -3,8 +3,8 @@
 //! Thirty random neighbours hold a swarm of any size together (a random graph of that degree has a diameter of
 //! three or four at ten thousand) and give each viewer enough sources; more only cost messages. There is room for more
 //! than are dialled: in a crowd that grows, who came early must have places left, or newcomers meet only newcomers.
-//! Everything is taken at random, because any preference (the nearest, the first, the fastest) makes islands. Shared
-//! by the node and the simulator. Not here: addresses, pauses between dials of one address, who is banned (the driver's).
+//! Everything is taken at random, because any preference (the nearest, the first, the fastest) makes islands. Shared by
+//! the node and the simulator. Not here: addresses, pauses between dials of one address, who is banned (the driver's).
 
 use std::time::{Duration, Instant};
 

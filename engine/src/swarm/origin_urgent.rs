@@ -6,8 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::types::{FetchId, Output, Urgency};
-use super::{Swarm, pick};
+use super::Swarm;
+use super::readers::{Reader, START};
+use super::types::{Demand, FetchId, Output, Urgency};
 
 /// Needed this soon, and nobody has it: the origin is asked.
 const URGENT_SLACK: f64 = 6.0;
@@ -97,7 +98,7 @@ impl Swarm {
         let span = self.layout.piece_span(piece);
         self.readers.values().any(|reader| {
             let media = if reader.starting() {
-                pick::START
+                START
             } else {
                 Duration::from_secs(6)
             };
@@ -108,7 +109,7 @@ impl Swarm {
 
     /// What the origin does not bring in time goes to a peer that holds it and is sooner.
     fn give_back(&mut self, now: Instant) {
-        if !self.readers.values().any(super::Reader::streams) {
+        if !self.readers.values().any(Reader::streams) {
             return;
         }
         let assumed = self.assumed_rate();
@@ -145,7 +146,7 @@ impl Swarm {
         let mut lost = Vec::new();
         for reader in self.readers.values().filter(|r| !r.starting()) {
             let media = Duration::from_millis(1_500) + now.saturating_duration_since(reader.at);
-            if matches!(reader.demand, super::Demand::Whenever) {
+            if matches!(reader.demand, Demand::Whenever) {
                 continue;
             }
             let span = self.byte_span(reader.file, &reader.window(media.min(Duration::from_secs(15))));

@@ -8,9 +8,10 @@
 use std::time::Instant;
 
 use super::bits::runs;
+use super::peers::PeerState;
 use super::pick::TURN;
 use super::types::{Claim, OriginPolicy, Peer, Urgency};
-use super::{PeerState, Swarm, TICK};
+use super::{Swarm, TICK};
 
 /// A seed is spared while there are so many viewers to each.
 const VIEWERS_TO_A_SEED: usize = 2;

@@ -1,5 +1,7 @@
 //! What keeps a crowd of downloads to one copy from the origin.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// Runs the core for so long, answers each fetch at once, and gives the blocks drawn. `relay` says whether neighbour 1
