@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use simulator::{Network, Report};
 
-pub const MB: f64 = 1e6;
+pub(crate) const MB: f64 = 1e6;
 
-pub fn network() -> Network {
+pub(crate) fn network() -> Network {
     Network {
         length: 8 * 1024 * 1024 + 12_345,
         piece_length: 65_536,
@@ -20,13 +20,13 @@ pub fn network() -> Network {
 }
 
 /// When players started, in seconds after their arrival, in order.
-pub fn starts(report: &Report) -> Vec<f64> {
+pub(crate) fn starts(report: &Report) -> Vec<f64> {
     let started = report.viewers.iter().filter_map(|v| v.started);
     let mut starts: Vec<f64> = started.map(|t| t.as_secs_f64()).collect();
     starts.sort_by(f64::total_cmp);
     starts
 }
 
-pub fn stalls(report: &Report) -> u32 {
+pub(crate) fn stalls(report: &Report) -> u32 {
     report.viewers.iter().map(|v| v.stalls).sum()
 }
