@@ -165,6 +165,68 @@ fn a_video_ad_goes_between_the_pictures_of_video_which_stay_as_they_are() {
 }
 
 #[test]
+fn a_video_ad_goes_into_webm_and_so_do_sound_and_pictures_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let vp9 = [
+        "-c:v",
+        "libvpx-vp9",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "8",
+        "-g",
+        "50",
+    ];
+    let coding = [&vp9[..], &["-c:a", "libopus"]].concat();
+    let content = made(
+        path,
+        "content.webm",
+        "testsrc2=s=160x90:r=25:d=8",
+        "sine=f=300:r=48000:d=8",
+        &coding,
+    );
+    made(
+        path,
+        "ad.mp4",
+        "testsrc=s=120x120:r=30:d=2",
+        "sine=f=800:r=44100:d=2",
+        &[],
+    );
+    let alone = |name: &str, input: &str| {
+        let file = path.join(name);
+        tool(
+            "ffmpeg",
+            &["-f", "lavfi", "-i", input, file.to_str().expect("a name")],
+        );
+    };
+    alone("silent.webm", "testsrc2=s=160x90:r=25:d=1");
+    alone("Acme.wav", "sine=f=500:d=2");
+    let ads = ["--ad", "2=ad.mp4", "--ad", "4=silent.webm", "--ad", "6=Acme.wav"];
+    let args = [
+        &["splice", "content.webm"][..],
+        &ads,
+        &["-o", "out.webm", "--json"],
+    ]
+    .concat();
+    let finished = grove(path, args).run().expect(0);
+    let ads = finished.event("complete")["ads"].clone();
+    assert_eq!(ads.as_array().map(Vec::len), Some(3), "{ads}");
+
+    let out = path.join("out.webm");
+    let (before, after) = (pictures(&content), pictures(&out));
+    // Two seconds and one at the content's rate, and a card that changes once a second.
+    let (first, second, card) = (50 + 50, 50 + 25, 2);
+    assert_eq!(after.len(), before.len() + first - 50 + second - 50 + card);
+    assert_eq!(&after[..50], &before[..50]);
+    assert_eq!(&after[first..first + 50], &before[50..100]);
+    assert_eq!(&after[first + second..first + second + 50], &before[100..150]);
+    assert_eq!(&after[first + second + 50 + card..], &before[150..]);
+    let out = out.to_str().expect("a name");
+    tool("ffmpeg", &["-xerror", "-i", out, "-f", "null", "-"]);
+}
+
+#[test]
 fn chapters_of_mp4_are_marks() {
     let folder = tempfile::tempdir().expect("a folder");
     let chapters = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1500\ntitle=Intro\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=1500\nEND=3000\ntitle=Ad break\n";

@@ -1,7 +1,7 @@
-//! The moving pictures of ads, coded so that they can stand among the content's: H.264 of the same size, rate and profile, under a number of parameter sets that the content does not use.
+//! The moving pictures of ads, coded so that they can stand among the content's, of the same size and rate: H.264 of the same profile under a number of parameter sets that the content does not use, or VP9.
 //!
-//! There are no B-frames in them, so that they are shown in the order in which they are decoded, and each ad begins with an IDR picture. Coding is done in the conditioning child (`conditioning`); what it wrote is
-//! believed in nothing: `Picture::parse` takes only whole slices of pictures out of it. Not for: where the pictures go (`splice`).
+//! There are no B-frames in them, so that they are shown in the order in which they are decoded, and each ad begins with a picture that needs no other. Coding is done in the conditioning child (`conditioning`); what it wrote is
+//! believed in nothing: `Picture::parse` takes only whole slices of pictures out of it, or packets of VP9 that show one picture. Not for: where the pictures go (`splice`).
 
 mod card;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::bridge::pictures;
-use crate::frames::h264;
+use crate::frames::{h264, vp9};
 
 /// What an H.264 decoder has to be able to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,6 +35,20 @@ impl H264Profile {
     }
 }
 
+/// How the content's pictures are coded, as far as ads have to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PictureCoding {
+    /// H.264.
+    H264 {
+        /// The content's profile.
+        profile: H264Profile,
+        /// A number of parameter sets that the content has not taken, 0–31.
+        set: u8,
+    },
+    /// VP9, 4:2:0 of eight bits.
+    Vp9,
+}
+
 /// How colours are told, by the numbers of ISO/IEC 23091-2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Colour {
@@ -55,10 +69,8 @@ pub struct PictureFormat {
     pub pixel: (u32, u32),
     /// Pictures in so many seconds.
     pub rate: (u32, u32),
-    /// The content's profile.
-    pub profile: H264Profile,
-    /// A number of parameter sets that the content has not taken, 0–31.
-    pub set: u8,
+    /// How they are coded.
+    pub coding: PictureCoding,
     /// How colours are told.
     pub colour: Colour,
     /// Whether samples use all of their range.
@@ -74,18 +86,13 @@ impl PictureFormat {
     /// What conditioned pictures are named by in the cache.
     pub(crate) fn key(&self) -> String {
         let (colour, range) = (self.colour as u8, u8::from(self.full_range));
+        let coding = match self.coding {
+            PictureCoding::H264 { profile, set } => format!("{}{set}", profile as u8),
+            PictureCoding::Vp9 => "vp9".to_owned(),
+        };
         format!(
-            "{}x{}-{}.{}-{}.{}-{}{}{}{}",
-            self.width,
-            self.height,
-            self.pixel.0,
-            self.pixel.1,
-            self.rate.0,
-            self.rate.1,
-            self.profile as u8,
-            self.set,
-            colour,
-            range
+            "{}x{}-{}.{}-{}.{}-{coding}{colour}{range}",
+            self.width, self.height, self.pixel.0, self.pixel.1, self.rate.0, self.rate.1,
         )
     }
 }
@@ -93,17 +100,24 @@ impl PictureFormat {
 /// One picture of an ad.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// Its slices, each with its length in four bytes before it.
+    /// H.264: its slices, each with its length in four bytes before it. VP9: its packet.
     pub(crate) bytes: Bytes,
     /// Whether decoding can begin with it.
     pub(crate) sync: bool,
 }
 
+/// The parameter sets of H.264.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ParameterSets {
+    pub(crate) sequence: Vec<u8>,
+    pub(crate) picture: Vec<u8>,
+}
+
 /// The pictures of one ad.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    pub(crate) sps: Vec<u8>,
-    pub(crate) pps: Vec<u8>,
+    /// `None` in VP9.
+    pub(crate) sets: Option<ParameterSets>,
     pub(crate) frames: Vec<Frame>,
     pub(crate) format: PictureFormat,
     /// Pictures in so many seconds.
@@ -116,7 +130,7 @@ pub struct Picture {
 pub struct CardError(String);
 
 impl Picture {
-    /// Takes pictures out of what an encoder's process wrote: parameter sets as in MP4, then the access units, each after its length in four bytes. `None` when it is anything else.
+    /// Takes pictures out of what an encoder's process wrote: each after its length in four bytes, of H.264 the parameter sets as in MP4 before them. `None` when it is anything else.
     pub(crate) fn parse(written: &[u8], format: PictureFormat) -> Option<Self> {
         let mut rest = written;
         let mut next = || {
@@ -125,42 +139,38 @@ impl Picture {
             rest = after;
             Some(unit)
         };
-        let sets = h264::Sets::parse(next()?).ok()?;
-        let ([sps], [pps]) = (&sets.sequence[..], &sets.picture[..]) else {
-            return None;
+        let sets = match format.coding {
+            PictureCoding::H264 { set, .. } => Some(parse_sets(next()?, &format, set)?),
+            PictureCoding::Vp9 => None,
         };
-        let (sps, pps) = (sps.clone(), pps.clone());
-        let described = h264::describe(&sets).ok()?;
-        let numbers = sets.numbers().ok()?;
-        if numbers != ([format.set].into(), [format.set].into())
-            || (described.width, described.height) != (format.width, format.height)
-            || sets.length_size != 4
-        {
-            return None;
-        }
         // All of them in one piece of memory.
-        let mut slices = Vec::with_capacity(written.len());
+        let mut kept = Vec::with_capacity(written.len());
         let mut ends = Vec::new();
         while let Some(unit) = next() {
-            let sync = h264::slices_only(unit, &mut slices)?;
+            let sync = match format.coding {
+                PictureCoding::H264 { .. } => h264::slices_only(unit, &mut kept)?,
+                PictureCoding::Vp9 => {
+                    kept.extend(unit);
+                    parse_vp9(unit, &format)?
+                }
+            };
             if ends.is_empty() && !sync {
                 return None;
             }
-            ends.push((slices.len(), sync));
+            ends.push((kept.len(), sync));
         }
-        let slices = Bytes::from(slices);
+        let kept = Bytes::from(kept);
         let mut at = 0;
         let frames = ends
             .into_iter()
             .map(|(end, sync)| {
-                let bytes = slices.slice(at..end);
+                let bytes = kept.slice(at..end);
                 at = end;
                 Frame { bytes, sync }
             })
             .collect::<Vec<_>>();
         (rest.is_empty() && !frames.is_empty()).then_some(Self {
-            sps,
-            pps,
+            sets,
             frames,
             format,
             rate: format.rate,
@@ -197,5 +207,33 @@ impl Picture {
     /// What they were made for.
     pub fn format(&self) -> PictureFormat {
         self.format
+    }
+}
+
+/// The parameter sets that are due, one of each kind, with this number.
+fn parse_sets(config: &[u8], format: &PictureFormat, set: u8) -> Option<ParameterSets> {
+    let sets = h264::Sets::parse(config).ok()?;
+    let ([sequence], [picture]) = (&sets.sequence[..], &sets.picture[..]) else {
+        return None;
+    };
+    let described = h264::describe(&sets).ok()?;
+    let is_due = sets.numbers().ok()? == ([set].into(), [set].into())
+        && (described.width, described.height) == (format.width, format.height)
+        && sets.length_size == 4;
+    is_due.then(|| ParameterSets {
+        sequence: sequence.clone(),
+        picture: picture.clone(),
+    })
+}
+
+/// Whether decoding can begin with a packet of one picture in this format; `None` when it is not that.
+fn parse_vp9(packet: &[u8], format: &PictureFormat) -> Option<bool> {
+    let is_due = vp9::is_one_picture(packet);
+    match vp9::Frame::parse(packet).filter(|_| is_due)? {
+        vp9::Frame::Key(key) => {
+            let is_due = key.profile == 0 && (key.width, key.height) == (format.width, format.height);
+            is_due.then_some(true)
+        }
+        vp9::Frame::Other => Some(false),
     }
 }

@@ -63,6 +63,8 @@ pub enum Codec {
     OggVorbis,
     /// Opus in WebM or Matroska, without pictures.
     WebmOpus,
+    /// VP9 and Opus in WebM or Matroska.
+    WebmVp9,
 }
 
 impl Codec {
@@ -83,6 +85,7 @@ impl Codec {
             Self::OggOpus => "opus",
             Self::OggVorbis => "vorbis",
             Self::WebmOpus => "webm",
+            Self::WebmVp9 => "vp9",
         }
     }
 }

@@ -2,23 +2,14 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use ad_splicer::content::FileContent;
 use ad_splicer::pauses;
-use ad_splicer::picture::Picture;
-use ad_splicer::splice::{self, Ad, At, Break, Codec, Options, Report, SpliceError, notes, preview};
+use ad_splicer::splice::{self, At, Break, Codec, Options, Report, notes, preview};
 use ad_splicer::time::ContentTime;
+use common::video::{self, Video, alike, seen};
 use common::{ad, at, packets};
-
-/// Made video: its folder, its file, and samples of sound a second.
-struct Video {
-    dir: tempfile::TempDir,
-    content: PathBuf,
-    sound: usize,
-}
 
 /// Ten seconds of 320x180 with B-frames and an IDR picture every second.
 fn video(rate: &str, sound: usize, coding: &[&str]) -> Video {
@@ -66,164 +57,17 @@ fn lasting(seconds: u32, rate: &str, sound: usize, coding: &[&str]) -> Video {
     args.extend(coding);
     args.push(content.to_str().unwrap());
     common::run("ffmpeg", &args, None);
-    Video { dir, content, sound }
-}
-
-impl Video {
-    fn content(&self) -> FileContent {
-        FileContent::open(&self.content).unwrap()
-    }
-
-    /// An ad with sound of so many samples, and a card to be seen.
-    fn ad(&self, samples: usize) -> Ad {
-        let format = splice::probe(&self.content(), &Options::default()).unwrap();
-        let picture = Picture::card(
-            format.picture.unwrap(),
-            "Acme",
-            Duration::from_millis(samples as u64 * 1000 / self.sound as u64),
-        );
-        Ad {
-            picture: Some(Arc::new(picture.unwrap())),
-            ..ad(self.sound, 1, samples, 500.0)
-        }
-    }
-
-    fn splice(&self, breaks: &[Break]) -> Result<(PathBuf, Report), SpliceError> {
-        let path = self.dir.path().join("result.mp4");
-        let mut out = Vec::new();
-        let report = splice::splice(&self.content(), breaks, &Options::default(), &mut out)?;
-        std::fs::write(&path, out).unwrap();
-        Ok((path, report))
+    Video {
+        dir,
+        content,
+        sound,
+        ticks: sound as f64,
     }
 }
 
-/// One packet by ffprobe: presented and decoded at these times, in seconds.
-fn times(path: &Path, stream: &str) -> Vec<(f64, f64)> {
-    let args = [
-        "-v",
-        "error",
-        "-select_streams",
-        stream,
-        "-show_entries",
-        "packet=pts_time,dts_time",
-        "-of",
-        "csv=p=0",
-        path.to_str().unwrap(),
-    ];
-    let text = String::from_utf8(common::run("ffprobe", &args, None)).unwrap();
-    text.lines()
-        .map(|line| {
-            let mut fields = line.split(',').map(|field| field.parse().unwrap());
-            (fields.next().unwrap(), fields.next().unwrap())
-        })
-        .collect()
-}
-
-/// Where each of `wanted` stands in `found`, in order, with others between.
-fn places(wanted: &[String], found: &[String]) -> Vec<usize> {
-    let mut at = 0;
-    wanted
-        .iter()
-        .map(|hash| {
-            at += found[at..]
-                .iter()
-                .position(|other| other == hash)
-                .expect("every packet of the content is there")
-                + 1;
-            at - 1
-        })
-        .collect()
-}
-
-/// Content packets of pictures are all there (but for `replaced`), decoding times grow, and pictures and sound move together at every break.
+/// What holds of all containers, and that the result is one that players like.
 fn judge(video: &Video, path: &Path, report: &Report, replaced: usize) {
-    let hashes = |path: &Path, stream: &str| -> Vec<String> {
-        packets(path, stream)
-            .into_iter()
-            .map(|packet| packet.hash)
-            .collect()
-    };
-    let (before, after) = (hashes(&video.content, "0:v"), hashes(path, "0:v"));
-    let was = times(&video.content, "v:0");
-    let is = times(path, "v:0");
-    assert_eq!((was.len(), is.len()), (before.len(), after.len()));
-    assert!(
-        is.windows(2).all(|pair| pair[0].1 < pair[1].1),
-        "decoding times grow"
-    );
-    assert!(is.iter().all(|(pts, dts)| pts >= dts));
-
-    let kept: Vec<usize> = (0..before.len())
-        .filter(|i| after.contains(&before[*i]))
-        .collect();
-    assert_eq!(before.len() - kept.len(), replaced);
-    let wanted: Vec<String> = kept.iter().map(|i| before[*i].clone()).collect();
-    let places = places(&wanted, &after);
-
-    // How much later each packet of sound that was kept is heard, by whole packets.
-    let (heard, hears) = (packets(&video.content, "0:a"), packets(path, "0:a"));
-    let mut at = 0;
-    let mut shifts = Vec::new();
-    for packet in &heard {
-        if let Some(further) = hears[at..].iter().position(|other| other.hash == packet.hash) {
-            at += further;
-            shifts.push((
-                packet.pts as f64 / video.sound as f64,
-                (hears[at].pts - packet.pts) as f64 / video.sound as f64,
-            ));
-        }
-    }
-    assert!(
-        shifts.len() + 16 * (report.ads.len() + 1) + replaced * 4 >= heard.len(),
-        "{} of {}",
-        shifts.len(),
-        heard.len()
-    );
-    for (i, place) in kept.iter().zip(&places) {
-        let moved = is[*place].0 - was[*i].0;
-        let near = shifts
-            .iter()
-            .min_by(|a, b| (a.0 - was[*i].0).abs().total_cmp(&(b.0 - was[*i].0).abs()))
-            .unwrap();
-        // Within a second of a cue the nearest packets may be those of the other side.
-        let fits = shifts
-            .iter()
-            .filter(|shift| (shift.0 - was[*i].0).abs() < 0.4)
-            .any(|shift| (shift.1 - moved).abs() < 0.001);
-        assert!(fits, "picture {i} moved by {moved} s, sound by {near:?}");
-        assert!(
-            (is[*place].1 - was[*i].1 - moved).abs() < 0.0001,
-            "picture {i} is decoded as long before it is shown"
-        );
-    }
-
-    let json = common::probe(path);
-    let lasts = report.duration.as_secs_f64();
-    for stream in json["streams"].as_array().unwrap() {
-        let found: f64 = stream["duration"].as_str().unwrap().parse().unwrap();
-        assert!(
-            (found - lasts).abs() < 0.1,
-            "{found} s where {lasts} s were due: {stream}"
-        );
-    }
-    let (_, said) = common::run_both(
-        "ffmpeg",
-        &[
-            "-v",
-            "warning",
-            "-xerror",
-            "-i",
-            path.to_str().unwrap(),
-            // A rate that it guesses would round times together.
-            "-enc_time_base",
-            "-1",
-            "-f",
-            "null",
-            "-",
-        ],
-        None,
-    );
-    assert_eq!(said, "", "ffmpeg decodes it without a word");
+    video::judge(video, path, report, replaced);
     let bytes = std::fs::read(path).unwrap();
     let find = |kind: &[u8]| bytes.windows(4).position(|window| window == kind).unwrap();
     assert!(find(b"moov") < find(b"mdat"), "the result is fast-start");
@@ -358,29 +202,6 @@ fn what_is_costly_and_what_cannot_be_done_is_said() {
     }
 }
 
-/// Small grey pictures of a file, all of them.
-fn seen(path: &Path) -> Vec<Vec<u8>> {
-    let args = [
-        "-v",
-        "error",
-        "-i",
-        path.to_str().unwrap(),
-        "-fps_mode",
-        "passthrough",
-        "-vf",
-        "scale=80:44",
-        "-pix_fmt",
-        "gray",
-        "-f",
-        "rawvideo",
-        "-",
-    ];
-    common::run("ffmpeg", &args, None)
-        .chunks(80 * 44)
-        .map(<[u8]>::to_vec)
-        .collect()
-}
-
 #[test]
 fn a_cue_between_key_frames_is_hit_to_the_picture_and_costs_one_group() {
     let video = video("25", 48_000, &[]);
@@ -402,13 +223,6 @@ fn a_cue_between_key_frames_is_hit_to_the_picture_and_costs_one_group() {
         judge(&video, &path, &report, recoded);
         // Every picture of the content is seen, in its order, and only the ads between.
         let (before, after) = (seen(&video.content), seen(&path));
-        let alike = |a: &[u8], b: &[u8]| {
-            a.iter()
-                .zip(b)
-                .map(|(a, b)| u64::from(a.abs_diff(*b)))
-                .sum::<u64>()
-                < 80 * 44 * 2
-        };
         let first = (cues[0] * 25.0_f64).round() as usize;
         for i in 0..first {
             assert!(alike(&before[i], &after[i]), "picture {i}");
@@ -492,6 +306,7 @@ fn fragments_and_sound_with_gaps() {
             dir: tempfile::tempdir().unwrap(),
             content: content.clone(),
             sound: 44_100,
+            ticks: 44_100.0,
         };
         let breaks: Vec<Break> = cues
             .iter()

@@ -1,4 +1,4 @@
-//! Coding pictures as H.264 that can stand among the content's.
+//! Coding pictures as H.264 or VP9 that can stand among the content's.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,35 +6,70 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use super::BridgeError;
-use crate::picture::{Colour, PictureFormat};
+use crate::picture::{Colour, H264Profile, PictureCoding, PictureFormat};
 
 /// Quality that x264 is to keep, whatever bits it takes: nothing is seen to be lost.
 const QUALITY: u32 = 20;
+/// The same for libvpx, and the worst that it may come to.
+const VP9_QUALITY: (i32, i32) = (20, 40);
+/// How libvpx weighs speed against size: near the fast end, where it is about as fast as x264.
+const VP9_SPEED: i32 = 7;
 /// Seconds between pictures where decoding can begin.
 const KEY_EVERY: u32 = 2;
 /// Threads of the encoder: each takes memory, which is bounded.
 const THREADS: u32 = 4;
 
-/// The encoder. Without B-frames every picture is shown when it is decoded.
+/// The element that codes.
+pub(crate) fn encoder_name(coding: PictureCoding) -> &'static str {
+    match coding {
+        PictureCoding::H264 { .. } => "x264enc",
+        PictureCoding::Vp9 => "vp9enc",
+    }
+}
+
+/// The encoder. Without B-frames and hidden frames every picture is shown when it is decoded.
 pub(crate) fn encoder(format: &PictureFormat) -> Result<gst::Element, BridgeError> {
-    let rate = format.rate.0.div_ceil(format.rate.1.max(1));
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-    let builder = gst::ElementFactory::make("x264enc")
-        .property_from_str("speed-preset", "veryfast")
-        .property_from_str("pass", "qual")
-        .property("quantizer", QUALITY)
-        .property("bframes", 0_u32)
-        .property("key-int-max", KEY_EVERY * rate)
-        .property("threads", threads.min(THREADS))
-        .property("aud", false)
-        .property("byte-stream", false)
-        .property(
-            "option-string",
-            format!("sps-id={}:stitchable=1:open-gop=0", format.set),
-        );
+    let threads = threads.min(THREADS);
+    let key_every = KEY_EVERY * format.rate.0.div_ceil(format.rate.1.max(1));
+    let element = encoder_name(format.coding);
+    let builder = gst::ElementFactory::make(element);
+    let builder = match format.coding {
+        PictureCoding::H264 { set, .. } => builder
+            .property_from_str("speed-preset", "veryfast")
+            .property_from_str("pass", "qual")
+            .property("quantizer", QUALITY)
+            .property("bframes", 0_u32)
+            .property("key-int-max", key_every)
+            .property("threads", threads)
+            .property("aud", false)
+            .property("byte-stream", false)
+            .property("option-string", format!("sps-id={set}:stitchable=1:open-gop=0")),
+        PictureCoding::Vp9 => builder
+            .property_from_str("end-usage", "cq")
+            .property("cq-level", VP9_QUALITY.0)
+            .property("max-quantizer", VP9_QUALITY.1)
+            .property("target-bitrate", most_bits(format))
+            .property("deadline", 1_i64)
+            .property("cpu-used", VP9_SPEED)
+            .property("lag-in-frames", 0_i32)
+            .property("auto-alt-ref", false)
+            .property("frame-parallel-decoding", false)
+            .property("keyframe-max-dist", key_every as i32)
+            .property("threads", threads as i32)
+            .property("row-mt", true)
+            .property("tile-columns", 2_i32),
+    };
     builder
         .build()
-        .map_err(|_| BridgeError::MissingElement { element: "x264enc" })
+        .map_err(|_| BridgeError::MissingElement { element })
+}
+
+/// Bits a second that libvpx may take for its quality: half a bit a pixel.
+fn most_bits(format: &PictureFormat) -> i32 {
+    let pixels = u64::from(format.width) * u64::from(format.height);
+    let bits = pixels * u64::from(format.rate.0) / u64::from(format.rate.1.max(1)) / 2;
+    bits.clamp(200_000, 100_000_000) as i32
 }
 
 /// The caps of what goes in.
@@ -60,16 +95,26 @@ pub(crate) fn raw(format: &PictureFormat) -> gst::Caps {
 
 /// The caps of what comes out of it.
 pub(crate) fn coded(format: &PictureFormat) -> gst::Caps {
+    match format.coding {
+        PictureCoding::H264 { profile, .. } => h264(profile),
+        PictureCoding::Vp9 => gst::Caps::builder("video/x-vp9").field("profile", "0").build(),
+    }
+}
+
+fn h264(profile: H264Profile) -> gst::Caps {
     gst::Caps::builder("video/x-h264")
         .field("stream-format", "avc")
         .field("alignment", "au")
-        .field("profile", format.profile.name())
+        .field("profile", profile.name())
         .build()
 }
 
-/// The parameter sets of what comes out, as in MP4.
-pub(crate) fn sets(coded: &gst::CapsRef) -> Option<Vec<u8>> {
-    let codec_data = coded.structure(0)?.get::<gst::Buffer>("codec_data").ok()?;
+/// What stands before the pictures that come out: of H.264 the parameter sets, as in MP4.
+pub(crate) fn head(format: &PictureFormat, coded: Option<&gst::CapsRef>) -> Option<Vec<u8>> {
+    if format.coding == PictureCoding::Vp9 {
+        return None;
+    }
+    let codec_data = coded?.structure(0)?.get::<gst::Buffer>("codec_data").ok()?;
     let map = codec_data.map_readable().ok()?;
     Some(map.to_vec())
 }
@@ -102,20 +147,51 @@ pub(crate) fn encode_still(
         Some(&coded(format)),
         stamped,
     )?;
-    written(&units, caps.as_deref())
+    written(format, &units, caps.as_deref())
 }
 
-/// Access units with the parameter sets before them.
-fn written(units: &[Vec<u8>], caps: Option<&gst::CapsRef>) -> Result<Vec<u8>, BridgeError> {
-    let sets = caps
-        .and_then(sets)
-        .ok_or_else(|| BridgeError::WrongStream("no parameter sets".into()))?;
+/// Pictures with what stands before them.
+fn written(
+    format: &PictureFormat,
+    units: &[Vec<u8>],
+    caps: Option<&gst::CapsRef>,
+) -> Result<Vec<u8>, BridgeError> {
+    let head = head(format, caps);
+    if head.is_none() && format.coding != PictureCoding::Vp9 {
+        return Err(BridgeError::WrongStream("no parameter sets".into()));
+    }
     let mut out = Vec::new();
-    for part in std::iter::once(&sets).chain(units) {
+    for part in head.iter().chain(units) {
         out.extend((part.len() as u32).to_be_bytes());
         out.extend(part);
     }
     Ok(out)
+}
+
+/// The caps of the content's samples, and what decodes them. `config` is the decoder configuration of H.264.
+fn decoder(format: &PictureFormat, config: &[u8]) -> Result<(gst::Caps, gst::Element), BridgeError> {
+    let fraction = |(a, b): (u32, u32)| gst::Fraction::new(a as i32, b as i32);
+    let (caps, decoder) = match format.coding {
+        PictureCoding::H264 { .. } => (
+            gst::Caps::builder("video/x-h264")
+                .field("stream-format", "avc")
+                .field("alignment", "au")
+                .field("codec_data", gst::Buffer::from_slice(config.to_vec())),
+            super::element("avdec_h264")?,
+        ),
+        PictureCoding::Vp9 => (
+            gst::Caps::builder("video/x-vp9")
+                .field("profile", "0")
+                .field("alignment", "super-frame"),
+            super::element("vp9dec")?,
+        ),
+    };
+    let caps = caps
+        .field("width", format.width as i32)
+        .field("height", format.height as i32)
+        .field("pixel-aspect-ratio", fraction(format.pixel))
+        .field("framerate", fraction(format.rate));
+    Ok((caps.build(), decoder))
 }
 
 /// Decodes samples, each with when it is shown (in nanoseconds), and codes those pictures again that have these ranks in the order of showing.
@@ -127,17 +203,7 @@ pub(crate) fn recode(
 ) -> Result<Vec<u8>, BridgeError> {
     const DOING: &str = "coding pictures of the content again";
     super::init(DOING)?;
-    let fraction = |(a, b): (u32, u32)| gst::Fraction::new(a as i32, b as i32);
-    let caps = gst::Caps::builder("video/x-h264")
-        .field("stream-format", "avc")
-        .field("alignment", "au")
-        .field("codec_data", gst::Buffer::from_slice(config.to_vec()))
-        .field("width", format.width as i32)
-        .field("height", format.height as i32)
-        .field("pixel-aspect-ratio", fraction(format.pixel))
-        .field("framerate", fraction(format.rate))
-        .build();
-    let decoder = super::element("avdec_h264")?;
+    let (caps, decoder) = decoder(format, config)?;
     let convert = super::element("videoconvert")?;
     let filter = super::element("capsfilter")?;
     filter.set_property("caps", raw(format));
@@ -160,5 +226,5 @@ pub(crate) fn recode(
     });
     let chain = [decoder, convert, filter, encoder(format)?];
     let (units, caps) = super::run_with_caps(DOING, &caps, &chain, Some(&coded(format)), input)?;
-    written(&units, caps.as_deref())
+    written(format, &units, caps.as_deref())
 }

@@ -70,13 +70,7 @@ const PICTURE_DECODERS: &[&str] = &[
 const IMAGE_DECODERS: &[&str] = &["pngdec", "jpegdec"];
 
 /// What the pipeline of a job of pictures is made of, beside [`PLUMBING`].
-const PICTURE_PLUMBING: &[&str] = &[
-    "videoconvert",
-    "videoscale",
-    "videorate",
-    "imagefreeze",
-    "x264enc",
-];
+const PICTURE_PLUMBING: &[&str] = &["videoconvert", "videoscale", "videorate", "imagefreeze"];
 
 /// What the pipeline is made of.
 const PLUMBING: &[&str] = &[
@@ -342,10 +336,11 @@ impl Prepared {
                 return Report::TooLong;
             }
             let written = if pictures {
-                let sets = (samples == 1)
-                    .then(|| sample.caps().and_then(pictures::sets))
-                    .flatten();
-                [sets.as_deref(), Some(&map[..])]
+                let head = job
+                    .picture
+                    .filter(|_| samples == 1)
+                    .and_then(|format| pictures::head(&format, sample.caps()));
+                [head.as_deref(), Some(&map[..])]
                     .into_iter()
                     .flatten()
                     .try_for_each(|part| {
@@ -406,8 +401,9 @@ fn keep_only_what_is_needed(job: &Job) -> Result<(), Failure> {
         (Some(_), None) => (PICTURE_DECODERS, PICTURE_PLUMBING),
         (None, _) => (DECODERS, &[][..]),
     };
-    let plumbing = || PLUMBING.iter().chain(more);
-    let allowed: HashSet<&str> = decoders.iter().chain(plumbing()).copied().collect();
+    let encoder = job.picture.map(|format| pictures::encoder_name(format.coding));
+    let plumbing = || PLUMBING.iter().chain(more).copied().chain(encoder);
+    let allowed: HashSet<&str> = decoders.iter().copied().chain(plumbing()).collect();
     let registry = gst::Registry::get();
     // Opening files is forbidden later, so libraries must be here now.
     for factory in registry.features(gst::ElementFactory::static_type()) {

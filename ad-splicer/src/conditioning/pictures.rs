@@ -45,8 +45,8 @@ impl Conditioner {
         still: Option<u32>,
     ) -> Result<Arc<Picture>, ConditionError> {
         let key = match still {
-            Some(count) => format!("{}-{count}.h264", format.key()),
-            None => format!("{}.h264", format.key()),
+            Some(count) => format!("{}-{count}.pictures", format.key()),
+            None => format!("{}.pictures", format.key()),
         };
         let kept = || cache.kept(original.sha256, &key);
         if let Some(picture) = kept().and_then(|bytes| Picture::parse(&bytes, format)) {

@@ -14,6 +14,7 @@ pub(crate) mod ogg;
 pub(crate) mod opus;
 pub(crate) mod vorbis;
 pub(crate) mod vorbis_comment;
+pub(crate) mod vp9;
 pub(crate) mod wav;
 pub(crate) mod webm;
 pub(crate) mod window;

@@ -10,9 +10,10 @@ const MOST_LETTERS: usize = 48;
 const FIELD: (u8, u8, u8) = (40, 150, 118);
 const INK: u8 = 225;
 
-/// The three planes (I420) of a card of this size, whose sides are even.
+/// The three planes (I420) of a card of this size, whose sides are even. Lines are of whole words of four bytes, as GStreamer takes them.
 pub(super) fn draw(width: usize, height: usize, name: &str) -> Vec<u8> {
-    let mut planes = vec![FIELD.0; width * height];
+    let line_len = width.next_multiple_of(4);
+    let mut planes = vec![FIELD.0; line_len * height];
     let letters: Vec<[u8; LETTER]> = name
         .chars()
         .filter(|letter| !letter.is_control())
@@ -33,12 +34,12 @@ pub(super) fn draw(width: usize, height: usize, name: &str) -> Vec<u8> {
                 let from = left + (i * LETTER + x) * scale;
                 for line in top + y * scale..(top + (y + 1) * scale).min(height) {
                     let (from, to) = (from.min(width), (from + scale).min(width));
-                    planes[line * width + from..line * width + to].fill(INK);
+                    planes[line * line_len + from..line * line_len + to].fill(INK);
                 }
             }
         }
     }
-    let colours = (width / 2) * (height / 2);
+    let colours = (width / 2).next_multiple_of(4) * (height / 2);
     planes.extend(std::iter::repeat_n(FIELD.1, colours));
     planes.extend(std::iter::repeat_n(FIELD.2, colours));
     planes
@@ -59,6 +60,8 @@ mod tests {
             let planes = draw(width, height, name);
             assert_eq!(planes.len(), width * height * 3 / 2);
         }
+        assert_eq!(draw(854, 480, "Acme").len(), 856 * 480 + 2 * 428 * 240);
+        assert_eq!(draw(426, 240, "Acme").len(), 428 * 240 + 2 * 216 * 120);
         let planes = draw(320, 180, "HHH");
         let inked = |row: usize| planes[row * 320..(row + 1) * 320].contains(&INK);
         assert!(inked(90) && !inked(10) && !inked(170));

@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 
-use crate::frames::aac::SAMPLES;
-
 /// The media time of packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Clock {
+    /// Samples of a packet.
+    size: u32,
     /// The packets that do not follow the one before, the first among them, and when each begins. Neither ever falls.
     jumps: Vec<(u64, u64)>,
     /// How many packets there are.
@@ -21,17 +21,18 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Packets of these durations, the first sample of content being at a media time.
-    pub(super) fn new(durations: &[(u32, u32)], zero: u64) -> Self {
+    /// Packets of `size` samples with these durations, the first sample of content being at a media time.
+    pub(super) fn new(size: u32, durations: &[(u32, u32)], zero: u64) -> Self {
         let mut clock = Self {
+            size,
             jumps: Vec::new(),
             packets: 0,
-            last: SAMPLES,
+            last: size,
             zero: (0, zero),
         };
         let mut time = 0;
         for (count, duration) in durations.iter().filter(|run| run.0 > 0) {
-            if *duration == SAMPLES {
+            if *duration == size {
                 clock.add(u64::from(*count), time);
             } else {
                 (0..u64::from(*count)).for_each(|i| clock.add(1, time + i * u64::from(*duration)));
@@ -56,17 +57,17 @@ impl Clock {
     pub(super) fn start(&self, packet: u64) -> u64 {
         let next = self.jumps.partition_point(|jump| jump.0 <= packet);
         let (first, time) = next.checked_sub(1).map_or((0, 0), |at| self.jumps[at]);
-        time + (packet - first) * u64::from(SAMPLES)
+        time + (packet - first) * u64::from(self.size)
     }
 
     /// Decoded samples of all packets.
     pub(super) fn samples(&self) -> u64 {
-        let whole = self.packets.saturating_sub(1) * u64::from(SAMPLES);
+        let whole = self.packets.saturating_sub(1) * u64::from(self.size);
         whole
             + u64::from(if self.packets == 0 {
                 0
             } else {
-                self.last.min(SAMPLES)
+                self.last.min(self.size)
             })
     }
 
@@ -83,7 +84,7 @@ impl Clock {
     /// When a content sample is heard, in media samples after the beginning of the presentation.
     pub(super) fn heard(&self, content: u64) -> i64 {
         let sample = content + self.zero.0;
-        let size = u64::from(SAMPLES);
+        let size = u64::from(self.size);
         // What comes after the last sample belongs to the last packet.
         let packet = (sample / size).min(self.packets.saturating_sub(1));
         (self.start(packet) + sample - packet * size) as i64 - self.zero.1 as i64
@@ -99,14 +100,15 @@ impl Clock {
     fn sample(&self, time: u64) -> u64 {
         let next = self.jumps.partition_point(|jump| jump.1 <= time);
         let (first, begins) = next.checked_sub(1).map_or((0, 0), |at| self.jumps[at]);
-        let sample = first * u64::from(SAMPLES) + (time - begins);
-        let most = self.jumps.get(next).map(|jump| jump.0 * u64::from(SAMPLES));
+        let sample = first * u64::from(self.size) + (time - begins);
+        let most = self.jumps.get(next).map(|jump| jump.0 * u64::from(self.size));
         most.map_or(sample, |most| sample.min(most))
     }
 
     /// The clock of packets of this one, with others between. Content stands so much later as packets stand before it; others follow each other from where the content before them stops.
     pub(super) fn spliced(&self, pieces: impl Iterator<Item = Packets>, last: Option<u32>) -> Self {
         let mut out = Self {
+            size: self.size,
             jumps: Vec::new(),
             packets: 0,
             last: last.unwrap_or(self.last),
@@ -114,11 +116,11 @@ impl Clock {
         };
         let mut next = 0;
         for piece in pieces {
-            let shift = (out.packets as i64 - next as i64) * i64::from(SAMPLES);
+            let shift = (out.packets as i64 - next as i64) * i64::from(self.size);
             match piece {
                 Packets::Made(count) => out.add(count, self.start(next).saturating_add_signed(shift)),
                 Packets::Content(range) => {
-                    let shift = (out.packets as i64 - range.start as i64) * i64::from(SAMPLES);
+                    let shift = (out.packets as i64 - range.start as i64) * i64::from(self.size);
                     let mut from = range.start;
                     while from < range.end {
                         let jump = self.jumps.partition_point(|jump| jump.0 <= from);
@@ -144,7 +146,7 @@ impl Clock {
             _ if count > 0 => runs.push((count as u32, lasts.min(u32::MAX.into()) as u32)),
             _ => {}
         };
-        let size = u64::from(SAMPLES);
+        let size = u64::from(self.size);
         let end = self.start(self.packets.saturating_sub(1)) + u64::from(self.last);
         let ends = self.jumps.iter().skip(1).copied().chain([(self.packets, end)]);
         for ((first, begins), (next, ends)) in self.jumps.iter().zip(ends) {
@@ -173,7 +175,7 @@ mod tests {
 
     #[test]
     fn without_gaps_both_counts_are_one() {
-        let clock = Clock::new(&[(9, 1024), (1, 336)], 1024);
+        let clock = Clock::new(1024, &[(9, 1024), (1, 336)], 1024);
         assert_eq!((clock.skip(), clock.samples()), (1024, 9 * 1024 + 336));
         assert_eq!((clock.heard(0), clock.heard(5000)), (0, 5000));
         assert_eq!((clock.content(0), clock.content(5000)), (0, 5000));
@@ -187,7 +189,7 @@ mod tests {
     fn content_keeps_its_gaps_and_overlaps() {
         // The first packet early, a gap of 10 before packet 4, packet 8 a tick after packet 7.
         let durations = [(1, 3528), (2, 1024), (1, 1034), (3, 1024), (1, 1), (2, 1024)];
-        let clock = Clock::new(&durations, 0);
+        let clock = Clock::new(1024, &durations, 0);
         assert_eq!(clock.durations(), durations);
         assert_eq!(clock.start(4), 3528 + 2 * 1024 + 1034);
         assert_eq!(clock.heard(4 * 1024 + 5), clock.start(4) as i64 + 5);
@@ -214,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_is_made_over_an_overlap_never_goes_back() {
-        let clock = Clock::new(&[(3, 1024), (1, 1), (1, 335), (5, 1024)], 0);
+        let clock = Clock::new(1024, &[(3, 1024), (1, 1), (1, 335), (5, 1024)], 0);
         let pieces = [Packets::Content(0..2), Packets::Made(4), Packets::Content(6..10)];
         let spliced = clock.spliced(pieces.into_iter(), None);
         assert_eq!(spliced.start(6), clock.start(6));

@@ -87,12 +87,15 @@ impl<'a> Writer<'a> {
         };
         let longest = (LONGEST / self.webm.scale.max(1)) as i64;
         let begins_anew = self.by_keys == Some(frame.track) && frame.key;
+        let is_mixed = self.by_keys.is_some() && !begins_anew;
         let goes_on = self.open.as_ref().is_some_and(|open| {
             let relative = frame.time - open.time;
             i16::try_from(relative).is_ok()
                 && match place {
                     // Rounding may move it a little.
-                    Some((cluster, within)) => open.source == Some(cluster) && relative.abs_diff(within) <= 2,
+                    Some((cluster, within)) if open.source == Some(cluster) => relative.abs_diff(within) <= 2,
+                    // Sound of content goes on between pictures that were made, until its pictures do.
+                    Some(_) => is_mixed && open.source.is_none() && (0..=longest).contains(&relative),
                     None => !begins_anew && (0..=longest).contains(&relative),
                 }
         });

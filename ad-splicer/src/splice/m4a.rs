@@ -15,16 +15,16 @@ use super::format::{self, Frames, Place, Spliced, Stream};
 use super::joins::Grid;
 use super::layout::{Layout, moved};
 use super::movie::assemble;
-use super::pictures::{Cut, Heard, Video};
+use super::pictures::{Avc, Heard, Seen};
 use super::{Chapter, Codec, Options, SpliceError};
-use crate::bridge::{BridgeError, aac as bridge, pictures};
+use crate::bridge::{BridgeError, aac as bridge};
 use crate::content::Content;
 use crate::frames::aac::{Config, SAMPLES};
 use crate::frames::mp4::{
     Atom, Samples, TopBox, audio_config, edit_list, full_duration, gather, nero_chapters, priming, read_tree,
     remove_tables, top_level,
 };
-use crate::picture::{Picture, PictureFormat};
+use crate::picture::PictureFormat;
 use crate::plan::SplicePlan;
 use crate::time::{ContentTime, PresentationTime};
 
@@ -42,7 +42,7 @@ pub(crate) struct M4a<'a> {
     pub(super) config: Config,
     pub(super) movie_scale: u32,
     pub(super) packets: Samples,
-    pub(super) video: Option<Video>,
+    pub(super) pictures: Option<Avc>,
     /// The tables of the other tracks, at their places in `moov`.
     pub(super) tables: Vec<Option<Samples>>,
     pub(super) clock: Clock,
@@ -136,13 +136,13 @@ impl<'a> M4a<'a> {
                 "the MP4 file's sound begins with empty time (an edit list)",
             ));
         }
-        let video = match pictures {
+        let pictures = match pictures {
             Some((child, track)) => {
                 let scale = track.bytes(&[b"mdia", b"mdhd"]).and_then(full_duration);
                 let scale = scale.ok_or_else(damaged)?.timescale;
                 let samples = tables[child].take().unwrap_or_default();
                 let edit = edit_list(track)?;
-                Some(Video::new(child, track, samples, edit, (scale, movie.timescale))?)
+                Some(Avc::new(child, track, samples, edit, (scale, movie.timescale))?)
             }
             None => None,
         };
@@ -150,7 +150,7 @@ impl<'a> M4a<'a> {
         let zero = edit
             .map(|edit| edit.media_time)
             .or(declared.map(|(delay, _)| delay));
-        let clock = Clock::new(&packets.durations, zero.unwrap_or(0));
+        let clock = Clock::new(SAMPLES, &packets.durations, zero.unwrap_or(0));
         let all = clock.samples() - clock.skip();
         let samples = match (edit, declared) {
             (Some(edit), _) => {
@@ -176,7 +176,7 @@ impl<'a> M4a<'a> {
             config,
             movie_scale: movie.timescale,
             packets,
-            video,
+            pictures,
             tables,
             clock,
             samples,
@@ -185,7 +185,7 @@ impl<'a> M4a<'a> {
         let outside = |(offset, size): (&u64, &u32)| offset + u64::from(*size) > content.len();
         let listed = [
             Some(&file.packets),
-            file.video.as_ref().map(|video| &video.samples),
+            file.pictures.as_ref().map(|avc| &avc.video.samples),
         ];
         for samples in listed.into_iter().flatten() {
             let mut all = samples.offsets.iter().zip(&samples.sizes);
@@ -200,11 +200,18 @@ impl<'a> M4a<'a> {
         super::read(self.content, start, len as usize, self.options.read_deadline)
     }
 
-    fn heard(&self) -> Heard<'_> {
-        Heard {
-            clock: &self.clock,
-            rate: self.config.sample_rate,
-        }
+    /// The pictures, if there are any.
+    fn seen(&self) -> Option<Seen<'_>> {
+        self.pictures.as_ref().map(|avc| Seen {
+            content: self.content,
+            deadline: self.options.read_deadline,
+            video: &avc.video,
+            heard: Heard {
+                clock: &self.clock,
+                rate: self.config.sample_rate,
+            },
+            samples: self.samples,
+        })
     }
 
     fn chapters_of(&self, plan: &SplicePlan) -> Vec<Chapter> {
@@ -235,7 +242,7 @@ impl<'a> M4a<'a> {
 impl format::Head for M4a<'_> {
     fn stream(&self) -> Stream {
         Stream {
-            codec: if self.video.is_some() {
+            codec: if self.pictures.is_some() {
                 Codec::Mp4
             } else {
                 Codec::M4a
@@ -251,7 +258,7 @@ impl format::Head for M4a<'_> {
     }
 
     fn picture(&self) -> Option<PictureFormat> {
-        self.video.as_ref().map(|video| video.format)
+        self.pictures.as_ref().map(|avc| avc.video.format)
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
@@ -272,40 +279,6 @@ impl Track<'_> {
             return file.samples;
         }
         file.clock.content(sample as i64).min(file.samples)
-    }
-
-    fn cut_at(&self, video: &Video, sample: u64) -> Result<Cut, String> {
-        let file = self.0;
-        video.cut(
-            file.content,
-            file.options.read_deadline,
-            (sample, file.samples),
-            &file.heard(),
-        )
-    }
-
-    /// Codes pictures of a group again.
-    fn recode(
-        &self,
-        video: &Video,
-        group: Range<usize>,
-        ranks: Range<usize>,
-    ) -> Result<Picture, SpliceError> {
-        let samples = video
-            .times(group)
-            .map(|(i, shown)| {
-                let (offset, size) = (video.samples.offsets[i], video.samples.sizes[i]);
-                Ok((self.0.read_at(offset, size.into())?, shown))
-            })
-            .collect::<Result<Vec<_>, SpliceError>>()?;
-        let failed =
-            |reason: String| unsupported(&format!("pictures around a cue cannot be coded again: {reason}"));
-        let count = ranks.len();
-        let coded = pictures::recode(&video.format, &video.sets.write(), samples, ranks)
-            .map_err(|error| failed(error.to_string()))?;
-        Picture::parse(&coded, video.format)
-            .filter(|picture| picture.count() == count)
-            .ok_or_else(|| failed("other pictures came out than were due".into()))
     }
 }
 
@@ -391,8 +364,8 @@ impl format::Track for Track<'_> {
     }
 
     fn cut(&self, span: &Range<u64>) -> Result<Range<u64>, String> {
-        let cut = |sample: u64| match &self.0.video {
-            Some(video) => self.cut_at(video, self.meant(sample)).map(|cut| cut.sample),
+        let cut = |sample: u64| match self.0.seen() {
+            Some(seen) => seen.cut(self.meant(sample)),
             None => Ok(self.meant(sample)),
         };
         let start = cut(span.start)?;
@@ -400,43 +373,17 @@ impl format::Track for Track<'_> {
     }
 
     fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
-        let file = self.0;
-        let video = file.video.as_ref()?;
-        let deadline = file.options.read_deadline;
-        Some(video.key_near(file.content, deadline, (sample, within), file.config.sample_rate))
+        self.0.seen().map(|seen| seen.key_near(sample, within))
     }
 
     fn recodes_long(&self, sample: u64) -> Option<Duration> {
-        let video = self.0.video.as_ref()?;
-        video.recodes_long(&self.cut_at(video, self.meant(sample)).ok()?)
+        self.0.seen()?.recodes_long(self.meant(sample))
     }
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
-        let shots = match &self.0.video {
-            Some(video) => {
-                let cut = |sample| self.cut_at(video, sample);
-                let cuts = layout
-                    .spots
-                    .iter()
-                    .map(|spot| {
-                        let start = cut(spot.span.start);
-                        let end = if spot.span.is_empty() {
-                            start.clone()
-                        } else {
-                            cut(spot.span.end)
-                        };
-                        start
-                            .and_then(|start| Ok(start..end?))
-                            .map_err(|reason| SpliceError::Bridge {
-                                break_index: spot.index,
-                                reason,
-                            })
-                    })
-                    .collect::<Result<Vec<_>, _>>()?;
-                let recode = |group, ranks| self.recode(video, group, ranks);
-                Some(video.lay_out(layout, &cuts, &self.0.heard(), &recode)?)
-            }
-            None => None,
+        let shots = match (self.0.seen(), &self.0.pictures) {
+            (Some(seen), Some(avc)) => Some(seen.shots(layout, &avc.sets.write())?),
+            _ => None,
         };
         let bridged = bridged(self, self, layout)?;
         assemble(self.0, layout, &bridged.pieces, shots.as_ref()).map(|runs| Spliced {

@@ -12,7 +12,7 @@ use super::clock::{self, Clock};
 use super::format::Runs;
 use super::layout::{Layout, moved};
 use super::m4a::M4a;
-use super::pictures::{From, Shots, Video, first_not, rescaled};
+use super::pictures::{Avc, From, Shots, first_not, rescaled};
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4::{
     Atom, Tables, edit_chapters, edit_list, full_duration, set_avc_config, set_durations, set_edit,
@@ -247,7 +247,7 @@ fn runs_of<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<(u32, T)> {
 
 /// The tables of the pictures, but for where they stand.
 struct Shown<'a> {
-    video: &'a Video,
+    avc: &'a Avc,
     durations: Vec<(u32, u32)>,
     compositions: Vec<(u32, i32)>,
     sync: Option<Vec<u32>>,
@@ -256,7 +256,7 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(video: &'a Video, shots: &'a Shots) -> Result<Self, SpliceError> {
+    fn new(avc: &'a Avc, shots: &'a Shots) -> Result<Self, SpliceError> {
         let list = &shots.list;
         let ends = list.iter().skip(1).map(|shot| shot.start).chain([shots.end]);
         let durations = list.iter().zip(ends).map(|(shot, end)| (end - shot.start) as u32);
@@ -268,7 +268,7 @@ impl<'a> Shown<'a> {
             .map(|(i, _)| i as u32)
             .collect::<Vec<_>>();
         Ok(Self {
-            video,
+            avc,
             durations: runs_of(durations),
             compositions: if compositions.iter().all(|run| run.1 == 0) {
                 Vec::new()
@@ -276,7 +276,7 @@ impl<'a> Shown<'a> {
                 compositions
             },
             sync: (sync.len() < list.len()).then_some(sync),
-            config: video.config(&shots.ads)?,
+            config: avc.config(&shots.ads)?,
             shots,
         })
     }
@@ -298,8 +298,8 @@ impl<'a> Shown<'a> {
     /// When a picture is shown, in nanoseconds, as if all were as much after their decoding as the first.
     fn time(&self, i: usize) -> i64 {
         let first = self.shots.list.first().map_or(0, |first| first.composition);
-        let ticks = self.shots.list[i].start as i64 + i64::from(first) - self.video.zero;
-        rescaled(ticks, 1_000_000_000_u32, self.video.scale)
+        let ticks = self.shots.list[i].start as i64 + i64::from(first) - self.avc.video.zero;
+        rescaled(ticks, 1_000_000_000_u32, self.avc.video.scale)
     }
 }
 
@@ -426,15 +426,15 @@ pub(super) fn assemble(
         .iter()
         .enumerate()
         .filter(|(child, atom)| {
-            let is_video = file.video.as_ref().is_some_and(|video| video.child == *child);
+            let is_video = file.pictures.as_ref().is_some_and(|avc| avc.child == *child);
             &atom.kind == b"trak" && *child != file.track && !is_video
         })
         .map(|(child, atom)| other(file, plan, child, atom, &mut room))
         .collect::<Result<Vec<_>, _>>()?;
 
     let mut sound = sound_packets(file, pieces);
-    let shown = match (&file.video, shots) {
-        (Some(video), Some(shots)) => Some(Shown::new(video, shots)?),
+    let shown = match (&file.pictures, shots) {
+        (Some(avc), Some(shots)) => Some(Shown::new(avc, shots)?),
         _ => None,
     };
     let mut pictures = shown
@@ -472,11 +472,11 @@ pub(super) fn assemble(
     let sound_duration = scaled(plan.samples().saturating_add_signed(gaps));
     let picture_edit = |shown: &Shown<'_>| {
         // An edit list counts from the first picture that is shown.
-        let lead = edit_list(&file.moov.children()[shown.video.child])?.map_or(0, |edit| edit.lead);
+        let lead = edit_list(&file.moov.children()[shown.avc.child])?.map_or(0, |edit| edit.lead);
         let ends = rescaled(
-            shown.shots.over - shown.video.zero,
+            shown.shots.over - shown.avc.video.zero,
             file.movie_scale,
-            shown.video.scale,
+            shown.avc.video.scale,
         );
         Ok::<_, SpliceError>((ends.max(0) as u64, (ends.max(0) as u64).saturating_sub(lead)))
     };
@@ -522,7 +522,7 @@ pub(super) fn assemble(
                 sync: shown.sync.as_deref(),
                 chunks: &pictures.chunks(at),
             };
-            let track = &mut children[shown.video.child];
+            let track = &mut children[shown.avc.child];
             set_tables(track, &tables, wide);
             set_avc_config(track, &shown.config);
             set_edit(track, lasts);

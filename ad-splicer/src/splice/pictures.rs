@@ -1,10 +1,13 @@
-//! The pictures of MP4 content: where they can be cut, and what stands where in the result. Who codes again is given.
+//! The pictures of content: where they can be cut, and what stands where in the result. Who codes again is given.
 //!
 //! Sound leads: the content moves by the whole number of its frames that a break takes, and the pictures follow at exactly the time that this is, so that nothing adds up. Within a break each ad's pictures stand at the
 //! content's rate from where its sound begins; the last one lasts until what comes next. Decode times of ads are as far before the times of showing as those of the content that follows, which therefore
 //! keeps its own steps. An ad without pictures holds the picture before it. A cue between IDR pictures has the pictures from the one before it to the one after it coded again, once for each side.
 
+mod avc;
 mod cuts;
+mod seen;
+mod vp9;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,11 +15,13 @@ use std::sync::Arc;
 use super::SpliceError;
 use super::clock::Clock;
 use super::layout::Layout;
-use crate::frames::h264::{self, Sets};
-use crate::frames::mp4::{Atom, Edit, Samples, avc_config};
+use crate::frames::mp4::Samples;
 use crate::picture::{Picture, PictureFormat};
 
-pub(super) use cuts::Cut;
+pub(super) use avc::Avc;
+use cuts::Cut;
+pub(super) use seen::Seen;
+pub(super) use vp9::Found;
 
 fn unsupported(what: impl Into<String>) -> SpliceError {
     SpliceError::Unsupported(what.into())
@@ -25,8 +30,6 @@ fn unsupported(what: impl Into<String>) -> SpliceError {
 /// The track of pictures.
 #[derive(Debug)]
 pub(super) struct Video {
-    /// Which of `moov`'s children it is.
-    pub(super) child: usize,
     pub(super) samples: Samples,
     /// When each sample is decoded, in the track's scale; at the end, when the last one is over.
     starts: Vec<u64>,
@@ -35,9 +38,9 @@ pub(super) struct Video {
     pub(super) zero: i64,
     /// Media time at which the last picture is over.
     over: i64,
-    /// Whether the edit list leaves out the end.
-    cut_short: bool,
-    pub(super) sets: Sets,
+    /// Whether pictures at the beginning are not shown, and such at the end (by an edit list).
+    hidden_start: bool,
+    hidden_end: bool,
     pub(super) format: PictureFormat,
 }
 
@@ -50,7 +53,7 @@ pub(super) struct Heard<'a> {
 }
 
 /// Codes those pictures of a group again that have these ranks in the order of showing.
-pub(super) type Recode<'a> = &'a dyn Fn(Range<usize>, Range<usize>) -> Result<Picture, SpliceError>;
+type Recode<'a> = &'a dyn Fn(Range<usize>, Range<usize>) -> Result<Picture, SpliceError>;
 
 /// Where a sample of the result comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +131,7 @@ fn gcd(a: u64, b: u64) -> u64 {
 }
 
 /// Pictures a second that suit content of this many pictures in this time: a usual rate when it is near one.
-fn rate_of(durations: &[(u32, u32)], scale: u32) -> (u32, u32) {
+pub(super) fn rate_of(durations: &[(u32, u32)], scale: u32) -> (u32, u32) {
     const USUAL: [(u32, u32); 9] = [
         (24_000, 1001),
         (24, 1),
@@ -172,43 +175,8 @@ fn rate_of(durations: &[(u32, u32)], scale: u32) -> (u32, u32) {
 }
 
 impl Video {
-    /// The track of pictures that is this child of `moov`.
-    pub(super) fn new(
-        child: usize,
-        track: &Atom,
-        samples: Samples,
-        edit: Option<Edit>,
-        (scale, movie_scale): (u32, u32),
-    ) -> Result<Self, SpliceError> {
-        let config = avc_config(track).ok_or_else(|| {
-            unsupported("the content is video in a coding, or with a change of coding, into which no ads can be put: only H.264 (`avc1`) can")
-        })?;
-        let refused = |reason: String| unsupported(format!("no ads can be put into this video: {reason}"));
-        let sets = Sets::parse(config).map_err(refused)?;
-        let description = h264::describe(&sets).map_err(refused)?;
-        if sets.length_size != 4 {
-            return Err(refused(format!(
-                "lengths in its samples have {} bytes, not 4",
-                sets.length_size
-            )));
-        }
-        let (sequence, picture) = sets.numbers().map_err(refused)?;
-        let set = (1..32)
-            .find(|number| !sequence.contains(number) && !picture.contains(number))
-            .ok_or_else(|| refused("all its numbers of parameter sets are taken".into()))?;
-        if samples.sizes.is_empty() {
-            return Err(refused("it has no pictures".into()));
-        }
-        let format = PictureFormat {
-            width: description.width,
-            height: description.height,
-            pixel: description.pixel,
-            rate: rate_of(&samples.durations, scale),
-            profile: description.profile,
-            set,
-            colour: description.colour,
-            full_range: description.full_range,
-        };
+    /// Pictures of which none is hidden. `zero` is the media time of the beginning of the presentation.
+    pub(super) fn new(samples: Samples, scale: u32, zero: i64, format: PictureFormat) -> Self {
         let mut starts = Vec::with_capacity(samples.sizes.len() + 1);
         let mut time = 0;
         for (count, duration) in &samples.durations {
@@ -218,15 +186,13 @@ impl Video {
             }
         }
         starts.push(time);
-        let lead = edit.map_or(0, |edit| rescaled(edit.lead as i64, scale, movie_scale));
         let mut video = Self {
-            child,
             starts,
             scale,
-            zero: edit.map_or(0, |edit| edit.media_time as i64) - lead,
+            zero,
             over: 0,
-            cut_short: false,
-            sets,
+            hidden_start: false,
+            hidden_end: false,
             format,
             samples,
         };
@@ -236,10 +202,7 @@ impl Video {
             .map(|i| video.shown(i) + (video.starts[i + 1] - video.starts[i]) as i64)
             .max()
             .unwrap_or(0);
-        let lasts = edit.map_or(0, |edit| rescaled(edit.duration as i64, scale, movie_scale));
-        let frame = rescaled(1, u64::from(scale) * u64::from(format.rate.1), format.rate.0);
-        video.cut_short = lasts > 0 && video.zero + lead + lasts + frame < video.over;
-        Ok(video)
+        video
     }
 
     fn count(&self) -> usize {
@@ -247,7 +210,7 @@ impl Video {
     }
 
     /// How long a picture lasts.
-    fn lasting(&self) -> i64 {
+    pub(super) fn lasting(&self) -> i64 {
         let rate = self.format.rate;
         rescaled(1, u64::from(self.scale) * u64::from(rate.1), rate.0)
     }
@@ -295,7 +258,7 @@ impl Video {
     }
 
     /// Lays out the pictures. `cuts` are where each break's span begins and ends.
-    pub(super) fn lay_out(
+    fn lay_out(
         &self,
         layout: &Layout<'_>,
         cuts: &[Range<Cut>],
@@ -452,7 +415,7 @@ impl Video {
     }
 
     /// A group's samples, for a decoder: when each is shown, in nanoseconds.
-    pub(super) fn times(&self, group: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
+    fn times(&self, group: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
         let first = self.shown_in(&group).first().copied().unwrap_or(0);
         group.map(move |i| {
             let nanos = rescaled(self.shown(i) - first, 1_000_000_000_u32, self.scale);
@@ -477,22 +440,6 @@ impl Video {
         if out.list.len() > before {
             out.ads.push(Arc::clone(picture));
         }
-    }
-
-    /// The decoder configuration with the sets of the ads in it.
-    pub(super) fn config(&self, ads: &[Arc<Picture>]) -> Result<Vec<u8>, SpliceError> {
-        let mut sets = self.sets.clone();
-        for ad in ads {
-            sets.add(&ad.sps, &ad.pps);
-        }
-        if sets.sequence.len() > self.sets.sequence.len() + 1
-            || sets.picture.len() > self.sets.picture.len() + 1
-        {
-            return Err(unsupported(
-                "the pictures of the ads were coded by different encoders; empty the cache of creatives",
-            ));
-        }
-        Ok(sets.write())
     }
 }
 

@@ -1,25 +1,32 @@
-//! Splicing Opus in WebM (or Matroska), sound only. Packets are bridged as in Ogg; `clusters` writes the file.
+//! Splicing Opus in WebM (or Matroska), alone or with pictures in VP9. Packets of sound are bridged as in Ogg, `pictures` lays out what is seen; `clusters` writes the file.
 //!
-//! Packets follow each other without gaps, so their number says when they are heard; the times that the file gives are to the unit of its clock, and may be a recorder's. Content keeps its own.
+//! Packets of sound follow each other without gaps, so their number says when they are heard; the times that the file gives are to the unit of its clock, and may be a recorder's. Content keeps its own.
+
+mod write;
 
 use std::ops::Range;
+use std::time::Duration;
 
+use self::write::{about, chapters, frames_of, write_both};
 use super::bridged::{Piece, bridged, decoded};
+use super::clock::Clock;
 use super::clusters::{Bytes, Frame, Writer};
 use super::format::{self, Frames, Place, Spliced, Stream};
-use super::layout::{Layout, moved};
+use super::layout::Layout;
 use super::opus_sound::{Length, Packets, Sound, silent};
+use super::pictures::{Found, Heard, Seen, Video};
 use super::{Chapter, Codec, Options, SpliceError};
 use crate::content::Content;
 use crate::frames::opus::{Head, RATE};
-use crate::frames::webm::ebml;
-use crate::frames::webm::texts::{self, move_chapters, set_lengths};
-use crate::frames::webm::{Entry, Index, Kind, Webm, read};
+use crate::frames::webm::{Entry, Index, Kind, Webm, read, texts};
+use crate::picture::PictureFormat;
 use crate::plan::SplicePlan;
-use crate::time::{ContentTime, PresentationTime};
+use crate::time::ContentTime;
 
 /// How far a packet's time may be from where the packets before it end, in nanoseconds: recorders are that much off.
 const JITTER: u64 = 30_000_000;
+/// Blocks at the beginning that are looked at to see what pictures are like.
+const LOOKED_AT: usize = 400;
 
 fn unsupported(what: impl Into<String>) -> SpliceError {
     SpliceError::Unsupported(what.into())
@@ -31,12 +38,12 @@ fn refusal(entry: &Entry) -> Option<String> {
         return Some("a track of the WebM file is compressed or encrypted once more".into());
     }
     match (entry.kind, entry.codec.as_str()) {
-        (Kind::Audio, "A_OPUS") => None,
+        (Kind::Audio, "A_OPUS") | (Kind::Video, "V_VP9") => None,
         (Kind::Audio, "A_VORBIS") => {
             Some("the WebM file holds Vorbis, and ads can be put into WebM with Opus".into())
         }
         (Kind::Video, codec) => Some(format!(
-            "the WebM file holds video ({codec}), and ads cannot be put into that yet"
+            "the WebM file holds video in a coding ({codec}) into which no ads can be put: only VP9 can"
         )),
         (_, codec) => Some(format!(
             "the WebM file holds a track of `{codec}`, and ads can be put into WebM with Opus"
@@ -44,106 +51,103 @@ fn refusal(entry: &Entry) -> Option<String> {
     }
 }
 
-/// A WebM file with one track of Opus.
+/// The only track of a kind.
+fn only(webm: &Webm, kind: Kind, of: &str) -> Result<Option<usize>, SpliceError> {
+    let mut found = (0..webm.tracks.len()).filter(|track| webm.tracks[*track].kind == kind);
+    let first = found.next();
+    if found.next().is_some() {
+        return Err(unsupported(format!(
+            "the WebM file has more than one track of {of}"
+        )));
+    }
+    Ok(first)
+}
+
+/// A WebM file with one track of Opus, and at most one of VP9.
 pub(crate) struct WebmOpus<'a> {
     content: &'a dyn Content,
     options: &'a Options,
     webm: Webm,
     head: Head,
+    /// Which track is the sound.
+    sound: usize,
+    /// Which one is the pictures, and what they are like.
+    pictures: Option<(usize, PictureFormat)>,
 }
 
 impl<'a> WebmOpus<'a> {
     /// `None` when it is something else.
     pub(crate) fn new(content: &'a dyn Content, options: &'a Options) -> Result<Option<Self>, SpliceError> {
-        let Some(webm) = Webm::read(content, options.read_deadline)? else {
+        let deadline = options.read_deadline;
+        let Some(webm) = Webm::read(content, deadline)? else {
             return Ok(None);
         };
         if let Some(reason) = webm.tracks.iter().find_map(refusal) {
             return Err(unsupported(reason));
         }
-        let entry = match &webm.tracks[..] {
-            [entry] => entry,
-            [] => return Err(SpliceError::NotAudio("the WebM file has no tracks".into())),
-            _ => return Err(unsupported("the WebM file has more than one track of sound")),
-        };
-        let head = Head::parse(&entry.private)?
+        let sound = only(&webm, Kind::Audio, "sound")?
+            .ok_or_else(|| SpliceError::NotAudio("the WebM file has no sound".into()))?;
+        let head = Head::parse(&webm.tracks[sound].private)?
             .ok_or_else(|| unsupported("the WebM file does not say how its Opus is to be decoded"))?;
+        let pictures = match only(&webm, Kind::Video, "pictures")? {
+            Some(track) => {
+                let mut found = Found::default();
+                let index = Index::scan_first(LOOKED_AT, &webm, content, deadline, &mut |block, packet| {
+                    if block.track() == track {
+                        found.look(packet, block.offset)?;
+                    }
+                    Ok(())
+                })?;
+                let display = &webm.tracks[track].display;
+                let format = found.format(display, (&index, track), units_in_a_second(&webm)?)?;
+                Some((track, format))
+            }
+            None => None,
+        };
         Ok(Some(Self {
             content,
             options,
             webm,
             head,
+            sound,
+            pictures,
         }))
     }
 
     /// Samples before content time 0.
     fn skip(&self) -> u64 {
-        let entry = self.webm.tracks.first();
-        entry
-            .and_then(|entry| entry.skip(RATE))
-            .unwrap_or(self.head.pre_skip.into())
+        let entry = &self.webm.tracks[self.sound];
+        entry.skip(RATE).unwrap_or(self.head.pre_skip.into())
     }
 }
 
-/// The file's chapters in presentation time, each up to where it says or to the next.
-pub(super) fn chapters(plan: &SplicePlan, webm: &Webm) -> Vec<Chapter> {
-    let at = |nanos: u64| moved(plan, ContentTime::from_nanos(nanos), unit(plan));
-    let listed = texts::chapters(webm);
-    let next = listed.iter().skip(1).map(|chapter| Some(chapter.start));
-    let ends = next.chain([None]);
-    listed
-        .iter()
-        .zip(ends)
-        .map(|(chapter, next)| Chapter {
-            id: chapter.id.to_string(),
-            title: chapter.title.clone(),
-            start: at(chapter.start),
-            end: chapter
-                .end
-                .or(next)
-                .map_or(PresentationTime::from(plan.duration()), at),
-        })
-        .collect()
-}
-
-fn unit(plan: &SplicePlan) -> u64 {
-    u64::from(plan.sample_rate().div_ceil(1000))
-}
-
-/// The elements about the whole, for a file that lasts so long: `lengths` gives the nanoseconds of the track with a number of its own, or of all.
-pub(super) fn about(
-    plan: &SplicePlan,
-    webm: &Webm,
-    lengths: &dyn Fn(Option<u64>) -> u64,
-) -> Vec<(u32, Vec<u8>)> {
-    let moved = |nanos| moved(plan, ContentTime::from_nanos(nanos), unit(plan)).as_nanos();
-    webm.nodes
-        .iter()
-        .map(|(_, node)| {
-            let mut node = node.clone();
-            match node.id {
-                ebml::INFO => {
-                    let units = lengths(None) as f64 / webm.scale as f64;
-                    node.set(ebml::DURATION, &units.ceil().to_be_bytes());
-                }
-                ebml::CHAPTERS => move_chapters(&mut node, &moved),
-                ebml::TAGS => set_lengths(&mut node, lengths),
-                _ => {}
-            }
-            (node.id, node.write())
-        })
-        .collect()
+/// How many units of the file are in a second.
+fn units_in_a_second(webm: &Webm) -> Result<u32, SpliceError> {
+    match 1_000_000_000 % webm.scale {
+        0 => Ok((1_000_000_000 / webm.scale) as u32),
+        _ => Err(unsupported(format!(
+            "the WebM file counts time in steps of {} ns, which no whole number of fills a second",
+            webm.scale
+        ))),
+    }
 }
 
 impl format::Head for WebmOpus<'_> {
     fn stream(&self) -> Stream {
         let samples = texts::samples_of(self.webm.duration().unwrap_or(0), RATE);
         Stream {
-            codec: Codec::WebmOpus,
+            codec: match self.pictures {
+                Some(_) => Codec::WebmVp9,
+                None => Codec::WebmOpus,
+            },
             sample_rate: RATE,
             channels: self.head.channels.into(),
             samples: samples.saturating_sub(self.skip()),
         }
+    }
+
+    fn picture(&self) -> Option<PictureFormat> {
+        self.pictures.map(|(_, format)| format)
     }
 
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
@@ -155,21 +159,37 @@ impl format::Head for WebmOpus<'_> {
     }
 }
 
-/// The packets in the blocks of the only track.
+/// The packets in the blocks of the track of sound.
 struct InBlocks<'a> {
     file: &'a WebmOpus<'a>,
     index: Index,
+    /// Which blocks are its.
+    own: Vec<u32>,
 }
 
 impl Packets for InBlocks<'_> {
     fn count(&self) -> u64 {
-        self.index.blocks.len() as u64
+        self.own.len() as u64
     }
 
     fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
-        let blocks = &self.index.blocks[packets.start as usize..packets.end as usize];
-        read(self.file.content, blocks, self.file.options.read_deadline)
+        let own = &self.own[packets.start as usize..packets.end as usize];
+        let blocks: Vec<_> = own
+            .iter()
+            .map(|block| self.index.blocks[*block as usize])
+            .collect();
+        read(self.file.content, &blocks, self.file.options.read_deadline)
     }
+}
+
+/// The track of pictures.
+struct Pictures {
+    track: usize,
+    video: Video,
+    /// When packets of sound are heard.
+    clock: Clock,
+    /// When the first picture is.
+    begins: i64,
 }
 
 struct Track<'a> {
@@ -177,47 +197,31 @@ struct Track<'a> {
     /// The head, with what stands behind the sound.
     webm: Webm,
     sound: Sound<InBlocks<'a>>,
-}
-
-/// Units of time that so many samples take.
-pub(super) fn units(samples: i64, scale: u64) -> i64 {
-    let unit = i128::from(RATE) * i128::from(scale);
-    (i128::from(samples) * 1_000_000_000 + unit / 2).div_euclid(unit) as i64
-}
-
-/// The sample at which the sound of a track ends: what its last packet says not to be heard is not counted.
-pub(super) fn end_of(
-    count: u64,
-    size: u32,
-    last: usize,
-    discard: Option<(usize, i64)>,
-) -> Result<u64, SpliceError> {
-    let all = count * u64::from(size);
-    match discard {
-        None => Ok(all),
-        Some((block, nanos)) if block == last && nanos > 0 => {
-            Ok(all.saturating_sub(texts::samples_of(nanos as u64, RATE)))
-        }
-        Some(_) => Err(unsupported(
-            "the WebM file leaves out sound before its end (DiscardPadding), and nothing can be put into such files",
-        )),
-    }
+    pictures: Option<Pictures>,
 }
 
 impl<'a> Track<'a> {
     fn open(file: &'a WebmOpus<'a>) -> Result<Self, SpliceError> {
         let mut webm = file.webm.clone();
-        let mut length = Length::default();
-        let index = Index::scan(
-            &mut webm,
-            file.content,
-            file.options.read_deadline,
-            &mut |block, packet| length.look(packet, block.offset),
-        )?;
+        let (mut length, mut found) = (Length::default(), Found::default());
+        let deadline = file.options.read_deadline;
+        let index = Index::scan(&mut webm, file.content, deadline, &mut |block, packet| {
+            if block.track() == file.sound {
+                length.look(packet, block.offset)
+            } else {
+                found.look(packet, block.offset)
+            }
+        })?;
         let size = length.samples()?;
-        let first = index.blocks.first().ok_or_else(silent)?.time;
-        for (i, block) in index.blocks.iter().enumerate() {
-            debug_assert_eq!(block.track(), 0);
+        let is_sound = |block: &u32| index.blocks[*block as usize].track() == file.sound;
+        let own: Vec<u32> = (0..index.blocks.len() as u32).filter(is_sound).collect();
+        let (first, last) = match &own[..] {
+            [first, .., last] => (index.blocks[*first as usize].time, *last as usize),
+            [only] => (index.blocks[*only as usize].time, *only as usize),
+            [] => return Err(silent()),
+        };
+        for (i, block) in own.iter().enumerate() {
+            let block = index.blocks[*block as usize];
             let due = first + units(i as i64 * i64::from(size), webm.scale);
             if !block.shares() && (block.time - due).unsigned_abs() > JITTER.div_ceil(webm.scale) + 1 {
                 return Err(unsupported(format!(
@@ -226,41 +230,108 @@ impl<'a> Track<'a> {
                 )));
             }
         }
-        let count = index.blocks.len();
-        let end = end_of(count as u64, size, count - 1, index.discard)?;
+        let count = own.len() as u64;
+        let end = end_of(count, size, last, index.discard)?;
         let skip = file.skip();
         if end <= skip {
             return Err(silent());
         }
+        let pictures = match file.pictures {
+            Some((track, format)) => {
+                let begins = index.blocks.iter().find(|block| block.track() == track);
+                let begins = begins.map_or(0, |block| block.time);
+                let scale = units_in_a_second(&webm)?;
+                Some(Pictures {
+                    track,
+                    video: found.video((&index, track), scale, first - begins, format)?,
+                    clock: Clock::new(size, &[(count as u32, size)], skip),
+                    begins,
+                })
+            }
+            None => None,
+        };
         let sound = Sound {
             head: file.head,
             size,
             skip,
             end,
-            packets: InBlocks { file, index },
+            packets: InBlocks { file, index, own },
         };
-        Ok(Self { file, webm, sound })
+        Ok(Self {
+            file,
+            webm,
+            sound,
+            pictures,
+        })
     }
 
     fn index(&self) -> &Index {
         &self.sound.packets.index
     }
 
+    /// The block of a packet of sound.
+    fn block(&self, packet: u64) -> usize {
+        self.sound.packets.own[packet as usize] as usize
+    }
+
+    /// The pictures, if there are any.
+    fn seen(&self) -> Option<Seen<'_>> {
+        self.pictures.as_ref().map(|pictures| Seen {
+            content: self.file.content,
+            deadline: self.file.options.read_deadline,
+            video: &pictures.video,
+            heard: Heard {
+                clock: &pictures.clock,
+                rate: RATE,
+            },
+            samples: self.samples(),
+        })
+    }
+
+    fn samples(&self) -> u64 {
+        self.sound.end - self.sound.skip
+    }
+
     /// When a packet of the result is: content packets that follow each other keep their own steps.
-    fn time(&self, packet: u64, content: Option<usize>) -> i64 {
+    fn time(&self, packet: u64, content: Option<u64>) -> i64 {
         let blocks = &self.index().blocks;
         let after = |packets: i64| units(packets * i64::from(self.sound.size), self.webm.scale);
-        match content {
-            Some(own) if !blocks[own].shares() => blocks[own].time + after(packet as i64 - own as i64),
-            _ => blocks[0].time + after(packet as i64),
+        match content.map(|own| (own, blocks[self.block(own)])) {
+            Some((own, block)) if !block.shares() => block.time + after(packet as i64 - own as i64),
+            _ => blocks[self.block(0)].time + after(packet as i64),
         }
+    }
+
+    /// The packets of sound of a result, of which what is `beyond` that many samples at the end is not heard.
+    fn frames_of<'b>(&'b self, pieces: &'b [Piece], beyond: u64) -> impl Iterator<Item = Frame<'b>> {
+        let total: u64 = pieces.iter().map(Piece::len).sum();
+        let all = pieces.iter().flat_map(|piece| {
+            (0..piece.len()).map(move |i| match piece {
+                Piece::Content(range) => (Some(range.start + i), None),
+                Piece::Made(packets) => (None, Some(&packets[i as usize][..])),
+            })
+        });
+        (0..).zip(all).map(move |(written, (content, made))| Frame {
+            track: self.file.sound,
+            time: self.time(written, content),
+            key: content.is_none_or(|packet| self.index().blocks[self.block(packet)].key()),
+            bytes: match (content, made) {
+                (Some(packet), _) => Bytes::Content(self.block(packet)),
+                (None, made) => Bytes::Made(made.unwrap_or_default()),
+            },
+            discard: if written + 1 == total {
+                ContentTime::from_samples(beyond, RATE).as_nanos() as i64
+            } else {
+                0
+            },
+        })
     }
 }
 
 impl format::Track for Track<'_> {
     fn stream(&self) -> Stream {
         Stream {
-            samples: self.sound.end - self.sound.skip,
+            samples: self.samples(),
             ..format::Head::stream(self.file)
         }
     }
@@ -269,7 +340,7 @@ impl format::Track for Track<'_> {
         Frames {
             count: self.sound.packets.count(),
             samples: self.sound.size,
-            start: self.index().blocks[0].offset,
+            start: self.index().blocks[self.block(0)].offset,
             bit_rate: None,
         }
     }
@@ -279,7 +350,7 @@ impl format::Track for Track<'_> {
         let frame = frame.min(self.sound.packets.count() - 1);
         Place {
             frame,
-            offset: self.index().blocks[frame as usize].offset,
+            offset: self.index().blocks[self.block(frame)].offset,
         }
     }
 
@@ -288,44 +359,78 @@ impl format::Track for Track<'_> {
         decoded(&self.sound, range.start as i64 + skip..range.end as i64 + skip)
     }
 
+    fn cut(&self, span: &Range<u64>) -> Result<Range<u64>, String> {
+        let Some(seen) = self.seen() else {
+            return Ok(span.clone());
+        };
+        let start = seen.cut(span.start)?;
+        Ok(start..if span.is_empty() {
+            start
+        } else {
+            seen.cut(span.end)?
+        })
+    }
+
+    fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
+        self.seen().map(|seen| seen.key_near(sample, within))
+    }
+
+    fn recodes_long(&self, sample: u64) -> Option<Duration> {
+        self.seen()?.recodes_long(sample)
+    }
+
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
+        let shots = self.seen().map(|seen| seen.shots(layout, &[])).transpose()?;
         let bridged = bridged(&self.sound, self, layout)?;
         let plan = &layout.plan;
         let total: u64 = bridged.pieces.iter().map(Piece::len).sum();
         let heard = plan.samples() + self.sound.skip;
         let beyond = (total * u64::from(self.sound.size)).saturating_sub(heard);
-        let mut writer = Writer::new(&self.webm, self.index(), None);
-        let mut written = 0;
-        for piece in &bridged.pieces {
-            for i in 0..piece.len() {
-                let (content, bytes) = match piece {
-                    Piece::Content(range) => {
-                        let block = (range.start + i) as usize;
-                        (Some(block), Bytes::Content(block))
-                    }
-                    Piece::Made(packets) => (None, Bytes::Made(&packets[i as usize])),
-                };
-                writer.push(&Frame {
-                    track: 0,
-                    time: self.time(written, content),
-                    key: content.is_none_or(|block| self.index().blocks[block].key()),
-                    bytes,
-                    discard: if written + 1 == total {
-                        ContentTime::from_samples(beyond, RATE).as_nanos() as i64
-                    } else {
-                        0
-                    },
-                });
-                written += 1;
-            }
+        let sound = self.frames_of(&bridged.pieces, beyond);
+        let in_nanos = |units: i64| units.max(0) as u64 * self.webm.scale;
+        let first = self.index().blocks[self.block(0)].time;
+        let heard = in_nanos(first) + ContentTime::from_samples(heard, RATE).as_nanos();
+        let track = self.pictures.as_ref().map(|pictures| pictures.track);
+        let mut writer = Writer::new(&self.webm, self.index(), track);
+        let mut seen = 0;
+        if let (Some(pictures), Some(shots)) = (&self.pictures, &shots) {
+            let frames = frames_of(shots, self.index(), pictures.track, pictures.begins);
+            write_both(&mut writer, self.index(), sound, frames);
+            seen = in_nanos(pictures.begins + shots.over);
+        } else {
+            sound.for_each(|frame| writer.push(&frame));
         }
-        let first = self.index().blocks[0].time.max(0) as u64 * self.webm.scale;
-        let lasts = first + ContentTime::from_samples(heard, RATE).as_nanos();
-        let runs = writer.finish(&about(plan, &self.webm, &|_| lasts));
+        let uid = track.map(|track| self.webm.tracks[track].uid);
+        let lasts = |track: Option<u64>| match track {
+            None => heard.max(seen),
+            track if track == uid => seen,
+            Some(_) => heard,
+        };
+        let runs = writer.finish(&about(plan, &self.webm, &lasts));
         Ok(Spliced {
             runs: runs.into_runs(),
             seams: bridged.seams,
             chapters: chapters(plan, &self.webm),
         })
+    }
+}
+
+/// Units of time that so many samples take.
+fn units(samples: i64, scale: u64) -> i64 {
+    let unit = i128::from(RATE) * i128::from(scale);
+    (i128::from(samples) * 1_000_000_000 + unit / 2).div_euclid(unit) as i64
+}
+
+/// The sample at which the sound of a track ends: what its last packet says not to be heard is not counted.
+fn end_of(count: u64, size: u32, last: usize, discard: Option<(usize, i64)>) -> Result<u64, SpliceError> {
+    let all = count * u64::from(size);
+    match discard {
+        None => Ok(all),
+        Some((block, nanos)) if block == last && nanos > 0 => {
+            Ok(all.saturating_sub(texts::samples_of(nanos as u64, RATE)))
+        }
+        Some(_) => Err(unsupported(
+            "the WebM file leaves out sound before its end (DiscardPadding), and nothing can be put into such files",
+        )),
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod video;
+
 use std::f32::consts::TAU;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -525,7 +527,12 @@ pub(crate) fn judge_bridged(
 
 /// A thousand random ranges of the rendition are those of the file that was made of it.
 pub(crate) fn random_ranges(fixture: &Fixture, file: &Path, breaks: &[Break]) {
-    let content = FileContent::open(&fixture.content).unwrap();
+    random_ranges_of(&fixture.content, file, breaks);
+}
+
+/// The same for any content.
+pub(crate) fn random_ranges_of(content: &Path, file: &Path, breaks: &[Break]) {
+    let content = FileContent::open(content).unwrap();
     let options = Options::default();
     let rendition = splice::prepare(&content, breaks, &options).unwrap();
     let whole = std::fs::read(file).unwrap();

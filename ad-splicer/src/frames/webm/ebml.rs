@@ -23,6 +23,18 @@ pub(crate) const CODEC_ID: u32 = 0x86;
 pub(crate) const CODEC_PRIVATE: u32 = 0x63A2;
 pub(crate) const CODEC_DELAY: u32 = 0x56AA;
 pub(crate) const CONTENT_ENCODINGS: u32 = 0x6D80;
+pub(crate) const DEFAULT_DURATION: u32 = 0x23_E383;
+pub(crate) const VIDEO: u32 = 0xE0;
+pub(crate) const STEREO_MODE: u32 = 0x53B8;
+pub(crate) const ALPHA_MODE: u32 = 0x53C0;
+pub(crate) const PIXEL_WIDTH: u32 = 0xB0;
+pub(crate) const PIXEL_HEIGHT: u32 = 0xBA;
+pub(crate) const DISPLAY_WIDTH: u32 = 0x54B0;
+pub(crate) const DISPLAY_HEIGHT: u32 = 0x54BA;
+pub(crate) const COLOUR: u32 = 0x55B0;
+pub(crate) const MATRIX: u32 = 0x55B1;
+pub(crate) const RANGE: u32 = 0x55B9;
+pub(crate) const TRANSFER: u32 = 0x55BA;
 pub(crate) const TAGS: u32 = 0x1254_C367;
 pub(crate) const TAG: u32 = 0x7373;
 pub(crate) const TARGETS: u32 = 0x63C0;
@@ -64,6 +76,8 @@ fn is_list(id: u32) -> bool {
             | INFO
             | TRACKS
             | TRACK_ENTRY
+            | VIDEO
+            | COLOUR
             | TAGS
             | TAG
             | TARGETS

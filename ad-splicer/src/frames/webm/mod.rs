@@ -6,12 +6,14 @@
 pub(crate) mod ebml;
 mod scan;
 pub(crate) mod texts;
+mod video;
 
 use std::ops::Range;
 use std::time::Duration;
 
 use self::ebml::{Head, MOST_HEAD, Node};
-pub(crate) use self::scan::{Index, read};
+pub(crate) use self::scan::{Block, Index, read};
+pub(crate) use self::video::Display;
 use crate::content::Content;
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
@@ -51,6 +53,8 @@ pub(crate) struct Entry {
     pub(crate) delay: Option<u64>,
     /// Whether its frames are compressed or encrypted once more.
     pub(crate) encoded: bool,
+    /// How pictures are to be shown.
+    pub(crate) display: Display,
 }
 
 /// What a track holds.
@@ -175,6 +179,7 @@ impl Webm {
                 private: node.bytes(ebml::CODEC_PRIVATE).unwrap_or_default().to_vec(),
                 delay: node.unsigned(ebml::CODEC_DELAY),
                 encoded: node.all(ebml::CONTENT_ENCODINGS).next().is_some(),
+                display: Display::read(node),
             })
         };
         self.tracks = tracks

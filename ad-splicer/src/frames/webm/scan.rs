@@ -95,6 +95,32 @@ struct Around {
 }
 
 impl Index {
+    /// Finds the blocks of the clusters at the beginning, at least so many if there are.
+    pub(crate) fn scan_first(
+        count: usize,
+        webm: &Webm,
+        content: &dyn Content,
+        deadline: Duration,
+        look: &mut Look<'_>,
+    ) -> Result<Self, SpliceError> {
+        let (mut at, end) = (webm.first, webm.segment.end);
+        let mut scan = Scan {
+            webm,
+            window: Window::new(content, deadline),
+            index: Self::default(),
+            look,
+        };
+        while at < end && scan.index.blocks.len() < count {
+            let head = head_at(&mut scan.window, at)?;
+            at = if head.id == ebml::CLUSTER {
+                scan.cluster(at, head)?
+            } else {
+                body_of(at, head, end)?.end
+            };
+        }
+        Ok(scan.index)
+    }
+
     /// Finds every block; elements about the whole that stand behind or between the clusters are taken into `webm`.
     pub(crate) fn scan(
         webm: &mut Webm,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Heard, Video, first_not, rescaled};
 use crate::content::Content;
 use crate::frames::h264;
+use crate::picture::PictureCoding;
 use crate::splice::{self, SpliceError};
 
 /// A group that lasts longer than this is coded again only after it was said.
@@ -17,18 +18,22 @@ const LOOKED_INTO: u64 = 4096;
 
 /// A place between two pictures, in order of showing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::splice) struct Cut {
+pub(super) struct Cut {
     /// The samples from the IDR picture before it to the next one; empty when it is at one, or at the end.
     pub(super) group: Range<usize>,
     /// How many of the group are shown before it.
     pub(super) rank: usize,
     /// The sample of the sound at which this is.
-    pub(in crate::splice) sample: u64,
+    pub(super) sample: u64,
 }
 
 impl Video {
     /// Whether a sample is an IDR picture.
     fn is_idr(&self, content: &dyn Content, deadline: Duration, index: usize) -> Result<bool, SpliceError> {
+        if self.format.coding == PictureCoding::Vp9 {
+            // Each key frame is one.
+            return Ok(true);
+        }
         let size = u64::from(self.samples.sizes[index]);
         let head = splice::read(
             content,
@@ -36,11 +41,11 @@ impl Video {
             size.min(LOOKED_INTO) as usize,
             deadline,
         )?;
-        Ok(h264::is_idr(&head, self.sets.length_size))
+        Ok(h264::is_idr(&head, 4))
     }
 
     /// When the IDR picture is shown that is shown nearest to a time and at most `within` from it, all in samples of `sound` a second.
-    pub(in crate::splice) fn key_near(
+    pub(super) fn key_near(
         &self,
         content: &dyn Content,
         deadline: Duration,
@@ -64,7 +69,7 @@ impl Video {
     }
 
     /// Where pictures are cut for a cue at a sample of the sound, which moves to the nearest picture.
-    pub(in crate::splice) fn cut(
+    pub(super) fn cut(
         &self,
         content: &dyn Content,
         deadline: Duration,
@@ -77,7 +82,7 @@ impl Video {
             sample,
         };
         if sample >= samples {
-            return if self.cut_short {
+            return if self.hidden_end {
                 Err(
                     "the edit list of the pictures leaves out their end, and nothing can be put after it yet"
                         .into(),
@@ -89,7 +94,7 @@ impl Video {
         let time = self.zero + rescaled(sound.clock.heard(sample), self.scale, sound.rate);
         let half = self.lasting() / 2 + 1;
         if sample == 0 {
-            return if self.shown(0) + half < self.zero {
+            return if self.hidden_start {
                 Err("the edit list leaves out pictures at the beginning, and nothing can be put before them yet".into())
             } else {
                 Ok(at(0, 0))
@@ -162,7 +167,7 @@ impl Video {
     }
 
     /// How long the pictures are that are coded again for a cut, when that is long.
-    pub(in crate::splice) fn recodes_long(&self, cut: &Cut) -> Option<Duration> {
+    pub(super) fn recodes_long(&self, cut: &Cut) -> Option<Duration> {
         let shown = self.shown_in(&cut.group);
         let ticks = shown.last()? - shown.first()? + self.lasting();
         let lasts = Duration::from_secs_f64(ticks.max(0) as f64 / f64::from(self.scale));

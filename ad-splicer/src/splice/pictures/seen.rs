@@ -1,0 +1,91 @@
+//! What is seen beside the sound of one file: the same for every container. Where a cue cuts it, what is coded again, and what stands where.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{Cut, Heard, Shots, Video, unsupported};
+use crate::bridge::pictures;
+use crate::content::Content;
+use crate::picture::Picture;
+use crate::splice::layout::Layout;
+use crate::splice::{self, SpliceError};
+
+/// The pictures of content, and the sound that they go with.
+#[derive(Clone, Copy)]
+pub(in crate::splice) struct Seen<'a> {
+    pub(in crate::splice) content: &'a dyn Content,
+    /// How long a read may take.
+    pub(in crate::splice) deadline: Duration,
+    pub(in crate::splice) video: &'a Video,
+    pub(in crate::splice) heard: Heard<'a>,
+    /// Samples of the content's sound.
+    pub(in crate::splice) samples: u64,
+}
+
+impl Seen<'_> {
+    fn cut_at(&self, sample: u64) -> Result<Cut, String> {
+        self.video
+            .cut(self.content, self.deadline, (sample, self.samples), &self.heard)
+    }
+
+    /// The sample at which pictures are cut for a cue at a sample of the sound.
+    pub(in crate::splice) fn cut(&self, sample: u64) -> Result<u64, String> {
+        self.cut_at(sample).map(|cut| cut.sample)
+    }
+
+    /// See [`splice::format::Track::key_near`].
+    pub(in crate::splice) fn key_near(&self, sample: u64, within: u64) -> Result<Option<u64>, SpliceError> {
+        self.video
+            .key_near(self.content, self.deadline, (sample, within), self.heard.rate)
+    }
+
+    /// See [`splice::format::Track::recodes_long`].
+    pub(in crate::splice) fn recodes_long(&self, sample: u64) -> Option<Duration> {
+        self.video.recodes_long(&self.cut_at(sample).ok()?)
+    }
+
+    /// Lays out all pictures. `config` is the decoder configuration that the content's coding needs.
+    pub(in crate::splice) fn shots(&self, layout: &Layout<'_>, config: &[u8]) -> Result<Shots, SpliceError> {
+        let cuts = layout.spots.iter().map(|spot| {
+            let start = self.cut_at(spot.span.start);
+            let end = if spot.span.is_empty() {
+                start.clone()
+            } else {
+                self.cut_at(spot.span.end)
+            };
+            let both = start.and_then(|start| Ok(start..end?));
+            both.map_err(|reason| SpliceError::Bridge {
+                break_index: spot.index,
+                reason,
+            })
+        });
+        let cuts = cuts.collect::<Result<Vec<_>, _>>()?;
+        let recode = |group, ranks| self.recode(config, group, ranks);
+        self.video.lay_out(layout, &cuts, &self.heard, &recode)
+    }
+
+    /// Codes pictures of a group again.
+    fn recode(
+        &self,
+        config: &[u8],
+        group: Range<usize>,
+        ranks: Range<usize>,
+    ) -> Result<Picture, SpliceError> {
+        let video = self.video;
+        let samples = video
+            .times(group)
+            .map(|(i, shown)| {
+                let (offset, size) = (video.samples.offsets[i], video.samples.sizes[i] as usize);
+                Ok((splice::read(self.content, offset, size, self.deadline)?, shown))
+            })
+            .collect::<Result<Vec<_>, SpliceError>>()?;
+        let failed =
+            |reason: String| unsupported(format!("pictures around a cue cannot be coded again: {reason}"));
+        let count = ranks.len();
+        let coded = pictures::recode(&video.format, config, samples, ranks)
+            .map_err(|error| failed(error.to_string()))?;
+        Picture::parse(&coded, video.format)
+            .filter(|picture| picture.count() == count)
+            .ok_or_else(|| failed("other pictures came out than were due".into()))
+    }
+}

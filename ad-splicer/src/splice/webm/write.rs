@@ -1,0 +1,120 @@
+//! Writing WebM: sound and pictures in one order, and the elements about the whole.
+
+use std::iter::Peekable;
+
+use crate::frames::webm::ebml;
+use crate::frames::webm::texts::{self, move_chapters, set_lengths};
+use crate::frames::webm::{Index, Webm};
+use crate::plan::SplicePlan;
+use crate::splice::Chapter;
+use crate::splice::clusters::{Bytes, Frame, Writer};
+use crate::splice::layout::moved;
+use crate::splice::pictures::{From, Shots};
+use crate::time::{ContentTime, PresentationTime};
+
+fn unit(plan: &SplicePlan) -> u64 {
+    u64::from(plan.sample_rate().div_ceil(1000))
+}
+
+/// The file's chapters in presentation time, each up to where it says or to the next.
+pub(super) fn chapters(plan: &SplicePlan, webm: &Webm) -> Vec<Chapter> {
+    let at = |nanos: u64| moved(plan, ContentTime::from_nanos(nanos), unit(plan));
+    let listed = texts::chapters(webm);
+    let next = listed.iter().skip(1).map(|chapter| Some(chapter.start));
+    let ends = next.chain([None]);
+    listed
+        .iter()
+        .zip(ends)
+        .map(|(chapter, next)| Chapter {
+            id: chapter.id.to_string(),
+            title: chapter.title.clone(),
+            start: at(chapter.start),
+            end: chapter
+                .end
+                .or(next)
+                .map_or(PresentationTime::from(plan.duration()), at),
+        })
+        .collect()
+}
+
+/// The elements about the whole, for a file that lasts so long: `lengths` gives the nanoseconds of the track with a number of its own, or of all.
+pub(super) fn about(
+    plan: &SplicePlan,
+    webm: &Webm,
+    lengths: &dyn Fn(Option<u64>) -> u64,
+) -> Vec<(u32, Vec<u8>)> {
+    let moved = |nanos| moved(plan, ContentTime::from_nanos(nanos), unit(plan)).as_nanos();
+    webm.nodes
+        .iter()
+        .map(|(_, node)| {
+            let mut node = node.clone();
+            match node.id {
+                ebml::INFO => {
+                    let units = lengths(None) as f64 / webm.scale as f64;
+                    node.set(ebml::DURATION, &units.ceil().to_be_bytes());
+                }
+                ebml::CHAPTERS => move_chapters(&mut node, &moved),
+                ebml::TAGS => set_lengths(&mut node, lengths),
+                _ => {}
+            }
+            (node.id, node.write())
+        })
+        .collect()
+}
+
+/// The pictures of a result as frames of this track, when the first picture of the content is at `begins`.
+pub(super) fn frames_of<'a>(
+    shots: &'a Shots,
+    index: &'a Index,
+    track: usize,
+    begins: i64,
+) -> impl Iterator<Item = Frame<'a>> {
+    shots.list.iter().map(move |shot| {
+        let bytes = match shot.from {
+            From::Content(offset) => {
+                // Blocks are in the order in which they stand.
+                Bytes::Content(index.blocks.partition_point(|block| block.offset < offset))
+            }
+            From::Ad(ad, i) => Bytes::Made(&shots.ads[ad as usize].frames[i as usize].bytes),
+        };
+        Frame {
+            track,
+            time: begins + shot.start as i64 + i64::from(shot.composition),
+            key: shot.sync,
+            bytes,
+            discard: 0,
+        }
+    })
+}
+
+/// Whether a picture stands before a packet of sound: where both are content that moved together, as they stood there, and otherwise what comes first.
+fn picture_first(index: &Index, picture: &Frame<'_>, sound: &Frame<'_>) -> bool {
+    if let (Bytes::Content(seen), Bytes::Content(heard)) = (picture.bytes, sound.bytes) {
+        let moved = |frame: &Frame<'_>, block: usize| frame.time - index.blocks[block].time;
+        // Times are rounded.
+        if moved(picture, seen).abs_diff(moved(sound, heard)) <= 2 {
+            return seen < heard;
+        }
+    }
+    picture.time <= sound.time
+}
+
+/// Writes both tracks.
+pub(super) fn write_both<'a>(
+    writer: &mut Writer<'_>,
+    index: &Index,
+    sound: impl Iterator<Item = Frame<'a>>,
+    pictures: impl Iterator<Item = Frame<'a>>,
+) {
+    let (mut sound, mut pictures) = (sound.peekable(), pictures.peekable());
+    let next = |sound: &mut Peekable<_>, pictures: &mut Peekable<_>| {
+        let is_picture = match (pictures.peek(), sound.peek()) {
+            (Some(picture), Some(sound)) => picture_first(index, picture, sound),
+            (picture, _) => picture.is_some(),
+        };
+        if is_picture { pictures.next() } else { sound.next() }
+    };
+    while let Some(frame) = next(&mut sound, &mut pictures) {
+        writer.push(&frame);
+    }
+}
