@@ -227,14 +227,16 @@ fn a_video_ad_goes_into_webm_and_so_do_sound_and_pictures_alone() {
 }
 
 #[test]
-fn chapters_of_mp4_are_marks() {
+fn chapters_of_mp4_and_matroska_are_marks() {
     let folder = tempfile::tempdir().expect("a folder");
     let chapters = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1500\ntitle=Intro\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=1500\nEND=3000\ntitle=Ad break\n";
     let list = folder.path().join("chapters.txt");
     std::fs::write(&list, chapters).expect("a list");
     let list = list.to_str().expect("a name");
     // MP4 has Nero's list, QuickTime a track of titles.
-    for name in ["content.m4a", "content.mov"] {
+    let in_mp4 = ["content.m4a", "content.mov"].map(|name| (name, "aac"));
+    let in_matroska = ["content.webm", "content.mka"].map(|name| (name, "libopus"));
+    for (name, coding) in in_mp4.into_iter().chain(in_matroska) {
         let path = folder.path().join(name);
         tool(
             "ffmpeg",
@@ -248,7 +250,7 @@ fn chapters_of_mp4_are_marks() {
                 "-map_chapters",
                 "1",
                 "-c:a",
-                "aac",
+                coding,
                 path.to_str().expect("a name"),
             ],
         );

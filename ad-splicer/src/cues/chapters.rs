@@ -1,4 +1,4 @@
-//! Chapters: the podcast namespace's JSON, and ID3v2 CHAP frames.
+//! Chapters: the podcast namespace's JSON, ID3v2 CHAP frames, and those of MP4 and Matroska.
 //!
 //! A chapter whose title says so is a cue point that inserts at the chapter's start; every other is only a chapter.
 
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, cue};
 use super::{CueSource, Position};
 use crate::content::Content;
+use crate::frames::webm::{Webm, texts};
 use crate::frames::{id3v2, mp4};
 use crate::time::ContentTime;
 use crate::timecode;
@@ -92,22 +93,41 @@ pub(super) fn of_tag(tag: &[u8], options: &Options) -> Marks {
 
 /// Takes the chapters of an MP4 file.
 pub(super) fn of_mp4(content: &dyn Content, options: &Options) -> Result<Marks, MarksError> {
-    let found = mp4::chapters(content, Duration::ZERO).map_err(|error| MarksError::Mp4(error.to_string()))?;
-    let marks: Vec<Mark> = found
-        .into_iter()
+    let found =
+        mp4::chapters(content, Duration::ZERO).map_err(|error| MarksError::Media(error.to_string()))?;
+    let chapters = found.into_iter().map(|(start, title)| (start, None, title));
+    Ok(of_media(MarksFormat::Mp4Chapters, chapters, options))
+}
+
+/// Takes the chapters of a Matroska or WebM file.
+pub(super) fn of_matroska(content: &dyn Content, options: &Options) -> Result<Marks, MarksError> {
+    let file = Webm::read(content, Duration::ZERO).map_err(|error| MarksError::Media(error.to_string()))?;
+    let found = file.as_ref().map(texts::chapters).unwrap_or_default();
+    let chapters = found.into_iter().map(|chapter| {
+        let start = ContentTime::from_nanos(chapter.start);
+        let end = chapter.end.map(ContentTime::from_nanos);
+        (start, end.filter(|end| *end > start), chapter.title)
+    });
+    Ok(of_media(MarksFormat::MatroskaChapters, chapters, options))
+}
+
+fn of_media(
+    format: MarksFormat,
+    chapters: impl Iterator<Item = (ContentTime, Option<ContentTime>, String)>,
+    options: &Options,
+) -> Marks {
+    let marks: Vec<Mark> = chapters
         .enumerate()
-        .map(|(index, (start, title))| mark(format!("chapter-{}", index + 1), start, None, title, options))
+        .map(|(index, (start, end, title))| {
+            mark(format!("chapter-{}", index + 1), start, end, title, options)
+        })
         .collect();
     let notes = if marks.is_empty() {
         vec!["it has no chapters".to_owned()]
     } else {
         Vec::new()
     };
-    Ok(Marks {
-        format: MarksFormat::Mp4Chapters,
-        marks,
-        notes,
-    })
+    Marks { format, marks, notes }
 }
 
 fn mark(id: String, start: ContentTime, end: Option<ContentTime>, title: String, options: &Options) -> Mark {

@@ -28,6 +28,8 @@ use crate::xml;
 const MAX_BYTES: u64 = 16 << 20;
 /// Largest ID3 tag that is looked at: cover art makes them large.
 const MAX_TAG: u64 = 64 << 20;
+/// How Matroska and WebM begin.
+const EBML: [u8; 4] = [0x1A, 0x45, 0xDF, 0xA3];
 /// Which titles say that a label or chapter is a break, when nobody says otherwise. Case does not matter.
 pub const DEFAULT_PATTERN: &str = r"^(ad|break)\b";
 
@@ -82,6 +84,8 @@ pub enum MarksFormat {
     Id3Chapters,
     /// Chapters in an MP4 file: Nero's list, or a track of titles.
     Mp4Chapters,
+    /// Chapters in a Matroska or WebM file.
+    MatroskaChapters,
     /// A VMAP 1.0 document.
     Vmap,
     /// An HLS media playlist.
@@ -100,6 +104,7 @@ impl MarksFormat {
             Self::ChaptersJson => "JSON chapters",
             Self::Id3Chapters => "ID3 chapters",
             Self::Mp4Chapters => "MP4 chapters",
+            Self::MatroskaChapters => "Matroska chapters",
             Self::Vmap => "VMAP",
             Self::Hls => "HLS playlist",
             Self::Scte35 => "SCTE-35 messages",
@@ -175,9 +180,9 @@ pub enum MarksError {
         /// What is wrong with it.
         reason: String,
     },
-    /// An MP4 file that cannot be read.
+    /// An MP4 or Matroska file that cannot be read.
     #[error("its chapters cannot be read: {0}")]
-    Mp4(String),
+    Media(String),
     /// A message in a stream that makes no sense.
     #[error("byte {byte}: {reason}")]
     Byte {
@@ -210,6 +215,9 @@ pub fn read(path: &Path, options: &Options) -> Result<Marks, MarksError> {
         Some(tag) => tag.min(MAX_TAG),
         None if head.get(4..8) == Some(b"ftyp") => {
             return limited(chapters::of_mp4(&FileContent::new(file)?, options)?);
+        }
+        None if head.starts_with(&EBML) => {
+            return limited(chapters::of_matroska(&FileContent::new(file)?, options)?);
         }
         None if length > MAX_BYTES => return Err(MarksError::TooLarge),
         None => MAX_BYTES,
