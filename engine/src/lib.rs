@@ -29,6 +29,7 @@ pub mod node;
 pub mod origin;
 pub mod personal;
 pub mod rate;
+pub mod remembered;
 pub mod store;
 pub mod swarm;
 pub mod tracker;

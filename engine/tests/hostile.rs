@@ -4,77 +4,20 @@
 mod common;
 
 use bytes::{BufMut, BytesMut};
+use common::raw::*;
 use common::*;
 use engine::metainfo::Metainfo;
 use engine::net::{Connection, Endpoint, Identity, Incoming, accept_stream, open_control, open_request};
-use engine::node::{AddOptions, Location, Node, NodeConfig, Torrent};
-use engine::swarm::{BlockRun, Claim, PieceIndex, Urgency};
-use engine::wire::{Hello, Message, Request, VERSION};
+use engine::node::{AddOptions, Location, Node, NodeConfig};
+use engine::swarm::{BlockRun, Claim, PieceIndex};
+use engine::wire::Message;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
-const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
-
-/// A peer under the control of a test, with a key of its own.
-fn endpoint() -> Endpoint {
-    gate::install_crypto_provider();
-    Endpoint::bind(LOCAL, &Identity::generate().unwrap()).unwrap()
-}
-
-fn hello(metainfo: &Metainfo) -> Message {
-    Message::Hello(Hello {
-        version: VERSION,
-        swarm: *metainfo.info_hash_v2().as_bytes(),
-        listen_port: 0,
-        observed: None,
-        extensions: Vec::new(),
-    })
-}
-
 fn everything(metainfo: &Metainfo) -> BlockRun {
     BlockRun::new(0, 0, metainfo.length().div_ceil(16_384) as u32)
-}
-
-fn request(metainfo: &Metainfo, first: u32) -> Request {
-    Request {
-        swarm: *metainfo.info_hash_v2().as_bytes(),
-        run: BlockRun::new(0, first, 1),
-        urgency: Urgency::Urgent,
-        slack: None,
-    }
-}
-
-async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(done) => done,
-        Err(elapsed) => panic!("{what}: not in time: {elapsed}"),
-    }
-}
-
-/// A node that has everything.
-async fn seed(folder: &std::path::Path, metainfo: &Arc<Metainfo>, data: &[u8]) -> (Node, Torrent) {
-    let path = folder.join("here.bin");
-    std::fs::write(&path, data).unwrap();
-    let node = node(folder).await;
-    let options = AddOptions {
-        location: Location::Existing(path),
-        ..only_peers(&[])
-    };
-    let torrent = node.add(metainfo.clone(), options).await.unwrap();
-    completed(&torrent).await;
-    (node, torrent)
-}
-
-/// A viewer completes from the node at this address.
-async fn viewer_completes(metainfo: &Arc<Metainfo>, data: &[u8], from: String) {
-    let folder = tempfile::tempdir().unwrap();
-    let viewer = node(folder.path()).await;
-    let torrent = viewer.add(metainfo.clone(), only_peers(&[from])).await.unwrap();
-    completed(&torrent).await;
-    assert_eq!(stored(&torrent), data);
-    viewer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -459,31 +402,6 @@ async fn a_tracker_that_names_thousands_of_addresses_is_believed_within_bounds()
     node.stop().await;
 }
 
-/// Greets a node as a peer that takes connections at this port, and gives the streams.
-async fn greet(
-    node: &Node,
-    metainfo: &Metainfo,
-    listen_port: u16,
-) -> (
-    Endpoint,
-    Connection,
-    engine::net::ControlWriter,
-    engine::net::ControlReader,
-) {
-    let endpoint = endpoint();
-    let connection = within("a dial", endpoint.connect(node.local_addrs()[0], None))
-        .await
-        .unwrap();
-    let (mut writer, mut reader) = open_control(&connection).await.unwrap();
-    let Message::Hello(hello) = hello(metainfo) else {
-        unreachable!("it is a hello")
-    };
-    let hello = Hello { listen_port, ..hello };
-    writer.send(&Message::Hello(hello)).await.unwrap();
-    within("a hello", reader.hello()).await.unwrap();
-    (endpoint, connection, writer, reader)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_of_a_private_torrent_are_named_to_nobody_and_name_nobody() {
     let (folder, data) = (tempfile::tempdir().unwrap(), content(500_000, 39));
@@ -525,19 +443,29 @@ async fn peers_of_a_private_torrent_are_named_to_nobody_and_name_nobody() {
         let victim = UdpSocket::bind(LOCAL).await.unwrap();
         let exchange = Message::PeerExchange(vec![victim.local_addr().unwrap()]);
         writer.send(&exchange).await.unwrap();
+        // Nor is an introduction heeded: of two ids one has us dial, the other open our router.
+        let introduced = UdpSocket::bind(LOCAL).await.unwrap();
+        for peer in [[0xFF; 32], [1; 32]] {
+            let address = introduced.local_addr().unwrap();
+            writer.send(&Message::Dial { peer, address }).await.unwrap();
+        }
         writer.send(&ask).await.unwrap();
         while !matches!(
             within("an answer", reader.next()).await.unwrap(),
             Some(Message::Metadata { .. })
         ) {}
-        named.push((victim, torrent, one, connection, writer, reader));
+        named.push((victim, introduced, torrent, one, connection, writer, reader));
     }
     let mut packet = [0; 2_048];
-    let heard = named[1].0.recv_from(&mut packet);
-    within("a dial of the peer that was named", heard).await.unwrap();
-    assert!(
-        named[0].0.try_recv_from(&mut packet).is_err(),
-        "a peer of a private torrent named somebody, and was heeded"
-    );
+    for socket in [&named[1].0, &named[1].1] {
+        let heard = socket.recv_from(&mut packet);
+        within("a dial of the peer that was named", heard).await.unwrap();
+    }
+    for socket in [&named[0].0, &named[0].1] {
+        assert!(
+            socket.try_recv_from(&mut packet).is_err(),
+            "a peer of a private torrent named somebody, and was heeded"
+        );
+    }
     node.stop().await;
 }

@@ -25,6 +25,8 @@ pub(super) struct Bans {
     order: VecDeque<PeerId>,
     /// When banned keys came from an address, the latest last.
     addresses: HashMap<IpAddr, Vec<Instant>>,
+    /// What is left of our patience with those whom we refused something lately.
+    patience: HashMap<PeerId, Patience>,
 }
 
 /// What one household usually has: an IPv4 address, or a network of 64 bits.
@@ -64,6 +66,19 @@ impl Bans {
         }
     }
 
+    /// Something was refused to this key. False when our patience with it is at its end.
+    pub(super) fn bears(&mut self, key: PeerId, now: Instant) -> bool {
+        if self.patience.len() >= MAX_KEYS && !self.patience.contains_key(&key) {
+            self.patience.retain(|_, patience| !patience.is_whole(now));
+            if self.patience.len() >= MAX_KEYS {
+                // More keys than there can be connections were refused something in the last seconds.
+                return true;
+            }
+        }
+        let patience = self.patience.entry(key);
+        patience.or_insert_with(|| Patience::new(now)).refused(now)
+    }
+
     /// Whether this key is banned.
     pub(super) fn bans(&self, key: PeerId) -> bool {
         self.keys.contains(&key)
@@ -84,14 +99,14 @@ const REFUSALS: (f64, f64) = (1_024.0, 64.0);
 /// Patience with one peer whose requests are refused. A choke that crosses requests on their way costs some; more is
 /// no honest client.
 #[derive(Debug)]
-pub(super) struct Patience {
+struct Patience {
     left: f64,
     at: Instant,
 }
 
 impl Patience {
     /// All of it.
-    pub(super) fn new(now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         Self {
             left: REFUSALS.0,
             at: now,
@@ -99,11 +114,20 @@ impl Patience {
     }
 
     /// One refusal more. False when patience is at its end.
-    pub(super) fn refused(&mut self, now: Instant) -> bool {
-        let back = now.saturating_duration_since(self.at).as_secs_f64() * REFUSALS.1;
+    fn refused(&mut self, now: Instant) -> bool {
+        self.left = self.at(now) - 1.0;
         self.at = now;
-        self.left = (self.left + back).min(REFUSALS.0) - 1.0;
         self.left >= 0.0
+    }
+
+    fn at(&self, now: Instant) -> f64 {
+        let back = now.saturating_duration_since(self.at).as_secs_f64() * REFUSALS.1;
+        (self.left + back).min(REFUSALS.0)
+    }
+
+    /// Whether all of it is back.
+    fn is_whole(&self, now: Instant) -> bool {
+        self.at(now) >= REFUSALS.0
     }
 }
 
@@ -150,6 +174,16 @@ mod tests {
         assert_eq!((bans.keys.len(), bans.order.len()), (MAX_KEYS, MAX_KEYS));
         assert!(bans.addresses.len() <= MAX_ADDRESSES);
         assert!(bans.bans(key(19_999)) && !bans.bans(key(0)));
+        for n in 0..20_000_u32 {
+            assert!(bans.bears(key(n), now));
+        }
+        assert_eq!(bans.patience.len(), MAX_KEYS);
+        assert!(bans.bears(key(20_000), now + Duration::from_secs(60)));
+        assert_eq!(
+            bans.patience.len(),
+            1,
+            "patience that is whole again is forgotten"
+        );
     }
 
     #[test]

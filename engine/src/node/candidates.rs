@@ -5,6 +5,7 @@
 //! times, with longer and longer pauses, and then left alone for half an hour. Only what a person named is tried for
 //! ever, and always has room.
 
+use super::punches::Punch;
 use crate::swarm::PeerId;
 use crate::swarm::neighbours::sample;
 use std::collections::{HashMap, HashSet};
@@ -19,7 +20,7 @@ const PER_HOST: (usize, usize) = (8, 100);
 /// Dials at a time.
 pub(super) const MAX_DIALS: usize = 8;
 /// First and longest pause between dials of one address.
-const REDIAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
+pub(super) const REDIAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
 /// Longest pause before one who had no room is asked again: a place that nobody uses is free after ten seconds.
 const FULL: Duration = Duration::from_secs(5);
 /// Dials of an address that never answered.
@@ -51,7 +52,7 @@ pub(super) enum Heard {
 
 impl Heard {
     /// Addresses that are kept of this source, and dials at a time of them.
-    fn limits(self) -> (usize, usize) {
+    pub(super) fn limits(self) -> (usize, usize) {
         match self {
             Self::Named => (usize::MAX, MAX_DIALS),
             Self::Tracker | Self::Meeting | Self::Dht => (200, MAX_DIALS),
@@ -63,27 +64,36 @@ impl Heard {
 }
 
 #[derive(Debug)]
-struct Candidate {
+pub(super) struct Candidate {
     heard: Heard,
     /// What it was called, if somebody named it.
     host: Option<String>,
     /// Peers who told of it, and could introduce us.
     tellers: Vec<PeerId>,
-    next: Instant,
+    pub(super) next: Instant,
     failures: u32,
-    dialing: bool,
+    pub(super) dialing: bool,
+    /// Introductions to who is there.
+    pub(super) punch: Punch,
     /// Who answered there.
     id: Option<PeerId>,
     /// That it had no room for us.
     full: bool,
 }
 
+impl Candidate {
+    /// Whether we are trying to reach it.
+    fn is_tried(&self) -> bool {
+        self.dialing || self.punch.by.is_some()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    known: HashMap<SocketAddr, Candidate>,
+    pub(super) known: HashMap<SocketAddr, Candidate>,
     /// Addresses that turned out to be our own.
     own: HashSet<SocketAddr>,
-    given_up: HashMap<SocketAddr, Instant>,
+    pub(super) given_up: HashMap<SocketAddr, Instant>,
 }
 
 /// What shares the limit of a host.
@@ -139,6 +149,7 @@ impl Candidates {
                 next: now,
                 failures: 0,
                 dialing: false,
+                punch: Punch::default(),
                 id: None,
                 full: false,
             },
@@ -170,7 +181,7 @@ impl Candidates {
         let worst = self
             .known
             .iter()
-            .filter(|(_, c)| c.heard != Heard::Named && !c.dialing && c.id.is_none() && c.failures > 0)
+            .filter(|(_, c)| c.heard != Heard::Named && !c.is_tried() && c.id.is_none() && c.failures > 0)
             .max_by_key(|(_, c)| c.failures)
             .map(|(address, _)| *address);
         worst.is_some_and(|worst| self.known.remove(&worst).is_some())
@@ -193,7 +204,7 @@ impl Candidates {
         let due: Vec<SocketAddr> = self
             .known
             .iter()
-            .filter(|(address, c)| !c.dialing && c.next <= now && !skip(**address, c.id))
+            .filter(|(address, c)| !c.is_tried() && c.next <= now && !skip(**address, c.id))
             .map(|(address, _)| *address)
             .collect();
         let all = due.len();
@@ -219,13 +230,6 @@ impl Candidates {
     /// Dials that are going on.
     pub(super) fn dialing(&self) -> usize {
         self.known.values().filter(|c| c.dialing).count()
-    }
-
-    /// An introduction begins a dial of its own.
-    pub(super) fn begin(&mut self, address: SocketAddr) {
-        if let Some(candidate) = self.known.get_mut(&address) {
-            candidate.dialing = true;
-        }
     }
 
     /// A dial ended without a connection of ours.
@@ -288,6 +292,7 @@ impl Candidates {
         for candidate in self.known.values_mut().filter(|c| c.id == Some(id)) {
             candidate.failures = 0;
             candidate.full = false;
+            candidate.punch.times = 0;
         }
     }
 
@@ -308,12 +313,14 @@ impl Candidates {
     pub(super) fn any_untried(&self) -> bool {
         self.known
             .values()
-            .any(|c| c.dialing || (c.failures == 0 && c.id.is_none()))
+            .any(|c| c.is_tried() || (c.failures == 0 && c.id.is_none()))
     }
 
     /// Whether some may still answer, or have room for us one day.
     pub(super) fn any_hope(&self) -> bool {
-        self.known.values().any(|c| c.dialing || c.failures < 3 || c.full)
+        self.known
+            .values()
+            .any(|c| c.is_tried() || c.failures < 3 || c.full)
     }
 
     /// Whether some had no room for us.

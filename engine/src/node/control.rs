@@ -4,8 +4,8 @@ use super::inbox::Msg;
 use crate::metainfo::InfoHash;
 use crate::net::{self, Connection, ControlReader, ControlWriter, StreamError};
 use crate::personal::{self, Secret, Side};
-use crate::swarm::{Peer, PeerId};
-use crate::wire::{Hello, MAX_MESSAGE, Message, VERSION};
+use crate::swarm::{Peer, PeerId, RefuseReason};
+use crate::wire::{Hello, MAX_MESSAGE, Message, ReplyStatus, VERSION};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -61,6 +61,15 @@ impl Membership {
             swarm: room,
             key: [0; 20],
             secret: None,
+        }
+    }
+
+    /// What a request is answered by a side that may not ask: who did not prove that it holds the secret is not told
+    /// that there is such a swarm.
+    pub(super) fn no(&self) -> ReplyStatus {
+        match self.secret {
+            Some(_) => ReplyStatus::UnknownSwarm,
+            None => ReplyStatus::Refused(RefuseReason::Choked),
         }
     }
 

@@ -125,18 +125,28 @@ impl Driver {
         self.check_discovery();
     }
 
+    /// What came of an introduction.
+    pub(super) fn punched(&mut self, address: SocketAddr, result: Result<Option<Connection>, DialError>) {
+        // A dial of ours may go on, and tells by itself how it ends.
+        if !self.candidates.punched(address, Instant::now()) || matches!(result, Ok(Some(_))) {
+            self.dialed(address, result);
+        }
+    }
+
     /// Opens a control stream for this torrent.
     fn greet(&mut self, connection: Connection) {
         let id = connection.id();
         self.greeting.insert(id);
         let (membership, driver) = (self.shared.membership, self.ground.driver.clone());
-        let port = self
-            .registry
-            .port_for(connection.remote_address().ip().to_canonical().is_ipv4());
+        let registry = self.registry.clone();
+        let port = registry.port_for(connection.remote_address().ip().to_canonical().is_ipv4());
         self.tasks.spawn(async move {
             let address = connection.remote_address();
             if let Err(e) = control::open(connection.clone(), port, membership, driver.clone()).await {
                 tracing::debug!(%address, "control stream: {e}");
+                if e.is_protocol() {
+                    registry.ban(&connection, "it broke the protocol");
+                }
             }
             let full = connection.found_no_room();
             let _ = driver.send(Msg::Greeted { id, full }).await;

@@ -7,6 +7,7 @@
 //! left to hope for).
 
 use super::candidates::{Candidates, Heard};
+use super::conduct::{self, Conduct};
 use super::fetches::Fetch;
 use super::inbox::Msg;
 use super::introduce::Meeting;
@@ -18,6 +19,7 @@ use super::torrent::Shared;
 use super::transfer::{Decision, Ground};
 use super::{AddOptions, Location, announce, dht, lan, relay};
 use crate::net::Way;
+use crate::remembered::Remembered;
 use crate::store::StoreEvent;
 use crate::swarm::{self, FetchId, Input, Peer, PeerId, ReaderId, RequestId, Source, Swarm, UploadId};
 use crate::tracker::pairs::Role;
@@ -48,6 +50,8 @@ pub(super) struct Driver {
     pub(super) tasks: JoinSet<()>,
     pub(super) peers: HashMap<Peer, PeerState>,
     pub(super) by_id: HashMap<PeerId, Peer>,
+    /// What those who have gone may still have of us, when they come again.
+    pub(super) former: Remembered<PeerId, Conduct>,
     /// Who was connected at any time, and how the last time.
     pub(super) seen: HashMap<PeerId, Way>,
     pub(super) banned: HashSet<PeerId>,
@@ -153,6 +157,7 @@ impl Driver {
             tasks: JoinSet::new(),
             peers: HashMap::new(),
             by_id: HashMap::new(),
+            former: Remembered::new(conduct::MAX_REMEMBERED),
             seen: HashMap::new(),
             banned: HashSet::new(),
             viewers: None,

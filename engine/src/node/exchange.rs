@@ -71,7 +71,7 @@ impl Driver {
         let Some(state) = self.peers.get_mut(&from) else {
             return;
         };
-        if state.exchange.take(now) {
+        if state.conduct.exchange.take(now) {
             let teller = state.id;
             self.add_candidates(addresses, Heard::Peer(teller), None);
             self.dial();

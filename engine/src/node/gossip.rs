@@ -37,7 +37,10 @@ impl Driver {
             return;
         }
         let since = self.began.elapsed();
-        let allowed = self.peers.get_mut(&from).is_some_and(|p| p.sheets.take(since));
+        let allowed = self
+            .peers
+            .get_mut(&from)
+            .is_some_and(|p| p.conduct.sheets.take(since));
         let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else {
             return;
         };

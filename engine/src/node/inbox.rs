@@ -43,7 +43,7 @@ pub(crate) enum Msg {
     PeerDown { peer: Peer, protocol: Option<String> },
     /// A peer asks for blocks.
     Request {
-        from: PeerId,
+        from: Connection,
         request: Request,
         send: SendStream,
     },
@@ -68,6 +68,12 @@ pub(crate) enum Msg {
     },
     /// A dial is over.
     Dialed {
+        address: SocketAddr,
+        /// `None` when the other side's dial came first.
+        result: Result<Option<Connection>, DialError>,
+    },
+    /// What came of an introduction is clear.
+    Punched {
         address: SocketAddr,
         /// `None` when the other side's dial came first.
         result: Result<Option<Connection>, DialError>,
@@ -154,7 +160,7 @@ impl Driver {
                     self.dial_again(id, address);
                 }
             }
-            Msg::Request { from, request, send } => self.peer_request(from, &request, send),
+            Msg::Request { from, request, send } => self.peer_request(&from, &request, send),
             Msg::UploadEnded { peer, id, bytes } => self.input(Input::SendDone {
                 peer,
                 request: id,
@@ -198,6 +204,7 @@ impl Driver {
                 }
             }
             Msg::Dialed { address, result } => self.dialed(address, result),
+            Msg::Punched { address, result } => self.punched(address, result),
             Msg::Unreached { address } => self.ask_for(address),
             Msg::Announced {
                 first,

@@ -117,13 +117,17 @@ impl Driver {
         }
     }
 
-    /// A neighbour sent `dial`: it asks for an introduction, or introduces us.
+    /// A neighbour sent `dial`: it asks for an introduction, or introduces us. Not in private torrents (BEP 27), where
+    /// only trackers say who is there.
     pub(super) fn dial_message(&mut self, from: Peer, peer: [u8; 32], address: SocketAddr) {
+        if self.shared.private() {
+            return;
+        }
         let now = self.began.elapsed();
         let Some(state) = self.peers.get_mut(&from) else {
             return;
         };
-        if !state.introductions.take(now) {
+        if !state.conduct.introductions.take(now) {
             return;
         }
         let (id, seen) = (state.id, state.connection.remote_address());
@@ -164,15 +168,20 @@ impl Driver {
             || self.by_id.contains_key(&id)
             || self.banned.contains(&id)
             || self.greeting.contains(&id);
-        if known || self.peers.len() >= crate::swarm::neighbours::MOST {
+        if known || self.paused || !self.options.use_peers {
             return;
         }
-        self.add_candidates(vec![address], heard, None);
-        self.candidates.begin(address);
+        let allowed = self.registry.gate().check(address, &address.ip().to_string());
+        if allowed.is_err()
+            || self.peers.len() >= crate::swarm::neighbours::MOST
+            || !self.candidates.introduce(address, heard, Instant::now())
+        {
+            return;
+        }
         let (registry, driver) = (self.registry.clone(), self.ground.driver.clone());
         self.tasks.spawn(async move {
             let result = registry.punch(id, address).await;
-            let _ = driver.send(Msg::Dialed { address, result }).await;
+            let _ = driver.send(Msg::Punched { address, result }).await;
         });
     }
 

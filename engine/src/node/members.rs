@@ -1,15 +1,13 @@
 //! The neighbours of one torrent: who comes in, what each says and asks for, who is dropped.
 
-use super::bans::Patience;
+use super::conduct::Conduct;
 use super::control::{NewPeer, new_one_stays};
 use super::driver::Driver;
 use super::stats::State;
-use super::transfer::{self, Decision};
-use super::{exchange, gossip, introduce};
-use crate::allowance::Allowance;
+use super::transfer;
 use crate::net::Connection;
 use crate::swarm::neighbours::{self, Admission};
-use crate::swarm::{Claim, Input, Peer, PeerId, RefuseReason, UploadId};
+use crate::swarm::{Claim, Input, Peer, PeerId, UploadId};
 use crate::wire::{Message, Request};
 use quinn::SendStream;
 use std::collections::HashSet;
@@ -19,6 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Banned peers that are counted; the registry knows whom it refuses.
 const MAX_BANNED: usize = 10_000;
+/// Peers that are counted as having been here.
+const MAX_SEEN: usize = 10_000;
 
 pub(super) struct PeerState {
     pub(super) id: PeerId,
@@ -27,17 +27,9 @@ pub(super) struct PeerState {
     pub(super) opened: bool,
     /// Where it takes connections.
     pub(super) listens: Option<SocketAddr>,
-    /// Bytes of metadata that it was given.
-    pub(super) metadata_given: u64,
-    pub(super) patience: Patience,
     /// Addresses of others that it was told.
     pub(super) told: HashSet<SocketAddr>,
-    /// Peer exchanges that are heard of it.
-    pub(super) exchange: Allowance,
-    /// Introductions that it may ask for, or make.
-    pub(super) introductions: Allowance,
-    /// Cue sheets that are heard of it.
-    pub(super) sheets: Allowance,
+    pub(super) conduct: Conduct,
 }
 
 impl Driver {
@@ -56,6 +48,7 @@ impl Driver {
             *of != peer
         });
         self.uploads.retain(|_, (of, _)| *of != peer);
+        self.former.keep(state.id, state.conduct);
         self.swarm
             .handle(Input::PeerDisconnected { peer }, Instant::now());
         true
@@ -97,7 +90,14 @@ impl Driver {
             self.forget_peer(old);
             self.drain();
         }
-        if !self.let_in(id) {
+        let now = self.began.elapsed();
+        let mut conduct = self.former.take(id).unwrap_or_else(|| Conduct::new(now));
+        let opens = conduct.openings.take(now);
+        if !opens {
+            self.registry.refused(&connection);
+        }
+        if !opens || !self.let_in(id) {
+            self.former.keep(id, conduct);
             return;
         }
         let peer = Peer(self.next_name);
@@ -111,9 +111,11 @@ impl Driver {
         if let Some(seen) = hello.observed {
             self.registry.observe(remote.ip(), seen, false);
         }
-        self.seen.insert(id, connection.way());
+        if self.seen.len() < MAX_SEEN || self.seen.contains_key(&id) {
+            self.seen.insert(id, connection.way());
+        }
         tracing::debug!(%remote, way = ?connection.way(), "a new neighbour");
-        let (rtt, now) = (connection.rtt(), self.began.elapsed());
+        let rtt = connection.rtt();
         self.peers.insert(
             peer,
             PeerState {
@@ -122,12 +124,8 @@ impl Driver {
                 outbox,
                 opened,
                 listens,
-                metadata_given: 0,
-                patience: Patience::new(Instant::now()),
                 told: HashSet::new(),
-                exchange: Allowance::new(exchange::HEARD.0, exchange::HEARD.1, now),
-                introductions: introduce::allowance(now),
-                sheets: Allowance::new(gossip::HEARD.0, gossip::HEARD.1, now),
+                conduct,
             },
         );
         self.by_id.insert(id, peer);
@@ -185,38 +183,32 @@ impl Driver {
         self.drain();
     }
 
-    pub(super) fn peer_request(&mut self, from: PeerId, request: &Request, send: SendStream) {
+    pub(super) fn peer_request(&mut self, from: &Connection, request: &Request, send: SendStream) {
+        let peer = self.by_id.get(&from.id()).copied();
+        let Some((peer, state)) = peer.and_then(|peer| Some((peer, self.peers.get(&peer)?))) else {
+            self.tasks
+                .spawn(transfer::refuse(send, self.shared.membership.no()));
+            self.registry.refused(from);
+            return;
+        };
         let id = UploadId(self.next_name);
         self.next_name += 1;
         let (decide, decision) = oneshot::channel();
-        let peer = self.by_id.get(&from).copied();
-        let name = peer.unwrap_or(Peer(u64::MAX));
-        let connection = peer
-            .and_then(|peer| self.peers.get(&peer))
-            .map(|state| state.connection.clone());
         self.tasks.spawn(transfer::upload(
             self.ground.clone(),
-            connection,
-            name,
+            state.connection.clone(),
+            peer,
             id,
             request.run,
             send,
             decision,
         ));
-        match peer {
-            Some(peer) => {
-                self.uploads.insert(id, (peer, decide));
-                let input = Input::PeerRequest {
-                    peer,
-                    request: id,
-                    run: request.run,
-                    urgency: request.urgency,
-                };
-                self.input(input);
-            }
-            None => {
-                let _ = decide.send(Decision::Refuse(RefuseReason::Choked));
-            }
-        }
+        self.uploads.insert(id, (peer, decide));
+        self.input(Input::PeerRequest {
+            peer,
+            request: id,
+            run: request.run,
+            urgency: request.urgency,
+        });
     }
 }

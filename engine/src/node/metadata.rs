@@ -7,13 +7,13 @@ use super::announce::MeetingPlace;
 use super::control::{self, Membership, NewPeer};
 use super::driver::{Driver, look_around};
 use super::inbox::{INBOX, Msg};
-use super::registry::Registry;
+use super::registry::{DialError, Registry};
 use super::transfer::refuse;
 use super::{Error, Node, dial, introduce, relay};
-use crate::metainfo::{Gathering, InfoHash, Metainfo, Part};
+use crate::metainfo::{GatherError, Gathering, InfoHash, Metainfo, Part};
 use crate::net::Connection;
 use crate::personal::Secret;
-use crate::swarm::{Peer, PeerId, RefuseReason};
+use crate::swarm::{Peer, PeerId};
 use crate::tracker::Event;
 use crate::tracker::client::{AnnounceRequest, announce};
 use crate::tracker::meeting;
@@ -33,9 +33,12 @@ const MAX_ADDRESSES: usize = 200;
 const MAX_DIALS: usize = 8;
 /// Peers that are asked at a time.
 const MAX_ASKED: usize = 2;
-/// A peer that answers nothing for so long is asked no more.
+/// A peer that answers nothing for so long is asked again after a pause.
 const STALL: Duration = Duration::from_secs(10);
-/// First and longest pause between dials of one address, and between announces after a failure.
+/// Peers that are remembered as having sent what is wrong.
+const MAX_REFUSED: usize = 10_000;
+/// First and longest pause between dials of one address, before a peer that has nothing is asked again, and between
+/// announces after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What is looked for, and where.
@@ -99,12 +102,13 @@ impl Driver {
         let Some(state) = self.peers.get_mut(&peer) else {
             return;
         };
+        let given = &mut state.conduct.metadata_given;
         let part = metainfo
             .metadata(kind, offset, length)
-            .filter(|_| state.metadata_given <= 2 * metainfo.metadata_bytes());
+            .filter(|_| *given <= 2 * metainfo.metadata_bytes());
         let (data, total) = part.unwrap_or_default();
         // Also a no costs something.
-        state.metadata_given += data.len().max(64) as u64;
+        *given += data.len().max(64) as u64;
         let message = Message::Metadata {
             kind,
             offset,
@@ -129,6 +133,8 @@ struct Address {
     failures: u32,
     not_before: Option<Instant>,
     dialing: bool,
+    /// Whether we follow an introduction to who is there.
+    punching: bool,
     id: Option<PeerId>,
 }
 
@@ -138,6 +144,9 @@ struct Asked {
     outbox: mpsc::Sender<Message>,
     gathering: Option<Gathering>,
     heard: Instant,
+    /// How often it had nothing for us, and until when it is not asked again.
+    misses: u32,
+    not_before: Option<Instant>,
 }
 
 struct Finder {
@@ -151,7 +160,7 @@ struct Finder {
     /// Trackers' endpoints where peers meet: those that are known, and those that answer.
     places: Vec<MeetingPlace>,
     meetings: HashMap<Peer, mpsc::Sender<Message>>,
-    /// Peers that sent what is wrong, or have nothing.
+    /// Peers that sent what is wrong.
     refused: HashSet<PeerId>,
     addresses: HashMap<SocketAddr, Address>,
     next_name: u64,
@@ -219,7 +228,7 @@ impl Finder {
             .map(|(&peer, _)| peer)
             .collect();
         for peer in silent {
-            self.refuse(peer, "it does not answer");
+            self.pause(peer, "it does not answer");
         }
         self.ask();
         let known: HashSet<PeerId> = self.peers.values().map(|p| p.id).collect();
@@ -228,7 +237,8 @@ impl Finder {
             let there = state
                 .id
                 .is_some_and(|id| known.contains(&id) || self.refused.contains(&id));
-            if there || state.dialing || dialing >= MAX_DIALS || state.not_before.is_some_and(|at| at > now) {
+            let tried = state.dialing || state.punching;
+            if there || tried || dialing >= MAX_DIALS || state.not_before.is_some_and(|at| at > now) {
                 continue;
             }
             state.dialing = true;
@@ -240,22 +250,56 @@ impl Finder {
 
     /// Asks peers that are connected, a few at a time.
     fn ask(&mut self) {
-        let mut asked = self.peers.values().filter(|p| p.gathering.is_some()).count();
-        for peer in self.peers.values_mut() {
-            if asked < MAX_ASKED && peer.gathering.is_none() {
-                asked += 1;
-                let gathering = Gathering::new(self.wanted.info_hash);
-                request(peer, gathering.next());
-                peer.gathering = Some(gathering);
+        let now = Instant::now();
+        let asked = self.peers.values().filter(|p| p.gathering.is_some()).count();
+        let mut free: Vec<&mut Asked> = self
+            .peers
+            .values_mut()
+            .filter(|p| p.gathering.is_none() && p.not_before.is_none_or(|at| at <= now))
+            .collect();
+        // Those who had nothing come after those who were not asked yet.
+        free.sort_by_key(|p| p.misses);
+        for peer in free.into_iter().take(MAX_ASKED.saturating_sub(asked)) {
+            let gathering = Gathering::new(self.wanted.info_hash);
+            request(peer, gathering.next());
+            peer.gathering = Some(gathering);
+        }
+    }
+
+    /// Has nothing to do any more with a peer that sent what is wrong.
+    fn refuse(&mut self, peer: Peer, why: &str) {
+        if let Some(state) = self.peers.remove(&peer) {
+            self.why = Some(format!("the peer {}: {why}", state.connection.remote_address()));
+            if self.refused.len() < MAX_REFUSED {
+                self.refused.insert(state.id);
             }
         }
     }
 
-    fn refuse(&mut self, peer: Peer, why: &str) {
-        if let Some(state) = self.peers.remove(&peer) {
+    /// Asks a peer again later: it may have the metadata by then.
+    fn pause(&mut self, peer: Peer, why: &str) {
+        if let Some(state) = self.peers.get_mut(&peer) {
             self.why = Some(format!("the peer {}: {why}", state.connection.remote_address()));
-            self.refused.insert(state.id);
+            state.gathering = None;
+            state.not_before = Some(Instant::now() + pause(state.misses));
+            state.misses += 1;
         }
+    }
+
+    /// A peer asks for what we look for ourselves.
+    fn answer_none(&mut self, peer: Peer, kind: MetadataKind, offset: u32) {
+        let Some(state) = self.peers.get(&peer) else {
+            return;
+        };
+        let none = Message::Metadata {
+            kind,
+            offset,
+            total: 0,
+            data: Vec::new().into(),
+        };
+        // Who does not read misses it.
+        let _ = state.outbox.try_send(none);
+        self.registry.refused(&state.connection);
     }
 
     fn add(&mut self, addresses: Vec<SocketAddr>, host: Option<&str>) {
@@ -280,10 +324,18 @@ impl Finder {
             }
             Msg::PeerUp(new) if introduce::is_meeting(&new) => self.meeting_up(*new),
             Msg::PeerUp(new) => self.peer_up(*new),
-            Msg::PeerDown { peer, .. } => {
-                self.peers.remove(&peer);
+            Msg::PeerDown { peer, protocol } => {
+                let gone = self.peers.remove(&peer);
+                if let Some((why, gone)) = protocol.zip(gone) {
+                    self.registry.ban(&gone.connection, &why);
+                }
                 self.meetings.remove(&peer);
             }
+            Msg::Message {
+                peer,
+                message: Message::MetadataRequest { kind, offset, .. },
+                ..
+            } => self.answer_none(peer, kind, offset),
             Msg::Message { peer, message, .. } if self.meetings.contains_key(&peer) => match message {
                 Message::PeerExchange(addresses) => self.add(addresses, None),
                 Message::Dial { peer, address } => self.introduced(PeerId(peer), address),
@@ -328,34 +380,29 @@ impl Finder {
                         request(state, next);
                     }
                     Err(e) => {
-                        self.refuse(peer, &e.to_string());
+                        let why = e.to_string();
+                        match e {
+                            GatherError::None => self.pause(peer, &why),
+                            _ => self.refuse(peer, &why),
+                        }
                         self.ask();
                     }
                 }
             }
-            Msg::Request { send, .. } => {
-                self.tasks.spawn(refuse(send, RefuseReason::NotHeld));
+            Msg::Request { from, send, .. } => {
+                self.tasks.spawn(refuse(send, self.membership.no()));
+                self.registry.refused(&from);
             }
             Msg::Dialed { address, result } => {
+                self.addresses.get_mut(&address)?.dialing = false;
+                self.dialed(address, result);
+            }
+            Msg::Punched { address, result } => {
                 let state = self.addresses.get_mut(&address)?;
-                state.dialing = false;
-                let pause = (PAUSES.0 * 2_u32.saturating_pow(state.failures.min(10))).min(PAUSES.1);
-                state.failures += 1;
-                state.not_before = Some(Instant::now() + pause);
-                match result {
-                    Ok(Some(connection)) => {
-                        state.id = Some(connection.id());
-                        let (registry, membership) = (self.registry.clone(), self.membership);
-                        let sender = self.sender.clone();
-                        self.tasks.spawn(async move {
-                            let port = port(&registry);
-                            if let Err(e) = control::open(connection, port, membership, sender).await {
-                                tracing::debug!(%address, "control stream: {e}");
-                            }
-                        });
-                    }
-                    Ok(None) => {}
-                    Err(e) => self.why = Some(format!("dialling the peer {address}: {e}")),
+                state.punching = false;
+                // A dial of ours may go on, and tells by itself how it ends.
+                if !state.dialing || matches!(result, Ok(Some(_))) {
+                    self.dialed(address, result);
                 }
             }
             Msg::Announced {
@@ -392,6 +439,33 @@ impl Finder {
         None
     }
 
+    fn dialed(&mut self, address: SocketAddr, result: Result<Option<Connection>, DialError>) {
+        let Some(state) = self.addresses.get_mut(&address) else {
+            return;
+        };
+        state.not_before = Some(Instant::now() + pause(state.failures));
+        state.failures += 1;
+        match result {
+            Ok(Some(connection)) => {
+                state.id = Some(connection.id());
+                let (registry, membership) = (self.registry.clone(), self.membership);
+                let sender = self.sender.clone();
+                self.tasks.spawn(async move {
+                    let port = port(&registry);
+                    let opening = control::open(connection.clone(), port, membership, sender);
+                    if let Err(e) = opening.await {
+                        tracing::debug!(%address, "control stream: {e}");
+                        if e.is_protocol() {
+                            registry.ban(&connection, "it broke the protocol");
+                        }
+                    }
+                });
+            }
+            Ok(None) => {}
+            Err(e) => self.why = Some(format!("dialling the peer {address}: {e}")),
+        }
+    }
+
     /// A tracker has an endpoint where peers meet.
     fn meet(&mut self, place: MeetingPlace) {
         if !self.places.contains(&place) && self.places.len() < introduce::MAX_MEETINGS {
@@ -417,15 +491,20 @@ impl Finder {
     /// A tracker's endpoint introduces a peer: opens our router for it now.
     fn introduced(&mut self, id: PeerId, address: SocketAddr) {
         let known = self.refused.contains(&id) || self.peers.values().any(|p| p.id == id);
-        if known || id == self.registry.id() || self.addresses.len() >= MAX_ADDRESSES {
+        let punching = self.addresses.values().filter(|a| a.punching).count();
+        let full = self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address);
+        if known || id == self.registry.id() || punching >= MAX_DIALS || full {
             return;
         }
         let state = self.addresses.entry(address).or_default();
-        state.dialing = true;
+        if state.punching {
+            return;
+        }
+        state.punching = true;
         let (registry, sender) = (self.registry.clone(), self.sender.clone());
         self.tasks.spawn(async move {
             let result = registry.punch(id, address).await;
-            let _ = sender.send(Msg::Dialed { address, result }).await;
+            let _ = sender.send(Msg::Punched { address, result }).await;
         });
     }
 
@@ -443,11 +522,18 @@ impl Finder {
                 outbox: new.outbox,
                 gathering: None,
                 heard: Instant::now(),
+                misses: 0,
+                not_before: None,
             };
             self.peers.insert(peer, state);
             self.ask();
         }
     }
+}
+
+/// The pause after so many failures.
+fn pause(failures: u32) -> Duration {
+    (PAUSES.0 * 2_u32.saturating_pow(failures.min(10))).min(PAUSES.1)
 }
 
 fn port(registry: &Registry) -> u16 {

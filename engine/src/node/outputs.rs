@@ -2,6 +2,7 @@
 
 use super::driver::Driver;
 use super::fetches::Fetch;
+use super::registry::FLOOD;
 use super::transfer::{self, Decision};
 use crate::swarm::{Audience, BanReason, Input, Output, Peer, UploadId};
 use crate::wire::Message;
@@ -48,12 +49,9 @@ impl Driver {
                 reason,
             } => {
                 self.decide(request, Decision::Refuse(reason));
-                let flood = self
-                    .peers
-                    .get_mut(&peer)
-                    .is_some_and(|state| !state.patience.refused(Instant::now()));
-                if flood {
-                    self.ban(peer, "it floods us with requests that are refused");
+                let id = self.peers.get(&peer).map(|state| state.id);
+                if id.is_some_and(|id| !self.registry.bears(id)) {
+                    self.ban(peer, FLOOD);
                 }
             }
             Output::SendHave { to, runs } => {

@@ -8,15 +8,15 @@ use super::control::{HELLO_TIMEOUT, Offer};
 use super::inbox::Msg;
 use super::lan::Lan;
 use super::observed::Observed;
+use super::transfer::refuse;
 use super::{Error, NodeConfig, dht, mapping, moving};
 use crate::net::{
     Connection, ConnectionFailure, Endpoint, Identity, Incoming, Moved, NetThread, Way, accept_stream,
-    send_reply_header,
 };
 use crate::rate::Bucket;
 use crate::swarm::PeerId;
 use crate::tracker::pairs::Token;
-use crate::wire::{ReplyHeader, ReplyStatus};
+use crate::wire::ReplyStatus;
 use gate::{Forbidden, Gate};
 use mainline::async_dht::AsyncDht;
 use std::collections::HashMap;
@@ -39,6 +39,8 @@ const UNUSED: Duration = Duration::from_secs(10);
 const PUNCH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection from an address counts as punched after we opened our router for it, and addresses kept.
 const PUNCHED: (Duration, usize) = (Duration::from_secs(15), 256);
+/// Why we have nothing to do any more with who asks again and again for what it does not get.
+pub(super) const FLOOD: &str = "it floods us with requests that are refused";
 /// Streams of one connection whose first bytes are being read.
 const MAX_OPENING: usize = 128;
 
@@ -398,6 +400,18 @@ impl Registry {
         connection.close(why);
     }
 
+    /// Something that this peer asks for is refused. False when that happens so often that it is a flood.
+    pub(super) fn bears(&self, id: PeerId) -> bool {
+        lock(&self.bans).bears(id, Instant::now())
+    }
+
+    /// Something is refused to somebody who is in no torrent: a flood of that ends the connection for good.
+    pub(super) fn refused(&self, connection: &Connection) {
+        if !self.bears(connection.id()) {
+            self.ban(connection, FLOOD);
+        }
+    }
+
     fn leaves_alone(&self, address: SocketAddr) -> bool {
         lock(&self.bans).leaves_alone(address.ip(), Instant::now())
     }
@@ -607,17 +621,17 @@ async fn route(registry: &Registry, connection: Connection, incoming: Incoming) 
                 });
                 // The driver is gone when its torrent is being stopped.
                 let _ = driver.send(Msg::Offer(offer)).await;
+            } else {
+                registry.refused(&connection);
             }
         }
-        Incoming::Request(request, mut send) => {
+        Incoming::Request(request, send) => {
             if let Some(driver) = registry.driver(request.swarm) {
-                let from = connection.id();
+                let from = connection;
                 let _ = driver.send(Msg::Request { from, request, send }).await;
             } else {
-                let no = ReplyHeader::no(ReplyStatus::UnknownSwarm);
-                if send_reply_header(&mut send, &no).await.is_ok() {
-                    let _ = send.finish();
-                }
+                registry.refused(&connection);
+                refuse(send, ReplyStatus::UnknownSwarm).await;
             }
         }
     }

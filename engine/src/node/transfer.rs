@@ -257,7 +257,7 @@ pub(super) enum Decision {
 /// Waits for the decision, then answers.
 pub(super) async fn upload(
     ground: Arc<Ground>,
-    connection: Option<Connection>,
+    connection: Connection,
     peer: Peer,
     id: UploadId,
     run: BlockRun,
@@ -274,9 +274,8 @@ pub(super) async fn upload(
     match decision {
         Ok(Decision::Serve(urgency)) => {
             let _ = send.set_priority(priority(urgency));
-            let _hurry = connection
-                .filter(|_| urgency == Urgency::Urgent)
-                .and_then(|connection| connection.hurry(run.count));
+            let hurries = urgency == Urgency::Urgent;
+            let _hurry = hurries.then(|| connection.hurry(run.count)).flatten();
             let bytes = serve(&ground, run, &mut send).await.unwrap_or_else(|_| {
                 // Stopped, or gone: the core only needs to know that it is over.
                 let _ = send.reset(quinn::VarInt::from_u32(1));
@@ -293,14 +292,14 @@ pub(super) async fn upload(
                 Ok(Decision::Refuse(reason)) => reason,
                 _ => RefuseReason::Busy,
             };
-            refuse(send, reason).await;
+            refuse(send, ReplyStatus::Refused(reason)).await;
         }
     }
 }
 
 /// Says no to a request.
-pub(super) async fn refuse(mut send: SendStream, reason: RefuseReason) {
-    let header = ReplyHeader::no(ReplyStatus::Refused(reason));
+pub(super) async fn refuse(mut send: SendStream, status: ReplyStatus) {
+    let header = ReplyHeader::no(status);
     if net::send_reply_header(&mut send, &header).await.is_ok() {
         let _ = send.finish();
     }

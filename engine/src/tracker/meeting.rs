@@ -17,6 +17,7 @@ use rand::seq::IteratorRandom;
 
 use super::Key;
 use crate::allowance::Allowance;
+use crate::remembered::Remembered;
 use crate::swarm::PeerId;
 
 /// The extension in the hello of an endpoint that introduces peers and holds nothing.
@@ -25,6 +26,9 @@ pub const EXTENSION: &str = "meeting";
 const TOLD: usize = 50;
 /// Introductions that a guest may ask for at once, and the time in which it regains one.
 pub const INTRODUCTIONS: (u32, Duration) = (20, Duration::from_secs(1));
+
+/// How often a guest may come in at once, and the time in which it regains one: each time it is told of others.
+const ENTRIES: (u32, Duration) = (8, Duration::from_secs(2));
 
 /// The name of a room, as it stands in a hello.
 pub type Room = [u8; 32];
@@ -70,8 +74,25 @@ struct Guest {
     seen: SocketAddr,
     /// Where it says that it takes connections: what trackers tell others.
     listens: Option<SocketAddr>,
-    /// Introductions that it may still ask for.
-    allowance: Allowance,
+    credit: Credit,
+}
+
+/// What a guest may still ask for; it outlives its stay.
+#[derive(Debug)]
+struct Credit {
+    /// Introductions that it may ask for.
+    introductions: Allowance,
+    /// How often it may come in.
+    entries: Allowance,
+}
+
+impl Credit {
+    fn new(now: Duration) -> Self {
+        Self {
+            introductions: Allowance::new(INTRODUCTIONS.0, INTRODUCTIONS.1, now),
+            entries: Allowance::new(ENTRIES.0, ENTRIES.1, now),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +108,8 @@ pub struct Rooms {
     limits: Limits,
     by_name: HashMap<Room, Guests>,
     guests: usize,
+    /// What those who left may still ask for.
+    gone: Remembered<(Room, PeerId), Credit>,
     rng: SmallRng,
 }
 
@@ -97,6 +120,7 @@ impl Rooms {
             limits,
             by_name: HashMap::new(),
             guests: 0,
+            gone: Remembered::new(limits.guests),
             rng: SmallRng::seed_from_u64(seed),
         }
     }
@@ -106,8 +130,8 @@ impl Rooms {
         self.guests
     }
 
-    /// Lets a peer in, and gives addresses of others to try. `None` when there is no room for it. A peer that is in
-    /// already comes in anew.
+    /// Lets a peer in, and gives addresses of others to try. `None` when there is no room for it, or when it
+    /// comes too often. A peer that is in already comes in anew.
     pub fn enter(
         &mut self,
         room: Room,
@@ -117,6 +141,11 @@ impl Rooms {
         now: Duration,
     ) -> Option<Vec<SocketAddr>> {
         self.leave(room, id);
+        let mut credit = self.gone.take((room, id)).unwrap_or_else(|| Credit::new(now));
+        if !credit.entries.take(now) {
+            self.gone.keep((room, id), credit);
+            return None;
+        }
         let of_host = self
             .by_name
             .get(&room)
@@ -141,7 +170,7 @@ impl Rooms {
             Guest {
                 seen,
                 listens,
-                allowance: Allowance::new(INTRODUCTIONS.0, INTRODUCTIONS.1, now),
+                credit,
             },
         );
         self.guests += 1;
@@ -156,6 +185,7 @@ impl Rooms {
         let Some(guest) = guests.by_id.remove(&id) else {
             return;
         };
+        self.gone.keep((room, id), guest.credit);
         self.guests -= 1;
         for address in guest.listens.into_iter().chain([guest.seen]) {
             if guests.by_address.get(&address) == Some(&id) {
@@ -184,7 +214,7 @@ impl Rooms {
         let guests = self.by_name.get_mut(&room)?;
         let to = *guests.by_address.get(&wanted)?;
         let asking = guests.by_id.get_mut(&from)?;
-        if !asking.allowance.take(now) {
+        if !asking.credit.introductions.take(now) {
             return None;
         }
         let seen = asking.seen;
@@ -268,6 +298,28 @@ mod tests {
         assert_eq!(
             (0..100).filter(|_| ask(NOW + Duration::from_secs(3600))).count(),
             INTRODUCTIONS.0 as usize
+        );
+    }
+
+    #[test]
+    fn who_goes_and_comes_again_goes_on_where_it_was() {
+        let mut rooms = rooms(Limits::default());
+        rooms.enter(ROOM, id(1), at(1, 1), 0, NOW);
+        let (mut told, mut introduced) = (0, 0);
+        for round in 0..100 {
+            told += usize::from(rooms.enter(ROOM, id(2), at(2, 2), 0, NOW).is_some());
+            introduced += usize::from(rooms.introduce(ROOM, id(2), at(1, 1), NOW).is_some());
+            introduced += usize::from(rooms.introduce(ROOM, id(2), at(1, 1), NOW).is_some());
+            introduced += usize::from(rooms.introduce(ROOM, id(2), at(1, 1), NOW).is_some());
+            if round % 2 == 0 {
+                rooms.leave(ROOM, id(2));
+            }
+        }
+        assert_eq!((told, introduced), (ENTRIES.0 as usize, INTRODUCTIONS.0 as usize));
+        assert!(rooms.enter(ROOM, id(2), at(2, 2), 0, NOW + ENTRIES.1).is_some());
+        assert!(
+            rooms.enter([8; 32], id(2), at(2, 2), 0, NOW).is_some(),
+            "each room for itself"
         );
     }
 
