@@ -7,13 +7,13 @@
 use super::inbox::Msg;
 use super::registry::Registry;
 use super::transfer::Ground;
-use crate::swarm::PeerId;
 use crate::tracker::Event;
 use crate::tracker::client::{AnnounceError, AnnounceRequest, AnnounceResponse, announce};
 use crate::tracker::tiers::Tiers;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use gate::{Family, Url};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -76,7 +76,7 @@ impl About {
         let v4 = self.registry.port_for(true) != 0;
         AnnounceRequest {
             key: self.swarm_key,
-            peer_id: peer_id(self.registry.id()),
+            peer_id: self.registry.tracker_id(self.swarm_key),
             // Routers give IPv4 another port; IPv6 has the one that it has.
             ports: if v4 {
                 [port, self.registry.port_for(false)]
@@ -140,10 +140,15 @@ impl About {
     }
 }
 
-/// What we call ourselves on trackers: like other clients do, with the beginning of our id.
-pub(super) fn peer_id(id: PeerId) -> [u8; 20] {
+/// What we call ourselves on trackers, as other clients do: another name for each swarm, so that it does not link the
+/// swarms that one process is in. `salt` is known to nobody else.
+pub(super) fn peer_id(salt: &[u8; 32], swarm_key: [u8; 20]) -> [u8; 20] {
+    let hash = Sha256::new()
+        .chain_update(salt)
+        .chain_update(swarm_key)
+        .finalize();
     let mut peer_id = *b"-GR0100-000000000000";
-    peer_id[8..].copy_from_slice(&id.0[..12]);
+    peer_id[8..].copy_from_slice(&hash[..12]);
     peer_id
 }
 
@@ -240,5 +245,19 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
             // The registry lives as long as we do.
             Ok(()) = ports.changed() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_swarm_is_told_another_name_and_the_same_one_each_time() {
+        let names = [1, 2].map(|salt| [7, 8].map(|key| peer_id(&[salt; 32], [key; 20])));
+        let all: std::collections::HashSet<_> = names.iter().flatten().collect();
+        assert_eq!(all.len(), 4);
+        assert!(all.iter().all(|name| name.starts_with(b"-GR0100-")));
+        assert_eq!(peer_id(&[1; 32], [7; 20]), names[0][0]);
     }
 }

@@ -553,8 +553,7 @@ fn request(peer: &mut Asked, part: Part) {
 
 /// Announces until it is aborted, and hands over whom the tracker names.
 async fn ask_tracker(registry: Arc<Registry>, url: String, key: [u8; 20], sender: mpsc::Sender<Msg>) {
-    let mut peer_id = *b"-GR0100-000000000000";
-    peer_id[8..].copy_from_slice(&registry.id().0[..12]);
+    let peer_id = registry.tracker_id(key);
     let mut failures = 0;
     let mut event = Some(Event::Started);
     loop {

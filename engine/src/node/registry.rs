@@ -9,7 +9,7 @@ use super::inbox::Msg;
 use super::lan::Lan;
 use super::observed::Observed;
 use super::transfer::refuse;
-use super::{Error, NodeConfig, dht, mapping, moving};
+use super::{Error, NodeConfig, announce, dht, mapping, moving};
 use crate::net::{
     Connection, ConnectionFailure, Endpoint, Identity, Incoming, Moved, NetThread, Way, accept_stream,
 };
@@ -74,6 +74,8 @@ impl DialError {
 pub(crate) struct Registry {
     config: NodeConfig,
     identity: Identity,
+    /// Makes our names at trackers.
+    salt: [u8; 32],
     endpoints: Vec<Endpoint>,
     pub(super) up: Arc<Bucket>,
     pub(super) down: Arc<Bucket>,
@@ -143,6 +145,7 @@ impl Registry {
             moved: thread.moved().clone(),
             config,
             identity,
+            salt: rand::random(),
             endpoints,
             connections: Mutex::default(),
             torrents: Mutex::default(),
@@ -175,6 +178,11 @@ impl Registry {
 
     pub(super) fn id(&self) -> PeerId {
         self.identity.id()
+    }
+
+    /// What trackers know us by in the swarm of this key.
+    pub(super) fn tracker_id(&self, key: [u8; 20]) -> [u8; 20] {
+        announce::peer_id(&self.salt, key)
     }
 
     pub(super) fn max_connections(&self) -> usize {
