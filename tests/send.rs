@@ -23,20 +23,23 @@ fn send(at: &Path, path: &str, more: &[&str]) -> (Running, String) {
 }
 
 fn get(at: &Path, link: &str, out: &str) -> common::Grove {
-    grove(
-        at,
-        [
-            "get",
-            link,
-            "--json",
-            "--listen",
-            "127.0.0.1:0",
-            "--data",
-            "receiver",
-            "-o",
-            out,
-        ],
-    )
+    get_as("receiver", at, link, out)
+}
+
+/// As another receiver, with a data folder of its own.
+fn get_as(data: &str, at: &Path, link: &str, out: &str) -> common::Grove {
+    let words = [
+        "get",
+        link,
+        "--json",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        data,
+        "-o",
+        out,
+    ];
+    grove(at, words)
 }
 
 /// The value of a key of a link, as it is written there.
@@ -212,4 +215,30 @@ fn what_was_changed_gets_a_new_link_and_what_cannot_be_sent_is_said() {
         .run()
         .expect(2)
         .says("empty");
+}
+
+#[test]
+fn until_a_time_the_sender_stays_for_whoever_comes_and_then_ends() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    bytes(&at.join("thing.bin"), 200_000, 8);
+    // Nobody comes: it ends by itself, and the link is spent.
+    let (mut sender, first) = send(at, "thing.bin", &["--listen", "127.0.0.1:0", "--until", "1"]);
+    let done = sender.wait_for("done");
+    assert_eq!(
+        (&done["delivered"], &done["peers"]),
+        (&0.into(), &0.into()),
+        "{done}"
+    );
+    assert_eq!(sender.finish().0, Some(0));
+    // With an hour left, one receiver does not end it.
+    let (mut sender, link) = send(at, "thing.bin", &["--listen", "127.0.0.1:0", "--until", "1h"]);
+    assert_ne!(part(&link, "x.secret"), part(&first, "x.secret"));
+    for (receiver, out) in [("receiver", "got.bin"), ("another", "again.bin")] {
+        get_as(receiver, at, &link, out).run().expect(0);
+        sender.wait_for("delivered");
+        assert_eq!(sha256(&at.join(out)), sha256(&at.join("thing.bin")));
+    }
+    let (status, rest) = sender.interrupt();
+    assert_eq!(status, Some(130), "{rest:?}");
 }

@@ -177,3 +177,7 @@ impl Controller for TwoModes {
         self
     }
 }
+
+#[cfg(test)]
+#[path = "congestion_tests.rs"]
+mod tests;

@@ -1,0 +1,67 @@
+//! `grove get` of a public magnet link: the metainfo and the content come from peers that a tracker or the link names.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Running, grove, sha256};
+use engine::metainfo::Builder;
+
+const LENGTH: usize = 1_500_000;
+
+/// A file, its torrent beside it, and the link that says no more than the hash.
+fn publish(at: &Path, tracker: Option<&str>) -> String {
+    let byte = |i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as u8;
+    let data: Vec<u8> = (0..LENGTH).map(byte).collect();
+    std::fs::write(at.join("thing.bin"), &data).expect("space on the disk");
+    let mut builder = Builder::new("thing.bin");
+    if let Some(tracker) = tracker {
+        builder = builder.tracker(tracker);
+    }
+    let metainfo = builder.hash(&data[..], LENGTH as u64, |_| {});
+    let metainfo = metainfo.expect("it can be hashed");
+    std::fs::write(at.join("thing.bin.torrent"), metainfo.to_bytes()).expect("space on the disk");
+    format!("magnet:?xt=urn:btmh:1220{}", metainfo.info_hash_v2())
+}
+
+/// A seed, and where it takes connections.
+fn seed(at: &Path) -> (Running, String) {
+    let words = ["seed", "thing.bin.torrent", "--json", "--data", "seed"];
+    let loopback = ["--listen", "127.0.0.1:0", "--allow-private"];
+    let mut seed = grove(at, words).args(loopback).start();
+    let listening = seed.wait_for("listening");
+    let address = listening["quic"][0].as_str().expect("an address").to_owned();
+    seed.wait_for("seeding");
+    (seed, address)
+}
+
+fn get(at: &Path, link: &str) {
+    let words = [
+        "get", link, "--json", "--no-ads", "--data", "viewer", "-o", "got.bin",
+    ];
+    let loopback = ["--listen", "127.0.0.1:0", "--allow-private"];
+    let got = grove(at, words).args(loopback).run().expect(0);
+    assert_eq!(got.event("complete")["from_peers"], LENGTH);
+    assert_eq!(sha256(&at.join("got.bin")), sha256(&at.join("thing.bin")));
+}
+
+#[test]
+fn a_link_with_a_tracker_is_enough() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    let mut tracker = grove(at, ["tracker", "--json", "--http", "127.0.0.1:0"]).start();
+    let listening = tracker.wait_for("listening");
+    let announce = listening["announce"].as_str().expect("a URL").to_owned();
+    let link = publish(at, Some(&announce));
+    let (_seed, _) = seed(at);
+    get(at, &format!("{link}&tr={announce}"));
+}
+
+#[test]
+fn a_link_that_names_a_peer_is_enough() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    let link = publish(at, None);
+    let (_seed, address) = seed(at);
+    get(at, &format!("{link}&x.grove={address}"));
+}
