@@ -197,7 +197,7 @@ fn with_ads(
                 Ok((pcm, applied)) => {
                     ads.push(splice::Ad {
                         id: ad.key.clone(),
-                        pcm: pcm.into(),
+                        pcm,
                         picture: ad.picture.clone(),
                     });
                     frozen.ready.push((ad.clone(), applied));

@@ -20,6 +20,8 @@ pub(crate) mod vorbis;
 
 /// How long a run through a pipeline may go without giving anything.
 const STALL: Duration = Duration::from_secs(60);
+/// Bytes that are given before the first of them are taken: what is made waits as samples until it is wanted.
+const MOST_WAITING: u64 = 1 << 20;
 /// Samples in a buffer given to an encoder.
 const ENCODE_CHUNK: usize = 16 * 1152;
 
@@ -74,7 +76,7 @@ fn run_with_caps(
     input: impl Iterator<Item = gst::Buffer>,
 ) -> Result<(Vec<Vec<u8>>, Option<gst::Caps>), BridgeError> {
     let failed = |reason: String| BridgeError::Pipeline { doing, reason };
-    // Without limits, so that a push never blocks: the caller's input is bounded.
+    // Without limits, so that a push never blocks.
     let source = gst_app::AppSrc::builder()
         .caps(caps)
         .format(gst::Format::Time)
@@ -116,32 +118,35 @@ fn run_with_caps(
         .0
         .set_state(gst::State::Playing)
         .map_err(|error| failed(error.to_string()))?;
+    let mut progress = (0, Instant::now());
+    // Waits for a message; whether it is the end.
+    let mut ended_within = |time| {
+        let message = bus.timed_pop_filtered(time, &[gst::MessageType::Eos, gst::MessageType::Error]);
+        match message.as_ref().map(|message| message.view()) {
+            Some(gst::MessageView::Error(error)) => return Err(failed(error.error().to_string())),
+            Some(_) => return Ok(true),
+            None => {}
+        }
+        let len = collected.lock().unwrap_or_else(PoisonError::into_inner).len();
+        if len != progress.0 {
+            progress = (len, Instant::now());
+        } else if progress.1.elapsed() > STALL {
+            return Err(BridgeError::Stalled { doing });
+        }
+        Ok(false)
+    };
     for buffer in input {
+        // Not by a push that blocks: after an error downstream it would for ever.
+        while source.current_level_bytes() > MOST_WAITING {
+            ended_within(gst::ClockTime::from_mseconds(1))?;
+        }
         // After an error downstream a push is refused; the bus says why.
         if source.push_buffer(buffer).is_err() {
             break;
         }
     }
     let _ = source.end_of_stream();
-    let mut progress = (0, Instant::now());
-    loop {
-        let message = bus.timed_pop_filtered(
-            gst::ClockTime::from_seconds(1),
-            &[gst::MessageType::Eos, gst::MessageType::Error],
-        );
-        match message.as_ref().map(|message| message.view()) {
-            Some(gst::MessageView::Error(error)) => return Err(failed(error.error().to_string())),
-            Some(_) => break,
-            None => {
-                let len = collected.lock().unwrap_or_else(PoisonError::into_inner).len();
-                if len != progress.0 {
-                    progress = (len, Instant::now());
-                } else if progress.1.elapsed() > STALL {
-                    return Err(BridgeError::Stalled { doing });
-                }
-            }
-        }
-    }
+    while !ended_within(gst::ClockTime::from_seconds(1))? {}
     let caps = sink.static_pad("sink").and_then(|pad| pad.current_caps());
     drop(pipeline);
     let buffers = std::mem::take(&mut *collected.lock().unwrap_or_else(PoisonError::into_inner));

@@ -24,6 +24,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
+use crate::pcm::Pcm;
+
 /// The audio format that creatives are conditioned to: that of the content they go into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Profile {
@@ -115,7 +117,7 @@ pub struct Creative {
     pub sha256: ContentHash,
     /// The format of the samples.
     pub profile: Profile,
-    /// Where the PCM is: 32-bit float, little-endian, interleaved. The cache may remove it; [`Creative::pcm`] reads on.
+    /// Where the PCM is: 32-bit float, little-endian, interleaved. The cache may remove it; what [`Creative::pcm`] gives reads on.
     pub path: PathBuf,
     /// Samples of each channel.
     pub samples: u64,
@@ -134,37 +136,16 @@ impl Creative {
         self.profile.duration(self.samples)
     }
 
-    /// All samples, interleaved. Every value is finite.
-    pub fn pcm(&self) -> io::Result<Vec<f32>> {
-        let frame = usize::from(self.profile.channels);
-        let mut samples = Vec::with_capacity(self.samples as usize * frame);
-        let mut bytes = vec![0; 1 << 16];
-        let end = self.samples * self.profile.bytes_per_frame();
-        let mut at = 0;
-        while at < end {
-            let n = (end - at).min(bytes.len() as u64) as usize;
-            self.file.read_exact_at(&mut bytes[..n], at)?;
-            samples.extend(bytes[..n].chunks_exact(4).map(read_sample));
-            at += n as u64;
-        }
-        Ok(samples)
+    /// All samples, interleaved, each multiplied with `factor`; they stay in the file until they are needed.
+    pub fn pcm(&self, factor: f32) -> Pcm {
+        let count = self.samples as usize * usize::from(self.profile.channels);
+        Pcm::filed(Arc::clone(&self.file), count, factor)
     }
 
     /// Whether the ad lasts as long as the ad response declared. Durations in VAST are often rounded to whole seconds,
     /// so a difference of up to one second is agreement; more is VAST error 202.
     pub fn agrees_with(&self, declared: Duration) -> bool {
         self.duration().abs_diff(declared) <= Duration::from_secs(1)
-    }
-}
-
-/// One sample of PCM; what a decoder should never have written (not a number, infinite) becomes silence.
-pub(crate) fn read_sample(bytes: &[u8]) -> f32 {
-    let value = bytes.try_into().map_or(0.0, f32::from_le_bytes);
-    // Eight times full scale leaves room for any honest overshoot and keeps sums of squares finite.
-    if value.is_finite() {
-        value.clamp(-8.0, 8.0)
-    } else {
-        0.0
     }
 }
 

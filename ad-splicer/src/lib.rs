@@ -13,6 +13,7 @@ pub mod frames;
 pub mod loudness;
 pub mod memory;
 pub mod pauses;
+pub mod pcm;
 pub mod picture;
 pub mod plan;
 pub mod play;

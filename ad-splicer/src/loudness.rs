@@ -10,9 +10,12 @@
 //!
 //! Not for: fades at the seams (the bridge makes them), or the content's own samples (they are never changed).
 
+use std::path::Path;
+
 use ebur128::{EbuR128, Mode};
 
 use crate::creatives::{Creative, Profile};
+use crate::pcm::Pcm;
 
 mod limiter;
 
@@ -154,21 +157,25 @@ pub struct Applied {
 }
 
 /// The samples of `creative` brought to `target` LUFS, and what was done for it.
-pub fn conditioned(creative: &Creative, target: f64) -> Result<(Vec<f32>, Applied), ConditionedError> {
-    let mut samples = creative.pcm()?;
+pub fn conditioned(creative: &Creative, target: f64) -> Result<(Pcm, Applied), ConditionedError> {
     // It was measured when it was conditioned.
     let before = Measured {
         loudness: creative.loudness,
         true_peak: creative.true_peak,
     };
-    let applied = fit_measured(&mut samples, creative.profile, before, target)?;
-    Ok((samples, applied))
+    if let Some(applied) = by_gain_alone(before, target) {
+        return Ok((creative.pcm(from_db(applied.gain_db)), applied));
+    }
+    let mut samples = creative.pcm(1.0).samples()?.into_owned();
+    let applied = limit_to(&mut samples, creative.profile, target, before)?;
+    let folder = creative.path.parent().unwrap_or(Path::new("."));
+    Ok((Pcm::write_in(folder, &samples)?, applied))
 }
 
 /// Why [`conditioned`] failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConditionedError {
-    /// The samples could not be read.
+    /// The samples could not be read, or what was made of them not be kept.
     #[error("cannot read the conditioned creative: {0}")]
     Io(#[from] std::io::Error),
     /// They could not be measured.
@@ -179,36 +186,31 @@ pub enum ConditionedError {
 /// Brings interleaved samples to `target` LUFS under the [`CEILING`]. Silence stays as it is.
 pub fn fit(samples: &mut [f32], profile: Profile, target: f64) -> Result<Applied, LoudnessError> {
     let before = measure(samples, profile)?;
-    fit_measured(samples, profile, before, target)
+    if let Some(applied) = by_gain_alone(before, target) {
+        scale(samples, applied.gain_db);
+        return Ok(applied);
+    }
+    limit_to(samples, profile, target, before)
 }
 
-fn fit_measured(
-    samples: &mut [f32],
-    profile: Profile,
-    before: Measured,
-    target: f64,
-) -> Result<Applied, LoudnessError> {
+/// What is done to audio for which a gain is enough; `None` when it needs the limiter.
+fn by_gain_alone(before: Measured, target: f64) -> Option<Applied> {
     let Some(loudness) = before.loudness else {
         // Nothing to measure, perhaps a click under 400 ms: no gain, but the ceiling holds.
         let gain = (CEILING - before.true_peak).min(0.0);
-        scale(samples, gain);
-        return Ok(Applied {
+        return Some(Applied {
             gain_db: gain,
             true_peak: before.true_peak + gain,
             ..Applied::default()
         });
     };
     let wanted = target - loudness;
-    if before.true_peak + wanted <= CEILING {
-        scale(samples, wanted);
-        return Ok(Applied {
-            gain_db: wanted,
-            loudness: Some(target),
-            true_peak: before.true_peak + wanted,
-            ..Applied::default()
-        });
-    }
-    limit_to(samples, profile, target, wanted)
+    (before.true_peak + wanted <= CEILING).then(|| Applied {
+        gain_db: wanted,
+        loudness: Some(target),
+        true_peak: before.true_peak + wanted,
+        ..Applied::default()
+    })
 }
 
 /// The part of [`fit`] that needs the limiter: looks for the gain whose result, limited, has the target's loudness.
@@ -216,8 +218,9 @@ fn limit_to(
     samples: &mut [f32],
     profile: Profile,
     target: f64,
-    wanted: f64,
+    before: Measured,
 ) -> Result<Applied, LoudnessError> {
+    let wanted = before.loudness.map_or(0.0, |loudness| target - loudness);
     let channels = usize::from(profile.channels);
     let peaks = limiter::peaks(samples, channels);
     let highest = peaks.iter().copied().fold(0.0, f32::max);

@@ -35,6 +35,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::content::Content;
+use crate::pcm::Pcm;
 use crate::picture::{Picture, PictureFormat};
 use crate::plan::{AdIndex, PlanError, SplicePlan};
 use crate::splice::format::Track;
@@ -126,7 +127,7 @@ pub struct Ad {
     /// Given back in the report.
     pub id: String,
     /// Interleaved samples (±1.0) at the content's rate and channels, gain already applied.
-    pub pcm: Arc<[f32]>,
+    pub pcm: Pcm,
     /// What is seen meanwhile, in video: pictures in the content's format. Without any the picture before it stands still.
     pub picture: Option<Arc<Picture>>,
 }

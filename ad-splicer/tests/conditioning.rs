@@ -206,12 +206,16 @@ fn shift(a: &[f32], b: &[f32]) -> (i64, f64) {
     (best, score(best, 1))
 }
 
+fn samples_of(creative: &Creative) -> Vec<f32> {
+    creative.pcm(1.0).samples().expect("samples").into_owned()
+}
+
 fn every_format_keeps_its_length_and_place() {
     let bench = Bench::new();
     let wav = bench.make("bursts.wav", &["-f", "lavfi", "-i", BURSTS]);
     let reference = bench.condition(&wav, MONO).expect("WAV");
     assert_eq!(reference.samples, 88_200);
-    let reference = reference.pcm().expect("samples");
+    let reference = samples_of(&reference);
     // Name, ffmpeg's options, and by how many samples length and place may be off. AAC keeps its padding (a frame) and
     // loses at most what the decoder needs to begin; MP3 without a LAME tag keeps both delays.
     let cases: &[(&str, &[&str], u64, i64)] = &[
@@ -241,7 +245,7 @@ fn every_format_keeps_its_length_and_place() {
         let creative = bench
             .condition(&bench.make(name, &input), MONO)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
-        let (shift, alike) = shift(&creative.pcm().expect("samples"), &reference);
+        let (shift, alike) = shift(&samples_of(&creative), &reference);
         println!(
             "  {name}: {} samples, shifted by {shift}, alike {alike:.4}",
             creative.samples
@@ -286,7 +290,8 @@ fn ads_land_on_the_target() {
         let took = began.elapsed();
         for target in [-14.0, -16.0, -19.0, -24.0] {
             let began = std::time::Instant::now();
-            let (samples, applied) = loudness::conditioned(&creative, target).expect("samples");
+            let (pcm, applied) = loudness::conditioned(&creative, target).expect("samples");
+            let samples = pcm.samples().expect("samples");
             let fitted = began.elapsed();
             let wav = bench.path(&format!("{name}{target}.wav"));
             write_wav(&wav, &samples, STEREO);
@@ -403,13 +408,7 @@ fn something_stands_for_what_a_creative_has_not() {
         (silence.samples, picture.expect("pictures").count()),
         (88_200, 50)
     );
-    assert!(
-        silence
-            .pcm()
-            .expect("samples")
-            .iter()
-            .all(|sample| *sample == 0.0)
-    );
+    assert!(samples_of(&silence).iter().all(|sample| *sample == 0.0));
     let error = condition(&unknown, None).expect_err("sound that cannot be decoded");
     assert!(matches!(error, ConditionError::Undecodable { .. }), "{error}");
 
@@ -417,7 +416,7 @@ fn something_stands_for_what_a_creative_has_not() {
         let (creative, picture) = condition(&heard, Some(image)).expect("an ad that is only heard");
         let ad = splice::Ad {
             id: "ad".into(),
-            pcm: creative.pcm().expect("samples").into(),
+            pcm: creative.pcm(1.0),
             picture,
         };
         let breaks = [splice::Break {
@@ -560,7 +559,7 @@ fn the_second_time_comes_from_the_cache() {
         .runtime
         .block_on(nobody.condition(&bench.cache, &original, STEREO))
         .expect("from the cache");
-    assert_eq!(first.pcm().expect("samples"), second.pcm().expect("samples"));
+    assert_eq!(samples_of(&first), samples_of(&second));
     assert_eq!((first.samples, first.loudness), (second.samples, second.loudness));
     let other = bench
         .runtime

@@ -262,7 +262,7 @@ fn with_ads(content: &dyn Content, at: &[u64]) -> Rendition {
             replace: Duration::ZERO,
             ads: vec![splice::Ad {
                 id: format!("ad at {seconds}"),
-                pcm: Arc::clone(&beep),
+                pcm: Arc::clone(&beep).into(),
                 picture: None,
             }],
         })

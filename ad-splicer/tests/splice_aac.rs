@@ -39,7 +39,7 @@ fn a_sine_goes_into_an_ad_without_a_click_and_ads_are_as_loud_as_they_were() {
     println!("above 4 kHz {energy:.1} dBFS");
     assert!(energy < -95.0, "{energy:.1} dBFS");
     let (given, got) = (
-        loudness(&breaks[0].ads[0].pcm, 44_100, 2),
+        loudness(&breaks[0].ads[0].pcm.samples().unwrap(), 44_100, 2),
         loudness(&decoded[cue * 2..(cue + 90_001) * 2], 44_100, 2),
     );
     assert!((given - got).abs() <= 0.5, "{given} LUFS became {got}");
@@ -51,12 +51,15 @@ fn a_sine_resumes_out_of_silence_without_a_click() {
     let fixture = Fixture::new("content.aac", 44_100, 2, &coding);
     let mut quiet = ad(44_100, 2, 90_001, 300.0);
     let count = quiet.pcm.len();
-    quiet.pcm = quiet
+    let faded: Vec<f32> = quiet
         .pcm
+        .samples()
+        .unwrap()
         .iter()
         .enumerate()
         .map(|(i, sample)| sample * ((count - 1 - i) as f32 / 44_100.0).min(1.0))
         .collect();
+    quiet.pcm = faded.into();
     for cue in [SINE, SINE + 211, SINE + 1_007, SINE + 1_500, SINE + 2_003] {
         let (path, report) = fixture.splice("resume.aac", &[at(cue, vec![quiet.clone()])]);
         let cue = fixture.sample_at(report.ads[0].presentation);

@@ -103,6 +103,7 @@ fn exact(fixture: &Fixture, name: &str, grid: usize) -> (std::path::PathBuf, Rep
     );
     for spliced in &report.ads {
         let given = &breaks[spliced.index.break_index].ads[spliced.index.ad].pcm;
+        let given = given.samples().unwrap();
         let from = fixture.sample_at(spliced.presentation) * fixture.channels;
         // Past the fades nothing but the coding's steps differ.
         let fade = fixture.rate / 200 * fixture.channels + fixture.channels;

@@ -106,7 +106,7 @@ fn ad(rate: usize, channels: usize, samples: usize, frequency: f64) -> Ad {
         .collect();
     Ad {
         id: format!("tone {frequency}"),
-        pcm: Arc::from(pcm),
+        pcm: pcm.into(),
         picture: None,
     }
 }
@@ -319,12 +319,13 @@ fn judge(fixture: &Fixture, name: &str, path: &Path, report: &Report, breaks: &[
     // Each ad is where it is said to be, to the sample.
     for spliced in &report.ads {
         let ad = &breaks[spliced.index.break_index].ads[spliced.index.ad];
+        let pcm = ad.pcm.samples().unwrap();
         let start = samples(Duration::from_nanos(spliced.presentation.as_nanos()));
         let fade = rate / 100;
         let error = |shift: i64| {
             let from = ((start + fade) as i64 + shift) as usize * channels;
-            let got = &after[from..][..ad.pcm.len() - 2 * fade * channels];
-            rms_db(got.iter().zip(&ad.pcm[fade * channels..]).map(|(a, b)| a - b))
+            let got = &after[from..][..pcm.len() - 2 * fade * channels];
+            rms_db(got.iter().zip(&pcm[fade * channels..]).map(|(a, b)| a - b))
         };
         let best = (-3..=3).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap();
         assert_eq!(best, 0, "{name}: ad {} begins {best} samples off", spliced.id);

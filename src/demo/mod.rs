@@ -337,7 +337,8 @@ async fn peaks(path: &Path, cache: &Path) -> anyhow::Result<Peaks> {
     let original = cache.import(path, FetchLimits::default())?;
     let conditioner = Conditioner::new(std::env::current_exe().context("finding the grove program")?);
     let decoded = conditioner.condition(&cache, &original, PROFILE).await?;
-    let samples = decoded.pcm()?;
+    let samples = decoded.pcm(1.0);
+    let samples = samples.samples()?;
     let slice = samples.len().div_ceil(SLICES).max(1);
     let values = samples
         .chunks(slice)

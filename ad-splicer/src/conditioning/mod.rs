@@ -25,9 +25,10 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 
 use crate::content::FileContent;
-use crate::creatives::{Cache, Creative, FetchError, Original, Profile, read_sample};
+use crate::creatives::{Cache, Creative, FetchError, Original, Profile};
 use crate::frames::mp3::{DECODER_DELAY, find_head};
 use crate::loudness::{LoudnessError, Measured, Meter};
+use crate::pcm::read_sample;
 use crate::picture::CardError;
 
 mod child;

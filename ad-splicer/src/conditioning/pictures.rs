@@ -106,17 +106,24 @@ impl Conditioner {
         (profile, pictures): (Profile, Option<PictureFormat>),
         standing: Standing<'_, impl Future<Output = Option<Original>>>,
     ) -> Result<(Creative, Option<Arc<Picture>>), ConditionError> {
-        let heard = self.condition(cache, original, profile).await;
         let Some(format) = pictures else {
-            return Ok((heard?, None));
+            return Ok((self.condition(cache, original, profile).await?, None));
         };
-        if let Err(ConditionError::NoAudio { .. }) = heard {
-            let picture = self.picture(cache, original, format).await?;
+        let sound = async {
+            match self.condition(cache, original, profile).await {
+                Err(ConditionError::NoAudio { .. }) => Ok(None),
+                heard => heard.map(Some),
+            }
+        };
+        // Side by side; what cannot be heard rightly is not worth waiting for.
+        let pictures = async { Ok(self.picture(cache, original, format).await) };
+        let (heard, seen) = tokio::try_join!(sound, pictures)?;
+        let Some(creative) = heard else {
+            let picture = seen?;
             let samples = picture.samples(profile.sample_rate);
             return Ok((cache.silence(original, profile, samples)?, Some(picture)));
-        }
-        let creative = heard?;
-        let picture = match self.picture(cache, original, format).await {
+        };
+        let picture = match seen {
             Err(ConditionError::NoPicture { .. }) => {
                 self.stand_in(cache, format, standing, creative.duration())
                     .await?

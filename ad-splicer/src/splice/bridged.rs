@@ -2,7 +2,7 @@
 //!
 //! Content packets outside the bridges stay as they are. A bridge is \[content | ads | content\] encoded in one run on the content's own grid, so that its packet `m` stands where content packet
 //! `origin + m` would. What decodes wrongly at a seam is the overlap of two packets that do not know each other (and, in Opus, what a decoder remembers); how much depends on the place, so several are tried
-//! by decoding the join, and the best is kept. The fades are within the ads' time ([`insertion`]): content is content up to the cue.
+//! by decoding the join, and the best is kept. The fades are within the ads' time ([`insert`]): content is content up to the cue.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::format::surroundings;
 use super::joins::{Cut, Grid, Join, joins};
 use super::layout::{Layout, Spot};
 use super::resume::resume;
-use super::sound::{BLOCK, FLOOR_DB, insertion, worst_block};
+use super::sound::{BLOCK, FLOOR_DB, insert, worst_block};
 use super::{Seam, SeamKind, SpliceError};
 use crate::bridge::BridgeError;
 use crate::plan::Segment;
@@ -138,7 +138,14 @@ impl Maker<'_> {
         let break_index = spots[0].index;
         let origin = *join.entries.start() as i64 - self.coding.preroll() as i64;
         let first_sample = origin * grid.size as i64 + self.coding.delay() as i64;
-        let mut pcm = Vec::new();
+        let last = spots.last().map_or(0, |spot| self.cut(spot).end);
+        let end = match &join.exits {
+            Some(exits) => (exits.end() + grid.checked.max(self.coding.preroll())) * grid.size,
+            None if last < grid.end => grid.frames * grid.size,
+            None => last,
+        };
+        let shift: i64 = spots.iter().map(Spot::shift).sum();
+        let mut pcm = Vec::with_capacity((end as i64 - first_sample + shift).max(0) as usize * channels);
         let mut before = Vec::new();
         let mut position = first_sample;
         for (i, spot) in spots.iter().enumerate() {
@@ -153,21 +160,16 @@ impl Maker<'_> {
             }
             pcm.extend(piece);
             let (ahead, behind) = surroundings(self.track, self.layout, &spot.span)?;
-            pcm.extend(insertion(
-                spot.ads,
-                spot.pad,
-                &ahead,
-                &behind,
+            insert(
+                &mut pcm,
+                (spot.ads, spot.pad),
+                (&ahead, &behind),
                 channels,
                 self.layout.fade,
-            ));
+            )
+            .map_err(|error| spot.failed(&error))?;
             position = cut.end as i64;
         }
-        let end = match &join.exits {
-            Some(exits) => (exits.end() + grid.checked.max(self.coding.preroll())) * grid.size,
-            None if (position as u64) < grid.end => grid.frames * grid.size,
-            None => position as u64,
-        };
         let after = decoded(self.coding, position..end as i64)?;
         pcm.extend(&after);
         let mut packets = self
@@ -182,11 +184,7 @@ impl Maker<'_> {
         let entry = self
             .entry(join, origin, &packets, &before, first_sample)?
             .ok_or_else(|| failed(break_index, &"the content before it cannot be decoded"))?;
-        let shift: i64 = spots
-            .iter()
-            .map(Spot::shift)
-            .sum::<i64>()
-            .div_euclid(grid.size as i64);
+        let shift = shift.div_euclid(grid.size as i64);
         let exit = match &join.exits {
             Some(exits) => Some(
                 self.exit(exits.clone(), origin - shift, &packets, &after, position)?

@@ -7,7 +7,7 @@ use md5::{Digest, Md5};
 
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
 use super::layout::Layout;
-use super::sound::insertion;
+use super::sound::insert;
 use super::{Chapter, Codec, Options, Run, SpliceError};
 use crate::content::Content;
 use crate::frames::flac::{
@@ -230,7 +230,15 @@ impl format::Track for Track<'_> {
             let mut spot = spot;
             let exit = loop {
                 let (before, after) = format::surroundings(self, layout, &spot.span)?;
-                let pcm = insertion(spot.ads, spot.pad, &before, &after, channels, layout.fade);
+                let mut pcm = Vec::new();
+                insert(
+                    &mut pcm,
+                    (spot.ads, spot.pad),
+                    (&before, &after),
+                    channels,
+                    layout.fade,
+                )
+                .map_err(|error| spot.failed(&error))?;
                 let limit = f64::from(1_u32 << (bits - 1));
                 for (i, sample) in pcm.iter().enumerate() {
                     let value = (f64::from(*sample) * limit).round().clamp(-limit, limit - 1.0);

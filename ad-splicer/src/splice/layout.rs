@@ -26,6 +26,14 @@ impl Spot<'_> {
         self.ads.iter().map(|ad| ad.samples(self.channels)).sum::<u64>() + self.pad
     }
 
+    /// Something about it failed.
+    pub(super) fn failed(&self, reason: &dyn std::fmt::Display) -> SpliceError {
+        SpliceError::Bridge {
+            break_index: self.index,
+            reason: reason.to_string(),
+        }
+    }
+
     /// Channels of its ads.
     pub(super) fn channels(&self) -> usize {
         self.channels

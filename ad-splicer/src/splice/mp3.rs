@@ -2,14 +2,14 @@
 //!
 //! Content frames outside the bridges keep their bytes and their order. A bridge is \[content | ads | content\] encoded in one run on the content's own frame grid, so that its frame `m` stands
 //! where content frame `origin + m` would; the first bridge frame and the first content frame after it are repacked to stand alone. Entries and exits are chosen among several by decoding the join and
-//! comparing with the original; an exit is taken only if nothing of the join is left after the overlap. The fades are within the ads' time ([`insertion`]): content is content up to the cue.
+//! comparing with the original; an exit is taken only if nothing of the join is left after the overlap. The fades are within the ads' time ([`insert`]): content is content up to the cue.
 
 use std::ops::Range;
 
 use super::format::{self, Frames, Place, Runs, Spliced, Stream, edit_tag, surroundings, tag_chapters};
 use super::joins::{Cut, Grid, Join, joins};
 use super::layout::{Layout, Spot};
-use super::sound::{BLOCK, FLOOR_DB, insertion, worst_block};
+use super::sound::{BLOCK, FLOOR_DB, insert, worst_block};
 use super::{Chapter, Codec, Options, Run, Seam, SeamKind, SeekPoint, Source, SpliceError};
 use crate::bridge::mp3 as bridge;
 use crate::content::Content;
@@ -470,7 +470,15 @@ impl Maker<'_> {
         let first_sample = origin * size + i64::from(LAME_TOTAL_DELAY);
         let break_index = spots[0].index;
 
-        let mut pcm = Vec::new();
+        let last = spots.last().map_or(0, |spot| self.cut(spot).end);
+        let end = match exits.as_ref().and_then(|exits| exits.last()) {
+            Some(exit) => (exit.frame + LOOK_AHEAD.max(CHECKED)) * self.grid.size,
+            None if last < self.grid.end => self.grid.frames * self.grid.size,
+            None => last,
+        };
+        let shift: i64 = spots.iter().map(Spot::shift).sum();
+        let samples = (end as i64 - first_sample + shift).max(0) as usize;
+        let mut pcm = Vec::with_capacity(samples * self.channels);
         let mut before = Vec::new();
         let mut position = first_sample;
         for (i, spot) in spots.iter().enumerate() {
@@ -485,21 +493,16 @@ impl Maker<'_> {
             }
             pcm.extend(piece);
             let (ahead, behind) = surroundings(self.track, self.layout, &spot.span)?;
-            pcm.extend(insertion(
-                spot.ads,
-                spot.pad,
-                &ahead,
-                &behind,
+            insert(
+                &mut pcm,
+                (spot.ads, spot.pad),
+                (&ahead, &behind),
                 self.channels,
                 self.layout.fade,
-            ));
+            )
+            .map_err(|error| spot.failed(&error))?;
             position = cut.end as i64;
         }
-        let end = match exits.as_ref().and_then(|exits| exits.last()) {
-            Some(last) => (last.frame + LOOK_AHEAD.max(CHECKED)) * self.grid.size,
-            None if (position as u64) < self.grid.end => self.grid.frames * self.grid.size,
-            None => position as u64,
-        };
         let after = self.decoder.decode(position..end as i64)?;
         pcm.extend(&after);
         let shift: i64 = spots.iter().map(|spot| self.shift(spot)).sum();

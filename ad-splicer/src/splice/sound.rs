@@ -1,5 +1,7 @@
 //! What is done to samples at a seam: fades, and how far two codings of the same sound are apart.
 
+use std::io;
+
 use super::Ad;
 
 /// Samples in the blocks that errors are measured in.
@@ -35,24 +37,24 @@ pub(crate) fn worst_block(a: &[f32], b: &[f32], channels: usize) -> f64 {
         .fold(FLOOR_DB, |worst, rms| worst.max(20.0 * rms.log10()))
 }
 
-/// What stands between two runs of content: the ads, each faded in and out, then `pad` samples of silence. The content around fades too, but within this: `before` is how the content would have gone on
+/// Adds what stands between two runs of content: the ads, each faded in and out, then `pad` samples of silence. The content around fades too, but within this: `before` is how the content would have gone on
 /// (its first `fade` samples are faded out under the ad), `after` is what came just before the content that follows (faded in at the end). So the content itself stays as it is, and nothing jumps.
-pub(crate) fn insertion(
-    ads: &[Ad],
-    pad: u64,
-    before: &[f32],
-    after: &[f32],
+pub(crate) fn insert(
+    out: &mut Vec<f32>,
+    (ads, pad): (&[Ad], u64),
+    (before, after): (&[f32], &[f32]),
     channels: usize,
     fade_len: usize,
-) -> Vec<f32> {
-    let mut pcm = Vec::new();
+) -> io::Result<()> {
+    let begin = out.len();
     for ad in ads {
-        let at = pcm.len();
-        pcm.extend_from_slice(&ad.pcm);
-        fade(&mut pcm[at..], channels, fade_len, true);
-        fade(&mut pcm[at..], channels, fade_len, false);
+        let at = out.len();
+        ad.pcm.append_to(out)?;
+        fade(&mut out[at..], channels, fade_len, true);
+        fade(&mut out[at..], channels, fade_len, false);
     }
-    pcm.resize(pcm.len() + pad as usize * channels, 0.0);
+    out.resize(out.len() + pad as usize * channels, 0.0);
+    let pcm = &mut out[begin..];
     let count = pcm.len() / channels;
     let frames = |samples: &[f32]| (samples.len() / channels).min(fade_len).min(count);
     let falling_len = frames(before);
@@ -65,7 +67,7 @@ pub(crate) fn insertion(
     for (i, (sample, content)) in pcm[start..].iter_mut().zip(after).enumerate() {
         *sample += content * rising(i / channels, rising_len);
     }
-    pcm
+    Ok(())
 }
 
 #[cfg(test)]
@@ -81,9 +83,10 @@ mod tests {
             pcm: vec![0.0; 1_000].into(),
             picture: None,
         };
-        let between = insertion(&[ad], 24, &sine[2_000..], &sine[..2_000], 1, 220);
-        assert_eq!(between.len(), 1_024);
-        let whole = [&sine[..2_000], &between, &sine[2_000..]].concat();
+        let mut whole = sine[..2_000].to_vec();
+        insert(&mut whole, (&[ad], 24), (&sine[2_000..], &sine[..2_000]), 1, 220).unwrap();
+        assert_eq!(whole.len(), 3_024);
+        whole.extend(&sine[2_000..]);
         let most = whole
             .windows(2)
             .map(|pair| (pair[1] - pair[0]).abs())

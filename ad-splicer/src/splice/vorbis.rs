@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::format::{self, Frames, Place, Runs, Spliced, Stream, check_channels, surroundings};
 use super::layout::{Layout, Spot};
-use super::sound::{FLOOR_DB, insertion, worst_block};
+use super::sound::{FLOOR_DB, insert, worst_block};
 use super::{Chapter, Codec, Options, Seam, SeamKind, SpliceError, ogg};
 use crate::bridge::{BridgeError, vorbis as bridge};
 use crate::content::Content;
@@ -255,14 +255,14 @@ impl<'a> Track<'a> {
             pcm.extend(self.decoded(position..spot.span.start + self.skip)?);
             head.get_or_insert(pcm.len());
             let (ahead, behind) = surroundings(self, layout, &spot.span)?;
-            pcm.extend(insertion(
-                spot.ads,
-                spot.pad,
-                &ahead,
-                &behind,
+            insert(
+                &mut pcm,
+                (spot.ads, spot.pad),
+                (&ahead, &behind),
                 channels,
                 layout.fade,
-            ));
+            )
+            .map_err(|error| spot.failed(&error))?;
             position = spot.span.end + self.skip;
         }
         let end = join.exit.map_or(self.end, |exit| self.ends[exit - 1]);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
 use super::layout::Layout;
-use super::sound::insertion;
+use super::sound::insert;
 use super::{Chapter, Codec, Options, Run, SpliceError};
 use crate::content::Content;
 use crate::frames::wav::{Chunk, Wav as File, move_cues};
@@ -139,7 +139,15 @@ impl format::Track for Track<'_> {
         for spot in &layout.spots {
             runs.content(file.offset(position), file.offset(spot.span.start));
             let (before, after) = format::surroundings(self, layout, &spot.span)?;
-            let pcm = insertion(spot.ads, spot.pad, &before, &after, channels, layout.fade);
+            let mut pcm = Vec::new();
+            insert(
+                &mut pcm,
+                (spot.ads, spot.pad),
+                (&before, &after),
+                channels,
+                layout.fade,
+            )
+            .map_err(|error| spot.failed(&error))?;
             let mut bytes = Vec::with_capacity(pcm.len() * file.coding.bytes());
             file.coding.write(&pcm, &mut bytes);
             runs.made(&bytes);

@@ -413,6 +413,7 @@ pub(crate) fn judge_bridged(
 
     for spliced in &report.ads {
         let given = &breaks[spliced.index.break_index].ads[spliced.index.ad].pcm;
+        let given = given.samples().unwrap();
         let start = fixture.sample_at(spliced.presentation);
         let fade = fixture.rate / 100;
         let error = |shift: i64| {
