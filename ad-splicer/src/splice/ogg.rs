@@ -115,6 +115,16 @@ impl<'a> Stream<'a> {
     }
 }
 
+/// That the packet after the first is one of tags.
+pub(super) fn check_tags(headers: &Headers, begins: &[u8]) -> Result<(), SpliceError> {
+    if headers.packets[1].starts_with(begins) {
+        return Ok(());
+    }
+    Err(SpliceError::Corrupt {
+        offset: (headers.first.len() + headers.first.body()) as u64,
+    })
+}
+
 /// Adds the pages of the headers with other tags, and says how many they are: all bytes stay when the tags did.
 pub(super) fn headers(headers: &Headers, tags: &[Vec<u8>], runs: &mut Runs) -> u32 {
     if tags == &headers.packets[1..] {

@@ -37,11 +37,7 @@ impl<'a> Opus<'a> {
         let Some(headers) = headers(content, 2, options.read_deadline)? else {
             return Ok(None);
         };
-        if !headers.packets[1].starts_with(TAGS) {
-            return Err(SpliceError::Corrupt {
-                offset: (first.first.len() + first.first.body()) as u64,
-            });
-        }
+        ogg::check_tags(&headers, TAGS)?;
         Ok(Some(Self {
             content,
             options,

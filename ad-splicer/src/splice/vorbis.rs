@@ -1,14 +1,19 @@
 //! Splicing Vorbis in Ogg by chaining: the content up to a break, the break, and the content after it are streams of their own, one after the other.
 //!
-//! What a packet decodes to depends on the packet before it and on nothing else, and codebooks cannot be changed within a stream. So each stream of content begins with one packet more than is heard, as every
-//! Vorbis stream does, and content is decoded exactly as it was. A break's stream holds the ads, and the content around them up to the next ends of packets, coded again: no samples are left over that a decoder would
-//! have to leave out, but at the end of the break's stream. Granule positions go on through all of them.
+//! What a packet decodes to depends on the packet before it and on nothing else, and codebooks cannot be changed within a
+//! stream. So each stream of content begins with one packet more than is heard, as every Vorbis stream does, and content is
+//! decoded exactly as it was. A break's stream holds the ads, and the content around them up to the next ends of packets,
+//! coded again: no samples are left over that a decoder would have to leave out, but at the end of the break's stream.
+//! Granule positions go on through all of them.
+
+mod chain;
+mod coding;
 
 use std::ops::Range;
 
-use super::format::{self, Frames, Place, Runs, Spliced, Stream, check_channels, surroundings};
+use self::chain::Link;
+use super::format::{self, Frames, Place, Runs, Spliced, Stream, check_channels};
 use super::layout::{Layout, Spot};
-use super::sound::{FLOOR_DB, insert, worst_block};
 use super::{Chapter, Codec, Options, Seam, SeamKind, SpliceError, ogg};
 use crate::bridge::{BridgeError, vorbis as bridge};
 use crate::content::Content;
@@ -19,14 +24,6 @@ use crate::plan::SplicePlan;
 use crate::time::PresentationTime;
 
 const TAGS: &[u8] = b"\x03vorbis";
-/// Packets in a page of what is made: about a second.
-const PACKETS: usize = 40;
-/// Samples of content that are coded before a break's stream, and not used: about so many, and at most.
-const LEAD: u64 = 6_000;
-const MOST_LEAD: u64 = 16_384;
-/// How often it is tried to have a packet end where content ends.
-const ATTEMPTS: usize = 5;
-
 /// A Vorbis file in Ogg.
 pub(crate) struct Vorbis<'a> {
     content: &'a dyn Content,
@@ -49,11 +46,7 @@ impl<'a> Vorbis<'a> {
             return Ok(None);
         };
         check_channels(head.channels.into())?;
-        if !headers.packets[1].starts_with(TAGS) {
-            return Err(SpliceError::Corrupt {
-                offset: (headers.first.len() + headers.first.body()) as u64,
-            });
-        }
+        ogg::check_tags(&headers, TAGS)?;
         Ok(Some(Self {
             content,
             options,
@@ -238,194 +231,6 @@ impl<'a> Track<'a> {
         }
         joins
     }
-
-    /// The samples of a join's stream: decoded content around the ads.
-    fn samples(&self, layout: &Layout<'_>, join: &Join<'_>) -> Result<Sound, SpliceError> {
-        let channels = usize::from(self.file.head.channels);
-        let start = match join.entry {
-            0 => self.skip,
-            entry => self.ends[entry - 1],
-        };
-        let before = match join.entry {
-            0 => Vec::new(),
-            _ => self.decoded(start.saturating_sub(MOST_LEAD)..start)?,
-        };
-        let (mut position, mut pcm, mut head) = (start, Vec::new(), None);
-        for spot in join.spots {
-            pcm.extend(self.decoded(position..spot.span.start + self.skip)?);
-            head.get_or_insert(pcm.len());
-            let (ahead, behind) = surroundings(self, layout, &spot.span)?;
-            insert(
-                &mut pcm,
-                (spot.ads, spot.pad),
-                (&ahead, &behind),
-                channels,
-                layout.fade,
-            )
-            .map_err(|error| spot.failed(&error))?;
-            position = spot.span.end + self.skip;
-        }
-        let end = join.exit.map_or(self.end, |exit| self.ends[exit - 1]);
-        let tail = pcm.len();
-        pcm.extend(self.decoded(position..end)?);
-        Ok(Sound {
-            head: 0..head.unwrap_or(0),
-            tail: tail..pcm.len(),
-            after: self.decoded(end..self.end.min(end + MOST_LEAD))?,
-            before,
-            pcm,
-        })
-    }
-
-    /// The tags of the result.
-    fn tags(&self, plan: &SplicePlan) -> Vec<u8> {
-        [TAGS, &vorbis_comment::edit(plan, self.file.comments())].concat()
-    }
-
-    /// Adds a stream of the content's packets, so many samples later than they were.
-    fn content_stream(
-        &self,
-        link: &mut Link<'_>,
-        packets: Range<usize>,
-        shift: i64,
-    ) -> Result<(), SpliceError> {
-        if packets.is_empty() {
-            return Ok(());
-        }
-        let tags = self.tags(link.plan);
-        let setup = self.file.headers.packets[2].clone();
-        let first = self.file.headers.first.sequence;
-        let pages = if link.runs.len() == 0 {
-            ogg::headers(&self.file.headers, &[tags, setup], link.runs)
-        } else {
-            let identification = &self.file.headers.packets[0];
-            ogg::begin((link.serial, first), identification, &[tags, setup], link.runs)
-        };
-        let granule = |ended: u64| {
-            let packet = packets.start + ended as usize - 1;
-            self.base + shift + self.ends[packet] as i64
-        };
-        let mut stream = ogg::Stream::new(link.serial, &granule);
-        stream.content(&self.pages, &(packets.start as u64..packets.end as u64));
-        let end = match packets.end {
-            all if all == self.ends.len() => self.end,
-            end => self.ends[end - 1],
-        };
-        stream.finish(
-            self.file.content,
-            self.file.options.read_deadline,
-            first.wrapping_add(pages),
-            self.base + shift + end as i64,
-            link.runs,
-        )?;
-        link.serial = link.serial.wrapping_add(1);
-        Ok(())
-    }
-
-    /// Adds a stream of what was made, whose first sample has a granule position.
-    fn made_stream(&self, link: &mut Link<'_>, made: &Made, begins: i64) -> Result<(), SpliceError> {
-        let tags = if link.runs.len() == 0 {
-            self.tags(link.plan)
-        } else {
-            made.packets[1].clone()
-        };
-        let headers = [tags, made.packets[2].clone()];
-        let pages = ogg::begin((link.serial, 0), &made.packets[0], &headers, link.runs);
-        let granule = |ended: u64| begins + made.ends[ended as usize - 1] as i64;
-        let mut stream = ogg::Stream::new(link.serial, &granule);
-        // A page that is the first and the last could be meant to begin late.
-        stream.made(&made.packets[3..5], PACKETS);
-        stream.made(&made.packets[5..], PACKETS);
-        stream.finish(
-            self.file.content,
-            self.file.options.read_deadline,
-            pages,
-            begins + made.samples as i64,
-            link.runs,
-        )?;
-        link.serial = link.serial.wrapping_add(1);
-        Ok(())
-    }
-
-    /// Codes samples as a stream in which a packet's samples end where `sound.pcm` begins: content before it is coded too, so that the coder does not begin from nothing there. Where the coder's packets end depends on
-    /// what it hears, so this may take several attempts; without an end there, nothing comes before.
-    fn encode(&self, sound: &Sound, break_index: usize) -> Result<Coded, SpliceError> {
-        let failed = Vorbis::failed(break_index);
-        let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
-        let wrong = |what: &str| failed(BridgeError::WrongStream(what.into()));
-        let most = (sound.before.len() / channels) as u64;
-        let mut lead = LEAD.min(most);
-        for attempt in 0..=ATTEMPTS {
-            if attempt == ATTEMPTS {
-                lead = 0;
-            }
-            let from = sound.before.len() - lead as usize * channels;
-            let pcm = [&sound.before[from..], &sound.pcm, &sound.after].concat();
-            let packets = bridge::encode(&pcm, rate, channels).map_err(&failed)?;
-            let head = Head::parse(&packets[0], &packets[2])?.ok_or_else(|| wrong("no Vorbis"))?;
-            let mut ends = Ends::default();
-            for packet in &packets[3..] {
-                ends.push(head.block(packet).ok_or_else(|| wrong("no packets of sound"))?);
-            }
-            let ends = ends.ends;
-            if let Ok(first) = ends.binary_search(&lead) {
-                return Ok(Coded { packets, ends, first });
-            }
-            // Perhaps a packet ends here when the coder begins that much earlier.
-            let next = ends.iter().copied().filter(|end| *end <= most);
-            lead = next.min_by_key(|end| end.abs_diff(LEAD)).unwrap_or(0);
-        }
-        Err(wrong("no packet of sound"))
-    }
-
-    /// Codes samples, and decodes them again to see what became of the content in them: the errors before the ads and after them.
-    fn make(&self, join: &Join<'_>, layout: &Layout<'_>) -> Result<(Made, f64, f64), SpliceError> {
-        let break_index = join.spots[0].index;
-        let failed = Vorbis::failed(break_index);
-        let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
-        let sound = self.samples(layout, join)?;
-        let Coded { packets, ends, first } = self.encode(&sound, break_index)?;
-        let samples = (sound.pcm.len() / channels) as u64;
-        let ends: Vec<u64> = ends[first..].iter().map(|end| end - ends[first]).collect();
-        // Packets whose samples are all beyond the end are not needed.
-        let needed = ends.partition_point(|end| *end < samples) + 1;
-        let Some(held) = ends.get(needed - 1).filter(|_| needed >= 3) else {
-            return Err(failed(BridgeError::WrongStream("too few samples".into())));
-        };
-        let mut kept = packets[..3].to_vec();
-        kept.extend_from_slice(&packets[3 + first..3 + first + needed]);
-        let decoded = bridge::decode(&kept[..3], kept[3..].to_vec(), (rate, channels), *held as usize)
-            .map_err(&failed)?;
-        let error = |range: &Range<usize>| match (decoded.get(range.clone()), sound.pcm.get(range.clone())) {
-            (Some(a), Some(b)) if !a.is_empty() => worst_block(a, b, channels),
-            _ => FLOOR_DB,
-        };
-        let errors = (error(&sound.head), error(&sound.tail));
-        let made = Made {
-            packets: kept,
-            ends,
-            samples,
-        };
-        Ok((made, errors.0, errors.1))
-    }
-}
-
-/// Samples that were coded: three headers and packets, where the samples of each packet end, and the number of the first that is used.
-struct Coded {
-    packets: Vec<Vec<u8>>,
-    ends: Vec<u64>,
-    first: usize,
-}
-
-/// Samples of a stream that is made.
-struct Sound {
-    pcm: Vec<f32>,
-    /// Which of them are content before the ads, and after them.
-    head: Range<usize>,
-    tail: Range<usize>,
-    /// The content before and after the stream.
-    before: Vec<f32>,
-    after: Vec<f32>,
 }
 
 /// Breaks whose stream stands between two of content: packets `..entry` of the content come before it, and `exit..` are heard after it. `None`: nothing is.
@@ -433,23 +238,6 @@ struct Join<'s> {
     spots: &'s [Spot<'s>],
     entry: usize,
     exit: Option<usize>,
-}
-
-/// A stream that was made: three headers and packets.
-struct Made {
-    packets: Vec<Vec<u8>>,
-    /// Where the samples of each packet end.
-    ends: Vec<u64>,
-    /// How many samples are heard.
-    samples: u64,
-}
-
-/// Where streams are added.
-struct Link<'a> {
-    plan: &'a SplicePlan,
-    runs: &'a mut Runs,
-    /// The number of the next stream.
-    serial: u32,
 }
 
 impl format::Track for Track<'_> {

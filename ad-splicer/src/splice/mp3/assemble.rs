@@ -1,0 +1,91 @@
+//! The bytes around the pieces of spliced MP3: tags, the information frame, runs.
+
+use super::{Piece, Track, tags};
+use crate::frames::mp3::{Gapless, XingPlan};
+use crate::plan::SplicePlan;
+use crate::splice::format::{Runs, Spliced, edit_tag, tag_chapters};
+use crate::splice::{Seam, SpliceError};
+use crate::time::PresentationTime;
+
+/// Puts tags, information frame and pieces together.
+pub(super) fn assemble(
+    track: &Track<'_>,
+    pieces: &[Piece],
+    total: u64,
+    gapless: Gapless,
+    plan: &SplicePlan,
+    seams: Vec<Seam>,
+) -> Result<Spliced, SpliceError> {
+    let index = &track.index;
+    let head = tags(track.content, index.head().start, track.options)?;
+    let chapters = tag_chapters(plan, &head);
+    let head = edit_tag(
+        &head,
+        &chapters,
+        PresentationTime::from(plan.duration()).as_millis(),
+    );
+
+    let original = index.head().info.as_ref().map(|info| &info.xing);
+    let xing = XingPlan {
+        original,
+        header: index.header(),
+        gapless,
+    };
+    let xing_len = xing
+        .frame_len()
+        .ok_or_else(|| SpliceError::Unsupported("the frames are too small for a Xing header".into()))?
+        as u64;
+    // For each piece: the first frame, and the offset from the information frame.
+    let mut starts = Vec::new();
+    let (mut frame, mut offset) = (0, xing_len);
+    for piece in pieces {
+        starts.push((frame, offset));
+        match piece {
+            Piece::Content(range) => {
+                frame += range.end - range.start;
+                offset += index.offset(range.end) - index.offset(range.start);
+            }
+            Piece::Made(frames) => {
+                frame += frames.len() as u64;
+                offset += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+            }
+        }
+    }
+    let offset_of = |wanted: u32| {
+        let wanted = u64::from(wanted);
+        let at = starts
+            .partition_point(|(frame, _)| *frame <= wanted)
+            .saturating_sub(1);
+        let (frame, offset) = starts[at];
+        offset
+            + match &pieces[at] {
+                Piece::Content(range) => {
+                    index.offset(range.start + wanted - frame) - index.offset(range.start)
+                }
+                Piece::Made(frames) => frames
+                    .iter()
+                    .take((wanted - frame) as usize)
+                    .map(|frame| frame.len() as u64)
+                    .sum(),
+            }
+    };
+    let count = u32::try_from(total).unwrap_or(u32::MAX);
+    let info = xing.write(count, u32::try_from(offset).unwrap_or(u32::MAX), offset_of);
+    let info =
+        info.ok_or_else(|| SpliceError::Unsupported("the frames are too small for a Xing header".into()))?;
+
+    let mut runs = Runs::default();
+    runs.made(&[head, info].concat());
+    for piece in pieces {
+        match piece {
+            Piece::Content(range) => runs.content(index.offset(range.start), index.offset(range.end)),
+            Piece::Made(frames) => runs.made(&frames.concat()),
+        }
+    }
+    runs.content(index.offset(index.frames()), track.content.len());
+    Ok(Spliced {
+        runs: runs.into_runs(),
+        seams,
+        chapters,
+    })
+}

@@ -1,0 +1,338 @@
+//! Bridges of MP3: coding \[content | ads | content\] on the content's grid, and choosing where content and bridge meet.
+
+use super::decoder::{Clip, Decoder, RESERVOIR_FRAMES, UNSETTLED, clip};
+use super::{CHECKED, MOVE, OVERLAP, Track, failed};
+use crate::bridge::mp3 as bridge;
+use crate::frames::mp3::{Header, LAME_TOTAL_DELAY, RepackError, hand_over, repack, reservoir};
+use crate::splice::SpliceError;
+use crate::splice::format::surroundings;
+use crate::splice::joins::{Cut, Grid, Join};
+use crate::splice::layout::{Layout, Spot};
+use crate::splice::sound::{BLOCK, FLOOR_DB, insert, worst_block};
+
+/// Bridge frames before the first that is used: the encoder has settled by then.
+const PREROLL: i64 = 4;
+/// Content frames that are encoded after the last possible exit, for the encoder's look-ahead.
+const LOOK_AHEAD: u64 = 4;
+/// A seam this good, in dB, needs no better one.
+const GOOD_DB: f64 = -60.0;
+/// Frames before a join that are decoded with it.
+const LEAD: u64 = 4;
+
+fn repack_at(refs: &[&[u8]], at: usize) -> Result<Vec<u8>, RepackError> {
+    repack(&refs[..refs.len().min(at + 2)], at)
+}
+
+/// How the content frame after a bridge gets its main data.
+#[derive(Clone)]
+pub(super) enum Handover {
+    /// The frame was made to stand alone.
+    Repacked(Vec<u8>),
+    /// The frame stays as it is; the last bridge frame carries these bytes for it. For content whose frames are too full to be repacked (320 kb/s).
+    Reservoir(Vec<u8>),
+}
+
+/// A content frame that can follow a bridge.
+#[derive(Clone)]
+pub(super) struct Exit {
+    pub(super) frame: u64,
+    pub(super) handover: Handover,
+}
+
+/// A bridge frame that can follow content, made to stand alone.
+struct Entry {
+    /// The content frame that it takes the place of.
+    frame: u64,
+    first: Vec<u8>,
+}
+
+/// A finished bridge.
+pub(super) struct Bridge {
+    /// The first content frame that it takes the place of.
+    pub(super) entry: u64,
+    /// The content frame that follows it.
+    pub(super) exit: Option<Exit>,
+    /// The bridge's frames, as many as came out: the caller takes what it needs. The first stands alone.
+    pub(super) frames: Vec<Vec<u8>>,
+    pub(super) entry_db: f64,
+    pub(super) exit_db: f64,
+}
+
+impl Bridge {
+    /// The worse of its seams, in dB.
+    fn worst(&self) -> f64 {
+        self.entry_db.max(self.exit_db)
+    }
+}
+
+pub(super) struct Maker<'a> {
+    pub(super) track: &'a Track<'a>,
+    pub(super) layout: &'a Layout<'a>,
+    pub(super) decoder: Decoder<'a>,
+    pub(super) header: Header,
+    pub(super) grid: Grid,
+    /// Decoded sample of content sample 0.
+    pub(super) skip: u64,
+    pub(super) channels: usize,
+}
+
+impl Maker<'_> {
+    pub(super) fn cut(&self, spot: &Spot<'_>) -> Cut {
+        spot.span.start + self.skip..spot.span.end + self.skip
+    }
+
+    /// How many frames later (or earlier) the content stands after a break.
+    pub(super) fn shift(&self, spot: &Spot<'_>) -> i64 {
+        spot.shift().div_euclid(self.grid.size as i64)
+    }
+
+    /// The exits that there are to choose from; when none of the content frames wanted can be used, later ones.
+    fn exits(&self, join: &Join) -> Result<Option<Vec<Exit>>, SpliceError> {
+        let Some(exits) = &join.exits else { return Ok(None) };
+        let (first, last) = (
+            *exits.start(),
+            (exits.end() + MOVE + 1).min(self.grid.frames - CHECKED),
+        );
+        let from = first.saturating_sub(RESERVOIR_FRAMES);
+        let frames = self.decoder.index.read(
+            self.decoder.content,
+            from..last + 1,
+            self.decoder.options.read_deadline,
+        )?;
+        let refs: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+        let mut found = Vec::new();
+        for frame in first..last {
+            if frame > *exits.end() && !found.is_empty() {
+                break;
+            }
+            let at = (frame - from) as usize;
+            let handover = repack_at(&refs, at)
+                .map(Handover::Repacked)
+                .or_else(|_| reservoir(&refs, at).map(Handover::Reservoir));
+            found.extend(handover.map(|handover| Exit { frame, handover }));
+        }
+        if found.is_empty() {
+            return Err(failed(
+                join.cuts.start,
+                &"the content's frames after it are not whole",
+            ));
+        }
+        Ok(Some(found))
+    }
+
+    pub(super) fn bridge(&self, join: &Join, spots: &[Spot<'_>]) -> Result<Bridge, SpliceError> {
+        let size = self.grid.size as i64;
+        let exits = self.exits(join)?;
+        let origin = *join.entries.start() as i64 - PREROLL;
+        let first_sample = origin * size + i64::from(LAME_TOTAL_DELAY);
+        let break_index = spots[0].index;
+
+        let last = spots.last().map_or(0, |spot| self.cut(spot).end);
+        let end = match exits.as_ref().and_then(|exits| exits.last()) {
+            Some(exit) => (exit.frame + LOOK_AHEAD.max(CHECKED)) * self.grid.size,
+            None if last < self.grid.end => self.grid.frames * self.grid.size,
+            None => last,
+        };
+        let shift: i64 = spots.iter().map(Spot::shift).sum();
+        let samples = (end as i64 - first_sample + shift).max(0) as usize;
+        let mut pcm = Vec::with_capacity(samples * self.channels);
+        let mut before = Vec::new();
+        let mut position = first_sample;
+        for (i, spot) in spots.iter().enumerate() {
+            let cut = self.cut(spot);
+            let mut piece = self.decoder.decode(position..cut.start as i64)?;
+            if spot.span.start == 0 {
+                // What is decoded before content time 0 is no content.
+                piece.fill(0.0);
+            }
+            if i == 0 {
+                before.clone_from(&piece);
+            }
+            pcm.extend(piece);
+            let (ahead, behind) = surroundings(self.track, self.layout, &spot.span)?;
+            insert(
+                &mut pcm,
+                (spot.ads, spot.pad),
+                (&ahead, &behind),
+                self.channels,
+                self.layout.fade,
+            )
+            .map_err(|error| spot.failed(&error))?;
+            position = cut.end as i64;
+        }
+        let after = self.decoder.decode(position..end as i64)?;
+        pcm.extend(&after);
+        let shift: i64 = spots.iter().map(|spot| self.shift(spot)).sum();
+
+        let mut best: Option<Bridge> = None;
+        // Whether there is an entry is seen in the first frames already.
+        let first_frames = (*join.entries.end() as i64 - origin) as u64 + LEAD + LOOK_AHEAD;
+        let beginning = &pcm[..pcm
+            .len()
+            .min((first_frames * self.grid.size) as usize * self.channels)];
+        for bit_rate in bridge::bridge_bit_rates(self.header) {
+            let encoded = bridge::encode(self.header, bit_rate, beginning)
+                .map_err(|error| failed(break_index, &error))?;
+            let entry = self.best_entry(join, origin, &encoded, &before, first_sample)?;
+            if entry.is_none() {
+                continue;
+            }
+            let encoded =
+                bridge::encode(self.header, bit_rate, &pcm).map_err(|error| failed(break_index, &error))?;
+            let Some((Entry { frame: entry, first }, entry_db, entry_free)) =
+                self.best_entry(join, origin, &encoded, &before, first_sample)?
+            else {
+                continue;
+            };
+            let (exit, exit_free) = match &exits {
+                Some(exits) => {
+                    let Some((exit, db, free)) =
+                        self.best_exit(exits, origin - shift, &encoded, &after, position)?
+                    else {
+                        continue;
+                    };
+                    (Some((exit, db)), free)
+                }
+                None => (None, true),
+            };
+            let used = (entry as i64 - origin) as usize;
+            let frames = std::iter::once(first)
+                .chain(encoded.into_iter().skip(used + 1))
+                .collect();
+            let (exit, exit_db) = exit.map_or((None, FLOOR_DB), |(exit, db)| (Some(exit), db));
+            let made = Bridge {
+                entry,
+                exit,
+                frames,
+                entry_db,
+                exit_db,
+            };
+            if best.as_ref().is_none_or(|best| made.worst() < best.worst()) {
+                best = Some(made);
+            }
+            // At a high rate few frames have room for a repack: where only a bad place was left, a lower rate may have a good one.
+            let free = entry_free && exit_free;
+            if best.as_ref().is_some_and(|best| free || best.worst() <= GOOD_DB) {
+                break;
+            }
+        }
+        best.ok_or_else(|| failed(break_index, &"no bridge frame can stand alone where it has to"))
+    }
+
+    /// The entry whose join differs least from the original before the cue, its error, and whether all of them could be had.
+    fn best_entry(
+        &self,
+        join: &Join,
+        origin: i64,
+        encoded: &[Vec<u8>],
+        before: &[f32],
+        first_sample: i64,
+    ) -> Result<Option<(Entry, f64, bool)>, SpliceError> {
+        let refs: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
+        let size = self.grid.size;
+        let mut clips = Vec::new();
+        let mut candidates = Vec::new();
+        for entry in join.entries.clone() {
+            let at = (entry as i64 - origin) as usize;
+            let Ok(first) = repack_at(&refs, at) else { continue };
+            if entry == 0 {
+                return Ok(Some((Entry { frame: 0, first }, FLOOR_DB, true)));
+            }
+            let Some(Clip {
+                start,
+                frames: mut clip,
+            }) = self.decoder.clip(entry.saturating_sub(LEAD), entry)?
+            else {
+                continue;
+            };
+            clip.push(first.clone());
+            clip.extend(encoded.iter().skip(at + 1).take(LEAD as usize).cloned());
+            clips.push(clip);
+            candidates.push((Entry { frame: entry, first }, start));
+        }
+        let free = candidates.len() == join.entries.clone().count();
+        let decoded = bridge::decode(&clips).map_err(|error| failed(join.cuts.start, &error))?;
+        let best = candidates
+            .into_iter()
+            .zip(decoded)
+            .map(|((entry, start), samples)| {
+                // From a little before the join to the cue.
+                let from = (entry.frame * size)
+                    .saturating_sub(BLOCK as u64)
+                    .max((start + UNSETTLED) * size) as i64;
+                let a =
+                    &samples[((from - (start * size) as i64) as usize * self.channels).min(samples.len())..];
+                let b = before
+                    .get((from - first_sample).max(0) as usize * self.channels..)
+                    .unwrap_or_default();
+                (entry, worst_block(a, b, self.channels), free)
+            });
+        Ok(best.min_by(|a, b| a.1.total_cmp(&b.1)))
+    }
+
+    /// The exit whose join differs least from the original, and not at all after the overlap, its error, and whether all of them could be had. Content frame `f` stands where bridge frame `f - origin` does.
+    fn best_exit(
+        &self,
+        exits: &[Exit],
+        origin: i64,
+        encoded: &[Vec<u8>],
+        original: &[f32],
+        original_start: i64,
+    ) -> Result<Option<(Exit, f64, bool)>, SpliceError> {
+        let size = self.grid.size;
+        let mut clips = Vec::new();
+        let mut candidates = Vec::new();
+        for exit in exits {
+            let at = (exit.frame as i64 - origin) as usize;
+            let from = at.saturating_sub(LEAD as usize + RESERVOIR_FRAMES as usize);
+            let Some(lead) = encoded.get(from..at) else {
+                continue;
+            };
+            let wanted = lead.len().saturating_sub(LEAD as usize);
+            let Some(Clip { frames: mut clip, .. }) = clip(self.header, lead, wanted) else {
+                continue;
+            };
+            let before = clip.len() as u64;
+            let content = exit.frame..exit.frame + CHECKED;
+            let mut content =
+                self.decoder
+                    .index
+                    .read(self.decoder.content, content, self.decoder.options.read_deadline)?;
+            match &exit.handover {
+                Handover::Repacked(frame) => content[0].clone_from(frame),
+                Handover::Reservoir(bytes) => {
+                    let Some(Ok(last)) = clip.last().map(|last| hand_over(last, bytes)) else {
+                        continue;
+                    };
+                    clip.pop();
+                    clip.push(last);
+                }
+            }
+            clip.extend(content);
+            clips.push(clip);
+            candidates.push((exit, before));
+        }
+        let free = candidates.len() == exits.len();
+        let decoded = bridge::decode(&clips).map_err(|error| failed(0, &error))?;
+        let best = candidates
+            .into_iter()
+            .zip(decoded)
+            .filter_map(|((exit, before), samples)| {
+                // Both from the same decoded sample on: a little before the join, but after the cue.
+                let join = (exit.frame * size) as i64;
+                let clip_start = join - (before * size) as i64;
+                let from = (join - BLOCK as i64)
+                    .max(original_start)
+                    .max(clip_start + (UNSETTLED * size) as i64);
+                let a = samples.get((from - clip_start) as usize * self.channels..)?;
+                let b = original.get((from - original_start) as usize * self.channels..)?;
+                let count = a.len().min(b.len());
+                let settled = ((join - from) as usize + OVERLAP as usize) * self.channels;
+                if settled > count || a[settled..count] != b[settled..count] {
+                    return None;
+                }
+                Some((exit.clone(), worst_block(a, b, self.channels), free))
+            });
+        Ok(best.min_by(|a, b| a.1.total_cmp(&b.1)))
+    }
+}

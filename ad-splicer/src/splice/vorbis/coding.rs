@@ -1,0 +1,147 @@
+//! What stands in a break's stream: the samples, and their coding.
+
+use std::ops::Range;
+
+use super::{Ends, Join, Track, Vorbis};
+use crate::bridge::{BridgeError, vorbis as bridge};
+use crate::frames::vorbis::Head;
+use crate::splice::SpliceError;
+use crate::splice::format::surroundings;
+use crate::splice::layout::Layout;
+use crate::splice::sound::{FLOOR_DB, insert, worst_block};
+
+/// Samples of content that are coded before a break's stream, and not used: about so many, and at most.
+const LEAD: u64 = 6_000;
+const MOST_LEAD: u64 = 16_384;
+/// How often it is tried to have a packet end where content ends.
+const ATTEMPTS: usize = 5;
+
+/// Samples that were coded: three headers and packets, where the samples of each packet end, and the number of the first that is used.
+struct Coded {
+    packets: Vec<Vec<u8>>,
+    ends: Vec<u64>,
+    first: usize,
+}
+
+/// Samples of a stream that is made.
+struct Sound {
+    pcm: Vec<f32>,
+    /// Which of them are content before the ads, and after them.
+    head: Range<usize>,
+    tail: Range<usize>,
+    /// The content before and after the stream.
+    before: Vec<f32>,
+    after: Vec<f32>,
+}
+
+/// A stream that was made: three headers and packets.
+pub(super) struct Made {
+    pub(super) packets: Vec<Vec<u8>>,
+    /// Where the samples of each packet end.
+    pub(super) ends: Vec<u64>,
+    /// How many samples are heard.
+    pub(super) samples: u64,
+}
+
+impl Track<'_> {
+    /// The samples of a join's stream: decoded content around the ads.
+    fn samples(&self, layout: &Layout<'_>, join: &Join<'_>) -> Result<Sound, SpliceError> {
+        let channels = usize::from(self.file.head.channels);
+        let start = match join.entry {
+            0 => self.skip,
+            entry => self.ends[entry - 1],
+        };
+        let before = match join.entry {
+            0 => Vec::new(),
+            _ => self.decoded(start.saturating_sub(MOST_LEAD)..start)?,
+        };
+        let (mut position, mut pcm, mut head) = (start, Vec::new(), None);
+        for spot in join.spots {
+            pcm.extend(self.decoded(position..spot.span.start + self.skip)?);
+            head.get_or_insert(pcm.len());
+            let (ahead, behind) = surroundings(self, layout, &spot.span)?;
+            insert(
+                &mut pcm,
+                (spot.ads, spot.pad),
+                (&ahead, &behind),
+                channels,
+                layout.fade,
+            )
+            .map_err(|error| spot.failed(&error))?;
+            position = spot.span.end + self.skip;
+        }
+        let end = join.exit.map_or(self.end, |exit| self.ends[exit - 1]);
+        let tail = pcm.len();
+        pcm.extend(self.decoded(position..end)?);
+        Ok(Sound {
+            head: 0..head.unwrap_or(0),
+            tail: tail..pcm.len(),
+            after: self.decoded(end..self.end.min(end + MOST_LEAD))?,
+            before,
+            pcm,
+        })
+    }
+
+    /// Codes samples as a stream in which a packet's samples end where `sound.pcm` begins: content before it is coded too, so
+    /// that the coder does not begin from nothing there. Where the coder's packets end depends on what it hears, so this may
+    /// take several attempts; without an end there, nothing comes before.
+    fn encode(&self, sound: &Sound, break_index: usize) -> Result<Coded, SpliceError> {
+        let failed = Vorbis::failed(break_index);
+        let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
+        let wrong = |what: &str| failed(BridgeError::WrongStream(what.into()));
+        let most = (sound.before.len() / channels) as u64;
+        let mut lead = LEAD.min(most);
+        for attempt in 0..=ATTEMPTS {
+            if attempt == ATTEMPTS {
+                lead = 0;
+            }
+            let from = sound.before.len() - lead as usize * channels;
+            let pcm = [&sound.before[from..], &sound.pcm, &sound.after].concat();
+            let packets = bridge::encode(&pcm, rate, channels).map_err(&failed)?;
+            let head = Head::parse(&packets[0], &packets[2])?.ok_or_else(|| wrong("no Vorbis"))?;
+            let mut ends = Ends::default();
+            for packet in &packets[3..] {
+                ends.push(head.block(packet).ok_or_else(|| wrong("no packets of sound"))?);
+            }
+            let ends = ends.ends;
+            if let Ok(first) = ends.binary_search(&lead) {
+                return Ok(Coded { packets, ends, first });
+            }
+            // Perhaps a packet ends here when the coder begins that much earlier.
+            let next = ends.iter().copied().filter(|end| *end <= most);
+            lead = next.min_by_key(|end| end.abs_diff(LEAD)).unwrap_or(0);
+        }
+        Err(wrong("no packet of sound"))
+    }
+
+    /// Codes samples, and decodes them again to see what became of the content in them: the errors before the ads and after them.
+    pub(super) fn make(&self, join: &Join<'_>, layout: &Layout<'_>) -> Result<(Made, f64, f64), SpliceError> {
+        let break_index = join.spots[0].index;
+        let failed = Vorbis::failed(break_index);
+        let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
+        let sound = self.samples(layout, join)?;
+        let Coded { packets, ends, first } = self.encode(&sound, break_index)?;
+        let samples = (sound.pcm.len() / channels) as u64;
+        let ends: Vec<u64> = ends[first..].iter().map(|end| end - ends[first]).collect();
+        // Packets whose samples are all beyond the end are not needed.
+        let needed = ends.partition_point(|end| *end < samples) + 1;
+        let Some(held) = ends.get(needed - 1).filter(|_| needed >= 3) else {
+            return Err(failed(BridgeError::WrongStream("too few samples".into())));
+        };
+        let mut kept = packets[..3].to_vec();
+        kept.extend_from_slice(&packets[3 + first..3 + first + needed]);
+        let decoded = bridge::decode(&kept[..3], kept[3..].to_vec(), (rate, channels), *held as usize)
+            .map_err(&failed)?;
+        let error = |range: &Range<usize>| match (decoded.get(range.clone()), sound.pcm.get(range.clone())) {
+            (Some(a), Some(b)) if !a.is_empty() => worst_block(a, b, channels),
+            _ => FLOOR_DB,
+        };
+        let errors = (error(&sound.head), error(&sound.tail));
+        let made = Made {
+            packets: kept,
+            ends,
+            samples,
+        };
+        Ok((made, errors.0, errors.1))
+    }
+}
