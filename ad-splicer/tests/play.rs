@@ -367,7 +367,7 @@ impl Content for Counted {
     }
 }
 
-/// Nothing tells where a place in Opus is: it is found by halving. The goal is that a cold seek reads at most 2 MiB.
+/// Nothing tells where a place in Opus is: it is found by halving. A cold seek may read 2 MiB at most.
 #[test]
 fn a_place_in_opus_is_found_by_reading_little() {
     const PACKET: u64 = 960;

@@ -6,7 +6,6 @@ use std::f32::consts::TAU;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ad_splicer::content::FileContent;

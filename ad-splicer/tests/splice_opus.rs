@@ -3,13 +3,9 @@
 mod common;
 
 use ad_splicer::splice::{Break, SpliceError};
-use common::{Fixture, SINE, ad, at, decode, ends, judge_bridged, left, loudness, mid_rolls};
-
-/// Decoded samples before content time 0: the header is the first packet of the first page.
-fn pre_skip(fixture: &Fixture) -> usize {
-    let head = std::fs::read(&fixture.content).unwrap();
-    usize::from(u16::from_le_bytes([head[38], head[39]]))
-}
+use common::{
+    Fixture, SINE, ad, at, decode, ends, judge_bridged, left, loudness, mid_rolls, ogg_pages, pre_skip,
+};
 
 /// Splices and judges; gives the errors at the seams.
 fn judged(fixture: &Fixture, name: &str, size: usize, breaks: &[Break]) -> Vec<common::SeamError> {
@@ -61,7 +57,7 @@ fn every_kind_of_packet() {
     }
 }
 
-/// The issue's own measure: in music a seam may be 3 dB worse than coding the same seconds at 256 kbit/s.
+/// In music a seam may be 3 dB worse than coding the same seconds at 256 kbit/s.
 #[test]
 fn seams_are_as_good_as_a_plain_encode() {
     let fixture = Fixture::new("content.opus", 48_000, 2, &["-c:a", "libopus", "-b:a", "96k"]);
@@ -143,7 +139,7 @@ fn output_gain_pages_and_tags() {
 
     let (path, report) = fixture.splice("again.opus", &mid_rolls(48_000, 1));
     let spliced = std::fs::read(&path).unwrap();
-    let pages = pages(&spliced);
+    let pages = ogg_pages(&spliced);
     for (i, page) in pages.iter().enumerate() {
         let mut bytes = spliced[page.clone()].to_vec();
         assert_eq!(bytes[18..22], (i as u32).to_le_bytes(), "pages are numbered");
@@ -183,22 +179,6 @@ fn ogg_checksum(page: &mut [u8]) -> u32 {
     })
 }
 
-/// Where each page is.
-fn pages(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
-    let (mut at, mut found) = (0, Vec::new());
-    while at < bytes.len() {
-        assert_eq!(&bytes[at..at + 4], b"OggS");
-        let count = usize::from(bytes[at + 26]);
-        let body: usize = bytes[at + 27..at + 27 + count]
-            .iter()
-            .map(|value| usize::from(*value))
-            .sum();
-        found.push(at..at + 27 + count + body);
-        at += 27 + count + body;
-    }
-    found
-}
-
 #[test]
 fn any_range_of_a_rendition_is_that_of_the_file() {
     let fixture = Fixture::new("content.opus", 48_000, 2, &["-c:a", "libopus", "-b:a", "96k"]);
@@ -224,7 +204,7 @@ fn what_cannot_be_spliced_says_so() {
         attempt(&hole),
         SpliceError::Corrupt { .. } | SpliceError::Unsupported(_)
     ));
-    let middle = pages(&whole)[3].clone();
+    let middle = ogg_pages(&whole)[3].clone();
     let missing = attempt(&[&whole[..middle.start], &whole[middle.end..]].concat()).to_string();
     assert!(missing.contains("missing before byte"), "{missing}");
     let twice = attempt(&[whole.clone(), whole.clone()].concat()).to_string();

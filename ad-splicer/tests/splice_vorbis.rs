@@ -6,31 +6,17 @@ mod common;
 use std::path::PathBuf;
 
 use ad_splicer::splice::{Break, Report, SeamKind, SpliceError};
-use common::{Fixture, SINE, ad, at, decode, ends, hashes, left, loudness, mid_rolls, rms_db, worst_db};
+use common::{
+    Fixture, SINE, ad, at, decode, ends, hashes, judge_ad, left, loudness, mid_rolls, ogg_pages, worst_db,
+};
 
 /// Most samples of a packet.
 const FRAME: usize = 1_024;
 
-/// Where each page is.
-fn pages(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
-    let (mut at, mut found) = (0, Vec::new());
-    while at < bytes.len() {
-        assert_eq!(&bytes[at..at + 4], b"OggS");
-        let count = usize::from(bytes[at + 26]);
-        let body: usize = bytes[at + 27..at + 27 + count]
-            .iter()
-            .map(|value| usize::from(*value))
-            .sum();
-        found.push(at..at + 27 + count + body);
-        at += 27 + count + body;
-    }
-    found
-}
-
 /// The streams of a chain, each as a file.
 fn streams(fixture: &Fixture, path: &PathBuf) -> Vec<PathBuf> {
     let bytes = std::fs::read(path).unwrap();
-    let mut starts: Vec<usize> = pages(&bytes)
+    let mut starts: Vec<usize> = ogg_pages(&bytes)
         .into_iter()
         .filter(|page| bytes[page.start + 5] & 2 != 0)
         .map(|page| page.start)
@@ -46,7 +32,7 @@ fn streams(fixture: &Fixture, path: &PathBuf) -> Vec<PathBuf> {
                 serials.insert(bytes[14..18].to_vec()),
                 "streams have numbers of their own"
             );
-            let pages = pages(bytes);
+            let pages = ogg_pages(bytes);
             for (number, page) in pages.iter().enumerate() {
                 let sequence = &bytes[page.start + 18..page.start + 22];
                 assert_eq!(sequence, (number as u32).to_le_bytes(), "pages are numbered");
@@ -114,18 +100,12 @@ fn judged(fixture: &Fixture, name: &str, breaks: &[Break]) -> (Vec<f32>, Report,
         let given = &breaks[spliced.index.break_index].ads[spliced.index.ad].pcm;
         let given = given.samples().unwrap();
         let (start, fade) = (fixture.sample_at(spliced.presentation), fixture.rate / 100);
-        let error = |shift: i64| {
-            let from = ((start + fade) as i64 + shift) as usize * channels;
-            let got = &whole[from..][..given.len() - 2 * fade * channels];
-            rms_db(got.iter().zip(&given[fade * channels..]).map(|(a, b)| a - b))
-        };
-        let best = (-3..=3).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap();
-        assert_eq!(best, 0, "{name}: ad {} begins {best} samples off", spliced.id);
-        assert!(
-            error(0) < -40.0,
-            "{name}: ad {} differs by {:.1} dB",
-            spliced.id,
-            error(0)
+        judge_ad(
+            &format!("{name}: ad {}", spliced.id),
+            &whole[start * channels..],
+            &given,
+            fade * channels,
+            channels,
         );
         let cue = start - shift;
         let first = i == 0 || report.ads[i - 1].index.break_index != spliced.index.break_index;
@@ -219,7 +199,7 @@ fn what_cannot_be_spliced_says_so() {
     let breaks = [at(1_000, vec![ad(44_100, 2, 20_000, 500.0)])];
     let cut = common::refusal(&whole[..whole.len() - 9], &breaks);
     assert!(matches!(cut, SpliceError::Truncated { .. }), "{cut}");
-    let third = pages(&whole)[3].clone();
+    let third = ogg_pages(&whole)[3].clone();
     let missing = [&whole[..third.start], &whole[third.end..]].concat();
     let missing = common::refusal(&missing, &breaks).to_string();
     assert!(missing.contains("missing before byte"), "{missing}");

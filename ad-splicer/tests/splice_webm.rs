@@ -3,14 +3,7 @@
 mod common;
 
 use ad_splicer::splice::Break;
-use common::{Fixture, SINE, ad, at, decode, ends, judge_bridged, left, loudness, mid_rolls};
-
-/// Decoded samples before content time 0: 312, but for the shortest packets.
-fn pre_skip(fixture: &Fixture) -> usize {
-    let bytes = std::fs::read(&fixture.content).unwrap();
-    let head = bytes.windows(8).position(|bytes| bytes == b"OpusHead").unwrap();
-    usize::from(u16::from_le_bytes([bytes[head + 10], bytes[head + 11]]))
-}
+use common::{Fixture, SINE, ad, at, decode, ends, judge_bridged, left, loudness, mid_rolls, pre_skip};
 
 /// Splices and judges; gives the errors at the seams.
 fn judged(fixture: &Fixture, name: &str, size: usize, breaks: &[Break]) -> Vec<common::SeamError> {
