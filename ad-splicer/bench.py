@@ -3,9 +3,10 @@
 
 Quality is measured on what ffmpeg decodes, never by our own decoder: the seam error is the RMS difference to the original in the
 worst block of 576 samples within half a second of a cue, clicks are what is above 4 kHz around breaks in a sine of 220 Hz, loudness is ffmpeg's
-ebur128 on the ad's interval against the 60 seconds around the cue. A spectrogram of one join of each format is left in the folder.
+ebur128 on the ad's interval against the 60 seconds around the cue; where there are pictures, how sound and pictures stand to each other
+is told by the packets that stayed as they were. A spectrogram of one join of each format is left in the folder.
 
-Give the program (grove), the fixtures' folder, and a folder to work in. `--only speed|quality` does a part.
+Give the program (grove), the fixtures' folder, and a folder to work in. `--only speed|quality` does a part, `--formats mp3 opus` some formats.
 """
 
 import argparse
@@ -32,7 +33,12 @@ FORMATS = [
     ("m4a", ["-c:a", "aac", "-b:a", "128k", "-aac_pns", "0"], ["-c:a", "aac", "-b:a", "256k"]),
     ("opus", ["-c:a", "libopus", "-b:a", "96k"], ["-c:a", "libopus", "-b:a", "192k"]),
     ("ogg", ["-c:a", "libvorbis", "-b:a", "128k"], ["-c:a", "libvorbis", "-b:a", "256k"]),
+    ("webm", ["-c:a", "libopus", "-b:a", "96k"], ["-c:a", "libopus", "-b:a", "192k"]),
+    ("mp4", ["-c:a", "aac", "-b:a", "128k", "-aac_pns", "0"], ["-c:a", "aac", "-b:a", "256k"]),
 ]
+# What is seen in the format that has pictures: no two alike, an IDR picture every two seconds.
+PICTURES = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25,noise=alls=12:allf=t"]
+PICTURES_CODED = ["-map", "0:a", "-map", "1:v", "-shortest", "-c:v", "libx264", "-preset", "veryfast", "-b:v", "300k", "-bf", "3", "-g", "50", "-keyint_min", "50", "-sc_threshold", "0", "-pix_fmt", "yuv420p"]
 
 
 def run(command, **options):
@@ -182,6 +188,44 @@ def loudness(path, start, length):
     return float(re.search(r"I:\s+(\S+) LUFS", end)[1]), float(re.search(r"Peak:\s+(\S+) dBFS", end)[1])
 
 
+def make(source, coding, path):
+    """Content of what is heard in `source`."""
+    seen, coded = (PICTURES, PICTURES_CODED) if path.endswith(".mp4") else ([], [])
+    ffmpeg("-i", source, *seen, "-map_metadata", "-1", *coded, *coding, path)
+
+
+def packets(path):
+    """When each packet of pictures and of sound is presented, in seconds, by its hash; those that come more than once are left out."""
+    streams = []
+    for kind in "va":
+        lines = ffmpeg("-i", path, "-map", f"0:{kind}", "-c", "copy", "-f", "framemd5", "-").stdout.decode().splitlines()
+        scale = next(int(line.split()[2].split("/")[0]) / int(line.split()[2].split("/")[1]) for line in lines if line.startswith("#tb 0:"))
+        found, twice = {}, set()
+        for line in lines:
+            if line.startswith("#"):
+                continue
+            shown, key = (line.split(",")[field].strip() for field in (2, 5))
+            if key in found:
+                twice.add(key)
+            found[key] = int(shown) * scale
+        streams.append({key: time for key, time in found.items() if key not in twice})
+    return streams
+
+
+def apart(content, out):
+    """By how much pictures and sound of the content stand otherwise to each other in the result than in the content: for each packet of pictures, its content time and milliseconds."""
+    (seen, heard), (seen_now, heard_now) = packets(content), packets(out)
+    sound = sorted((time, heard_now[key] - time) for key, time in heard.items() if key in heard_now)
+    rows, at = [], 0
+    for time, now in sorted((time, seen_now[key]) for key, time in seen.items() if key in seen_now):
+        while at + 1 < len(sound) and sound[at + 1][0] <= time:
+            at += 1
+        # Around a cue the nearest sound that stayed may belong to the other side of it.
+        near = [shift for _, shift in sound[max(0, at - 30) : at + 31]]
+        rows.append((time, min((abs(now - time - shift) for shift in near), default=math.inf) * 1000))
+    return rows
+
+
 def splice(grove, content, ads, out):
     """The report, or why not."""
     words = [word for cue, creative in ads for word in ("--ad", f"{cue}={creative}")]
@@ -191,7 +235,7 @@ def splice(grove, content, ads, out):
     return json.loads(done.stdout), None
 
 
-def quality(grove, fixtures, work):
+def quality(grove, fixtures, work, only):
     creatives = [f"{fixtures}/{name}" for name in ("kettle.mp3", "boots.wav", "bank.m4a", "library.ogg")]
     ads = [(cue, creatives[i % len(creatives)]) for i, cue in enumerate(CUES)]
     source = f"{work}/episode.wav"
@@ -202,8 +246,10 @@ def quality(grove, fixtures, work):
     low = f"{work}/low.wav"
     ffmpeg("-f", "lavfi", "-i", "aevalsrc=0.3*sin(2*PI*300*t):s=44100:d=6", "-af", "afade=d=0.5,afade=t=out:st=5.5:d=0.5", low)
     for name, coding, plain in FORMATS:
+        if only and name not in only:
+            continue
         content, out = f"{work}/content.{name}", f"{work}/spliced.{name}"
-        ffmpeg("-i", source, "-map_metadata", "-1", *coding, content)
+        make(source, coding, content)
         report, why = splice(grove, content, ads, out)
         if report is None:
             print(f"\n{name}: not spliced: {why}")
@@ -241,11 +287,15 @@ def quality(grove, fixtures, work):
         middle = lambda values: sorted(values)[len(values) // 2]
         seams = [row[2] for row in table] + [row[3] for row in table]
         print(f"  median {middle(seams):.1f}, worst {max(seams):.1f} dBFS; loudness within {max(abs(row[5]) for row in table):.2f} LU; highest peak {max(row[6] for row in table):.1f} dBFS")
+        if name == "mp4":
+            offsets = apart(content, out)
+            kept = [max((off for time, off in offsets if start <= time < end), default=math.nan) for start, end in zip(CUES, [*CUES[1:], math.inf])]
+            print(f"  {len(offsets)} pictures stayed; sound and pictures stand apart by at most {max(off for _, off in offsets):.3f} ms otherwise than in the content; after each cue: {' '.join(f'{off:.3f}' for off in kept)}")
         picture = f"{work}/{name}.png"
         first = report["ads"][8]
         ffmpeg("-i", out, "-lavfi", f"atrim={first['start'] - 2:.3f}:{first['start'] + 2:.3f},showspectrumpic=s=1000x512:mode=combined:legend=0:scale=log:win_func=blackman:drange=110:stop=16000", picture)
         content, out = f"{work}/coded-sine.{name}", f"{work}/clicks.{name}"
-        ffmpeg("-i", sine, *coding, content)
+        make(sine, coding, content)
         report, why = splice(grove, content, [(cue, low) for cue in (9.3, 17.7, 28.1)], out)
         above = ["-af", ",".join(["highpass=f=4000:p=2"] * 4)]
         high = decoded(out, *above)
@@ -265,12 +315,13 @@ def main():
     parser.add_argument("fixtures")
     parser.add_argument("work")
     parser.add_argument("--only", choices=["speed", "quality"])
+    parser.add_argument("--formats", nargs="*", choices=[name for name, _, _ in FORMATS], help="of quality: all, when none is named")
     args = parser.parse_args()
     os.makedirs(args.work, exist_ok=True)
     if args.only != "quality":
         speed(args.grove, args.fixtures, args.work)
     if args.only != "speed":
-        quality(args.grove, args.fixtures, args.work)
+        quality(args.grove, args.fixtures, args.work, args.formats)
 
 
 main()
