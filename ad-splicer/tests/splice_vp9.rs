@@ -99,8 +99,9 @@ fn breaks_at_key_frames_leave_every_packet_of_pictures_as_it_was() {
         assert_eq!(format.codec, Codec::WebmVp9);
         let channels = usize::from(format.channels);
         let sound = |mut ad: Ad| {
-            let twice = ad.pcm.iter().flat_map(|sample| vec![*sample; channels]);
-            ad.pcm = twice.collect();
+            let once = ad.pcm.samples().unwrap().into_owned();
+            let twice: Vec<f32> = once.iter().flat_map(|sample| vec![*sample; channels]).collect();
+            ad.pcm = twice.into();
             ad
         };
         let breaks = [at(4004, vec![sound(video.ad(96_077)), sound(video.ad(48_001))])];
