@@ -27,7 +27,7 @@ use crate::context::Context;
 use crate::files::{is_on_one_disk, place_file, write_file};
 use crate::identity;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
-use crate::play::keys::{Key, Keys, next_key};
+use crate::pausing::{self, Pausing};
 use crate::rendition::{self, Arriving, Destination, Made, PlacedAd};
 use crate::selection::select;
 use crate::source::{self, Resolved};
@@ -84,6 +84,7 @@ struct ProgressLine<'a> {
 /// Gets every source in turn.
 pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
+    let pausing = tokio::sync::Mutex::new(Pausing::listen(json));
     let to_stdout = args.output.as_deref() == Some(Path::new("-"));
     if to_stdout && (json || args.sources.len() > 1) {
         return Err(bad_input(
@@ -119,6 +120,7 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
                     args,
                     json,
                     unused: tokio::sync::Mutex::default(),
+                    pausing: &pausing,
                 }
                 .torrent(&found)
                 .await?
@@ -306,6 +308,7 @@ struct Job<'a> {
     json: bool,
     /// What was made ready and is not delivered.
     unused: tokio::sync::Mutex<Option<Unused>>,
+    pausing: &'a tokio::sync::Mutex<Pausing>,
 }
 
 /// Ads that were made ready for a rendition which may never be whole.
@@ -470,24 +473,12 @@ impl Job<'_> {
         let mut tick = tokio::time::interval(Duration::from_millis(if self.json { 1000 } else { 250 }));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut paused = false;
-        // A terminal that cannot be read from gives no keys.
-        let mut keys = if self.json {
-            None
-        } else {
-            Keys::open().ok().flatten()
-        };
-        let mut asked_to_pause = false;
+        let mut pausing = self.pausing.lock().await;
+        pausing.begin(torrent);
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
-                key = next_key(&mut keys) => if key == Key::Pause {
-                    asked_to_pause = !asked_to_pause;
-                    if asked_to_pause {
-                        torrent.pause();
-                    } else {
-                        torrent.go_on();
-                    }
-                },
+                pause = pausing.next() => pausing::apply(torrent, pause),
             }
             let stats = torrent.stats();
             if self.json {
@@ -567,10 +558,12 @@ impl Job<'_> {
         if !self.seeds() {
             return ExitStatus::Done;
         }
+        let mut pausing = self.pausing.lock().await;
         tokio::select! {
             () = long_enough(self.args.seed_for) => ExitStatus::Done,
             () = enough(torrent, length, self.args.seed_ratio) => ExitStatus::Done,
             () = interrupted() => ExitStatus::Interrupted,
+            never = pausing.obey(std::iter::once(torrent)) => match never {},
         }
     }
 }

@@ -18,6 +18,7 @@ mod inspect;
 mod node;
 mod origin_check;
 mod output;
+mod pausing;
 mod placeable;
 mod play;
 mod publish;

@@ -14,12 +14,14 @@ use crate::cli::SeedArgs;
 use crate::context::Context;
 use crate::get;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
+use crate::pausing::Pausing;
 use crate::source::{Resolved, resolve};
 use crate::units::human_bytes;
 
 /// Serves every source until it is told to stop.
 pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
+    let mut pausing = Pausing::listen(json);
     for peer in &args.peer {
         context.gate.trust(&peer.ip().to_string(), peer.port());
     }
@@ -81,6 +83,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
             _ = join_all(ratios) => Ok(ExitStatus::Done),
             (error, ..) = select_all(failures) => Err(error),
             // What earlier commands could not report goes now, beside the serving.
+            never = pausing.obey(torrents.iter().map(|(_, torrent)| torrent)) => match never {},
             never = async { beacons::drain(&context).await; std::future::pending().await } => never,
         }
     };

@@ -215,6 +215,58 @@ fn a_key_pauses_a_download_and_has_it_go_on() {
     assert_eq!(sha256(&held.at().join("got.mp3")), sha256(&common::episode()));
 }
 
+fn signal(running: &Running, signal: rustix::process::Signal) {
+    let id = i32::try_from(running.child.id()).expect("process ids are i32");
+    let id = rustix::process::Pid::from_raw(id).expect("process ids are above zero");
+    rustix::process::kill_process(id, signal).expect("a running child can be signalled");
+}
+
+#[test]
+fn signals_pause_a_download_and_have_it_go_on() {
+    use rustix::process::Signal;
+    let held = Held::publish();
+    let mut get = grove(
+        held.at(),
+        ["get", "web/episode.mp3.torrent", "-o", "got.mp3", "--json"],
+    )
+    .args(["--allow-private", "--data", "viewer"])
+    .args(LOOPBACK)
+    .start();
+    held.until(true);
+    signal(&get, Signal::USR1);
+    get.wait_for("paused");
+    // What was under way is given up.
+    held.until(false);
+    get.wait_until("a report of the pause", |line| line["state"] == "paused");
+    held.open();
+    signal(&get, Signal::USR2);
+    get.wait_for("resumed");
+    get.wait_for("complete");
+    assert_eq!(get.finish().0, Some(0));
+    assert_eq!(sha256(&held.at().join("got.mp3")), sha256(&common::episode()));
+}
+
+#[test]
+fn signals_pause_a_seed_and_have_it_serve_again() {
+    use rustix::process::Signal;
+    let place = tempfile::tempdir().expect("a folder");
+    publish(place.path());
+    let (mut seed, address) = seed(place.path(), &[]);
+    signal(&seed, Signal::USR1);
+    seed.wait_for("paused");
+    let refused = get(place.path(), &address, &[]).expect(1).event("error");
+    assert!(
+        refused["error"].as_str().is_some_and(|why| !why.is_empty()),
+        "{refused}"
+    );
+    signal(&seed, Signal::USR2);
+    seed.wait_for("resumed");
+    get(place.path(), &address, &[]).expect(0);
+    let (status, rest) = seed.interrupt();
+    assert_eq!(status, Some(0));
+    assert_eq!(rest.last().expect("a done")["uploaded"], LENGTH as u64);
+}
+
 #[test]
 fn without_peers_everything_comes_from_the_origin_and_without_both_nobody_is_asked() {
     let held = Held::publish();

@@ -1,17 +1,26 @@
 //! Single keys from the terminal, without a line being entered.
 //!
-//! Invariants: only a terminal is read from; its settings are as before when [`Keys`] is dropped; signals (Ctrl-C, Ctrl-Z) work as ever.
+//! Invariants: only a terminal is read from, and only in the foreground, since a shell stops who reads from it in the background; its settings
+//! are as before when [`Keys`] is dropped; signals (Ctrl-C, Ctrl-Z) work as ever.
 //!
 //! Not for: what a key does.
 
 use std::io::{IsTerminal as _, Read as _};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustix::process::getpgrp;
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
+};
 use tokio::sync::mpsc;
+
+/// How often it is looked whether the terminal is ours again.
+const IN_BACKGROUND: Duration = Duration::from_millis(100);
 
 /// What a person asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +77,10 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Starts reading; `None` when stdin is no terminal.
+    /// Starts reading; `None` when stdin is no terminal, or one that another command has now.
     pub(crate) fn open() -> anyhow::Result<Option<Self>> {
         let stdin = std::io::stdin();
-        if !stdin.is_terminal() {
+        if !stdin.is_terminal() || !is_foreground(&stdin) {
             return Ok(None);
         }
         let doing = "cannot read keys from the terminal";
@@ -96,6 +105,10 @@ impl Keys {
             let mut byte = [0];
             let mut parser = Parser::default();
             while !told.load(Ordering::Relaxed) {
+                if !is_foreground(&stdin) {
+                    std::thread::sleep(IN_BACKGROUND);
+                    continue;
+                }
                 match stdin.read(&mut byte) {
                     Ok(_) if byte == [0] => {}
                     Ok(_) => {
@@ -126,9 +139,17 @@ impl Drop for Keys {
             // A panic of the thread was printed already.
             let _ = thread.join();
         }
-        // A terminal that is gone needs nothing back.
+        // A terminal that is gone needs nothing back. From the background this would stop us; then the shell has set its own.
+        if !is_foreground(std::io::stdin()) {
+            return;
+        }
         let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
     }
+}
+
+/// Whether the terminal's input is for us, and not for another command of its shell.
+fn is_foreground(stdin: impl AsFd) -> bool {
+    tcgetpgrp(stdin).is_ok_and(|group| group == getpgrp())
 }
 
 /// The next key; never, when there are none.

@@ -1,0 +1,95 @@
+//! Pausing what runs, and having it go on: by the key `p` of a terminal, and for scripts by signals, SIGUSR1 to pause and SIGUSR2 to go on.
+//!
+//! Not for: what a pause is (the engine's), or the pauses of `grove play`, whose content goes on arriving.
+
+use std::convert::Infallible;
+
+use engine::node::Torrent;
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::output::print_json;
+use crate::play::keys::{Key, Keys, next_key};
+
+/// What a person or a script asked for so far.
+pub(crate) struct Pausing {
+    keys: Option<Keys>,
+    pause: Option<Signal>,
+    go_on: Option<Signal>,
+    json: bool,
+    paused: bool,
+}
+
+impl Pausing {
+    /// Listens from now on; without it these signals end a process, so it is to be made early. With `json` the terminal's keys are left alone.
+    pub(crate) fn listen(json: bool) -> Self {
+        Self {
+            // A terminal that cannot be read from gives no keys, and a system without these signals none.
+            keys: if json { None } else { Keys::open().ok().flatten() },
+            pause: signal(SignalKind::user_defined1()).ok(),
+            go_on: signal(SignalKind::user_defined2()).ok(),
+            json,
+            paused: false,
+        }
+    }
+
+    /// The next time that something is to change: whether to pause.
+    pub(crate) async fn next(&mut self) -> bool {
+        loop {
+            let paused = tokio::select! {
+                () = received(&mut self.pause) => true,
+                () = received(&mut self.go_on) => false,
+                key = next_key(&mut self.keys) => (key == Key::Pause) != self.paused,
+            };
+            if paused != self.paused {
+                self.paused = paused;
+                if self.json {
+                    print_json(&json!({ "event": if paused { "paused" } else { "resumed" } }));
+                }
+                return paused;
+            }
+        }
+    }
+
+    /// Begins with a torrent, in the state that was asked for before.
+    pub(crate) fn begin(&self, torrent: &Torrent) {
+        apply(torrent, self.paused);
+    }
+
+    /// Pauses torrents that serve, and has them go on, whenever that is asked for.
+    pub(crate) async fn obey(&mut self, torrents: impl Iterator<Item = &Torrent> + Clone) -> Infallible {
+        loop {
+            let paused = self.next().await;
+            torrents.clone().for_each(|torrent| apply(torrent, paused));
+            if !self.json {
+                eprintln!(
+                    "{}",
+                    if paused {
+                        "paused: nothing is served"
+                    } else {
+                        "serving again"
+                    }
+                );
+            }
+        }
+    }
+}
+
+/// Pauses a torrent or has it go on.
+pub(crate) fn apply(torrent: &Torrent, paused: bool) {
+    if paused {
+        torrent.pause();
+    } else {
+        torrent.go_on();
+    }
+}
+
+/// The next such signal; never, when there are none.
+async fn received(signal: &mut Option<Signal>) {
+    if let Some(signal) = signal
+        && signal.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
