@@ -12,8 +12,8 @@ use quinn::{RecvStream, SendStream};
 
 /// Priority of control streams: above any content.
 const CONTROL: i32 = 100;
-/// Packets of a reply that are taken at once: the connection is locked once for all of them.
-const CHUNKS: usize = 32;
+/// Bytes of the beginning of a reply that are taken at once: what follows is taken block by block.
+const BEGINNING: usize = 4 * 1024;
 
 /// Why a stream ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +80,8 @@ pub async fn open_request(connection: &Connection, request: &Request) -> Result<
     Ok(Reply {
         recv,
         buffer: BytesMut::new(),
+        block: Vec::new(),
+        filled: 0,
     })
 }
 
@@ -210,7 +212,11 @@ impl ControlReader {
 #[derive(Debug)]
 pub struct Reply {
     recv: RecvStream,
+    /// Of the beginning.
     buffer: BytesMut,
+    /// The block at hand, and how much of it has come: each block is copied once, into its own memory.
+    block: Vec<u8>,
+    filled: usize,
 }
 
 impl Reply {
@@ -221,45 +227,38 @@ impl Reply {
                 self.buffer.advance(used);
                 return Ok(header);
             }
-            self.fill().await?;
+            let chunk = self.recv.read_chunk(BEGINNING, true).await?;
+            self.buffer
+                .extend_from_slice(&chunk.ok_or(StreamError::Short)?.bytes);
         }
     }
 
-    /// The next block, which has `len` bytes.
+    /// The next block, which has `len` bytes. What has come of it is kept when this is given up.
     pub async fn block(&mut self, len: usize) -> Result<Bytes, StreamError> {
-        while self.buffer.len() < len {
-            self.fill().await?;
+        if self.block.len() != len {
+            self.block = vec![0; len];
+            self.filled = 0;
         }
-        Ok(self.buffer.split_to(len).freeze())
+        let early = self.buffer.len().min(len - self.filled);
+        self.buffer
+            .copy_to_slice(&mut self.block[self.filled..self.filled + early]);
+        self.filled += early;
+        while self.filled < len {
+            let more = self.recv.read(&mut self.block[self.filled..]).await?;
+            self.filled += more.ok_or(StreamError::Short)?;
+        }
+        self.filled = 0;
+        Ok(std::mem::take(&mut self.block).into())
     }
 
     /// The next block, if all of it has come already.
     pub fn ready_block(&mut self, len: usize) -> Result<Option<Bytes>, StreamError> {
-        while self.buffer.len() < len {
-            match self.fill().now_or_never() {
-                Some(filled) => filled?,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(self.buffer.split_to(len).freeze()))
+        self.block(len).now_or_never().transpose()
     }
 
     /// Bytes that were received and not taken yet.
     pub fn buffered(&self) -> usize {
-        self.buffer.len()
-    }
-
-    async fn fill(&mut self) -> Result<(), StreamError> {
-        let mut chunks = [const { Bytes::new() }; CHUNKS];
-        let n = self
-            .recv
-            .read_chunks(&mut chunks)
-            .await?
-            .ok_or(StreamError::Short)?;
-        for chunk in &chunks[..n] {
-            self.buffer.extend_from_slice(chunk);
-        }
-        Ok(())
+        self.buffer.len() + self.filled
     }
 }
 

@@ -56,9 +56,9 @@ impl Assembler {
         old.map_or(0, |(_, data)| data.len() as u64)
     }
 
-    /// Whether something waits of a piece.
-    pub(super) fn waits(&self, piece: u32) -> bool {
-        self.pieces().contains_key(&piece)
+    /// How many blocks of a piece wait.
+    pub(super) fn waiting(&self, piece: u32) -> usize {
+        self.pieces().get(&piece).map_or(0, |partial| partial.parts.len())
     }
 
     /// Judges what can be judged of a piece. Hashes: call it where that is allowed.

@@ -18,8 +18,8 @@ pub enum Error {
         /// Why.
         source: Arc<std::io::Error>,
     },
-    /// The thread that drives the sockets cannot be started.
-    #[error("cannot start the network's thread: {0}")]
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
     Thread(Arc<std::io::Error>),
     /// No key, certificate or TLS configuration could be made.
     #[error("cannot make an identity for this node: {0}")]

@@ -6,7 +6,7 @@
 //!
 //! Files: `registry` the connections, `observed` where others see us; `driver` one torrent's loop, with its parts `inbox`, `outputs`, `members`, `dial`
 //! (and `candidates`, whom it knows), `exchange` (who tells whom of others), `gossip` (cue sheets), `introduce` (through routers), `fetches`, `figures` and `hope`;
-//! `transfer` the tasks that move content; `assembler` what cannot be judged yet; `bans` whom to leave alone; `control` a peer's control stream;
+//! `transfer` the tasks that move content, `hashing` where they hash; `assembler` what cannot be judged yet; `bans` whom to leave alone; `control` a peer's control stream;
 //! `announce` trackers, `dht` and `lan` where else peers are found; `mapping` asks the router for a way in; `moving` is about machines
 //! that change their address.
 
@@ -26,6 +26,7 @@ mod exchange;
 mod fetches;
 mod figures;
 mod gossip;
+mod hashing;
 mod hope;
 mod inbox;
 mod introduce;
@@ -62,6 +63,7 @@ use crate::store::Store;
 use crate::swarm::{self, FileIndex, PeerId};
 use crate::verify::Verifier;
 use driver::{Driver, Parts};
+use hashing::Hasher;
 use registry::Registry;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -98,9 +100,11 @@ impl Node {
     )]
     pub async fn start(config: NodeConfig) -> Result<Self, Error> {
         gate::install_crypto_provider();
-        let thread = NetThread::start().map_err(|e| Error::Thread(Arc::new(e)))?;
+        let failed = |e| Error::Thread(Arc::new(e));
+        let thread = NetThread::start().map_err(failed)?;
+        let hasher = Hasher::start().map_err(failed)?;
         Ok(Self {
-            registry: Registry::start(config, &thread)?,
+            registry: Registry::start(config, &thread, hasher)?,
             torrents: Mutex::default(),
             _thread: thread,
         })
@@ -188,10 +192,11 @@ impl Node {
         };
         let ground = Arc::new(Ground {
             swarm: swarm_hash,
-            assembler: assembler::Assembler::new(verifier.clone(), store.clone()),
+            assembler: Arc::new(assembler::Assembler::new(verifier.clone(), store.clone())),
             verifier,
             store: store.clone(),
             origin,
+            hasher: self.registry.hasher.clone(),
             counters: Counters::default(),
             up: self.registry.up.clone(),
             down: self.registry.down.clone(),

@@ -5,6 +5,7 @@
 
 use super::bans::{Bans, household};
 use super::control::{HELLO_TIMEOUT, Offer};
+use super::hashing::Hasher;
 use super::inbox::Msg;
 use super::lan::Lan;
 use super::observed::Observed;
@@ -79,6 +80,7 @@ pub(crate) struct Registry {
     endpoints: Vec<Endpoint>,
     pub(super) up: Arc<Bucket>,
     pub(super) down: Arc<Bucket>,
+    pub(super) hasher: Arc<Hasher>,
     /// Where every task runs.
     runtime: Handle,
     moved: Moved,
@@ -113,7 +115,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Registry {
     /// Binds the sockets and begins to accept.
-    pub(super) fn start(config: NodeConfig, thread: &NetThread) -> Result<Arc<Self>, Error> {
+    pub(super) fn start(config: NodeConfig, thread: &NetThread, hasher: Hasher) -> Result<Arc<Self>, Error> {
         let identity = Identity::generate().map_err(|e| Error::Identity(e.to_string().into()))?;
         let endpoints = config
             .listen
@@ -141,6 +143,7 @@ impl Registry {
             arrivals: watch::Sender::new(0),
             up: Arc::new(Bucket::new(config.up)),
             down: Arc::new(Bucket::new(config.down)),
+            hasher: Arc::new(hasher),
             runtime: thread.handle().clone(),
             moved: thread.moved().clone(),
             config,

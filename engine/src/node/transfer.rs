@@ -1,10 +1,11 @@
 //! The tasks that move content: a request to a peer, an upload to a peer, a fetch from the origin.
 //!
 //! Each runs beside the driver, verifies before it stores, and reports in order over one channel. Aborting a task
-//! withdraws its stream. They run on the thread that drives the sockets, so what takes time is elsewhere: hashing and
-//! reading on the blocking threads (several blocks at once: whatever has come meanwhile), writing on the store's.
+//! withdraws its stream. They run on the thread that drives the sockets, so what takes time is elsewhere: hashing where
+//! `hashing` says (several blocks at once: whatever has come meanwhile), reading on the blocking threads, writing on the store's.
 
 use super::assembler::Assembler;
+use super::hashing::Hasher;
 use super::inbox::Msg;
 use crate::merkle::Hash;
 use crate::net::{self, Connection, Moved, Reply, StreamError, priority};
@@ -12,8 +13,7 @@ use crate::origin::{Origin, Sink};
 use crate::rate::Bucket;
 use crate::store::Store;
 use crate::swarm::{
-    BLOCK_SIZE, BlockRun, FetchId, FileIndex, Peer, RefuseReason, RequestFailure, RequestId, Source,
-    UploadId, Urgency,
+    BlockRun, FetchId, FileIndex, Peer, RefuseReason, RequestFailure, RequestId, Source, UploadId, Urgency,
 };
 use crate::verify::{VerifiedBlock, Verifier, VerifyError};
 use crate::wire::{ReplyHeader, ReplyStatus, Request};
@@ -49,8 +49,9 @@ pub(super) struct Ground {
     pub(super) swarm: [u8; 32],
     pub(super) verifier: Arc<Verifier>,
     pub(super) store: Store,
-    pub(super) assembler: Assembler,
+    pub(super) assembler: Arc<Assembler>,
     pub(super) origin: Origin,
+    pub(super) hasher: Arc<Hasher>,
     pub(super) counters: Counters,
     pub(super) up: Arc<Bucket>,
     pub(super) down: Arc<Bucket>,
@@ -96,23 +97,18 @@ impl Ground {
         parts: Vec<Bytes>,
     ) -> (Vec<VerifiedBlock>, Option<VerifyError>) {
         let bytes: u64 = parts.iter().map(|p| p.len() as u64).sum();
-        let ground = self.clone();
+        let (blocks, verifier) = (parts.len(), self.verifier.clone());
         let check = move || {
             let mut right = Vec::with_capacity(parts.len());
             for (block, part) in (first..).zip(parts) {
-                match ground.verifier.check_block(block, part) {
+                match verifier.check_block(block, part) {
                     Ok(block) => right.push(block),
                     Err(e) => return (right, Some(e)),
                 }
             }
             (right, None)
         };
-        let (right, wrong) = if bytes <= u64::from(BLOCK_SIZE) {
-            // A single block is hashed (15 µs) in the time that another thread takes to wake up.
-            check()
-        } else {
-            tokio::task::spawn_blocking(check).await.unwrap_or_default()
-        };
+        let (right, wrong) = self.hasher.run(blocks, check).await.unwrap_or_default();
         if wrong.is_some() {
             self.waste(bytes - right.iter().map(|b| b.data().len() as u64).sum::<u64>());
         }
@@ -121,12 +117,13 @@ impl Ground {
 
     /// Judges what waits of a piece from the origin, now that something is new.
     async fn judge_piece(self: &Arc<Self>, piece: u32) -> bool {
-        if !self.assembler.waits(piece) {
+        let waiting = self.assembler.waiting(piece);
+        if waiting == 0 {
             return true;
         }
-        let ground = self.clone();
-        let judging = tokio::task::spawn_blocking(move || ground.assembler.judge(piece));
-        let Ok(judged) = judging.await else { return false };
+        let assembler = self.assembler.clone();
+        let judging = self.hasher.run(waiting, move || assembler.judge(piece));
+        let Some(judged) = judging.await else { return false };
         self.waste(judged.wrong_bytes);
         for seed in judged.wrong_seeds {
             self.origin.wrong_piece(seed, piece);

@@ -27,7 +27,7 @@ mod writer;
 pub(crate) use backing::Backing;
 use backing::{Disk, FileSystem, ReadOnly, Stamp};
 use folder::Folder;
-use writer::{Command, Home, Writer};
+use writer::{Command, GATHER, Home, Writer};
 
 use crate::metainfo::{InfoHash, Metainfo};
 use crate::swarm::{BLOCK_SIZE, BlockRun, FileIndex, PieceIndex};
@@ -310,6 +310,7 @@ impl Store {
                     _lock: lock(&folder)?,
                     disk: Arc::new(FileSystem),
                     folder,
+                    gather: GATHER,
                 };
                 Self::at_home(home, metainfo, verifier, recheck)
             }

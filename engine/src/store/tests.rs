@@ -49,6 +49,7 @@ pub(super) fn on_disk(
     let home = Home {
         disk: Arc::new(disk.clone()),
         folder: PathBuf::from(FOLDER),
+        gather: std::time::Duration::ZERO,
         // What a process holds that dies with it needs no lock here.
         _lock: tempfile::tempfile().unwrap(),
     };

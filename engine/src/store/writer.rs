@@ -1,6 +1,6 @@
 //! The thread that owns a store's disk: writes, syncs, records.
 //!
-//! It answers commands in order. While the disk is full it keeps the block at hand and tries again, so that nothing
+//! It answers commands in order, and after blocks it takes a short rest, so that it is woken once for many. While the disk is full it keeps the block at hand and tries again, so that nothing
 //! that was accepted is dropped; askers wait for room meanwhile.
 
 use super::backing::Disk;
@@ -17,6 +17,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+/// What blocks are gathered for: as long as packets are ([`crate::net`]).
+pub(super) const GATHER: Duration = Duration::from_millis(8);
+/// Blocks that are written before it is looked whether to sync.
+const AT_ONCE: usize = (SYNC_BYTES / BLOCK_SIZE as u64) as usize;
 /// How long to wait before a full disk is tried again.
 const RETRY_FULL: Duration = Duration::from_millis(500);
 
@@ -34,6 +38,8 @@ pub(super) enum Command {
 pub(super) struct Home {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) folder: PathBuf,
+    /// How long blocks are gathered before they are written: they are held meanwhile.
+    pub(super) gather: Duration,
     /// Held as long as this lives.
     pub(super) _lock: File,
 }
@@ -88,6 +94,9 @@ impl Writer {
 
     pub(super) fn run(mut self, inbox: &Receiver<Command>) {
         let mut waiting: VecDeque<(VerifiedBlock, OwnedSemaphorePermit)> = VecDeque::new();
+        let mut next = None;
+        // Whether all that was accepted so far has been taken in.
+        let mut caught_up = true;
         loop {
             let pause = if self.full.is_some() {
                 RETRY_FULL
@@ -97,11 +106,25 @@ impl Writer {
                     None => Duration::from_secs(3600),
                 }
             };
-            match inbox.recv_timeout(pause) {
+            match next.take().map_or_else(|| inbox.recv_timeout(pause), Ok) {
                 Ok(Command::Write(block, room)) => {
                     waiting.push_back((block, room));
                     if self.full.is_some() {
                         continue;
+                    }
+                    if let Some(home) = self.home.as_ref().filter(|_| caught_up) {
+                        std::thread::sleep(home.gather);
+                    }
+                    caught_up = false;
+                    while waiting.len() < AT_ONCE {
+                        match inbox.try_recv() {
+                            Ok(Command::Write(block, room)) => waiting.push_back((block, room)),
+                            other => {
+                                caught_up = true;
+                                next = other.ok();
+                                break;
+                            }
+                        }
                     }
                 }
                 Ok(Command::Flush(done)) => {
