@@ -6,6 +6,8 @@
 //! Not for: how ads are made ready (`breaks`), or how content and ads are joined (`rendition`).
 
 mod folder;
+mod plain;
+mod report;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,72 +16,25 @@ use std::time::{Duration, Instant};
 use ad_splicer::beacons::Basis;
 use ad_splicer::content::Content;
 use anyhow::Context as _;
-use engine::cue_sheet::{CueSheet, PublicKey, SignedCueSheet};
-use engine::node::{AddOptions, Node, PieceSource, State, Stats, Torrent, Ways};
-use serde::Serialize;
+use engine::node::{AddOptions, Node, State, Torrent};
 use tokio::time::MissedTickBehavior;
-use url::Url;
 
 use crate::beacons::{self, Playback};
-use crate::breaks::{self, Asking, Preparer, Ready, Skipped, Swarm};
-use crate::cli::{GetArgs, OriginPolicy, SwarmArgs};
+use crate::breaks::{self, Asking, Preparer, Ready, Swarm};
+use crate::cli::GetArgs;
 use crate::context::Context;
-use crate::files::{is_on_one_disk, place_file, write_file};
+use crate::files::{is_on_one_disk, place_file};
 use crate::identity;
+use crate::joining::{cue_sheet, swarm_options, trust_typed};
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
 use crate::pausing::{self, Pausing};
-use crate::rendition::{self, Arriving, Destination, Made, PlacedAd};
+use crate::rendition::{self, Arriving, Destination, Made};
 use crate::selection::select;
 use crate::source::{self, Resolved};
-use crate::trust;
-use crate::units::{human_bytes, human_time};
-
-/// How long a cue sheet is waited for that only peers can have.
-const SHEET_WAIT: Duration = Duration::from_secs(3);
-
-/// The `complete` and `done` objects.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Report {
-    pub(crate) event: &'static str,
-    pub(crate) path: Option<PathBuf>,
-    pub(crate) info_hash: Option<String>,
-    pub(crate) bytes: u64,
-    pub(crate) content_bytes: u64,
-    pub(crate) from_origin: u64,
-    pub(crate) from_peers: u64,
-    pub(crate) wasted: u64,
-    pub(crate) uploaded: u64,
-    pub(crate) seconds: f64,
-    pub(crate) peers: usize,
-    /// How they came to be connected.
-    pub(crate) ways: Ways,
-    pub(crate) ads: Vec<PlacedAd>,
-    pub(crate) skipped: Vec<Skipped>,
-    /// Runs of pieces by where they came from: how many, and `origin`, `peer` or `disk`.
-    pub(crate) sources: Vec<(u32, &'static str)>,
-    /// What was written, when it is a folder.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) files: Option<Vec<folder::Written>>,
-    /// Of a personal transfer, in `done`: whether the sender has heard that all arrived.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) noted: Option<bool>,
-}
-
-#[derive(Serialize)]
-struct ProgressLine<'a> {
-    event: &'static str,
-    info_hash: &'a str,
-    have_bytes: u64,
-    content_bytes: u64,
-    from_origin: u64,
-    from_peers: u64,
-    wasted: u64,
-    uploaded: u64,
-    peers: usize,
-    ways: Ways,
-    down_rate: u64,
-    state: &'a str,
-}
+use crate::units::human_bytes;
+use plain::plain;
+pub(crate) use report::of_ways;
+use report::{ProgressLine, Report, state_name, tell};
 
 /// Gets every source in turn.
 pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
@@ -145,126 +100,6 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// What a person typed is accepted, whatever its address.
-pub(crate) fn trust_typed(context: &Context, swarm: &SwarmArgs) {
-    for peer in &swarm.peer {
-        context.gate.trust(&peer.ip().to_string(), peer.port());
-    }
-    for seed in &swarm.web_seed {
-        context.gate.trust_url(seed);
-    }
-}
-
-/// The engine's options for a source.
-pub(crate) fn add_options(swarm: &SwarmArgs, found: &source::Torrent) -> AddOptions {
-    AddOptions {
-        web_seeds: swarm
-            .web_seed
-            .iter()
-            .map(ToString::to_string)
-            .chain(found.web_seeds.iter().cloned())
-            .collect(),
-        // A sender who is restarted is waited for.
-        give_up: match found.secret {
-            Some(_) => Some(Duration::from_secs(300)),
-            None => AddOptions::default().give_up,
-        },
-        use_origin: !swarm.no_origin,
-        use_peers: !swarm.no_peers,
-        policy: match swarm.origin_policy {
-            OriginPolicy::Thrifty => engine::node::OriginPolicy::Thrifty,
-            OriginPolicy::Fast => engine::node::OriginPolicy::Fast,
-        },
-        ..found.options(&swarm.peer)
-    }
-}
-
-/// The engine's options for a source, with the cue sheet that counts here so far.
-pub(crate) async fn swarm_options(
-    context: &Context,
-    swarm: &SwarmArgs,
-    found: &source::Torrent,
-) -> anyhow::Result<AddOptions> {
-    let (cue_sheet, publisher) = known_sheet(context, found).await?;
-    Ok(AddOptions {
-        cue_sheet,
-        publisher,
-        ..add_options(swarm, found)
-    })
-}
-
-/// The cue sheet that counts here so far, and whose newer ones are taken from peers.
-pub(crate) async fn known_sheet(
-    context: &Context,
-    found: &source::Torrent,
-) -> anyhow::Result<(Option<SignedCueSheet>, Option<PublicKey>)> {
-    let judged = trust::judge(context, found, trust::now()?).await?;
-    let sheet = judged.as_ref().and_then(trust::Judged::effective).cloned();
-    let publisher = sheet.as_ref().map(|sheet| sheet.sheet().publisher);
-    Ok((sheet, publisher.or(found.link_key)))
-}
-
-/// The cue sheet that counts for a source, peers' newer ones included. Otherwise what there is to say about that: nothing, when it has none.
-pub(crate) async fn cue_sheet(
-    context: &Context,
-    found: &source::Torrent,
-    torrent: &Torrent,
-) -> anyhow::Result<Result<CueSheet, breaks::Prepared>> {
-    let now = trust::now()?;
-    let judged = trust::judge(context, found, now).await?;
-    let held = judged.as_ref().and_then(trust::Judged::effective).cloned();
-    let newest = from_peers(found, torrent, held.as_ref()).await;
-    let judged = match newest {
-        Some(newest) => Some(trust::Judged {
-            offered: Some(newest),
-            verdict: Ok("a peer has a newer one of the same publisher".into()),
-            loud: false,
-            held,
-        }),
-        None => judged,
-    };
-    let Some(judged) = judged else {
-        return Ok(Err(breaks::Prepared::default()));
-    };
-    if let Err(reason) = &judged.verdict {
-        if judged.loud {
-            eprintln!(
-                "warning: the cue sheet of {} is refused: {reason}",
-                found.metainfo.name()
-            );
-        } else {
-            tracing::warn!(name = found.metainfo.name(), reason, "the cue sheet is refused");
-        }
-    }
-    trust::keep(context, found.metainfo.info_hash_v2(), &judged, now).await?;
-    if let Some(sheet) = judged.effective() {
-        return Ok(Ok(sheet.sheet().clone()));
-    }
-    let reason = judged.verdict.err().unwrap_or_default();
-    let reason = format!("the cue sheet is refused: {reason}");
-    Ok(Err(breaks::Prepared {
-        skipped: vec![Skipped::new("*", reason, None)],
-        ..Default::default()
-    }))
-}
-
-/// The cue sheet that peers have, when it is another one than the one that is held. It is waited for only when nothing
-/// is held and the link says whose it must be.
-async fn from_peers(
-    found: &source::Torrent,
-    torrent: &Torrent,
-    held: Option<&SignedCueSheet>,
-) -> Option<SignedCueSheet> {
-    let mut sheet = torrent.cue_sheet();
-    if held.is_none() && found.link_key.is_some() {
-        let some = sheet.wait_for(Option::is_some);
-        // Without one the content plays without ads.
-        let _ = tokio::time::timeout(SHEET_WAIT, some).await;
-    }
-    let newest = sheet.borrow().as_deref().cloned();
-    newest.filter(|newest| Some(newest) != held)
 }
 
 /// The ads for a source, made ready while its content arrives.
@@ -393,7 +228,7 @@ impl Job<'_> {
             Destination::File(path) => Some(path.clone()),
             Destination::Stdout => None,
         };
-        let mut report = Self::report(&torrent.stats(), made, path, info_hash, started);
+        let mut report = Report::complete(&torrent.stats(), made, path, info_hash, started);
         report.files = folder.map(folder::Folder::written);
         self.tell(&report);
         if found.secret.is_some() {
@@ -512,34 +347,6 @@ impl Job<'_> {
         }
     }
 
-    fn report(
-        stats: &Stats,
-        made: Made,
-        path: Option<PathBuf>,
-        info_hash: String,
-        started: Instant,
-    ) -> Report {
-        Report {
-            event: "complete",
-            path,
-            info_hash: Some(info_hash),
-            bytes: made.bytes,
-            content_bytes: stats.total_bytes,
-            from_origin: stats.from_origin,
-            from_peers: stats.from_peers,
-            wasted: stats.wasted,
-            uploaded: stats.uploaded,
-            seconds: started.elapsed().as_secs_f64(),
-            peers: stats.peers_seen,
-            ways: stats.ways,
-            ads: made.ads,
-            skipped: made.skipped,
-            sources: sources(&stats.pieces),
-            files: None,
-            noted: None,
-        }
-    }
-
     fn tell(&self, report: &Report) {
         if self.json {
             print_json(report);
@@ -620,89 +427,6 @@ async fn noted(torrent: &Torrent) -> bool {
     noted
 }
 
-fn sources(pieces: &[Option<PieceSource>]) -> Vec<(u32, &'static str)> {
-    pieces
-        .chunk_by(|a, b| a == b)
-        .map(|run| {
-            let source = match run.first().copied().flatten() {
-                Some(PieceSource::Origin) => "origin",
-                Some(PieceSource::Peer) => "peer",
-                Some(PieceSource::Disk) => "disk",
-                None => "missing",
-            };
-            (run.len() as u32, source)
-        })
-        .collect()
-}
-
-fn state_name(state: &State) -> &'static str {
-    match state {
-        State::Downloading => "downloading",
-        State::Paused(_) => "paused",
-        State::Complete => "complete",
-        State::Failed(_) => "failed",
-        State::Stopped => "stopped",
-    }
-}
-
-fn tell(report: &Report) {
-    let place = report
-        .path
-        .as_ref()
-        .map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
-    let fetched = report.from_origin + report.from_peers;
-    let here = report.content_bytes.saturating_sub(fetched);
-    let mut sources = vec![
-        format!("{} from the origin", human_bytes(report.from_origin)),
-        format!(
-            "{} from peers{}",
-            human_bytes(report.from_peers),
-            of_ways(report.ways)
-        ),
-    ];
-    if here > 0 {
-        sources.push(format!("{} that was here already", human_bytes(here)));
-    }
-    eprintln!(
-        "{place}: {} in {:.1} s, {}",
-        human_bytes(report.bytes),
-        report.seconds,
-        sources.join(", ")
-    );
-    for ad in &report.ads {
-        eprintln!(
-            "  ad at {}: {} ({:.1} s, {:+.1} dB)",
-            human_time(Duration::from_secs_f64(ad.start.max(0.0))),
-            ad.title.as_deref().unwrap_or(&ad.ad_id),
-            ad.duration,
-            ad.gain_db
-        );
-    }
-    for skipped in &report.skipped {
-        eprintln!(
-            "  {}",
-            skipped.sentence(report.ads.iter().any(|ad| ad.break_id == skipped.break_id))
-        );
-    }
-}
-
-/// How peers were connected, where it is worth saying.
-pub(crate) fn of_ways(ways: Ways) -> String {
-    let parts: Vec<String> = [
-        (ways.direct, "direct"),
-        (ways.punched, "through opened routers"),
-        (ways.relayed, "through a relay"),
-    ]
-    .iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, way)| format!("{count} {way}"))
-    .collect();
-    if ways.punched + ways.relayed == 0 {
-        return String::new();
-    }
-    format!(" ({})", parts.join(", "))
-}
-
 fn is_folder(path: &Path) -> bool {
     path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
@@ -714,120 +438,4 @@ fn destination(output: Option<&Path>, name: &str) -> Destination {
         Some(path) if is_folder(path) => Destination::File(path.join(name)),
         Some(path) => Destination::File(path.to_owned()),
     }
-}
-
-/// A media URL without a `.torrent`: fetched as any program would, with nothing to verify it by.
-async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bool) -> Outcome {
-    let started = Instant::now();
-    eprintln!(
-        "note: there is no .torrent beside {url}; it is fetched as it is, and cannot be verified or shared"
-    );
-    let name = url
-        .path_segments()
-        .and_then(|mut parts| parts.next_back())
-        .filter(|name| !name.is_empty())
-        .unwrap_or("download");
-    let destination = destination(args.output.as_deref(), name);
-    let mut response = context.gate.get(url.clone()).send().await?;
-    let status = response.status();
-    anyhow::ensure!(
-        status.is_success(),
-        "cannot fetch {url}: the server answered {status}"
-    );
-    let total = response.content_length().unwrap_or(0);
-    let progress = Progress::bytes(name, total, json);
-    let (sender, receiver) = std::sync::mpsc::sync_channel::<Option<bytes::Bytes>>(16);
-    let to = destination.clone();
-    let writing = tokio::task::spawn_blocking(move || {
-        let pour = |out: &mut dyn std::io::Write| {
-            let mut bytes = 0;
-            // The end is said; a channel that merely closes is a download that broke off.
-            loop {
-                let Some(chunk) = receiver.recv().context("the download broke off")? else {
-                    break;
-                };
-                out.write_all(&chunk).context("cannot write the result")?;
-                bytes += chunk.len() as u64;
-            }
-            out.flush().context("cannot write the result")?;
-            anyhow::ensure!(total == 0 || bytes == total, "only {bytes} of {total} bytes came");
-            Ok(bytes)
-        };
-        match &to {
-            Destination::File(path) => write_file(path, |file| pour(file)),
-            Destination::Stdout => pour(&mut std::io::stdout().lock()),
-        }
-    });
-    let mut done = 0;
-    let fetching = async {
-        while let Some(chunk) = response.chunk().await? {
-            done += chunk.len() as u64;
-            progress.set(done, total.max(done), "");
-            // The writer is gone only when it failed; its error is the one that matters.
-            let sender = sender.clone();
-            let sent = tokio::task::spawn_blocking(move || sender.send(Some(chunk)))
-                .await
-                .context("handing bytes over")?;
-            if sent.is_err() {
-                return Ok(());
-            }
-        }
-        let end = sender.clone();
-        // As above: a writer that is gone has an error of its own.
-        let _ = tokio::task::spawn_blocking(move || end.send(None))
-            .await
-            .context("handing bytes over")?;
-        anyhow::Ok(())
-    };
-    let fetched = tokio::select! {
-        fetched = fetching => Some(fetched),
-        () = interrupted() => None,
-    };
-    progress.finish();
-    drop(sender);
-    match fetched {
-        Some(Ok(())) => {}
-        Some(Err(error)) => {
-            // The writer sees the channel close without an end, and gives nothing the final name.
-            let _ = writing.await;
-            return Err(error);
-        }
-        None => {
-            let _ = writing.await;
-            return Ok(ExitStatus::Interrupted);
-        }
-    }
-    let bytes = writing.await.context("writing the result")??;
-    let report = Report {
-        event: "complete",
-        path: match destination {
-            Destination::File(path) => Some(path),
-            Destination::Stdout => None,
-        },
-        info_hash: None,
-        bytes,
-        content_bytes: bytes,
-        from_origin: bytes,
-        from_peers: 0,
-        wasted: 0,
-        uploaded: 0,
-        seconds: started.elapsed().as_secs_f64(),
-        peers: 0,
-        ways: Ways::default(),
-        ads: Vec::new(),
-        skipped: Vec::new(),
-        sources: Vec::new(),
-        files: None,
-        noted: None,
-    };
-    if json {
-        print_json(&report);
-        print_json(&Report {
-            event: "done",
-            ..report
-        });
-    } else {
-        tell(&report);
-    }
-    Ok(ExitStatus::Done)
 }

@@ -15,6 +15,7 @@ mod files;
 mod get;
 mod identity;
 mod inspect;
+mod joining;
 mod node;
 mod origin_check;
 mod output;

@@ -47,8 +47,8 @@ use crate::beacons::{self, Playback};
 use crate::breaks::{Asking, Prepared, Preparer, Ready, Spot, Swarm};
 use crate::cli::{PlayArgs, PlaySink};
 use crate::context::Context;
-use crate::get;
 use crate::identity;
+use crate::joining;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
 use crate::rendition::{self, Arriving, Frozen};
 use crate::source::{Resolved, resolve};
@@ -57,7 +57,7 @@ use crate::units::human_time;
 /// Plays one source.
 pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
-    get::trust_typed(&context, &args.swarm);
+    joining::trust_typed(&context, &args.swarm);
     let found = match resolve(&context, None, &args.source, args.episode.episode.as_deref()).await? {
         Resolved::Torrent(found) => found,
         Resolved::Plain(url) => {
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     }
     let node = Arc::new(crate::node::start(&context, json).await?);
     let creatives = (!args.swarm.no_peers).then(|| Swarm::new(Arc::clone(&node)));
-    let options = get::swarm_options(&context, &args.swarm, &found).await?;
+    let options = joining::swarm_options(&context, &args.swarm, &found).await?;
     let added = node.add(found.metainfo.clone(), options).await;
     let torrent = added.map_err(crate::node::explain)?;
     let prepared = tokio::select! {
@@ -241,7 +241,7 @@ impl<'a> Listening<'a> {
         proofs: &mut Option<Proofs>,
         swarm: Option<Arc<Swarm>>,
     ) -> anyhow::Result<Result<Preparer, Prepared>> {
-        let sheet = match get::cue_sheet(context, found, torrent).await? {
+        let sheet = match joining::cue_sheet(context, found, torrent).await? {
             Ok(sheet) => sheet,
             Err(without) => return Ok(Err(without)),
         };

@@ -13,6 +13,7 @@ use crate::beacons;
 use crate::cli::SeedArgs;
 use crate::context::Context;
 use crate::get;
+use crate::joining;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
 use crate::pausing::Pausing;
 use crate::source::{Resolved, resolve};
@@ -40,7 +41,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
             }
         };
         let path = content_path(text, args.from.as_deref(), &found.metainfo);
-        let (cue_sheet, publisher) = get::known_sheet(&context, &found).await?;
+        let (cue_sheet, publisher) = joining::known_sheet(&context, &found).await?;
         let options = AddOptions {
             cue_sheet,
             publisher,

@@ -1,0 +1,131 @@
+//! `grove get` of what has no `.torrent`: fetched as any program would, with nothing to verify it by.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use engine::node::Ways;
+use url::Url;
+
+use super::destination;
+use super::report::{Report, tell};
+use crate::cli::GetArgs;
+use crate::context::Context;
+use crate::files::write_file;
+use crate::output::{ExitStatus, Outcome, Progress, interrupted, print_json};
+use crate::rendition::Destination;
+
+/// Fetches a media URL.
+pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bool) -> Outcome {
+    let started = Instant::now();
+    eprintln!(
+        "note: there is no .torrent beside {url}; it is fetched as it is, and cannot be verified or shared"
+    );
+    let name = url
+        .path_segments()
+        .and_then(|mut parts| parts.next_back())
+        .filter(|name| !name.is_empty())
+        .unwrap_or("download");
+    let destination = destination(args.output.as_deref(), name);
+    let mut response = context.gate.get(url.clone()).send().await?;
+    let status = response.status();
+    anyhow::ensure!(
+        status.is_success(),
+        "cannot fetch {url}: the server answered {status}"
+    );
+    let total = response.content_length().unwrap_or(0);
+    let progress = Progress::bytes(name, total, json);
+    let (sender, receiver) = std::sync::mpsc::sync_channel::<Option<bytes::Bytes>>(16);
+    let to = destination.clone();
+    let writing = tokio::task::spawn_blocking(move || {
+        let pour = |out: &mut dyn std::io::Write| {
+            let mut bytes = 0;
+            // The end is said; a channel that merely closes is a download that broke off.
+            loop {
+                let Some(chunk) = receiver.recv().context("the download broke off")? else {
+                    break;
+                };
+                out.write_all(&chunk).context("cannot write the result")?;
+                bytes += chunk.len() as u64;
+            }
+            out.flush().context("cannot write the result")?;
+            anyhow::ensure!(total == 0 || bytes == total, "only {bytes} of {total} bytes came");
+            Ok(bytes)
+        };
+        match &to {
+            Destination::File(path) => write_file(path, |file| pour(file)),
+            Destination::Stdout => pour(&mut std::io::stdout().lock()),
+        }
+    });
+    let mut done = 0;
+    let fetching = async {
+        while let Some(chunk) = response.chunk().await? {
+            done += chunk.len() as u64;
+            progress.set(done, total.max(done), "");
+            // The writer is gone only when it failed; its error is the one that matters.
+            let sender = sender.clone();
+            let sent = tokio::task::spawn_blocking(move || sender.send(Some(chunk)))
+                .await
+                .context("handing bytes over")?;
+            if sent.is_err() {
+                return Ok(());
+            }
+        }
+        let end = sender.clone();
+        // As above: a writer that is gone has an error of its own.
+        let _ = tokio::task::spawn_blocking(move || end.send(None))
+            .await
+            .context("handing bytes over")?;
+        anyhow::Ok(())
+    };
+    let fetched = tokio::select! {
+        fetched = fetching => Some(fetched),
+        () = interrupted() => None,
+    };
+    progress.finish();
+    drop(sender);
+    match fetched {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            // The writer sees the channel close without an end, and gives nothing the final name.
+            let _ = writing.await;
+            return Err(error);
+        }
+        None => {
+            let _ = writing.await;
+            return Ok(ExitStatus::Interrupted);
+        }
+    }
+    let bytes = writing.await.context("writing the result")??;
+    let report = Report {
+        event: "complete",
+        path: match destination {
+            Destination::File(path) => Some(path),
+            Destination::Stdout => None,
+        },
+        info_hash: None,
+        bytes,
+        content_bytes: bytes,
+        from_origin: bytes,
+        from_peers: 0,
+        wasted: 0,
+        uploaded: 0,
+        seconds: started.elapsed().as_secs_f64(),
+        peers: 0,
+        ways: Ways::default(),
+        ads: Vec::new(),
+        skipped: Vec::new(),
+        sources: Vec::new(),
+        files: None,
+        noted: None,
+    };
+    if json {
+        print_json(&report);
+        print_json(&Report {
+            event: "done",
+            ..report
+        });
+    } else {
+        tell(&report);
+    }
+    Ok(ExitStatus::Done)
+}
