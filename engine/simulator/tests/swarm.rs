@@ -191,6 +191,39 @@ fn a_thrifty_crowd_takes_one_copy_from_its_seed() {
     }
 }
 
+/// Three hundred within two seconds, of whom most do not see each other: what one hands on over a slow uplink must stay
+/// known to all as long as that takes, or they draw it again.
+#[test]
+fn a_crowd_of_strangers_takes_one_copy() {
+    let viewers: Vec<Viewer> = include_str!("../viewers.csv")
+        .lines()
+        .skip(1)
+        .cycle()
+        .take(300)
+        .enumerate()
+        .map(|(index, row)| {
+            let columns: Vec<&str> = row.split(',').collect();
+            let mbit = |column: usize| columns[column].parse::<f64>().unwrap() / 8.0;
+            Viewer {
+                arrival: Arrival::At(Duration::from_millis(index as u64 * 6)),
+                ..Viewer::new(mbit(0) * MB, mbit(1) * MB)
+            }
+        })
+        .collect();
+    let network = Network {
+        length: 2 << 20,
+        origin_rate: 12.5 * MB,
+        neighbours: 30,
+        most_neighbours: 80,
+        unit: 4,
+        ..network()
+    };
+    let report = run("strangers", network, viewers, 36);
+    println!("  {:?}", report.again);
+    assert!(report.all_complete());
+    assert!(report.origin_copies() <= 1.15);
+}
+
 /// The publisher allows 1 MB/s, the web server could do five: together the viewers keep to it, and all are served.
 #[test]
 fn a_crowd_keeps_to_the_publishers_budget() {

@@ -202,7 +202,13 @@ async fn receive(
     let run = request.run;
     let header = receiving.reply.header(run.count).await.map_err(broken)?;
     if header.status != ReplyStatus::Ok {
-        return Err((RequestFailure::Refused, None));
+        let busy = header.status == ReplyStatus::Refused(RefuseReason::Busy);
+        let refused = if busy {
+            RequestFailure::Busy
+        } else {
+            RequestFailure::Refused
+        };
+        return Err((refused, None));
     }
     let hashes = |list: &[[u8; 32]]| list.iter().map(|h| Hash(*h)).collect::<Vec<_>>();
     let bad = |e: &dyn std::fmt::Display| (RequestFailure::BadData, Some(e.to_string()));

@@ -93,12 +93,16 @@ impl Swarm {
             }
             request.left -= 1;
             let (peer, left, sent, urgent) = (request.peer, request.left, request.sent, request.urgent);
+            let due = request.due;
             if let Some(state) = self.peers.get_mut(&peer) {
                 state.outstanding -= 1;
                 self.outstanding -= 1;
                 state.urgent -= u32::from(urgent);
                 if left == 0 && source == Source::Peer(peer) {
                     state.score.request_took(now.saturating_duration_since(sent));
+                    if due.is_some() {
+                        state.score.deadline(true);
+                    }
                 }
             }
             if left == 0 {

@@ -27,9 +27,17 @@ const TURN: f64 = 4.0 * BLOCK_SIZE as f64;
 /// So much time's worth of usual uploads runs at a time, and is asked by those who have a place with one request each.
 const RUNNING: f64 = 0.5;
 const ASKED: f64 = 3.0;
+/// What is urgent is sent within this time, in seconds, or refused; before the uplink is measured, so much is taken.
+const IN_TIME: f64 = 1.2;
+const UNMEASURED: f64 = 4.0 * TURN;
 /// The fewest uploads at a time, and the fewest places, however slow the uplink.
 const LEAST_SLOTS: usize = 3;
 const LEAST_PLACES: usize = 4;
+
+/// The blocks of a run, if it is urgent.
+fn urgent_blocks(urgency: Urgency, run: BlockRun) -> u32 {
+    if urgency == Urgency::Urgent { run.count } else { 0 }
+}
 
 /// What a peer asks for.
 #[derive(Debug)]
@@ -48,7 +56,8 @@ struct Customer {
     since: Instant,
     interested: bool,
     queue: Vec<Queued>,
-    active: Vec<UploadId>,
+    /// What is being sent to it, with its urgent blocks.
+    active: Vec<(UploadId, u32)>,
     served: u64,
     /// When an upload to it last ended.
     last_served: Option<Instant>,
@@ -164,12 +173,13 @@ impl Uploads {
         now: Instant,
         out: &mut impl Extend<Output>,
     ) {
+        let in_time = self.is_in_time(&asked);
         let Some(customer) = self.peers.get_mut(&peer) else {
             return;
         };
         let refused = if customer.choked {
             Err(RefuseReason::Choked)
-        } else if customer.queue.len() >= MAX_QUEUED {
+        } else if customer.queue.len() >= MAX_QUEUED || !in_time {
             Err(RefuseReason::Busy)
         } else {
             allowed
@@ -185,6 +195,23 @@ impl Uploads {
             customer.queue.push(asked);
             self.pump(now, out);
         }
+    }
+
+    /// Whether what is asked for can be sent soon, if it is urgent: who asks should hear at once that others wait for
+    /// all that a slow uplink can send, and turn elsewhere. With nobody before it, it is taken however slow we are.
+    fn is_in_time(&self, asked: &Queued) -> bool {
+        let own = urgent_blocks(asked.urgency, asked.run);
+        let ahead: u32 = self
+            .peers
+            .values()
+            .map(|c| {
+                let sent: u32 = c.active.iter().map(|&(_, urgent)| urgent).sum();
+                let queued = c.queue.iter().map(|q| urgent_blocks(q.urgency, q.run));
+                sent + queued.sum::<u32>()
+            })
+            .sum();
+        let bytes = f64::from(ahead + own) * f64::from(BLOCK_SIZE);
+        own == 0 || ahead == 0 || bytes <= self.line.rate().map_or(UNMEASURED, |rate| rate * IN_TIME)
     }
 
     /// Requests that wait or run.
@@ -206,7 +233,7 @@ impl Uploads {
             return;
         };
         customer.queue.retain(|queued| queued.request != request);
-        if let Some(at) = customer.active.iter().position(|&id| id == request) {
+        if let Some(at) = customer.active.iter().position(|&(id, _)| id == request) {
             customer.active.swap_remove(at);
             customer.last_served = Some(now);
             self.active -= 1;
@@ -328,7 +355,7 @@ impl Uploads {
             } = customer.queue.remove(place);
             self.turn += 1;
             customer.served = self.turn;
-            customer.active.push(request);
+            customer.active.push((request, urgent_blocks(urgency, run)));
             self.active += 1;
             self.line.set_busy(true, now);
             if sole {

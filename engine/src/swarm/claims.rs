@@ -14,8 +14,9 @@ use super::types::{Claim, Output, Peer, PeerId, PieceIndex};
 const CLAIM_LIFE: Duration = Duration::from_secs(5);
 /// Claims hold us back from a piece no longer than this while no block of it appears, however often they are renewed.
 const CLAIMS_BELIEVED: Duration = Duration::from_secs(10);
-/// How often it is told what only we hold, and how much of it at a time.
-const RENEWAL: Duration = Duration::from_secs(2);
+/// How often it is told what only we hold, and how much of it at a time. A claim that is heard again is passed on again
+/// only when less than half of its life is left: renewed sooner, those two hops away would never hear it again.
+const RENEWAL: Duration = Duration::from_secs(3);
 const MAX_RENEWED: usize = 256;
 /// Claims kept for one piece, and pieces with claims.
 const MAX_CLAIMERS: usize = 4;

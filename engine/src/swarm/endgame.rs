@@ -15,9 +15,14 @@ use super::types::{Peer, ReaderId, RequestId, Urgency};
 
 /// Duplicates are allowed while no more blocks than a hundredth of all are missing, within these bounds.
 const ENDGAME: (u64, u64) = (4, 32);
+/// What is needed soon and did not come within this time is asked of a second peer; for a start, of a third one when
+/// nothing comes of the second either.
+const LATE: Duration = Duration::from_millis(500);
+const LATE_AGAIN: Duration = Duration::from_millis(900);
 
 impl Swarm {
-    /// What is needed within 2 s, or for a start, and still on its way is asked of a second peer, once.
+    /// What is needed within 2 s, or for a start, and still on its way is asked of a second peer, once;
+    /// for a start, of a third one.
     pub(super) fn hedge(&mut self, now: Instant) {
         let readers: Vec<ReaderId> = self.readers.keys().copied().collect();
         let assumed = self.assumed_rate();
@@ -34,13 +39,20 @@ impl Swarm {
             let mut late: Vec<(RequestId, Instant)> = Vec::new();
             for block in span.filter(|&b| self.requested.get(b)) {
                 let piece = block / self.layout.piece_blocks();
-                for request in self.by_piece.get(&piece).into_iter().flatten() {
-                    let waits = self.requests.get(request).is_some_and(|r| {
-                        r.span.contains(&block) && !r.hedged && now - r.sent > Duration::from_millis(500)
-                    });
-                    if waits && late.iter().all(|(known, _)| known != request) {
-                        late.push((*request, self.block_deadline(reader, block)));
-                    }
+                // The newest of those that are to bring it: until that is late too, nobody else is asked.
+                let running = self.by_piece.get(&piece).into_iter().flatten().rev();
+                let newest = running
+                    .filter_map(|id| Some((*id, self.requests.get(id)?)))
+                    .find(|(_, r)| r.span.contains(&block));
+                let Some((id, request)) = newest else { continue };
+                let begun = request.left < request.span.end - request.span.start;
+                let waits = match request.hedges {
+                    0 => now - request.sent > LATE,
+                    1 => reader.starting() && !begun && now - request.sent > LATE_AGAIN,
+                    _ => false,
+                };
+                if waits && late.iter().all(|&(known, _)| known != id) {
+                    late.push((id, self.block_deadline(reader, block)));
                 }
             }
             for (request, deadline) in late {
@@ -61,14 +73,24 @@ impl Swarm {
         let Some(request) = self.requests.get(&id) else {
             return;
         };
-        let (owner, span) = (request.peer, request.span.clone());
+        let (owner, span, hedges) = (request.peer, request.span.clone(), request.hedges);
         let Some(left) = runs(span, |w| self.requested.word(w) & !self.have.word(w))
             .into_iter()
             .next()
         else {
             return;
         };
-        let Some((eta, peer)) = self.soonest(left.start, Some(owner), assumed, now) else {
+        let piece = left.start / self.layout.piece_blocks();
+        let asked: Vec<Peer> = self
+            .by_piece
+            .get(&piece)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.requests.get(id))
+            .filter(|r| r.span.contains(&left.start))
+            .map(|r| r.peer)
+            .collect();
+        let Some((eta, peer)) = self.soonest(left.start, &asked, assumed, now) else {
             return;
         };
         let left_of = |p: &PeerState| p.score.rate().map(|_| p.score.eta(p.outstanding, 0, assumed));
@@ -91,7 +113,7 @@ impl Swarm {
         let copy = self.send_request(peer, span, urgency, deadline, now);
         for id in [id, copy] {
             if let Some(request) = self.requests.get_mut(&id) {
-                request.hedged = true;
+                request.hedges = hedges + 1;
             }
         }
     }
@@ -133,7 +155,7 @@ impl Swarm {
             let moved = other.requests.iter().rev().find(|id| {
                 self.requests.get(id).is_some_and(|r| {
                     r.peer == owner
-                        && !r.hedged
+                        && r.hedges == 0
                         && now.saturating_duration_since(r.sent) > Duration::from_secs(1)
                         // What has begun to arrive is left to come.
                         && r.left == r.span.end - r.span.start
@@ -146,7 +168,7 @@ impl Swarm {
         let missing = self.missing_blocks;
         if missing <= (self.layout.wanted_blocks() / 100).clamp(ENDGAME.0, ENDGAME.1) {
             self.duplicate(id, Urgency::Far, None, assumed, now);
-            return self.requests.get(&id).is_some_and(|r| r.hedged);
+            return self.requests.get(&id).is_some_and(|r| r.hedges > 0);
         }
         // Only a peer that has shown what it can takes something from another.
         if !measured {
@@ -161,7 +183,7 @@ impl Swarm {
             Some(span) => {
                 let moved = self.send_request(peer, span, Urgency::Far, None, now);
                 if let Some(request) = self.requests.get_mut(&moved) {
-                    request.hedged = true;
+                    request.hedges += 1;
                 }
                 true
             }

@@ -127,7 +127,7 @@ impl Swarm {
                     && fetch.span.clone().all(|block| {
                         self.have.get(block)
                             || self
-                                .soonest(block, None, assumed, now)
+                                .soonest(block, &[], assumed, now)
                                 .is_some_and(|(peer, _)| peer < 0.7 * eta)
                     })
             })

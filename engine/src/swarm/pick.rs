@@ -214,7 +214,7 @@ impl Swarm {
             if self.pieces[(need.block / self.layout.piece_blocks()) as usize].available == 0 {
                 continue;
             }
-            let Some((eta, peer)) = self.soonest(need.block, None, assumed, now) else {
+            let Some((eta, peer)) = self.soonest(need.block, &[], assumed, now) else {
                 continue;
             };
             // The first who let us ask are not asked for everything.
@@ -241,16 +241,17 @@ impl Swarm {
     pub(super) fn soonest(
         &self,
         block: u32,
-        except: Option<Peer>,
+        except: &[Peer],
         assumed: f64,
         now: Instant,
     ) -> Option<(f64, Peer)> {
         self.peers
             .iter()
-            .filter(|&(&peer, p)| p.counted && p.have.get(block) && except != Some(peer))
+            .filter(|&(&peer, p)| p.counted && p.have.get(block) && !except.contains(&peer))
             .filter(|(_, p)| p.requests.len() < MAX_REQUESTS && p.score.paused_until(now).is_none())
+            .filter(|(_, p)| p.score.has_time(now))
             // What is not urgent stands behind it there.
-            .map(|(&peer, p)| (p.score.eta(p.urgent, TURN, assumed), peer))
+            .map(|(&peer, p)| (p.score.promise(p.urgent, TURN, assumed), peer))
             .min_by(|a, b| a.0.total_cmp(&b.0))
     }
 }

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use super::Swarm;
 use super::types::{BanReason, Output, Peer, RequestFailure, RequestId, Urgency};
 
+/// A start needs everything at once: no peer is to blame for what it brings within this time.
+const SOON: Duration = Duration::from_secs(1);
+
 /// A request to a peer. Its blocks are `span`; `left` of them are not held yet.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -17,7 +20,10 @@ pub(super) struct Request {
     pub(super) left: u32,
     pub(super) sent: Instant,
     pub(super) urgent: bool,
-    pub(super) hedged: bool,
+    /// When its peer has missed it; `None` without a deadline, or once that is counted.
+    pub(super) due: Option<Instant>,
+    /// How often what it brings was asked of somebody else too.
+    pub(super) hedges: u8,
 }
 
 impl Swarm {
@@ -53,7 +59,8 @@ impl Swarm {
                 left,
                 sent: now,
                 urgent: urgency == Urgency::Urgent,
-                hedged: false,
+                due: deadline.map(|at| at.max(now + SOON)),
+                hedges: 0,
             },
         );
         self.mark_requested(span.clone());
@@ -110,6 +117,11 @@ impl Swarm {
         };
         match failure {
             Some(RequestFailure::BadData) => self.ban(peer, BanReason::BadData, now),
+            Some(RequestFailure::Busy) => {
+                if let Some(state) = self.peers.get_mut(&peer) {
+                    state.score.declined(now);
+                }
+            }
             // A request that was refused because a choke is on its way says nothing against the peer.
             Some(RequestFailure::Refused) => self.pause_peer(peer, Duration::from_millis(250), now),
             Some(RequestFailure::Timeout | RequestFailure::Gone) => {
@@ -120,8 +132,21 @@ impl Swarm {
         }
     }
 
+    /// Counts what did not come by its deadline, once each.
+    fn count_missed(&mut self, now: Instant) {
+        for request in self.requests.values_mut() {
+            if request.due.is_some_and(|due| due <= now) {
+                request.due = None;
+                if let Some(state) = self.peers.get_mut(&request.peer) {
+                    state.score.deadline(false);
+                }
+            }
+        }
+    }
+
     /// Peers whose silence is too long lose all their requests and are left alone for a while.
     pub(super) fn check_stalls(&mut self, now: Instant) {
+        self.count_missed(now);
         let stalled: Vec<Peer> = self
             .peers
             .iter()

@@ -1,4 +1,4 @@
-//! How good a source is: its measured rate, its delay, its silences. For peers and for the origin.
+//! How good a source is: its measured rate, its delay, its silences, the deadlines it met. For peers and the origin.
 //!
 //! Time counts only while something is outstanding, so that an idle source keeps its rate. Not here: what follows
 //! from it (`pick`, `origin_duty`).
@@ -16,6 +16,12 @@ const STALL: Duration = Duration::from_secs(4);
 /// The same for a peer that never delivered anything.
 const FIRST_STALL: Duration = Duration::from_secs(8);
 
+/// What the last deadline counts for, and the least that is believed of anybody.
+const WEIGHT: f64 = 0.2;
+const LEAST_MET: f64 = 0.2;
+/// Who has no time for a deadline is asked again so much later, and later still when it says so again.
+const DECLINE: Duration = Duration::from_millis(250);
+
 /// The measurements of one source.
 #[derive(Debug, Clone)]
 pub(super) struct Score {
@@ -28,6 +34,11 @@ pub(super) struct Score {
     last_delivery: Option<Instant>,
     strikes: u32,
     pause_until: Option<Instant>,
+    /// The share of its last deadlines that it met.
+    met: f64,
+    /// How often in a row it said that it has no time, and until when it is believed.
+    declines: u32,
+    declines_until: Option<Instant>,
 }
 
 impl Score {
@@ -42,6 +53,9 @@ impl Score {
             last_delivery: None,
             strikes: 0,
             pause_until: None,
+            met: 1.0,
+            declines: 0,
+            declines_until: None,
         }
     }
 
@@ -66,6 +80,29 @@ impl Score {
         self.decayed += bytes as f64 / TAU;
         self.last_delivery = Some(now);
         self.strikes = 0;
+        self.declines = 0;
+    }
+
+    /// Something that it was asked for by a deadline came in time, or did not.
+    pub(super) fn deadline(&mut self, met: bool) {
+        self.met += WEIGHT * (f64::from(u8::from(met)) - self.met);
+    }
+
+    /// Its word for a deadline: [`Self::eta`], and longer the more of its deadlines it missed.
+    pub(super) fn promise(&self, outstanding: u32, more: u32, assumed_rate: f64) -> f64 {
+        self.eta(outstanding, more, assumed_rate) / self.met.max(LEAST_MET)
+    }
+
+    /// It has no time for a deadline of ours at present.
+    pub(super) fn declined(&mut self, now: Instant) {
+        let time = DECLINE * 2u32.pow(self.declines.min(3));
+        self.declines += 1;
+        self.declines_until = Some(now + time);
+    }
+
+    /// Whether it is worth asking it for something with a deadline.
+    pub(super) fn has_time(&self, now: Instant) -> bool {
+        self.declines_until.is_none_or(|until| until <= now)
     }
 
     /// A whole request took this long, its time in the queue included.
@@ -164,6 +201,46 @@ mod tests {
         score.delivered(65_536, start + Duration::from_millis(100));
         let rate = score.rate().unwrap();
         assert!((600_000.0..750_000.0).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn who_misses_deadlines_promises_less() {
+        let mut score = Score::new(Instant::now());
+        let fresh = score.promise(0, 4, 65_536.0);
+        assert!((fresh - score.eta(0, 4, 65_536.0)).abs() < 1e-9);
+        for _ in 0..3 {
+            score.deadline(false);
+        }
+        let late = score.promise(0, 4, 65_536.0);
+        assert!((1.8 * fresh..2.2 * fresh).contains(&late), "{late}");
+        for _ in 0..10 {
+            score.deadline(true);
+        }
+        assert!(score.promise(0, 4, 65_536.0) < 1.1 * fresh, "it is forgiven");
+        for _ in 0..100 {
+            score.deadline(false);
+        }
+        assert!(
+            score.promise(0, 4, 65_536.0) <= 5.0 * fresh,
+            "it is not written off"
+        );
+    }
+
+    #[test]
+    fn who_has_no_time_is_asked_again_soon_and_is_still_a_holder() {
+        let start = Instant::now();
+        let mut score = Score::new(start);
+        assert!(score.has_time(start));
+        for times in [1, 2, 4, 8, 8] {
+            score.declined(start);
+            assert!(!score.has_time(start + DECLINE * times * 9 / 10));
+            assert!(score.has_time(start + DECLINE * times));
+        }
+        assert_eq!(score.paused_until(start), None);
+        assert!(!score.never_serves());
+        score.delivered(1, start);
+        score.declined(start);
+        assert!(score.has_time(start + DECLINE));
     }
 
     #[test]

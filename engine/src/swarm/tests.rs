@@ -7,6 +7,7 @@ use super::*;
 
 mod blocks;
 mod crowd;
+mod deadlines;
 mod delivery;
 mod origin;
 mod random;

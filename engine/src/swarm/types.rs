@@ -114,8 +114,10 @@ pub enum Demand {
 /// Why a request of ours brought nothing, or not everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RequestFailure {
-    /// The peer said no (choked, busy, it does not hold the run).
+    /// The peer said no (choked, it does not hold the run).
     Refused,
+    /// The peer said that others wait already for what it could send soon.
+    Busy,
     /// The driver gave up waiting. (The core has its own time limits too.)
     Timeout,
     /// A block or a proof did not match its hash: the peer is banned.
@@ -145,7 +147,7 @@ pub enum RefuseReason {
     Choked,
     /// We do not hold the whole run.
     NotHeld,
-    /// The peer has too many requests queued here.
+    /// The peer has too many requests queued here, or needs this one sooner than our uplink can send it.
     Busy,
     /// The run crosses a piece border, is too long or lies outside the file.
     Invalid,

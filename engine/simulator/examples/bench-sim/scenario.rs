@@ -10,7 +10,7 @@ use simulator::{Arrival, Network, Player, Report, Simulation, Viewer};
 
 /// Bytes a second of one megabit a second.
 const MBIT: f64 = 125_000.0;
-/// The narrowest origin.
+/// The narrowest usual origin.
 const LEAST_ORIGIN: f64 = 2.0 * MBIT;
 const MIB: u64 = 1 << 20;
 
@@ -39,7 +39,8 @@ pub(crate) enum Variant {
     Usual,
     /// A fifth of the viewers serve nobody.
     FreeRiders,
-    /// The origin has a fifth of its rate.
+    /// The origin has a fifth of its rate, no matter how little. For crowds from a thousand on: that of a hundred would
+    /// be narrower than the video.
     NarrowOrigin,
 }
 
@@ -72,8 +73,8 @@ pub(crate) fn all() -> Vec<Scenario> {
                 for coming in [Coming::Crowd, Coming::Poisson] {
                     let extra = match variant {
                         Variant::Usual => true,
-                        Variant::FreeRiders => work != Work::Audio && viewers <= 1_000,
-                        Variant::NarrowOrigin => work == Work::Video && viewers <= 1_000,
+                        Variant::FreeRiders => work != Work::Audio,
+                        Variant::NarrowOrigin => work != Work::Download && viewers >= 1_000,
                     };
                     if extra && (variant == Variant::Usual || coming == Coming::Crowd) {
                         all.push(Scenario {
@@ -148,11 +149,9 @@ impl Scenario {
         };
         let joins = self.viewers as f64 / self.span().as_secs_f64();
         let rate = joins * 2.0 * bitrate as f64;
-        let rate = if self.variant == Variant::NarrowOrigin {
-            rate / 5.0
-        } else {
-            rate
-        };
+        if self.variant == Variant::NarrowOrigin {
+            return rate / 5.0;
+        }
         rate.max(1.2 * bitrate as f64).max(LEAST_ORIGIN)
     }
 

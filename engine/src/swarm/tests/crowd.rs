@@ -125,6 +125,39 @@ fn what_only_we_hold_is_claimed_until_a_neighbour_has_it() {
     }
 }
 
+/// As often as a viewer renews what it claims, its neighbours' neighbours must hear it, or they draw it in its stead.
+#[test]
+fn a_claim_that_is_renewed_is_passed_on_again() {
+    let start = Instant::now();
+    // It has drawn what nobody else holds, and says how often that is claimed.
+    let mut holder = core(1, Config::default(), start);
+    let (run, source) = (BlockRun::new(0, 0, 4), Source::Disk);
+    give(&mut holder, Input::Verified { run, source }, start);
+    connect(&mut holder, 1, vec![], start);
+    give(&mut holder, Input::SwarmSize(1_000), start);
+    let mut neighbour = core(1, Config::default(), start);
+    for peer in 1..=2 {
+        connect(&mut neighbour, peer, vec![], start);
+    }
+    give(&mut neighbour, Input::SwarmSize(1_000), start);
+    let (mut heard, mut passed_on) = (0, Vec::new());
+    for ms in (0..20_000).step_by(50) {
+        let now = start + Duration::from_millis(ms);
+        let told = claims(&give(&mut holder, Input::Timeout, now));
+        heard += told.len();
+        let (peer, told) = (Peer(1), told.into_iter().map(|(_, claim)| claim));
+        let input = Input::PeerClaims {
+            peer,
+            claims: told.map(|claim| Claim { claimer: 7, ..claim }).collect(),
+        };
+        let mut outputs = give(&mut neighbour, input, now);
+        outputs.extend(give(&mut neighbour, Input::Timeout, now));
+        passed_on.extend(claims(&outputs).iter().filter(|(to, _)| *to == 2).map(|_| ms));
+    }
+    assert!(heard >= 5, "{heard}");
+    assert_eq!(passed_on.len(), heard, "{passed_on:?}");
+}
+
 #[test]
 fn a_newcomer_hears_what_others_draw() {
     let start = Instant::now();

@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (peer.clone(), 0..BLOCKS, 1..BLOCKS).prop_map(|(p, a, b)| Step::Have(p, a, b)),
         3 => (peer.clone(), prop::bool::weighted(0.2)).prop_map(|(p, c)| Step::Choke(p, c)),
         8 => (any::<usize>(), 1u32..5).prop_map(|(r, n)| Step::Deliver(r, n)),
-        2 => (any::<usize>(), 0u8..5).prop_map(|(r, n)| Step::Fail(r, n)),
+        2 => (any::<usize>(), 0u8..6).prop_map(|(r, n)| Step::Fail(r, n)),
         6 => (any::<usize>(), 1u32..9).prop_map(|(r, n)| Step::Origin(r, n)),
         2 => (any::<usize>(), 0u8..3).prop_map(|(r, n)| Step::OriginEnd(r, n)),
         1 => (0..BLOCKS, 1u32..3).prop_map(|(a, b)| Step::Lose(a, b)),
@@ -180,6 +180,7 @@ fn apply(step: Step, swarm: &mut Swarm, world: &mut World, now: &mut Instant) {
                 RequestFailure::Timeout,
                 RequestFailure::BadData,
                 RequestFailure::Gone,
+                RequestFailure::Busy,
             ];
             match reason.get(how as usize) {
                 Some(&reason) => Input::RequestFailed { request, reason },
