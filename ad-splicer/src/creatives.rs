@@ -530,6 +530,31 @@ impl Cache {
         })
     }
 
+    /// A creative with silence after it, up to so many samples. It is not kept: elsewhere the sound is all that matters.
+    pub(crate) fn padded(&self, creative: &Creative, samples: u64) -> Result<Creative, FetchError> {
+        let aside = self.aside()?;
+        let failed = || io_error("write silence to", aside.path());
+        let frame = creative.profile.bytes_per_frame();
+        let mut bytes = vec![0; 1 << 16];
+        let (end, mut at) = (creative.samples * frame, 0);
+        while at < end {
+            let part = &mut bytes[..(end - at).min(1 << 16) as usize];
+            creative.file.read_exact_at(part, at).map_err(failed())?;
+            aside.as_file().write_all_at(part, at).map_err(failed())?;
+            at += part.len() as u64;
+        }
+        aside
+            .as_file()
+            .set_len(end.max(samples * frame))
+            .map_err(failed())?;
+        Ok(Creative {
+            path: aside.path().to_owned(),
+            samples: samples.max(creative.samples),
+            file: Arc::new(aside.into_file()),
+            ..creative.clone()
+        })
+    }
+
     /// What was made of an original and kept under this key.
     pub(crate) fn kept(&self, hash: ContentHash, key: &str) -> Option<Vec<u8>> {
         let file = File::open(self.dir.join(format!("{hash}.{key}"))).ok()?;

@@ -2,15 +2,18 @@
 //!
 //! Every creative is made here, by ffmpeg, in a temporary folder. Run one test by giving a part of its name.
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+mod children;
+
+use std::path::Path;
 use std::time::Duration;
 
-use ad_splicer::conditioning::{ConditionError, Conditioner, Limits, Standing, child_main, is_child};
+use ad_splicer::conditioning::{ConditionError, Conditioner, Limits, Standing};
 use ad_splicer::content::FileContent;
-use ad_splicer::creatives::{Cache, Creative, FetchLimits, Profile};
+use ad_splicer::creatives::{FetchLimits, Profile};
 use ad_splicer::loudness;
 use ad_splicer::splice;
+
+use children::{Bench, ffmpeg, text};
 
 const STEREO: Profile = Profile {
     sample_rate: 44_100,
@@ -46,105 +49,8 @@ const TESTS: &[(&str, fn())] = &[
     ),
 ];
 
-fn main() -> ExitCode {
-    if is_child(std::env::args_os()) {
-        return child_main(std::env::args_os());
-    }
-    if std::env::args().any(|a| a == "--list") {
-        for (name, _) in TESTS {
-            println!("{name}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let mut failed = 0;
-    for (name, test) in TESTS {
-        if !wanted.is_empty() && !wanted.iter().any(|w| name.contains(w.as_str())) {
-            continue;
-        }
-        let began = std::time::Instant::now();
-        let result = std::panic::catch_unwind(test);
-        let outcome = if result.is_ok() { "ok" } else { "FAILED" };
-        println!(
-            "test {name} ... {outcome} ({:.1} s)",
-            began.elapsed().as_secs_f64()
-        );
-        failed += usize::from(result.is_err());
-    }
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
-/// A folder for creatives, a cache beside them, and a conditioner that starts this program.
-struct Bench {
-    dir: tempfile::TempDir,
-    cache: Cache,
-    runtime: tokio::runtime::Runtime,
-    conditioner: Conditioner,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self::with_limits(Limits::default())
-    }
-
-    fn with_limits(limits: Limits) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let cache = Cache::open(dir.path().join("creatives"), Cache::DEFAULT_MAX_BYTES).expect("a cache");
-        let program = std::env::current_exe().expect("this program has a path");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        Self {
-            dir,
-            cache,
-            runtime,
-            conditioner: Conditioner::new(program).with_limits(limits),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Makes a creative: `input` is ffmpeg's arguments up to the output.
-    fn make(&self, name: &str, input: &[&str]) -> PathBuf {
-        let path = self.path(name);
-        ffmpeg(input, &path);
-        path
-    }
-
-    fn condition(&self, path: &Path, profile: Profile) -> Result<Creative, ConditionError> {
-        let original = self
-            .cache
-            .import(path, FetchLimits::default())
-            .expect("a readable file");
-        self.runtime
-            .block_on(self.conditioner.condition(&self.cache, &original, profile))
-    }
-}
-
-fn ffmpeg(input: &[&str], output: &Path) {
-    let result = std::process::Command::new("ffmpeg")
-        .args(["-hide_banner", "-nostdin", "-y", "-loglevel", "error"])
-        .args(input)
-        .arg(output)
-        .output()
-        .expect("ffmpeg is needed: apt-get install ffmpeg");
-    let said = String::from_utf8_lossy(&result.stderr);
-    assert!(
-        result.status.success(),
-        "ffmpeg {input:?} {}: {said}",
-        output.display()
-    );
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
+fn main() -> std::process::ExitCode {
+    children::main(TESTS)
 }
 
 /// Integrated loudness and true peak as ffmpeg measures them.

@@ -1,8 +1,8 @@
 //! The child: decodes standard input, and writes samples to standard output.
 //!
 //! Order matters here: load every library that may be needed, build the pipeline, shut the process in, and only then
-//! let a byte of the creative near a parser. What GStreamer may use is a short list of demuxers and decoders, of sound
-//! or of pictures as the job is; everything else is taken out of its registry, so a creative cannot choose an obscure parser.
+//! let a byte of the creative near a parser. What GStreamer may use is a short list of demuxers and decoders (`allowed`), of
+//! sound or of pictures as the job is; everything else is taken out of its registry, so a creative cannot choose an obscure parser.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,74 +19,12 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
+use super::allowed::{self, Wanted};
 use super::job::{Job, Report, Trim};
+use super::unusable::{self, Lacking};
 use super::{mark, sandbox};
 use crate::bridge::pictures;
 use crate::picture::PictureFormat;
-
-/// What a child may read with; what is not installed cannot be read.
-const DECODERS: &[&str] = &[
-    // Tags around streams.
-    "id3demux",
-    "apedemux",
-    // Containers.
-    "wavparse",
-    "aiffparse",
-    "qtdemux",
-    "oggdemux",
-    "matroskademux",
-    // Codecs.
-    "mpegaudioparse",
-    "mpg123audiodec",
-    "aacparse",
-    "avdec_aac",
-    "avdec_alac",
-    "vorbisdec",
-    "opusparse",
-    "opusdec",
-    "flacparse",
-    "flacdec",
-];
-
-/// The same for a job of pictures.
-const PICTURE_DECODERS: &[&str] = &[
-    "qtdemux",
-    "matroskademux",
-    "h264parse",
-    "avdec_h264",
-    "h265parse",
-    "avdec_h265",
-    "mpeg4videoparse",
-    "avdec_mpeg4",
-    "vp8dec",
-    "vp9parse",
-    "vp9dec",
-    "av1parse",
-    "dav1ddec",
-    "av1dec",
-];
-
-/// The same for a job of one image.
-const IMAGE_DECODERS: &[&str] = &["pngdec", "jpegdec"];
-
-/// What the pipeline of a job of pictures is made of, beside [`PLUMBING`].
-const PICTURE_PLUMBING: &[&str] = &["videoconvert", "videoscale", "videorate", "imagefreeze"];
-
-/// What the pipeline is made of.
-const PLUMBING: &[&str] = &[
-    "pipeline",
-    "bin",
-    "appsrc",
-    "appsink",
-    "decodebin",
-    "typefind",
-    "multiqueue",
-    "queue",
-    "queue2",
-    "capsfilter",
-    "audioconvert",
-    "audioresample",
-];
 
 /// How much is read at once where nobody says how much is wanted.
 const READ: usize = 64 << 10;
@@ -138,6 +76,9 @@ fn run(job: &Job) -> Report {
 struct Prepared {
     pipeline: gst::Pipeline,
     source: gst_app::AppSrc,
+    decode: gst::Bin,
+    /// Where what was decoded comes in.
+    entrance: gst::Pad,
     sink: gst_app::AppSink,
     input: File,
     output: File,
@@ -189,17 +130,19 @@ impl Prepared {
         if let Some(trim) = job.trim {
             cut(&entrance, trim);
         }
-        link_first(&decode, entrance);
+        link_first(&decode, entrance.clone());
         Ok(Self {
             pipeline,
             source,
+            decode: decode.downcast().map_err(|_| "decodebin is no bin")?,
+            entrance,
             sink,
             input,
             output,
         })
     }
 
-    /// For pictures: decoded, fitted into the content's frame with bars beside them, in its rate, and coded.
+    /// For pictures: decoded, whole ones made of half ones, turned upright, fitted into the content's frame with bars beside them, in its rate, and coded.
     fn of_pictures(
         format: PictureFormat,
         still: Option<u32>,
@@ -214,7 +157,18 @@ impl Prepared {
             .property("caps", gst::Caps::builder("video/x-raw").any_features().build())
             .property("expose-all-streams", false)
             .build()?;
-        let convert = make("videoconvert").build()?;
+        // What deinterlaces knows fewer formats than decoders do, and lets nothing through that it should have changed.
+        let accept = make("videoconvert").build()?;
+        let deinterlace = make("deinterlace")
+            .property_from_str("mode", "auto-strict")
+            .property_from_str("method", "greedyh")
+            .build()?;
+        let upright = make("videoflip")
+            .property_from_str("video-direction", "auto")
+            .build()?;
+        let convert = make("videoconvert")
+            .property_from_str("primaries-mode", "merge-only")
+            .build()?;
         let scale = make("videoscale").property("add-borders", true).build()?;
         let rate = match still {
             Some(count) => make("imagefreeze")
@@ -231,16 +185,28 @@ impl Prepared {
             .sync(false)
             .max_buffers(16)
             .build();
-        let chain = [&convert, &scale, &rate, &filter, &encode, sink.upcast_ref()];
+        let chain = [
+            &accept,
+            &deinterlace,
+            &upright,
+            &convert,
+            &scale,
+            &rate,
+            &filter,
+            &encode,
+            sink.upcast_ref(),
+        ];
         pipeline.add_many([source.upcast_ref(), &decode])?;
         pipeline.add_many(chain)?;
         source.link(&decode)?;
         gst::Element::link_many(chain)?;
-        let entrance = convert.static_pad("sink").ok_or("videoconvert has no sink pad")?;
-        link_first(&decode, entrance);
+        let entrance = accept.static_pad("sink").ok_or("videoconvert has no sink pad")?;
+        link_first(&decode, entrance.clone());
         Ok(Self {
             pipeline,
             source,
+            decode: decode.downcast().map_err(|_| "decodebin is no bin")?,
+            entrance,
             sink,
             input,
             output,
@@ -251,38 +217,45 @@ impl Prepared {
     /// back from their own errors, and nobody waits for that, as the process ends after this.
     fn decode(self, job: &Job) -> Report {
         let (tell, told) = channel();
-        let pictures = job.picture.is_some();
+        let wanted = Wanted::of(job);
         if let Some(bus) = self.pipeline.bus() {
             let tell = tell.clone();
-            let unknown_sound = AtomicBool::new(false);
+            let lacking = Arc::new(Mutex::new(Lacking::default()));
+            if let Some(finder) = self.decode.by_name("typefind") {
+                let lacking = lacking.clone();
+                finder.connect("have-type", false, move |values| {
+                    if let Some(Ok(caps)) = values.get(2).map(|value| value.get::<gst::Caps>()) {
+                        lacking
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .handle_type(caps);
+                    }
+                    None
+                });
+            }
             bus.set_sync_handler(move |_, message| {
-                if lacks_decoder_of_sound(message) {
-                    unknown_sound.store(true, Ordering::Relaxed);
-                }
+                let mut lacking = lacking.lock().unwrap_or_else(PoisonError::into_inner);
+                lacking.handle_message(message);
                 if let gst::MessageView::Error(error) = message.view() {
-                    let error = error.error();
-                    // Nothing in it is a picture that anything here can decode; or there is no kind of file that could hold any.
-                    let unknown = error.matches(gst::CoreError::MissingPlugin)
-                        || error.matches(gst::StreamError::CodecNotFound)
-                        || error.matches(gst::StreamError::TypeNotFound)
-                        || error.matches(gst::StreamError::WrongType);
-                    let no_decoder = error.matches(gst::CoreError::MissingPlugin)
-                        || error.matches(gst::StreamError::CodecNotFound);
-                    let report = if pictures && unknown {
-                        Report::NoPicture
-                    } else if !pictures && no_decoder && !unknown_sound.load(Ordering::Relaxed) {
-                        // What it has are pictures, which a job of sound does not decode.
-                        Report::NoAudio
-                    } else {
-                        Report::Undecodable {
-                            reason: error.to_string(),
-                        }
-                    };
                     // Only the first is heard.
-                    let _ = tell.send(report);
+                    let _ = tell.send(lacking.verdict(wanted, &error.error()));
                 }
                 gst::BusSyncReply::Drop
             });
+        }
+        if wanted == Wanted::Pictures {
+            let tell = tell.clone();
+            self.entrance
+                .add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+                    if let Some(gst::PadProbeData::Event(event)) = &info.data
+                        && let gst::EventView::Caps(caps) = event.view()
+                        && let Some(what) = unusable::beyond_ads(caps.caps())
+                    {
+                        let _ = tell.send(Report::Unsupported { what });
+                        return gst::PadProbeReturn::Drop;
+                    }
+                    gst::PadProbeReturn::Ok
+                });
         }
         let job = job.clone();
         let decoding = std::thread::Builder::new().spawn(move || {
@@ -366,15 +339,6 @@ impl Prepared {
     }
 }
 
-/// Whether a message says that there is sound for which there is no decoder.
-fn lacks_decoder_of_sound(message: &gst::MessageRef) -> bool {
-    let detail = message
-        .structure()
-        .filter(|said| said.name() == "missing-plugin")
-        .and_then(|said| said.get::<gst::Caps>("detail").ok());
-    detail.is_some_and(|caps| caps.iter().any(|kind| kind.name().starts_with("audio/")))
-}
-
 /// What the creative is pushed into.
 fn source_of(input: &File) -> Result<gst_app::AppSrc, Failure> {
     Ok(gst_app::AppSrc::builder()
@@ -396,14 +360,10 @@ fn link_first(decode: &gst::Element, entrance: gst::Pad) {
 ///
 /// In this order: loading one feature loads its plugin, which registers all of its features again.
 fn keep_only_what_is_needed(job: &Job) -> Result<(), Failure> {
-    let (decoders, more) = match (job.picture, job.still) {
-        (Some(_), Some(_)) => (IMAGE_DECODERS, PICTURE_PLUMBING),
-        (Some(_), None) => (PICTURE_DECODERS, PICTURE_PLUMBING),
-        (None, _) => (DECODERS, &[][..]),
-    };
+    let wanted = Wanted::of(job);
     let encoder = job.picture.map(|format| pictures::encoder_name(format.coding));
-    let plumbing = || PLUMBING.iter().chain(more).copied().chain(encoder);
-    let allowed: HashSet<&str> = decoders.iter().copied().chain(plumbing()).collect();
+    let plumbing = || allowed::plumbing(wanted).chain(encoder);
+    let allowed: HashSet<&str> = allowed::decoders(wanted).chain(plumbing()).collect();
     let registry = gst::Registry::get();
     // Opening files is forbidden later, so libraries must be here now.
     for factory in registry.features(gst::ElementFactory::static_type()) {
@@ -464,7 +424,12 @@ fn feed(source: &gst_app::AppSrc, input: File) -> Arc<AtomicU64> {
                     let _ = source.end_of_stream();
                 } else {
                     position.store(at + bytes.len() as u64, Ordering::Relaxed);
-                    let _ = source.push_buffer(gst::Buffer::from_mut_slice(bytes));
+                    let mut buffer = gst::Buffer::from_mut_slice(bytes);
+                    if let Some(buffer) = buffer.get_mut() {
+                        // Some demuxers go by where a buffer says that it is from.
+                        buffer.set_offset(at);
+                    }
+                    let _ = source.push_buffer(buffer);
                 }
             })
             .build(),

@@ -62,6 +62,10 @@ pub(super) enum Report {
     NoAudio,
     NoPicture,
     TooLong,
+    /// It could be decoded, or is in a format that has a name, but ads cannot be like that.
+    Unsupported {
+        what: String,
+    },
     Undecodable {
         reason: String,
     },

@@ -31,10 +31,12 @@ use crate::loudness::{LoudnessError, Measured, Meter};
 use crate::pcm::read_sample;
 use crate::picture::CardError;
 
+mod allowed;
 mod child;
 mod job;
 mod pictures;
 mod sandbox;
+mod unusable;
 
 pub use child::{child_main, is_child};
 use job::{Job, Report, Trim};
@@ -78,6 +80,14 @@ pub enum ConditionError {
         creative: String,
         /// What the decoder said.
         reason: String,
+    },
+    /// It is in a format, or has something, that ads cannot have.
+    #[error("cannot use the creative {creative}: {what}")]
+    Unsupported {
+        /// SHA-256 of the creative.
+        creative: String,
+        /// What it is.
+        what: String,
     },
     /// It has no audio, or none of it came out.
     #[error("cannot use the creative {creative}: it has no audio")]
@@ -140,6 +150,7 @@ impl ConditionError {
     pub fn vast_code(&self) -> u16 {
         match self {
             Self::Undecodable { .. }
+            | Self::Unsupported { .. }
             | Self::NoAudio { .. }
             | Self::NoPicture { .. }
             | Self::TooLong { .. }
@@ -322,6 +333,7 @@ impl Conditioner {
         let said = String::from_utf8_lossy(&said);
         match Report::from_lines(&said) {
             Some(Report::Done { samples }) if status.success() => Ok(samples),
+            Some(Report::Unsupported { what }) => Err(ConditionError::Unsupported { creative, what }),
             Some(Report::NoPicture) => Err(ConditionError::NoPicture { creative }),
             Some(Report::NoAudio) => Err(ConditionError::NoAudio { creative }),
             Some(Report::TooLong) => Err(ConditionError::TooLong {

@@ -125,11 +125,17 @@ impl Conditioner {
         };
         let picture = match seen {
             Err(ConditionError::NoPicture { .. }) => {
-                self.stand_in(cache, format, standing, creative.duration())
-                    .await?
+                let lasts = creative.duration();
+                let picture = self.stand_in(cache, format, standing, lasts).await?;
+                return Ok((creative, Some(picture)));
             }
             other => other?,
         };
+        // The ad lasts until both are over: without sound, silence is heard, and the splice holds the last picture.
+        let samples = picture.samples(profile.sample_rate);
+        if samples > creative.samples {
+            return Ok((cache.padded(&creative, samples)?, Some(picture)));
+        }
         Ok((creative, Some(picture)))
     }
 

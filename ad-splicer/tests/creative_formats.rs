@@ -1,0 +1,308 @@
+//! Creatives in every format that ads are delivered in, put into a small video: by real children, judged by ffmpeg.
+//!
+//! This program starts itself again, so it has a `main` of its own. Run one test by giving a part of its name.
+
+mod children;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ad_splicer::conditioning::{ConditionError, Standing};
+use ad_splicer::content::FileContent;
+use ad_splicer::creatives::{Creative, FetchLimits, Original, Profile};
+use ad_splicer::picture::Picture;
+use ad_splicer::splice;
+
+use children::{Bench, ffmpeg, text};
+
+const TESTS: &[(&str, fn())] = &[
+    ("every_kind_of_file_is_decoded", every_kind_of_file_is_decoded),
+    ("every_kind_of_sound_is_decoded", every_kind_of_sound_is_decoded),
+    ("half_pictures_become_whole_ones", half_pictures_become_whole_ones),
+    ("colours_beyond_ads_are_refused", colours_beyond_ads_are_refused),
+    ("what_is_turned_is_shown_upright", what_is_turned_is_shown_upright),
+    ("short_sound_ends_in_silence", short_sound_ends_in_silence),
+    (
+        "a_format_that_is_not_taken_is_named",
+        a_format_that_is_not_taken_is_named,
+    ),
+];
+
+fn main() -> std::process::ExitCode {
+    children::main(TESTS)
+}
+
+const MONO: Profile = Profile {
+    sample_rate: 44_100,
+    channels: 1,
+};
+
+/// A second of pictures, and of sound.
+const PICTURES: [&str; 4] = ["-f", "lavfi", "-i", "testsrc2=d=1:s=160x90:r=25"];
+const SOUND: [&str; 4] = ["-f", "lavfi", "-i", "sine=d=1:r=44100"];
+const H264: [&str; 4] = ["-c:v", "libx264", "-pix_fmt", "yuv420p"];
+
+/// Video that ads go into, and what conditions them for it.
+struct Show {
+    bench: Bench,
+    content: PathBuf,
+}
+
+impl Show {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let coding = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac"];
+        let content = bench.make("content.mp4", &[&PICTURES[..], &SOUND, &coding].concat());
+        Self { bench, content }
+    }
+
+    fn condition(&self, creative: &Path) -> Result<(Creative, Arc<Picture>), ConditionError> {
+        let bench = &self.bench;
+        let content = FileContent::open(&self.content).expect("content");
+        let probed = splice::probe(&content, &splice::Options::default()).expect("video");
+        let original = bench
+            .cache
+            .import(creative, FetchLimits::default())
+            .expect("a file");
+        let standing = Standing {
+            image: std::future::ready(None::<Original>),
+            name: "Acme",
+        };
+        let job = bench
+            .conditioner
+            .condition_for(&bench.cache, &original, (MONO, probed.picture), standing);
+        let (sound, picture) = bench.runtime.block_on(job)?;
+        Ok((sound, picture.expect("pictures")))
+    }
+
+    /// The content with a creative before it.
+    fn with(&self, creative: &Path) -> PathBuf {
+        let (sound, picture) = self.condition(creative).unwrap_or_else(|e| panic!("{e}"));
+        let breaks = [splice::Break {
+            at: splice::At::Start,
+            replace: Duration::ZERO,
+            ads: vec![splice::Ad {
+                id: "ad".into(),
+                pcm: sound.pcm().expect("samples").into(),
+                picture: Some(picture),
+            }],
+        }];
+        let content = FileContent::open(&self.content).expect("content");
+        let out = self.bench.path("out.mp4");
+        let mut file = std::fs::File::create(&out).expect("a writable folder");
+        splice::splice(&content, &breaks, &splice::Options::default(), &mut file).expect("spliced");
+        out
+    }
+}
+
+/// Mean red, green and blue of a part of the picture at a time.
+fn colour(video: &Path, at: &str, crop: &str) -> [u8; 3] {
+    let filter = format!("crop={crop},scale=1:1:flags=area,format=rgb24");
+    let raw = ["-vf", &filter, "-frames:v", "1", "-f", "rawvideo"];
+    let pixel = video.with_extension("pixel");
+    ffmpeg(&[&["-ss", at, "-i", text(video)][..], &raw].concat(), &pixel);
+    let pixel = std::fs::read(&pixel).expect("a pixel");
+    pixel.try_into().expect("three bytes")
+}
+
+fn every_kind_of_file_is_decoded() {
+    let show = Show::new();
+    // The file's name, how it is coded, and by how many samples and pictures its length may be off: containers without
+    // edit lists keep what their coders put before and after.
+    let cases: &[(&str, &str, u64)] = &[
+        ("h264-aac.ts", "-c:v libx264 -pix_fmt yuv420p -c:a aac", 3000),
+        ("mpeg2-ac3.ts", "-c:v mpeg2video -c:a ac3", 3000),
+        ("mpeg2-mp2.mpg", "-c:v mpeg2video -c:a mp2", 3000),
+        ("flv1-mp3.flv", "-c:v flv -c:a libmp3lame", 3000),
+        ("mpeg4-mp3.avi", "-c:v mpeg4 -c:a libmp3lame", 3000),
+        ("mjpeg-pcm.avi", "-c:v mjpeg -c:a pcm_s16le", 100),
+        ("wmv2-wmav2.wmv", "-c:v wmv2 -c:a wmav2", 6000),
+        ("h264-eac3.mkv", "-c:v libx264 -pix_fmt yuv420p -c:a eac3", 3000),
+        ("prores-pcm.mov", "-c:v prores_ks -c:a pcm_s24le", 100),
+        ("theora-vorbis.ogg", "-c:v libtheora -c:a libvorbis", 3000),
+    ];
+    for (name, coding, off) in cases {
+        let coding: Vec<&str> = coding.split(' ').collect();
+        let creative = show.bench.make(name, &[&PICTURES[..], &SOUND, &coding].concat());
+        let (sound, picture) = show
+            .condition(&creative)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        println!(
+            "  {name}: {} samples, {} pictures",
+            sound.samples,
+            picture.count()
+        );
+        assert!(
+            sound.samples.abs_diff(44_100) <= *off,
+            "{name}: {}",
+            sound.samples
+        );
+        assert!(
+            (23..=27).contains(&picture.count()),
+            "{name}: {}",
+            picture.count()
+        );
+        assert!(sound.loudness.is_some_and(|loud| loud > -40.0), "{name}");
+    }
+}
+
+fn every_kind_of_sound_is_decoded() {
+    let bench = Bench::new();
+    for (name, coding) in [
+        ("ms.wav", "adpcm_ms"),
+        ("ima.wav", "adpcm_ima_wav"),
+        ("mu.au", "pcm_mulaw"),
+        ("sound.ac3", "ac3"),
+        ("sound.wma", "wmav2"),
+    ] {
+        let creative = bench.make(name, &[&SOUND[..], &["-c:a", coding]].concat());
+        let sound = bench
+            .condition(&creative, MONO)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        println!("  {name}: {} samples", sound.samples);
+        assert!(
+            sound.samples.abs_diff(44_100) <= 6000,
+            "{name}: {}",
+            sound.samples
+        );
+        assert!(sound.loudness.is_some_and(|loud| loud > -40.0), "{name}");
+    }
+}
+
+fn half_pictures_become_whole_ones() {
+    let show = Show::new();
+    let moving = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=d=1:s=160x96:r=50,interlace=scan=tff",
+    ];
+    for (name, coding) in [
+        ("field.mp4", "-c:v libx264 -pix_fmt yuv420p -flags +ilme+ildct"),
+        ("field.mpg", "-c:v mpeg2video -flags +ilme+ildct"),
+        ("field.mov", "-c:v prores_ks -flags +ilme+ildct -top 1"),
+    ] {
+        let coding: Vec<&str> = coding.split(' ').collect();
+        let creative = show.bench.make(name, &[&moving[..], &coding].concat());
+        let (_, picture) = show
+            .condition(&creative)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(
+            (24..=27).contains(&picture.count()),
+            "{name}: {}",
+            picture.count()
+        );
+    }
+}
+
+/// Refused by name: PQ and HLG. Wide colours without HDR are taken, and come out as they were.
+fn colours_beyond_ads_are_refused() {
+    let show = Show::new();
+    let red = ["-f", "lavfi", "-i", "color=0xC02020:d=1:s=160x90:r=25"];
+    let make = |name: &str, transfer: &str| {
+        let tags = format!("colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc:log-level=none");
+        let coding = ["-vf", "scale=out_color_matrix=bt2020", "-pix_fmt", "yuv420p10le"];
+        let coder = ["-c:v", "libx265", "-x265-params", &tags];
+        show.bench.make(name, &[&red[..], &coding, &coder].concat())
+    };
+    for (transfer, named) in [("smpte2084", "HDR (PQ)"), ("arib-std-b67", "HDR (HLG)")] {
+        let creative = make(&format!("{transfer}.mp4"), transfer);
+        let error = show.condition(&creative).expect_err(transfer);
+        println!("  {error}");
+        assert!(matches!(error, ConditionError::Unsupported { .. }), "{error:?}");
+        assert!(error.to_string().contains(named), "{error}");
+        assert_eq!(error.vast_code(), 405);
+    }
+    let wide = make("wide.mp4", "bt2020-10");
+    show.condition(&wide).expect("wide colours without HDR");
+}
+
+/// An MP4 file that says that its pictures are to be turned clockwise, so that the left of what is stored is above.
+fn quarter_turned(mut mp4: Vec<u8>) -> Vec<u8> {
+    let tkhd = mp4
+        .windows(4)
+        .position(|bytes| bytes == b"tkhd")
+        .expect("a track");
+    // After the kind: version and flags, and 36 bytes of times, numbers, layer and volume.
+    let matrix: [i32; 9] = [0, 1 << 16, 0, -1 << 16, 0, 0, 90 << 16, 0, 1 << 30];
+    for (i, value) in matrix.into_iter().enumerate() {
+        let at = tkhd + 4 + 40 + 4 * i;
+        mp4[at..at + 4].copy_from_slice(&value.to_be_bytes());
+    }
+    mp4
+}
+
+/// A creative as telephones make it: it says by how much it has to be turned.
+fn what_is_turned_is_shown_upright() {
+    let show = Show::new();
+    // Upright it is high, and red above green.
+    let stored = [
+        "-f",
+        "lavfi",
+        "-i",
+        "color=red:d=1:s=80x90:r=25[a];color=0x00ff00:d=1:s=80x90:r=25[b];[a][b]hstack",
+    ];
+    let plain = show.bench.make("plain.mp4", &[&stored[..], &H264].concat());
+    let turned = show.bench.path("turned.mp4");
+    std::fs::write(&turned, quarter_turned(std::fs::read(&plain).expect("a file")))
+        .expect("a writable folder");
+    let out = show.with(&turned);
+    let (above, below, left) = (
+        colour(&out, "0.5", "8:8:76:20"),
+        colour(&out, "0.5", "8:8:76:62"),
+        colour(&out, "0.5", "8:8:20:20"),
+    );
+    assert!(above[0] > 150 && above[1] < 80, "above {above:?}");
+    assert!(below[1] > 150 && below[0] < 80, "below {below:?}");
+    assert!(left.iter().all(|value| *value < 40), "bars beside it {left:?}");
+}
+
+fn short_sound_ends_in_silence() {
+    let show = Show::new();
+    let pictures = ["-f", "lavfi", "-i", "testsrc2=d=2:s=160x90:r=25"];
+    let coding = [&H264[..], &["-c:a", "aac"]].concat();
+    let creative = show
+        .bench
+        .make("short.mp4", &[&pictures[..], &SOUND, &coding].concat());
+    let (sound, picture) = show.condition(&creative).expect("an ad");
+    assert_eq!((sound.samples, picture.count()), (88_200, 50));
+    let pcm = sound.pcm().expect("samples");
+    let loudest = |part: &[f32]| part.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    assert!(loudest(&pcm[..44_100]) > 0.05);
+    assert_eq!(loudest(&pcm[48_000..]), 0.0);
+    // In content without pictures it is as long as its sound.
+    let alone = show.bench.condition(&creative, MONO).expect("its sound");
+    assert!(alone.samples < 48_000, "{}", alone.samples);
+}
+
+fn a_format_that_is_not_taken_is_named() {
+    let show = Show::new();
+    let cases: &[(&str, &str, &str)] = &[
+        ("sound.wv", "-c:a wavpack", "Wavpack"),
+        ("sound.tta", "-c:a tta", "TTA"),
+        ("sound.mkv", "-c:a tta", "TTA"),
+        ("sound.rm", "-c:a ac3 -strict -2", "Realmedia"),
+    ];
+    for (name, coding, named) in cases {
+        let coding: Vec<&str> = coding.split(' ').collect();
+        let creative = show.bench.make(name, &[&SOUND[..], &coding].concat());
+        let error = show.bench.condition(&creative, MONO).expect_err(name);
+        println!("  {name}: {error}");
+        assert!(
+            matches!(error, ConditionError::Unsupported { .. }),
+            "{name}: {error:?}"
+        );
+        assert!(error.to_string().contains(named), "{name}: {error}");
+        assert!(!error.to_string().contains("install"), "{name}: {error}");
+        assert_eq!(error.vast_code(), 405);
+    }
+    // Pictures that cannot be decoded are not left out.
+    let pictures = ["-c:v", "snow", "-strict", "-2", "-c:a", "aac"];
+    let creative = show
+        .bench
+        .make("pictures.avi", &[&PICTURES[..], &SOUND, &pictures].concat());
+    let error = show.condition(&creative).expect_err("pictures in Snow");
+    println!("  {error}");
+    assert!(matches!(error, ConditionError::Unsupported { .. }), "{error:?}");
+}
