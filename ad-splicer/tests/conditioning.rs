@@ -261,7 +261,9 @@ fn what_is_no_audio_is_named() {
         assert!(
             matches!(
                 error,
-                ConditionError::Undecodable { .. } | ConditionError::NoAudio { .. }
+                ConditionError::Undecodable { .. }
+                    | ConditionError::Unsupported { .. }
+                    | ConditionError::NoAudio { .. }
             ),
             "{name}: {error}"
         );
@@ -282,7 +284,7 @@ fn something_stands_for_what_a_creative_has_not() {
     let coding = ["-c:v", "libx264", "-pix_fmt", "yuv420p"];
     let both = [&pictures[..], &sound, &coding].concat();
     let content = bench.make("content.mp4", &[&both[..], &["-c:a", "aac"]].concat());
-    let unknown = bench.make("unknown.mkv", &[&both[..], &["-c:a", "ac3"]].concat());
+    let unknown = bench.make("unknown.mkv", &[&both[..], &["-c:a", "tta"]].concat());
     let mute = bench.make("mute.mp4", &[&pictures[..], &coding].concat());
     let heard = bench.make("heard.wav", &sound);
     let red = ["-f", "lavfi", "-i", "color=red:s=60x100:d=1", "-frames:v", "1"];
@@ -316,7 +318,7 @@ fn something_stands_for_what_a_creative_has_not() {
     );
     assert!(samples_of(&silence).iter().all(|sample| *sample == 0.0));
     let error = condition(&unknown, None).expect_err("sound that cannot be decoded");
-    assert!(matches!(error, ConditionError::Undecodable { .. }), "{error}");
+    assert!(matches!(error, ConditionError::Unsupported { .. }), "{error}");
 
     for (image, is_shown) in images.iter().zip([true, true, false]) {
         let (creative, picture) = condition(&heard, Some(image)).expect("an ad that is only heard");
