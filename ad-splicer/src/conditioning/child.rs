@@ -166,9 +166,7 @@ impl Prepared {
         let upright = make("videoflip")
             .property_from_str("video-direction", "auto")
             .build()?;
-        let convert = make("videoconvert")
-            .property_from_str("primaries-mode", "merge-only")
-            .build()?;
+        let convert = make("videoconvert").build()?;
         let scale = make("videoscale").property("add-borders", true).build()?;
         let rate = match still {
             Some(count) => make("imagefreeze")
