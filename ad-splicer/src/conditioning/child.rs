@@ -222,7 +222,7 @@ impl Prepared {
             if let Some(finder) = self.decode.by_name("typefind") {
                 let lacking = lacking.clone();
                 finder.connect("have-type", false, move |values| {
-                    if let Some(Ok(caps)) = values.get(2).map(|value| value.get::<gst::Caps>()) {
+                    if let Some(Ok(caps)) = values.get(2).map(gst::glib::Value::get::<gst::Caps>) {
                         lacking
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
