@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ad_splicer::conditioning::{ConditionError, Conditioner, Limits, Standing};
 use ad_splicer::content::FileContent;
-use ad_splicer::creatives::{FetchLimits, Profile};
+use ad_splicer::creatives::{Creative, FetchLimits, Profile};
 use ad_splicer::loudness;
 use ad_splicer::splice;
 

@@ -84,7 +84,7 @@ impl Show {
             replace: Duration::ZERO,
             ads: vec![splice::Ad {
                 id: "ad".into(),
-                pcm: sound.pcm().expect("samples").into(),
+                pcm: sound.pcm(1.0),
                 picture: Some(picture),
             }],
         }];
@@ -267,7 +267,8 @@ fn short_sound_ends_in_silence() {
         .make("short.mp4", &[&pictures[..], &SOUND, &coding].concat());
     let (sound, picture) = show.condition(&creative).expect("an ad");
     assert_eq!((sound.samples, picture.count()), (88_200, 50));
-    let pcm = sound.pcm().expect("samples");
+    let pcm = sound.pcm(1.0);
+    let pcm = pcm.samples().expect("samples");
     let loudest = |part: &[f32]| part.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
     assert!(loudest(&pcm[..44_100]) > 0.05);
     assert!(pcm[48_000..].iter().all(|sample| *sample == 0.0));
