@@ -71,7 +71,7 @@ pub enum Codec {
 impl Codec {
     /// Whether it is seen as well as heard.
     pub fn has_pictures(self) -> bool {
-        matches!(self, Self::Mp4)
+        matches!(self, Self::Mp4 | Self::WebmVp9)
     }
 
     /// What it is called in facts and messages.
