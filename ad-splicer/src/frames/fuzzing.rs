@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{aac, flac, id3v2, mp4, ogg, opus, vorbis, wav, webm};
+use super::{aac, flac, id3v2, mp4, ogg, opus, vorbis, vp9, wav, webm};
 use crate::splice::{self, Options};
 
 /// Reads and moves the chapters of a tag: an edited tag is a tag of the length that it says, with the same chapters.
@@ -55,8 +55,14 @@ pub fn webm(bytes: &[u8]) {
         return;
     };
     let _ = webm::texts::chapters(&file);
+    let options = Options {
+        read_deadline: Duration::ZERO,
+        ..Options::default()
+    };
+    let _ = splice::probe(&content, &options);
     let index = webm::Index::scan(&mut file, &content, Duration::ZERO, &mut |_, packet| {
         let _ = opus::samples(packet);
+        let _ = (vp9::Frame::parse(packet), vp9::is_one_picture(packet));
         Ok(())
     });
     for (_, node) in &file.nodes {
