@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ad_splicer::cues::BreakLoudness;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use engine::cue_sheet::Budget;
 use url::Url;
@@ -117,7 +118,7 @@ pub(crate) struct PublishArgs {
     /// A tracker's announce URL
     #[arg(long, value_name = "URL")]
     pub(crate) tracker: Vec<Url>,
-    /// A cue point: `TIME[+REPLACE][,max=SEC][,ads=N]`, where TIME is SS, MM:SS, HH:MM:SS, start, end or n%
+    /// A cue point: `TIME[+REPLACE][,max=SEC][,ads=N][,loudness=LUFS]`, where TIME is SS, MM:SS, HH:MM:SS, start, end or n%
     #[arg(long, value_name = "CUE")]
     pub(crate) cue: Vec<String>,
     /// A file whose marks become cue points (repeat for more): VMAP, labels, chapters, HLS, SCTE-35, as `grove cues` lists them;
@@ -134,6 +135,10 @@ pub(crate) struct PublishArgs {
     /// A creative at a cue, with no ad server: TIME=FILE or TIME=URL
     #[arg(long, value_name = "TIME=CREATIVE")]
     pub(crate) ad: Vec<String>,
+    /// How loud ads are to be where their cue point does not say: LUFS, `as-is` (reads that were mixed with the programme), or
+    /// `content` [default: content, as loud as what is around the cue]
+    #[arg(long, value_name = "LUFS", allow_hyphen_values = true)]
+    pub(crate) loudness: Option<BreakLoudness>,
     /// The publisher's key; it is made on first use
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,

@@ -52,6 +52,22 @@ pub(crate) struct PlacedAd {
     pub(crate) creative_sha256: String,
     pub(crate) gain_db: f64,
     pub(crate) limited_db: f64,
+    /// By how much it stayed quieter than it should be, in LU.
+    pub(crate) shortfall_lu: f64,
+}
+
+impl PlacedAd {
+    /// What was done to its loudness, for people.
+    pub(crate) fn loudness(&self) -> String {
+        let mut text = format!("{:+.1} dB", self.gain_db);
+        if self.limited_db > 0.0 {
+            text += &format!(", peaks limited by {:.1} dB", self.limited_db);
+        }
+        if self.shortfall_lu > 0.0 {
+            text += &format!(", still {:.1} LU quieter than it should be", self.shortfall_lu);
+        }
+        text
+    }
 }
 
 /// The result, and what of it is to be reported.
@@ -190,9 +206,9 @@ fn with_ads(
     let loudness = facts::loudness_around(content, &places, options)?;
     let mut breaks = Vec::new();
     for (spot, loudness) in spots.iter().zip(loudness) {
-        let target = loudness::reference(loudness);
         let mut ads = Vec::new();
         for ad in ready.iter().filter(|ad| ad.break_index == spot.index) {
+            let target = loudness::wanted(spot.cue.loudness, &ad.creative, loudness);
             match loudness::conditioned(&ad.creative, target) {
                 Ok((pcm, applied)) => {
                     ads.push(splice::Ad {
@@ -327,6 +343,7 @@ fn placed(frozen: &Frozen) -> Vec<PlacedAd> {
                 creative_sha256: what.sha256.to_string(),
                 gain_db: round(applied.gain_db),
                 limited_db: round(applied.limited_db),
+                shortfall_lu: round(applied.shortfall_lu),
             })
         })
         .collect()

@@ -180,12 +180,12 @@ fn tell(made: &Made, moved: &[Moved], args: &SpliceArgs, took: Duration, json: b
     eprintln!("{}: {}", output.display(), human_bytes(made.bytes));
     for ad in &made.ads {
         eprintln!(
-            "  ad at {} (cue {}): {} ({:.1} s, {:+.1} dB)",
+            "  ad at {} (cue {}): {} ({:.1} s, {})",
             human_time(Duration::from_secs_f64(ad.start.max(0.0))),
             human_time(Duration::from_secs_f64(ad.cue.max(0.0))),
             ad.title.as_deref().unwrap_or_default(),
             ad.duration,
-            ad.gain_db
+            ad.loudness()
         );
     }
 }

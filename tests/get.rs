@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use axum::Router;
 use common::ads::AdServer;
-use common::tools::ask;
+use common::tools::{ask, loudness};
 use common::{Server, episode, facts, fixtures, grove, publish, sha256};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -309,22 +309,6 @@ fn length_and_chapters_are_right(out: &Path, complete: &Value) {
         let right = moved(number(&expected["start"]));
         assert!((start - right).abs() < 0.03, "{found} should start at {right}");
     }
-}
-
-/// Gated loudness of a part of a file, as ffmpeg measures it.
-fn loudness(file: &Path, start: f64, duration: f64) -> f64 {
-    let filter = format!("atrim=start={start}:duration={duration},ebur128=framelog=verbose");
-    let args = ["-nostats", "-i"].map(PathBuf::from);
-    let rest = ["-map", "0:a", "-af", &filter, "-f", "null", "-"].map(PathBuf::from);
-    let (_, said) = ask(
-        "ffmpeg",
-        "ffmpeg",
-        args.into_iter().chain([file.to_owned()]).chain(rest),
-    );
-    said.rsplit("I:")
-        .next()
-        .and_then(|text| text.split_whitespace().next()?.parse().ok())
-        .unwrap_or_else(|| panic!("ffmpeg told no loudness: {said}"))
 }
 
 fn ads_are_as_loud_as_content(out: &Path, complete: &Value) {

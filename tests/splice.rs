@@ -4,6 +4,7 @@ mod common;
 
 use std::path::Path;
 
+use common::tools::loudness;
 use common::{cue, episode, fixtures, grove, sha256};
 
 /// GStreamer's plugin registry is made by whoever is first, and its order changes when it is read again: neither may matter.
@@ -52,6 +53,62 @@ fn a_file_is_never_overwritten_by_its_own_result() {
         .expect(2)
         .says("overwritten");
     assert_eq!(sha256(&mine), sha256(&episode()));
+}
+
+#[test]
+fn a_break_is_as_loud_as_is_said_and_a_shortfall_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Hardly to be heard: what twenty decibels of gain do for its peaks, six of limiting cannot take back.
+    let args = "-v error -i IN -t 4 -af volume=-34dB,apulsator=hz=2:amount=1 quiet.wav";
+    let kettle = fixtures().join("kettle.mp3");
+    let status = std::process::Command::new("ffmpeg")
+        .args(args.split(' ').map(|word| {
+            if word == "IN" {
+                kettle.as_os_str()
+            } else {
+                word.as_ref()
+            }
+        }))
+        .current_dir(folder.path())
+        .status()
+        .expect("ffmpeg runs (`make setup` installs it)");
+    assert!(status.success());
+    let of = |option: &str, creative: &Path| format!("{option}={}", creative.display());
+    let quiet = folder.path().join("quiet.wav");
+    let finished = grove(folder.path(), ["splice", "--json", "-o", "out.mp3"])
+        .arg(episode())
+        .args(["--ad", &of("20,loudness=-22", &kettle)])
+        .args(["--ad", &of("60,loudness=as-is", &kettle)])
+        .args(["--ad", &of("100,loudness=-6", &quiet)])
+        .run()
+        .expect(0);
+    let complete = finished.event("complete");
+    let ads = complete["ads"].as_array().expect("ads");
+    let number = |ad: &serde_json::Value, name: &str| ad[name].as_f64().expect("a number");
+    let out = folder.path().join("out.mp3");
+    let heard = |ad| loudness(&out, number(ad, "start"), number(ad, "duration"));
+    assert!(
+        (heard(&ads[0]) + 22.0).abs() <= 0.5,
+        "{} LUFS: {}",
+        heard(&ads[0]),
+        ads[0]
+    );
+    let own = loudness(&kettle, 0.0, number(&ads[1], "duration"));
+    assert!(
+        (heard(&ads[1]) - own).abs() <= 0.5,
+        "{} LUFS of {own}: {}",
+        heard(&ads[1]),
+        ads[1]
+    );
+    let short = number(&ads[2], "shortfall_lu");
+    assert!(short > 0.5, "{}", ads[2]);
+    assert!(
+        (heard(&ads[2]) + short + 6.0).abs() <= 0.5,
+        "{} LUFS: {}",
+        heard(&ads[2]),
+        ads[2]
+    );
+    assert_eq!(number(&ads[0], "shortfall_lu"), 0.0, "{}", ads[0]);
 }
 
 /// Whole seconds of a file, by ffprobe.

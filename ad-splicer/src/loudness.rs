@@ -15,6 +15,7 @@ use std::path::Path;
 use ebur128::{EbuR128, Mode};
 
 use crate::creatives::{Creative, Profile};
+use crate::cues::BreakLoudness;
 use crate::pcm::Pcm;
 
 mod limiter;
@@ -139,6 +140,16 @@ pub fn reference(content: Option<f64>) -> f64 {
         .filter(|l| l.is_finite())
         .unwrap_or(UNKNOWN)
         .clamp(QUIETEST, LOUDEST)
+}
+
+/// The loudness that this creative is brought to in a break of which the publisher says `wanted`, amid content of this loudness.
+pub fn wanted(wanted: BreakLoudness, creative: &Creative, content: Option<f64>) -> f64 {
+    match wanted {
+        BreakLoudness::Content => reference(content),
+        BreakLoudness::Target(hundredths) => f64::from(hundredths) / 100.0,
+        // Silence is as loud as anything.
+        BreakLoudness::AsIs => creative.loudness.unwrap_or(UNKNOWN),
+    }
 }
 
 /// What was done to an ad.

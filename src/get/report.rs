@@ -137,11 +137,11 @@ pub(super) fn tell(report: &Report) {
     );
     for ad in &report.ads {
         eprintln!(
-            "  ad at {}: {} ({:.1} s, {:+.1} dB)",
+            "  ad at {}: {} ({:.1} s, {})",
             human_time(Duration::from_secs_f64(ad.start.max(0.0))),
             ad.title.as_deref().unwrap_or(&ad.ad_id),
             ad.duration,
-            ad.gain_db
+            ad.loudness()
         );
     }
     for skipped in &report.skipped {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use ad_splicer::conditioning::Conditioner;
 use ad_splicer::content::{Content, FileContent};
 use ad_splicer::creatives::{Cache, FetchLimits, Original, Profile};
-use ad_splicer::cues::{AdArgument, AdSource, CueArgument, CuePoint, CueSource, MOST_CUES, vmap};
+use ad_splicer::cues::{
+    AdArgument, AdSource, BreakLoudness, CueArgument, CuePoint, CueSource, MOST_CUES, vmap,
+};
 use ad_splicer::decide::vast::inline_for_creative;
 use ad_splicer::time::ContentTime;
 use ad_splicer::{facts, splice};
@@ -50,13 +52,15 @@ pub(super) async fn cues(
 ) -> anyhow::Result<Cues> {
     let mut cues = Cues::default();
     for text in &args.cue {
-        let argument: CueArgument = text.parse().or_bad_input(|| format!("--cue {text}"))?;
+        let mut argument: CueArgument = text.parse().or_bad_input(|| format!("--cue {text}"))?;
+        argument.loudness = argument.loudness.or(args.loudness);
         let mut cue = argument.into_cue(format!("cue-{}", cues.points.len() + 1));
         cue.ads = args.ads.clone().map(AdSource::Tag);
         cues.points.push(cue);
     }
     for text in &args.ad {
-        let argument: AdArgument = text.parse().or_bad_input(|| format!("--ad {text}"))?;
+        let mut argument: AdArgument = text.parse().or_bad_input(|| format!("--ad {text}"))?;
+        argument.cue.loudness = argument.cue.loudness.or(args.loudness);
         let id = format!("cue-{}", cues.points.len() + 1);
         let (vast, upload) = inline(context, &argument.creative, media_url).await?;
         let mut cue = argument.cue.into_cue(id);
@@ -69,6 +73,9 @@ pub(super) async fn cues(
             cue.id = unused(&cues.points, cue.id);
             if cue.ads.is_none() {
                 cue.ads = args.ads.clone().map(AdSource::Tag);
+            }
+            if cue.loudness == BreakLoudness::Content {
+                cue.loudness = args.loudness.unwrap_or_default();
             }
             cues.points.push(cue);
         }

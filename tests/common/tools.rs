@@ -3,7 +3,7 @@
 //! Not for: `grove` itself.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where a program is; `package` is the Debian package that has it.
@@ -39,4 +39,20 @@ pub fn ask<S: AsRef<OsStr>>(
         output.status
     );
     (output.stdout, stderr)
+}
+
+/// Gated loudness of a part of a file, as ffmpeg measures it.
+pub fn loudness(file: &Path, start: f64, duration: f64) -> f64 {
+    let filter = format!("atrim=start={start}:duration={duration},ebur128=framelog=verbose");
+    let args = ["-nostats", "-i"].map(PathBuf::from);
+    let rest = ["-map", "0:a", "-af", &filter, "-f", "null", "-"].map(PathBuf::from);
+    let (_, said) = ask(
+        "ffmpeg",
+        "ffmpeg",
+        args.into_iter().chain([file.to_owned()]).chain(rest),
+    );
+    said.rsplit("I:")
+        .next()
+        .and_then(|text| text.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("ffmpeg told no loudness: {said}"))
 }

@@ -1,10 +1,11 @@
-//! Cue points on the command line: `TIME[+REPLACE][,max=SEC][,ads=N]` for `--cue`, `TIME=CREATIVE` for `--ad`.
+//! Cue points on the command line: `TIME[+REPLACE][,max=SEC][,ads=N][,loudness=LUFS|as-is]` for `--cue`, `TIME=CREATIVE` for `--ad`.
 //!
 //! Pure parsing with one clear sentence for each mistake; whether the creative exists is not looked at here.
 
 use std::{str::FromStr, time::Duration};
 
-use super::{Action, CuePoint, CueSource, Position};
+use super::loudness::BreakLoudnessError;
+use super::{Action, BreakLoudness, CuePoint, CueSource, Position};
 use crate::timecode::{self, TimecodeError};
 
 /// Why `--cue` or `--ad` cannot be understood.
@@ -14,7 +15,9 @@ pub enum CueArgumentError {
     #[error(transparent)]
     Time(#[from] TimecodeError),
     /// An option that does not exist.
-    #[error("\"{0}\" is not an option of a cue: they are max=SEC and ads=N")]
+    #[error(
+        "\"{0}\" is not an option of a cue: they are max=SEC, ads=N and loudness=LUFS (or as-is, or content)"
+    )]
     UnknownOption(String),
     /// An option given twice.
     #[error("\"{0}\" is given twice")]
@@ -22,6 +25,9 @@ pub enum CueArgumentError {
     /// `ads=` is not a number from 1 to 100.
     #[error("\"ads={0}\" is not a number of ads from 1 to 100")]
     Ads(String),
+    /// `loudness=` is none.
+    #[error(transparent)]
+    Loudness(#[from] BreakLoudnessError),
     /// `max=0` or `+0`.
     #[error("\"{0}\" leaves no time at all")]
     Zero(String),
@@ -30,7 +36,7 @@ pub enum CueArgumentError {
     NoCreative(String),
 }
 
-/// A parsed `--cue TIME[+REPLACE][,max=SEC][,ads=N]`.
+/// A parsed `--cue TIME[+REPLACE][,max=SEC][,ads=N][,loudness=LUFS|as-is]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CueArgument {
     /// Where.
@@ -41,6 +47,8 @@ pub struct CueArgument {
     pub max_duration: Option<Duration>,
     /// `ads=`: most ads.
     pub max_ads: Option<u32>,
+    /// `loudness=`: how loud its ads are to be, when that is said.
+    pub loudness: Option<BreakLoudness>,
 }
 
 impl CueArgument {
@@ -50,6 +58,7 @@ impl CueArgument {
             action: self.action,
             max_duration: self.max_duration,
             max_ads: self.max_ads,
+            loudness: self.loudness.unwrap_or_default(),
             ..CuePoint::new(id, self.position, CueSource::CommandLine)
         }
     }
@@ -76,6 +85,7 @@ impl FromStr for CueArgument {
             action,
             max_duration: None,
             max_ads: None,
+            loudness: None,
         };
         for option in parts {
             match option.split_once('=') {
@@ -93,6 +103,11 @@ impl FromStr for CueArgument {
                     let ads = ads.ok_or_else(|| CueArgumentError::Ads(value.to_owned()))?;
                     if cue.max_ads.replace(ads).is_some() {
                         return Err(CueArgumentError::Twice("ads"));
+                    }
+                }
+                Some(("loudness", value)) => {
+                    if cue.loudness.replace(value.parse()?).is_some() {
+                        return Err(CueArgumentError::Twice("loudness"));
                     }
                 }
                 _ => return Err(CueArgumentError::UnknownOption(option.to_owned())),
@@ -115,12 +130,15 @@ impl FromStr for AdArgument {
     type Err = CueArgumentError;
 
     fn from_str(text: &str) -> Result<Self, CueArgumentError> {
-        // `max=` and `ads=` hold "=" too: the creative begins after the first "=" that no option owns.
+        // Options hold "=" too: the creative begins after the first "=" that no option owns.
         let mut from = 0;
         while let Some(found) = text[from..].find('=') {
             let at = from + found;
             let before = &text[..at];
-            if !(before.ends_with(",max") || before.ends_with(",ads")) {
+            if ![",max", ",ads", ",loudness"]
+                .iter()
+                .any(|option| before.ends_with(option))
+            {
                 let creative = &text[at + 1..];
                 if creative.is_empty() {
                     break;
@@ -142,7 +160,8 @@ mod tests {
 
     #[test]
     fn every_part_of_a_cue_is_read() {
-        let cue: CueArgument = "1:30+0:15,max=60,ads=2".parse().expect("cue");
+        let cue: CueArgument = "1:30+0:15,max=60,ads=2,loudness=-18".parse().expect("cue");
+        assert_eq!(cue.loudness, Some(BreakLoudness::Target(-1800)));
         assert_eq!(cue.position, "90".parse().expect("90"));
         assert_eq!(cue.action, Action::Replace(Duration::from_secs(15)));
         assert_eq!(cue.max_duration, Some(Duration::from_secs(60)));

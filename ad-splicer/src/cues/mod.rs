@@ -12,6 +12,7 @@ pub mod argument;
 mod chapters;
 mod hls;
 mod labels;
+mod loudness;
 pub mod marks;
 mod scte35;
 mod transport_stream;
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use argument::{AdArgument, CueArgument, CueArgumentError};
+pub use loudness::BreakLoudness;
 
 /// Most cue points that one content may have. A feature film has about ten; a day of radio a few hundred.
 pub const MOST_CUES: usize = 512;
@@ -52,6 +54,8 @@ pub struct CuePoint {
     pub ads: Option<AdSource>,
     /// URLs for the break's own events (VMAP `breakStart`, `breakEnd`, `error`).
     pub tracking: Vec<BreakTracking>,
+    /// How loud its ads are to be.
+    pub loudness: BreakLoudness,
     /// On which basis third parties' impressions are fired; `None`: whichever way this viewer gets the ad.
     pub impressions_on: Option<crate::beacons::Basis>,
 }
@@ -69,6 +73,7 @@ impl CuePoint {
             source,
             ads: None,
             tracking: Vec::new(),
+            loudness: BreakLoudness::Content,
             impressions_on: None,
         }
     }

@@ -14,7 +14,9 @@ use std::{collections::HashSet, fmt::Write, time::Duration};
 
 use serde::Serialize;
 
-use super::{Action, AdSource, BreakEvent, BreakTracking, CuePoint, CueSource, MOST_CUES, Position};
+use super::{
+    Action, AdSource, BreakEvent, BreakLoudness, BreakTracking, CuePoint, CueSource, MOST_CUES, Position,
+};
 use crate::{
     beacons::Basis,
     decide::vast::usable_url,
@@ -214,6 +216,9 @@ fn read_extension(limits: &Element, cue: &mut CuePoint) -> Result<(), String> {
             _ => return Err("nanoseconds does not agree with timeOffset".to_owned()),
         }
     }
+    if let Some(loudness) = limits.attribute("loudness") {
+        cue.loudness = loudness.parse().map_err(|error| format!("loudness: {error}"))?;
+    }
     cue.impressions_on = match limits.attribute("impressionsOn") {
         None => None,
         Some("delivered") => Some(Basis::Delivered),
@@ -312,6 +317,9 @@ fn write_break(text: &mut String, cue: &CuePoint) -> Result<(), VmapError> {
         && !time.as_nanos().is_multiple_of(1_000_000)
     {
         let _ = write!(limits, " nanoseconds=\"{}\"", time.as_nanos());
+    }
+    if cue.loudness != BreakLoudness::Content {
+        let _ = write!(limits, " loudness=\"{}\"", cue.loudness);
     }
     if let Some(basis) = cue.impressions_on {
         let _ = write!(limits, " impressionsOn=\"{}\"", basis.as_str());
@@ -467,8 +475,14 @@ mod tests {
             prop::option::of(time()),
         );
         let basis = prop::option::of(prop_oneof![Just(Basis::Delivered), Just(Basis::Played)]);
-        (position, ads, limits, basis).prop_map(|(position, ads, (replace, max, most, repeat), basis)| {
-            CuePoint {
+        let loudness = prop_oneof![
+            Just(BreakLoudness::Content),
+            Just(BreakLoudness::AsIs),
+            (-4000..=-500).prop_map(BreakLoudness::Target)
+        ];
+        (position, ads, limits, basis, loudness).prop_map(
+            |(position, ads, (replace, max, most, repeat), basis, loudness)| CuePoint {
+                loudness,
                 action: replace.map_or(Action::Insert, Action::Replace),
                 max_duration: max,
                 max_ads: most,
@@ -480,8 +494,8 @@ mod tests {
                     url: "http://t.example/?a&b".into(),
                 }],
                 ..CuePoint::new("x", position, CueSource::Vmap)
-            }
-        })
+            },
+        )
     }
 
     proptest! {
