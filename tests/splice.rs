@@ -108,7 +108,7 @@ fn a_break_is_as_loud_as_is_said_and_a_shortfall_is_told() {
         heard(&ads[2]),
         ads[2]
     );
-    assert_eq!(number(&ads[0], "shortfall_lu"), 0.0, "{}", ads[0]);
+    assert_eq!(ads[0]["shortfall_lu"], 0.0, "{}", ads[0]);
 }
 
 /// Whole seconds of a file, by ffprobe.
