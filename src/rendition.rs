@@ -59,14 +59,15 @@ pub(crate) struct PlacedAd {
 impl PlacedAd {
     /// What was done to its loudness, for people.
     pub(crate) fn loudness(&self) -> String {
-        let mut text = format!("{:+.1} dB", self.gain_db);
-        if self.limited_db > 0.0 {
-            text += &format!(", peaks limited by {:.1} dB", self.limited_db);
-        }
-        if self.shortfall_lu > 0.0 {
-            text += &format!(", still {:.1} LU quieter than it should be", self.shortfall_lu);
-        }
-        text
+        let limited = match self.limited_db {
+            limited if limited > 0.0 => format!(", peaks limited by {limited:.1} dB"),
+            _ => String::new(),
+        };
+        let short = match self.shortfall_lu {
+            short if short > 0.0 => format!(", still {short:.1} LU quieter than it should be"),
+            _ => String::new(),
+        };
+        format!("{:+.1} dB{limited}{short}", self.gain_db)
     }
 }
 
