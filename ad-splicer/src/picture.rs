@@ -4,11 +4,16 @@
 //! believed in nothing: `Picture::parse` takes only whole slices of pictures out of it, or packets of VP9 that show one picture. Not for: where the pictures go (`splice`).
 
 mod card;
+mod colour;
+mod turn;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+pub use colour::Colour;
+pub use turn::Turn;
 
 use crate::bridge::pictures;
 use crate::frames::{h264, vp9};
@@ -49,15 +54,6 @@ pub enum PictureCoding {
     Vp9,
 }
 
-/// How colours are told, by the numbers of ISO/IEC 23091-2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Colour {
-    /// BT.601, as standard definition has it.
-    Bt601,
-    /// BT.709.
-    Bt709,
-}
-
 /// The format that the pictures of ads are conditioned to: that of the content they go into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PictureFormat {
@@ -75,6 +71,8 @@ pub struct PictureFormat {
     pub colour: Colour,
     /// Whether samples use all of their range.
     pub full_range: bool,
+    /// How players turn the content's pictures to show them.
+    pub turn: Turn,
 }
 
 impl PictureFormat {
@@ -85,13 +83,14 @@ impl PictureFormat {
 
     /// What conditioned pictures are named by in the cache.
     pub(crate) fn key(&self) -> String {
-        let (colour, range) = (self.colour as u8, u8::from(self.full_range));
+        let (colour, range) = (self.colour.key(), u8::from(self.full_range));
+        let turn = self.turn as u8;
         let coding = match self.coding {
             PictureCoding::H264 { profile, set } => format!("{}{set}", profile as u8),
             PictureCoding::Vp9 => "vp9".to_owned(),
         };
         format!(
-            "{}x{}-{}.{}-{}.{}-{coding}{colour}{range}",
+            "{}x{}-{}.{}-{}.{}-{coding}-{colour}-{range}{turn}",
             self.width, self.height, self.pixel.0, self.pixel.1, self.rate.0, self.rate.1,
         )
     }
@@ -183,7 +182,8 @@ impl Picture {
     /// When GStreamer has no encoder, or it fails.
     pub fn card(format: PictureFormat, name: &str, lasts: Duration) -> Result<Self, CardError> {
         let rate = (1, 1);
-        let planes = card::draw(format.width as usize, format.height as usize, name);
+        let size = (format.width as usize, format.height as usize);
+        let planes = card::draw(size, name, format.turn);
         let count = lasts.as_secs() as usize + 1;
         let coded = pictures::encode_still(&format, rate, planes, count)
             .map_err(|error| CardError(error.to_string()))?;

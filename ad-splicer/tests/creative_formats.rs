@@ -21,6 +21,14 @@ const TESTS: &[(&str, fn())] = &[
     ("every_kind_of_sound_is_decoded", every_kind_of_sound_is_decoded),
     ("half_pictures_become_whole_ones", half_pictures_become_whole_ones),
     ("colours_beyond_ads_are_refused", colours_beyond_ads_are_refused),
+    (
+        "ads_stand_upright_in_turned_content",
+        ads_stand_upright_in_turned_content,
+    ),
+    (
+        "colours_are_told_as_the_content_tells_them",
+        colours_are_told_as_the_content_tells_them,
+    ),
     ("what_is_turned_is_shown_upright", what_is_turned_is_shown_upright),
     ("short_sound_ends_in_silence", short_sound_ends_in_silence),
     (
@@ -51,9 +59,14 @@ struct Show {
 
 impl Show {
     fn new() -> Self {
+        Self::coded(&[])
+    }
+
+    /// Video that was coded with these options too.
+    fn coded(more: &[&str]) -> Self {
         let bench = Bench::new();
-        let coding = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac"];
-        let content = bench.make("content.mp4", &[&PICTURES[..], &SOUND, &coding].concat());
+        let input = [&PICTURES[..], &SOUND, &H264, more, &["-c:a", "aac"]].concat();
+        let content = bench.make("content.mp4", &input);
         Self { bench, content }
     }
 
@@ -256,6 +269,54 @@ fn what_is_turned_is_shown_upright() {
     assert!(above[0] > 150 && above[1] < 80, "above {above:?}");
     assert!(below[1] > 150 && below[0] < 80, "below {below:?}");
     assert!(left.iter().all(|value| *value < 40), "bars beside it {left:?}");
+}
+
+/// Content as telephones make it: its ads are fitted into it as it is seen.
+fn ads_stand_upright_in_turned_content() {
+    let show = Show::new();
+    let content = std::fs::read(&show.content).expect("content");
+    std::fs::write(&show.content, quarter_turned(content)).expect("a writable folder");
+    let red_above_green = "color=red:d=1:s=160x45:r=25[a];color=0x00ff00:d=1:s=160x45:r=25[b];[a][b]vstack";
+    let stored = ["-f", "lavfi", "-i", red_above_green];
+    let creative = show.bench.make("plain.mp4", &[&stored[..], &H264].concat());
+    // It is seen 90 wide and 160 high, and the ad in it from 55 to 105.
+    let out = show.with(&creative);
+    let (above, below, bars) = (
+        colour(&out, "0.5", "8:8:41:62"),
+        colour(&out, "0.5", "8:8:41:90"),
+        colour(&out, "0.5", "8:8:41:20"),
+    );
+    assert!(above[0] > 150 && above[1] < 80, "above {above:?}");
+    assert!(below[1] > 150 && below[0] < 80, "below {below:?}");
+    assert!(bars.iter().all(|value| *value < 40), "bars above it {bars:?}");
+}
+
+fn colours_are_told_as_the_content_tells_them() {
+    for [primaries, transfer, matrix] in [
+        ["bt2020", "bt2020-10", "bt2020nc"],
+        ["bt470bg", "bt470bg", "bt470bg"],
+        ["bt709", "bt709", "bt709"],
+    ] {
+        let tags = format!("colorprim={primaries}:transfer={transfer}:colormatrix={matrix}");
+        let show = Show::coded(&["-x264-params", &tags]);
+        let creative = show.bench.make("ad.mp4", &[&PICTURES[..], &H264].concat());
+        let out = show.with(&creative);
+        let probed = std::process::Command::new("ffprobe")
+            .args(["-v", "error", "-select_streams", "v", "-of", "csv=p=0"])
+            .args([
+                "-show_entries",
+                "frame=color_space,color_primaries,color_transfer",
+            ])
+            .arg(&out)
+            .output()
+            .expect("ffprobe is needed: apt-get install ffmpeg");
+        let told = String::from_utf8_lossy(&probed.stdout).into_owned();
+        let mut lines: Vec<&str> = told.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines.len(), 50, "{told}");
+        // The ad's and the content's alike.
+        lines.dedup();
+        assert_eq!(lines.len(), 1, "{tags}: {lines:?}");
+    }
 }
 
 fn short_sound_ends_in_silence() {

@@ -6,7 +6,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use super::BridgeError;
-use crate::picture::{Colour, H264Profile, PictureCoding, PictureFormat};
+use crate::picture::{H264Profile, PictureCoding, PictureFormat};
 
 /// Quality that x264 is to keep, whatever bits it takes: nothing is seen to be lost.
 const QUALITY: u32 = 20;
@@ -75,20 +75,13 @@ fn most_bits(format: &PictureFormat) -> i32 {
 /// The caps of what goes in.
 pub(crate) fn raw(format: &PictureFormat) -> gst::Caps {
     let fraction = |(a, b): (u32, u32)| gst::Fraction::new(a as i32, b as i32);
-    let colorimetry = match (format.colour, format.full_range) {
-        (Colour::Bt709, false) => "bt709",
-        (Colour::Bt601, false) => "bt601",
-        // Range, matrix, transfer and primaries by GStreamer's numbers.
-        (Colour::Bt709, true) => "1:3:5:1",
-        (Colour::Bt601, true) => "1:4:16:4",
-    };
     gst::Caps::builder("video/x-raw")
         .field("format", "I420")
         .field("width", format.width as i32)
         .field("height", format.height as i32)
         .field("pixel-aspect-ratio", fraction(format.pixel))
         .field("framerate", fraction(format.rate))
-        .field("colorimetry", colorimetry)
+        .field("colorimetry", format.colour.colorimetry(format.full_range))
         .field("interlace-mode", "progressive")
         .build()
 }

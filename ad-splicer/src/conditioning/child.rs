@@ -174,6 +174,10 @@ impl Prepared {
                 .build()?,
             None => make("videorate").build()?,
         };
+        // The content's pictures are turned when they are shown, and these with them.
+        let turn = make("videoflip")
+            .property_from_str("video-direction", format.turn.back())
+            .build()?;
         let filter = make("capsfilter")
             .property("caps", pictures::raw(&format))
             .build()?;
@@ -190,6 +194,7 @@ impl Prepared {
             &convert,
             &scale,
             &rate,
+            &turn,
             &filter,
             &encode,
             sink.upcast_ref(),

@@ -179,13 +179,21 @@ fn describe_one(set: &[u8]) -> Result<Description, String> {
     if told.is_some_and(|told| matches!(told.transfer_characteristics, 16 | 18)) {
         return Err("its colours are HDR, and ads are not made in HDR".into());
     }
-    let colour = match told.map(|told| told.matrix_coefficients) {
-        Some(1) => Colour::Bt709,
-        Some(5 | 6) => Colour::Bt601,
-        // Nothing useful is told: players go by the size.
-        _ if height >= 720 || width >= 1280 => Colour::Bt709,
-        _ => Colour::Bt601,
+    // Where nothing is told players go by the size.
+    let by_size = if height >= 720 || width >= 1280 {
+        Colour::Bt709
+    } else {
+        Colour::Bt601
     };
+    let colour = told
+        .and_then(|told| {
+            Colour::told(
+                told.colour_primaries,
+                told.transfer_characteristics,
+                told.matrix_coefficients,
+            )
+        })
+        .unwrap_or(by_size);
     Ok(Description {
         width,
         height,

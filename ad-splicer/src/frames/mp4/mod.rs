@@ -12,5 +12,5 @@ pub(crate) use chapters::chapters;
 pub(crate) use fragments::gather;
 pub(crate) use tables::{
     Edit, Samples, Tables, audio_config, avc_config, edit_chapters, edit_list, full_duration, nero_chapters,
-    priming, remove_tables, set_avc_config, set_durations, set_edit, set_tables,
+    priming, remove_tables, set_avc_config, set_durations, set_edit, set_tables, turn_of,
 };

@@ -2,6 +2,7 @@
 
 use super::boxes::{Atom, Body};
 use crate::frames::aac::Config;
+use crate::picture::Turn;
 use crate::splice::SpliceError;
 
 const STBL: [&[u8; 4]; 3] = [b"mdia", b"minf", b"stbl"];
@@ -392,6 +393,14 @@ pub(crate) fn set_edit(track: &mut Atom, duration: u64) {
     }
 }
 
+/// How players turn a track's pictures.
+pub(crate) fn turn_of(track: &Atom) -> Turn {
+    let header = track.bytes(&[b"tkhd"]).unwrap_or_default();
+    // After version, times, number, length, layer and volume.
+    let at = if header.first() == Some(&1) { 52 } else { 40 };
+    Turn::of_matrix(header.get(at..).unwrap_or_default())
+}
+
 /// Where the one description of a track's pictures has its `avcC` box within `stsd`; `None` when there are several, or it is no H.264.
 fn avcc_at(stsd: &[u8]) -> Option<std::ops::Range<usize>> {
     // Version, number of descriptions; the description's length and kind, and 78 bytes of a visual sample entry.
@@ -496,17 +505,45 @@ pub(crate) fn audio_config(track: &Atom) -> Result<Config, SpliceError> {
             )));
         }
     }
-    let config = stsd
+    let described = stsd
         .windows(4)
         .position(|bytes| bytes == b"esds")
-        .and_then(|at| specific_config(stsd.get(at + 8..)?));
+        .and_then(|at| stsd.get(at + 8..));
+    if let Some(name) = described.and_then(object_type).and_then(other_coding) {
+        return Err(SpliceError::Unsupported(format!(
+            "the MP4 file's sound is {name}, and ads can be put into AAC-LC"
+        )));
+    }
+    let config = described.and_then(specific_config);
     Config::parse(config.unwrap_or_default())
 }
 
+/// What `objectTypeIndication`s of `mp4a` name that is no AAC (ISO/IEC 14496-1 §7.2.6.6, and registered ones).
+fn other_coding(object_type: u8) -> Option<&'static str> {
+    match object_type {
+        0x69 | 0x6B => Some("MPEG audio (MP3 or layer I or II)"),
+        0xA5 => Some("AC-3"),
+        0xA6 => Some("E-AC-3"),
+        0xA9 => Some("DTS"),
+        0xAD => Some("Opus"),
+        0xDD => Some("Vorbis"),
+        _ => None,
+    }
+}
+
+/// What an ES_Descriptor says that the stream is (`objectTypeIndication`).
+fn object_type(bytes: &[u8]) -> Option<u8> {
+    descend(bytes, &[(3, 3), (4, 0)])?.first().copied()
+}
+
 /// The DecoderSpecificInfo within an ES_Descriptor (ISO/IEC 14496-1 §7.2.6).
-fn specific_config(mut bytes: &[u8]) -> Option<&[u8]> {
-    // ES_Descriptor, DecoderConfigDescriptor, DecoderSpecificInfo, each within the one before after so many bytes.
-    for (tag, skip) in [(3, 3), (4, 13), (5, 0)] {
+fn specific_config(bytes: &[u8]) -> Option<&[u8]> {
+    descend(bytes, &[(3, 3), (4, 13), (5, 0)])
+}
+
+/// Goes down into descriptors of these tags, each within the one before after so many bytes.
+fn descend<'a>(mut bytes: &'a [u8], path: &[(u8, usize)]) -> Option<&'a [u8]> {
+    for (tag, skip) in path.iter().copied() {
         if *bytes.first()? != tag {
             return None;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Video, rate_of, rescaled, unsupported};
 use crate::frames::h264::{self, Sets};
-use crate::frames::mp4::{Atom, Edit, Samples, avc_config};
+use crate::frames::mp4::{Atom, Edit, Samples, avc_config, turn_of};
 use crate::picture::{Picture, PictureCoding, PictureFormat};
 use crate::splice::SpliceError;
 
@@ -56,6 +56,7 @@ impl Avc {
             },
             colour: description.colour,
             full_range: description.full_range,
+            turn: turn_of(track),
         };
         let lead = edit.map_or(0, |edit| rescaled(edit.lead as i64, scale, movie_scale));
         let zero = edit.map_or(0, |edit| edit.media_time as i64) - lead;

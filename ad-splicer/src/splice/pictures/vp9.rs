@@ -4,7 +4,7 @@ use super::{Video, rate_of, unsupported};
 use crate::frames::mp4::Samples;
 use crate::frames::vp9::{Frame, Key};
 use crate::frames::webm::{Block, Display, Index};
-use crate::picture::{PictureCoding, PictureFormat};
+use crate::picture::{PictureCoding, PictureFormat, Turn};
 use crate::splice::SpliceError;
 
 /// What is seen of the packets of the track as they are found.
@@ -90,6 +90,7 @@ impl Found {
             coding: PictureCoding::Vp9,
             colour,
             full_range,
+            turn: Turn::None,
         })
     }
 
