@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{aac, flac, id3v2, mp4, ogg, opus, vorbis, vp9, wav, webm};
+use crate::picture::{Colour, H264Profile, Picture, PictureCoding, PictureFormat, Turn};
 use crate::splice::{self, Options};
 
 /// Reads and moves the chapters of a tag: an edited tag is a tag of the length that it says, with the same chapters.
@@ -15,6 +16,32 @@ pub fn id3v2(bytes: &[u8]) {
         let header = edited.get(..id3v2::HEADER_LEN).and_then(id3v2::tag_len);
         assert_eq!(header, Some(edited.len() as u64));
         assert_eq!(id3v2::chapters(&edited), chapters);
+    }
+}
+
+/// Takes pictures out of what a child wrote: decoding can begin with the first, and no byte of them was added.
+pub fn pictures(bytes: &[u8]) {
+    let h264 = PictureCoding::H264 {
+        profile: H264Profile::High,
+        set: 0,
+    };
+    for coding in [h264, PictureCoding::Vp9] {
+        let format = PictureFormat {
+            width: 320,
+            height: 180,
+            pixel: (1, 1),
+            rate: (25, 1),
+            coding,
+            colour: Colour::Bt709,
+            full_range: false,
+            turn: Turn::None,
+        };
+        let Some(picture) = Picture::parse(bytes, format) else {
+            continue;
+        };
+        assert!(picture.frames[0].sync);
+        let kept: usize = picture.frames.iter().map(|frame| frame.bytes.len()).sum();
+        assert!(kept < bytes.len());
     }
 }
 

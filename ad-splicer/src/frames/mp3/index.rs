@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::even::{Even, PROBED};
+use super::free;
 use super::header::{Header, HeaderError};
 use super::xing::{Gapless, Xing};
 use crate::content::Content;
@@ -68,6 +69,11 @@ pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Head, Spli
         let header = match header_at(&mut window, offset)? {
             Ok(header) => header,
             Err(error) => {
+                if error == HeaderError::FreeFormat && free::begins(window.get(offset, free::LOOKED_AT)?) {
+                    return Err(SpliceError::Unsupported(
+                        "the content is MP3 of free format, whose frames do not say their bit rate: few players decode it, and no ads can be put into it".into(),
+                    ));
+                }
                 if offset == start && error != HeaderError::NoSync {
                     other = Some(error);
                 }
@@ -404,6 +410,17 @@ mod tests {
         }
         let layer2 = Index::scan(&[0xFF, 0xFD, 0x90, 0x64].to_vec(), DEADLINE).unwrap_err();
         assert!(layer2.to_string().contains("layer"), "{layer2}");
+    }
+
+    #[test]
+    fn free_format_is_named() {
+        let mut bytes = frames(5);
+        bytes.chunks_exact_mut(417).for_each(|frame| frame[2] &= 0x0F);
+        bytes.splice(0..0, *b"ID3\x04\0\0\0\0\x01\x00");
+        bytes.splice(10..10, [0; 128]);
+        let error = Index::scan(&bytes, DEADLINE).unwrap_err();
+        assert!(matches!(error, SpliceError::Unsupported(_)), "{error:?}");
+        assert!(error.to_string().contains("free format"), "{error}");
     }
 
     /// Zeros after a tag's header.

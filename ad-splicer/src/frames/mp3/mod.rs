@@ -4,6 +4,7 @@
 //! simply be cut; [`repack`] rewrites one frame so that it stands alone while the frames after it still find their bytes.
 
 mod even;
+mod free;
 mod header;
 mod index;
 mod repack;
