@@ -28,6 +28,18 @@ fn adts() {
 }
 
 #[test]
+fn a_span_is_replaced() {
+    let coding = ["-c:a", "aac", "-b:a", "128k", "-aac_pns", "0"];
+    let fixture = Fixture::new("content.aac", 44_100, 2, &coding);
+    let mut breaks = mid_rolls(44_100, 2);
+    breaks[2].replace = std::time::Duration::from_millis(2_345);
+    let (path, report) = fixture.splice("replaced.aac", &breaks);
+    let errors = judge_bridged(&fixture, &path, &report, &breaks, (1024, 0, 1));
+    assert_eq!(errors.len(), 6);
+    assert!(errors.iter().all(|error| error.db < -40.0), "{errors:?}");
+}
+
+#[test]
 fn a_sine_goes_into_an_ad_without_a_click_and_ads_are_as_loud_as_they_were() {
     let coding = ["-c:a", "aac", "-b:a", "256k", "-aac_pns", "0"];
     let fixture = Fixture::new("content.aac", 44_100, 2, &coding);

@@ -57,7 +57,21 @@ fn every_kind_of_packet() {
     }
 }
 
+<<<<<<< HEAD
 /// In music a seam may be 3 dB worse than coding the same seconds at 256 kbit/s.
+=======
+#[test]
+fn a_span_is_replaced() {
+    let fixture = Fixture::new("content.opus", 48_000, 2, &["-c:a", "libopus", "-b:a", "128k"]);
+    let mut breaks = common::mid_rolls(48_000, 2);
+    breaks[2].replace = std::time::Duration::from_millis(2_345);
+    let errors = judged(&fixture, "replaced.opus", 960, &breaks);
+    assert_eq!(errors.len(), 6);
+    assert!(errors.iter().all(|error| error.db < -30.0), "{errors:?}");
+}
+
+/// The measure: in music a seam may be 3 dB worse than coding the same seconds at 256 kbit/s.
+>>>>>>> 50b1910 (Test that spans of ADTS and Opus are replaced)
 #[test]
 fn seams_are_as_good_as_a_plain_encode() {
     let fixture = Fixture::new("content.opus", 48_000, 2, &["-c:a", "libopus", "-b:a", "96k"]);
