@@ -57,9 +57,6 @@ fn every_kind_of_packet() {
     }
 }
 
-<<<<<<< HEAD
-/// In music a seam may be 3 dB worse than coding the same seconds at 256 kbit/s.
-=======
 #[test]
 fn a_span_is_replaced() {
     let fixture = Fixture::new("content.opus", 48_000, 2, &["-c:a", "libopus", "-b:a", "128k"]);
@@ -71,7 +68,6 @@ fn a_span_is_replaced() {
 }
 
 /// The measure: in music a seam may be 3 dB worse than coding the same seconds at 256 kbit/s.
->>>>>>> 50b1910 (Test that spans of ADTS and Opus are replaced)
 #[test]
 fn seams_are_as_good_as_a_plain_encode() {
     let fixture = Fixture::new("content.opus", 48_000, 2, &["-c:a", "libopus", "-b:a", "96k"]);
