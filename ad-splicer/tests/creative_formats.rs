@@ -294,7 +294,7 @@ fn ads_stand_upright_in_turned_content() {
 fn colours_are_told_as_the_content_tells_them() {
     for [primaries, transfer, matrix] in [
         ["bt2020", "bt2020-10", "bt2020nc"],
-        ["bt470bg", "bt470bg", "bt470bg"],
+        ["bt470bg", "bt470bg", "smpte170m"],
         ["bt709", "bt709", "bt709"],
     ] {
         let tags = format!("colorprim={primaries}:transfer={transfer}:colormatrix={matrix}");
