@@ -3,6 +3,7 @@
 //! Not for: what a command does; each has its own file.
 
 mod ads;
+mod again;
 mod beacons;
 mod breaks;
 mod cli;

@@ -17,6 +17,7 @@ use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
 use serde_json::json;
 
+use crate::again;
 use crate::breaks::{Prepared, Ready, spot};
 use crate::cli::SpliceArgs;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
@@ -55,7 +56,8 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     }
     let content = FileContent::open(&args.content)
         .or_bad_input(|| format!("cannot read {}", args.content.display()))?;
-    let content: Arc<dyn Content> = Arc::new(content);
+    let conditioner = Conditioner::new(std::env::current_exe().context("finding this program")?);
+    let content = again::ready(Arc::new(content), &args.content, &conditioner).await?;
     let format = probe(&content, &args.content.display().to_string()).await?;
     let mut cues: Vec<CuePoint> = wanted.iter().map(|(cue, _)| cue.clone()).collect();
     placeable::check(&cues, format.duration, &args.content.display().to_string())?;
@@ -69,7 +71,6 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
 
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let cache = Cache::open(scratch.path(), Cache::DEFAULT_MAX_BYTES)?;
-    let conditioner = Conditioner::new(std::env::current_exe().context("finding this program")?);
     let mut prepared = Prepared {
         preview: args.preview,
         all_or_nothing: true,

@@ -1,5 +1,6 @@
 //! Cue points, ad decisions, conditioning, splicing and beacons.
 
+pub mod again;
 pub mod beacons;
 mod bridge;
 pub mod conditioning;

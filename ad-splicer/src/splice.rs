@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::again::Again;
 use crate::content::Content;
 use crate::pcm::Pcm;
 use crate::picture::{Picture, PictureFormat};
@@ -193,6 +194,9 @@ pub enum SpliceError {
     /// The content is fine, but not something that this code handles.
     #[error("cannot splice: {0}")]
     Unsupported(String),
+    /// The content has to be coded again as a whole before anything is put in.
+    #[error("cannot splice: {0}")]
+    Again(Again),
     /// The breaks do not fit the content or each other.
     #[error("cannot lay out the ads: {0}")]
     Plan(#[from] PlanError),

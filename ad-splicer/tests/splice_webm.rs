@@ -142,7 +142,11 @@ fn what_cannot_be_spliced_says_so() {
     let twice = attempt(&[whole.clone(), whole.clone()].concat());
     assert!(twice.contains("another file begins"), "{twice}");
     for (name, coding, says) in [
-        ("vorbis.webm", "-c:a libvorbis", "holds Vorbis"),
+        (
+            "vorbis.webm",
+            "-c:a libvorbis",
+            "Vorbis in WebM cannot be cut without coding it again",
+        ),
         ("flac.mka", "-c:a flac", "`A_FLAC`"),
         (
             "two.webm",

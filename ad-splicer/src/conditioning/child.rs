@@ -19,6 +19,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
+use super::again::{Recoding, elements};
 use super::allowed::{self, Wanted};
 use super::job::{Job, Report, Trim};
 use super::unusable::{self, Lacking};
@@ -31,8 +32,8 @@ const READ: usize = 64 << 10;
 
 /// How often it is looked whether anything moves, and how many times in a row nothing may: decodebin can swallow the
 /// error of a demuxer that fails while it is being connected, and then nothing ever happens again.
-const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(250);
-const MOTIONLESS: u32 = 12;
+pub(super) const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(250);
+pub(super) const MOTIONLESS: u32 = 12;
 
 /// Whether these arguments (with the program's name) are those of a child: then [`child_main`] is to be called before
 /// anything else is done.
@@ -56,20 +57,36 @@ pub fn child_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-type Failure = Box<dyn std::error::Error>;
+pub(super) type Failure = Box<dyn std::error::Error>;
 
 fn run(job: &Job) -> Report {
-    let prepared = Prepared::new(job).and_then(|prepared| {
-        sandbox::limit(job)?;
-        sandbox::shut_in()?;
-        Ok(prepared)
+    let done = open(job).and_then(|(input, output)| {
+        if let Some(target) = job.again {
+            let recoding = Recoding::new(target, input, output)?;
+            shut_in(job)?;
+            return Ok(recoding.run());
+        }
+        let prepared = Prepared::new(job, input, output)?;
+        shut_in(job)?;
+        Ok(prepared.decode(job))
     });
-    match prepared {
-        Ok(prepared) => prepared.decode(job),
-        Err(error) => Report::Setup {
-            reason: error.to_string(),
-        },
-    }
+    done.unwrap_or_else(|error| Report::Setup {
+        reason: error.to_string(),
+    })
+}
+
+/// What is read and what is written, when everything is loaded that may be needed.
+fn open(job: &Job) -> Result<(File, File), Failure> {
+    let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    gst::init()?;
+    keep_only_what_is_needed(job)?;
+    Ok((input, output))
+}
+
+fn shut_in(job: &Job) -> Result<(), Failure> {
+    sandbox::limit(job)?;
+    sandbox::shut_in()
 }
 
 /// A pipeline that has not seen its input.
@@ -85,11 +102,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(job: &Job) -> Result<Self, Failure> {
-        let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-        let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-        gst::init()?;
-        keep_only_what_is_needed(job)?;
+    fn new(job: &Job, input: File, output: File) -> Result<Self, Failure> {
         if let Some(format) = job.picture {
             return Self::of_pictures(format, job.still, input, output);
         }
@@ -343,7 +356,7 @@ impl Prepared {
 }
 
 /// What the creative is pushed into.
-fn source_of(input: &File) -> Result<gst_app::AppSrc, Failure> {
+pub(super) fn source_of(input: &File) -> Result<gst_app::AppSrc, Failure> {
     Ok(gst_app::AppSrc::builder()
         .stream_type(gst_app::AppStreamType::RandomAccess)
         .size(input.metadata()?.len() as i64)
@@ -351,7 +364,7 @@ fn source_of(input: &File) -> Result<gst_app::AppSrc, Failure> {
 }
 
 /// The first track that the decoder finds is the ad; a link that fails shows as an error on the bus.
-fn link_first(decode: &gst::Element, entrance: gst::Pad) {
+pub(super) fn link_first(decode: &gst::Element, entrance: gst::Pad) {
     decode.connect_pad_added(move |_, pad| {
         if !entrance.is_linked() {
             let _ = pad.link(&entrance);
@@ -365,7 +378,8 @@ fn link_first(decode: &gst::Element, entrance: gst::Pad) {
 fn keep_only_what_is_needed(job: &Job) -> Result<(), Failure> {
     let wanted = Wanted::of(job);
     let encoder = job.picture.map(|format| pictures::encoder_name(format.coding));
-    let plumbing = || allowed::plumbing(wanted).chain(encoder);
+    let coders = job.again.map(elements).unwrap_or_default().iter().copied();
+    let plumbing = || allowed::plumbing(wanted).chain(coders.clone()).chain(encoder);
     let allowed: HashSet<&str> = allowed::decoders(wanted).chain(plumbing()).collect();
     let registry = gst::Registry::get();
     // Opening files is forbidden later, so libraries must be here now.
@@ -403,7 +417,7 @@ fn keep_only_what_is_needed(job: &Job) -> Result<(), Failure> {
 }
 
 /// Gives `source` what it asks for, from wherever in the file. Counts how often it asked.
-fn feed(source: &gst_app::AppSrc, input: File) -> Arc<AtomicU64> {
+pub(super) fn feed(source: &gst_app::AppSrc, input: File) -> Arc<AtomicU64> {
     let reads = Arc::new(AtomicU64::new(0));
     let count = reads.clone();
     let position = Arc::new(AtomicU64::new(0));

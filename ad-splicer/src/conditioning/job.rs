@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use serde::{Deserialize, Serialize};
 
 use super::mark;
+use crate::again::Target;
 use crate::creatives::Profile;
 use crate::picture::PictureFormat;
 
@@ -28,6 +29,8 @@ pub(super) struct Job {
     pub(super) picture: Option<PictureFormat>,
     /// What is read is one image, which is wanted so many times.
     pub(super) still: Option<u32>,
+    /// All of its sound is wanted, coded in such a file.
+    pub(super) again: Option<Target>,
     /// The most samples of each channel, or pictures, that are written.
     pub(super) max_samples: u64,
     pub(super) trim: Option<Trim>,
@@ -55,7 +58,7 @@ impl Job {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "result")]
 pub(super) enum Report {
-    /// So many samples of each channel, or pictures.
+    /// So many samples of each channel, or pictures, or bytes of a file.
     Done {
         samples: u64,
     },

@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 
+use crate::again::Target;
 use crate::content::FileContent;
 use crate::creatives::{Cache, Creative, FetchError, Original, Profile};
 use crate::frames::mp3::{DECODER_DELAY, find_head};
@@ -31,6 +32,7 @@ use crate::loudness::{LoudnessError, Measured, Meter};
 use crate::pcm::read_sample;
 use crate::picture::CardError;
 
+mod again;
 mod allowed;
 mod child;
 mod job;
@@ -189,6 +191,9 @@ const KEPT_ENVIRONMENT: [&str; 9] = [
     "GST_REGISTRY",
 ];
 
+/// How long content may be coded again, in processor time and by the clock; and how many bytes may come out.
+const MOST_OF_CONTENT: Duration = Duration::from_secs(6 * 3600);
+const MOST_CODED_AGAIN: u64 = 4 << 30;
 /// The most that a child may say on standard error; it is killed when it says more.
 const MAX_SAID: u64 = 64 << 10;
 
@@ -256,6 +261,7 @@ impl Conditioner {
             profile,
             picture: None,
             still: None,
+            again: None,
             max_samples,
             trim: trim_of(&input),
             memory: self.limits.memory,
@@ -264,7 +270,7 @@ impl Conditioner {
             // A second more than is allowed, so that the child can say that there was more.
             output_bytes: (max_samples + u64::from(profile.sample_rate)) * profile.bytes_per_frame(),
         };
-        let samples = self.run(&job, original, output, self.limits.wall).await?;
+        let samples = self.run(&job, input, &creative, output, self.limits.wall).await?;
         let length = output.metadata().map_err(io("look at the samples"))?.len();
         // Both numbers come from a process that may have been taken over.
         let claimed = samples.checked_mul(profile.bytes_per_frame());
@@ -277,16 +283,46 @@ impl Conditioner {
         Ok(())
     }
 
-    /// Runs a child on `original`, which writes to `output`; gives how many samples or pictures it says that there are.
+    /// Codes all sound of content again, into an empty file of its own.
+    ///
+    /// The caller may give up at any time by dropping the future: the child is killed then.
+    pub async fn code_again(
+        &self,
+        content: &File,
+        name: &str,
+        target: Target,
+        output: &File,
+    ) -> Result<(), ConditionError> {
+        let job = Job {
+            profile: Profile {
+                sample_rate: 48_000,
+                channels: 2,
+            },
+            picture: None,
+            still: None,
+            again: Some(target),
+            max_samples: 0,
+            trim: None,
+            memory: self.limits.memory,
+            cpu_seconds: MOST_OF_CONTENT.as_secs(),
+            open_files: self.limits.open_files,
+            output_bytes: MOST_CODED_AGAIN,
+        };
+        let input = content.try_clone().map_err(io("open the content"))?;
+        self.run(&job, input, name, output, MOST_OF_CONTENT).await?;
+        Ok(())
+    }
+
+    /// Runs a child on a file, which writes to `output`; gives how many samples or pictures it says that there are.
     async fn run(
         &self,
         job: &Job,
-        original: &Original,
+        input: File,
+        name: &str,
         output: &File,
         wall: Duration,
     ) -> Result<u64, ConditionError> {
-        let creative = original.sha256.to_string();
-        let input = original.file().map_err(io("open the creative"))?;
+        let creative = name.to_owned();
         let mut command = tokio::process::Command::new(&self.program);
         command
             .args(job.to_args())

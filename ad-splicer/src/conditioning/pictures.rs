@@ -67,6 +67,7 @@ impl Conditioner {
             },
             picture: Some(format),
             still,
+            again: None,
             max_samples: most,
             trim: None,
             memory: self.limits.memory,
@@ -75,7 +76,9 @@ impl Conditioner {
             output_bytes: MOST_CODED,
         };
         let wall = COST as u32 * self.limits.wall;
-        let count = self.run(&job, original, aside.as_file(), wall).await?;
+        let input = original.file().map_err(io("open the creative"))?;
+        let name = original.sha256.to_string();
+        let count = self.run(&job, input, &name, aside.as_file(), wall).await?;
         let parsed = tokio::task::spawn_blocking(move || {
             let bytes = std::fs::read(aside.path())?;
             Ok::<_, std::io::Error>((Picture::parse(&bytes, format), aside))

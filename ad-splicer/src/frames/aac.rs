@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::again::Again;
 use crate::content::Content;
 use crate::frames::id3v2;
 use crate::frames::window::Window;
@@ -37,7 +38,7 @@ fn unsupported(what: &str) -> SpliceError {
 
 /// What HE-AAC gets told, however it was found out.
 pub(crate) fn he_aac() -> SpliceError {
-    unsupported("the content is HE-AAC (AAC with SBR)")
+    SpliceError::Again(Again::HeAac)
 }
 
 impl Config {

@@ -53,6 +53,16 @@ fn unsupported(what: &str) -> SpliceError {
     SpliceError::Unsupported(what.to_owned())
 }
 
+/// Only sound alone is coded again as a whole.
+fn with_pictures(error: SpliceError, has_pictures: bool) -> SpliceError {
+    match error {
+        SpliceError::Again(again) if has_pictures => {
+            unsupported(&format!("{again}, and beside pictures that is not done yet"))
+        }
+        other => other,
+    }
+}
+
 fn handler(track: &Atom) -> &[u8] {
     let hdlr = track.bytes(&[b"mdia", b"hdlr"]);
     hdlr.and_then(|hdlr| hdlr.get(8..12)).unwrap_or_default()
@@ -104,7 +114,7 @@ impl<'a> M4a<'a> {
         if sounds.next().is_some() {
             return Err(unsupported("the MP4 file has more than one track of sound"));
         }
-        let config = audio_config(sound)?;
+        let config = audio_config(sound).map_err(|error| with_pictures(error, pictures.is_some()))?;
         let damaged = || unsupported("the MP4 file does not say how long it is");
         let movie = moov
             .bytes(&[b"mvhd"])
@@ -264,7 +274,8 @@ impl format::Head for M4a<'_> {
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
         let track = Track(self);
         let looked_at = self.packets.sizes.len().min(LOOKED_AT) as u64;
-        refuse_sbr(self.config, track.read(0..looked_at)?)?;
+        refuse_sbr(self.config, track.read(0..looked_at)?)
+            .map_err(|error| with_pictures(error, self.pictures.is_some()))?;
         Ok(Box::new(track))
     }
 }

@@ -16,6 +16,7 @@ use super::layout::Layout;
 use super::opus_sound::{Length, Packets, Sound, silent};
 use super::pictures::{Found, Heard, Seen, Video};
 use super::{Chapter, Codec, Options, SpliceError};
+use crate::again::Again;
 use crate::content::Content;
 use crate::frames::opus::{Head, RATE};
 use crate::frames::webm::{Entry, Index, Kind, Webm, read, texts};
@@ -39,9 +40,10 @@ fn refusal(entry: &Entry) -> Option<String> {
     }
     match (entry.kind, entry.codec.as_str()) {
         (Kind::Audio, "A_OPUS") | (Kind::Video, "V_VP9") => None,
-        (Kind::Audio, "A_VORBIS") => {
-            Some("the WebM file holds Vorbis, and ads can be put into WebM with Opus".into())
-        }
+        (Kind::Audio, "A_VORBIS") => Some(format!(
+            "{}, and beside pictures that is not done yet",
+            Again::WebmVorbis
+        )),
         (Kind::Video, codec) => Some(format!(
             "the WebM file holds video in a coding ({codec}) into which no ads can be put: only VP9 can"
         )),
@@ -82,6 +84,11 @@ impl<'a> WebmOpus<'a> {
         let Some(webm) = Webm::read(content, deadline)? else {
             return Ok(None);
         };
+        if let [only] = &webm.tracks[..]
+            && (only.kind, only.codec.as_str(), only.encoded) == (Kind::Audio, "A_VORBIS", false)
+        {
+            return Err(SpliceError::Again(Again::WebmVorbis));
+        }
         if let Some(reason) = webm.tracks.iter().find_map(refusal) {
             return Err(unsupported(reason));
         }

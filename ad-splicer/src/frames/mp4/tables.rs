@@ -582,6 +582,15 @@ pub(crate) fn priming(moov: &Atom) -> Option<(u64, u64)> {
     (samples > 0).then_some((delay, samples))
 }
 
+/// Changes the delay that iTunes declares.
+pub(super) fn set_priming(moov: &mut Atom, delay: u32) {
+    if let Some(meta) = moov.bytes_mut(&[b"udta", b"meta"])
+        && let Some((at, _)) = smpb(meta)
+    {
+        meta[at..at + 8].copy_from_slice(format!("{delay:08X}").as_bytes());
+    }
+}
+
 /// Moves the times in the movie's own boxes: Nero's chapters by `moved` (in 100 ns), and the length that iTunes declares.
 pub(crate) fn edit_chapters(moov: &mut Atom, moved: &dyn Fn(u64) -> u64, padding: u64, samples: u64) {
     if let Some(meta) = moov.bytes_mut(&[b"udta", b"meta"])
