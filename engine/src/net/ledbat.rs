@@ -9,7 +9,7 @@
 //! Departures, for senders that often have nothing to send and for lines that become free: what was limited by the
 //! application neither grows the window nor earns a slowdown; a queue that has stayed empty for a few round trips
 //! begins slow start again (the draft's additive growth takes minutes where the base delay is long); slow start grows
-//! by a quarter to a half of what was acknowledged, on short lines without a queue by all of it, and gives its last step back when a queue shows; above the target
+//! by a quarter to a half of what was acknowledged, and gives its last step back when a queue shows; above the target
 //! only the queue's part of the window shrinks.
 //!
 //! Not here: what the normal mode does (`congestion`), packets, pacing (quinn's).
@@ -27,10 +27,6 @@ const MAX_SLOWNESS: f64 = 16.0;
 /// Slow start is between twice and this many times slower than Reno's: the draft's sixteen takes seconds where
 /// acknowledgements wait, and Reno's own overshoots; it ends as soon as a queue shows.
 const MAX_SLOW_START: f64 = 4.0;
-/// On lines with a base delay of at most this slow start doubles the window as Reno's does while there is less of a queue than this part
-/// of the target: what it overshoots by is a queue of one round trip.
-const SHORT: Duration = Duration::from_millis(20);
-const NO_QUEUE: f64 = 0.15;
 /// Round trips of which the least is the delay of now.
 const CURRENT: usize = 4;
 /// The base delay is the least of so many minutes.
@@ -191,12 +187,7 @@ impl Ledbat {
                 return;
             }
             Phase::SlowStart => {
-                let short = self.base.least().is_some_and(|base| base <= SHORT);
-                let gain = if short && queue < NO_QUEUE {
-                    1.0
-                } else {
-                    self.gain().clamp(1.0 / MAX_SLOW_START, 0.5)
-                };
+                let gain = self.gain().clamp(1.0 / MAX_SLOW_START, 0.5);
                 if !limited {
                     self.window += bytes * gain;
                 }
