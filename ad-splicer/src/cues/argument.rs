@@ -182,9 +182,11 @@ mod tests {
             ("10,max=0", "no time"),
             ("10,ads=0", "1 to 100"),
             ("10,ads=x", "1 to 100"),
+            ("10,loudness=loud", "LUFS from -40 to -5"),
+            ("10,loudness=-16,loudness=-16", "twice"),
             ("10,max=5,max=6", "twice"),
-            ("10,min=5", "max=SEC and ads=N"),
-            ("10,", "max=SEC and ads=N"),
+            ("10,min=5", "max=SEC, ads=N and loudness"),
+            ("10,", "max=SEC, ads=N and loudness"),
         ] {
             let error = text.parse::<CueArgument>().expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");
