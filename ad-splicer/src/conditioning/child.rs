@@ -274,8 +274,11 @@ impl Prepared {
                 });
         }
         let job = job.clone();
+        // Taken apart while it plays, a pipeline complains: not before there was a first word.
+        let kept = self.pipeline.clone();
         let decoding = std::thread::Builder::new().spawn(move || {
             let _ = tell.send(self.pull(&job));
+            drop(kept);
         });
         let setup = |reason: String| Report::Setup { reason };
         match decoding {
