@@ -313,7 +313,10 @@ impl Job<'_> {
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
-                pause = pausing.next() => pausing::apply(torrent, pause),
+                pause = pausing.next() => {
+                    pausing::apply(torrent, pause);
+                    pausing.tell();
+                }
             }
             let stats = torrent.stats();
             if self.json {

@@ -43,11 +43,15 @@ impl Pausing {
             };
             if paused != self.paused {
                 self.paused = paused;
-                if self.json {
-                    print_json(&json!({ "event": if paused { "paused" } else { "resumed" } }));
-                }
                 return paused;
             }
+        }
+    }
+
+    /// Says in JSON what was done.
+    pub(crate) fn tell(&self) {
+        if self.json {
+            print_json(&json!({ "event": if self.paused { "paused" } else { "resumed" } }));
         }
     }
 
@@ -61,6 +65,7 @@ impl Pausing {
         loop {
             let paused = self.next().await;
             torrents.clone().for_each(|torrent| apply(torrent, paused));
+            self.tell();
             if !self.json {
                 eprintln!(
                     "{}",

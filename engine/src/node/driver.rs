@@ -198,6 +198,8 @@ impl Driver {
         self.begin();
         let mut stop = self.shared.stop.subscribe();
         let mut paused = self.shared.paused.subscribe();
+        // It may have been asked to pause before this began.
+        paused.mark_changed();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
