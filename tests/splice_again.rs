@@ -3,24 +3,9 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 
 use common::grove;
-
-/// Runs ffmpeg or ffprobe and gives what it prints.
-fn tool(program: &str, args: &[&str]) -> Vec<u8> {
-    let ended = Command::new(program)
-        .args(["-v", "error"])
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("{program} runs (`make setup` installs it): {error}"));
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(
-        ended.status.success() && said.is_empty(),
-        "{program} {args:?}: {said}"
-    );
-    ended.stdout
-}
+use common::tools::printed;
 
 /// Six seconds with a beep at 1 s and at 5 s, with a title and a chapter.
 fn made(path: &Path, rate: &str, coding: &[&str]) {
@@ -31,7 +16,7 @@ fn made(path: &Path, rate: &str, coding: &[&str]) {
     std::fs::write(&about, text).expect("a list");
     let input = ["-f", "lavfi", "-i", &sound, "-i", about.to_str().expect("a name")];
     let mapped = ["-map", "0:a", "-map_metadata", "1", "-map_chapters", "1"];
-    tool(
+    printed(
         "ffmpeg",
         &[&input[..], &mapped, coding, &[path.to_str().expect("a name")]].concat(),
     );
@@ -40,7 +25,7 @@ fn made(path: &Path, rate: &str, coding: &[&str]) {
 /// Samples of one channel at 48 kHz.
 fn decoded(path: &Path) -> Vec<f32> {
     let form = ["-ac", "1", "-ar", "48000", "-f", "f32le", "-"];
-    tool(
+    printed(
         "ffmpeg",
         &[&["-i", path.to_str().expect("a name")][..], &form].concat(),
     )
@@ -73,7 +58,7 @@ fn he_aac_and_vorbis_in_webm_are_coded_again_after_that_was_said() {
     bytes[at + 2] = 0x80 | 3 << 3;
     std::fs::write(&he, bytes).expect("a file");
     made(&path.join("vorbis.webm"), "48000", &["-c:a", "libvorbis"]);
-    tool(
+    printed(
         "ffmpeg",
         &[
             "-f",
@@ -123,7 +108,7 @@ fn he_aac_and_vorbis_in_webm_are_coded_again_after_that_was_said() {
             "csv=p=0",
         ];
         let file = [result.to_str().expect("a name")];
-        let said = String::from_utf8(tool("ffprobe", &[&shown[..], &file].concat())).expect("text");
+        let said = String::from_utf8(printed("ffprobe", &[&shown[..], &file].concat())).expect("text");
         assert_eq!(said.trim(), codec, "{name}");
         if codec.starts_with("opus") {
             // What the muxer keeps of tags is its own matter.
@@ -136,7 +121,7 @@ fn he_aac_and_vorbis_in_webm_are_coded_again_after_that_was_said() {
             "-of",
             "json",
         ];
-        let about = tool("ffprobe", &[&about[..], &file].concat());
+        let about = printed("ffprobe", &[&about[..], &file].concat());
         let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
         assert_eq!(about["format"]["tags"]["title"], "Episode", "{name}: {about}");
         // The chapter began at the cue: it is after the ad.

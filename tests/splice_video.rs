@@ -3,23 +3,13 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use common::grove;
+use common::tools::printed;
 
-/// Runs ffmpeg or ffprobe and gives what it prints.
+/// What ffmpeg or ffprobe prints, as text.
 fn tool(program: &str, args: &[&str]) -> String {
-    let ended = Command::new(program)
-        .args(["-v", "error"])
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("{program} runs (`make setup` installs it): {error}"));
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(
-        ended.status.success() && said.is_empty(),
-        "{program} {args:?}: {said}"
-    );
-    String::from_utf8_lossy(&ended.stdout).into_owned()
+    String::from_utf8(printed(program, args)).expect("text")
 }
 
 /// The hash of each packet of pictures.

@@ -10,6 +10,7 @@ mod clock;
 mod clusters;
 mod flac;
 pub(crate) mod format;
+mod gathered;
 mod joins;
 pub(crate) mod layout;
 mod m4a;

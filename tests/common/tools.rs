@@ -41,6 +41,14 @@ pub fn ask<S: AsRef<OsStr>>(
     (output.stdout, stderr)
 }
 
+/// What ffmpeg or ffprobe prints; it must find nothing to complain about.
+#[track_caller]
+pub fn printed(program: &str, args: &[&str]) -> Vec<u8> {
+    let (stdout, said) = ask(program, "ffmpeg", ["-v", "error"].iter().chain(args));
+    assert!(said.is_empty(), "{program} {args:?}: {said}");
+    stdout
+}
+
 /// Gated loudness of a part of a file, as ffmpeg measures it.
 pub fn loudness(file: &Path, start: f64, duration: f64) -> f64 {
     let filter = format!("atrim=start={start}:duration={duration},ebur128=framelog=verbose");

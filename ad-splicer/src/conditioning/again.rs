@@ -10,7 +10,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
-use super::child::{Failure, LOOK, MOTIONLESS, feed, link_first, source_of};
+use super::child::{Failure, LOOK, MOTIONLESS, decoder_of_sound, feed, link_first, source_of};
 use super::job::Report;
 use crate::again::Target;
 
@@ -63,11 +63,7 @@ impl Recoding {
     pub(super) fn new(target: Target, input: File, output: File) -> Result<Self, Failure> {
         let pipeline = gst::Pipeline::new();
         let source = source_of(&input)?;
-        // Only audio is exposed: a video track meets no decoder.
-        let decode = gst::ElementFactory::make("decodebin")
-            .property("caps", gst::Caps::new_empty_simple("audio/x-raw"))
-            .property("expose-all-streams", false)
-            .build()?;
+        let decode = decoder_of_sound()?;
         let filter = |caps: gst::Caps| {
             gst::ElementFactory::make("capsfilter")
                 .property("caps", caps)

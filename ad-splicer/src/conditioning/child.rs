@@ -115,11 +115,7 @@ impl Prepared {
             .build();
         let pipeline = gst::Pipeline::new();
         let source = source_of(&input)?;
-        // Only audio is exposed: a video track meets no decoder.
-        let decode = gst::ElementFactory::make("decodebin")
-            .property("caps", gst::Caps::new_empty_simple("audio/x-raw"))
-            .property("expose-all-streams", false)
-            .build()?;
+        let decode = decoder_of_sound()?;
         let convert = gst::ElementFactory::make("audioconvert").build()?;
         let resample = gst::ElementFactory::make("audioresample")
             .property("quality", 10)
@@ -356,6 +352,14 @@ impl Prepared {
             samples => Report::Done { samples },
         }
     }
+}
+
+/// Finds the decoder of what comes. Only sound is exposed: a video track meets no decoder.
+pub(super) fn decoder_of_sound() -> Result<gst::Element, Failure> {
+    Ok(gst::ElementFactory::make("decodebin")
+        .property("caps", gst::Caps::new_empty_simple("audio/x-raw"))
+        .property("expose-all-streams", false)
+        .build()?)
 }
 
 /// What the creative is pushed into.

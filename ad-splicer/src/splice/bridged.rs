@@ -2,16 +2,16 @@
 //!
 //! Content packets outside the bridges stay as they are. A bridge is \[content | ads | content\] encoded in one run on the content's own grid, so that its packet `m` stands where content packet
 //! `origin + m` would. What decodes wrongly at a seam is the overlap of two packets that do not know each other (and, in Opus, what a decoder remembers); how much depends on the place, so several are tried
-//! by decoding the join, and the best is kept. The fades are within the ads' time ([`insert`]): content is content up to the cue.
+//! by decoding the join, and the best is kept. The fades are within the ads' time (`gathered`): content is content up to the cue.
 
 use std::ops::Range;
 
 use super::format::Track;
-use super::format::surroundings;
+use super::gathered::{Gathered, gather};
 use super::joins::{Cut, Grid, Join, joins};
 use super::layout::{Layout, Spot};
 use super::resume::resume;
-use super::sound::{BLOCK, FLOOR_DB, insert, worst_block};
+use super::sound::{BLOCK, FLOOR_DB, worst_block};
 use super::{Seam, SeamKind, SpliceError};
 use crate::bridge::BridgeError;
 use crate::plan::Segment;
@@ -144,34 +144,19 @@ impl Maker<'_> {
             None if last < grid.end => grid.frames * grid.size,
             None => last,
         };
-        let shift: i64 = spots.iter().map(Spot::shift).sum();
-        let mut pcm = Vec::with_capacity((end as i64 - first_sample + shift).max(0) as usize * channels);
-        let mut before = Vec::new();
-        let mut position = first_sample;
-        for (i, spot) in spots.iter().enumerate() {
-            let cut = self.cut(spot);
-            let mut piece = decoded(self.coding, position..cut.start as i64)?;
-            if spot.span.start == 0 {
-                // What is decoded before content time 0 is no content.
-                piece.fill(0.0);
-            }
-            if i == 0 {
-                before.clone_from(&piece);
-            }
-            pcm.extend(piece);
-            let (ahead, behind) = surroundings(self.track, self.layout, &spot.span)?;
-            insert(
-                &mut pcm,
-                (spot.ads, spot.pad),
-                (&ahead, &behind),
-                channels,
-                self.layout.fade,
-            )
-            .map_err(|error| spot.failed(&error))?;
-            position = cut.end as i64;
-        }
-        let after = decoded(self.coding, position..end as i64)?;
-        pcm.extend(&after);
+        let Gathered {
+            pcm,
+            before,
+            after,
+            resumed,
+        } = gather(
+            (self.track, self.layout),
+            spots,
+            first_sample..end as i64,
+            self.coding.skip(),
+            channels,
+            |range| decoded(self.coding, range),
+        )?;
         let mut packets = self
             .coding
             .encode(&pcm)
@@ -184,10 +169,11 @@ impl Maker<'_> {
         let entry = self
             .entry(join, origin, &packets, &before, first_sample)?
             .ok_or_else(|| failed(break_index, &"the content before it cannot be decoded"))?;
+        let shift: i64 = spots.iter().map(Spot::shift).sum();
         let shift = shift.div_euclid(grid.size as i64);
         let exit = match &join.exits {
             Some(exits) => Some(
-                self.exit(exits.clone(), origin - shift, &packets, &after, position)?
+                self.exit(exits.clone(), origin - shift, &packets, &after, resumed)?
                     .ok_or_else(|| failed(break_index, &"the content after it cannot be decoded"))?,
             ),
             None => None,

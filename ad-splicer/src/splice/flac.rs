@@ -6,8 +6,8 @@ use std::ops::Range;
 use md5::{Digest, Md5};
 
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
+use super::gathered::add_ads;
 use super::layout::Layout;
-use super::sound::insert;
 use super::{Chapter, Codec, Options, Run, SpliceError};
 use crate::content::Content;
 use crate::frames::flac::{
@@ -229,16 +229,8 @@ impl format::Track for Track<'_> {
             let mut join = self.samples(index.start(entry)..spot.span.start)?;
             let mut spot = spot;
             let exit = loop {
-                let (before, after) = format::surroundings(self, layout, &spot.span)?;
                 let mut pcm = Vec::new();
-                insert(
-                    &mut pcm,
-                    (spot.ads, spot.pad),
-                    (&before, &after),
-                    channels,
-                    layout.fade,
-                )
-                .map_err(|error| spot.failed(&error))?;
+                add_ads(&mut pcm, self, layout, spot, channels)?;
                 let limit = f64::from(1_u32 << (bits - 1));
                 for (i, sample) in pcm.iter().enumerate() {
                     let value = (f64::from(*sample) * limit).round().clamp(-limit, limit - 1.0);

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
+use super::gathered::add_ads;
 use super::layout::Layout;
-use super::sound::insert;
 use super::{Chapter, Codec, Options, Run, SpliceError};
 use crate::content::Content;
 use crate::frames::wav::{Chunk, Wav as File, move_cues};
@@ -138,16 +138,8 @@ impl format::Track for Track<'_> {
         let mut position = 0;
         for spot in &layout.spots {
             runs.content(file.offset(position), file.offset(spot.span.start));
-            let (before, after) = format::surroundings(self, layout, &spot.span)?;
             let mut pcm = Vec::new();
-            insert(
-                &mut pcm,
-                (spot.ads, spot.pad),
-                (&before, &after),
-                channels,
-                layout.fade,
-            )
-            .map_err(|error| spot.failed(&error))?;
+            add_ads(&mut pcm, self, layout, spot, channels)?;
             let mut bytes = Vec::with_capacity(pcm.len() * file.coding.bytes());
             file.coding.write(&pcm, &mut bytes);
             runs.made(&bytes);

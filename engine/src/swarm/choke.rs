@@ -201,6 +201,9 @@ impl Uploads {
     /// all that a slow uplink can send, and turn elsewhere. With nobody before it, it is taken however slow we are.
     fn is_in_time(&self, asked: &Queued) -> bool {
         let own = urgent_blocks(asked.urgency, asked.run);
+        if own == 0 {
+            return true;
+        }
         let ahead: u32 = self
             .peers
             .values()
@@ -211,7 +214,7 @@ impl Uploads {
             })
             .sum();
         let bytes = f64::from(ahead + own) * f64::from(BLOCK_SIZE);
-        own == 0 || ahead == 0 || bytes <= self.line.rate().map_or(UNMEASURED, |rate| rate * IN_TIME)
+        ahead == 0 || bytes <= self.line.rate().map_or(UNMEASURED, |rate| rate * IN_TIME)
     }
 
     /// Requests that wait or run.

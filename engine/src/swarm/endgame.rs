@@ -120,13 +120,7 @@ impl Swarm {
 
     /// For how long nothing came of what a peer was asked, in seconds.
     fn silence(&self, peer: &PeerState, now: Instant) -> f64 {
-        let oldest = peer
-            .requests
-            .iter()
-            .filter_map(|id| self.requests.get(id))
-            .map(|r| r.sent)
-            .min();
-        oldest.map_or(0.0, |since| {
+        self.asked_since(peer).map_or(0.0, |since| {
             let since = peer.score.last_delivery().map_or(since, |last| last.max(since));
             now.saturating_duration_since(since).as_secs_f64()
         })

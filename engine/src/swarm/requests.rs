@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Swarm;
+use super::peers::PeerState;
 use super::types::{BanReason, Output, Peer, RequestFailure, RequestId, Urgency};
 
 /// A start needs everything at once: no peer is to blame for what it brings within this time.
@@ -132,6 +133,12 @@ impl Swarm {
         }
     }
 
+    /// When the oldest request was sent that a peer has not brought.
+    pub(super) fn asked_since(&self, peer: &PeerState) -> Option<Instant> {
+        let requests = peer.requests.iter().filter_map(|id| self.requests.get(id));
+        requests.map(|request| request.sent).min()
+    }
+
     /// Counts what did not come by its deadline, once each.
     fn count_missed(&mut self, now: Instant) {
         for request in self.requests.values_mut() {
@@ -151,13 +158,8 @@ impl Swarm {
             .peers
             .iter()
             .filter(|(_, state)| {
-                let oldest = state
-                    .requests
-                    .iter()
-                    .filter_map(|id| self.requests.get(id))
-                    .map(|r| r.sent)
-                    .min();
-                oldest.is_some_and(|since| state.score.stalls_at(since) <= now)
+                self.asked_since(state)
+                    .is_some_and(|since| state.score.stalls_at(since) <= now)
             })
             .map(|(&peer, _)| peer)
             .collect();

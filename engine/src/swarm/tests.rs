@@ -27,6 +27,19 @@ fn give(swarm: &mut Swarm, input: Input, now: Instant) -> Vec<Output> {
     drain(swarm)
 }
 
+/// A player at the beginning of the only piece.
+fn open() -> Input {
+    Input::ReaderOpened {
+        reader: ReaderId(1),
+        file: FileIndex(0),
+        position: 0,
+        demand: Demand::Stream {
+            bitrate: 16_000,
+            playing: false,
+        },
+    }
+}
+
 fn fetched(outputs: &[Output]) -> u32 {
     outputs
         .iter()

@@ -5,10 +5,10 @@ use super::{CHECKED, MOVE, OVERLAP, Track, failed};
 use crate::bridge::mp3 as bridge;
 use crate::frames::mp3::{Header, LAME_TOTAL_DELAY, RepackError, hand_over, repack, reservoir};
 use crate::splice::SpliceError;
-use crate::splice::format::surroundings;
+use crate::splice::gathered::{Gathered, gather};
 use crate::splice::joins::{Cut, Grid, Join};
 use crate::splice::layout::{Layout, Spot};
-use crate::splice::sound::{BLOCK, FLOOR_DB, insert, worst_block};
+use crate::splice::sound::{BLOCK, FLOOR_DB, worst_block};
 
 /// Bridge frames before the first that is used: the encoder has settled by then.
 const PREROLL: i64 = 4;
@@ -133,35 +133,19 @@ impl Maker<'_> {
             None if last < self.grid.end => self.grid.frames * self.grid.size,
             None => last,
         };
-        let shift: i64 = spots.iter().map(Spot::shift).sum();
-        let samples = (end as i64 - first_sample + shift).max(0) as usize;
-        let mut pcm = Vec::with_capacity(samples * self.channels);
-        let mut before = Vec::new();
-        let mut position = first_sample;
-        for (i, spot) in spots.iter().enumerate() {
-            let cut = self.cut(spot);
-            let mut piece = self.decoder.decode(position..cut.start as i64)?;
-            if spot.span.start == 0 {
-                // What is decoded before content time 0 is no content.
-                piece.fill(0.0);
-            }
-            if i == 0 {
-                before.clone_from(&piece);
-            }
-            pcm.extend(piece);
-            let (ahead, behind) = surroundings(self.track, self.layout, &spot.span)?;
-            insert(
-                &mut pcm,
-                (spot.ads, spot.pad),
-                (&ahead, &behind),
-                self.channels,
-                self.layout.fade,
-            )
-            .map_err(|error| spot.failed(&error))?;
-            position = cut.end as i64;
-        }
-        let after = self.decoder.decode(position..end as i64)?;
-        pcm.extend(&after);
+        let Gathered {
+            pcm,
+            before,
+            after,
+            resumed,
+        } = gather(
+            (self.track, self.layout),
+            spots,
+            first_sample..end as i64,
+            self.skip,
+            self.channels,
+            |range| self.decoder.decode(range),
+        )?;
         let shift: i64 = spots.iter().map(|spot| self.shift(spot)).sum();
 
         let mut best: Option<Bridge> = None;
@@ -187,7 +171,7 @@ impl Maker<'_> {
             let (exit, exit_free) = match &exits {
                 Some(exits) => {
                     let Some((exit, db, free)) =
-                        self.best_exit(exits, origin - shift, &encoded, &after, position)?
+                        self.best_exit(exits, origin - shift, &encoded, &after, resumed)?
                     else {
                         continue;
                     };

@@ -6,9 +6,9 @@ use super::{Ends, Join, Track, Vorbis};
 use crate::bridge::{BridgeError, vorbis as bridge};
 use crate::frames::vorbis::Head;
 use crate::splice::SpliceError;
-use crate::splice::format::surroundings;
+use crate::splice::gathered::add_ads;
 use crate::splice::layout::Layout;
-use crate::splice::sound::{FLOOR_DB, insert, worst_block};
+use crate::splice::sound::{FLOOR_DB, worst_block};
 
 /// Samples of content that are coded before a break's stream, and not used: about so many, and at most.
 const LEAD: u64 = 6_000;
@@ -59,15 +59,7 @@ impl Track<'_> {
         for spot in join.spots {
             pcm.extend(self.decoded(position..spot.span.start + self.skip)?);
             head.get_or_insert(pcm.len());
-            let (ahead, behind) = surroundings(self, layout, &spot.span)?;
-            insert(
-                &mut pcm,
-                (spot.ads, spot.pad),
-                (&ahead, &behind),
-                channels,
-                layout.fade,
-            )
-            .map_err(|error| spot.failed(&error))?;
+            add_ads(&mut pcm, self, layout, spot, channels)?;
             position = spot.span.end + self.skip;
         }
         let end = join.exit.map_or(self.end, |exit| self.ends[exit - 1]);

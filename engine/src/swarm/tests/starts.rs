@@ -2,19 +2,6 @@
 
 use super::*;
 
-/// A player at the beginning of the only piece.
-fn open() -> Input {
-    Input::ReaderOpened {
-        reader: ReaderId(1),
-        file: FileIndex(0),
-        position: 0,
-        demand: Demand::Stream {
-            bitrate: 16_000,
-            playing: false,
-        },
-    }
-}
-
 fn asked(outputs: &[Output]) -> impl Iterator<Item = u64> {
     outputs.iter().filter_map(|output| match output {
         Output::Request { peer, .. } => Some(peer.0),

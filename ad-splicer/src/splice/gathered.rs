@@ -1,0 +1,78 @@
+//! The samples that bridges are coded from: content, ads, and content again.
+//!
+//! Not for: how ads and content are mixed where they meet ([`insert`]), or where a bridge begins and ends (`joins`).
+
+use std::ops::Range;
+
+use super::SpliceError;
+use super::format::{Track, surroundings};
+use super::layout::{Layout, Spot};
+use super::sound::insert;
+
+/// Adds the ads of a break to samples, faded in and out over the content around it.
+pub(crate) fn add_ads(
+    pcm: &mut Vec<f32>,
+    track: &dyn Track,
+    layout: &Layout<'_>,
+    spot: &Spot<'_>,
+    channels: usize,
+) -> Result<(), SpliceError> {
+    let (ahead, behind) = surroundings(track, layout, &spot.span)?;
+    insert(
+        pcm,
+        (spot.ads, spot.pad),
+        (&ahead, &behind),
+        channels,
+        layout.fade,
+    )
+    .map_err(|error| spot.failed(&error))
+}
+
+/// Interleaved samples of a bridge.
+pub(crate) struct Gathered {
+    /// All of them.
+    pub(crate) pcm: Vec<f32>,
+    /// The content up to the first break.
+    pub(crate) before: Vec<f32>,
+    /// The content behind the last one.
+    pub(crate) after: Vec<f32>,
+    /// The decoded sample that `after` begins with.
+    pub(crate) resumed: i64,
+}
+
+/// Gathers a bridge over neighbouring breaks, of *decoded samples* `range`: content sample 0 is decoded sample `skip`. `decode` gives content.
+pub(crate) fn gather(
+    (track, layout): (&dyn Track, &Layout<'_>),
+    spots: &[Spot<'_>],
+    range: Range<i64>,
+    skip: u64,
+    channels: usize,
+    decode: impl Fn(Range<i64>) -> Result<Vec<f32>, SpliceError>,
+) -> Result<Gathered, SpliceError> {
+    let shift: i64 = spots.iter().map(Spot::shift).sum();
+    let samples = (range.end - range.start + shift).max(0) as usize;
+    let mut pcm = Vec::with_capacity(samples * channels);
+    let mut before = Vec::new();
+    let mut position = range.start;
+    for (i, spot) in spots.iter().enumerate() {
+        let mut piece = decode(position..(spot.span.start + skip) as i64)?;
+        if spot.span.start == 0 {
+            // What is decoded before content time 0 is no content.
+            piece.fill(0.0);
+        }
+        pcm.extend(&piece);
+        if i == 0 {
+            before = piece;
+        }
+        add_ads(&mut pcm, track, layout, spot, channels)?;
+        position = (spot.span.end + skip) as i64;
+    }
+    let after = decode(position..range.end)?;
+    pcm.extend(&after);
+    Ok(Gathered {
+        pcm,
+        before,
+        after,
+        resumed: position,
+    })
+}
