@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use ad_splicer::content::Content;
 use ad_splicer::decide::{Problem, VastCode};
-use ad_splicer::loudness::{self, Applied};
+use ad_splicer::loudness::Leveled;
+use ad_splicer::pcm::Pcm;
 use ad_splicer::splice::{self, Options, Rendition, SpliceError};
-use ad_splicer::{facts, splice::At};
 use anyhow::Context as _;
 use engine::node::{BlockingReader, Torrent};
 use engine::swarm::Demand;
@@ -105,7 +105,7 @@ impl Made {
 pub(crate) struct Frozen {
     pub(crate) rendition: Rendition,
     /// The ads that are in it, each with what was done to its sound.
-    pub(crate) ready: Vec<(Ready, Applied)>,
+    pub(crate) ready: Vec<(Ready, Leveled)>,
     pub(crate) skipped: Vec<Skipped>,
     pub(crate) failures: Vec<Failure>,
 }
@@ -147,6 +147,13 @@ pub(crate) const PATIENT: Options = Options {
     read_deadline: Duration::from_secs(7 * 86_400),
     fade: Duration::from_millis(5),
     growing: false,
+    later: false,
+};
+
+/// The same for what is given as it is made: the first byte does not wait for what comes later.
+const AS_READ: Options = Options {
+    later: true,
+    ..PATIENT
 };
 
 /// The same for a rendition that grows while it is played.
@@ -155,7 +162,7 @@ pub(crate) const GROWING: Options = Options {
     ..PATIENT
 };
 
-/// Brings the ads to the loudness of the content around their cues, and freezes the rendition. Blocks, and reads all of the content when
+/// Freezes the rendition, with ads that are as loud as the content around their cues. Blocks, and may read all of the content when
 /// there are ads: for a thread of its own.
 ///
 /// A break that cannot be spliced stays empty and says why; so do all of them in content that nothing can be spliced into. Content that is
@@ -203,24 +210,17 @@ fn with_ads(
     options: &Options,
     frozen: &mut Frozen,
 ) -> Result<Rendition, SpliceError> {
-    let places: Vec<At> = spots.iter().map(|spot| spot.at).collect();
-    let loudness = facts::loudness_around(content, &places, options)?;
     let mut breaks = Vec::new();
-    for (spot, loudness) in spots.iter().zip(loudness) {
+    for spot in spots {
         let mut ads = Vec::new();
         for ad in ready.iter().filter(|ad| ad.break_index == spot.index) {
-            let target = loudness::wanted(spot.cue.loudness, &ad.creative, loudness);
-            match loudness::conditioned(&ad.creative, target) {
-                Ok((pcm, applied)) => {
-                    ads.push(splice::Ad {
-                        id: ad.key.clone(),
-                        pcm,
-                        picture: ad.picture.clone(),
-                    });
-                    frozen.ready.push((ad.clone(), applied));
-                }
-                Err(error) => frozen.leave_out(spots, ad, &error.to_string()),
-            }
+            let leveled = Leveled::new(ad.creative.clone(), spot.cue.loudness);
+            ads.push(splice::Ad {
+                id: ad.key.clone(),
+                pcm: Pcm::from(leveled.clone()),
+                picture: ad.picture.clone(),
+            });
+            frozen.ready.push((ad.clone(), leveled));
         }
         breaks.push(splice::Break {
             at: spot.at,
@@ -279,7 +279,11 @@ pub(crate) fn write(
     let (frozen, skipped, failures) = if prepared.ready.is_empty() {
         (None, prepared.skipped, prepared.failures)
     } else {
-        let mut frozen = freeze(content.as_ref(), prepared, &PATIENT)?;
+        let options = match destination {
+            Destination::File(_) => &PATIENT,
+            Destination::Stdout => &AS_READ,
+        };
+        let mut frozen = freeze(content.as_ref(), prepared, options)?;
         let skipped = std::mem::take(&mut frozen.skipped);
         let failures = std::mem::take(&mut frozen.failures);
         (Some(frozen), skipped, failures)
@@ -327,7 +331,8 @@ fn placed(frozen: &Frozen) -> Vec<PlacedAd> {
     let spliced = frozen.rendition.report().ads.iter();
     spliced
         .filter_map(|ad| {
-            let (what, applied) = frozen.ready.iter().find(|(ready, _)| ready.key == ad.id)?;
+            let (what, leveled) = frozen.ready.iter().find(|(ready, _)| ready.key == ad.id)?;
+            let applied = leveled.applied().unwrap_or_default();
             Some(PlacedAd {
                 break_id: what.break_id.clone(),
                 cue: ad.content.as_secs_f64(),

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
 use crate::creatives::Profile;
-use crate::loudness::Meter;
+use crate::loudness::{Leveled, Meter};
 use crate::plan::PlanError;
 use crate::side_by_side::side_by_side;
 use crate::silence;
 use crate::splice::format::{Track, recognise, with_track};
 use crate::splice::layout::sample_of;
-use crate::splice::{At, Options, SpliceError};
+use crate::splice::{At, Break, Options, SpliceError};
 use crate::time::ContentTime;
 
 /// The version of [`Facts`] that this code writes.
@@ -136,6 +136,34 @@ fn loudness_at(track: &dyn Track, samples: &[u64]) -> Result<Vec<Option<f64>>, S
             }
         })
         .collect()
+}
+
+/// Finds the gain of the ads of these breaks that it was not found of yet.
+///
+/// # Errors
+/// [`SpliceError::Bridge`] when an ad's samples cannot be read; those of reading the content.
+pub(crate) fn level(track: &dyn Track, breaks: &[(usize, &Break)]) -> Result<(), SpliceError> {
+    let leveled = |given: &Break| -> Vec<Leveled> {
+        given.ads.iter().filter_map(|ad| ad.pcm.leveled().cloned()).collect()
+    };
+    let asking: Vec<(usize, u64)> = breaks
+        .iter()
+        .filter(|(_, given)| leveled(given).iter().any(Leveled::asks_content))
+        .map(|(index, given)| sample_at(track, *index, given.at).map(|sample| (*index, sample)))
+        .collect::<Result<_, _>>()?;
+    let samples: Vec<u64> = asking.iter().map(|(_, sample)| *sample).collect();
+    let found = loudness_at(track, &samples)?;
+    for (index, given) in breaks {
+        let at = asking.iter().position(|(asked, _)| asked == index);
+        let loudness = at.and_then(|at| found.get(at).copied().flatten());
+        for ad in leveled(given) {
+            ad.level(loudness).map_err(|error| SpliceError::Bridge {
+                break_index: *index,
+                reason: error.to_string(),
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// How loud the content is around each cue: gated loudness of up to 60 seconds in LUFS (ITU-R BS.1770-4), `None` where all of it is below the gate, and at a cue where there is nothing

@@ -18,7 +18,10 @@ use crate::creatives::{Creative, Profile};
 use crate::cues::BreakLoudness;
 use crate::pcm::Pcm;
 
+mod leveled;
 mod limiter;
+
+pub use leveled::Leveled;
 
 /// The quietest reference: content below it gets ads at this loudness. LUFS.
 pub const QUIETEST: f64 = -24.0;

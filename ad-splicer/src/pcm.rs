@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::loudness::Leveled;
+
 /// Interleaved samples, ±1.0. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Pcm(Kept);
@@ -20,6 +22,8 @@ enum Kept {
         count: usize,
         factor: f32,
     },
+    /// A creative whose gain is found first.
+    Leveled(Leveled),
 }
 
 impl Pcm {
@@ -43,6 +47,15 @@ impl Pcm {
         match &self.0 {
             Kept::Held(samples) => samples.len(),
             Kept::Filed { count, .. } => *count,
+            Kept::Leveled(leveled) => leveled.len(),
+        }
+    }
+
+    /// The creative that it is, when its gain is found first.
+    pub(crate) fn leveled(&self) -> Option<&Leveled> {
+        match &self.0 {
+            Kept::Leveled(leveled) => Some(leveled),
+            _ => None,
         }
     }
 
@@ -54,12 +67,12 @@ impl Pcm {
     /// All of them. Every value is finite.
     ///
     /// # Errors
-    /// When they are in a file that cannot be read.
+    /// When they are in a file that cannot be read, or how loud they have to be is not known yet.
     pub fn samples(&self) -> io::Result<Cow<'_, [f32]>> {
         match &self.0 {
             Kept::Held(samples) => Ok(Cow::Borrowed(samples)),
-            Kept::Filed { count, .. } => {
-                let mut samples = Vec::with_capacity(*count);
+            Kept::Filed { .. } | Kept::Leveled(_) => {
+                let mut samples = Vec::with_capacity(self.len());
                 self.append_to(&mut samples)?;
                 Ok(Cow::Owned(samples))
             }
@@ -74,6 +87,11 @@ impl Pcm {
                 return Ok(());
             }
             Kept::Filed { file, count, factor } => (file, *count, *factor),
+            Kept::Leveled(leveled) => {
+                let pcm = leveled.pcm();
+                let pcm = pcm.ok_or_else(|| io::Error::other("how loud the ad has to be is not known yet"))?;
+                return pcm.append_to(out);
+            }
         };
         out.reserve(count);
         let mut bytes = vec![0; 1 << 16];
@@ -92,6 +110,12 @@ impl Pcm {
 impl From<Vec<f32>> for Pcm {
     fn from(samples: Vec<f32>) -> Self {
         Self(Kept::Held(samples.into()))
+    }
+}
+
+impl From<Leveled> for Pcm {
+    fn from(leveled: Leveled) -> Self {
+        Self(Kept::Leveled(leveled))
     }
 }
 

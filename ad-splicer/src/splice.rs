@@ -12,6 +12,7 @@ mod flac;
 pub(crate) mod format;
 mod gathered;
 mod joins;
+mod later;
 pub(crate) mod layout;
 mod m4a;
 mod movie;
@@ -31,16 +32,19 @@ mod webm;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::again::Again;
 use crate::content::Content;
+use crate::facts;
 use crate::pcm::Pcm;
 use crate::picture::{Picture, PictureFormat};
 use crate::plan::{AdIndex, PlanError, SplicePlan};
 use crate::splice::format::Track;
+use crate::splice::later::Later;
 use crate::splice::layout::Layout;
 use crate::time::{ContentTime, PresentationTime};
 
@@ -162,6 +166,9 @@ pub struct Options {
     /// The rendition is to grow out of the content while it is read ([`crate::play::Growing`]): what comes before a break stays as the content has it. FLAC then keeps the size of its blocks, and
     /// silence of less than one follows each break; otherwise its frames are numbered by samples, and nothing follows.
     pub growing: bool,
+    /// Bridges are made when they are read, where the format allows it, so that the first byte waits for none of them. The bytes are the same; seams are not reported, and a bridge that cannot be made is
+    /// content and silence instead of a break less.
+    pub later: bool,
 }
 
 impl Default for Options {
@@ -170,6 +177,7 @@ impl Default for Options {
             read_deadline: Duration::from_secs(60),
             fade: Duration::from_millis(5),
             growing: false,
+            later: false,
         }
     }
 }
@@ -326,6 +334,8 @@ pub enum Source {
     Content(u64),
     /// Bytes that were made: tags, bridges, repacked frames.
     Made(Bytes),
+    /// All bytes of a bridge that is made when it is read, by its number.
+    Bridge(usize),
 }
 
 /// A run of bytes of a rendition.
@@ -357,6 +367,7 @@ pub struct Rendition {
     report: Report,
     audio: Option<Range<u64>>,
     points: Arc<[SeekPoint]>,
+    later: Option<Arc<Later>>,
 }
 
 impl Rendition {
@@ -432,11 +443,40 @@ impl Rendition {
                 buffer[..count].copy_from_slice(&bytes[within as usize..][..count]);
                 Ok(count)
             }
+            Source::Bridge(number) => {
+                let later = self.later.as_ref().ok_or(io::ErrorKind::NotFound)?;
+                let bytes = later.bytes(*number, run.len, content, deadline)?;
+                buffer[..count].copy_from_slice(&bytes[within as usize..][..count]);
+                Ok(count)
+            }
+        }
+    }
+
+    /// Makes the bridges that are left to be made, some at a time, ahead of who reads meanwhile: for a thread of its own. `content` must be what it was prepared from.
+    pub fn make_ahead(&self, content: &dyn Content, deadline: Duration) {
+        if let Some(later) = &self.later {
+            let bridges = self.runs.iter().filter(|run| matches!(run.source, Source::Bridge(_)));
+            later.make_ahead(content, deadline, &bridges.map(|run| run.len).collect::<Vec<_>>());
         }
     }
 
     /// Writes the whole rendition, in order. `content` must be what it was prepared from.
     pub fn write_to(
+        &self,
+        content: &dyn Content,
+        out: &mut dyn Write,
+        options: &Options,
+    ) -> Result<(), SpliceError> {
+        if self.later.is_none() {
+            return self.write_in_order(content, out, options);
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| self.make_ahead(content, options.read_deadline));
+            self.write_in_order(content, out, options)
+        })
+    }
+
+    fn write_in_order(
         &self,
         content: &dyn Content,
         out: &mut dyn Write,
@@ -502,6 +542,7 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
             report,
             audio: head.audio(),
             points: Arc::default(),
+            later: None,
         });
     }
     format::with_track(head.as_ref(), |track| with_ads(track, breaks, options))
@@ -509,7 +550,22 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
 
 fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
     let layout = Layout::new(breaks, track, options.fade)?;
-    let spliced = track.splice(&layout)?;
+    let later = options.later && track.makes_later();
+    if !later {
+        let all: Vec<(usize, &Break)> = breaks.iter().enumerate().collect();
+        facts::level(track, &all)?;
+    }
+    let mut spliced = track.splice(&layout)?;
+    if !later {
+        let mut bridges = later::all(track, &layout, spliced.left)?;
+        for run in &mut spliced.runs {
+            if let Source::Bridge(number) = run.source {
+                let made = &mut bridges[number];
+                run.source = Source::Made(std::mem::take(&mut made.bytes));
+                spliced.seams.append(&mut made.seams);
+            }
+        }
+    }
     let report = Report {
         bytes: format::len_of(&spliced.runs),
         duration: layout.plan.duration(),
@@ -524,6 +580,7 @@ fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Re
         runs: spliced.runs,
         plan: layout.plan,
         report,
+        later: later.then(|| Arc::new(Later::new(breaks, options, spliced.left))),
     })
 }
 

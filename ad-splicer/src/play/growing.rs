@@ -272,6 +272,8 @@ fn rest(runs: &[Run], offset: u64) -> Option<(Rest<'_>, u64)> {
     let rest = match &run.source {
         Source::Content(from) => Rest::Content(from + within),
         Source::Made(bytes) => Rest::Made(&bytes[within as usize..]),
+        // Nobody knows yet what it is.
+        Source::Bridge(_) => return None,
     };
     Some((rest, left))
 }

@@ -201,6 +201,7 @@ impl format::Track for Track<'_> {
         runs.content(offsets[offsets.len() - 1], self.file.content.len());
         Ok(Spliced {
             runs: runs.into_runs(),
+            left: 0,
             seams: bridged.seams,
             chapters,
         })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::later::Made;
 use super::layout::{Layout, moved};
 use super::{
     Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, ogg, opus,
@@ -129,8 +130,25 @@ pub(crate) trait Track: Sync {
         None
     }
 
-    /// Makes the rendition that is laid out.
+    /// Lays out the runs of a rendition, and makes all of them but its bridges, if how long those are is known before they are made.
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError>;
+
+    /// Whether [`Track::splice`] leaves bridges to be made, and needs no samples of ads.
+    fn makes_later(&self) -> bool {
+        false
+    }
+
+    /// Makes a bridge that [`Track::splice`] left.
+    fn bridge(&self, layout: &Layout<'_>, number: usize) -> Result<Made, SpliceError> {
+        let _ = (layout, number);
+        Err(SpliceError::Unsupported("there is no such bridge".into()))
+    }
+
+    /// What stands in for a bridge that cannot be made: content and silence.
+    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<Bytes, SpliceError> {
+        let _ = (layout, number);
+        Err(SpliceError::Unsupported("there is no such bridge".into()))
+    }
 
     /// Of the runs that [`Track::splice`] made, the bytes that are audio; `None` when [`Head::audio`] is.
     fn audio(&self, runs: &[Run], plan: &SplicePlan) -> Option<Range<u64>> {
@@ -156,6 +174,8 @@ pub(crate) struct Spliced {
     pub(crate) runs: Vec<Run>,
     pub(crate) seams: Vec<Seam>,
     pub(crate) chapters: Vec<Chapter>,
+    /// How many bridges are left to be made.
+    pub(crate) left: usize,
 }
 
 /// The content's kind, by its first bytes.
@@ -275,6 +295,11 @@ impl Runs {
         self.push(bytes.len() as u64, Source::Made(bytes));
     }
 
+    /// Adds a bridge of so many bytes that is made later.
+    pub(crate) fn later(&mut self, len: u64, number: usize) {
+        self.push(len, Source::Bridge(number));
+    }
+
     /// Adds the content's bytes from `start` to `end`; what follows the run before it becomes one with it.
     pub(crate) fn content(&mut self, start: u64, end: u64) {
         if let Some(Run {
@@ -301,7 +326,7 @@ impl Runs {
         for run in other.runs {
             match run.source {
                 Source::Content(from) => self.content(from, from + run.len),
-                made @ Source::Made(_) => self.push(run.len, made),
+                made => self.push(run.len, made),
             }
         }
     }

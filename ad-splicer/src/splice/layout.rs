@@ -50,6 +50,7 @@ impl Spot<'_> {
 pub(crate) struct Layout<'a> {
     pub(crate) plan: SplicePlan,
     pub(crate) spots: Vec<Spot<'a>>,
+    breaks: &'a [Break],
     /// Length of the fades on both sides of a seam, in samples.
     pub(crate) fade: usize,
 }
@@ -99,8 +100,15 @@ impl<'a> Layout<'a> {
         Ok(Self {
             plan,
             spots,
+            breaks,
             fade: ContentTime::from(fade).to_samples(rate) as usize,
         })
+    }
+
+    /// The breaks of some spots, with their indices.
+    pub(super) fn breaks_of(&self, spots: &Range<usize>) -> Vec<(usize, &'a Break)> {
+        let indices = self.spots[spots.clone()].iter().map(|spot| spot.index);
+        indices.map(|index| (index, &self.breaks[index])).collect()
     }
 
     /// The ads in order of presentation.

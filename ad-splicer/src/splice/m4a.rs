@@ -399,6 +399,7 @@ impl format::Track for Track<'_> {
         let bridged = bridged(self, self, layout)?;
         assemble(self.0, layout, &bridged.pieces, shots.as_ref()).map(|runs| Spliced {
             runs: runs.into_runs(),
+            left: 0,
             seams: bridged.seams,
             chapters: self.0.chapters_of(&layout.plan),
         })

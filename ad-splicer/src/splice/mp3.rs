@@ -1,27 +1,30 @@
 //! Splicing MP3: which frames stay, what the bridges are, and the bytes around them.
 //!
-//! Content frames outside the bridges keep their bytes and their order. A bridge is \[content | ads | content\] encoded in one run on the content's own frame grid, so that its frame `m` stands
-//! where content frame `origin + m` would; the first bridge frame and the first content frame after it are repacked to stand alone. Entries and exits are chosen among several by decoding the join and
+//! Content frames outside the bridges keep their bytes and their order. A bridge lies in a region of frames of one size (`regions`), so that where everything is does not depend on how it is coded. It is \[content | ads | content\] encoded in one run on the content's own frame grid, so that its frame `m` stands
+//! where content frame `origin + m` would; the first bridge frame and the first content frame after it are repacked to stand alone, and so is what the region has of the content around. Entries and exits are chosen among several by decoding the join and
 //! comparing with the original; an exit is taken only if nothing of the join is left after the overlap. The fades are within the ads' time ([`super::sound::insert`]): content is content up to the cue.
 
 mod assemble;
 mod bridge;
 mod decoder;
+mod regions;
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use self::assemble::assemble;
-use self::bridge::{Bridge, Handover, Maker};
+use self::bridge::Maker;
 use self::decoder::Decoder;
 use super::format::{self, Frames, Place, Runs, Spliced, Stream, tag_chapters};
-use super::joins::{Cut, Grid, joins};
+use super::joins::Grid;
+use super::later::Made;
 use super::layout::Layout;
-use super::{Chapter, Codec, Options, Run, Seam, SeamKind, SeekPoint, Source, SpliceError};
+use super::{Chapter, Codec, Options, Run, SeekPoint, Source, SpliceError};
 use crate::content::Content;
-use crate::frames::mp3::{DECODER_DELAY, Gapless, Head, Header, Index, find_head, hand_over};
-use crate::plan::{Segment, SplicePlan};
-use crate::side_by_side::side_by_side;
-use crate::time::PresentationTime;
+use crate::facts;
+use crate::frames::mp3::{Gapless, Head, Header, Index, find_head, slot_len};
+use crate::plan::SplicePlan;
 
 /// How far a frame's data reaches into the samples of the frames after it: a granule of transform overlap and the memory of the synthesis filter.
 const OVERLAP: u64 = 576 + 480;
@@ -183,6 +186,22 @@ impl format::Track for Track<'_> {
         splice(self, layout)
     }
 
+    fn makes_later(&self) -> bool {
+        true
+    }
+
+    fn bridge(&self, layout: &Layout<'_>, number: usize) -> Result<Made, SpliceError> {
+        let maker = maker(self, layout);
+        let region = maker.numbered(number)?;
+        facts::level(self, &layout.breaks_of(&region.join.cuts))?;
+        maker.make(&region)
+    }
+
+    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<Bytes, SpliceError> {
+        let maker = maker(self, layout);
+        maker.silent(&maker.numbered(number)?)
+    }
+
     fn audio(&self, runs: &[Run], _: &SplicePlan) -> Option<Range<u64>> {
         // Tags and the information frame are the first run.
         Some(runs.first()?.len..format::len_of(runs))
@@ -215,6 +234,14 @@ fn points(index: &Index, runs: &[Run]) -> Vec<SeekPoint> {
                     point(run.start + (index.offset(place) - from), frame + (place - first));
                 }
                 frame += end - first;
+            }
+            Source::Bridge(_) => {
+                let len = slot_len(index.header()) as u64;
+                let count = run.len / len;
+                for place in (0..count).step_by(POINTS as usize) {
+                    point(run.start + place * len, frame + place);
+                }
+                frame += count;
             }
             Source::Made(bytes) => {
                 let mut at = 0;
@@ -255,132 +282,63 @@ fn at_break(error: SpliceError, break_index: usize) -> SpliceError {
 /// A run of frames of the result.
 enum Piece {
     Content(Range<u64>),
-    Made(Vec<Vec<u8>>),
+    /// The frames of a region, by its number.
+    Region(u64),
 }
 
-/// See [`format::Track::splice`]. At least one break has ads.
-fn splice(track: &Track<'_>, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
+fn maker<'a>(track: &'a Track<'a>, layout: &'a Layout<'a>) -> Maker<'a> {
     let index = &track.index;
     let header = index.header();
-    let (rate, channels, skip) = (header.sample_rate(), usize::from(header.channels()), index.skip());
-    let (plan, spots) = (&layout.plan, &layout.spots);
-    let grid = Grid {
-        size: u64::from(header.samples()),
-        frames: index.frames(),
-        end: index.samples() + skip,
-        // The fades are within the ads' time.
-        fade: 0,
-        overlap: OVERLAP,
-        checked: CHECKED,
-        reach: MOVE,
-    };
-    let maker = Maker {
+    Maker {
         track,
         layout,
         decoder: track.decoder(),
         header,
-        grid,
-        skip,
-        channels,
-    };
-    let cuts: Vec<Cut> = spots.iter().map(|spot| maker.cut(spot)).collect();
+        grid: Grid {
+            size: u64::from(header.samples()),
+            frames: index.frames(),
+            end: index.samples() + index.skip(),
+            // The fades are within the ads' time.
+            fade: 0,
+            overlap: OVERLAP,
+            checked: CHECKED,
+            reach: MOVE,
+        },
+        skip: index.skip(),
+        channels: usize::from(header.channels()),
+    }
+}
 
-    // The result's padding, and with it how many frames it has, when the end is re-encoded.
-    let gapless = index.gapless();
-    let ends_in_bridge = joins(grid, &cuts).last().is_some_and(|join| join.exits.is_none());
-    let ends_in_ad = matches!(plan.segments().last(), Some((_, Segment::Ad { .. })));
-    let shift: i64 = spots.iter().map(|spot| maker.shift(spot)).sum();
-    let total = if ends_in_ad {
-        let delay = gapless.map_or(0, |gapless| u64::from(gapless.delay) + u64::from(DECODER_DELAY));
-        (plan.samples() + delay).div_ceil(grid.size)
-    } else {
-        (grid.frames as i64 + shift) as u64
-    };
+/// See [`format::Track::splice`]. At least one break has ads.
+fn splice(track: &Track<'_>, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
+    let maker = maker(track, layout);
+    let (total, frames) = (maker.total(), track.index.frames());
+    let mut pieces = Vec::new();
+    let mut next_content = 0;
+    for join in maker.joins() {
+        let region = maker.region(join)?;
+        if region.first < next_content {
+            let break_index = layout.spots[region.join.cuts.start].index;
+            return Err(failed(break_index, &"the content around it cannot be joined"));
+        }
+        pieces.push(Piece::Content(next_content..region.first));
+        pieces.push(Piece::Region(region.frames));
+        next_content = region.next.unwrap_or(frames);
+    }
+    pieces.push(Piece::Content(next_content..frames));
+
+    // The result's padding, when the end is re-encoded.
+    let gapless = track.index.gapless();
     let new_gapless = Gapless {
         delay: gapless.unwrap_or_default().delay,
         padding: match gapless {
             // At most a frame and the decoder's delay.
-            Some(gapless) if ends_in_ad => {
-                (total * grid.size - plan.samples() - u64::from(gapless.delay)) as u16
+            Some(gapless) if maker.ends_in_ad() => {
+                (total * maker.grid.size - layout.plan.samples() - u64::from(gapless.delay)) as u16
             }
             Some(gapless) => gapless.padding,
             None => 0,
         },
     };
-
-    let mut pieces = Vec::new();
-    let mut seams = Vec::new();
-    let (mut next_content, mut written) = (0, 0);
-    let joined = joins(grid, &cuts);
-    let bridges = side_by_side(&joined, |_, join| maker.bridge(join, &spots[join.cuts.clone()]));
-    for (join, bridge) in joined.iter().zip(bridges) {
-        let spots = &spots[join.cuts.clone()];
-        let break_index = spots[0].index;
-        let Bridge {
-            entry,
-            exit,
-            mut frames,
-            entry_db,
-            exit_db,
-        } = bridge.map_err(|error| at_break(error, break_index))?;
-        if entry < next_content {
-            return Err(failed(spots[0].index, &"the content around it cannot be joined"));
-        }
-        pieces.push(Piece::Content(next_content..entry));
-        written += entry - next_content;
-        let at = |frame: u64| PresentationTime::from_samples((frame * grid.size).saturating_sub(skip), rate);
-        if entry > 0 {
-            let frames = (cuts[join.cuts.start].start.div_ceil(grid.size) - entry) as u32;
-            seams.push(Seam {
-                kind: SeamKind::Entry,
-                break_index: spots[0].index,
-                presentation: at(written),
-                frames,
-                error_db: entry_db,
-            });
-        }
-        let shift: i64 = spots.iter().map(|spot| maker.shift(spot)).sum();
-        let needed = match &exit {
-            Some(exit) => (exit.frame as i64 + shift - entry as i64) as u64,
-            None => total.saturating_sub(written),
-        };
-        if (frames.len() as u64) < needed {
-            return Err(failed(
-                spots[0].index,
-                &format!("the encoder gave {} frames of {needed}", frames.len()),
-            ));
-        }
-        frames.truncate(needed as usize);
-        written += needed;
-        next_content = grid.frames;
-        if let Some(exit) = exit {
-            let last = &spots[spots.len() - 1];
-            let count = (exit.frame - maker.cut(last).end / grid.size) as u32;
-            seams.push(Seam {
-                kind: SeamKind::Exit,
-                break_index: last.index,
-                presentation: at(written),
-                frames: count,
-                error_db: exit_db,
-            });
-            next_content = exit.frame;
-            match exit.handover {
-                Handover::Repacked(frame) => {
-                    frames.push(frame);
-                    written += 1;
-                    next_content += 1;
-                }
-                Handover::Reservoir(bytes) => {
-                    if let Some(last) = frames.last_mut() {
-                        *last = hand_over(last, &bytes).map_err(|error| failed(break_index, &error))?;
-                    }
-                }
-            }
-        }
-        pieces.push(Piece::Made(frames));
-    }
-    pieces.push(Piece::Content(next_content..grid.frames));
-    debug_assert!(ends_in_bridge || written + grid.frames - next_content == total);
-
-    assemble(track, &pieces, total, new_gapless, plan, seams)
+    assemble(track, &pieces, total, new_gapless, &layout.plan)
 }

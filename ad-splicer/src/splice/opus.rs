@@ -305,6 +305,7 @@ impl format::Track for Track<'_> {
         )?;
         Ok(Spliced {
             runs: runs.into_runs(),
+            left: 0,
             seams: bridged.seams,
             chapters: vorbis_comment::chapters(&layout.plan, self.file.comments()),
         })

@@ -325,6 +325,7 @@ impl format::Track for Track<'_> {
         }
         Ok(Spliced {
             runs: runs.into_runs(),
+            left: 0,
             seams,
             chapters: vorbis_comment::chapters(plan, self.file.comments()),
         })

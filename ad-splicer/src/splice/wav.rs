@@ -149,6 +149,7 @@ impl format::Track for Track<'_> {
         runs.made(&tail);
         Ok(Spliced {
             runs: runs.into_runs(),
+            left: 0,
             seams: Vec::new(),
             chapters,
         })

@@ -416,6 +416,7 @@ impl format::Track for Track<'_> {
         let runs = writer.finish(&about(plan, &self.webm, &lasts));
         Ok(Spliced {
             runs: runs.into_runs(),
+            left: 0,
             seams: bridged.seams,
             chapters: chapters(plan, &self.webm),
         })

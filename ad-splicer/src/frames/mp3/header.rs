@@ -167,6 +167,16 @@ impl Header {
             && self.channels() == other.channels()
     }
 
+    /// The same header for the largest frame that there is: at the highest bit rate, with a byte of padding.
+    pub fn with_most_room(self) -> Self {
+        let mut bytes = self.bytes;
+        bytes[2] = bytes[2] & 0x0D | 14 << 4 | 2;
+        Self {
+            bytes,
+            version: self.version,
+        }
+    }
+
     /// The same header for the smallest frame that has room for `main_data` bytes; `None` when even the largest has not.
     pub fn with_room_for(self, main_data: usize) -> Option<Self> {
         (1..15u8)

@@ -9,12 +9,14 @@ mod header;
 mod index;
 mod repack;
 mod side_info;
+mod slots;
 mod xing;
 
 pub use header::{Header, HeaderError, Version};
 pub use index::{Head, Index, InfoFrame, find_head};
 pub use repack::{RepackError, carrier, hand_over, repack, reservoir};
 pub use side_info::{SideInfo, change_gain};
+pub use slots::{lay_in_slots, silent, slot_len};
 pub use xing::{Gapless, Xing, XingPlan};
 
 /// Samples between an encoder's input and a decoder's output: the decoder's 528 + 1.

@@ -75,13 +75,20 @@ fn granules(header: Header) -> (usize, usize, usize) {
     }
 }
 
+/// Sets `main_data_begin`, which must be one that can be said.
+pub(super) fn set_main_data_begin(header: Header, frame: &mut [u8], begin: usize) {
+    let start = header.side_info_start();
+    if header.version() == Version::V1 {
+        frame[start] = (begin >> 1) as u8;
+        frame[start + 1] = frame[start + 1] & 0x7F | ((begin & 1) as u8) << 7;
+    } else {
+        frame[start] = begin as u8;
+    }
+}
+
 /// Sets `main_data_begin` to 0 in a whole frame, and its CRC right when it has one.
 pub(super) fn stand_alone(header: Header, frame: &mut [u8]) {
-    let start = header.side_info_start();
-    frame[start] = 0;
-    if header.version() == Version::V1 {
-        frame[start + 1] &= 0x7F;
-    }
+    set_main_data_begin(header, frame, 0);
     set_crc(header, frame);
 }
 

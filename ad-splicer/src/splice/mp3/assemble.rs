@@ -1,10 +1,10 @@
 //! The bytes around the pieces of spliced MP3: tags, the information frame, runs.
 
 use super::{Piece, Track, tags};
-use crate::frames::mp3::{Gapless, XingPlan};
+use crate::frames::mp3::{Gapless, XingPlan, slot_len};
 use crate::plan::SplicePlan;
 use crate::splice::format::{Runs, Spliced, edit_tag, tag_chapters};
-use crate::splice::{Seam, SpliceError};
+use crate::splice::SpliceError;
 use crate::time::PresentationTime;
 
 /// Puts tags, information frame and pieces together.
@@ -14,7 +14,6 @@ pub(super) fn assemble(
     total: u64,
     gapless: Gapless,
     plan: &SplicePlan,
-    seams: Vec<Seam>,
 ) -> Result<Spliced, SpliceError> {
     let index = &track.index;
     let head = tags(track.content, index.head().start, track.options)?;
@@ -35,6 +34,7 @@ pub(super) fn assemble(
         .frame_len()
         .ok_or_else(|| SpliceError::Unsupported("the frames are too small for a Xing header".into()))?
         as u64;
+    let slot = slot_len(index.header()) as u64;
     // For each piece: the first frame, and the offset from the information frame.
     let mut starts = Vec::new();
     let (mut frame, mut offset) = (0, xing_len);
@@ -45,9 +45,9 @@ pub(super) fn assemble(
                 frame += range.end - range.start;
                 offset += index.offset(range.end) - index.offset(range.start);
             }
-            Piece::Made(frames) => {
-                frame += frames.len() as u64;
-                offset += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+            Piece::Region(frames) => {
+                frame += frames;
+                offset += frames * slot;
             }
         }
     }
@@ -62,11 +62,7 @@ pub(super) fn assemble(
                 Piece::Content(range) => {
                     index.offset(range.start + wanted - frame) - index.offset(range.start)
                 }
-                Piece::Made(frames) => frames
-                    .iter()
-                    .take((wanted - frame) as usize)
-                    .map(|frame| frame.len() as u64)
-                    .sum(),
+                Piece::Region(frames) => (wanted - frame).min(*frames) * slot,
             }
     };
     let count = u32::try_from(total).unwrap_or(u32::MAX);
@@ -74,18 +70,22 @@ pub(super) fn assemble(
     let info =
         info.ok_or_else(|| SpliceError::Unsupported("the frames are too small for a Xing header".into()))?;
 
-    let mut runs = Runs::default();
+    let (mut runs, mut left) = (Runs::default(), 0);
     runs.made(&[head, info].concat());
     for piece in pieces {
         match piece {
             Piece::Content(range) => runs.content(index.offset(range.start), index.offset(range.end)),
-            Piece::Made(frames) => runs.made(&frames.concat()),
+            Piece::Region(frames) => {
+                runs.later(frames * slot, left);
+                left += 1;
+            }
         }
     }
     runs.content(index.offset(index.frames()), track.content.len());
     Ok(Spliced {
         runs: runs.into_runs(),
-        seams,
+        seams: Vec::new(),
         chapters,
+        left,
     })
 }

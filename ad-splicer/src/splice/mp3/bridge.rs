@@ -87,7 +87,7 @@ impl Maker<'_> {
     }
 
     /// The exits that there are to choose from; when none of the content frames wanted can be used, later ones.
-    fn exits(&self, join: &Join) -> Result<Option<Vec<Exit>>, SpliceError> {
+    pub(super) fn exits(&self, join: &Join) -> Result<Option<Vec<Exit>>, SpliceError> {
         let Some(exits) = &join.exits else { return Ok(None) };
         let (first, last) = (
             *exits.start(),
@@ -120,15 +120,20 @@ impl Maker<'_> {
         Ok(Some(found))
     }
 
-    pub(super) fn bridge(&self, join: &Join, spots: &[Spot<'_>]) -> Result<Bridge, SpliceError> {
+    /// Makes a bridge that ends at one of the exits that [`Maker::exits`] gave.
+    pub(super) fn bridge(
+        &self,
+        join: &Join,
+        exits: Option<&[Exit]>,
+        spots: &[Spot<'_>],
+    ) -> Result<Bridge, SpliceError> {
         let size = self.grid.size as i64;
-        let exits = self.exits(join)?;
         let origin = *join.entries.start() as i64 - PREROLL;
         let first_sample = origin * size + i64::from(LAME_TOTAL_DELAY);
         let break_index = spots[0].index;
 
         let last = spots.last().map_or(0, |spot| self.cut(spot).end);
-        let end = match exits.as_ref().and_then(|exits| exits.last()) {
+        let end = match exits.and_then(|exits| exits.last()) {
             Some(exit) => (exit.frame + LOOK_AHEAD.max(CHECKED)) * self.grid.size,
             None if last < self.grid.end => self.grid.frames * self.grid.size,
             None => last,
@@ -168,7 +173,7 @@ impl Maker<'_> {
             else {
                 continue;
             };
-            let (exit, exit_free) = match &exits {
+            let (exit, exit_free) = match exits {
                 Some(exits) => {
                     let Some((exit, db, free)) =
                         self.best_exit(exits, origin - shift, &encoded, &after, resumed)?

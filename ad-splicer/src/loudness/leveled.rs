@@ -1,0 +1,64 @@
+//! An ad whose gain is found when its samples are needed: how loud it has to be may depend on content that is read only then.
+
+use std::sync::{Arc, OnceLock};
+
+use super::{Applied, ConditionedError, conditioned, wanted};
+use crate::creatives::Creative;
+use crate::cues::BreakLoudness;
+use crate::pcm::Pcm;
+
+/// See the module documentation. Cheap to clone; what is found of one clone is known of all.
+#[derive(Clone, Debug)]
+pub struct Leveled(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    creative: Creative,
+    loudness: BreakLoudness,
+    done: OnceLock<(Pcm, Applied)>,
+}
+
+impl Leveled {
+    /// A creative in a break of which the publisher says how loud its ads are.
+    pub fn new(creative: Creative, loudness: BreakLoudness) -> Self {
+        Self(Arc::new(Inner {
+            creative,
+            loudness,
+            done: OnceLock::new(),
+        }))
+    }
+
+    /// What was done to its sound; `None` as long as nobody needed its samples.
+    pub fn applied(&self) -> Option<Applied> {
+        self.0.done.get().map(|(_, applied)| *applied)
+    }
+
+    /// Whether how loud the content is has to be known first.
+    pub(crate) fn asks_content(&self) -> bool {
+        self.0.done.get().is_none() && self.0.loudness == BreakLoudness::Content
+    }
+
+    /// Finds its gain amid content of this loudness in LUFS. The first answer stays.
+    pub(crate) fn level(&self, content: Option<f64>) -> Result<(), ConditionedError> {
+        let Inner {
+            creative,
+            loudness,
+            done,
+        } = self.0.as_ref();
+        if done.get().is_none() {
+            // Another thread may have been as quick, with the same result.
+            let _ = done.set(conditioned(creative, wanted(*loudness, creative, content))?);
+        }
+        Ok(())
+    }
+
+    /// How many samples there are, of all channels.
+    pub(crate) fn len(&self) -> usize {
+        self.0.creative.samples as usize * usize::from(self.0.creative.profile.channels)
+    }
+
+    /// Its samples, once its gain is known.
+    pub(crate) fn pcm(&self) -> Option<&Pcm> {
+        self.0.done.get().map(|(pcm, _)| pcm)
+    }
+}

@@ -1,0 +1,99 @@
+//! Bridges that are made when they are read. How long each is follows from the layout, so that the rest of a rendition does not wait for them.
+//!
+//! What a bridge holds follows from the content, the breaks and the options alone: whoever makes it, and whenever, gets the same bytes. What was made stays. One that cannot be made is content and silence
+//! of the same length, so that the rendition goes on. Lock order: only one bridge's at a time.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::format::{Track, recognise, with_track};
+use super::layout::Layout;
+use super::{Break, Options, SpliceError};
+use crate::content::Content;
+use crate::side_by_side::side_by_side;
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(super) struct Later {
+    breaks: Vec<Break>,
+    options: Options,
+    bridges: Vec<Mutex<Option<Bytes>>>,
+}
+
+impl Later {
+    pub(super) fn new(breaks: &[Break], options: &Options, count: usize) -> Self {
+        Self {
+            breaks: breaks.to_vec(),
+            options: *options,
+            bridges: (0..count).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// The bytes of a bridge, of which there have to be `len`. Who comes while another makes it waits.
+    pub(super) fn bytes(
+        &self,
+        number: usize,
+        len: u64,
+        content: &dyn Content,
+        deadline: Duration,
+    ) -> io::Result<Bytes> {
+        let bridge = self.bridges.get(number).ok_or(io::ErrorKind::NotFound)?;
+        let mut bridge = bridge.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = bridge.as_ref() {
+            return Ok(made.clone());
+        }
+        let options = Options {
+            read_deadline: deadline,
+            ..self.options
+        };
+        let made = self.make(number, content, &options).map_err(|error| match error {
+            SpliceError::Read { source, .. } => source,
+            other => io::Error::other(other),
+        })?;
+        if made.len() as u64 != len {
+            return Err(io::Error::other("the content is not what it was laid out from"));
+        }
+        *bridge = Some(made.clone());
+        Ok(made)
+    }
+
+    fn make(&self, number: usize, content: &dyn Content, options: &Options) -> Result<Bytes, SpliceError> {
+        let head = recognise(content, options)?;
+        with_track(head.as_ref(), |track| {
+            let layout = Layout::new(&self.breaks, track, options.fade)?;
+            match track.bridge(&layout, number) {
+                Ok(bridge) => Ok(bridge.bytes),
+                Err(error @ SpliceError::Bridge { .. }) => {
+                    tracing::warn!(%error, "an ad was left out while its rendition was read");
+                    track.silence(&layout, number)
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// Makes those that are not made yet, some at a time, in order: ahead of a reader, who meets what goes wrong.
+    pub(super) fn make_ahead(&self, content: &dyn Content, deadline: Duration, lens: &[u64]) {
+        side_by_side(lens, |number, len| {
+            let _ = self.bytes(number, *len, content, deadline);
+        });
+    }
+}
+
+/// A bridge that was made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) bytes: Bytes,
+    pub(crate) seams: Vec<super::Seam>,
+}
+
+/// All bridges of a layout, some at a time.
+pub(super) fn all(track: &dyn Track, layout: &Layout<'_>, count: usize) -> Result<Vec<Made>, SpliceError> {
+    let numbers: Vec<usize> = (0..count).collect();
+    side_by_side(&numbers, |_, number| track.bridge(layout, *number))
+        .into_iter()
+        .collect()
+}
