@@ -144,7 +144,11 @@ fn loudness_at(track: &dyn Track, samples: &[u64]) -> Result<Vec<Option<f64>>, S
 /// [`SpliceError::Bridge`] when an ad's samples cannot be read; those of reading the content.
 pub(crate) fn level(track: &dyn Track, breaks: &[(usize, &Break)]) -> Result<(), SpliceError> {
     let leveled = |given: &Break| -> Vec<Leveled> {
-        given.ads.iter().filter_map(|ad| ad.pcm.leveled().cloned()).collect()
+        given
+            .ads
+            .iter()
+            .filter_map(|ad| ad.pcm.leveled().cloned())
+            .collect()
     };
     let asking: Vec<(usize, u64)> = breaks
         .iter()

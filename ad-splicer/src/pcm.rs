@@ -89,7 +89,8 @@ impl Pcm {
             Kept::Filed { file, count, factor } => (file, *count, *factor),
             Kept::Leveled(leveled) => {
                 let pcm = leveled.pcm();
-                let pcm = pcm.ok_or_else(|| io::Error::other("how loud the ad has to be is not known yet"))?;
+                let pcm =
+                    pcm.ok_or_else(|| io::Error::other("how loud the ad has to be is not known yet"))?;
                 return pcm.append_to(out);
             }
         };

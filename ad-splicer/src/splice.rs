@@ -455,7 +455,10 @@ impl Rendition {
     /// Makes the bridges that are left to be made, some at a time, ahead of who reads meanwhile: for a thread of its own. `content` must be what it was prepared from.
     pub fn make_ahead(&self, content: &dyn Content, deadline: Duration) {
         if let Some(later) = &self.later {
-            let bridges = self.runs.iter().filter(|run| matches!(run.source, Source::Bridge(_)));
+            let bridges = self
+                .runs
+                .iter()
+                .filter(|run| matches!(run.source, Source::Bridge(_)));
             later.make_ahead(content, deadline, &bridges.map(|run| run.len).collect::<Vec<_>>());
         }
     }

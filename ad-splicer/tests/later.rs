@@ -48,7 +48,10 @@ fn breaks(rate: usize, channels: usize) -> Vec<Break> {
         at(At::Start, vec![ad(rate, channels, second, 500.0)]),
         at(
             At::Time(ContentTime::from_millis(8_017)),
-            vec![ad(rate, channels, second, 400.0), ad(rate, channels, 2 * second, 600.0)],
+            vec![
+                ad(rate, channels, second, 400.0),
+                ad(rate, channels, 2 * second, 600.0),
+            ],
         ),
         Break {
             replace: Duration::from_millis(1_500),
@@ -89,9 +92,17 @@ fn the_bytes_are_the_same(name: &str, rate: usize, channels: usize, coding: &[&s
     assert_eq!(later.audio(), now.audio(), "{name}");
     assert_eq!(later.report().ads, now.report().ads, "{name}");
     // From the end to the beginning.
-    for start in (0..now.len()).step_by(50_000).collect::<Vec<_>>().into_iter().rev() {
+    for start in (0..now.len())
+        .step_by(50_000)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
         let got = read(&later, &content, start, 50_000).unwrap();
-        assert!(got == whole[start as usize..][..got.len()], "{name}: from {start}");
+        assert!(
+            got == whole[start as usize..][..got.len()],
+            "{name}: from {start}"
+        );
     }
     let mut written = Vec::new();
     let again = splice::prepare(&content, &breaks, &LATER).unwrap();

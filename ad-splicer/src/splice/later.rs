@@ -49,10 +49,12 @@ impl Later {
             read_deadline: deadline,
             ..self.options
         };
-        let made = self.make(number, content, &options).map_err(|error| match error {
-            SpliceError::Read { source, .. } => source,
-            other => io::Error::other(other),
-        })?;
+        let made = self
+            .make(number, content, &options)
+            .map_err(|error| match error {
+                SpliceError::Read { source, .. } => source,
+                other => io::Error::other(other),
+            })?;
         if made.len() as u64 != len {
             return Err(io::Error::other("the content is not what it was laid out from"));
         }

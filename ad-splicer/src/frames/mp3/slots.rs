@@ -21,11 +21,7 @@ pub fn silent(header: Header) -> Result<Vec<u8>, RepackError> {
 ///
 /// # Errors
 /// When a frame is not whole, or its data does not fit: never when all of them could follow each other at the largest bit rate.
-pub fn lay_in_slots(
-    before: &[&[u8]],
-    frames: &[&[u8]],
-    next: Option<&[u8]>,
-) -> Result<Vec<u8>, RepackError> {
+pub fn lay_in_slots(before: &[&[u8]], frames: &[&[u8]], next: Option<&[u8]>) -> Result<Vec<u8>, RepackError> {
     // All main data as it is, without what is between it.
     let mut stream = Vec::new();
     for frame in before {
@@ -52,10 +48,14 @@ pub fn lay_in_slots(
     let kept = &stream[stream.len() - reach.min(stream.len())..];
 
     // Positions in the slots' main data; what lies before the first slot has numbers below zero, and is there.
-    let room: usize = parts.iter().map(|(header, ..)| header.with_most_room().main_data_len()).sum();
+    let room: usize = parts
+        .iter()
+        .map(|(header, ..)| header.with_most_room().main_data_len())
+        .sum();
     let mut area = vec![0; room];
     let (mut slot, mut end) = (0_usize, 0_isize);
-    let mut out = Vec::with_capacity(parts.first().map_or(0, |(header, ..)| slot_len(*header)) * frames.len());
+    let mut out =
+        Vec::with_capacity(parts.first().map_or(0, |(header, ..)| slot_len(*header)) * frames.len());
     let mut heads = Vec::with_capacity(frames.len());
     for (i, ((header, begin, data), frame)) in parts.into_iter().zip(frames).enumerate() {
         let largest = header.with_most_room();
@@ -64,7 +64,11 @@ pub fn lay_in_slots(
         let mut back = 0;
         if let Some(data) = data {
             let earliest = slot as isize - header.max_reservoir() as isize;
-            let place = if i == 0 { -(begin as isize) } else { end.max(earliest) };
+            let place = if i == 0 {
+                -(begin as isize)
+            } else {
+                end.max(earliest)
+            };
             end = place + data.len() as isize;
             let within = slot + largest.main_data_len();
             if place > slot as isize || end > within as isize {

@@ -3,8 +3,8 @@
 use super::{Piece, Track, tags};
 use crate::frames::mp3::{Gapless, XingPlan, slot_len};
 use crate::plan::SplicePlan;
-use crate::splice::format::{Runs, Spliced, edit_tag, tag_chapters};
 use crate::splice::SpliceError;
+use crate::splice::format::{Runs, Spliced, edit_tag, tag_chapters};
 use crate::time::PresentationTime;
 
 /// Puts tags, information frame and pieces together.

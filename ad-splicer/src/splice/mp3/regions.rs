@@ -61,7 +61,10 @@ impl Maker<'_> {
         let shift = |spots: &[Spot<'_>]| spots.iter().map(|spot| self.shift(spot)).sum::<i64>();
         let first = *join.entries.start();
         let begins = (first as i64 + shift(&self.layout.spots[..join.cuts.start])) as u64;
-        let next = exits.as_ref().and_then(|exits| exits.last()).map(|exit| exit.frame + 1);
+        let next = exits
+            .as_ref()
+            .and_then(|exits| exits.last())
+            .map(|exit| exit.frame + 1);
         let frames = match next {
             Some(next) => (next - first).checked_add_signed(shift(self.spots(&join))),
             None => self.total().checked_sub(begins),
@@ -124,7 +127,12 @@ impl Maker<'_> {
         }
         let lead = self.content(region.first, entry)?;
         let tail = self.content(next_content, region.next.unwrap_or(0))?;
-        let all: Vec<&[u8]> = lead.iter().chain(&frames).chain(&tail).map(Vec::as_slice).collect();
+        let all: Vec<&[u8]> = lead
+            .iter()
+            .chain(&frames)
+            .chain(&tail)
+            .map(Vec::as_slice)
+            .collect();
         Ok(Made {
             bytes: self.laid(region, &all)?,
             seams: self.seams(region, (entry_db, exit_db)),
@@ -159,7 +167,9 @@ impl Maker<'_> {
         if from >= to {
             return Ok(Vec::new());
         }
-        decoder.index.read(decoder.content, from..to, decoder.options.read_deadline)
+        decoder
+            .index
+            .read(decoder.content, from..to, decoder.options.read_deadline)
     }
 
     /// Frames in a region's slots.
@@ -174,7 +184,10 @@ impl Maker<'_> {
         let laid = lay_in_slots(&before, frames, next.first().map(Vec::as_slice));
         let laid = laid.map_err(|error| failed(break_index, &error))?;
         if laid.len() as u64 != region.frames * slot_len(self.header) as u64 {
-            return Err(failed(break_index, &"its frames are not as many as they should be"));
+            return Err(failed(
+                break_index,
+                &"its frames are not as many as they should be",
+            ));
         }
         Ok(laid.into())
     }
