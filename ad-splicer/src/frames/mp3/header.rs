@@ -168,7 +168,7 @@ impl Header {
     }
 
     /// The same header for the largest frame that there is: at the highest bit rate, with a byte of padding.
-    pub fn with_most_room(self) -> Self {
+    pub(super) fn with_most_room(self) -> Self {
         let mut bytes = self.bytes;
         bytes[2] = bytes[2] & 0x0D | 14 << 4 | 2;
         Self {
