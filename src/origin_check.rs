@@ -87,6 +87,19 @@ async fn compare_once(gate: &Gate, url: &Url, path: &Path, agent: &str) -> anyho
     Ok(None)
 }
 
+/// Whether the server gives a part when it is asked for one; not knowing counts as yes.
+pub(crate) async fn gives_ranges(gate: &Gate, url: &Url) -> bool {
+    let request = gate
+        .get(url.clone())
+        .header_text(header::RANGE, "bytes=0-0")
+        .header_text(header::ACCEPT_ENCODING, "identity")
+        .timeout(Duration::from_secs(30));
+    request
+        .send()
+        .await
+        .map_or(true, |response| response.status().as_u16() != 200)
+}
+
 /// Where two runs of bytes begin to differ; a run that is shorter differs where it ends.
 fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
     let differs = a.iter().zip(b).position(|(a, b)| a != b);

@@ -23,7 +23,7 @@ use crate::cli::PublishArgs;
 use crate::context::{Context, with_suffix};
 use crate::feed;
 use crate::files::write_whole;
-use crate::origin_check::{Compared, compare};
+use crate::origin_check::{Compared, compare, gives_ranges};
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, print_json, print_line};
 use crate::snap::Moved;
 use crate::units::human_bytes;
@@ -143,6 +143,12 @@ async fn publish(
     let (metainfo, digest) = hash(file, &name, &url, &args.tracker, json).await?;
     let cues = ads::cues(context, args, file, &url).await?;
     let (metainfo, publisher) = if cues.points.is_empty() && args.origin_budget.is_none() {
+        if let Some(key) = &args.key {
+            eprintln!(
+                "note: nothing is signed with {}: there is no cue point, and no --origin-budget",
+                key.display()
+            );
+        }
         (metainfo, None)
     } else {
         let facts = if cues.points.is_empty() {
@@ -171,6 +177,12 @@ async fn publish(
     let compared = compare(&context.gate, &url, file)
         .await
         .hint(|| "viewers would be given wrong bytes: upload this very file, and switch off whatever changes it on its way".into())?;
+
+    if compared == Compared::Same && !gives_ranges(&context.gate, &url).await {
+        eprintln!(
+            "note: the server of {url} gives whole files only: nobody can seek, and no budget is kept, in what comes from it"
+        );
+    }
 
     let torrent_url = with_suffix(&url, ".torrent");
     let torrent = match &args.out {
@@ -264,6 +276,16 @@ async fn hash(
         .created_by(concat!("grove ", env!("CARGO_PKG_VERSION")));
     for tracker in trackers {
         builder = builder.tracker(tracker.as_str());
+    }
+    if file.is_dir() {
+        return Err(bad_input(format!(
+            "cannot publish {}: it is a folder",
+            file.display()
+        )))
+        .hint(|| {
+            "name its files, with the folder's URL (ending in /) as --origin; `grove send` gives folders"
+                .into()
+        });
     }
     let path = file.to_owned();
     let label = name.to_owned();

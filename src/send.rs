@@ -110,6 +110,8 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
             human_bytes(stats.uploaded),
             crate::get::of_ways(stats.ways)
         );
+    } else if over {
+        eprintln!("not delivered: nobody came, and this link is spent");
     } else {
         eprintln!("not delivered; the same command gives the same link and goes on from there");
     }

@@ -135,6 +135,13 @@ async fn from_file(gate: &Gate, text: &str, episode: Option<&str>) -> anyhow::Re
     if is_feed_name(text) {
         return Err(no_episode(text));
     }
+    // A .torrent is a dictionary in bencoding.
+    if bytes.first() != Some(&b'd') && !text.ends_with(".torrent") {
+        return Err(bad_input(format!("{text} is no .torrent"))).hint(|| {
+            "a source says where the media is: its .torrent file, its http or https URL, or a magnet link"
+                .into()
+        });
+    }
     parse(&bytes, text).map(|metainfo| torrent(metainfo, Via::Named))
 }
 

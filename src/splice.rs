@@ -129,6 +129,10 @@ async fn condition(
     creative: &str,
 ) -> anyhow::Result<Ready> {
     let path = PathBuf::from(creative);
+    if creative.starts_with("http://") || creative.starts_with("https://") {
+        return Err(bad_input(format!("the creative {creative} is a URL")))
+            .hint(|| "`grove splice` works on local files, without a network: fetch it first".into());
+    }
     let original = cache
         .import(&path, FetchLimits::default())
         .or_bad_input(|| format!("the creative {creative}"))?;

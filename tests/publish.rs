@@ -3,6 +3,7 @@
 mod common;
 
 use common::{episode, grove, publish};
+use std::io::{Read as _, Write as _};
 
 #[test]
 fn a_published_episode_is_inspected_and_downloaded() {
@@ -77,4 +78,69 @@ fn cue_points_are_put_in_order_and_impossible_ones_are_refused() {
     let cues = inspected.event("inspected")["cue_sheet"]["cues"].to_string();
     let at = |what: &str| cues.find(what).unwrap_or_else(|| panic!("no {what}: {cues}"));
     assert!(at("cue-1") < at("cue-2"), "{cues}");
+}
+
+#[test]
+fn options_that_come_to_nothing_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    std::fs::copy(episode(), at.join("episode.mp3")).expect("the episode");
+    std::fs::create_dir(at.join("season")).expect("a folder within");
+    let origin = format!("http://{}/", common::closed_port());
+    let publish = |what: &str, more: &[&str]| {
+        grove(at, ["publish", what, "--origin", &origin, "--out", "out"])
+            .args(more)
+            .run()
+    };
+    for tag in ["127.0.0.1:8090/vast?max=30", "ads", "ftp://ads.example/vast"] {
+        publish("episode.mp3", &["--cue", "10", "--ads", tag])
+            .expect(2)
+            .says(tag)
+            .says("no http or https URL");
+    }
+    publish("episode.mp3", &["--loudness", "-16"])
+        .expect(2)
+        .says("--cue");
+    publish("season", &[]).expect(2).says("it is a folder");
+    assert!(!at.join("out").exists(), "nothing was published");
+    publish("episode.mp3", &["--key", "mine.key"])
+        .expect(0)
+        .says("nothing is signed with mine.key");
+    assert!(!at.join("mine.key").exists(), "nor is a key made");
+    // A server that gives whole files only.
+    let site = whole_files(std::fs::read(at.join("episode.mp3")).expect("the episode"));
+    grove(at, ["publish", "episode.mp3", "--origin", &site, "--out", "out"])
+        .run()
+        .expect(0)
+        .says("whole files only");
+    // The media itself is no source, and splicing needs no network.
+    grove(at, ["get", "episode.mp3", "--data", "state"])
+        .run()
+        .expect(2)
+        .says("episode.mp3 is no .torrent");
+    let creative = format!("10={origin}ad.mp3");
+    grove(at, ["splice", "episode.mp3", "--ad", &creative, "-o", "out.mp3"])
+        .run()
+        .expect(2)
+        .says("fetch it first");
+}
+
+/// A web server that knows nothing of ranges: where its only file is.
+fn whole_files(file: Vec<u8>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it listens");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                file.len()
+            );
+            // Who looks at the head alone goes away before the rest.
+            let _ = stream.write_all(&[head.as_bytes(), &file].concat());
+        }
+    });
+    format!("http://{address}/episode.mp3")
 }

@@ -57,6 +57,8 @@ pub(super) async fn run(context: &Context, args: &InspectArgs, found: &Torrent, 
 }
 
 fn show(stats: &Stats, json: bool, before: &mut String) {
+    // Ourselves apart.
+    let viewers = stats.viewers.map(|n| n.saturating_sub(1));
     let seeds = stats.neighbours.iter().filter(|n| n.complete).count();
     if json {
         let peers: Vec<_> = stats
@@ -69,7 +71,7 @@ fn show(stats: &Stats, json: bool, before: &mut String) {
             })
             .collect();
         print_json(&json!({
-            "event": "live", "viewers": stats.viewers, "peers": peers, "seeds": seeds, "seen": stats.peers_seen,
+            "event": "live", "viewers": viewers, "peers": peers, "seeds": seeds, "seen": stats.peers_seen,
             "ways": stats.ways, "problems": stats.problems,
         }));
         return;
@@ -78,10 +80,7 @@ fn show(stats: &Stats, json: bool, before: &mut String) {
         "  swarm      {} connected ({seeds} with everything), {} seen, {} by the trackers' count",
         stats.neighbours.len(),
         stats.peers_seen,
-        // Ourselves apart.
-        stats
-            .viewers
-            .map_or_else(|| "unknown".to_owned(), |n| n.saturating_sub(1).to_string()),
+        viewers.map_or_else(|| "unknown".to_owned(), |n| n.to_string()),
     )];
     let mut neighbours = stats.neighbours.clone();
     neighbours.sort_by_key(|n| n.address);

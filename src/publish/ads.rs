@@ -51,6 +51,9 @@ pub(super) async fn cues(
     media_url: &Url,
 ) -> anyhow::Result<Cues> {
     let mut cues = Cues::default();
+    if let Some(tag) = &args.ads {
+        check_tag(tag)?;
+    }
     for text in &args.cue {
         let mut argument: CueArgument = text.parse().or_bad_input(|| format!("--cue {text}"))?;
         argument.loudness = argument.loudness.or(args.loudness);
@@ -92,6 +95,12 @@ pub(super) async fn cues(
         ))
         .hint(|| "add --cue TIME for each break".into());
     }
+    if args.loudness.is_some() && cues.points.is_empty() {
+        return Err(bad_input(
+            "--loudness says how loud ads are, and no --cue says where they go",
+        ))
+        .hint(|| "add --cue TIME for each break".into());
+    }
     if !cues.points.is_empty() {
         let format = probe(media).await?;
         let content = FileContent::open(media).or_bad_input(|| format!("cannot read {}", media.display()))?;
@@ -102,6 +111,16 @@ pub(super) async fn cues(
         order(&mut cues.points, format.duration, media)?;
     }
     Ok(cues)
+}
+
+/// Viewers could not ask anything else. Macros may stand in all of it but the scheme and the host.
+fn check_tag(tag: &str) -> anyhow::Result<()> {
+    let usable = Url::parse(tag).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if usable {
+        return Ok(());
+    }
+    Err(bad_input(format!("--ads {tag} is no http or https URL")))
+        .hint(|| "it is the ad server's whole URL, as in https://ads.example/vast?max=30".into())
 }
 
 /// Puts cue points in the order of their times and numbers those of the command line by it. Refuses what can be no break ([`placeable`]),
