@@ -309,6 +309,12 @@ impl Candidates {
         self.known.get(&address).map_or(&[], |c| &c.tellers)
     }
 
+    /// Whether it was tried in vain, and nobody ever answered there.
+    pub(super) fn is_doubtful(&self, address: SocketAddr) -> bool {
+        let tried = |c: &Candidate| c.failures > 0 && c.id.is_none();
+        self.given_up.contains_key(&address) || self.known.get(&address).is_some_and(tried)
+    }
+
     /// Whether some have not been tried yet, or are being tried.
     pub(super) fn any_untried(&self) -> bool {
         self.known

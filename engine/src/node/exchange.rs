@@ -4,9 +4,10 @@
 //! torrents (BEP 27), where only trackers say who is there. What others tell is heard within an allowance.
 
 use super::candidates::Heard;
+use super::census;
 use super::driver::Driver;
-use crate::swarm::Peer;
 use crate::swarm::neighbours::{TOLD_AT_FIRST, TOLD_LATER, sample};
+use crate::swarm::{Input, Peer};
 use crate::wire::Message;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -60,6 +61,17 @@ impl Driver {
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.tell_of_others(peer);
         }
+        self.estimate_size();
+    }
+
+    /// Tells the core how many are in the swarm, as well as neighbours let us know it, where no tracker says it.
+    fn estimate_size(&mut self) {
+        if self.viewers.is_some() || self.shared.private() {
+            return;
+        }
+        let neighbours = self.peers.values().map(|p| (p.listens, &p.named));
+        let size = census::estimate(neighbours, |address| self.candidates.is_doubtful(address));
+        self.input(Input::SwarmSize(size));
     }
 
     /// A neighbour tells of others.
@@ -73,8 +85,10 @@ impl Driver {
         };
         if state.conduct.exchange.take(now) {
             let teller = state.id;
+            state.named.extend(&addresses);
             self.add_candidates(addresses, Heard::Peer(teller), None);
             self.dial();
+            self.estimate_size();
         }
     }
 }

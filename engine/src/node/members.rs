@@ -1,5 +1,6 @@
 //! The neighbours of one torrent: who comes in, what each says and asks for, who is dropped.
 
+use super::census::Named;
 use super::conduct::Conduct;
 use super::control::{NewPeer, new_one_stays};
 use super::driver::Driver;
@@ -29,6 +30,8 @@ pub(super) struct PeerState {
     pub(super) listens: Option<SocketAddr>,
     /// Addresses of others that it was told.
     pub(super) told: HashSet<SocketAddr>,
+    /// Those of whom it told.
+    pub(super) named: Named,
     pub(super) conduct: Conduct,
 }
 
@@ -125,6 +128,7 @@ impl Driver {
                 opened,
                 listens,
                 told: HashSet::new(),
+                named: Named::default(),
                 conduct,
             },
         );

@@ -14,6 +14,7 @@ mod announce;
 mod assembler;
 mod bans;
 mod candidates;
+mod census;
 mod conduct;
 mod config;
 mod control;
