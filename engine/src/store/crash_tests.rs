@@ -1,16 +1,24 @@
-//! A scripted download that is killed at each operation of its disk in turn, whose power is cut, and whose disk fails.
+//! A scripted download that is killed at each operation of its disk in turn, whose power is cut, and whose disk fails:
+//! of a file, and of a folder of several.
 //!
 //! What must hold afterwards: every block that is claimed is there, whatever was flushed is claimed, and the rest of
 //! the download gives the right file.
 
 use super::faults::{FaultDisk, Plan};
-use super::tests::{PIECE, content, on_disk, piece, verifier};
+use super::tests::{PIECE, content, metainfo, on_disk};
 use super::*;
+use crate::metainfo::{Builder, Listing};
 use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Pieces of four blocks; the last one has two, and the last block is short.
 const LENGTH: usize = 5 * PIECE as usize + 20_000;
+/// The same numbers of blocks in three files: the first and the second end within a piece, each has a block that is short.
+const FILES: &[(&[&str], usize)] = &[
+    (&["a.bin"], PIECE as usize + 50_000),
+    (&["b", "c.bin"], 2 * PIECE as usize + 65_000),
+    (&["b", "d.bin"], 20_000),
+];
 const CONTENT: &str = "/data/store/x/content";
 /// Different mixtures of what is left without power, for each operation.
 const CUTS: u64 = 6;
@@ -25,19 +33,62 @@ const SCRIPT: &[&[u32]] = &[
 ];
 
 struct Case {
-    data: Vec<u8>,
+    metainfo: Metainfo,
+    /// Each file with what is in it.
+    files: Vec<(PathBuf, Vec<u8>)>,
     /// Knows all hashes.
     wise: Arc<Verifier>,
 }
 
 impl Case {
-    fn new() -> Self {
+    fn file() -> Self {
         let data = content(LENGTH);
-        let wise = verifier(&data);
-        for p in 0..wise.layout().pieces() {
-            piece(&wise, &data, p);
+        Self::new(metainfo(&data), vec![(PathBuf::from(CONTENT), data)])
+    }
+
+    fn folder() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let mut data = content(LENGTH + PIECE as usize);
+        let mut files = Vec::new();
+        for (path, length) in FILES {
+            let path: PathBuf = path.iter().collect();
+            let rest = data.split_off(*length);
+            let there = place.path().join(&path);
+            std::fs::create_dir_all(there.parent().unwrap()).unwrap();
+            std::fs::write(there, &data).unwrap();
+            files.push((Path::new(CONTENT).join(path), std::mem::replace(&mut data, rest)));
         }
-        Self { data, wise }
+        let listing = Listing::of(place.path()).unwrap();
+        let builder = Builder::new("folder").piece_length(PIECE);
+        Self::new(
+            builder.hash_folder(place.path(), &listing, |_| {}).unwrap(),
+            files,
+        )
+    }
+
+    fn new(metainfo: Metainfo, files: Vec<(PathBuf, Vec<u8>)>) -> Self {
+        let wise = Arc::new(Verifier::new(&metainfo).unwrap());
+        let pieces = files.iter().flat_map(|(_, data)| data.chunks(PIECE as usize));
+        for (p, data) in pieces.enumerate() {
+            wise.check_stored(p as u32, data);
+        }
+        Self {
+            metainfo,
+            files,
+            wise,
+        }
+    }
+
+    fn verifier(&self) -> Arc<Verifier> {
+        Arc::new(Verifier::new(&self.metainfo).unwrap())
+    }
+
+    fn open(
+        &self,
+        disk: &FaultDisk,
+        verifier: &Arc<Verifier>,
+    ) -> Result<(Store, mpsc::Receiver<StoreEvent>), StoreError> {
+        on_disk(disk, &self.metainfo, verifier)
     }
 
     fn block(&self, block: u32) -> VerifiedBlock {
@@ -45,21 +96,31 @@ impl Case {
         self.wise.check_block(block, bytes).unwrap()
     }
 
+    fn run_of(&self, block: u32) -> BlockRun {
+        self.wise.layout().run(block..block + 1)
+    }
+
+    /// What is to be where a block lies: in which file, and from where on.
+    fn place(&self, block: u32) -> (usize, usize) {
+        let run = self.run_of(block);
+        (run.file.0 as usize, run.first.0 as usize * BLOCK_SIZE as usize)
+    }
+
     fn bytes(&self, block: u32) -> &[u8] {
-        let start = block as usize * BLOCK_SIZE as usize;
-        &self.data[start..start + self.wise.block_len(block)]
+        let (file, start) = self.place(block);
+        &self.files[file].1[start..start + self.wise.block_len(block)]
     }
 
     /// Runs the script as far as the disk lets it, and tells which blocks were flushed.
     async fn run(&self, disk: &FaultDisk) -> BTreeSet<u32> {
-        let verifier = verifier(&self.data);
+        let verifier = self.verifier();
         let mut flushed = BTreeSet::new();
-        let Ok((store, mut events)) = on_disk(disk, &self.data, &verifier) else {
+        let Ok((store, mut events)) = self.open(disk, &verifier) else {
             return flushed;
         };
         for step in SCRIPT {
             for &block in *step {
-                let run = BlockRun::new(0, block, 1);
+                let run = self.run_of(block);
                 let proof = self.wise.proof(run).unwrap();
                 verifier.insert_proof(run, &proof.leaves, &proof.uncles).unwrap();
                 let _ = store.put(self.block(block)).await;
@@ -69,9 +130,8 @@ impl Case {
             }
             while let Ok(event) = events.try_recv() {
                 if let StoreEvent::Lost(runs) = event {
-                    for run in runs {
-                        (run.first.0..run.first.0 + run.count).for_each(|b| assert!(!flushed.contains(&b)));
-                    }
+                    let mut lost = runs.into_iter().flat_map(|run| self.wise.layout().span(run));
+                    assert!(!lost.any(|block| flushed.contains(&block)));
                 }
             }
         }
@@ -82,22 +142,22 @@ impl Case {
 
     /// Opens what is left, and finishes the download.
     async fn check(&self, disk: &FaultDisk, flushed: &BTreeSet<u32>, what: &str) {
-        let verifier = verifier(&self.data);
-        let (store, events) = on_disk(disk, &self.data, &verifier).unwrap();
-        let content = disk.contents(Path::new(CONTENT)).unwrap();
+        let verifier = self.verifier();
+        let (store, events) = self.open(disk, &verifier).unwrap();
         let mut held = BTreeSet::new();
         for run in store.held_runs() {
-            held.extend(run.first.0..run.first.0 + run.count);
+            held.extend(self.wise.layout().span(run));
         }
         for &block in &held {
-            let start = block as usize * BLOCK_SIZE as usize;
+            let (file, start) = self.place(block);
+            let content = disk.contents(&self.files[file].0).unwrap();
             let there = &content[start..start + self.wise.block_len(block)];
             assert!(
                 there == self.bytes(block),
                 "{what}: block {block} is claimed, and not there"
             );
             assert!(
-                store.ensure_leaves(BlockRun::new(0, block, 1)).await,
+                store.ensure_leaves(self.run_of(block)).await,
                 "{what}: block {block} can be served"
             );
         }
@@ -112,11 +172,14 @@ impl Case {
         drop(events);
         store.close().await;
         let disk = disk.after_power_cut(1);
-        assert!(
-            disk.contents(Path::new(CONTENT)).unwrap() == self.data,
-            "{what}: the right file"
-        );
-        let (store, _events) = on_disk(&disk, &self.data, &super::tests::verifier(&self.data)).unwrap();
+        for (path, data) in &self.files {
+            assert!(
+                disk.contents(path).as_ref() == Some(data),
+                "{what}: {}",
+                path.display()
+            );
+        }
+        let (store, _events) = self.open(&disk, &self.verifier()).unwrap();
         assert!(store.is_complete(), "{what}");
         store.close().await;
     }
@@ -131,7 +194,7 @@ impl Case {
         }
         // The next process claims what it found; then the power goes.
         let next = disk.after_kill();
-        if let Ok((store, events)) = on_disk(&next, &self.data, &verifier(&self.data)) {
+        if let Ok((store, events)) = self.open(&next, &self.verifier()) {
             let _ = store.flush().await;
             drop(events);
             for seed in 0..CUTS {
@@ -150,66 +213,82 @@ async fn operations(case: &Case) -> usize {
     disk.operations()
 }
 
+/// Runs a case for each plan.
+async fn check_plans(case: &Case, plans: impl IntoIterator<Item = Plan>) {
+    for plan in plans {
+        let disk = FaultDisk::default();
+        disk.plan(plan);
+        let flushed = case.run(&disk).await;
+        case.check_ends(&disk, &flushed, &format!("{plan:?}")).await;
+    }
+}
+
+async fn kill_at_each_operation(case: &Case) {
+    let all = operations(case).await;
+    println!("{all} operations");
+    let killed = |killed_at| Plan {
+        killed_at,
+        ..Plan::default()
+    };
+    check_plans(case, (0..all).map(killed)).await;
+}
+
 #[tokio::test]
 async fn killed_at_any_operation_nothing_is_claimed_that_is_not_there() {
-    let case = Case::new();
-    let all = operations(&case).await;
-    println!("{all} operations");
-    for killed_at in 0..all {
-        let disk = FaultDisk::default();
-        disk.plan(Plan {
-            killed_at,
-            ..Plan::default()
-        });
-        let flushed = case.run(&disk).await;
-        case.check_ends(&disk, &flushed, &format!("killed at operation {killed_at}"))
-            .await;
-    }
+    kill_at_each_operation(&Case::file()).await;
+}
+
+#[tokio::test]
+async fn killed_at_any_operation_on_a_folder_nothing_is_claimed_that_is_not_there() {
+    kill_at_each_operation(&Case::folder()).await;
+}
+
+async fn fail_at_each_operation(case: &Case) {
+    let fails = |fails_at| Plan {
+        fails_at,
+        ..Plan::default()
+    };
+    check_plans(case, (0..operations(case).await).map(fails)).await;
 }
 
 #[tokio::test]
 async fn whatever_operation_fails_nothing_is_claimed_that_is_not_there() {
-    let case = Case::new();
-    for fails_at in 0..operations(&case).await {
-        let disk = FaultDisk::default();
-        disk.plan(Plan {
-            fails_at,
-            ..Plan::default()
-        });
-        let flushed = case.run(&disk).await;
-        case.check_ends(&disk, &flushed, &format!("operation {fails_at} failed"))
-            .await;
-    }
+    fail_at_each_operation(&Case::file()).await;
+}
+
+#[tokio::test]
+async fn whatever_operation_on_a_folder_fails_nothing_is_claimed_that_is_not_there() {
+    fail_at_each_operation(&Case::folder()).await;
 }
 
 #[tokio::test]
 async fn however_full_the_disk_is_nothing_is_claimed_that_is_not_there() {
-    let case = Case::new();
-    for space in (0..LENGTH as u64 + 20_000).step_by(9_001) {
-        let disk = FaultDisk::default();
-        disk.plan(Plan {
-            space,
-            ..Plan::default()
-        });
-        let flushed = case.run(&disk).await;
-        case.check_ends(&disk, &flushed, &format!("{space} bytes of space"))
-            .await;
-    }
+    let full = |space| Plan {
+        space,
+        ..Plan::default()
+    };
+    check_plans(
+        &Case::file(),
+        (0..LENGTH as u64 + 20_000).step_by(9_001).map(full),
+    )
+    .await;
+    check_plans(
+        &Case::folder(),
+        (0..LENGTH as u64 + 20_000).step_by(30_011).map(full),
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn whatever_sync_is_the_first_to_fail_nothing_is_claimed_that_is_not_there() {
-    let case = Case::new();
-    for (good_syncs, killed_by_sync) in (0..12).flat_map(|n| [(n, false), (n, true)]) {
-        let disk = FaultDisk::default();
-        disk.plan(Plan {
+    for case in [Case::file(), Case::folder()] {
+        let failing = (0..12).flat_map(|n| [(n, false), (n, true)]);
+        let plan = |(good_syncs, killed_by_sync)| Plan {
             good_syncs,
             killed_by_sync,
             ..Plan::default()
-        });
-        let flushed = case.run(&disk).await;
-        let what = format!("{good_syncs} good syncs, killed by the next: {killed_by_sync}");
-        case.check_ends(&disk, &flushed, &what).await;
+        };
+        check_plans(&case, failing.map(plan)).await;
     }
 }
 

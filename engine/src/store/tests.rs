@@ -14,7 +14,7 @@ pub(super) fn content(len: usize) -> Vec<u8> {
         .collect()
 }
 
-fn metainfo(data: &[u8]) -> crate::metainfo::Metainfo {
+pub(super) fn metainfo(data: &[u8]) -> Metainfo {
     Builder::new("a.bin")
         .piece_length(PIECE)
         .hash(data, data.len() as u64, |_| {})
@@ -43,7 +43,7 @@ pub(super) fn hash_of(data: &[u8]) -> InfoHash {
 /// A store on a disk of the tests.
 pub(super) fn on_disk(
     disk: &FaultDisk,
-    data: &[u8],
+    metainfo: &Metainfo,
     verifier: &Arc<Verifier>,
 ) -> Result<(Store, mpsc::Receiver<StoreEvent>), StoreError> {
     let home = Home {
@@ -53,7 +53,7 @@ pub(super) fn on_disk(
         // What a process holds that dies with it needs no lock here.
         _lock: tempfile::tempfile().unwrap(),
     };
-    Store::at_home(home, &metainfo(data), verifier.clone(), false)
+    Store::at_home(home, metainfo, verifier.clone(), false)
 }
 
 #[tokio::test]
@@ -336,7 +336,7 @@ async fn a_full_disk_pauses_and_goes_on_with_nothing_lost() {
     let data = content(2 * PIECE as usize);
     let verifier = verifier(&data);
     let disk = FaultDisk::default();
-    let (store, mut events) = on_disk(&disk, &data, &verifier).unwrap();
+    let (store, mut events) = on_disk(&disk, &metainfo(&data), &verifier).unwrap();
     disk.plan(Plan {
         space: PIECE + 1000,
         ..Plan::default()
@@ -373,7 +373,7 @@ async fn after_a_failed_sync_the_blocks_are_not_held_any_more() {
     let data = content(2 * PIECE as usize);
     let first = verifier(&data);
     let disk = FaultDisk::default();
-    let (store, mut events) = on_disk(&disk, &data, &first).unwrap();
+    let (store, mut events) = on_disk(&disk, &metainfo(&data), &first).unwrap();
     for block in piece(&first, &data, 0) {
         store.put(block).await.unwrap();
     }
