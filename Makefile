@@ -65,13 +65,21 @@ bench-background: setup
 	/usr/bin/python3 bench/background.py $(BENCH_ARGS)
 	/usr/bin/python3 bench/limits.py
 
-## a minute of fuzzing for everything that strangers send: readers of files and messages, and the swarm core
-fuzz: setup
-	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
-	@set -e; for target in $$($(CARGO) fuzz list); do \
+## a minute of fuzzing for everything that strangers send: readers of files and messages, and the swarm core (any toolchain; without sanitizers)
+fuzz: setup fuzz/Cargo.lock
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "== installing cargo-fuzz"; $(CARGO) install cargo-fuzz --locked; }
+	@echo "== compiling the fuzz targets (the first time takes ten minutes or more)"
+	@$(CARGO) fuzz build --sanitizer none
+	@found=; for target in $$($(CARGO) fuzz list); do \
 	    echo "== fuzzing $$target for $(FUZZ_SECONDS) s"; \
-	    $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048; \
-	done
+	    $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 || found="$$found $$target"; \
+	done; \
+	test -z "$$found" || { echo "== something was found by:$$found; the inputs are in fuzz/artifacts" >&2; exit 1; }
+	@echo "== nothing was found"
+
+# Fuzzed with the versions that the product is built with; what only the targets use is added.
+fuzz/Cargo.lock: Cargo.lock
+	@cp Cargo.lock fuzz/Cargo.lock
 
 ## a download that is killed at a hundred random instants, from a seed and nginx on loopback, ends in the right file
 soak-kill: setup
