@@ -303,7 +303,7 @@ impl<'a> Listening<'a> {
         let start = self.start();
         let finding = self.growing.clone();
         let locate: Arc<Locate> = Arc::new(move |to| finding.locate(to));
-        let player = Player::start(Request {
+        let request = Request {
             media: self.growing.clone(),
             codec: self.rendition().codec(),
             timeline: self.timeline.clone(),
@@ -315,7 +315,16 @@ impl<'a> Listening<'a> {
             },
             read_deadline: Duration::from_secs(60),
             locate: Some(locate),
-        })?;
+        };
+        // It may read the beginning, which may be still to come.
+        let starting = tokio::task::spawn_blocking(move || Player::start(request));
+        let player = tokio::select! {
+            started = starting => started.context("starting to play")??,
+            () = interrupted() => {
+                self.leave().await;
+                return Ok(ExitStatus::Interrupted);
+            }
+        };
         let controls = player.controls();
         let (notices, mut hear) = tokio::sync::mpsc::channel(64);
         // The player tells a thread; it ends after the last notice, or when nobody hears it any more.
