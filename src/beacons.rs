@@ -2,6 +2,8 @@
 //!
 //! Not for: what is reported and how often (`ad_splicer::beacons`).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ad_splicer::beacons::{
@@ -12,6 +14,7 @@ use ad_splicer::decide::{Ad, BreakPlace, limits};
 use ad_splicer::memory::Memory;
 use ad_splicer::time::ContentTime;
 use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
 
 use crate::breaks::{Failure, Preparer, Ready};
 use crate::context::Context;
@@ -19,7 +22,7 @@ use crate::context::Context;
 /// What the viewer's programs call themselves to ad servers.
 pub(crate) const USER_AGENT: &str = concat!("Grove/", env!("CARGO_PKG_VERSION"));
 
-/// Longest time that a command gives to sending beacons at its end. A server that refuses is not waited for.
+/// How long a command goes on to begin sending beacons at its end. A server that refuses is not waited for.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// One rendition or playback: what happens to its ads is reported under its own id. A master that is decided again is another one.
@@ -201,17 +204,52 @@ async fn store(context: &Context, beacons: &[Beacon]) {
     }
 }
 
-/// Sends what waits, for at most three seconds. Trouble is logged: it is no reason for a download to fail, and the queue keeps what it has.
+/// Sends what waits, for about three seconds. Trouble is logged: it is no reason for a download to fail, and the queue keeps what it has.
 pub(crate) async fn drain(context: &Context) {
+    drain_until(context, &AtomicBool::new(false)).await;
+}
+
+async fn drain_until(context: &Context, stop: &AtomicBool) {
     if !context.ads_db().exists() {
         return;
     }
     let drained = async {
         let queue = Queue::open(&context.ads_db()).await?;
-        queue.drain(&context.gate, UnixMillis::now(), DRAIN).await
+        let now = UnixMillis::now();
+        queue.drain_until(&context.gate, now, DRAIN, stop).await
     };
     match drained.await {
         Ok(drained) => tracing::debug!(?drained, "beacons"),
         Err(error) => tracing::warn!(%error, "beacons were not sent; a later command tries again"),
+    }
+}
+
+/// [`drain`] beside a command's own work.
+pub(crate) struct Draining {
+    task: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Draining {
+    /// Sends what earlier commands could not report.
+    pub(crate) fn begin(context: &Context) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (context, stopped) = (context.clone(), Arc::clone(&stop));
+        let task = tokio::spawn(async move { drain_until(&context, &stopped).await });
+        Draining { task, stop }
+    }
+
+    /// Begins no further beacon, and waits for those under way: what is cut off may have arrived, and is never sent again.
+    pub(crate) async fn end(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Err(error) = (&mut self.task).await {
+            tracing::warn!(%error, "sending beacons");
+        }
+    }
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

@@ -59,47 +59,40 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
     let node = Arc::new(crate::node::start(&context, json && !to_stdout).await?);
     let creatives = (!args.swarm.no_peers).then(|| Swarm::new(Arc::clone(&node)));
     // What earlier commands could not report goes now, beside the download.
-    let drain = tokio::spawn({
-        let context = context.clone();
-        async move { beacons::drain(&context).await }
-    });
-    let _drain = AbortOnDrop(drain);
-    let mut status = ExitStatus::Done;
-    for text in &args.sources {
-        status = match source::resolve(&context, Some(&node), text, args.episode.episode.as_deref()).await? {
-            Resolved::Torrent(found) => {
-                Job {
-                    context: &context,
-                    node: &node,
-                    creatives: creatives.clone(),
-                    args,
-                    json,
-                    unused: tokio::sync::Mutex::default(),
-                    pausing: &pausing,
+    let draining = beacons::Draining::begin(&context);
+    let all = async {
+        for text in &args.sources {
+            let episode = args.episode.episode.as_deref();
+            let status = match source::resolve(&context, Some(&node), text, episode).await? {
+                Resolved::Torrent(found) => {
+                    Job {
+                        context: &context,
+                        node: &node,
+                        creatives: creatives.clone(),
+                        args,
+                        json,
+                        unused: tokio::sync::Mutex::default(),
+                        pausing: &pausing,
+                    }
+                    .torrent(&found)
+                    .await?
                 }
-                .torrent(&found)
-                .await?
+                Resolved::Plain(url) => plain(&context, args, &url, json).await?,
+            };
+            if status != ExitStatus::Done {
+                return Ok(status);
             }
-            Resolved::Plain(url) => plain(&context, args, &url, json).await?,
-        };
-        if status != ExitStatus::Done {
-            break;
         }
-    }
+        Ok(ExitStatus::Done)
+    };
+    let outcome = all.await;
+    // However it ended: others are told that we leave, and nothing of the creatives stays.
     if let Some(creatives) = &creatives {
         creatives.end().await;
     }
     node.stop().await;
-    Ok(status)
-}
-
-/// A task that ends with its owner.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    draining.end().await;
+    outcome
 }
 
 /// The ads for a source, made ready while its content arrives.

@@ -73,6 +73,8 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
         }
         torrents.push((path, torrent));
     }
+    // What earlier commands could not report goes now, beside the serving.
+    let draining = beacons::Draining::begin(&context);
     let ended = {
         let ratios = torrents
             .iter()
@@ -83,9 +85,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
             () = get::long_enough(args.seed_for) => Ok(ExitStatus::Done),
             _ = join_all(ratios) => Ok(ExitStatus::Done),
             (error, ..) = select_all(failures) => Err(error),
-            // What earlier commands could not report goes now, beside the serving.
             never = pausing.obey(torrents.iter().map(|(_, torrent)| torrent)) => match never {},
-            never = async { beacons::drain(&context).await; std::future::pending().await } => never,
         }
     };
     for (path, torrent) in &torrents {
@@ -104,6 +104,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
         }
     }
     node.stop().await;
+    draining.end().await;
     beacons::drain(&context).await;
     ended
 }

@@ -12,7 +12,11 @@
 //!
 //! Time comes in as `now`; only budgets and time-outs are measured here.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 use gate::Gate;
@@ -30,6 +34,10 @@ const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3_600);
 const MOST_WAITING: i64 = 100_000;
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(10);
+/// How long a third party's beacon that was begun always gets, beyond the drain's budget too: cut off, it would be lost.
+const LEAST: Duration = Duration::from_secs(4);
+/// How long of that it may take to connect. Until then nothing was sent, and trying again is safe.
+const CONNECT: Duration = Duration::from_secs(2);
 /// How long a lease lasts: as long as a killed process can hold others up.
 const LEASE: Duration = Duration::from_secs(2);
 /// A lease that ends further ahead than this was taken by another clock than ours is now.
@@ -165,13 +173,25 @@ impl Queue {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
-    /// Sends what is due, for at most `budget`; waits within it while somebody else is sending. What fails is due again
-    /// later: call it again, from this process or any other.
+    /// Sends what is due, and begins nothing once `budget` is used up; waits within it while somebody else is sending. What
+    /// fails is due again later: call it again, from this process or any other.
     pub async fn drain(&self, gate: &Gate, now: UnixMillis, budget: Duration) -> Result<Drained, QueueError> {
+        self.drain_until(gate, now, budget, &AtomicBool::new(false)).await
+    }
+
+    /// [`Queue::drain`], which begins nothing either once `stop` is true. It is better than dropping it, which loses what
+    /// third parties are being sent.
+    pub async fn drain_until(
+        &self,
+        gate: &Gate,
+        now: UnixMillis,
+        budget: Duration,
+        stop: &AtomicBool,
+    ) -> Result<Drained, QueueError> {
         let began = Instant::now();
         let holder = format!("{:016x}", rand::random::<u64>());
         while !self.take_lease(&holder, now.after(began.elapsed())).await? {
-            if began.elapsed() + POLL >= budget {
+            if began.elapsed() + POLL >= budget || stop.load(Ordering::Relaxed) {
                 return Ok(Drained {
                     busy: true,
                     waiting: self.waiting().await?,
@@ -181,7 +201,7 @@ impl Queue {
             tokio::time::sleep(POLL).await;
         }
         let result = tokio::select! {
-            result = self.drain_leased(gate, now, began, budget) => result,
+            result = self.drain_leased(gate, now, began, budget, stop) => result,
             never = self.renew_lease(&holder, now, began) => match never {},
         };
         // An error here only means that the lease ends by itself.
@@ -232,24 +252,28 @@ impl Queue {
         now: UnixMillis,
         began: Instant,
         budget: Duration,
+        stop: &AtomicBool,
     ) -> Result<Drained, QueueError> {
+        let left = || {
+            let left = budget.saturating_sub(began.elapsed());
+            (!left.is_zero() && !stop.load(Ordering::Relaxed)).then_some(left)
+        };
         let mut drained = Drained::default();
         self.tidy(now, &mut drained).await?;
         loop {
             let at = now.after(began.elapsed());
             let due = self.due(at).await?;
-            if due.is_empty() || began.elapsed() >= budget {
+            if due.is_empty() || left().is_none() {
                 return Ok(drained);
             }
             let mut attempts = stream::iter(due.into_iter().map(|due| async move {
-                let left = budget.saturating_sub(began.elapsed());
-                if left.is_zero() {
+                let Some(left) = left() else {
                     return Ok(None);
-                }
+                };
                 if due.receiver == Receiver::ThirdParty && !self.mark_sending(&due.key).await? {
                     return Ok(None);
                 }
-                let attempt = send(gate, &due, left.min(REQUEST)).await;
+                let attempt = send(gate, &due, time_for(due.receiver, left)).await;
                 self.conclude(&due, &attempt, now.after(began.elapsed())).await?;
                 Ok::<_, QueueError>(Some(attempt))
             }))
@@ -363,6 +387,14 @@ impl Queue {
     }
 }
 
+/// How long a request may take that is begun with so much of the budget left.
+fn time_for(receiver: Receiver, left: Duration) -> Duration {
+    match receiver {
+        Receiver::Grove => left.min(REQUEST),
+        Receiver::ThirdParty => left.clamp(LEAST, REQUEST),
+    }
+}
+
 /// Makes one request. Its answer's body is not read.
 async fn send(gate: &Gate, due: &Due, timeout: Duration) -> Attempt {
     let url = match gate::Url::parse(&due.url) {
@@ -376,7 +408,12 @@ async fn send(gate: &Gate, due: &Due, timeout: Duration) -> Attempt {
             .header_text(gate::header::CONTENT_TYPE, "application/json")
             .body(body.clone()),
     };
-    let answer = tokio::time::timeout(timeout, request.timeout(timeout).send()).await;
+    let request = match due.receiver {
+        Receiver::Grove => request.timeout(timeout),
+        Receiver::ThirdParty => request.timeout(timeout).connect_timeout(CONNECT),
+    };
+    let mut heard = false;
+    let answer = tokio::time::timeout(timeout, request.send_noting(&mut heard)).await;
     match (answer, due.receiver) {
         // An account that a server refuses will not get better.
         (Ok(Ok(response)), _) if due.body.is_some() && response.status().is_client_error() => {
@@ -387,28 +424,23 @@ async fn send(gate: &Gate, due: &Due, timeout: Duration) -> Attempt {
         }
         (Ok(Ok(response)), Receiver::Grove) => Attempt::Postponed(response.status().as_str().to_owned()),
         (Ok(Ok(response)), Receiver::ThirdParty) => Attempt::Sent(response.status().as_str().to_owned()),
-        // What is forbidden a later command may allow (`--allow-private`), so a Grove server's beacon waits. Whether it was a redirect
-        // that was forbidden, after the first request had been heard, cannot be seen here: a third party is not asked again.
+        // What is forbidden a later command may allow (`--allow-private`), so a Grove server's beacon waits.
         (Ok(Err(error @ (gate::Error::Scheme { .. } | gate::Error::Url { .. }))), _)
         | (Ok(Err(error @ gate::Error::Forbidden(_))), Receiver::ThirdParty) => {
             Attempt::Dropped(error.to_string())
         }
-        (Ok(Err(error)), Receiver::Grove) => Attempt::Postponed(error.to_string()),
-        (Err(_), Receiver::Grove) => Attempt::Postponed("no answer in time".to_owned()),
-        (Ok(Err(error)), Receiver::ThirdParty) => {
-            // Only when nothing can have been sent is it safe to try again.
-            let untouched = match &error {
-                gate::Error::Resolve { .. } => true,
-                gate::Error::Http { source, .. } => source.is_connect(),
-                _ => false,
+        (failed, receiver) => {
+            let why = match failed {
+                Ok(Err(error)) => error.to_string(),
+                _ => "no answer in time".to_owned(),
             };
-            if untouched {
-                Attempt::Postponed(error.to_string())
+            // A third party counts what it heard, even if it only redirects: then it is not asked again.
+            if heard && receiver == Receiver::ThirdParty {
+                Attempt::Unknown(why)
             } else {
-                Attempt::Unknown(error.to_string())
+                Attempt::Postponed(why)
             }
         }
-        (Err(_), Receiver::ThirdParty) => Attempt::Unknown("no answer in time".to_owned()),
     }
 }
 
@@ -589,6 +621,72 @@ mod tests {
         let later = NOW.after(Duration::from_secs(3_600));
         queue.drain(&gate(), later, BUDGET).await.expect("drain");
         assert_eq!((cutting.counted()["/cut"], failing.counted()["/500"]), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_ends_though_it_is_told_to_stop_and_nothing_else_begins() {
+        use axum::{Router, extract::State, routing::get};
+        use tokio::sync::Semaphore;
+        let (_folder, queue) = queue().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        // It answers only once it is let.
+        let (asked, answers) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let app = Router::new()
+            .route(
+                "/{name}",
+                get(
+                    |State((asked, answers)): State<(Arc<Semaphore>, Arc<Semaphore>)>| async move {
+                        asked.add_permits(1);
+                        answers.acquire().await.expect("open").forget();
+                    },
+                ),
+            )
+            .with_state((asked.clone(), answers.clone()));
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, app).await });
+        let beacons: Vec<_> = (0..AT_ONCE + 1)
+            .map(|n| beacon(address, &format!("b{n}"), Receiver::ThirdParty))
+            .collect();
+        queue.store(&beacons).await.expect("store");
+        let stop = AtomicBool::new(false);
+        let gate = gate();
+        let (drained, ()) = tokio::join!(queue.drain_until(&gate, NOW, REQUEST, &stop), async {
+            let all = u32::try_from(AT_ONCE).expect("a few");
+            asked.acquire_many(all).await.expect("open").forget();
+            stop.store(true, Ordering::Relaxed);
+            answers.add_permits(AT_ONCE);
+        });
+        let drained = drained.expect("drain");
+        assert_eq!((drained.sent, drained.waiting), (AT_ONCE as u64, 1));
+    }
+
+    #[test]
+    fn what_was_begun_for_a_third_party_is_not_cut_off_by_the_budget() {
+        let nearly_over = Duration::from_millis(1);
+        assert_eq!(time_for(Receiver::ThirdParty, nearly_over), LEAST);
+        assert_eq!(time_for(Receiver::Grove, nearly_over), nearly_over);
+        for receiver in [Receiver::ThirdParty, Receiver::Grove] {
+            assert_eq!(time_for(receiver, LIFETIME), REQUEST);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_third_party_that_redirects_to_nowhere_has_heard() {
+        use axum::{Router, response::Redirect, routing::get};
+        let (_folder, queue) = queue().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let app = Router::new().fallback(get(|| async { Redirect::temporary("http://nowhere.invalid/") }));
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, app).await });
+        let party = |name, receiver| beacon(address, name, receiver);
+        queue
+            .store(&[party("a", Receiver::ThirdParty), party("b", Receiver::Grove)])
+            .await
+            .expect("store");
+        let drained = queue.drain(&gate(), NOW, BUDGET).await.expect("drain");
+        assert_eq!((drained.unknown, drained.postponed, drained.waiting), (1, 1, 1));
     }
 
     #[tokio::test]

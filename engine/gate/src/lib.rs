@@ -26,7 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many HTTP clients (one for each host, port and set of addresses) are kept for their connections.
+/// How many HTTP clients (one for each host, port, set of addresses and limit on connecting) are kept for their connections.
 const MAX_CLIENTS: usize = 64;
 /// How long a resolution is used before the name is resolved and judged again.
 const RESOLUTION_LIFETIME: Duration = Duration::from_secs(30);
@@ -215,6 +215,7 @@ struct ClientKey {
     host: String,
     tls: bool,
     addresses: Vec<SocketAddr>,
+    connect_timeout: Duration,
 }
 
 impl std::fmt::Debug for Gate {
@@ -359,7 +360,12 @@ impl Gate {
     }
 
     /// The client for one hop: pinned to addresses that were judged just now.
-    async fn client_for(&self, url: &Url, family: Option<Family>) -> Result<reqwest::Client, Error> {
+    async fn client_for(
+        &self,
+        url: &Url,
+        family: Option<Family>,
+        connecting: Option<Duration>,
+    ) -> Result<reqwest::Client, Error> {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err(Error::Scheme { url: url.to_string() });
         };
@@ -380,6 +386,7 @@ impl Gate {
             host: normal_host(host),
             tls,
             addresses,
+            connect_timeout: connecting.unwrap_or(self.inner.policy.connect_timeout),
         };
         {
             let mut state = self.state();
@@ -393,7 +400,7 @@ impl Gate {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
-            .connect_timeout(policy.connect_timeout)
+            .connect_timeout(key.connect_timeout)
             .tcp_nodelay(true)
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(8)

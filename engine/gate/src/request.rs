@@ -22,6 +22,7 @@ pub struct Request {
     headers: HeaderMap,
     body: Option<Bytes>,
     timeout: Option<Duration>,
+    connecting: Option<Duration>,
     follow: bool,
     family: Option<Family>,
 }
@@ -51,6 +52,7 @@ impl Request {
             headers: HeaderMap::new(),
             body: None,
             timeout: None,
+            connecting: None,
             follow: true,
             family: None,
         }
@@ -88,6 +90,12 @@ impl Request {
         self
     }
 
+    /// Limits each hop's connecting, in place of [`Policy::connect_timeout`](crate::Policy::connect_timeout).
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connecting = Some(timeout);
+        self
+    }
+
     /// Whether redirects are followed (the default). Otherwise the 3xx response is the answer.
     pub fn follow_redirects(mut self, follow: bool) -> Self {
         self.follow = follow;
@@ -103,6 +111,12 @@ impl Request {
     /// Sends it, follows at most ten redirects, and returns once the final response's head is here, whatever its
     /// status.
     pub async fn send(self) -> Result<Response, Error> {
+        self.send_noting(&mut false).await
+    }
+
+    /// [`Request::send`], which makes `heard` true from when on a server may know of the request: the first one, whatever
+    /// becomes of its redirects. That holds also where this is dropped halfway.
+    pub async fn send_noting(self, heard: &mut bool) -> Result<Response, Error> {
         let Self {
             gate,
             mut method,
@@ -110,6 +124,7 @@ impl Request {
             mut headers,
             mut body,
             timeout,
+            connecting,
             follow,
             family,
         } = self;
@@ -117,17 +132,22 @@ impl Request {
         let read_timeout = gate.policy().read_timeout;
         let mut url = first.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let client = limit(deadline, None, &url, gate.client_for(&url, family)).await??;
+            let client = limit(deadline, None, &url, gate.client_for(&url, family, connecting)).await??;
             let mut request = client
                 .request(method.clone(), url.clone())
                 .headers(headers.clone());
             if let Some(body) = &body {
                 request = request.body(body.clone());
             }
+            let heard_before = std::mem::replace(heard, true);
             let sent = limit(deadline, Some(read_timeout), &url, request.send()).await?;
-            let response = sent.map_err(|source| Error::Http {
-                url: url.to_string(),
-                source: source.without_url(),
+            let response = sent.map_err(|source| {
+                // Nothing is sent before the connection stands.
+                *heard = heard_before || !source.is_connect();
+                Error::Http {
+                    url: url.to_string(),
+                    source: source.without_url(),
+                }
             })?;
             let location = match response.headers().get(header::LOCATION) {
                 Some(location) if follow && is_redirect(response.status()) => location,

@@ -118,6 +118,36 @@ async fn a_redirect_to_a_refused_address_is_not_followed() {
 }
 
 #[tokio::test]
+async fn it_is_noted_whether_a_server_may_have_heard() {
+    let mut tasks = JoinSet::new();
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let target = format!("http://{closed}/second");
+    let front = serve(
+        &mut tasks,
+        Router::new().fallback(any(move || async move { Redirect::temporary(&target) })),
+    )
+    .await;
+    let mut policy = Policy {
+        allow_private: true,
+        ..Policy::default()
+    };
+    policy.hosts.insert("nowhere.invalid".to_owned(), Vec::new());
+    let gate = Gate::new(policy);
+    for (text, expected) in [
+        (format!("http://{closed}/"), false),
+        ("http://nowhere.invalid/".to_owned(), false),
+        (format!("http://{front}/"), true),
+    ] {
+        let mut heard = false;
+        gate.get(url(&text)).send_noting(&mut heard).await.unwrap_err();
+        assert_eq!(heard, expected, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn credentials_stay_with_their_host() {
     let mut tasks = JoinSet::new();
     let echo = serve(
