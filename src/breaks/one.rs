@@ -65,13 +65,7 @@ impl OneBreak {
             self.say(Said::Trying(self.index, Box::new(ad.clone()))).await;
             let others = decision.fallbacks.len() + decision.pod.len() > place + 1;
             match self.in_time(&ad, place, decided_for.as_ref(), others).await {
-                Ok(ready)
-                    if self
-                        .place()
-                        .cue
-                        .max_duration
-                        .is_some_and(|most| total + ready.duration > most) =>
-                {
+                Ok(ready) if total + ready.duration > self.place().cue.limit() => {
                     // Pods are cut at their tail: it goes with all after it.
                     let reason = format!("{} does not fit the break", ad.name());
                     let cut = decision.pod[place..].iter().map(|ad| Problem {

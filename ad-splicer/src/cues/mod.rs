@@ -33,6 +33,9 @@ pub use loudness::BreakLoudness;
 /// Most cue points that one content may have. A feature film has about ten; a day of radio a few hundred.
 pub const MOST_CUES: usize = 512;
 
+/// Longest break, in ads, where its cue point sets no limit: an ad server's answer may be of any length, and the seams of a break are made in memory.
+pub const USUAL_LIMIT: Duration = Duration::from_secs(600);
+
 /// One ad break's place, limits and source of ads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CuePoint {
@@ -42,7 +45,7 @@ pub struct CuePoint {
     pub position: Position,
     /// Whether content is replaced.
     pub action: Action,
-    /// No more ad time than this in the break.
+    /// No more ad time than this in the break; see [`CuePoint::limit`].
     pub max_duration: Option<Duration>,
     /// No more ads than this in the break; at least 1.
     pub max_ads: Option<u32>,
@@ -76,6 +79,11 @@ impl CuePoint {
             loudness: BreakLoudness::Content,
             impressions_on: None,
         }
+    }
+
+    /// No more ad time than this in the break, whether or not anybody said so.
+    pub fn limit(&self) -> Duration {
+        self.max_duration.unwrap_or(USUAL_LIMIT)
     }
 }
 

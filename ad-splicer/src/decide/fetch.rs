@@ -232,7 +232,7 @@ pub async fn decide_break<F: Fetch>(
         )
     };
     let mut decision = drive(fetch, resolver, macros, context.hop, deadline).await;
-    decision.fit(cue.max_duration, cue.max_ads);
+    decision.fit(Some(cue.limit()), cue.max_ads);
     decision
 }
 
@@ -549,6 +549,30 @@ mod tests {
             "{asked:?}"
         );
         assert_ne!(asked[0].split("&c=").nth(1), asked[1].split("&c=").nth(1));
+    }
+
+    #[tokio::test]
+    async fn a_break_without_a_limit_has_one_all_the_same() {
+        let fixture = Fixture::new(|_| {
+            let ads: String = (1..=64)
+                .map(|place| {
+                    format!(
+                        "<Ad sequence='{place}'><InLine><AdTitle>x</AdTitle><Creatives><Creative><Linear>
+                         <Duration>00:04:00</Duration><MediaFiles><MediaFile type='audio/mpeg'>http://m.example/a.mp3</MediaFile>
+                         </MediaFiles></Linear></Creative></Creatives></InLine></Ad>"
+                    )
+                })
+                .collect();
+            Some(Ok(format!("<VAST version='4.2'>{ads}</VAST>").into_bytes()))
+        });
+        for (limit, kept) in [(None, 2), (Some(Duration::from_secs(800)), 3)] {
+            let mut cue = cue("a", 10, "http://a.example/");
+            cue.max_duration = limit;
+            let decision = decide_break(&fixture, &cue, ContentTime::ZERO, 0, &context(), DEADLINE).await;
+            assert_eq!(decision.pod.len(), kept);
+            let cut = |problem: &Problem| problem.code == VastCode::POD_CUT;
+            assert!(decision.problems.iter().all(cut), "{:?}", decision.problems);
+        }
     }
 
     #[tokio::test]

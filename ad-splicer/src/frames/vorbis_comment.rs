@@ -2,10 +2,15 @@
 //!
 //! Only chapters' times are changed; every other tag is copied as it is. What cannot be made sense of is copied whole.
 
+use std::collections::HashMap;
+
 use crate::plan::SplicePlan;
 use crate::splice::Chapter;
 use crate::splice::layout::moved;
 use crate::time::{ContentTime, PresentationTime};
+
+/// Most chapters that are told of.
+const MOST_CHAPTERS: usize = 10_000;
 
 /// Where the comments are: each one's range in the data, after its length.
 fn comments(data: &[u8]) -> Vec<std::ops::Range<usize>> {
@@ -49,6 +54,18 @@ fn chapter(comment: &str) -> Option<(&str, ContentTime)> {
         .then(|| (number, ContentTime::from_secs_f64(whole + seconds)))
 }
 
+/// The number and the title of a chapter, when a comment names one.
+fn name(comment: &str) -> Option<(&str, &str)> {
+    let (key, value) = comment.split_once('=')?;
+    let number = key
+        .get(..7)
+        .filter(|name| name.eq_ignore_ascii_case("CHAPTER"))
+        .and(key.get(7..))?;
+    let end = number.len().checked_sub(4)?;
+    let (number, name) = number.split_at_checked(end)?;
+    name.eq_ignore_ascii_case("NAME").then_some((number, value))
+}
+
 fn text(data: &[u8], range: std::ops::Range<usize>) -> &str {
     std::str::from_utf8(&data[range]).unwrap_or_default()
 }
@@ -59,23 +76,26 @@ fn unit(plan: &SplicePlan) -> u64 {
 
 /// The chapters in presentation time, each up to the next.
 pub(crate) fn chapters(plan: &SplicePlan, data: &[u8]) -> Vec<Chapter> {
-    let all = comments(data);
+    let all: Vec<&str> = comments(data)
+        .into_iter()
+        .map(|range| text(data, range))
+        .collect();
+    let mut titles = HashMap::new();
+    for (number, title) in all.iter().filter_map(|comment| name(comment)) {
+        titles.entry(number).or_insert(title);
+    }
     let mut found: Vec<Chapter> = all
         .iter()
-        .filter_map(|range| {
-            let (number, time) = chapter(text(data, range.clone()))?;
-            let title = all.iter().find_map(|range| {
-                let (key, value) = text(data, range.clone()).split_once('=')?;
-                key.eq_ignore_ascii_case(&format!("CHAPTER{number}NAME"))
-                    .then(|| value.to_owned())
-            });
+        .filter_map(|comment| chapter(comment))
+        .take(MOST_CHAPTERS)
+        .map(|(number, time)| {
             let start = moved(plan, time, unit(plan));
-            Some(Chapter {
+            Chapter {
                 id: number.to_owned(),
-                title: title.unwrap_or_default(),
+                title: titles.get(number).copied().unwrap_or_default().to_owned(),
                 start,
                 end: start,
-            })
+            }
         })
         .collect();
     found.sort_by_key(|chapter| chapter.start);
@@ -162,6 +182,16 @@ mod tests {
             (found[0].end.as_millis(), found[1].end.as_millis()),
             (15_000, 65_000)
         );
+    }
+
+    #[test]
+    fn a_flood_of_chapters_costs_no_more_than_reading_it() {
+        let plan = SplicePlan::new(1_000, 60_000, 1, &[]).unwrap();
+        let mut comments = vec!["chapter1name=One", "CHAPTER1NAME=Two"];
+        comments.resize(3 * MOST_CHAPTERS, "CHAPTER1=0:0:0");
+        let found = chapters(&plan, &data(&comments));
+        assert_eq!(found.len(), MOST_CHAPTERS);
+        assert!(found.iter().all(|chapter| chapter.title == "One"));
     }
 
     proptest! {

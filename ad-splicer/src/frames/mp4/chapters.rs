@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::boxes::{Atom, read_tree, top_level};
 use super::fragments::track_id;
-use super::tables::{Samples, damaged, edit_list, full_duration, nero_chapters, word};
+use super::tables::{MOST_SAMPLES, Samples, damaged, edit_list, full_duration, nero_chapters, word};
 use crate::content::Content;
 use crate::splice::{self, SpliceError};
 use crate::time::ContentTime;
@@ -47,7 +47,7 @@ pub(crate) fn chapters(
         .ok_or_else(|| damaged("its track of titles does not say how long it is"))?
         .timescale;
     let skipped = edit_list(titles)?.map_or(0, |edit| edit.media_time);
-    let samples = Samples::parse(titles)?;
+    let samples = Samples::parse(titles, MOST_SAMPLES, content.len())?;
     let (mut time, mut found) = (0_u64, Vec::new());
     let mut durations = samples
         .durations

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::boxes::{Atom, TopBox, read_tree};
-use super::tables::{Samples, damaged, long, word};
+use super::tables::{MOST_SAMPLES, Samples, damaged, long, word};
 use crate::content::Content;
 use crate::splice::SpliceError;
 
@@ -35,10 +35,14 @@ pub(crate) fn gather(
 ) -> Result<Vec<Option<Samples>>, SpliceError> {
     let mut tables = Vec::new();
     let mut ids = Vec::new();
+    let mut most = MOST_SAMPLES;
     for child in moov.children() {
         let is_track = &child.kind == b"trak";
         ids.push(is_track.then(|| track_id(child)).flatten());
-        tables.push(is_track.then(|| Samples::parse(child)).transpose()?);
+        let samples = is_track.then(|| Samples::parse(child, most, content.len()));
+        let samples = samples.transpose()?;
+        most -= samples.as_ref().map_or(0, |samples| samples.sizes.len());
+        tables.push(samples);
     }
     let defaults_of = |id: u32| {
         let children = moov.find(&[b"mvex"]).map_or(&[][..], Atom::children);
@@ -80,7 +84,7 @@ pub(crate) fn gather(
             follows = base;
             for run in traf.children().iter().filter(|child| &child.kind == b"trun") {
                 let run = run.raw_bytes().ok_or_else(bad)?;
-                follows = add(samples, run, defaults, base, follows).ok_or_else(bad)?;
+                follows = add(samples, run, defaults, (base, follows), &mut most).ok_or_else(bad)?;
             }
         }
     }
@@ -115,8 +119,14 @@ fn header(tfhd: &[u8], mut defaults: Defaults, moof: u64, follows: u64) -> Optio
     Some((base, defaults))
 }
 
-/// Adds the samples of one run; gives where its data ends.
-fn add(samples: &mut Samples, run: &[u8], defaults: Defaults, base: u64, follows: u64) -> Option<u64> {
+/// Adds the samples of one run, of the `most` that may still come; gives where its data ends.
+fn add(
+    samples: &mut Samples,
+    run: &[u8],
+    defaults: Defaults,
+    (base, follows): (u64, u64),
+    most: &mut usize,
+) -> Option<u64> {
     let flags = word(run, 0)? & 0xFF_FFFF;
     let signed = run.first() == Some(&1);
     let count = word(run, 4)?;
@@ -150,14 +160,61 @@ fn add(samples: &mut Samples, run: &[u8], defaults: Defaults, base: u64, follows
             }
         });
         let size = size.unwrap_or(defaults.size);
+        *most = most.checked_sub(1)?;
         samples.push(
             offset,
             size,
             duration.unwrap_or(defaults.duration),
             composition.unwrap_or(0) as i32,
             own.unwrap_or(defaults.flags) & NON_SYNC == 0,
-        )?;
+        );
         offset = offset.checked_add(u64::from(size))?;
     }
     Some(offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::boxes::Body;
+    use super::*;
+
+    /// A track of this many samples of one byte, which takes a hundred bytes to say.
+    fn track(count: u32) -> Atom {
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        let nested = |kind: &[u8; 4], children| Atom {
+            kind: *kind,
+            body: Body::Nested(children),
+        };
+        let tables = vec![
+            Atom::raw(*b"stsz", words(&[0, 1, count])),
+            Atom::raw(*b"stco", words(&[0, 1, 0])),
+            Atom::raw(*b"stsc", words(&[0, 1, 1, count, 1])),
+            Atom::raw(*b"stts", words(&[0, 1, count, 1])),
+        ];
+        let stbl = nested(b"stbl", tables);
+        nested(b"trak", vec![nested(b"mdia", vec![nested(b"minf", vec![stbl])])])
+    }
+
+    #[test]
+    fn tables_hold_no_more_samples_than_there_is_room_for() {
+        let gathered = |len: usize, tracks: &[u32]| {
+            let moov = Atom {
+                kind: *b"moov",
+                body: Body::Nested(tracks.iter().map(|count| track(*count)).collect()),
+            };
+            gather(&vec![0_u8; len], &[], &moov, Duration::ZERO).map(|tables| {
+                tables
+                    .iter()
+                    .flatten()
+                    .map(|table| table.sizes.len())
+                    .sum::<usize>()
+            })
+        };
+        assert_eq!(gathered(100, &[100, 7]).unwrap(), 107);
+        // More than the file has bytes.
+        assert!(gathered(100, &[101]).is_err());
+        // All tracks together.
+        let half = MOST_SAMPLES as u32 / 2;
+        assert!(gathered(MOST_SAMPLES, &[half, half, 1]).is_err());
+    }
 }

@@ -6,8 +6,8 @@ use crate::picture::Turn;
 use crate::splice::SpliceError;
 
 const STBL: [&[u8; 4]; 3] = [b"mdia", b"minf", b"stbl"];
-/// More samples than a file of any length that is meant has.
-const MOST_SAMPLES: usize = 5_000_000;
+/// More samples than a file of any length that is meant has, all tracks together.
+pub(super) const MOST_SAMPLES: usize = 5_000_000;
 
 pub(super) fn damaged(what: &str) -> SpliceError {
     SpliceError::Unsupported(format!("the MP4 file is damaged: {what}"))
@@ -41,19 +41,20 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// Reads a track's tables.
-    pub(crate) fn parse(track: &Atom) -> Result<Self, SpliceError> {
+    /// Reads a track's tables: at most so many samples, in a file of `len` bytes.
+    pub(super) fn parse(track: &Atom, most: usize, len: u64) -> Result<Self, SpliceError> {
         let stbl = track
             .find(&STBL)
             .ok_or_else(|| damaged("a track has no sample table"))?;
-        Self::read(stbl).ok_or_else(|| damaged("a track's sample table makes no sense"))
+        Self::read(stbl, most, len).ok_or_else(|| damaged("a track's sample table makes no sense"))
     }
 
-    fn read(stbl: &Atom) -> Option<Self> {
+    fn read(stbl: &Atom, most: usize, len: u64) -> Option<Self> {
         let sizes = {
             let stsz = stbl.bytes(&[b"stsz"])?;
             let (one, count) = (word(stsz, 4)?, word(stsz, 8)? as usize);
-            if count > MOST_SAMPLES {
+            // A few bytes can claim any number of samples: those of one size must be in the file.
+            if count > most || u64::from(one).saturating_mul(count as u64) > len {
                 return None;
             }
             match one {
@@ -139,19 +140,9 @@ impl Samples {
         })
     }
 
-    /// Adds a sample of a fragment; `None` when there are too many.
-    pub(super) fn push(
-        &mut self,
-        offset: u64,
-        size: u32,
-        duration: u32,
-        composition: i32,
-        sync: bool,
-    ) -> Option<()> {
+    /// Adds a sample of a fragment.
+    pub(super) fn push(&mut self, offset: u64, size: u32, duration: u32, composition: i32, sync: bool) {
         let index = self.sizes.len();
-        if index >= MOST_SAMPLES {
-            return None;
-        }
         let all = self.sync.get_or_insert_with(|| (0..index as u32).collect());
         if sync {
             all.push(index as u32);
@@ -164,7 +155,6 @@ impl Samples {
             Some((count, same)) if *same == duration => *count += 1,
             _ => self.durations.push((1, duration)),
         }
-        Some(())
     }
 
     /// The next sample begins at this time: the last one ends there, when that leaves it a length.

@@ -4,6 +4,8 @@
 
 /// Most levels of elements in each other.
 const MOST_DEPTH: usize = 12;
+/// Most elements in a tree: each takes more memory than the two bytes that it may be in a file.
+const MOST_NODES: usize = 500_000;
 
 pub(crate) const EBML: u32 = 0x1A45_DFA3;
 pub(crate) const SEGMENT: u32 = 0x1853_8067;
@@ -202,10 +204,12 @@ pub(crate) enum Body {
 impl Node {
     /// Reads what is in an element; `None` when it is damaged. Padding and checksums are left out, since they are not right any more when something is changed.
     pub(crate) fn parse(id: u32, body: &[u8]) -> Option<Self> {
-        Self::parse_within(id, body, MOST_DEPTH)
+        let mut left = MOST_NODES;
+        Self::parse_within(id, body, MOST_DEPTH, &mut left)
     }
 
-    fn parse_within(id: u32, body: &[u8], depth: usize) -> Option<Self> {
+    fn parse_within(id: u32, body: &[u8], depth: usize, left: &mut usize) -> Option<Self> {
+        *left = left.checked_sub(1)?;
         if !is_list(id) {
             return Some(Self {
                 id,
@@ -219,7 +223,7 @@ impl Node {
             let size = usize::try_from(head.size?).ok()?;
             let (within, after) = rest[head.len..].split_at_checked(size)?;
             if !matches!(head.id, VOID | CRC) {
-                children.push(Self::parse_within(head.id, within, depth)?);
+                children.push(Self::parse_within(head.id, within, depth, left)?);
             }
             rest = after;
         }

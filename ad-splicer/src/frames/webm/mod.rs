@@ -18,8 +18,10 @@ use crate::content::Content;
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
-/// Longest element that is held in memory.
+/// Longest element that is held in memory, and as much as all of them may be together.
 const MOST_ELEMENT: u64 = 16 << 20;
+/// Most elements about the whole that are taken in.
+const MOST_ELEMENTS: usize = 256;
 /// Nanoseconds of a unit of time where nobody says otherwise.
 const USUAL_SCALE: u64 = 1_000_000;
 
@@ -39,6 +41,8 @@ pub(crate) struct Webm {
     /// Nanoseconds of a unit of time.
     pub(crate) scale: u64,
     pub(crate) tracks: Vec<Entry>,
+    /// Bytes of elements that may still be held.
+    held: u64,
 }
 
 /// What a track says of itself.
@@ -71,6 +75,10 @@ pub(crate) fn damaged(what: &str) -> SpliceError {
 
 fn is_about_the_whole(id: u32) -> bool {
     matches!(id, ebml::INFO | ebml::TRACKS | ebml::CHAPTERS | ebml::TAGS)
+}
+
+fn is_taken_in(id: u32) -> bool {
+    is_about_the_whole(id) || id == ebml::ATTACHMENTS
 }
 
 impl Webm {
@@ -107,6 +115,7 @@ impl Webm {
             attachments: Vec::new(),
             scale: USUAL_SCALE,
             tracks: Vec::new(),
+            held: MOST_ELEMENT,
         };
         let (mut at, mut elsewhere) = (data, Vec::new());
         while at < end {
@@ -117,7 +126,8 @@ impl Webm {
             }
             let body = body_of(at, head, end)?;
             if head.id == ebml::SEEK_HEAD {
-                elsewhere.extend(seeks(&node_at(content, head.id, &body, deadline)?));
+                let list = node_at(content, head.id, &body, &mut webm.held, deadline)?;
+                elsewhere.extend(seeks(&list));
             } else {
                 webm.take(content, at, head.id, &body, deadline)?;
             }
@@ -146,11 +156,19 @@ impl Webm {
         body: &Range<u64>,
         deadline: Duration,
     ) -> Result<(), SpliceError> {
-        if is_about_the_whole(id) && self.nodes.iter().all(|(start, _)| *start != at) {
-            self.nodes.push((at, node_at(content, id, body, deadline)?));
+        let mut taken = self.nodes.iter().map(|(start, _)| *start);
+        let mut attached = self.attachments.iter().map(|range| range.start);
+        if !is_taken_in(id) || taken.any(|start| start == at) || attached.any(|start| start == at) {
+            return Ok(());
         }
-        if id == ebml::ATTACHMENTS && self.attachments.iter().all(|range| range.start != at) {
+        if self.nodes.len() + self.attachments.len() >= MOST_ELEMENTS {
+            return Err(damaged("it has too many elements about the whole"));
+        }
+        if id == ebml::ATTACHMENTS {
             self.attachments.push(at..body.end);
+        } else {
+            let node = node_at(content, id, body, &mut self.held, deadline)?;
+            self.nodes.push((at, node));
         }
         Ok(())
     }
@@ -211,7 +229,7 @@ fn seeks(list: &Node) -> Vec<u64> {
     list.all(ebml::SEEK)
         .filter(|seek| {
             let id = seek.bytes(ebml::SEEK_ID).and_then(ebml::unsigned).unwrap_or(0);
-            u32::try_from(id).is_ok_and(|id| is_about_the_whole(id) || id == ebml::ATTACHMENTS)
+            u32::try_from(id).is_ok_and(is_taken_in)
         })
         .filter_map(|seek| seek.unsigned(ebml::SEEK_POSITION))
         .collect()
@@ -237,18 +255,69 @@ fn body_of(offset: u64, head: Head, end: u64) -> Result<Range<u64>, SpliceError>
     }
 }
 
+/// Reads an element, of the bytes that may still be `held`.
 fn node_at(
     content: &dyn Content,
     id: u32,
     body: &Range<u64>,
+    held: &mut u64,
     deadline: Duration,
 ) -> Result<Node, SpliceError> {
     let len = body.end - body.start;
-    if len > MOST_ELEMENT {
-        return Err(SpliceError::Unsupported(
-            "the tags of the WebM file are longer than 16 MiB".into(),
-        ));
-    }
+    *held = held
+        .checked_sub(len)
+        .ok_or_else(|| SpliceError::Unsupported("the tags of the WebM file are longer than 16 MiB".into()))?;
     let bytes = splice::read(content, body.start, len as usize, deadline)?;
     Node::parse(id, &bytes).ok_or(SpliceError::Corrupt { offset: body.start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file whose list of elements names this many, which lie within each other, one of them after each `step` bytes.
+    fn nested(count: usize, step: usize) -> Vec<u8> {
+        let header = ebml::element(ebml::EBML, &[]);
+        let (mut inner, mut starts) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            // A child that nobody knows is kept as it is.
+            let child = ebml::element(0x4DBA, &[vec![0; step], inner].concat());
+            inner = ebml::element(ebml::INFO, &child);
+            starts.push(inner.len());
+        }
+        let list = |after: usize| {
+            let seeks: Vec<u8> = starts
+                .iter()
+                .flat_map(|from_end| {
+                    let mut position = Vec::new();
+                    ebml::write_wide_head(&mut position, ebml::SEEK_POSITION, 8);
+                    position.extend((after + inner.len() - from_end).to_be_bytes());
+                    let id = ebml::element(ebml::SEEK_ID, &ebml::INFO.to_be_bytes());
+                    ebml::element(ebml::SEEK, &[id, position].concat())
+                })
+                .collect();
+            ebml::element(ebml::SEEK_HEAD, &seeks)
+        };
+        let cluster = ebml::element(ebml::CLUSTER, &[]);
+        let after = list(0).len() + cluster.len();
+        let segment = ebml::element(ebml::SEGMENT, &[list(after), cluster, inner].concat());
+        [header, segment].concat()
+    }
+
+    #[test]
+    fn elements_within_each_other_are_not_held_again_and_again() {
+        let file = nested(200, 10_000);
+        assert!(file.len() < 3_000_000);
+        let error = Webm::read(&file, Duration::ZERO).unwrap_err().to_string();
+        assert!(error.contains("16 MiB"), "{error}");
+        // Up to there they are read, and more is missing.
+        let error = Webm::read(&nested(3, 1_000), Duration::ZERO)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("no list of tracks"), "{error}");
+        let error = Webm::read(&nested(300, 1), Duration::ZERO)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("too many elements"), "{error}");
+    }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::ebml::{self, Head};
-use super::{Webm, body_of, damaged, head_at};
+use super::{Webm, body_of, damaged, head_at, is_taken_in};
 use crate::content::Content;
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
@@ -148,7 +148,9 @@ impl Index {
                 )));
             }
             let body = body_of(at, head, end)?;
-            later.push((at, head.id, body.clone()));
+            if is_taken_in(head.id) {
+                later.push((at, head.id, body.clone()));
+            }
             at = body.end;
         }
         if end < content.len() && head_at(&mut scan.window, end).is_ok_and(|head| head.id == ebml::EBML) {
