@@ -604,7 +604,9 @@ impl Cache {
                 source_name: source_name.to_owned(),
             });
         }
-        let file = persist(aside, &self.dir.join(hash.to_string()))?;
+        // What decodes it gets this handle, and must not be able to write with it.
+        let file = File::open(aside.path()).map_err(io_error("open", aside.path()))?;
+        persist(aside, &self.dir.join(hash.to_string()))?;
         self.trim();
         Ok(Original {
             sha256: hash,
@@ -678,5 +680,26 @@ fn io_error(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> FetchErro
         doing,
         path: path.clone(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_writes_with_the_handle_of_an_original() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let source = dir.path().join("ad");
+        std::fs::write(&source, "an ad").expect("space on the disk");
+        let cache = Cache::open(dir.path().join("cache"), Cache::DEFAULT_MAX_BYTES).expect("a cache");
+        let ad = cache
+            .import_verified(&source, ContentHash::of(b"an ad"), FetchLimits::default())
+            .expect("it is the ad");
+        let mut file = ad.file().expect("a handle");
+        file.write_all(b"another").expect_err("it is for reading");
+        let mut read = String::new();
+        std::io::Read::read_to_string(&mut file, &mut read).expect("it can be read");
+        assert_eq!(read, "an ad");
     }
 }

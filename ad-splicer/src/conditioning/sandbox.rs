@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use rlimit::Resource;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    sock_filter,
 };
 
 use super::job::Job;
@@ -45,7 +46,31 @@ fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<BpfProg
         SeccompAction::Errno(errno as u32),
         std::env::consts::ARCH.try_into()?,
     )?;
-    Ok(filter.try_into()?)
+    let filter: BpfProgram = filter.try_into()?;
+    Ok(other_numbers(errno).into_iter().chain(filter).collect())
+}
+
+/// Kernels that take x32's system calls do so under the same architecture, where each call has a second number above all others.
+const X32: u32 = 0x4000_0000;
+
+/// The beginning of a filter that refuses those.
+fn other_numbers(errno: i32) -> [sock_filter; 3] {
+    let instruction = |code: u32, jf, k| sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    [
+        // The number is the first word of what a filter sees.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, X32),
+        instruction(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            libc::SECCOMP_RET_ERRNO | errno as u32,
+        ),
+    ]
 }
 
 /// The calls that are refused; those with rules only where one matches.
@@ -176,6 +201,43 @@ const ALWAYS: &[i64] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a filter answers to a call of this number whose arguments are all zero.
+    fn answer(program: &BpfProgram, number: u32) -> u32 {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => 0xC000_003E,
+            "aarch64" => 0xC000_00B7,
+            other => panic!("the sandbox is not for {other}"),
+        };
+        let (mut at, mut value) = (0, 0_u32);
+        loop {
+            let instruction = &program[at];
+            let k = instruction.k;
+            let jump = |taken: bool| usize::from(if taken { instruction.jt } else { instruction.jf });
+            at += 1;
+            match u32::from(instruction.code) {
+                0x20 => value = [number, architecture].get(k as usize / 4).copied().unwrap_or(0),
+                0x54 => value &= k,
+                0x05 => at += k as usize,
+                0x15 => at += jump(value == k),
+                0x25 => at += jump(value > k),
+                0x35 => at += jump(value >= k),
+                0x06 => return k,
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_has_no_second_number_by_which_it_passes() {
+        let program = program(refused().expect("rules"), libc::EPERM).expect("a filter");
+        let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+        for call in [libc::SYS_socket, libc::SYS_openat, libc::SYS_execve] {
+            assert_eq!(answer(&program, call as u32), refusal);
+            assert_eq!(answer(&program, X32 + call as u32), refusal);
+        }
+        assert_eq!(answer(&program, libc::SYS_read as u32), libc::SECCOMP_RET_ALLOW);
+    }
 
     /// Filters cannot be taken off again, so only a thread of its own is filtered; whole children run in
     /// `tests/conditioning.rs`.
