@@ -236,12 +236,12 @@ pub(crate) fn parse(text: &str) -> Result<Element, XmlError> {
                 }
             }
             Event::Text(content) => match open.last_mut() {
-                Some(element) => element.text.push_str(&content.xml10_content()),
+                Some(element) => element.text.extend(meant(&content.xml10_content())),
                 None if content.xml10_content().trim().is_empty() => {}
                 None => return Err(fail("it is not XML: there is text outside of any element")),
             },
             Event::CData(content) => match open.last_mut() {
-                Some(element) => element.text.push_str(&content.xml10_content()),
+                Some(element) => element.text.extend(meant(&content.xml10_content())),
                 None => return Err(fail("there is text outside of any element")),
             },
             Event::GeneralRef(reference) => {
@@ -250,7 +250,7 @@ pub(crate) fn parse(text: &str) -> Result<Element, XmlError> {
                 };
                 let name = reference.xml10_content();
                 match (reference.resolve_char_ref(), resolve_predefined_entity(&name)) {
-                    (Ok(Some(character)), _) => element.text.push(character),
+                    (Ok(Some(character)), _) => element.text.extend(Some(character).filter(is_meant)),
                     (_, Some(entity)) => element.text.push_str(entity),
                     _ => {
                         element.text.push('&');
@@ -286,7 +286,9 @@ fn element(tag: &BytesStart<'_>, text: &str, start: usize, end: usize) -> Result
             ));
         }
         let raw: &str = attribute.value.as_ref();
-        let value = unescape_with(raw, resolve_predefined_entity).map_or_else(|_| raw.to_owned(), Into::into);
+        let value: String =
+            unescape_with(raw, resolve_predefined_entity).map_or_else(|_| raw.to_owned(), Into::into);
+        let value = meant(&value).collect();
         attributes.push((local(attribute.key.as_ref()).to_owned(), value));
     }
     let name = local(tag.name().as_ref()).to_owned();
@@ -297,6 +299,15 @@ fn element(tag: &BytesStart<'_>, text: &str, start: usize, end: usize) -> Result
         end,
         ..Element::default()
     })
+}
+
+/// XML 1.0 has no control characters, and on a terminal they are commands.
+fn is_meant(character: &char) -> bool {
+    !character.is_control() || matches!(character, '\t' | '\n' | '\r')
+}
+
+fn meant(text: &str) -> impl Iterator<Item = char> {
+    text.chars().filter(is_meant)
 }
 
 fn local(name: &str) -> &str {
@@ -316,6 +327,14 @@ pub(crate) fn cdata(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_in_it_commands_a_terminal() {
+        let text = "<a b='x&#27;]0;y&#7;'>&#27;]52;c;eA==&#x9b;31m \u{1b}[2J<![CDATA[\u{1b}c\tz]]></a>";
+        let root = parse(text).expect("lenient");
+        assert_eq!(root.attribute("b"), Some("x]0;y"));
+        assert_eq!(root.value(), Some("]52;c;eA==31m [2Jc\tz"));
+    }
 
     #[test]
     fn real_documents_are_read() {
