@@ -122,8 +122,8 @@ pub(crate) fn page_before(
         .filter_map(|packet| samples(packet))
         .sum();
     // The granule position before the first packet, and content time 0.
-    let base = first.header.granule - i64::from(held);
-    let zero = base + i64::from(head.pre_skip);
+    let base = first.header.granule.checked_sub(i64::from(held))?;
+    let zero = base.checked_add(i64::from(head.pre_skip))?;
     let mut best = (audio.start, base);
     let (mut low, mut high) = (audio.start, audio.end);
     while low < high {
@@ -141,7 +141,7 @@ pub(crate) fn page_before(
         };
         let end = middle + found.end as u64;
         let ends_whole = found.header.lacing.last().is_none_or(|value| *value < 255);
-        if found.header.granule == NO_GRANULE || found.header.granule - zero <= wanted {
+        if found.header.granule == NO_GRANULE || found.header.granule.saturating_sub(zero) <= wanted {
             low = end;
             if found.header.granule != NO_GRANULE && ends_whole {
                 best = (end, found.header.granule);
@@ -215,12 +215,16 @@ impl<'a> Track<'a> {
             }
             // The last page may say that its last packets are not all content.
             let trimmed = is_last || page.header.flags & ENDS != 0;
-            let base = *base.get_or_insert(if trimmed { 0 } else { page.header.granule - ended });
+            let base = *base.get_or_insert(if trimmed {
+                0
+            } else {
+                page.header.granule.saturating_sub(ended)
+            });
             let agrees = page.header.granule == base.saturating_add(ended)
                 || (trimmed
                     && page.header.granule > last
                     && page.header.granule < base.saturating_add(ended));
-            if !agrees || base < 0 {
+            if !agrees || !(0..=i64::MAX / 2).contains(&base) {
                 return Err(SpliceError::Unsupported(format!(
                     "the granule position of the page at byte {} does not agree with its packets: something is missing before it",
                     page.offset

@@ -139,7 +139,11 @@ impl<'a> Track<'a> {
             }
             let ended = ends[page.ended() as usize - 1] as i64;
             let trimmed = i + 1 == pages.pages.len() || page.header.flags & ENDS != 0;
-            let base = *base.get_or_insert(if trimmed { 0 } else { page.header.granule - ended });
+            let base = *base.get_or_insert(if trimmed {
+                0
+            } else {
+                page.header.granule.saturating_sub(ended)
+            });
             let due = base.saturating_add(ended);
             let cut = trimmed && page.header.granule > last && page.header.granule < due;
             if page.header.granule != due && !cut {

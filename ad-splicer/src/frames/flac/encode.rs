@@ -30,8 +30,12 @@ pub(crate) fn encode(like: &Header, channels: &[Vec<i32>], bits: u32) -> Vec<u8>
         .collect();
     header.channels = Channels::Independent(channels.len() as u8);
     if let [left, right] = channels {
-        let side: Vec<i32> = left.iter().zip(right).map(|(l, r)| l - r).collect();
-        let mid: Vec<i32> = left.iter().zip(right).map(|(l, r)| (l + r) >> 1).collect();
+        let side: Vec<i32> = left.iter().zip(right).map(|(l, r)| l.wrapping_sub(*r)).collect();
+        let mid: Vec<i32> = left
+            .iter()
+            .zip(right)
+            .map(|(l, r)| l.wrapping_add(*r) >> 1)
+            .collect();
         let ((side_cost, side_plan), (mid_cost, mid_plan)) = (plan(&side, bits + 1), plan(&mid, bits));
         let (left_cost, right_cost) = (chosen[0].0, chosen[1].0);
         let best = (left_cost + right_cost)
@@ -190,6 +194,13 @@ mod tests {
         bytes[5..7].copy_from_slice(&((size - 1) as u16).to_be_bytes());
         bytes.push(super::super::crc::crc8(&bytes));
         Header::parse(&bytes).unwrap()
+    }
+
+    #[test]
+    fn samples_that_no_file_may_hold_are_no_reason_to_stop() {
+        // As a damaged predictor makes them.
+        let channels = [vec![i32::MIN, i32::MAX, 0], vec![i32::MAX, i32::MIN, 1]];
+        assert!(!encode(&header(16, 3), &channels, 16).is_empty());
     }
 
     proptest! {

@@ -124,8 +124,11 @@ impl Index {
                 });
             };
             index.offsets.push(end);
+            // In a stream numbered by frames all blocks but the last have one size, and the last has no more.
+            if header.numbering == Numbering::Frame && header.block_size > first.block_size {
+                return Err(SpliceError::Corrupt { offset });
+            }
             let Some(next) = next else { break };
-            // In a stream numbered by frames only the last block may be shorter.
             if next.numbering == Numbering::Frame && header.block_size != first.block_size {
                 return Err(SpliceError::Corrupt { offset });
             }
@@ -236,4 +239,44 @@ fn is_tail(bytes: &[u8]) -> bool {
     [&b"TAG"[..], b"APETAGEX", b"ID3"]
         .iter()
         .any(|tag| bytes.starts_with(tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::crc::crc8;
+    use super::super::encode::encode;
+    use super::*;
+
+    /// A file of two channels of 16 bits with blocks of these sizes, numbered by frame.
+    fn file(sizes: &[u32]) -> Vec<u8> {
+        let mut header = vec![0xFF, 0xF8, 0x79, 0x18, 0, 0, 0];
+        header.push(crc8(&header));
+        let header = Header::parse(&header).unwrap();
+        let mut out = b"fLaC\x80\0\0\x22".to_vec();
+        out.extend([0, 192, 0x10, 0, 0, 0, 0, 0, 0, 0]);
+        // 44.1 kHz, two channels, 16 bits, as many samples as there are.
+        out.extend([0x0A, 0xC4, 0x42, 0xF0, 0, 0, 0, 0]);
+        out.extend([0; 16]);
+        for (number, size) in (0..).zip(sizes) {
+            let like = Header {
+                number,
+                block_size: *size,
+                ..header
+            };
+            out.extend(encode(&like, &vec![vec![7; *size as usize]; 2], 16));
+        }
+        out
+    }
+
+    #[test]
+    fn no_block_is_larger_than_the_first_where_only_that_says_how_large_they_are() {
+        let scan = |sizes: &[u32]| {
+            let file = file(sizes);
+            let head = head(&file, Duration::ZERO).unwrap().unwrap();
+            Index::scan(&file, &head, Duration::ZERO).map(|index| index.samples())
+        };
+        assert_eq!(scan(&[192, 192, 100]).unwrap(), 484);
+        assert!(scan(&[192, 192, 300]).is_err());
+        assert!(scan(&[192, 100, 192]).is_err());
+    }
 }

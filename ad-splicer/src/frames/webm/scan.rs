@@ -308,6 +308,10 @@ impl Scan<'_, '_> {
             }
         };
         let key = around.key.unwrap_or(flags & 0x80 != 0);
+        let time = time
+            .checked_add(i64::from(relative))
+            .filter(|time| time.checked_mul(self.webm.scale as i64).is_some())
+            .ok_or_else(corrupt)?;
         let total: usize = sizes.iter().sum();
         let mut at = body.end - total as u64;
         for (i, size) in sizes.iter().enumerate() {
@@ -316,7 +320,7 @@ impl Scan<'_, '_> {
             let alone = sizes.len() == 1 && flags & 6 == 0;
             let block = Block {
                 offset: at,
-                time: time + i64::from(relative),
+                time,
                 size: u32::try_from(*size).map_err(|_| corrupt())?,
                 tail: tail.unwrap_or(0),
                 lead: if alone && tail.is_ok() { lead } else { 0 },
