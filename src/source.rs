@@ -311,7 +311,8 @@ pub(crate) async fn fetch(gate: &Gate, url: &Url, max: u64) -> anyhow::Result<by
     let status = response.status();
     anyhow::ensure!(
         status.is_success(),
-        "cannot fetch {url}: the server answered {status}"
+        "cannot fetch {}: the server answered {status}",
+        gate::shown(url)
     );
     Ok(response.bytes_limited(max).await?)
 }

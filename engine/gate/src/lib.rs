@@ -171,6 +171,35 @@ impl Error {
             Self::Resolve { .. } | Self::Http { .. } | Self::Timeout { .. }
         )
     }
+
+    /// The same error, naming scheme, host and port alone: for URLs whose path may be a secret too.
+    #[must_use]
+    pub fn without_path(mut self) -> Self {
+        if let Self::Scheme { url }
+        | Self::TooManyRedirects { url, .. }
+        | Self::Location { url, .. }
+        | Self::Client { url, .. }
+        | Self::Http { url, .. }
+        | Self::Timeout { url, .. }
+        | Self::TooLong { url, .. } = &mut self
+            && let Ok(parsed) = Url::parse(url)
+        {
+            *url = parsed.origin().ascii_serialization();
+        }
+        self
+    }
+}
+
+/// A URL as it may be shown and logged: without user name and password, and without its query, which may be a key to what it leads to.
+pub fn shown(url: &Url) -> String {
+    let mut shown = url.clone();
+    // A URL that cannot have a user has none.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    if shown.query().is_some() {
+        shown.set_query(Some("…"));
+    }
+    shown.to_string().replace("?%E2%80%A6", "?…")
 }
 
 /// An error with its causes: reqwest's own text stops at "error sending request".
@@ -367,12 +396,12 @@ impl Gate {
         connecting: Option<Duration>,
     ) -> Result<reqwest::Client, Error> {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-            return Err(Error::Scheme { url: url.to_string() });
+            return Err(Error::Scheme { url: shown(url) });
         };
         let tls = match url.scheme() {
             "http" => false,
             "https" => true,
-            _ => return Err(Error::Scheme { url: url.to_string() }),
+            _ => return Err(Error::Scheme { url: shown(url) }),
         };
         let mut addresses = self.resolve(host, port).await?;
         if let Some(family) = family {
@@ -414,7 +443,7 @@ impl Gate {
             builder = builder.tls_certs_only(std::iter::empty());
         }
         let client = builder.build().map_err(|source| Error::Client {
-            url: url.to_string(),
+            url: shown(url),
             source,
         })?;
         let mut state = self.state();

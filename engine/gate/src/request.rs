@@ -2,7 +2,7 @@
 //!
 //! Every hop is resolved and judged anew by the [`Gate`]. Not for retries: who asked knows whether asking again helps.
 
-use crate::{Error, Gate, Method, StatusCode, Url};
+use crate::{Error, Gate, Method, StatusCode, Url, shown};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::net::SocketAddr;
@@ -145,7 +145,7 @@ impl Request {
                 // Nothing is sent before the connection stands.
                 *heard = heard_before || !source.is_connect();
                 Error::Http {
-                    url: url.to_string(),
+                    url: shown(&url),
                     source: source.without_url(),
                 }
             })?;
@@ -165,7 +165,7 @@ impl Request {
                 .ok()
                 .and_then(|l| url.join(l).ok())
                 .ok_or_else(|| Error::Location {
-                    url: url.to_string(),
+                    url: shown(&url),
                     location: String::from_utf8_lossy(location.as_bytes()).into_owned(),
                 })?;
             if next.origin() != url.origin() {
@@ -186,7 +186,7 @@ impl Request {
             url = next;
         }
         Err(Error::TooManyRedirects {
-            url: first.to_string(),
+            url: shown(&first),
             max: MAX_REDIRECTS,
         })
     }
@@ -210,7 +210,7 @@ async fn limit<F: Future>(
         Some((at, total)) => tokio::time::timeout_at(at, future)
             .await
             .map_err(|_| Error::Timeout {
-                url: url.to_string(),
+                url: shown(&url),
                 seconds: total.as_secs_f64(),
             }),
     }
@@ -261,7 +261,7 @@ impl Response {
         )
         .await?;
         next.map_err(|source| Error::Http {
-            url: self.url.to_string(),
+            url: shown(&self.url),
             source: source.without_url(),
         })
     }
@@ -269,7 +269,7 @@ impl Response {
     /// The whole body, refused as soon as it is longer than `max` bytes.
     pub async fn bytes_limited(mut self, max: u64) -> Result<Bytes, Error> {
         let too_long = |url: &Url| Error::TooLong {
-            url: url.to_string(),
+            url: shown(&url),
             max,
         };
         if self.content_length().is_some_and(|n| n > max) {

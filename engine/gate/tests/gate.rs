@@ -148,6 +148,28 @@ async fn it_is_noted_whether_a_server_may_have_heard() {
 }
 
 #[tokio::test]
+async fn errors_tell_no_secret() {
+    let gate = Gate::default();
+    for text in [
+        "http://me:hunter2@127.0.0.1:9/hunter2/announce?passkey=hunter2",
+        "ftp://me:hunter2@127.0.0.1/hunter2?key=hunter2",
+    ] {
+        let error = gate.get(url(text)).send().await.unwrap_err();
+        let told = error.to_string();
+        assert!(!told.contains("hunter2@") && !told.contains("=hunter2"), "{told}");
+    }
+    let error = Error::Timeout {
+        url: gate::shown(&url("https://me@t.example/hunter2/announce?a=b")),
+        seconds: 1.0,
+    };
+    let told = error.to_string();
+    assert!(told.contains("https://t.example/hunter2/announce?…:"), "{told}");
+    let told = error.without_path().to_string();
+    assert!(told.contains("https://t.example:"), "{told}");
+    assert_eq!(gate::shown(&url("https://t.example/a")), "https://t.example/a");
+}
+
+#[tokio::test]
 async fn credentials_stay_with_their_host() {
     let mut tasks = JoinSet::new();
     let echo = serve(

@@ -181,10 +181,10 @@ pub async fn announce(
         return super::udp_client::announce(gate, url, request, super::udp_client::Waits::default()).await;
     }
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(AnnounceError::Scheme(url.to_string()));
+        return Err(AnnounceError::Scheme(gate::shown(url)));
     }
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return Err(AnnounceError::Scheme(url.to_string()));
+        return Err(AnnounceError::Scheme(gate::shown(url)));
     };
     let addresses = gate.resolve(host, port).await?;
     let to = |family| gate.speaks(family) && addresses.iter().any(|a| Family::of(a) == family);
@@ -246,9 +246,11 @@ async fn ask(
         .timeout(TIMEOUT)
         .over(family)
         .send()
-        .await?;
+        .await
+        .map_err(gate::Error::without_path)?;
     let status = response.status();
-    let body = response.bytes_limited(MAX_ANSWER as u64).await?;
+    let body = response.bytes_limited(MAX_ANSWER as u64).await;
+    let body = body.map_err(gate::Error::without_path)?;
     let parsed = parse_response(&body);
     // Announce URLs may hold a passkey in their query or path: errors name the host alone.
     let url = url.origin().ascii_serialization();

@@ -42,7 +42,7 @@ pub async fn announce(
     waits: Waits,
 ) -> Result<AnnounceResponse, AnnounceError> {
     let (Some(host), Some(port)) = (url.host_str(), url.port()) else {
-        return Err(AnnounceError::Scheme(url.to_string()));
+        return Err(AnnounceError::Scheme(gate::shown(url)));
     };
     let addresses = gate.resolve(host, port).await?;
     let of_family = |family| {
