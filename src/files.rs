@@ -33,6 +33,14 @@ pub(crate) fn write_file(
     Ok(bytes)
 }
 
+/// Whether something can be written there: the folder is made if it is not there, and so is a file beside it, for a moment.
+pub(crate) fn can_write(path: &Path) -> anyhow::Result<()> {
+    let doing = || format!("cannot write {}", path.display());
+    let folder = folder_of(path);
+    std::fs::create_dir_all(folder).with_context(doing)?;
+    beside(folder).map(drop).with_context(doing)
+}
+
 /// Copies a file in place of whatever stands at `to`. Where the file system can, both share their blocks.
 pub(crate) fn copy_file(from: &Path, to: &Path) -> anyhow::Result<()> {
     let doing = || format!("cannot copy {} to {}", from.display(), to.display());
@@ -86,13 +94,15 @@ pub(crate) fn is_on_one_disk(from: &Path, to: &Path) -> bool {
     there.is_some() && device(from) == there
 }
 
-fn is_same_file(one: &Path, other: &Path) -> bool {
+/// Whether two paths lead to the same file or folder.
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let identity = |path: &Path| std::fs::metadata(path).map(|about| (about.dev(), about.ino()));
     matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that a file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."))

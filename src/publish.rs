@@ -22,7 +22,7 @@ use crate::beacons;
 use crate::cli::PublishArgs;
 use crate::context::{Context, with_suffix};
 use crate::feed;
-use crate::files::write_whole;
+use crate::files::{folder_of, is_same_file, write_whole};
 use crate::origin_check::{Compared, compare, gives_ranges};
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, print_json, print_line};
 use crate::snap::Moved;
@@ -72,6 +72,10 @@ pub(crate) async fn run(args: &PublishArgs, json: bool) -> Outcome {
     if args.files.len() > 1 && !folder {
         return Err(bad_input("several files cannot all be at one URL"))
             .hint(|| "give the folder's URL, ending in /".into());
+    }
+    let published = args.tracker.iter().map(|tracker| ("--tracker", tracker));
+    for (option, url) in published.chain([("--origin", &args.origin)]) {
+        without_secrets(option, url)?;
     }
     context.gate.trust_url(&args.origin);
     for tracker in &args.tracker {
@@ -327,11 +331,22 @@ impl Read for Tee {
     }
 }
 
+/// What is published names these URLs to everybody.
+fn without_secrets(option: &str, url: &Url) -> anyhow::Result<()> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(());
+    }
+    Err(bad_input(format!(
+        "the URL of {option} holds a user name or a password, which every viewer would be told"
+    )))
+    .hint(|| "give the URL that viewers may use".into())
+}
+
 fn feed_destination(path: &Path, out: Option<&Path>) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     match out {
         // Never over the feed that was read: the person puts the new one in its place.
-        Some(dir) if path.parent() != Some(dir) => dir.join(path.file_name().unwrap_or_default()),
+        Some(dir) if !is_same_file(folder_of(path), dir) => dir.join(path.file_name().unwrap_or_default()),
         _ => path.with_file_name(format!("{stem}.grove.xml")),
     }
 }
@@ -400,4 +415,42 @@ fn print_text(published: &Published) {
         print_line(&format!("  {} → {}", upload.file.display(), upload.to));
     }
     print_line(&format!("Then check: {}", published.check));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_feed_that_was_read_stays_whatever_its_folder_is_called() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (feed, other) = (folder.path().join("feed.xml"), folder.path().join("other"));
+        std::fs::create_dir(&other).expect("a folder");
+        let around = other.join("..");
+        for (path, out, expected) in [
+            // Tests run in the package's folder.
+            (
+                Path::new("Cargo.toml"),
+                Some(Path::new(".")),
+                Path::new("Cargo.grove.xml"),
+            ),
+            (&feed, Some(&around), &folder.path().join("feed.grove.xml")),
+            (&feed, None, &folder.path().join("feed.grove.xml")),
+            (&feed, Some(&other), &other.join("feed.xml")),
+        ] {
+            assert_eq!(feed_destination(path, out), expected);
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_a_password() {
+        for (url, fine) in [
+            ("https://cdn.example/", true),
+            ("https://me@cdn.example/", false),
+            ("https://me:secret@cdn.example/", false),
+        ] {
+            let said = without_secrets("--origin", &Url::parse(url).expect("a URL"));
+            assert_eq!(said.is_ok(), fine, "{url}");
+        }
+    }
 }
