@@ -16,19 +16,22 @@ use std::time::{Duration, Instant};
 use ad_splicer::beacons::Basis;
 use ad_splicer::content::Content;
 use anyhow::Context as _;
+use engine::metainfo::Metainfo;
 use engine::node::{AddOptions, Node, State, Torrent};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::beacons::{self, Playback};
 use crate::breaks::{self, Asking, Preparer, Ready, Swarm};
 use crate::cli::GetArgs;
 use crate::context::Context;
-use crate::files::{is_on_one_disk, place_file};
+use crate::files::{can_write, is_on_one_disk, place_file};
 use crate::identity;
 use crate::joining::{cue_sheet, swarm_options, trust_typed};
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
 use crate::pausing::{self, Pausing};
 use crate::rendition::{self, Arriving, Destination, Made};
+use crate::results::{Results, check_name};
 use crate::selection::select;
 use crate::source::{self, Resolved};
 use crate::units::human_bytes;
@@ -57,7 +60,7 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
     }
     trust_typed(&context, &args.swarm);
     let node = Arc::new(crate::node::start(&context, json && !to_stdout).await?);
-    let creatives = (!args.swarm.no_peers).then(|| Swarm::new(Arc::clone(&node)));
+    let creatives = (!args.swarm.no_peers).then(|| Swarm::new(&context, Arc::clone(&node)));
     // What earlier commands could not report goes now, beside the download.
     let draining = beacons::Draining::begin(&context);
     let all = async {
@@ -165,6 +168,10 @@ impl Job<'_> {
         let files = select(metainfo, &self.args.file)?;
         let info_hash = metainfo.info_hash_v2().to_string();
         let destination = destination(self.args.output.as_deref(), metainfo.name());
+        let results = Results::of(self.context, &info_hash);
+        if let Destination::File(path) = &destination {
+            tokio::task::block_in_place(|| self.may_write(&results, metainfo, files.as_deref(), path))?;
+        }
         let options = AddOptions {
             files: files.clone(),
             recheck: self.args.recheck,
@@ -222,6 +229,10 @@ impl Job<'_> {
             Destination::Stdout => None,
         };
         let mut report = Report::complete(&torrent.stats(), made, path, info_hash, started);
+        match &folder {
+            Some(folder) => results.wrote(folder.paths()),
+            None => results.wrote(report.path.as_deref()),
+        }
         report.files = folder.map(folder::Folder::written);
         self.tell(&report);
         if found.secret.is_some() {
@@ -245,6 +256,30 @@ impl Job<'_> {
             print_json(&report);
         }
         Ok(status)
+    }
+
+    /// Whether the result may go there. A place that a person named is written to whatever is there.
+    fn may_write(
+        &self,
+        results: &Results,
+        metainfo: &Metainfo,
+        files: Option<&[usize]>,
+        to: &Path,
+    ) -> anyhow::Result<()> {
+        let named = self.args.output.as_deref().is_some_and(|path| !is_folder(path));
+        if !named {
+            check_name(metainfo.name())?;
+        }
+        if !metainfo.is_single_file() {
+            let all = metainfo.files().iter().enumerate();
+            let wanted = all.filter(|(place, _)| files.is_none_or(|files| files.contains(place)));
+            return results.may_fill(to, metainfo, wanted.map(|(_, file)| file));
+        }
+        if named {
+            return Ok(());
+        }
+        let ads = !self.args.swarm.no_ads && metainfo.cue_sheet().is_some();
+        results.may_be(to, metainfo, ads)
     }
 
     /// Decides ads while content arrives, then writes the rendition once everything in it is verified.
@@ -277,9 +312,7 @@ impl Job<'_> {
                 let (content, to) = (Arriving::new(torrent), destination.clone());
                 let content: Arc<dyn Content> = Arc::new(content);
                 let writing = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to));
-                // A download that cannot be completed ends both: its readers fail too.
-                torrent.completed().await?;
-                writing.await.context("writing the result")??
+                written(torrent, writing).await?
             }
         };
         beacons::store_failures(self.context, &playback, &made.failures, Basis::Delivered).await;
@@ -395,6 +428,7 @@ pub(crate) async fn enough(torrent: &Torrent, length: u64, ratio: Option<f64>) {
 async fn without_ads(torrent: &Torrent, prepared: breaks::Prepared, to: &Path) -> anyhow::Result<Made> {
     let (kept, place) = (torrent.content_path().to_owned(), to.to_owned());
     if is_on_one_disk(&kept, to) {
+        can_write(to)?;
         let bytes = torrent.completed().await?.total_bytes;
         let torrent = torrent.clone();
         let placing = tokio::task::spawn_blocking(move || {
@@ -405,9 +439,26 @@ async fn without_ads(torrent: &Torrent, prepared: breaks::Prepared, to: &Path) -
     }
     let content = Arriving::new(torrent);
     let writing = tokio::task::spawn_blocking(move || rendition::copy(&content, prepared, &place));
-    // A download that cannot be completed ends both: its readers fail too.
-    torrent.completed().await?;
-    writing.await.context("writing the result")?
+    written(torrent, writing).await
+}
+
+/// What a writer made, once the torrent is complete as well. What keeps it from writing is an error at once.
+async fn written(torrent: &Torrent, mut writing: JoinHandle<anyhow::Result<Made>>) -> anyhow::Result<Made> {
+    tokio::select! {
+        // A download that cannot be completed ends both, as its readers fail: its own error is the one to tell.
+        biased;
+        completed = torrent.completed() => {
+            completed?;
+            writing.await.context("writing the result")?
+        }
+        made = &mut writing => {
+            let made = made.context("writing the result")?;
+            if made.is_ok() || matches!(torrent.stats().state, State::Failed(_)) {
+                torrent.completed().await?;
+            }
+            made
+        }
+    }
 }
 
 /// Waits a moment for the sender to note that all has arrived.

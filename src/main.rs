@@ -27,6 +27,7 @@ mod publish;
 mod recoded;
 mod remove;
 mod rendition;
+mod results;
 mod seed;
 mod selection;
 mod send;
@@ -38,11 +39,15 @@ mod trust;
 mod units;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::output::{ExitStatus, Outcome};
+
+/// How long work that cannot be stopped gets at the end.
+const LAST_WORK: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     // Creatives are decoded in children of this program, which do nothing else.
@@ -71,7 +76,7 @@ fn main() -> ExitCode {
             return ExitStatus::Failed.into();
         }
     };
-    runtime.block_on(async {
+    let status = runtime.block_on(async {
         match cli.command {
             // The ad server is a program of its own, with exit statuses of its own.
             Command::Adserver(args) => ad_server_mock::cli::run(*args).await,
@@ -105,7 +110,10 @@ fn main() -> ExitCode {
             Command::Demo(args) => end(demo::run(&args, json).await.map(|()| ExitStatus::Done), json),
             Command::Completions(args) => end(completions::run(&args), json),
         }
-    })
+    });
+    // Who still writes into a pipe that nobody reads, or works something out, may never end: that holds nobody up.
+    runtime.shutdown_timeout(LAST_WORK);
+    status
 }
 
 /// Sends what earlier commands could not report. (`inspect`, `get` and `play` do that by themselves, each at its time.)

@@ -9,7 +9,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -210,8 +210,25 @@ pub(crate) fn start_logging(verbose: u8) {
         .try_init();
 }
 
-/// Resolves when the person (Ctrl-C) or the system (SIGTERM) asks the process to stop.
+/// A signal that comes so soon after the first is the same wish: a group of processes hears it from the terminal, and from its head.
+const SAME_WISH: Duration = Duration::from_secs(1);
+
+/// Resolves when the person (Ctrl-C) or the system (SIGTERM) asks the process to stop. Who asks once more does not want to wait for
+/// farewells: then it ends at once.
 pub(crate) async fn interrupted() {
+    static AGAIN: Once = Once::new();
+    asked_to_stop().await;
+    AGAIN.call_once(|| {
+        // It lives as long as the process.
+        tokio::spawn(async {
+            tokio::time::sleep(SAME_WISH).await;
+            asked_to_stop().await;
+            std::process::exit(130);
+        });
+    });
+}
+
+async fn asked_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => {

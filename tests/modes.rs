@@ -215,6 +215,82 @@ fn a_key_pauses_a_download_and_has_it_go_on() {
     assert_eq!(sha256(&held.at().join("got.mp3")), sha256(&common::episode()));
 }
 
+#[test]
+fn a_name_that_the_torrent_gives_replaces_nothing_of_the_persons() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    publish(at);
+    let (seed, address) = seed(at, &[]);
+    let folder = at.join("downloads");
+    std::fs::create_dir(&folder).expect("a folder");
+    let get = || get(at, &address, &["-o", "downloads"]);
+    let result = folder.join("thing.bin");
+    std::fs::write(&result, "a person's").expect("space on the disk");
+    get().expect(2).says("is here already");
+    assert_eq!(std::fs::read(&result).expect("it is there"), b"a person's");
+    // The same bytes are no loss, and what was written goes its way again.
+    std::fs::copy(at.join("thing.bin"), &result).expect("space on the disk");
+    get().expect(0);
+    get().expect(0);
+    assert_eq!(sha256(&result), sha256(&at.join("thing.bin")));
+    std::fs::write(&result, "notes").expect("space on the disk");
+    get().expect(2).says("-o FILE");
+    assert_eq!(seed.interrupt().0, Some(0));
+}
+
+#[test]
+fn a_place_that_cannot_be_written_to_is_said_before_anything_has_come() {
+    let held = Held::publish();
+    // On another disk than what is kept, and on the same.
+    for place in ["/proc/nothing/got.mp3", "web/episode.mp3/got.mp3"] {
+        let mut get = grove(held.at(), ["get", "web/episode.mp3.torrent", "--json"])
+            .args(["-o", place])
+            .args(["--allow-private", "--data", "viewer"])
+            .args(LOOPBACK)
+            .start();
+        let error = get.wait_for("error")["error"].to_string();
+        assert!(error.contains("cannot write"), "{error}");
+        assert_eq!(get.finish().0, Some(1));
+    }
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_does_not_hold_up_the_end() {
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    publish(at);
+    let (seed, address) = seed(at, &[]);
+    let mut get = Command::new(env!("CARGO_BIN_EXE_grove"))
+        .args(["get", "thing.bin.torrent", "--no-ads", "--data", "viewer"])
+        .args(["-o", "-", "--peer", &address])
+        .args(LOOPBACK)
+        .current_dir(at)
+        .env("XDG_DATA_HOME", at.join("share"))
+        .env("GROVE_NO_DISCOVERY", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it can be started");
+    let mut stdout = get.stdout.take().expect("stdout is piped");
+    // It is at it; no pipe holds all.
+    stdout.read_exact(&mut [0]).expect("a byte");
+    let id = rustix::process::Pid::from_child(&get);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).expect("it can be signalled");
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(get.wait()));
+    let status = ended.recv_timeout(std::time::Duration::from_secs(60));
+    if status.is_err() {
+        let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+    }
+    let status = status.expect("it ends").expect("it can be waited for");
+    assert_eq!(status.code(), Some(130));
+    drop(stdout);
+    assert_eq!(seed.interrupt().0, Some(0));
+}
+
 fn signal(running: &Running, signal: rustix::process::Signal) {
     let id = i32::try_from(running.child.id()).expect("process ids are i32");
     let id = rustix::process::Pid::from_raw(id).expect("process ids are above zero");

@@ -6,7 +6,7 @@
 //! is the viewer's own, which no ad server has announced or removed. Not for choosing creatives.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ad_splicer::creatives::{Cache, ContentHash, FetchLimits, Original};
@@ -25,17 +25,24 @@ const MOST_METAINFO: u64 = 1 << 20;
 /// Creatives that are given to others at a time.
 const MOST_SHARED: usize = 64;
 
+/// The folder that holds an empty file for each creative in the store, by its info hash: what a killed command left is known by it.
+const MARKS: &str = "shared-creatives";
+
 /// The creatives of one command.
 pub(crate) struct Swarm {
     node: Arc<Node>,
+    marks: PathBuf,
     shared: Mutex<HashMap<InfoHash, Torrent>>,
 }
 
 impl Swarm {
-    /// None yet.
-    pub(crate) fn new(node: Arc<Node>) -> Arc<Self> {
+    /// None yet. What a command that was killed left behind is removed.
+    pub(crate) fn new(context: &Context, node: Arc<Node>) -> Arc<Self> {
+        let marks = context.data.join(MARKS);
+        sweep(&context.data, &marks);
         Arc::new(Swarm {
             node,
+            marks,
             shared: Mutex::default(),
         })
     }
@@ -91,6 +98,8 @@ impl Swarm {
             !folder.exists(),
             "{info_hash} is in the store already, as something else than a creative"
         );
+        tokio::fs::create_dir_all(&self.marks).await?;
+        tokio::fs::write(self.marks.join(info_hash.to_string()), []).await?;
         let options = AddOptions {
             // It is wanted within seconds.
             policy: OriginPolicy::Fast,
@@ -103,8 +112,8 @@ impl Swarm {
 
     /// Ends sharing. What is whole is in the cache, and what is not will not be wanted again in this form.
     pub(crate) async fn end(&self) {
-        let all: Vec<Torrent> = self.shared.lock().await.drain().map(|(_, t)| t).collect();
-        for torrent in all {
+        let all: Vec<(InfoHash, Torrent)> = self.shared.lock().await.drain().collect();
+        for (info_hash, torrent) in all {
             torrent.stop().await;
             let Some(folder) = torrent.content_path().parent().map(PathBuf::from) else {
                 continue;
@@ -112,7 +121,48 @@ impl Swarm {
             drop(torrent);
             if let Err(error) = tokio::fs::remove_dir_all(&folder).await {
                 tracing::debug!(folder = %folder.display(), %error, "a creative's folder stays");
+                continue;
             }
+            // A mark without a folder does no harm.
+            let _ = tokio::fs::remove_file(self.marks.join(info_hash.to_string())).await;
         }
+    }
+}
+
+/// Removes marked creatives from the store, but for those that another command shares now.
+fn sweep(data: &Path, marks: &Path) {
+    let Ok(entries) = std::fs::read_dir(marks) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let Some(info_hash) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        match Node::remove(data, info_hash) {
+            Ok(_) => drop(std::fs::remove_file(entry.path())),
+            Err(error) => tracing::debug!(%info_hash, %error, "a creative stays"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_command_left_is_swept_and_nothing_else() {
+        let data = tempfile::tempdir().expect("a folder");
+        let marks = data.path().join(MARKS);
+        std::fs::create_dir(&marks).expect("a folder");
+        let [left, own] = [1, 2].map(|byte| InfoHash([byte; 32]));
+        let folder = |info_hash: InfoHash| data.path().join("store").join(info_hash.to_string());
+        for info_hash in [left, own] {
+            std::fs::create_dir_all(folder(info_hash)).expect("a folder");
+            std::fs::write(folder(info_hash).join("content"), b"x").expect("space on the disk");
+        }
+        std::fs::write(marks.join(left.to_string()), []).expect("space on the disk");
+        sweep(data.path(), &marks);
+        assert!(!folder(left).exists() && folder(own).exists());
+        assert_eq!(std::fs::read_dir(&marks).expect("the marks").count(), 0);
     }
 }

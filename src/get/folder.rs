@@ -88,8 +88,7 @@ impl Folder {
             let writing = tokio::task::spawn_blocking(move || {
                 rendition::write(&content, breaks::Prepared::default(), &Destination::Stdout)
             });
-            torrent.completed().await?;
-            return writing.await.context("writing the result")?;
+            return super::written(torrent, writing).await;
         }
         torrent.completed().await?;
         let from = torrent.content_path().to_owned();
@@ -115,6 +114,11 @@ impl Folder {
             skipped: Vec::new(),
             failures: Vec::new(),
         })
+    }
+
+    /// Where its files go.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
     }
 
     /// What was written.

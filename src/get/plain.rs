@@ -6,13 +6,14 @@ use anyhow::Context as _;
 use engine::node::Ways;
 use url::Url;
 
-use super::destination;
 use super::report::{Report, tell};
+use super::{destination, is_folder};
 use crate::cli::GetArgs;
 use crate::context::Context;
 use crate::files::write_file;
 use crate::output::{ExitStatus, Outcome, Progress, interrupted, print_json};
 use crate::rendition::Destination;
+use crate::results::{Results, check_name};
 
 /// Fetches a media URL.
 pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bool) -> Outcome {
@@ -26,6 +27,13 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
         .filter(|name| !name.is_empty())
         .unwrap_or("download");
     let destination = destination(args.output.as_deref(), name);
+    let results = Results::of(context, url.as_str());
+    if let Destination::File(path) = &destination
+        && args.output.as_deref().is_none_or(is_folder)
+    {
+        check_name(name)?;
+        results.may_replace(path, |_| false)?;
+    }
     let mut response = context.gate.get(url.clone()).send().await?;
     let status = response.status();
     anyhow::ensure!(
@@ -91,11 +99,17 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
             return Err(error);
         }
         None => {
-            let _ = writing.await;
+            // A pipe that nobody reads would be waited for without end.
+            if matches!(destination, Destination::File(_)) {
+                let _ = writing.await;
+            }
             return Ok(ExitStatus::Interrupted);
         }
     }
     let bytes = writing.await.context("writing the result")??;
+    if let Destination::File(path) = &destination {
+        results.wrote([path.as_path()]);
+    }
     let report = Report {
         event: "complete",
         path: match destination {
