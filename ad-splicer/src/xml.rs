@@ -250,7 +250,9 @@ pub(crate) fn parse(text: &str) -> Result<Element, XmlError> {
                 };
                 let name = reference.xml10_content();
                 match (reference.resolve_char_ref(), resolve_predefined_entity(&name)) {
-                    (Ok(Some(character)), _) => element.text.extend(Some(character).filter(is_meant)),
+                    (Ok(Some(character)), _) => {
+                        element.text.extend(meant(character.encode_utf8(&mut [0; 4])));
+                    }
                     (_, Some(entity)) => element.text.push_str(entity),
                     _ => {
                         element.text.push('&');
@@ -302,12 +304,12 @@ fn element(tag: &BytesStart<'_>, text: &str, start: usize, end: usize) -> Result
 }
 
 /// XML 1.0 has no control characters, and on a terminal they are commands.
-fn is_meant(character: &char) -> bool {
+fn is_meant(character: char) -> bool {
     !character.is_control() || matches!(character, '\t' | '\n' | '\r')
 }
 
 fn meant(text: &str) -> impl Iterator<Item = char> {
-    text.chars().filter(is_meant)
+    text.chars().filter(|character| is_meant(*character))
 }
 
 fn local(name: &str) -> &str {

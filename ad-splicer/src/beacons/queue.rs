@@ -645,7 +645,7 @@ mod tests {
             .with_state((asked.clone(), answers.clone()));
         let mut server = JoinSet::new();
         server.spawn(async move { axum::serve(listener, app).await });
-        let beacons: Vec<_> = (0..AT_ONCE + 1)
+        let beacons: Vec<_> = (0..=AT_ONCE)
             .map(|n| beacon(address, &format!("b{n}"), Receiver::ThirdParty))
             .collect();
         queue.store(&beacons).await.expect("store");

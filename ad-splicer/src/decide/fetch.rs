@@ -554,15 +554,14 @@ mod tests {
     #[tokio::test]
     async fn a_break_without_a_limit_has_one_all_the_same() {
         let fixture = Fixture::new(|_| {
-            let ads: String = (1..=64)
-                .map(|place| {
-                    format!(
-                        "<Ad sequence='{place}'><InLine><AdTitle>x</AdTitle><Creatives><Creative><Linear>
-                         <Duration>00:04:00</Duration><MediaFiles><MediaFile type='audio/mpeg'>http://m.example/a.mp3</MediaFile>
-                         </MediaFiles></Linear></Creative></Creatives></InLine></Ad>"
-                    )
-                })
-                .collect();
+            let ad = |place| {
+                format!(
+                    "<Ad sequence='{place}'><InLine><AdTitle>x</AdTitle><Creatives><Creative><Linear>
+                     <Duration>00:04:00</Duration><MediaFiles><MediaFile type='audio/mpeg'>http://m.example/a.mp3</MediaFile>
+                     </MediaFiles></Linear></Creative></Creatives></InLine></Ad>"
+                )
+            };
+            let ads = (1..=64).map(ad).collect::<Vec<_>>().concat();
             Some(Ok(format!("<VAST version='4.2'>{ads}</VAST>").into_bytes()))
         });
         for (limit, kept) in [(None, 2), (Some(Duration::from_secs(800)), 3)] {

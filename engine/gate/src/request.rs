@@ -210,7 +210,7 @@ async fn limit<F: Future>(
         Some((at, total)) => tokio::time::timeout_at(at, future)
             .await
             .map_err(|_| Error::Timeout {
-                url: shown(&url),
+                url: shown(url),
                 seconds: total.as_secs_f64(),
             }),
     }
@@ -268,10 +268,7 @@ impl Response {
 
     /// The whole body, refused as soon as it is longer than `max` bytes.
     pub async fn bytes_limited(mut self, max: u64) -> Result<Bytes, Error> {
-        let too_long = |url: &Url| Error::TooLong {
-            url: shown(&url),
-            max,
-        };
+        let too_long = |url: &Url| Error::TooLong { url: shown(url), max };
         if self.content_length().is_some_and(|n| n > max) {
             return Err(too_long(&self.url));
         }
