@@ -7,6 +7,7 @@
 use super::inbox::Msg;
 use super::registry::Registry;
 use super::transfer::Ground;
+use crate::allowance::Allowance;
 use crate::tracker::Event;
 use crate::tracker::client::{AnnounceError, AnnounceRequest, AnnounceResponse, announce};
 use crate::tracker::tiers::Tiers;
@@ -24,6 +25,8 @@ use tokio::sync::watch;
 const WANTED: u32 = 50;
 /// A tracker that says nothing for so long does not keep the next one from being asked.
 const STAGGER: Duration = Duration::from_secs(3);
+/// Changes of our port that are told at once, and the time in which one more may be.
+const PORT_CHANGES: (u32, Duration) = (4, Duration::from_secs(30));
 
 /// How far the torrent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,10 +155,23 @@ pub(super) fn peer_id(salt: &[u8; 32], swarm_key: [u8; 20]) -> [u8; 20] {
     peer_id
 }
 
+/// Ready when the port at which others reach us has changed, and may be told: peers say where they see us, and no
+/// mixture of what they say may become a flood of announces.
+async fn port_changed(ports: &mut watch::Receiver<u16>, changes: &mut Allowance, began: Instant) {
+    if ports.changed().await.is_err() {
+        // The registry lives as long as we do.
+        std::future::pending::<()>().await;
+    }
+    while !changes.take(began.elapsed()) {
+        tokio::time::sleep(PORT_CHANGES.1).await;
+    }
+}
+
 /// Announces until the phase is [`Phase::Stopped`], which it tells before it ends.
 pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
     let began = Instant::now();
     let mut ports = about.registry.public_port();
+    let mut changes = Allowance::new(PORT_CHANGES.0, PORT_CHANGES.1, Duration::ZERO);
     let mut told: HashMap<String, Told> = HashMap::new();
     // Who had everything at the start completes nothing.
     let was_complete = about.ground.store.is_complete();
@@ -242,8 +258,7 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
             () = tokio::time::sleep(pause) => {}
             // A change is told at once; an error says that the driver is gone.
             changed = phase.changed() => if changed.is_err() { return },
-            // The registry lives as long as we do.
-            Ok(()) = ports.changed() => {}
+            () = port_changed(&mut ports, &mut changes, began) => {}
         }
     }
 }
@@ -251,6 +266,22 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
+
+    #[tokio::test]
+    async fn a_port_that_changes_all_the_time_is_told_a_few_times_at_once() {
+        let ports = watch::Sender::new(0);
+        let mut changed = ports.subscribe();
+        let mut changes = Allowance::new(PORT_CHANGES.0, PORT_CHANGES.1, Duration::ZERO);
+        let began = Instant::now();
+        let told = |_| {
+            ports.send_modify(|port| *port += 1);
+            port_changed(&mut changed, &mut changes, began)
+                .now_or_never()
+                .is_some()
+        };
+        assert_eq!((0..20).map(told).filter(|told| *told).count(), 4);
+    }
 
     #[test]
     fn each_swarm_is_told_another_name_and_the_same_one_each_time() {

@@ -128,7 +128,9 @@ impl Driver {
                     });
                 }
             }
-            Msg::PeerUp(new) if introduce::is_meeting(&new) => self.meeting_up(*new),
+            Msg::PeerUp(new) if introduce::is_meeting(&new, self.shared.membership.key) => {
+                self.meeting_up(*new);
+            }
             Msg::PeerUp(new) => {
                 let id = new.connection.id();
                 self.peer_up(*new);

@@ -15,7 +15,7 @@ use super::registry::Registry;
 use crate::allowance::Allowance;
 use crate::swarm::{Peer, PeerId};
 use crate::tracker::meeting;
-use crate::wire::Message;
+use crate::wire::{Hello, Message};
 use gate::Family;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -191,12 +191,19 @@ impl Driver {
     }
 }
 
-/// Whether this endpoint is one where peers meet.
-pub(super) fn is_meeting(new: &NewPeer) -> bool {
-    new.hello
+/// Whether this is a tracker's endpoint where the peers of the swarm with this key meet.
+pub(super) fn is_meeting(new: &NewPeer, key: [u8; 20]) -> bool {
+    is_answer_of_meeting(&new.hello, new.opened, key)
+}
+
+/// Only [`once`] opens a stream to a room. Whoever opens one to us, and whoever answers in a swarm's own name, is a
+/// peer, whatever it says of itself.
+fn is_answer_of_meeting(hello: &Hello, opened: bool, key: [u8; 20]) -> bool {
+    let says_so = hello
         .extensions
         .iter()
-        .any(|(name, _)| name == meeting::EXTENSION)
+        .any(|(name, _)| name == meeting::EXTENSION);
+    opened && hello.swarm == meeting::room(key) && says_so
 }
 
 /// Keeps a control stream to a tracker's endpoint, as long as the torrent lives.
@@ -249,4 +256,34 @@ async fn once(
     control::open(connection, port, membership, driver.clone())
         .await
         .map_err(|e| text(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::VERSION;
+
+    #[test]
+    fn only_who_was_asked_for_a_room_is_a_meeting_place() {
+        let (key, swarm) = ([7; 20], [7; 32]);
+        let hello = |swarm, name: &str| Hello {
+            version: VERSION,
+            swarm,
+            listen_port: 0,
+            observed: None,
+            extensions: vec![(name.to_owned(), bytes::Bytes::new())],
+        };
+        let room = hello(meeting::room(key), meeting::EXTENSION);
+        assert!(is_answer_of_meeting(&room, true, key));
+        assert!(!is_answer_of_meeting(&room, false, key), "it came to us");
+        assert!(!is_answer_of_meeting(&room, true, [8; 20]), "another room");
+        let peer = hello(swarm, meeting::EXTENSION);
+        assert!(!is_answer_of_meeting(&peer, true, key), "a peer that we dialled");
+        assert!(!is_answer_of_meeting(&peer, false, key));
+        assert!(!is_answer_of_meeting(
+            &hello(meeting::room(key), "other"),
+            true,
+            key
+        ));
+    }
 }

@@ -322,7 +322,7 @@ impl Finder {
                     let _ = control::answer(*offer, port, membership, sender).await;
                 });
             }
-            Msg::PeerUp(new) if introduce::is_meeting(&new) => self.meeting_up(*new),
+            Msg::PeerUp(new) if introduce::is_meeting(&new, self.membership.key) => self.meeting_up(*new),
             Msg::PeerUp(new) => self.peer_up(*new),
             Msg::PeerDown { peer, protocol } => {
                 let gone = self.peers.remove(&peer);

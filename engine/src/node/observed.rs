@@ -4,8 +4,8 @@
 //! those who look agree on it, it is the port to announce, because the router keeps it for everybody. When they do
 //! not agree (a symmetric NAT), no port that is announced would be right.
 //!
-//! Invariants: a host has one vote; a tracker's endpoint is believed alone, peers only when two hosts agree; the
-//! votes are bounded, the oldest goes first.
+//! Invariants: a host has one vote; a tracker's endpoint counts as two, and two must agree; only what most say of our
+//! address counts for its port, however new the other votes are; the votes are bounded, the oldest goes first.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +19,24 @@ struct Vote {
     seen: SocketAddr,
     /// Said by a tracker's endpoint.
     tracker: bool,
+}
+
+impl Vote {
+    fn weight(&self) -> usize {
+        if self.tracker { 2 } else { 1 }
+    }
+}
+
+/// What has the most votes, with their weight; of several the one with the newest vote.
+fn foremost<'a, T: Copy + Eq>(votes: impl Iterator<Item = (T, &'a Vote)>) -> Option<(T, usize)> {
+    let mut all: Vec<(T, usize)> = Vec::new();
+    for (what, vote) in votes {
+        let before = all.iter().position(|(other, _)| *other == what);
+        // The newest is the last.
+        let weight = before.map_or(0, |i| all.remove(i).1) + vote.weight();
+        all.push((what, weight));
+    }
+    all.into_iter().max_by_key(|(_, weight)| *weight)
 }
 
 /// What was said of one socket.
@@ -52,15 +70,12 @@ impl Observed {
             .iter()
             .filter(|vote| !some_public || public(vote))
             .collect();
-        let newest = votes.last()?;
-        let (same, other): (Vec<&Vote>, Vec<&Vote>) = votes
-            .iter()
-            .copied()
-            .filter(|vote| vote.seen.ip() == newest.seen.ip())
-            .partition(|vote| vote.seen.port() == newest.seen.port());
-        let believed = same.len() >= 2 || same.iter().any(|vote| vote.tracker);
+        let ip = foremost(votes.iter().map(|vote| (vote.seen.ip(), *vote)))?.0;
+        let of_ip: Vec<&Vote> = votes.into_iter().filter(|vote| vote.seen.ip() == ip).collect();
+        let all: usize = of_ip.iter().map(|vote| vote.weight()).sum();
+        let (seen, same) = foremost(of_ip.into_iter().map(|vote| (vote.seen, vote)))?;
         // A single liar must not unsettle what several agree on.
-        (believed && same.len() > other.len() * 2).then_some(newest.seen)
+        (same >= 2 && same > (all - same) * 2).then_some(seen)
     }
 }
 
@@ -98,6 +113,20 @@ mod tests {
         assert_eq!(observed.address(), None);
         (3..9).for_each(|n| observed.vote(host(n), seen(n.into()), false));
         assert_eq!(observed.address(), None);
+    }
+
+    #[test]
+    fn two_liars_do_not_outvote_all_others() {
+        let elsewhere = |port| SocketAddr::from(([8, 8, 8, 8], port));
+        let mut observed = Observed::default();
+        (1..=20).for_each(|n| observed.vote(host(n), seen(7), false));
+        observed.vote(host(21), elsewhere(1), false);
+        observed.vote(host(22), elsewhere(1), false);
+        observed.vote(host(23), elsewhere(1), true);
+        assert_eq!(observed.address(), Some(seen(7)));
+        // A router that was given another address is seen there by all, in time.
+        (1..=12).for_each(|n| observed.vote(host(n), elsewhere(2), false));
+        assert_eq!(observed.address().map(|a| a.ip()), Some(elsewhere(2).ip()));
     }
 
     #[test]
