@@ -7,7 +7,7 @@ use super::own::Own;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Size and modification time: what tells that somebody else changed the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +83,20 @@ impl Backing for File {
     }
 }
 
+fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(Stamp::of(&metadata))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// The file system.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FileSystem;
+#[derive(Clone, Debug)]
+pub(crate) struct FileSystem {
+    /// The folder of the store.
+    pub(crate) home: PathBuf,
+}
 
 impl Disk for FileSystem {
     fn create_folders(&self, folder: &Path) -> io::Result<()> {
@@ -104,15 +115,11 @@ impl Disk for FileSystem {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Backing>> {
-        Ok(Box::new(Own::open(path)?))
+        Ok(Box::new(Own::open(path, &self.home)?))
     }
 
     fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {
-        match std::fs::metadata(path) {
-            Ok(metadata) => Ok(Some(Stamp::of(&metadata))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        stamp(path)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -142,11 +149,11 @@ impl Disk for ReadOnly {
     }
 
     fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {
-        FileSystem.stamp(path)
+        stamp(path)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        FileSystem.read(path)
+        std::fs::read(path)
     }
 
     fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {

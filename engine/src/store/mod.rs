@@ -303,12 +303,12 @@ impl Store {
         match location {
             Location::Store => {
                 let folder = data.join("store").join(info_hash.to_string());
-                FileSystem
-                    .create_folders(&folder)
+                let disk = FileSystem { home: folder.clone() };
+                disk.create_folders(&folder)
                     .map_err(|e| StoreError::io("creating", &folder, e))?;
                 let home = Home {
                     _lock: lock(&folder)?,
-                    disk: Arc::new(FileSystem),
+                    disk: Arc::new(disk),
                     folder,
                     gather: GATHER,
                 };
