@@ -12,14 +12,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Pieces of four blocks; the last one has two, and the last block is short.
-const LENGTH: usize = 5 * PIECE as usize + 20_000;
+pub(super) const LENGTH: usize = 5 * PIECE as usize + 20_000;
 /// The same numbers of blocks in three files: the first and the second end within a piece, each has a block that is short.
 const FILES: &[(&[&str], usize)] = &[
     (&["a.bin"], PIECE as usize + 50_000),
     (&["b", "c.bin"], 2 * PIECE as usize + 65_000),
     (&["b", "d.bin"], 20_000),
 ];
-const CONTENT: &str = "/data/store/x/content";
+pub(super) const CONTENT: &str = "/data/store/x/content";
 /// Different mixtures of what is left without power, for each operation.
 const CUTS: u64 = 6;
 
@@ -32,8 +32,8 @@ const SCRIPT: &[&[u32]] = &[
     &[3, 12, 20, 21],
 ];
 
-struct Case {
-    metainfo: Metainfo,
+pub(super) struct Case {
+    pub(super) metainfo: Metainfo,
     /// Each file with what is in it.
     files: Vec<(PathBuf, Vec<u8>)>,
     /// Knows all hashes.
@@ -41,7 +41,7 @@ struct Case {
 }
 
 impl Case {
-    fn file() -> Self {
+    pub(super) fn file() -> Self {
         let data = content(LENGTH);
         Self::new(metainfo(&data), vec![(PathBuf::from(CONTENT), data)])
     }
@@ -79,19 +79,19 @@ impl Case {
         }
     }
 
-    fn verifier(&self) -> Arc<Verifier> {
+    pub(super) fn verifier(&self) -> Arc<Verifier> {
         Arc::new(Verifier::new(&self.metainfo).unwrap())
     }
 
-    fn open(
+    pub(super) fn open(
         &self,
         disk: &FaultDisk,
         verifier: &Arc<Verifier>,
     ) -> Result<(Store, mpsc::Receiver<StoreEvent>), StoreError> {
-        on_disk(disk, &self.metainfo, verifier)
+        on_disk(disk, &self.metainfo, verifier, false)
     }
 
-    fn block(&self, block: u32) -> VerifiedBlock {
+    pub(super) fn block(&self, block: u32) -> VerifiedBlock {
         let bytes = Bytes::copy_from_slice(self.bytes(block));
         self.wise.check_block(block, bytes).unwrap()
     }
@@ -106,13 +106,13 @@ impl Case {
         (run.file.0 as usize, run.first.0 as usize * BLOCK_SIZE as usize)
     }
 
-    fn bytes(&self, block: u32) -> &[u8] {
+    pub(super) fn bytes(&self, block: u32) -> &[u8] {
         let (file, start) = self.place(block);
         &self.files[file].1[start..start + self.wise.block_len(block)]
     }
 
     /// Runs the script as far as the disk lets it, and tells which blocks were flushed.
-    async fn run(&self, disk: &FaultDisk) -> BTreeSet<u32> {
+    pub(super) async fn run(&self, disk: &FaultDisk) -> BTreeSet<u32> {
         let verifier = self.verifier();
         let mut flushed = BTreeSet::new();
         let Ok((store, mut events)) = self.open(disk, &verifier) else {
@@ -141,7 +141,7 @@ impl Case {
     }
 
     /// Opens what is left, and finishes the download.
-    async fn check(&self, disk: &FaultDisk, flushed: &BTreeSet<u32>, what: &str) {
+    pub(super) async fn check(&self, disk: &FaultDisk, flushed: &BTreeSet<u32>, what: &str) {
         let verifier = self.verifier();
         let (store, events) = self.open(disk, &verifier).unwrap();
         let mut held = BTreeSet::new();
@@ -185,7 +185,7 @@ impl Case {
     }
 
     /// Every end that a process or a machine may come to now.
-    async fn check_ends(&self, disk: &FaultDisk, flushed: &BTreeSet<u32>, what: &str) {
+    pub(super) async fn check_ends(&self, disk: &FaultDisk, flushed: &BTreeSet<u32>, what: &str) {
         self.check(&disk.after_kill(), flushed, &format!("{what}, killed"))
             .await;
         for seed in 0..CUTS {

@@ -155,6 +155,16 @@ impl FaultDisk {
         state.names.get(path).map(|&node| state.nodes[node].data.clone())
     }
 
+    /// A byte of a file turns into another, by itself.
+    pub(super) fn rot(&self, path: &Path, at: usize) {
+        let mut state = self.state();
+        if let Some(&node) = state.names.get(path) {
+            let node = &mut state.nodes[node];
+            node.data[at] ^= 0xff;
+            node.safe[at] ^= 0xff;
+        }
+    }
+
     /// The same disk for the next process.
     pub(super) fn after_kill(&self) -> Self {
         let mut state = self.state().clone();

@@ -159,6 +159,13 @@ impl Bits {
             .is_some_and(|w| w >> (i % 64) & 1 == 1)
     }
 
+    fn has_more_than(&self, other: &Self) -> bool {
+        self.0
+            .iter()
+            .zip(&other.0)
+            .any(|(ours, theirs)| ours & !theirs != 0)
+    }
+
     fn set(&mut self, i: u32, to: bool) {
         if let Some(w) = self.0.get_mut(i as usize / 64) {
             if to {
@@ -422,6 +429,7 @@ impl Store {
             .map_err(|e| StoreError::io("reading", &state, e))?;
         let mut bits = Bits::new(verifier.numbers());
         let mut check = found.length > 0;
+        let mut claims_more = false;
         if let Some(record) = record {
             for (piece, nodes) in record.nodes {
                 if piece < verifier.layout().pieces() {
@@ -435,22 +443,21 @@ impl Store {
         }
         if check {
             tracing::info!(path = %path.display(), recheck, "checking the file against its hashes");
-            bits = check_all(backing.as_ref(), &path, &verifier, &bits)?;
+            let claimed = std::mem::take(&mut bits);
+            bits = check_all(backing.as_ref(), &path, &verifier, &claimed)?;
+            claims_more = claimed.has_more_than(&bits);
         }
         if single && found.length != verifier.length() {
             backing
                 .set_len(verifier.length())
                 .map_err(|e| StoreError::io("extending", &path, e))?;
         }
-        Ok(Self::start(
-            backing,
-            path,
-            Some(home),
-            info_hash,
-            verifier,
-            bits,
-            None,
-        ))
+        let opened = Self::start(backing, path, Some(home), info_hash, verifier, bits, None);
+        if claims_more {
+            // Whoever opens it next must not believe the record that is there; nobody waits for the new one.
+            let _ = opened.0.commands.send(Command::Flush(oneshot::channel().0));
+        }
+        Ok(opened)
     }
 
     fn start(
@@ -856,6 +863,8 @@ fn hash_all(
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

@@ -45,6 +45,7 @@ pub(super) fn on_disk(
     disk: &FaultDisk,
     metainfo: &Metainfo,
     verifier: &Arc<Verifier>,
+    recheck: bool,
 ) -> Result<(Store, mpsc::Receiver<StoreEvent>), StoreError> {
     let home = Home {
         disk: Arc::new(disk.clone()),
@@ -53,7 +54,7 @@ pub(super) fn on_disk(
         // What a process holds that dies with it needs no lock here.
         _lock: tempfile::tempfile().unwrap(),
     };
-    Store::at_home(home, metainfo, verifier.clone(), false)
+    Store::at_home(home, metainfo, verifier.clone(), recheck)
 }
 
 #[tokio::test]
@@ -336,7 +337,7 @@ async fn a_full_disk_pauses_and_goes_on_with_nothing_lost() {
     let data = content(2 * PIECE as usize);
     let verifier = verifier(&data);
     let disk = FaultDisk::default();
-    let (store, mut events) = on_disk(&disk, &metainfo(&data), &verifier).unwrap();
+    let (store, mut events) = on_disk(&disk, &metainfo(&data), &verifier, false).unwrap();
     disk.plan(Plan {
         space: PIECE + 1000,
         ..Plan::default()
@@ -373,7 +374,7 @@ async fn after_a_failed_sync_the_blocks_are_not_held_any_more() {
     let data = content(2 * PIECE as usize);
     let first = verifier(&data);
     let disk = FaultDisk::default();
-    let (store, mut events) = on_disk(&disk, &metainfo(&data), &first).unwrap();
+    let (store, mut events) = on_disk(&disk, &metainfo(&data), &first, false).unwrap();
     for block in piece(&first, &data, 0) {
         store.put(block).await.unwrap();
     }

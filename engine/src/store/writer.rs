@@ -7,7 +7,7 @@ use super::backing::Disk;
 use super::state::{self, Addition, Record, StateFile};
 use super::{Bits, SYNC_AFTER, SYNC_BYTES, Shared, StoreError, StoreEvent, consecutive};
 use crate::metainfo::InfoHash;
-use crate::swarm::BLOCK_SIZE;
+use crate::swarm::{BLOCK_SIZE, BlockRun};
 use crate::verify::VerifiedBlock;
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
@@ -138,7 +138,10 @@ impl Writer {
                     continue;
                 }
                 Ok(Command::Lose(blocks)) => {
-                    self.lose(blocks);
+                    let runs = self.take_back(blocks);
+                    // The record on the disk still claims them; what cannot be written is tried again.
+                    let _ = self.sync();
+                    self.tell_lost(runs);
                     continue;
                 }
                 Ok(Command::Broke(error)) => {
@@ -218,12 +221,20 @@ impl Writer {
     }
 
     fn lose(&mut self, blocks: Vec<u32>) {
+        let runs = self.take_back(blocks);
+        self.tell_lost(runs);
+    }
+
+    fn take_back(&mut self, blocks: Vec<u32>) -> Vec<BlockRun> {
         for &block in &blocks {
             self.safe.set(block, false);
         }
         // Additions only add.
         self.record = None;
-        let runs = self.shared.lose(blocks);
+        self.shared.lose(blocks)
+    }
+
+    fn tell_lost(&self, runs: Vec<BlockRun>) {
         if !runs.is_empty() {
             self.tell(StoreEvent::Lost(runs));
         }
