@@ -3,9 +3,12 @@
 mod common;
 
 use bytes::BytesMut;
+use common::raw::{endpoint, hello, within};
 use common::*;
 use engine::metainfo::Metainfo;
-use engine::net::{Connection, Endpoint, Identity, Incoming, accept_stream, send_reply_header};
+use engine::net::{
+    Connection, ControlReader, ControlWriter, Endpoint, Identity, Incoming, accept_stream, send_reply_header,
+};
 use engine::node::{AddOptions, PieceSource, State, Torrent};
 use engine::swarm::BlockRun;
 use engine::tracker::server::{Config, Tracker, serve};
@@ -436,4 +439,49 @@ async fn a_torrent_that_pauses_leaves_its_peers_and_goes_on_from_there() {
     );
     one.stop().await;
     other.stop().await;
+}
+
+/// The next control stream that a node opens to a peer of the test, on whatever connection.
+async fn control_stream(
+    peer: &Endpoint,
+    connection: &mut Option<Connection>,
+) -> (ControlWriter, ControlReader) {
+    loop {
+        let Some(open) = connection else {
+            let handshake = within("a dial", peer.accept()).await.unwrap();
+            *connection = handshake.finish(false).await.unwrap();
+            continue;
+        };
+        match within("a stream", accept_stream(open)).await {
+            Ok(stream) => match within("its kind", stream).await.unwrap() {
+                Some(Incoming::Control(writer, reader)) => return (writer, reader),
+                other => panic!("{other:?}"),
+            },
+            Err(_) => *connection = None,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_answers_during_a_pause_is_greeted_anew_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let metainfo = metainfo(&content(100_000, 13), &[], &[]);
+    let peer = endpoint();
+    let at = peer.local_addr().unwrap().to_string();
+    let viewer = node(folder.path()).await;
+    let torrent = viewer.add(metainfo.clone(), only_peers(&[at])).await.unwrap();
+    let mut connection = None;
+    let (mut writer, mut reader) = control_stream(&peer, &mut connection).await;
+    within("a hello", reader.hello()).await.unwrap();
+    torrent.pause();
+    until(&torrent, |stats| matches!(stats.state, State::Paused(_))).await;
+    writer.send(&hello(&metainfo)).await.unwrap();
+    let end = async { while let Ok(Some(_)) = reader.next().await {} };
+    within("the end of the stream", end).await;
+    torrent.go_on();
+    let (mut writer, mut reader) = control_stream(&peer, &mut connection).await;
+    within("a hello", reader.hello()).await.unwrap();
+    writer.send(&hello(&metainfo)).await.unwrap();
+    until(&torrent, |stats| stats.peers == 1).await;
+    viewer.stop().await;
 }

@@ -108,8 +108,9 @@ impl Driver {
             Ok(Some(connection)) => {
                 let id = connection.id();
                 self.candidates.reached(address, id, now);
-                if !self.by_id.contains_key(&id) && !self.banned.contains(&id) && !self.greeting.contains(&id)
-                {
+                let known =
+                    self.by_id.contains_key(&id) || self.banned.contains(&id) || self.greeting.contains(&id);
+                if !known && !self.paused {
                     self.greet(connection);
                 }
             }

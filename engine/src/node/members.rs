@@ -82,7 +82,8 @@ impl Driver {
             accepted,
         } = new;
         let id = connection.id();
-        if self.banned.contains(&id) {
+        // Whoever comes in during a pause would be no neighbour of the core that goes on after it.
+        if self.paused || self.banned.contains(&id) {
             return;
         }
         if let Some(&old) = self.by_id.get(&id) {
