@@ -22,6 +22,9 @@ pub enum GatherError {
     /// Not what was asked for.
     #[error("it sent metadata that was not asked for")]
     Unasked,
+    /// Less than was asked for, though there is more.
+    #[error("it sent {0} bytes of metadata, less than was asked for")]
+    Short(usize),
     /// Larger than it can be.
     #[error("{0} bytes of metadata are not what it can be")]
     Size(u32),
@@ -54,6 +57,7 @@ pub struct Gathering {
     file: usize,
     /// What arrived of the info dictionary, or of that layer.
     part: Vec<u8>,
+    received: u64,
 }
 
 impl Gathering {
@@ -65,7 +69,13 @@ impl Gathering {
             layers: Vec::new(),
             file: 0,
             part: Vec::new(),
+            received: 0,
         }
+    }
+
+    /// Bytes that arrived so far.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// What to ask for now.
@@ -107,7 +117,13 @@ impl Gathering {
         if !most.contains(&total) || self.part.len() + data.len() > total as usize {
             return Err(GatherError::Size(total));
         }
+        let left = total as usize - self.part.len();
+        if data.len() < left.min(asked.length as usize) {
+            // Otherwise a byte now and then would be an answer.
+            return Err(GatherError::Short(data.len()));
+        }
         self.part.extend_from_slice(data);
+        self.received += data.len() as u64;
         if self.part.len() < total as usize {
             return Ok(None);
         }
@@ -217,7 +233,7 @@ mod tests {
         let mut gathering = Gathering::new(of.info_hash_v2());
         for step in 0..100 {
             let ask = gathering.next();
-            let (mut data, total) = of.metadata(ask.kind, ask.offset, 1000).unwrap_or_default();
+            let (mut data, total) = of.metadata(ask.kind, ask.offset, ask.length).unwrap_or_default();
             let mut answer = Part { length: total, ..ask };
             spoil(step, &mut answer, &mut data);
             if let Some(done) = gathering.take(answer, &data, &[], &[])? {
@@ -248,6 +264,7 @@ mod tests {
         let wrong = |spoil: &dyn Fn(usize, &mut Part, &mut Vec<u8>)| gather(&torrent, spoil).unwrap_err();
         assert_eq!(wrong(&|_, _, data| data[0] ^= 1), GatherError::InfoHash);
         assert_eq!(wrong(&|_, _, data| data.clear()), GatherError::None);
+        assert_eq!(wrong(&|_, _, data| data.truncate(1)), GatherError::Short(1));
         assert_eq!(wrong(&|_, answer, _| answer.offset += 1), GatherError::Unasked);
         assert_eq!(
             wrong(&|_, answer, _| answer.length = u32::MAX),

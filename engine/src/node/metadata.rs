@@ -4,6 +4,8 @@
 //! `metainfo::Gathering`. It serves nothing. The connections stay, for the torrent that is added next.
 
 use super::announce::MeetingPlace;
+use super::askers::{self, Asker};
+use super::candidates::{Candidates, Heard};
 use super::control::{self, Membership, NewPeer};
 use super::driver::{Driver, look_around};
 use super::inbox::{INBOX, Msg};
@@ -27,18 +29,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Addresses that are tried.
-const MAX_ADDRESSES: usize = 200;
-/// Dials at a time.
-const MAX_DIALS: usize = 8;
-/// Peers that are asked at a time.
-const MAX_ASKED: usize = 2;
 /// A peer that answers nothing for so long is asked again after a pause.
 const STALL: Duration = Duration::from_secs(10);
 /// Peers that are remembered as having sent what is wrong.
 const MAX_REFUSED: usize = 10_000;
-/// First and longest pause between dials of one address, before a peer that has nothing is asked again, and between
-/// announces after a failure.
+/// First and longest pause before a peer that has nothing is asked again, and between announces after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What is looked for, and where.
@@ -72,22 +67,7 @@ impl Node {
         }
         // Peers must find the name free again however this ends.
         let _guard = Registered(self.registry.clone(), membership.swarm);
-        let finder = Finder {
-            registry: self.registry.clone(),
-            membership,
-            wanted,
-            sender,
-            inbox,
-            tasks: JoinSet::new(),
-            peers: HashMap::new(),
-            places: Vec::new(),
-            meetings: HashMap::new(),
-            refused: HashSet::new(),
-            addresses: HashMap::new(),
-            next_name: 0,
-            progress: Instant::now(),
-            why: None,
-        };
+        let finder = Finder::new(self.registry.clone(), membership, wanted, sender, inbox);
         finder.run().await.map_err(|why| Error::NoMetainfo {
             name,
             why: why.into(),
@@ -127,22 +107,12 @@ impl Drop for Registered {
     }
 }
 
-#[derive(Debug, Default)]
-struct Address {
-    host: Option<String>,
-    failures: u32,
-    not_before: Option<Instant>,
-    dialing: bool,
-    /// Whether we follow an introduction to who is there.
-    punching: bool,
-    id: Option<PeerId>,
-}
-
 struct Asked {
     id: PeerId,
     connection: Connection,
     outbox: mpsc::Sender<Message>,
-    gathering: Option<Gathering>,
+    /// What it has sent, and since when it is asked.
+    gathering: Option<(Gathering, Instant)>,
     heard: Instant,
     /// How often it had nothing for us, and until when it is not asked again.
     misses: u32,
@@ -162,14 +132,45 @@ struct Finder {
     meetings: HashMap<Peer, mpsc::Sender<Message>>,
     /// Peers that sent what is wrong.
     refused: HashSet<PeerId>,
-    addresses: HashMap<SocketAddr, Address>,
+    candidates: Candidates,
+    /// Peers to whom we have said hello, and who have not answered yet.
+    greeting: HashSet<PeerId>,
     next_name: u64,
     progress: Instant,
+    /// The most bytes that one peer has sent: less of another is no progress.
+    most: u64,
     /// The latest trouble.
     why: Option<String>,
 }
 
 impl Finder {
+    fn new(
+        registry: Arc<Registry>,
+        membership: Membership,
+        wanted: Wanted,
+        sender: mpsc::Sender<Msg>,
+        inbox: mpsc::Receiver<Msg>,
+    ) -> Self {
+        Self {
+            registry,
+            membership,
+            wanted,
+            sender,
+            inbox,
+            tasks: JoinSet::new(),
+            peers: HashMap::new(),
+            places: Vec::new(),
+            meetings: HashMap::new(),
+            refused: HashSet::new(),
+            candidates: Candidates::default(),
+            greeting: HashSet::new(),
+            next_name: 0,
+            progress: Instant::now(),
+            most: 0,
+            why: None,
+        }
+    }
+
     async fn run(mut self) -> Result<Metainfo, String> {
         for name in self.wanted.peers.clone() {
             let (gate, sender) = (self.registry.gate().clone(), self.sender.clone());
@@ -232,18 +233,16 @@ impl Finder {
         }
         self.ask();
         let known: HashSet<PeerId> = self.peers.values().map(|p| p.id).collect();
-        let mut dialing = self.addresses.values().filter(|a| a.dialing).count();
-        for (&address, state) in &mut self.addresses {
-            let there = state
-                .id
-                .is_some_and(|id| known.contains(&id) || self.refused.contains(&id));
-            let tried = state.dialing || state.punching;
-            if there || tried || dialing >= MAX_DIALS || state.not_before.is_some_and(|at| at > now) {
-                continue;
-            }
-            state.dialing = true;
-            dialing += 1;
-            let (registry, sender, host) = (self.registry.clone(), self.sender.clone(), state.host.clone());
+        let skip = |_, id: Option<PeerId>| {
+            id.is_some_and(|id| {
+                known.contains(&id) || self.refused.contains(&id) || self.greeting.contains(&id)
+            })
+        };
+        for (address, host) in self
+            .candidates
+            .next_dials(usize::MAX, now, skip, &mut rand::rng())
+        {
+            let (registry, sender) = (self.registry.clone(), self.sender.clone());
             self.tasks.spawn(dial::reach(registry, address, host, sender));
         }
     }
@@ -251,18 +250,31 @@ impl Finder {
     /// Asks peers that are connected, a few at a time.
     fn ask(&mut self) {
         let now = Instant::now();
-        let asked = self.peers.values().filter(|p| p.gathering.is_some()).count();
-        let mut free: Vec<&mut Asked> = self
+        let may_be_asked = |p: &Asked| p.gathering.is_none() && p.not_before.is_none_or(|at| at <= now);
+        let waiting = self.peers.values().filter(|p| may_be_asked(p)).count();
+        let asked: Vec<Asker<Peer>> = self
             .peers
-            .values_mut()
-            .filter(|p| p.gathering.is_none() && p.not_before.is_none_or(|at| at <= now))
+            .iter()
+            .filter_map(|(&peer, p)| {
+                let (gathering, since) = p.gathering.as_ref()?;
+                Some(Asker {
+                    peer,
+                    since: now.duration_since(*since),
+                    received: gathering.received(),
+                })
+            })
             .collect();
+        let (slowest, more) = askers::plan(&asked, waiting);
+        if let Some(peer) = slowest {
+            self.pause(peer, "it is slow, and others may have the metadata");
+        }
+        let mut free: Vec<&mut Asked> = self.peers.values_mut().filter(|p| may_be_asked(p)).collect();
         // Those who had nothing come after those who were not asked yet.
         free.sort_by_key(|p| p.misses);
-        for peer in free.into_iter().take(MAX_ASKED.saturating_sub(asked)) {
+        for peer in free.into_iter().take(more) {
             let gathering = Gathering::new(self.wanted.info_hash);
             request(peer, gathering.next());
-            peer.gathering = Some(gathering);
+            peer.gathering = Some((gathering, now));
         }
     }
 
@@ -302,11 +314,17 @@ impl Finder {
         self.registry.refused(&state.connection);
     }
 
-    fn add(&mut self, addresses: Vec<SocketAddr>, host: Option<&str>) {
+    /// Somebody names addresses. `host` is what they were found under, when a person named it.
+    fn add(&mut self, addresses: Vec<SocketAddr>, heard: Heard, host: Option<&str>) {
+        let now = Instant::now();
         for address in addresses {
-            if self.addresses.len() < MAX_ADDRESSES && address.port() != 0 {
-                let state = self.addresses.entry(address).or_default();
-                state.host = host.map(str::to_owned).or(state.host.take());
+            // An address that may not be dialled must not take the place of one that may.
+            let literal = address.ip().to_string();
+            match self.registry.gate().check(address, host.unwrap_or(&literal)) {
+                Ok(()) => {
+                    self.candidates.add(address, heard, host, now);
+                }
+                Err(e) => self.why = Some(format!("a peer is not dialled: {e}")),
             }
         }
         self.tick();
@@ -337,7 +355,7 @@ impl Finder {
                 ..
             } => self.answer_none(peer, kind, offset),
             Msg::Message { peer, message, .. } if self.meetings.contains_key(&peer) => match message {
-                Message::PeerExchange(addresses) => self.add(addresses, None),
+                Message::PeerExchange(addresses) => self.add(addresses, Heard::Meeting, None),
                 Message::Dial { peer, address } => self.introduced(PeerId(peer), address),
                 _ => {}
             },
@@ -363,7 +381,7 @@ impl Finder {
                 ..
             } => {
                 let state = self.peers.get_mut(&peer)?;
-                let gathering = state.gathering.as_mut()?;
+                let (gathering, _) = state.gathering.as_mut()?;
                 let answer = Part {
                     kind,
                     offset,
@@ -375,7 +393,10 @@ impl Finder {
                     Ok(Some(metainfo)) => return Some(metainfo),
                     Ok(None) => {
                         state.heard = Instant::now();
-                        self.progress = state.heard;
+                        if gathering.received() > self.most {
+                            self.most = gathering.received();
+                            self.progress = state.heard;
+                        }
                         let next = gathering.next();
                         request(state, next);
                     }
@@ -393,17 +414,16 @@ impl Finder {
                 self.tasks.spawn(refuse(send, self.membership.no()));
                 self.registry.refused(&from);
             }
-            Msg::Dialed { address, result } => {
-                self.addresses.get_mut(&address)?.dialing = false;
-                self.dialed(address, result);
-            }
+            Msg::Dialed { address, result } => self.dialed(address, result),
             Msg::Punched { address, result } => {
-                let state = self.addresses.get_mut(&address)?;
-                state.punching = false;
                 // A dial of ours may go on, and tells by itself how it ends.
-                if !state.dialing || matches!(result, Ok(Some(_))) {
+                let dialing = self.candidates.punched(address, Instant::now());
+                if !dialing || matches!(result, Ok(Some(_))) {
                     self.dialed(address, result);
                 }
+            }
+            Msg::Greeted { id, full } if self.greeting.remove(&id) => {
+                self.candidates.put_off(id, full, Instant::now());
             }
             Msg::Announced {
                 peers,
@@ -415,14 +435,12 @@ impl Finder {
                     self.meet(place);
                 }
                 self.why = problems.into_iter().next_back().or(self.why.take());
-                self.add(peers, None);
+                self.add(peers, Heard::Tracker, None);
             }
-            Msg::Found { addresses, .. } => self.add(addresses, None),
+            Msg::Found { heard, addresses, .. } => self.add(addresses, heard, None),
             Msg::Relay { address } if self.peers.is_empty() => {
-                self.add(vec![address], None);
-                if let Some(state) = self.addresses.get_mut(&address) {
-                    state.not_before = None;
-                }
+                self.add(vec![address], Heard::Relay, None);
+                self.candidates.try_again(address, Instant::now());
                 self.tick();
             }
             Msg::Resolved {
@@ -431,7 +449,7 @@ impl Finder {
                 problem,
             } => {
                 self.why = problem.or(self.why.take());
-                self.add(addresses, Some(&host));
+                self.add(addresses, Heard::Named, Some(&host));
             }
             // What peers hold and do is of no interest here; and nothing else was begun.
             _ => {}
@@ -440,30 +458,41 @@ impl Finder {
     }
 
     fn dialed(&mut self, address: SocketAddr, result: Result<Option<Connection>, DialError>) {
-        let Some(state) = self.addresses.get_mut(&address) else {
-            return;
-        };
-        state.not_before = Some(Instant::now() + pause(state.failures));
-        state.failures += 1;
+        let now = Instant::now();
         match result {
             Ok(Some(connection)) => {
-                state.id = Some(connection.id());
-                let (registry, membership) = (self.registry.clone(), self.membership);
-                let sender = self.sender.clone();
-                self.tasks.spawn(async move {
-                    let port = port(&registry);
-                    let opening = control::open(connection.clone(), port, membership, sender);
-                    if let Err(e) = opening.await {
-                        tracing::debug!(%address, "control stream: {e}");
-                        if e.is_protocol() {
-                            registry.ban(&connection, "it broke the protocol");
-                        }
-                    }
-                });
+                let id = connection.id();
+                self.candidates.reached(address, id, now);
+                let known = self.peers.values().any(|p| p.id == id);
+                if !known && !self.refused.contains(&id) && self.greeting.insert(id) {
+                    self.greet(connection);
+                }
             }
-            Ok(None) => {}
-            Err(e) => self.why = Some(format!("dialling the peer {address}: {e}")),
+            // The other side dialled us, and opens the control stream.
+            Ok(None) => self.candidates.end(address, now),
+            Err(DialError::Ourselves) => self.candidates.is_own(address),
+            Err(error) => {
+                self.candidates.failed(address, error.is_no_room(), now);
+                self.why = Some(format!("dialling the peer {address}: {error}"));
+            }
         }
+    }
+
+    fn greet(&mut self, connection: Connection) {
+        let (registry, membership) = (self.registry.clone(), self.membership);
+        let sender = self.sender.clone();
+        self.tasks.spawn(async move {
+            let (id, address) = (connection.id(), connection.remote_address());
+            let opening = control::open(connection.clone(), port(&registry), membership, sender.clone());
+            if let Err(e) = opening.await {
+                tracing::debug!(%address, "control stream: {e}");
+                if e.is_protocol() {
+                    registry.ban(&connection, "it broke the protocol");
+                }
+            }
+            let full = connection.found_no_room();
+            let _ = sender.send(Msg::Greeted { id, full }).await;
+        });
     }
 
     /// A tracker has an endpoint where peers meet.
@@ -490,17 +519,14 @@ impl Finder {
 
     /// A tracker's endpoint introduces a peer: opens our router for it now.
     fn introduced(&mut self, id: PeerId, address: SocketAddr) {
-        let known = self.refused.contains(&id) || self.peers.values().any(|p| p.id == id);
-        let punching = self.addresses.values().filter(|a| a.punching).count();
-        let full = self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address);
-        if known || id == self.registry.id() || punching >= MAX_DIALS || full {
+        let known = self.refused.contains(&id)
+            || self.peers.values().any(|p| p.id == id)
+            || self.greeting.contains(&id)
+            || id == self.registry.id();
+        let allowed = self.registry.gate().check(address, &address.ip().to_string());
+        if known || allowed.is_err() || !self.candidates.introduce(address, Heard::Meeting, Instant::now()) {
             return;
         }
-        let state = self.addresses.entry(address).or_default();
-        if state.punching {
-            return;
-        }
-        state.punching = true;
         let (registry, sender) = (self.registry.clone(), self.sender.clone());
         self.tasks.spawn(async move {
             let result = registry.punch(id, address).await;
@@ -510,9 +536,13 @@ impl Finder {
 
     fn peer_up(&mut self, new: NewPeer) {
         let id = new.connection.id();
+        self.greeting.remove(&id);
         if self.refused.contains(&id) || self.peers.values().any(|p| p.id == id) {
             return;
         }
+        let listens = (new.hello.listen_port != 0)
+            .then(|| SocketAddr::new(new.connection.remote_address().ip(), new.hello.listen_port));
+        self.candidates.is_neighbour(id, listens);
         let peer = Peer(self.next_name);
         self.next_name += 1;
         if new.accepted.send(peer).is_ok() {
@@ -601,5 +631,54 @@ async fn ask_tracker(registry: Arc<Registry>, url: String, key: [u8; 20], sender
             return;
         }
         tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::NodeConfig;
+    use gate::{Gate, Policy};
+
+    #[tokio::test]
+    async fn no_source_of_addresses_leaves_no_room_for_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = NodeConfig {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            ..NodeConfig::new(
+                folder.path(),
+                Gate::new(Policy {
+                    allow_private: true,
+                    ..Policy::default()
+                }),
+            )
+        };
+        let node = Node::start(config).await.unwrap();
+        let wanted = Wanted {
+            info_hash: InfoHash([7; 32]),
+            secret: None,
+            peers: Vec::new(),
+            trackers: Vec::new(),
+            web_seeds: Vec::new(),
+            give_up: Duration::from_secs(60),
+        };
+        let membership = Membership::new(wanted.info_hash, None);
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let mut finder = Finder::new(node.registry.clone(), membership, wanted, sender, inbox);
+        let dead = |n: u16| SocketAddr::from(([127, 0, 1, (n % 250) as u8], 1000 + n));
+        finder.add((0..1_000).map(dead).collect(), Heard::Tracker, None);
+        let others = [
+            (Heard::Dht, SocketAddr::from(([127, 0, 2, 1], 1))),
+            (Heard::Lan, SocketAddr::from(([127, 0, 2, 2], 1))),
+            (Heard::Meeting, SocketAddr::from(([127, 0, 2, 3], 1))),
+            (Heard::Named, SocketAddr::from(([127, 0, 2, 4], 1))),
+        ];
+        for (heard, address) in others {
+            finder.add(vec![address], heard, None);
+            assert!(finder.candidates.known.contains_key(&address), "{heard:?}");
+        }
+        assert_eq!(finder.candidates.known.len(), 200 + others.len());
+        finder.tasks.shutdown().await;
+        node.stop().await;
     }
 }

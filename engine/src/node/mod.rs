@@ -11,6 +11,7 @@
 //! that change their address.
 
 mod announce;
+mod askers;
 mod assembler;
 mod bans;
 mod candidates;
