@@ -31,7 +31,7 @@ pub enum BuildError {
         limit: usize,
     },
     /// See [`Builder::piece_length`].
-    #[error("a piece length of {0} bytes is not a power of two from 16 KiB to 512 MiB")]
+    #[error("a piece length of {0} bytes is not a power of two from 16 KiB to 32 MiB")]
     PieceLength(u64),
     /// The file was cut or grew while it was read.
     #[error("{name:?} changed while it was read: {expected} bytes were expected, {found} were there")]
@@ -91,7 +91,7 @@ impl Builder {
         }
     }
 
-    /// Overrides [`piece_length_for`]: a power of two from 16 KiB to 512 MiB.
+    /// Overrides [`piece_length_for`]: a power of two from 16 KiB to 32 MiB.
     #[must_use]
     pub fn piece_length(mut self, bytes: u64) -> Self {
         self.piece_length = Some(bytes);

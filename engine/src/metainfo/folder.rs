@@ -138,7 +138,7 @@ impl Builder {
             ("files", Encode::List(list)),
             ("meta version", Encode::Integer(2)),
             ("name", Encode::text(&self.name)),
-            ("piece length", Encode::Integer(piece_length as i64)), // at most 512 MiB
+            ("piece length", Encode::Integer(piece_length as i64)), // at most 32 MiB
             ("pieces", Encode::Bytes(pieces.finish())),
         ];
         if self.private {

@@ -33,8 +33,8 @@ pub use gather::{GatherError, Gathering, MAX_INFO, Part};
 /// Web seeds and trackers that are used of each; more are left alone in the bytes.
 pub const MAX_SOURCES: usize = 8;
 
-/// The largest piece length that is taken: 512 MiB.
-pub const MAX_PIECE_LENGTH: u64 = 512 << 20;
+/// The largest piece length that is taken, 32 MiB: a piece has to be read and hashed as a whole.
+pub const MAX_PIECE_LENGTH: u64 = 32 << 20;
 
 /// The most pieces that a torrent may have.
 pub const MAX_PIECES: u64 = 0x20_0000;
@@ -122,7 +122,7 @@ pub enum MetainfoError {
     #[error("`meta version` is {0}, only 2 is known")]
     UnknownVersion(i64),
     /// Not a power of two of at least 16 KiB, or over [`MAX_PIECE_LENGTH`].
-    #[error("`piece length` {0} is not a power of two from 16 KiB to 512 MiB")]
+    #[error("`piece length` {0} is not a power of two from 16 KiB to 32 MiB")]
     PieceLength(i64),
     /// A name that cannot be a path component, or would leave the folder.
     #[error("{0:?} cannot be the name of a file or folder")]
@@ -304,7 +304,7 @@ impl Metainfo {
 
     /// Blocks of 16 KiB in a full piece.
     pub fn blocks_per_piece(&self) -> u32 {
-        (self.piece_length / BLOCK as u64) as u32 // at most 2^15, by MAX_PIECE_LENGTH
+        (self.piece_length / BLOCK as u64) as u32 // at most 2^11, by MAX_PIECE_LENGTH
     }
 
     /// The files in the order of BEP 52 (that of the `file tree`). Never empty.

@@ -90,6 +90,8 @@ struct State {
     changes: Vec<Change>,
     clock: i64,
     operations: usize,
+    /// Bytes of files that were read.
+    read: usize,
     plan: Plan,
 }
 
@@ -147,6 +149,11 @@ impl FaultDisk {
     /// Operations since the last [`Self::plan`].
     pub(super) fn operations(&self) -> usize {
         self.state().operations
+    }
+
+    /// Bytes of files that were read so far.
+    pub(super) fn read_bytes(&self) -> usize {
+        self.state().read
     }
 
     /// What processes see of a file.
@@ -320,8 +327,9 @@ impl Backing for FaultFile {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        // Not counted: reading changes nothing.
-        let state = self.disk.state();
+        // No operation: reading changes nothing.
+        let mut state = self.disk.state();
+        state.read += buffer.len();
         let start = offset as usize;
         let data = state.nodes[self.node].data.get(start..start + buffer.len());
         buffer.copy_from_slice(data.ok_or(io::ErrorKind::UnexpectedEof)?);

@@ -182,6 +182,8 @@ struct Shared {
     path: PathBuf,
     verifier: Arc<Verifier>,
     held: Mutex<Held>,
+    /// Held while a piece is read and hashed whole: many may ask for one at a time, and each takes memory.
+    hashing: Arc<tokio::sync::Mutex<()>>,
     /// Counts changes of what is held.
     changed: watch::Sender<u64>,
     /// Of what a person may change (a file that is only read, or one that has another name): as it was when it was
@@ -481,6 +483,7 @@ impl Store {
             path,
             verifier,
             held: Mutex::new(held),
+            hashing: Arc::default(),
             changed: watch::Sender::new(0),
             checked: checked.map_or_else(OnceLock::new, OnceLock::from),
         });
@@ -697,6 +700,10 @@ impl Store {
         if verifier.proof(run).is_some() {
             return true;
         }
+        let one_at_a_time = self.shared.hashing.clone().lock_owned().await;
+        if verifier.proof(run).is_some() {
+            return true;
+        }
         let piece = verifier.piece_of(verifier.span(run).start);
         let (shared, commands) = (self.shared.clone(), self.commands.clone());
         let checked = tokio::task::spawn_blocking(move || {
@@ -719,6 +726,7 @@ impl Store {
                 // A closed store has nobody left to tell.
                 let _ = commands.send(Command::Lose(wrong));
             }
+            drop(one_at_a_time);
         });
         checked.await.is_ok() && verifier.proof(run).is_some()
     }

@@ -406,3 +406,23 @@ async fn after_a_failed_sync_the_blocks_are_not_held_any_more() {
         "nor claimed"
     );
 }
+
+#[tokio::test]
+async fn a_piece_that_many_ask_for_at_once_is_read_once() {
+    let disk = FaultDisk::default();
+    let data = content(2 * PIECE as usize);
+    let first = verifier(&data);
+    let (store, events) = on_disk(&disk, &metainfo(&data), &first, false).unwrap();
+    for p in 0..2 {
+        store.put_all(piece(&first, &data, p)).await.unwrap();
+    }
+    store.flush().await.unwrap();
+    drop(events);
+    store.close().await;
+    let (store, _events) = on_disk(&disk, &metainfo(&data), &verifier(&data), false).unwrap();
+    let before = disk.read_bytes();
+    let asking = (0..8).map(|block| store.ensure_leaves(BlockRun::new(0, block, 1)));
+    assert_eq!(futures_util::future::join_all(asking).await, [true; 8]);
+    assert_eq!(disk.read_bytes() - before, data.len());
+    store.close().await;
+}

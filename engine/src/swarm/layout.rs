@@ -10,6 +10,10 @@ use super::types::{BLOCK_SIZE, BlockIndex, BlockRun, FileIndex, MAX_RUN_BLOCKS, 
 /// Most blocks of a torrent: 64 TiB of address space would overflow a `u32`; this is 16 TiB.
 const MAX_BLOCKS: u64 = 1 << 30;
 
+/// Each set of blocks has a bit for every number, those without a block too: so there may be so many of them, or so many
+/// to a block, whichever is more.
+const MAX_NUMBERS: (u64, u64) = (1 << 24, 8);
+
 /// Why a layout is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
@@ -19,7 +23,7 @@ pub enum LayoutError {
     /// There is nothing to deliver.
     #[error("the torrent has no content")]
     Empty,
-    /// More than 2³⁰ blocks.
+    /// More than 2³⁰ blocks, or many small files in large pieces.
     #[error("the torrent is too large")]
     TooLarge,
 }
@@ -73,6 +77,9 @@ impl Layout {
         }
         if total == 0 {
             return Err(LayoutError::Empty);
+        }
+        if pieces * u64::from(piece_blocks) > MAX_NUMBERS.0.max(total_blocks * MAX_NUMBERS.1) {
+            return Err(LayoutError::TooLarge);
         }
         Ok(Self {
             files,
@@ -241,5 +248,25 @@ impl Layout {
     fn file_of_piece(&self, piece: u32) -> usize {
         // Empty files share their first piece with the next file: the last one that begins at or before it counts.
         self.files.partition_point(|f| f.first_piece <= piece) - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_files_in_large_pieces_are_bounded_by_the_numbers_that_they_take() {
+        let mib = 1 << 20;
+        // As many as a torrent may have, in pieces of 4 MiB.
+        assert!(Layout::new(&vec![1; 65_536], 4 * mib).is_ok());
+        assert_eq!(
+            Layout::new(&vec![1; 32_768], 32 * mib).err(),
+            Some(LayoutError::TooLarge)
+        );
+        // Large files pay for their numbers.
+        let large = 100 * u64::from(mib);
+        assert!(Layout::new(&vec![large; 32_768], 32 * mib).is_ok());
+        assert!(Layout::new(&[1 << 43], 32 * mib).is_ok());
     }
 }
