@@ -10,13 +10,26 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Bytes of socket buffer asked of the system, each way: this alone ends most loss on fast links.
 const SOCKET_BUFFER: usize = 4 << 20;
-/// Streams that a peer may have open at a time. quinn allocates for all of them ahead.
-const MAX_STREAMS: u32 = 128;
+/// What a node takes of others before it reads it. The connection's window grows to [`CONTENT_WINDOW`] with the first
+/// request: until then nothing large is expected.
+const NODE: Windows = Windows {
+    connection: 256 << 10,
+    stream: 2 << 20,
+    streams: 128,
+};
+/// What an endpoint takes that hears small messages only.
+const SMALL: Windows = Windows {
+    connection: 64 << 10,
+    stream: 64 << 10,
+    streams: 32,
+};
+/// What may wait on a connection over which content comes.
+const CONTENT_WINDOW: u32 = 16 << 20;
 /// An acknowledgement waits for more packets, but no longer than this: small windows grow by the round trip.
 const ACK_DELAY: Duration = Duration::from_millis(8);
 /// A connection without a sign of life for so long is dead.
@@ -25,6 +38,17 @@ const IDLE: Duration = Duration::from_secs(15);
 const LOOPBACK_MTU: u16 = 6500;
 /// The code by which a connection is closed because there is no room.
 const NO_ROOM: VarInt = VarInt::from_u32(2);
+
+/// Bounds of what a peer may send that was not read, and of its streams.
+#[derive(Clone, Copy, Debug)]
+struct Windows {
+    /// Bytes on a connection.
+    connection: u32,
+    /// Bytes on a stream.
+    stream: u32,
+    /// Streams at a time. quinn allocates for all of them ahead.
+    streams: u32,
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +98,7 @@ pub struct Endpoint {
     server: quinn::ServerConfig,
     /// Whether what it sends stays behind the traffic of others.
     background: bool,
+    windows: Windows,
 }
 
 impl Endpoint {
@@ -82,6 +107,13 @@ impl Endpoint {
         let runtime =
             quinn::default_runtime().ok_or_else(|| io::Error::other("no async runtime is running"))?;
         Self::bind_on(address, identity, runtime, false)
+    }
+
+    /// The same for an endpoint that hears small messages only, of many: it keeps little for each.
+    pub fn bind_small(address: SocketAddr, identity: &Identity) -> io::Result<Self> {
+        let mut endpoint = Self::bind(address, identity)?;
+        endpoint.windows = SMALL;
+        Ok(endpoint)
     }
 
     /// The same, driven by a thread of its own. In the `background` what it sends gives way to others, but for what is
@@ -128,6 +160,7 @@ impl Endpoint {
             server,
             socket: Arc::new(socket),
             background,
+            windows: NODE,
         })
     }
 
@@ -164,7 +197,7 @@ impl Endpoint {
     ) -> Result<Connection, ConnectionFailure> {
         let mode = Arc::new(Mode::new(self.background));
         let mut config = self.client.clone();
-        config.transport_config(Arc::new(transport(address, &mode)));
+        config.transport_config(Arc::new(transport(address, &mode, self.windows)));
         let connecting = self.quinn.connect_with(config, address, &server_name(expected))?;
         Connection::new(connecting.await?, true, mode)
     }
@@ -177,6 +210,7 @@ impl Endpoint {
             incoming,
             server,
             background: self.background,
+            windows: self.windows,
         })
     }
 
@@ -196,6 +230,7 @@ pub struct Handshake {
     incoming: quinn::Incoming,
     server: quinn::ServerConfig,
     background: bool,
+    windows: Windows,
 }
 
 impl std::fmt::Debug for Handshake {
@@ -224,6 +259,7 @@ impl Handshake {
             incoming,
             mut server,
             background,
+            windows,
         } = self;
         if busy && !incoming.remote_address_validated() && incoming.may_retry() {
             // It only fails when retrying is not possible, which was asked just now.
@@ -231,7 +267,7 @@ impl Handshake {
             return Ok(None);
         }
         let mode = Arc::new(Mode::new(background));
-        server.transport_config(Arc::new(transport(incoming.remote_address(), &mode)));
+        server.transport_config(Arc::new(transport(incoming.remote_address(), &mode, windows)));
         let connection = incoming.accept_with(Arc::new(server))?.await?;
         Connection::new(connection, false, mode).map(Some)
     }
@@ -245,6 +281,8 @@ pub struct Connection {
     dialed: bool,
     /// How many [`Use`]s there are, over all clones.
     uses: Arc<AtomicUsize>,
+    /// Whether its window is that of content already.
+    wide: Arc<AtomicBool>,
     way: Way,
     mode: Arc<Mode>,
 }
@@ -274,6 +312,7 @@ impl Connection {
             id,
             dialed,
             uses: Arc::default(),
+            wide: Arc::default(),
             way: Way::Direct,
             mode,
         })
@@ -383,12 +422,19 @@ impl Connection {
         self.quinn.stable_id() == other.quinn.stable_id()
     }
 
+    /// Content is about to be asked for: more may wait to be read from now on.
+    pub(super) fn expect_content(&self) {
+        if !self.wide.swap(true, Ordering::Relaxed) {
+            self.quinn.set_receive_window(VarInt::from_u32(CONTENT_WINDOW));
+        }
+    }
+
     pub(super) fn quinn(&self) -> &quinn::Connection {
         &self.quinn
     }
 }
 
-fn transport(remote: SocketAddr, mode: &Arc<Mode>) -> TransportConfig {
+fn transport(remote: SocketAddr, mode: &Arc<Mode>, windows: Windows) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     if remote.ip().is_loopback() {
         mtu.upper_bound(LOOPBACK_MTU);
@@ -398,18 +444,79 @@ fn transport(remote: SocketAddr, mode: &Arc<Mode>) -> TransportConfig {
         .max_ack_delay(Some(ACK_DELAY));
     let mut config = TransportConfig::default();
     config
-        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_bidi_streams(VarInt::from_u32(windows.streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .initial_rtt(Duration::from_millis(100))
         .ack_frequency_config(Some(acks))
         .mtu_discovery_config(Some(mtu))
         .congestion_controller_factory(Arc::new(Factory(mode.clone())))
-        .stream_receive_window(VarInt::from_u32(2 << 20))
-        .receive_window(VarInt::from_u32(16 << 20))
+        .stream_receive_window(VarInt::from_u32(windows.stream))
+        .receive_window(VarInt::from_u32(windows.connection))
         .send_window(4 << 20)
         .datagram_receive_buffer_size(None)
         .keep_alive_interval(Some(Duration::from_secs(5)))
         // 15 s is far below the limit of a VarInt in milliseconds.
         .max_idle_timeout(IdleTimeout::try_from(IDLE).ok());
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::open_request;
+    use crate::swarm::{BlockRun, Urgency};
+    use crate::wire::Request;
+    use futures_util::FutureExt as _;
+
+    /// The two ends of a connection that `to` accepts, with the endpoint that dialled.
+    async fn connected(to: &Endpoint) -> (Endpoint, Connection, Connection) {
+        let from = Endpoint::bind(LOCAL, &Identity::generate().unwrap()).unwrap();
+        let accepting = async { to.accept().await.unwrap().finish(false).await };
+        let dialling = from.connect(to.local_addr().unwrap(), None);
+        let (dialled, accepted) = tokio::join!(dialling, accepting);
+        (from, dialled.unwrap(), accepted.unwrap().unwrap())
+    }
+
+    const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    /// Opens streams and writes until the other side, which reads nothing, takes no more: its bytes and its streams.
+    fn flood(connection: &Connection) -> (usize, Vec<(quinn::SendStream, quinn::RecvStream)>) {
+        let (mut bytes, mut streams) = (0, Vec::new());
+        while let Some(Ok((mut send, recv))) = connection.quinn().open_bi().now_or_never() {
+            while let Some(Ok(written)) = send.write(&[0; 4096]).now_or_never() {
+                bytes += written;
+            }
+            streams.push((send, recv));
+        }
+        (bytes, streams)
+    }
+
+    #[tokio::test]
+    async fn little_is_kept_of_who_was_asked_for_nothing() {
+        gate::install_crypto_provider();
+        let node = Endpoint::bind(LOCAL, &Identity::generate().unwrap()).unwrap();
+        let (_from, stranger, ours) = connected(&node).await;
+        let (bytes, mut streams) = flood(&stranger);
+        assert_eq!((bytes, streams.len()), (256 << 10, 128));
+        let request = Request {
+            swarm: [7; 32],
+            run: BlockRun::new(0, 0, 1),
+            urgency: Urgency::Far,
+            slack: None,
+        };
+        let _reply = open_request(&ours, &request).await.unwrap();
+        // Now more may come.
+        let more = vec![0; 1 << 20];
+        let written = tokio::time::timeout(Duration::from_secs(60), streams[1].0.write_all(&more)).await;
+        written.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_for_small_messages_keeps_less() {
+        gate::install_crypto_provider();
+        let small = Endpoint::bind_small(LOCAL, &Identity::generate().unwrap()).unwrap();
+        let (_from, stranger, _ours) = connected(&small).await;
+        let (bytes, streams) = flood(&stranger);
+        assert_eq!((bytes, streams.len()), (64 << 10, 32));
+    }
 }

@@ -69,6 +69,7 @@ pub async fn open_control(connection: &Connection) -> Result<(ControlWriter, Con
 
 /// Sends a request; what comes back is the beginning of its reply.
 pub async fn open_request(connection: &Connection, request: &Request) -> Result<Reply, StreamError> {
+    connection.expect_content();
     let (mut send, recv) = connection.quinn().open_bi().await?;
     let mut bytes = BytesMut::with_capacity(1 + wire::REQUEST_LEN);
     bytes.extend_from_slice(&[StreamKind::Request as u8]);

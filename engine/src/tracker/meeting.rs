@@ -4,11 +4,11 @@
 //! which is what a router made of its own. A guest that cannot reach an address asks to be introduced to whoever is
 //! there; then each of the two is told the other's id and address, and both dial ([`quic`](super::quic) carries it).
 //!
-//! Invariants: rooms, guests and guests of one host are bounded; what a guest may ask for is bounded in time; loopback
+//! Invariants: rooms, guests and guests of one host, in a room and in all, are bounded; what a guest may ask for is bounded in time; loopback
 //! and private addresses are told only to guests at such addresses.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -16,6 +16,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom;
 
 use super::Key;
+use super::hosts::Hosts;
 use crate::allowance::Allowance;
 use crate::remembered::Remembered;
 use crate::swarm::PeerId;
@@ -45,16 +46,19 @@ pub fn room(key: Key) -> Room {
 pub struct Limits {
     /// Guests in all rooms together.
     pub guests: usize,
-    /// Guests of one host in one room.
+    /// Guests of one host (an IPv4 address, an IPv6 network of 64 bits) in one room.
     pub per_host: usize,
+    /// Guests of one host in all rooms together.
+    pub per_host_in_all: usize,
 }
 
 impl Default for Limits {
-    /// 20,000 guests, 32 of one host in a room.
+    /// 20,000 guests, 32 of one host in a room and 1,000 in all.
     fn default() -> Self {
         Self {
             guests: 20_000,
             per_host: 32,
+            per_host_in_all: 1_000,
         }
     }
 }
@@ -99,7 +103,7 @@ impl Credit {
 struct Guests {
     by_id: HashMap<PeerId, Guest>,
     by_address: HashMap<SocketAddr, PeerId>,
-    hosts: HashMap<IpAddr, usize>,
+    hosts: Hosts,
 }
 
 /// All rooms of a tracker.
@@ -108,6 +112,7 @@ pub struct Rooms {
     limits: Limits,
     by_name: HashMap<Room, Guests>,
     guests: usize,
+    hosts: Hosts,
     /// What those who left may still ask for.
     gone: Remembered<(Room, PeerId), Credit>,
     rng: SmallRng,
@@ -120,6 +125,7 @@ impl Rooms {
             limits,
             by_name: HashMap::new(),
             guests: 0,
+            hosts: Hosts::default(),
             gone: Remembered::new(limits.guests),
             rng: SmallRng::seed_from_u64(seed),
         }
@@ -146,13 +152,11 @@ impl Rooms {
             self.gone.keep((room, id), credit);
             return None;
         }
-        let of_host = self
-            .by_name
-            .get(&room)
-            .and_then(|guests| guests.hosts.get(&seen.ip()))
-            .copied()
-            .unwrap_or(0);
-        if self.guests >= self.limits.guests || of_host >= self.limits.per_host {
+        let ip = seen.ip();
+        let of_host = self.by_name.get(&room).map_or(0, |guests| guests.hosts.of(ip));
+        let no_room = self.guests >= self.limits.guests || of_host >= self.limits.per_host;
+        if no_room || !self.hosts.take(ip, self.limits.per_host_in_all) {
+            self.gone.keep((room, id), credit);
             return None;
         }
         let guests = self.by_name.entry(room).or_default();
@@ -164,7 +168,7 @@ impl Rooms {
         for address in listens.into_iter().chain([seen]) {
             guests.by_address.insert(address, id);
         }
-        *guests.hosts.entry(seen.ip()).or_default() += 1;
+        guests.hosts.take(ip, usize::MAX);
         guests.by_id.insert(
             id,
             Guest {
@@ -192,12 +196,8 @@ impl Rooms {
                 guests.by_address.remove(&address);
             }
         }
-        if let Some(count) = guests.hosts.get_mut(&guest.seen.ip()) {
-            *count -= 1;
-            if *count == 0 {
-                guests.hosts.remove(&guest.seen.ip());
-            }
-        }
+        guests.hosts.give(guest.seen.ip());
+        self.hosts.give(guest.seen.ip());
         if guests.by_id.is_empty() {
             self.by_name.remove(&room);
         }
@@ -328,6 +328,7 @@ mod tests {
         let mut rooms = rooms(Limits {
             guests: 3,
             per_host: 2,
+            per_host_in_all: 3,
         });
         assert!(rooms.enter(ROOM, id(1), at(1, 1), 0, NOW).is_some());
         assert!(rooms.enter(ROOM, id(2), at(1, 2), 0, NOW).is_some());
@@ -342,6 +343,30 @@ mod tests {
         assert!(rooms.enter([8; 32], id(4), at(2, 4), 0, NOW).is_some());
         assert!(rooms.enter(ROOM, id(5), at(3, 5), 0, NOW).is_none(), "full");
         assert_eq!(rooms.guests(), 3);
+    }
+
+    #[test]
+    fn one_host_with_many_rooms_leaves_room_for_others() {
+        let mut rooms = rooms(Limits {
+            guests: 10,
+            per_host: 2,
+            per_host_in_all: 4,
+        });
+        let mut enter = |room: u8, n: u8, host: u8| {
+            rooms
+                .enter([room; 32], id(n), at(host, n.into()), 0, NOW)
+                .is_some()
+        };
+        assert_eq!((0..10).filter(|&n| enter(n, n, 1)).count(), 4);
+        assert!(enter(0, 20, 2));
+        // Whoever is turned away goes on with the allowance that it had.
+        assert_eq!((0..10).filter(|_| enter(7, 7, 1)).count(), 0);
+        rooms.leave([0; 32], id(0));
+        assert!(
+            rooms.enter([7; 32], id(7), at(1, 7), 0, NOW).is_none(),
+            "it came too often"
+        );
+        assert!(rooms.enter([8; 32], id(8), at(1, 8), 0, NOW).is_some());
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! trusted: a peer that it names is an address to try.
 
 pub mod client;
+mod hosts;
 pub mod meeting;
 pub mod pairs;
 pub mod quic;

@@ -4,8 +4,10 @@
 //! Invariants: a datagram goes only from one end of a session to its other end, and only when both ends have named the
 //! session's key and shown their token from the address that asked for it; nothing is sent to an address that did not
 //! do so, so the relay cannot be made to hit others. A session that is idle ends, one that has carried its bytes
-//! carries no more, and there are never more than [`Limits::sessions`].
+//! carries no more, and there are never more than [`Limits::sessions`], nor more than an eighth of them (at least four)
+//! that one host began.
 
+use super::hosts::host;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -56,7 +58,7 @@ impl Default for Limits {
 /// Why an end gets no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// [`Limits::sessions`] are open.
+    /// [`Limits::sessions`] are open, or a host has its share of them.
     #[error("the relay has no room for another transfer now")]
     Full,
     /// Another has this end of the session, and uses it.
@@ -93,6 +95,8 @@ struct Pair {
     ends: [Option<End>; 2],
     carried: u64,
     heard: Instant,
+    /// Who began it.
+    host: IpAddr,
 }
 
 /// All pairs of a relay.
@@ -133,13 +137,17 @@ impl Pairs {
         now: Instant,
     ) -> Result<Token, Refusal> {
         if !self.pairs.contains_key(&key) {
-            if self.pairs.len() >= self.limits.sessions {
+            let host = host(ip);
+            let of_host = self.pairs.values().filter(|pair| pair.host == host).count();
+            let share = self.limits.sessions.div_ceil(8).max(4);
+            if self.pairs.len() >= self.limits.sessions || of_host >= share {
                 return Err(Refusal::Full);
             }
             let pair = Pair {
                 ends: [None, None],
                 carried: 0,
                 heard: now,
+                host,
             };
             self.pairs.insert(key, pair);
         }
@@ -344,5 +352,20 @@ mod tests {
         assert!(pairs.expire(now + Duration::from_secs(59)).is_empty());
         assert_eq!(pairs.expire(now + Duration::from_secs(60)).len(), 2);
         assert!(pairs.is_empty() && ask(&mut pairs, 2).is_ok());
+    }
+
+    #[test]
+    fn one_host_leaves_places_for_others() {
+        let now = Instant::now();
+        let mut pairs = Pairs::new(Limits::default());
+        let mut ask = |key: u8, text: &str| {
+            let ip = at(text).ip();
+            pairs
+                .ask([key; 20], Role::Receiver, ip, None, [5; 16], now)
+                .is_ok()
+        };
+        assert_eq!((0..64).filter(|&key| ask(key, A)).count(), 8);
+        assert!(ask(100, B));
+        assert!(ask(0, B) || ask(101, B), "others are not concerned");
     }
 }

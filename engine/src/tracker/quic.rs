@@ -8,7 +8,7 @@
 //! Lock order: there is one lock, on the rooms with the outboxes of their guests; it is never held across an await.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::hosts::Hosts;
 use super::meeting::{self, Limits, Room, Rooms};
 use crate::net::{
     Connection, ControlReader, ControlWriter, Endpoint, Identity, Incoming, StreamError, accept_stream,
@@ -24,8 +25,8 @@ use crate::net::{
 use crate::swarm::PeerId;
 use crate::wire::{Hello, Message, ReplyHeader, ReplyStatus, VERSION};
 
-/// Connections at a time.
-const MAX_CONNECTIONS: usize = 20_000;
+/// Connections at a time, and of them those of one host.
+const MAX_CONNECTIONS: (usize, usize) = (20_000, 1_000);
 /// Handshakes at a time beyond which strangers must first prove their address, and beyond which nobody is answered.
 const HANDSHAKES: (usize, usize) = (50, 512);
 /// Rooms of one connection at a time.
@@ -63,6 +64,8 @@ struct Inner {
 struct State {
     rooms: Rooms,
     outboxes: HashMap<(Room, PeerId), mpsc::Sender<Message>>,
+    /// Connections of each host.
+    hosts: Hosts,
     introductions: u64,
 }
 
@@ -76,10 +79,11 @@ impl Inner {
 impl Meeting {
     /// Binds the UDP address, with a fresh key. Needs a tokio runtime.
     pub fn bind(address: SocketAddr, limits: Limits) -> Result<Self, BindError> {
-        let endpoint = Endpoint::bind(address, &Identity::generate()?)?;
+        let endpoint = Endpoint::bind_small(address, &Identity::generate()?)?;
         let state = State {
             rooms: Rooms::new(limits, rand::random()),
             outboxes: HashMap::new(),
+            hosts: Hosts::default(),
             introductions: 0,
         };
         let inner = Inner {
@@ -112,8 +116,9 @@ impl Meeting {
                 }
                 Some(done) = handshakes.join_next(), if !handshakes.is_empty() => {
                     if let Ok(Ok(Some(connection))) = done {
-                        if connections.len() < MAX_CONNECTIONS {
-                            connections.spawn(serve_connection(self.inner.clone(), connection));
+                        let visit = Visit::new(&self.inner, connection.remote_address().ip());
+                        if let Some(visit) = visit.filter(|_| connections.len() < MAX_CONNECTIONS.0) {
+                            connections.spawn(serve_connection(visit, connection));
                         } else {
                             connection.close("too many connections");
                         }
@@ -131,7 +136,27 @@ impl Meeting {
     }
 }
 
-async fn serve_connection(inner: Arc<Inner>, connection: Connection) {
+/// The share of its host that a connection has, as long as it lives.
+struct Visit {
+    inner: Arc<Inner>,
+    ip: IpAddr,
+}
+
+impl Visit {
+    fn new(inner: &Arc<Inner>, ip: IpAddr) -> Option<Self> {
+        let inner = inner.clone();
+        let taken = inner.state().hosts.take(ip, MAX_CONNECTIONS.1);
+        taken.then_some(Self { inner, ip })
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.inner.state().hosts.give(self.ip);
+    }
+}
+
+async fn serve_connection(visit: Visit, connection: Connection) {
     let mut streams = JoinSet::new();
     loop {
         let stream = tokio::select! {
@@ -139,7 +164,7 @@ async fn serve_connection(inner: Arc<Inner>, connection: Connection) {
             Some(_) = streams.join_next(), if !streams.is_empty() => continue,
         };
         let Ok(reading) = stream else { return };
-        let (inner, connection) = (inner.clone(), connection.clone());
+        let (inner, connection) = (visit.inner.clone(), connection.clone());
         streams.spawn(async move {
             match tokio::time::timeout(HELLO_TIMEOUT, reading).await {
                 Ok(Ok(Some(Incoming::Control(writer, reader)))) => {

@@ -12,13 +12,14 @@
 //!   host that is in a swarm under too many ports, so that no host can fill a swarm alone.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
+use super::hosts::Hosts;
 use super::{Event, Key, PeerId};
 
 /// Bounds of a [`Table`].
@@ -102,7 +103,7 @@ struct Swarm {
     /// Where in `entries` each address is.
     places: HashMap<SocketAddr, usize>,
     /// How many peers each host has.
-    hosts: HashMap<IpAddr, usize>,
+    hosts: Hosts,
     seeds: usize,
     downloaded: u64,
 }
@@ -114,19 +115,14 @@ impl Swarm {
         if let Some(moved) = self.entries.get(place) {
             self.places.insert(moved.peer.address, place);
         }
-        if let Some(count) = self.hosts.get_mut(&host(address)) {
-            *count -= 1;
-            if *count == 0 {
-                self.hosts.remove(&host(address));
-            }
-        }
+        self.hosts.give(address.ip());
         self.seeds -= usize::from(entry.seed);
         Some(entry)
     }
 
     fn insert(&mut self, entry: Entry) {
         self.seeds += usize::from(entry.seed);
-        *self.hosts.entry(host(&entry.peer.address)).or_default() += 1;
+        self.hosts.take(entry.peer.address.ip(), usize::MAX);
         self.places.insert(entry.peer.address, self.entries.len());
         self.entries.push(entry);
     }
@@ -179,7 +175,7 @@ impl Table {
         if announce.event == Some(Event::Completed) && before.is_some_and(|entry| !entry.seed) {
             swarm.downloaded += 1;
         }
-        let of_host = swarm.hosts.get(&host(&announce.address)).copied().unwrap_or(0);
+        let of_host = swarm.hosts.of(announce.address.ip());
         let room = swarm.entries.len() < self.limits.peers_per_swarm
             && of_host < self.limits.peers_per_host
             && self.peers < self.limits.peers;
@@ -235,17 +231,6 @@ impl Table {
                 self.swarms.remove(&announce.key);
             }
         }
-    }
-}
-
-/// What one household or server usually has: an IPv4 address, or a network of 64 bits.
-fn host(address: &SocketAddr) -> IpAddr {
-    match address.ip().to_canonical() {
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
