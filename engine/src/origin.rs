@@ -6,7 +6,9 @@
 //! - `200`: it ignores ranges. When its length is right and no other seed is better, the file is taken from the
 //!   beginning, passed on as it comes and never buffered; one such stream runs at a time;
 //! - a length that differs anywhere: the file was changed; this seed is not asked for it again;
-//! - 404, 410, 416, 401, 403 and other 4xx: not asked for this file again; 429, 5xx and network trouble: asked again after
+//! - 404 and 403, and a name that leads to a private address as behind the portal of a hotel: not counted on, and asked
+//!   again after 5 min, doubled each time; after an hour of that not any more;
+//! - 410, 416, 401 and other 4xx: not asked for this file again; 429, 5xx and network trouble: asked again after
 //!   `Retry-After`, or after 1 s, doubled at each failure up to 60 s.
 //!
 //! Invariants: nothing is buffered beyond one block; bytes are unverified until the [`Sink`] has judged them; the lock
@@ -16,6 +18,7 @@ use crate::rate::Bucket;
 use crate::swarm::BLOCK_SIZE;
 use bytes::{Bytes, BytesMut};
 use gate::{Gate, StatusCode, Url, header};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -26,6 +29,8 @@ pub const MAX_SEEDS: usize = 8;
 const MAX_WRONG_PIECES: u32 = 3;
 /// First and longest pause after failures that may pass.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// First pause after a refusal that somebody may yet lift, and how long that is hoped for.
+const REFUSED: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(3600));
 /// Longest `Retry-After` that is believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -55,12 +60,28 @@ pub enum OriginError {
         /// Whether a server named that time.
         asked: bool,
     },
+    /// No web seed is to be counted on; one may work again after a long pause.
+    #[error("{}", why)]
+    Refused {
+        /// Each seed's reason.
+        why: String,
+        /// When the first of the pauses ends.
+        after: Duration,
+    },
     /// No web seed will work again.
     #[error("{}", why)]
     Permanent {
         /// Each seed's reason.
         why: String,
     },
+}
+
+/// A file that a web seed refuses, perhaps not for ever.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    since: Instant,
+    pause: Duration,
+    until: Instant,
 }
 
 /// What is known of a web seed.
@@ -74,6 +95,8 @@ struct Seed {
     not_before: Option<Instant>,
     /// The server itself named `not_before`.
     asked: bool,
+    /// Files that it refused when it was last asked.
+    refused: HashMap<usize, Refused>,
     wrong_pieces: u32,
     last_error: Option<String>,
     /// Why it is never asked again: about one file of several, or at all.
@@ -83,6 +106,26 @@ struct Seed {
 impl Seed {
     fn has(&self, file: usize) -> bool {
         self.urls.get(file).is_some_and(Option::is_some)
+    }
+
+    /// Whether it may be asked for a file, as far as refusals go.
+    fn gives(&self, file: usize, now: Instant) -> bool {
+        self.dropped.is_none()
+            && self.has(file)
+            && self.refused.get(&file).is_none_or(|refused| refused.until <= now)
+    }
+
+    /// Not to be asked for this file for a while, longer each time, and in the end not any more.
+    fn refuses(&mut self, file: usize, why: &str, now: Instant) {
+        let before = self.refused.get(&file).copied();
+        let since = before.map_or(now, |refused| refused.since);
+        if now.saturating_duration_since(since) >= REFUSED.1 {
+            return self.drop_file(file, why);
+        }
+        let pause = before.map_or(REFUSED.0, |refused| refused.pause * 2);
+        let until = now + pause;
+        self.refused.insert(file, Refused { since, pause, until });
+        self.last_error = Some(why.to_owned());
     }
 
     /// Not to be asked for this file any more; when none is left, at all.
@@ -103,6 +146,8 @@ enum Attempt {
     Done,
     /// Up to this block, then something that may pass.
     Later { why: String, after: Option<Duration> },
+    /// It is of no use now and may be one day: for this file, or for all (`host`).
+    Refused { why: String, host: bool },
     /// This seed is of no use any more.
     Never(String),
     /// It sends the whole file only, and another seed may not.
@@ -153,6 +198,7 @@ impl Origin {
                             failures: 0,
                             not_before: None,
                             asked: false,
+                            refused: HashMap::new(),
                             wrong_pieces: 0,
                             last_error: None,
                             dropped: None,
@@ -189,9 +235,13 @@ impl Origin {
         std::mem::take(&mut *self.problems.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether some seed may still be asked, now or later.
+    /// Whether some seed may still be asked, now or after a pause of moments.
     pub fn is_usable(&self) -> bool {
-        self.seeds().iter().any(|s| s.dropped.is_none())
+        let now = Instant::now();
+        let files = 0..self.lengths.len();
+        self.seeds()
+            .iter()
+            .any(|seed| files.clone().any(|file| seed.gives(file, now)))
     }
 
     /// Why no seed has been of use, one sentence for each.
@@ -236,11 +286,10 @@ impl Origin {
     }
 
     /// The seed to ask now: honouring ranges before not, fewer failures first. Or why there is none.
-    fn choose(&self, file: usize, tried: &[usize]) -> Result<(usize, Url, bool), OriginError> {
-        let now = Instant::now();
+    fn choose(&self, file: usize, tried: &[usize], now: Instant) -> Result<(usize, Url, bool), OriginError> {
         let seeds = self.seeds();
         let ready = seeds.iter().enumerate().filter(|(i, s)| {
-            s.dropped.is_none() && s.not_before.is_none_or(|at| at <= now) && !tried.contains(i)
+            s.gives(file, now) && s.not_before.is_none_or(|at| at <= now) && !tried.contains(i)
         });
         let ready = ready.filter_map(|(i, s)| Some((i, s, s.urls.get(file)?.as_ref()?)));
         if let Some((i, s, url)) = ready.min_by_key(|(i, s, _)| (s.whole_only, s.failures, *i)) {
@@ -248,8 +297,20 @@ impl Origin {
         }
         let later = seeds
             .iter()
-            .filter(|s| s.dropped.is_none() && s.has(file))
+            .filter(|s| s.gives(file, now))
             .min_by_key(|s| s.not_before);
+        let back = seeds
+            .iter()
+            .filter(|s| s.dropped.is_none() && s.has(file))
+            .filter_map(|s| Some(s.refused.get(&file)?.until))
+            .min();
+        let reasons = || {
+            seeds
+                .iter()
+                .filter_map(|s| s.dropped.clone().or_else(|| s.last_error.clone()))
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
         match later {
             Some(seed) => Err(OriginError::Temporary {
                 why: seed
@@ -264,12 +325,12 @@ impl Origin {
             None if seeds.is_empty() => Err(OriginError::Permanent {
                 why: "there is no web seed".to_owned(),
             }),
-            None => Err(OriginError::Permanent {
-                why: seeds
-                    .iter()
-                    .filter_map(|s| s.dropped.clone().or_else(|| s.last_error.clone()))
-                    .collect::<Vec<_>>()
-                    .join("; "),
+            None => Err(match back {
+                Some(until) => OriginError::Refused {
+                    why: reasons(),
+                    after: until.saturating_duration_since(now),
+                },
+                None => OriginError::Permanent { why: reasons() },
             }),
         }
     }
@@ -296,7 +357,7 @@ impl Origin {
             if next >= blocks.end {
                 return Ok(());
             }
-            let (index, url, whole_only) = self.choose(file, &tried)?;
+            let (index, url, whole_only) = self.choose(file, &tried, Instant::now())?;
             let attempt = if whole_only {
                 let _only_one = self.whole.lock().await;
                 if (next..blocks.end).any(|block| sink.wants(block)) {
@@ -316,6 +377,7 @@ impl Origin {
                 Attempt::Done => {
                     seed.failures = 0;
                     seed.not_before = None;
+                    seed.refused.remove(&file);
                     return Ok(());
                 }
                 Attempt::PreferOthers => {
@@ -334,6 +396,17 @@ impl Origin {
                     seed.not_before = Some(Instant::now() + pause);
                     seed.asked = after.is_some();
                     seed.last_error = Some(why.clone());
+                    drop(seeds);
+                    self.problem(why);
+                }
+                Attempt::Refused { why, host } => {
+                    let now = Instant::now();
+                    let all = 0..seed.urls.len();
+                    for file in all.filter(|&other| other == file || host) {
+                        if seed.gives(file, now) {
+                            seed.refuses(file, &why, now);
+                        }
+                    }
                     drop(seeds);
                     self.problem(why);
                 }
@@ -375,6 +448,12 @@ impl Origin {
                 return Attempt::Later {
                     why: e.to_string(),
                     after: None,
+                };
+            }
+            Err(e @ gate::Error::Forbidden(_)) => {
+                return Attempt::Refused {
+                    why: e.to_string(),
+                    host: true,
                 };
             }
             Err(e) => return Attempt::Never(e.to_string()),
@@ -435,10 +514,10 @@ impl Origin {
                         status,
                         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
                     );
-                return if may_pass {
-                    Attempt::Later { why, after }
-                } else {
-                    Attempt::Never(why)
+                return match status {
+                    _ if may_pass => Attempt::Later { why, after },
+                    StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Attempt::Refused { why, host: false },
+                    _ => Attempt::Never(why),
                 };
             }
         };
@@ -590,6 +669,38 @@ mod tests {
             assert_eq!(content_range(bad), None, "{bad}");
         }
         assert_eq!(content_range(&format!("bytes 0-{}/*", u64::MAX)), None);
+    }
+
+    #[test]
+    fn what_a_web_seed_refuses_it_is_asked_for_again_within_an_hour() {
+        let urls: Vec<String> = ["https://example.com/a", "https://example.com/b"]
+            .map(str::to_owned)
+            .into();
+        let down = Arc::new(Bucket::new(None));
+        let origin = Origin::of_files(Gate::default(), &[urls], vec![5, 5], down);
+        let began = Instant::now();
+        let at = |minutes: u64| began + Duration::from_secs(60 * minutes);
+        origin.seeds()[0].refuses(0, "it said 404", began);
+        let Err(OriginError::Refused { why, after }) = origin.choose(0, &[], at(1)) else {
+            panic!("it was refused a minute ago");
+        };
+        assert_eq!((why.as_str(), after), ("it said 404", Duration::from_secs(240)));
+        assert!(origin.choose(1, &[], at(1)).is_ok(), "the other file");
+        assert!(origin.is_usable());
+        assert!(origin.choose(0, &[], at(5)).is_ok());
+        origin.seeds()[0].refuses(0, "it said 404", at(5));
+        assert!(origin.choose(0, &[], at(14)).is_err(), "longer each time");
+        assert!(origin.choose(0, &[], at(15)).is_ok());
+        origin.seeds()[0].refuses(1, "it said 403", at(15));
+        assert!(!origin.is_usable(), "nothing of it is to be counted on now");
+        origin.seeds()[0].refuses(0, "it said 404", at(70));
+        let permanent = |file| {
+            matches!(
+                origin.choose(file, &[], at(1_000)),
+                Err(OriginError::Permanent { .. })
+            )
+        };
+        assert!(permanent(0) && !permanent(1));
     }
 
     #[test]

@@ -42,14 +42,18 @@ impl Driver {
                 self.discard_uncovered(run);
             }
             self.input(match fetch.ended {
-                Some(Err(OriginError::Temporary { after, .. })) => Input::OriginFailed {
-                    fetch: id,
-                    reason: OriginFailure::Temporary { after: Some(after) },
-                },
-                Some(Err(OriginError::Permanent { .. })) if self.ground.origin.is_usable() => {
+                Some(Err(OriginError::Permanent { .. } | OriginError::Refused { .. }))
+                    if self.ground.origin.is_usable() =>
+                {
                     Input::OriginFailed {
                         fetch: id,
                         reason: OriginFailure::File,
+                    }
+                }
+                Some(Err(OriginError::Temporary { after, .. } | OriginError::Refused { after, .. })) => {
+                    Input::OriginFailed {
+                        fetch: id,
+                        reason: OriginFailure::Temporary { after: Some(after) },
                     }
                 }
                 Some(Err(OriginError::Permanent { .. })) => Input::OriginFailed {
