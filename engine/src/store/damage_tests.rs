@@ -1,6 +1,6 @@
 //! What was written as it should be and is not there any more: it is found, told, and not claimed again.
 
-use super::crash_tests::{CONTENT, Case};
+use super::crash_tests::{CONTENT, Case, LENGTH};
 use super::faults::FaultDisk;
 use super::tests::on_disk;
 use super::*;
@@ -39,5 +39,50 @@ async fn what_a_check_found_to_be_rotten_is_not_claimed_any_more_after_a_kill() 
     }
     case.check(&disk.after_kill(), &BTreeSet::new(), "found by a check")
         .await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_read_is_fetched_again_and_the_rest_is_kept() {
+    let case = Case::file();
+    for checked in [false, true] {
+        let disk = FaultDisk::default();
+        let flushed = case.run(&disk).await;
+        disk.go_bad(Path::new(CONTENT), 9 * BLOCK_SIZE as usize + 5);
+        let verifier = case.verifier();
+        let (store, mut events) = on_disk(&disk, &case.metainfo, &verifier, checked).unwrap();
+        if !checked {
+            assert!(store.read_run(BlockRun::new(0, 9, 1)).await.is_err());
+            assert!(matches!(events.recv().await, Some(StoreEvent::Lost(_))));
+        }
+        assert!(!store.has_block(9), "{checked}");
+        for &block in flushed.iter().filter(|&&block| !(8..12).contains(&block)) {
+            assert!(store.has_block(block), "{checked}: {block}");
+        }
+        for block in 8..12 {
+            store.put(case.block(block)).await.unwrap();
+        }
+        store.flush().await.unwrap();
+        assert_eq!(
+            store.read_run(BlockRun::new(0, 9, 1)).await.unwrap().concat(),
+            case.bytes(9)
+        );
+        drop(events);
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_gives_nothing_is_no_reason_to_forget_what_it_holds() {
+    let case = Case::file();
+    let disk = FaultDisk::default();
+    case.run(&disk).await;
+    (0..LENGTH)
+        .step_by(1_000)
+        .for_each(|at| disk.go_bad(Path::new(CONTENT), at));
+    let opened = on_disk(&disk, &case.metainfo, &case.verifier(), true);
+    assert!(matches!(opened, Err(StoreError::Io { doing: "reading", .. })));
+    let (store, _events) = case.open(&disk, &case.verifier()).unwrap();
+    assert!(store.has_block(9));
     store.close().await;
 }

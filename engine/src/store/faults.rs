@@ -53,6 +53,8 @@ struct Node {
     safe_modified: i64,
     /// Written or cut since then.
     dirty: Vec<Range<usize>>,
+    /// Bytes that cannot be read until something else is written there.
+    bad: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -131,6 +133,7 @@ impl State {
         node.data[start..end].copy_from_slice(data);
         node.modified = self.clock;
         node.dirty.push(start..end);
+        node.bad.retain(|at| !(start..end).contains(at));
     }
 }
 
@@ -169,6 +172,14 @@ impl FaultDisk {
             let node = &mut state.nodes[node];
             node.data[at] ^= 0xff;
             node.safe[at] ^= 0xff;
+        }
+    }
+
+    /// A byte of a file cannot be read any more.
+    pub(super) fn go_bad(&self, path: &Path, at: usize) {
+        let mut state = self.state();
+        if let Some(&node) = state.names.get(path) {
+            state.nodes[node].bad.push(at);
         }
     }
 
@@ -331,7 +342,12 @@ impl Backing for FaultFile {
         let mut state = self.disk.state();
         state.read += buffer.len();
         let start = offset as usize;
-        let data = state.nodes[self.node].data.get(start..start + buffer.len());
+        let node = &state.nodes[self.node];
+        let end = start + buffer.len();
+        if node.bad.iter().any(|at| (start..end).contains(at)) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        let data = node.data.get(start..end);
         buffer.copy_from_slice(data.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }

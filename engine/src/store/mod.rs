@@ -379,7 +379,10 @@ impl Store {
         let stamp = backing
             .stamp()
             .map_err(|e| StoreError::io("looking at", path, e))?;
-        let bits = hash_all(backing.as_ref(), path, &verifier, |_, _| Ok(()))?;
+        let (bits, unreadable) = hash_all(backing.as_ref(), path, &verifier, |_, _| Ok(()))?;
+        if let Some(e) = unreadable {
+            return Err(StoreError::io("reading", path, e));
+        }
         let mut wanted = (0..verifier.numbers()).filter(|&block| verifier.wants(block));
         if let Some(block) = wanted.find(|&block| !bits.get(block)) {
             let file = verifier.layout().run(block..block + 1).file.0 as usize;
@@ -656,10 +659,18 @@ impl Store {
             }
         }
         let shared = self.shared.clone();
-        let commands = self.commands.clone();
+        let (commands, is_own) = (self.commands.clone(), self.is_own);
         let read = tokio::task::spawn_blocking(move || {
+            let read_block = |block| {
+                shared.read_block(block).inspect_err(|e| {
+                    if is_own && is_damage(e) {
+                        // It is fetched again. A writer that is gone has said its last word already.
+                        let _ = commands.send(Command::Lose(vec![block]));
+                    }
+                })
+            };
             let read = blocks
-                .map(|block| shared.read_block(block))
+                .map(read_block)
                 .collect::<io::Result<Vec<_>>>()
                 .map_err(|e| StoreError::io("reading", &shared.path, e))?;
             if let Err(error) = shared.unchanged() {
@@ -717,6 +728,7 @@ impl Store {
             for block in blocks {
                 match shared.read_block(block) {
                     Ok(bytes) => data.extend_from_slice(&bytes),
+                    Err(e) if held.contains(&block) && !is_damage(&e) => return,
                     Err(_) => break,
                 }
             }
@@ -826,27 +838,37 @@ fn check_all(
     verifier: &Verifier,
     synced: &Bits,
 ) -> Result<Bits, StoreError> {
-    let bits = hash_all(file, path, verifier, |block, data| {
+    let (bits, unreadable) = hash_all(file, path, verifier, |block, data| {
         if synced.get(block) {
             return Ok(());
         }
         file.write_all_at(data, u64::from(block) * u64::from(BLOCK_SIZE))
             .map_err(|e| StoreError::io("writing", path, e))
     })?;
+    if let Some(e) = unreadable {
+        let error = StoreError::io("reading", path, e);
+        if bits.0.iter().all(|&word| word == 0) {
+            // Not some bad places: nothing of it can be read now, and it may be whole.
+            return Err(error);
+        }
+        tracing::warn!("{error}: what cannot be read is fetched again");
+    }
     file.sync().map_err(|e| StoreError::io("syncing", path, e))?;
     Ok(bits)
 }
 
-/// Hashes the whole file, and shows each block that is right.
+/// Hashes the whole file, and shows each block that is right. What the disk cannot give is not right: its first error
+/// comes back too.
 fn hash_all(
     file: &dyn Backing,
     path: &Path,
     verifier: &Verifier,
     mut right: impl FnMut(u32, &[u8]) -> Result<(), StoreError>,
-) -> Result<Bits, StoreError> {
+) -> Result<(Bits, Option<io::Error>), StoreError> {
     let mut bits = Bits::new(verifier.numbers());
     let piece_length = u64::from(verifier.layout().piece_length());
     let mut buffer = Vec::new();
+    let mut unreadable = None;
     for piece in 0..verifier.layout().pieces() {
         let start = u64::from(piece) * piece_length;
         let run = verifier.layout().piece_run(PieceIndex(piece));
@@ -858,15 +880,42 @@ fn hash_all(
             continue;
         }
         buffer.resize(there as usize, 0);
-        file.read_exact_at(&mut buffer, start)
-            .map_err(|e| StoreError::io("reading", path, e))?;
+        let mut bad = Vec::new();
+        if let Err(e) = file.read_exact_at(&mut buffer, start) {
+            if !is_damage(&e) {
+                return Err(StoreError::io("reading", path, e));
+            }
+            unreadable.get_or_insert(e);
+            // Block by block, to lose no more than has to be.
+            for (block, part) in verifier
+                .piece_blocks(piece)
+                .zip(buffer.chunks_mut(BLOCK_SIZE as usize))
+            {
+                if file
+                    .read_exact_at(part, u64::from(block) * u64::from(BLOCK_SIZE))
+                    .is_err()
+                {
+                    part.fill(0);
+                    bad.push(block);
+                }
+            }
+        }
         for block in verifier.check_stored(piece, &buffer) {
+            if bad.contains(&block) {
+                continue;
+            }
             bits.set(block, true);
             let at = (u64::from(block) * u64::from(BLOCK_SIZE) - start) as usize;
             right(block, &buffer[at..at + verifier.block_len(block)])?;
         }
     }
-    Ok(bits)
+    Ok((bits, unreadable))
+}
+
+/// Whether an error says that the bytes are not there, and not that they cannot be had now.
+fn is_damage(error: &io::Error) -> bool {
+    // EIO, which has no kind of its own.
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof) || error.raw_os_error() == Some(5)
 }
 
 #[cfg(test)]
