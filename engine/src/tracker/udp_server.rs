@@ -17,6 +17,9 @@ use super::udp::{Answer, MAX_PACKET, Request};
 /// How long a connection id is good for: between one and two of these (BEP 15 asks for two minutes at the server).
 const SLOT: Duration = Duration::from_secs(60);
 
+/// Pause after an error of the socket, which passes.
+const BREATH: Duration = Duration::from_millis(50);
+
 /// Serves until `stop` is ready.
 pub async fn serve(
     socket: UdpSocket,
@@ -33,9 +36,14 @@ pub async fn serve(
         };
         let (len, from) = match received {
             Ok(received) => received,
-            // Some systems tell here that an earlier answer did not reach its client.
-            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => continue,
-            Err(e) => return Err(e),
+            // Some systems tell here that an earlier answer did not reach its client, or want of memory.
+            Err(e) => {
+                tracing::warn!("cannot take a datagram: {e}");
+                tokio::select! {
+                    () = &mut stop => return Ok(()),
+                    () = tokio::time::sleep(BREATH) => continue,
+                }
+            }
         };
         let Some(answer) = Request::decode(&packet[..len]).and_then(|r| answer(&tracker, &secret, r, from))
         else {
@@ -179,6 +187,33 @@ mod tests {
             assert_eq!(peer.interval, server::Config::default().interval);
             assert_eq!(tracker.announces(), 2);
         }
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_socket_does_not_end_it() {
+        // A socket with one client, which was away: it is told so when it looks for datagrams.
+        let client = UdpSocket::bind("127.83.7.9:0").await.expect("a port");
+        let at = client.local_addr().expect("bound");
+        drop(client);
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        socket.connect(at).await.expect("connected");
+        socket.send(b"is anybody there?").await.expect("sent");
+        let server = socket.local_addr().expect("bound");
+        let client = UdpSocket::bind(at).await.expect("the same port");
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(serve(
+            socket,
+            Tracker::new(Config::default()),
+            std::future::pending(),
+        ));
+        client
+            .send_to(&Request::Connect { transaction: 7 }.encode(), server)
+            .await
+            .expect("sent");
+        let mut packet = [0; 100];
+        let answer = tokio::time::timeout(Duration::from_secs(60), client.recv(&mut packet)).await;
+        answer.expect("it goes on").expect("an answer");
+        assert!(tasks.try_join_next().is_none());
     }
 
     #[tokio::test]
