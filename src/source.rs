@@ -23,8 +23,8 @@ use crate::context::{Context, with_suffix};
 use crate::feed;
 use crate::output::{Explain, bad_input, with_hint};
 
-/// A `.torrent` of four million pieces has 128 MiB of layers; ours are far smaller.
-const MAX_TORRENT: u64 = 64 << 20;
+/// The largest `.torrent` that is taken.
+const MAX_TORRENT: u64 = engine::metainfo::MAX_TORRENT as u64;
 /// A feed larger than this is no feed that a podcast app would take.
 const MAX_FEED: u64 = 32 << 20;
 /// Longest wait for metainfo of peers while nothing comes.

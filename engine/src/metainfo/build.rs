@@ -7,8 +7,8 @@ use std::io::Read;
 
 use sha1::{Digest, Sha1};
 
-use super::{MAX_PIECE_LENGTH, Metainfo, MetainfoError, Parts, parse};
-use crate::bencode::Encode;
+use super::{LIMITS, MAX_PIECE_LENGTH, Metainfo, MetainfoError, Parts, parse};
+use crate::bencode::{self, Encode};
 use crate::merkle::{BLOCK, FileHasher, Hash};
 
 /// Why a file could not be made into metainfo.
@@ -63,6 +63,31 @@ pub fn piece_length_for(length: u64) -> u64 {
         piece_length *= 2;
     }
     piece_length
+}
+
+/// Whether the metainfo of files with these paths and lengths can be taken by anybody, about: this is asked before they
+/// are hashed, which may take hours.
+pub(super) fn check_size<'a>(
+    files: impl Iterator<Item = (&'a [String], u64)>,
+    piece_length: u64,
+) -> Result<(), MetainfoError> {
+    let (mut bytes, mut values) = (0, 0);
+    for (path, length) in files {
+        // Each is named for both versions, with its padding; each piece has a hash of 32 bytes and one of 20.
+        let names: usize = path.iter().map(String::len).sum();
+        bytes += 256 + 2 * names as u64 + 52 * length.div_ceil(piece_length);
+        values += 22 + path.len();
+    }
+    let limit = LIMITS.bytes;
+    if bytes > limit as u64 {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        return Err(bencode::Error::TooLarge { bytes, limit }.into());
+    }
+    let limit = LIMITS.values;
+    if values > limit {
+        return Err(bencode::Error::TooMany { limit }.into());
+    }
+    Ok(())
 }
 
 /// Collects what the metainfo shall say, then hashes the file.
@@ -145,6 +170,7 @@ impl Builder {
             return Err(BuildError::Empty(self.name));
         }
         let piece_length = self.checked_piece_length(length)?;
+        check_size(std::iter::once((&[][..], length)), piece_length)?;
         let mut tree = FileHasher::new(piece_length);
         let mut pieces = V1Pieces::new(piece_length);
         let mut buffer = vec![0; 1 << 20];

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::build::{BuildError, Builder, V1Pieces};
+use super::build::{BuildError, Builder, V1Pieces, check_size};
 use super::{MAX_DEPTH, MAX_FILES, Metainfo, parse};
 use crate::bencode::Encode;
 use crate::merkle::{FileHasher, Hash};
@@ -90,6 +90,11 @@ impl Builder {
             return Err(BuildError::Empty(self.name));
         }
         let piece_length = self.checked_piece_length(total)?;
+        let files = listing.files.iter();
+        check_size(
+            files.map(|(path, length)| (path.as_slice(), *length)),
+            piece_length,
+        )?;
         let mut pieces = V1Pieces::new(piece_length);
         let mut layers: Vec<(Hash, Vec<Hash>)> = Vec::new();
         let mut known = HashSet::new();

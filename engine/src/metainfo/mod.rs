@@ -39,6 +39,17 @@ pub const MAX_PIECE_LENGTH: u64 = 32 << 20;
 /// The most pieces that a torrent may have.
 pub const MAX_PIECES: u64 = 0x20_0000;
 
+/// The largest metainfo that is taken, and made: 64 MiB.
+pub const MAX_TORRENT: usize = 64 << 20;
+
+/// As many values as that many files take, in folders that are not too deep.
+const LIMITS: bencode::Limits = bencode::Limits {
+    bytes: MAX_TORRENT,
+    depth: 100,
+    values: 2_000_000,
+    ordered: true,
+};
+
 /// The most files that a torrent may have, empty ones included.
 pub const MAX_FILES: usize = 0x1_0000;
 
@@ -250,7 +261,7 @@ impl Metainfo {
         trackers: &[Vec<String>],
         web_seeds: &[String],
     ) -> Result<Self, MetainfoError> {
-        bencode::Value::parse(info)?;
+        bencode::Value::parse_within(info, LIMITS)?;
         let parts = Parts {
             info: info.to_vec(),
             piece_layers,
@@ -420,7 +431,7 @@ impl Metainfo {
     }
 
     fn top(&self) -> Result<std::collections::BTreeMap<Vec<u8>, Encode>, MetainfoError> {
-        let top = bencode::Value::parse(&self.bytes)?;
+        let top = bencode::Value::parse_within(&self.bytes, LIMITS)?;
         let entries = top.dictionary().unwrap_or_default(); // it was a dictionary when it was parsed
         Ok(entries
             .iter()

@@ -9,8 +9,8 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 use super::{
-    File, InfoHash, MAX_DEPTH, MAX_FILES, MAX_PIECE_LENGTH, MAX_PIECES, MAX_SOURCES, Metainfo, MetainfoError,
-    sha1,
+    File, InfoHash, LIMITS, MAX_DEPTH, MAX_FILES, MAX_PIECE_LENGTH, MAX_PIECES, MAX_SOURCES, Metainfo,
+    MetainfoError, sha1,
 };
 use crate::bencode::Value;
 use crate::merkle::{BLOCK, Hash, root_over};
@@ -22,7 +22,7 @@ const MAX_NAME: usize = 255;
 const MAX_FILE_LENGTH: u64 = 1 << 44;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
-    let top = Value::parse(bytes)?;
+    let top = Value::parse_within(bytes, LIMITS)?;
     if top.dictionary().is_none() {
         return Err(invalid("metainfo", "is not a dictionary"));
     }

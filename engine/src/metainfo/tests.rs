@@ -593,3 +593,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_too_large_to_be_taken_is_refused_before_it_is_hashed() {
+    let listing = |parts: &[usize]| Listing {
+        files: (0..MAX_FILES)
+            .map(|n| (parts.iter().map(|&len| format!("{n:0len$}")).collect(), 1))
+            .collect(),
+        left_out: Vec::new(),
+    };
+    let nowhere = std::path::Path::new("/nowhere/at all");
+    let hash = |parts: &[usize]| Builder::new("a").hash_folder(nowhere, &listing(parts), |_| ());
+    let many = [255; 3];
+    assert!(matches!(
+        hash(&many),
+        Err(BuildError::Metainfo(MetainfoError::Bencoding(
+            bencode::Error::TooLarge { .. }
+        )))
+    ));
+    let deep = [5; 16];
+    assert!(matches!(
+        hash(&deep),
+        Err(BuildError::Metainfo(MetainfoError::Bencoding(
+            bencode::Error::TooMany { .. }
+        )))
+    ));
+    let usual = [5, 40];
+    assert!(
+        matches!(hash(&usual), Err(BuildError::Read { .. })),
+        "as many as may be"
+    );
+    let pieces = Builder::new("a")
+        .piece_length(BLOCK as u64)
+        .hash(&b""[..], 1 << 40, |_| ());
+    assert!(matches!(pieces, Err(BuildError::Metainfo(_))));
+}
+
+#[test]
+fn all_that_is_fetched_as_metainfo_is_read() {
+    let small = Builder::new("a")
+        .hash(&b"content"[..], 7, |_| ())
+        .expect("metainfo");
+    let mut long = b"d7:comment20000000:".to_vec();
+    long.resize(long.len() + 20_000_000, b'a');
+    long.extend_from_slice(&small.to_bytes()[1..]);
+    let read = Metainfo::parse(&long).expect("20 MB are not too much");
+    assert_eq!(read.info_hash_v2(), small.info_hash_v2());
+}
