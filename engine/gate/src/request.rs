@@ -226,6 +226,11 @@ pub struct Response {
 }
 
 impl Response {
+    /// The address that answered, where it is known.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.inner.remote_addr()
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.inner.status()

@@ -320,7 +320,7 @@ impl Finder {
         for address in addresses {
             // An address that may not be dialled must not take the place of one that may.
             let literal = address.ip().to_string();
-            match self.registry.gate().check(address, host.unwrap_or(&literal)) {
+            match self.registry.may_dial(address, host.unwrap_or(&literal)) {
                 Ok(()) => {
                     self.candidates.add(address, heard, host, now);
                 }

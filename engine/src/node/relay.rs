@@ -8,9 +8,9 @@ use super::inbox::Msg;
 use super::registry::Registry;
 use crate::personal::Secret;
 use crate::tracker::pairs::{MAGIC, Role, Token};
-use gate::{StatusCode, Url};
+use gate::{Family, StatusCode, Url};
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -113,9 +113,20 @@ async fn ask(
     if let Some(token) = token {
         asked.query_pairs_mut().append_pair("token", &hex::encode(token));
     }
-    let gate = registry.gate();
-    let response = gate.get(asked).timeout(TIMEOUT).send().await;
-    let response = response.map_err(|e| e.to_string())?;
+    let mut request = registry.gate().get(asked).timeout(TIMEOUT);
+    // The relay is where the tracker is, and has to be of a family that our sockets speak.
+    let anywhere = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let families: Vec<Family> = anywhere
+        .map(|ip| SocketAddr::new(ip, 0))
+        .iter()
+        .filter(|address| registry.reaches(**address))
+        .map(Family::of)
+        .collect();
+    if let [only] = families.as_slice() {
+        request = request.over(*only);
+    }
+    let response = request.send().await.map_err(|e| e.to_string())?;
+    let answered = response.remote_addr().ok_or("it is not known who answered")?;
     let status = response.status();
     if status == StatusCode::NOT_FOUND {
         return Ok(None);
@@ -127,15 +138,32 @@ async fn ask(
     let answer: Answer = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
     let mut token = [0; 16];
     hex::decode_to_slice(&answer.token, &mut token).map_err(|e| e.to_string())?;
-    let host = url.host_str().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    // Whoever named the tracker named its relay.
-    gate.trust(host, answer.port);
-    let addresses = gate.resolve(host, answer.port).await.map_err(|e| e.to_string())?;
-    let address = addresses
-        .into_iter()
-        .find(|&address| registry.reaches(address))
-        .ok_or("there is no way to its address")?;
-    gate.trust(&address.ip().to_string(), address.port());
+    let address = SocketAddr::new(answered.ip().to_canonical(), answer.port);
+    if !registry.reaches(address) {
+        return Err("there is no way to its address".to_owned());
+    }
     Ok(Some((address, token)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{Node, NodeConfig};
+    use gate::Gate;
+
+    #[tokio::test]
+    async fn what_a_tracker_says_of_its_relay_is_trusted_for_peers_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = Node::start(NodeConfig::new(folder.path(), Gate::default()))
+            .await
+            .unwrap();
+        let at = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        let may_dial = |port| node.registry.may_dial(at(port), "127.0.0.1").is_ok();
+        assert!(!may_dial(9));
+        node.registry
+            .set_relay("http://127.0.0.1/announce", [7; 16], at(9));
+        assert!(may_dial(9) && !may_dial(10));
+        assert!(node.registry.gate().check(at(9), "127.0.0.1").is_err());
+        node.stop().await;
+    }
 }
