@@ -10,7 +10,7 @@ use symphonia_core::packet::PacketRef;
 use symphonia_core::units::{Duration, Timestamp};
 
 use super::{BridgeError, ENCODE_CHUNK, init, raw_caps, run, stamped};
-use crate::frames::mp3::{Header, Version, change_gain};
+use crate::frames::mp3::{Header, Version, change_gain, stated};
 
 mod in_parts;
 
@@ -24,8 +24,17 @@ pub(crate) fn decode(clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeErro
 }
 
 fn decode_clip(frames: &[Vec<u8>]) -> Result<Vec<f32>, BridgeError> {
-    let Some(header) = frames.first().and_then(|frame| Header::of(frame).ok()) else {
+    let Some(header) = frames.first().and_then(|frame| Header::of_whole(frame).ok()) else {
         return Ok(Vec::new());
+    };
+    // Symphonia decodes no free format.
+    let is_free = |frame: &Vec<u8>| Header::of_whole(frame).is_ok_and(Header::is_free);
+    let told;
+    let frames = if frames.iter().any(is_free) {
+        told = stated(frames).map_err(|error| BridgeError::WrongStream(error.to_string()))?;
+        &told[..]
+    } else {
+        frames
     };
     let mut parameters = AudioCodecParameters::new();
     parameters.for_codec(CODEC_ID_MP3);

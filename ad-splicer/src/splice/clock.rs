@@ -16,19 +16,19 @@ pub(super) struct Clock {
     packets: u64,
     /// How long the last one lasts.
     last: u32,
-    /// Decoded sample of the first sample of content, and its media time.
-    zero: (u64, u64),
+    /// Decoded sample of the first sample of content, and the media time at which the presentation begins: before the first sample where that is heard later.
+    zero: (u64, i64),
 }
 
 impl Clock {
-    /// Packets of `size` samples with these durations, the first sample of content being at a media time.
-    pub(super) fn new(size: u32, durations: &[(u32, u32)], zero: u64) -> Self {
+    /// Packets of `size` samples with these durations, the first sample of content being at a media time, and heard `lead` samples after the presentation begins.
+    pub(super) fn new(size: u32, durations: &[(u32, u32)], zero: u64, lead: u64) -> Self {
         let mut clock = Self {
             size,
             jumps: Vec::new(),
             packets: 0,
             last: size,
-            zero: (0, zero),
+            zero: (0, 0),
         };
         let mut time = 0;
         for (count, duration) in durations.iter().filter(|run| run.0 > 0) {
@@ -41,7 +41,7 @@ impl Clock {
             clock.last = *duration;
         }
         let zero = zero.min(time);
-        clock.zero = (clock.sample(zero).min(clock.samples()), zero);
+        clock.zero = (clock.sample(zero).min(clock.samples()), zero as i64 - lead as i64);
         clock
     }
 
@@ -76,8 +76,8 @@ impl Clock {
         self.zero.0
     }
 
-    /// When the presentation begins.
-    pub(super) fn start_of_content(&self) -> u64 {
+    /// The media time at which the presentation begins.
+    pub(super) fn start_of_content(&self) -> i64 {
         self.zero.1
     }
 
@@ -87,12 +87,12 @@ impl Clock {
         let size = u64::from(self.size);
         // What comes after the last sample belongs to the last packet.
         let packet = (sample / size).min(self.packets.saturating_sub(1));
-        (self.start(packet) + sample - packet * size) as i64 - self.zero.1 as i64
+        (self.start(packet) + sample - packet * size) as i64 - self.zero.1
     }
 
     /// The content sample that is heard so long after the beginning of the presentation; in a gap, the next one.
     pub(super) fn content(&self, heard: i64) -> u64 {
-        let time = (heard + self.zero.1 as i64).max(0) as u64;
+        let time = (heard + self.zero.1).max(0) as u64;
         self.sample(time).saturating_sub(self.zero.0)
     }
 
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn without_gaps_both_counts_are_one() {
-        let clock = Clock::new(1024, &[(9, 1024), (1, 336)], 1024);
+        let clock = Clock::new(1024, &[(9, 1024), (1, 336)], 1024, 0);
         assert_eq!((clock.skip(), clock.samples()), (1024, 9 * 1024 + 336));
         assert_eq!((clock.heard(0), clock.heard(5000)), (0, 5000));
         assert_eq!((clock.content(0), clock.content(5000)), (0, 5000));
@@ -186,10 +186,21 @@ mod tests {
     }
 
     #[test]
+    fn sound_that_begins_later_is_heard_later() {
+        let clock = Clock::new(1024, &[(9, 1024)], 1024, 5000);
+        assert_eq!((clock.skip(), clock.start_of_content()), (1024, -3976));
+        assert_eq!((clock.heard(0), clock.heard(77)), (5000, 5077));
+        assert_eq!(
+            (clock.content(0), clock.content(5000), clock.content(5077)),
+            (0, 0, 77)
+        );
+    }
+
+    #[test]
     fn content_keeps_its_gaps_and_overlaps() {
         // The first packet early, a gap of 10 before packet 4, packet 8 a tick after packet 7.
         let durations = [(1, 3528), (2, 1024), (1, 1034), (3, 1024), (1, 1), (2, 1024)];
-        let clock = Clock::new(1024, &durations, 0);
+        let clock = Clock::new(1024, &durations, 0, 0);
         assert_eq!(clock.durations(), durations);
         assert_eq!(clock.start(4), 3528 + 2 * 1024 + 1034);
         assert_eq!(clock.heard(4 * 1024 + 5), clock.start(4) as i64 + 5);
@@ -216,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_made_over_an_overlap_never_goes_back() {
-        let clock = Clock::new(1024, &[(3, 1024), (1, 1), (1, 335), (5, 1024)], 0);
+        let clock = Clock::new(1024, &[(3, 1024), (1, 1), (1, 335), (5, 1024)], 0, 0);
         let pieces = [Packets::Content(0..2), Packets::Made(4), Packets::Content(6..10)];
         let spliced = clock.spliced(pieces.into_iter(), None);
         assert_eq!(spliced.start(6), clock.start(6));

@@ -15,7 +15,7 @@ use super::format::{self, Frames, Place, Spliced, Stream};
 use super::joins::Grid;
 use super::layout::{Layout, moved};
 use super::movie::assemble;
-use super::pictures::{Avc, Heard, Seen};
+use super::pictures::{Avc, Heard, Seen, rescaled};
 use super::{Chapter, Codec, Options, SpliceError};
 use crate::bridge::{BridgeError, aac as bridge};
 use crate::content::Content;
@@ -46,6 +46,8 @@ pub(crate) struct M4a<'a> {
     /// The tables of the other tracks, at their places in `moov`.
     pub(super) tables: Vec<Option<Samples>>,
     pub(super) clock: Clock,
+    /// How many samples after the beginning of the presentation the sound begins.
+    pub(super) lead: u64,
     pub(super) samples: u64,
 }
 
@@ -140,18 +142,17 @@ impl<'a> M4a<'a> {
                 "the MP4 file's sound is not in packets of {SAMPLES} samples that follow each other"
             )));
         }
-        let edit = edit_list(sound)?;
-        if edit.is_some_and(|edit| edit.lead > 0) {
-            return Err(unsupported(
-                "the MP4 file's sound begins with empty time (an edit list)",
-            ));
-        }
+        let edit = edit_list(sound, movie.timescale)?;
+        // Sound that begins later stays so much later than pictures and titles.
+        let lead = edit.map_or(0, |edit| {
+            rescaled(edit.lead as i64, media.timescale, movie.timescale).max(0) as u64
+        });
         let pictures = match pictures {
             Some((child, track)) => {
                 let scale = track.bytes(&[b"mdia", b"mdhd"]).and_then(full_duration);
                 let scale = scale.ok_or_else(damaged)?.timescale;
                 let samples = tables[child].take().unwrap_or_default();
-                let edit = edit_list(track)?;
+                let edit = edit_list(track, movie.timescale)?;
                 Some(Avc::new(child, track, samples, edit, (scale, movie.timescale))?)
             }
             None => None,
@@ -160,7 +161,7 @@ impl<'a> M4a<'a> {
         let zero = edit
             .map(|edit| edit.media_time)
             .or(declared.map(|(delay, _)| delay));
-        let clock = Clock::new(SAMPLES, &packets.durations, zero.unwrap_or(0));
+        let clock = Clock::new(SAMPLES, &packets.durations, zero.unwrap_or(0), lead);
         let all = clock.samples() - clock.skip();
         let samples = match (edit, declared) {
             (Some(edit), _) => {
@@ -169,10 +170,11 @@ impl<'a> M4a<'a> {
                 let wanted = i64::try_from(wanted).unwrap_or(i64::MAX / 2);
                 // Movie time is often milliseconds: what is that near to the end is meant to be it.
                 let unit = u64::from(media.timescale / movie.timescale) + 1;
-                if wanted == 0 || wanted.abs_diff(clock.heard(all)) <= unit {
+                let until = wanted + lead as i64;
+                if wanted == 0 || until.abs_diff(clock.heard(all)) <= unit {
                     all
                 } else {
-                    clock.content(wanted).min(all)
+                    clock.content(until).min(all)
                 }
             }
             (None, Some((_, samples))) => samples.min(all),
@@ -189,6 +191,7 @@ impl<'a> M4a<'a> {
             pictures,
             tables,
             clock,
+            lead,
             samples,
             moov,
         };
@@ -219,9 +222,20 @@ impl<'a> M4a<'a> {
             heard: Heard {
                 clock: &self.clock,
                 rate: self.config.sample_rate,
+                samples: self.samples,
             },
-            samples: self.samples,
         })
+    }
+
+    /// A time of the presentation of the content in that of the result. Times less than `unit` samples before a cue are meant to be at it.
+    pub(super) fn moved(&self, plan: &SplicePlan, time: ContentTime, unit: u64) -> PresentationTime {
+        let rate = self.config.sample_rate;
+        // Plans count from where the sound begins.
+        let before = ContentTime::from_samples(self.lead, rate)
+            .as_nanos()
+            .min(time.as_nanos());
+        let after = moved(plan, ContentTime::from_nanos(time.as_nanos() - before), unit);
+        PresentationTime::from_nanos(after.as_nanos() + before)
     }
 
     fn chapters_of(&self, plan: &SplicePlan) -> Vec<Chapter> {
@@ -230,7 +244,7 @@ impl<'a> M4a<'a> {
             .into_iter()
             .map(|(time, title)| {
                 (
-                    moved(plan, ContentTime::from_nanos(time.saturating_mul(100)), unit),
+                    self.moved(plan, ContentTime::from_nanos(time.saturating_mul(100)), unit),
                     title,
                 )
             })
@@ -375,9 +389,15 @@ impl format::Track for Track<'_> {
     }
 
     fn cut(&self, span: &Range<u64>) -> Result<Range<u64>, String> {
-        let cut = |sample: u64| match self.0.seen() {
-            Some(seen) => seen.cut(self.meant(sample)),
-            None => Ok(self.meant(sample)),
+        let cut = |sample: u64| {
+            match (self.0.seen(), self.meant(sample)) {
+            // What is put before the sound is heard while the pictures before it are still seen.
+            (Some(_), 0) if self.0.lead > u64::from(self.0.config.sample_rate / 2) => Err(
+                "the content's sound begins more than half a second after its pictures, and nothing can be put before both yet".into(),
+            ),
+            (Some(seen), sample) => seen.cut(sample),
+            (None, sample) => Ok(sample),
+        }
         };
         let start = cut(span.start)?;
         Ok(start..if span.is_empty() { start } else { cut(span.end)? })

@@ -10,7 +10,7 @@ use super::SpliceError;
 use super::bridged::Piece;
 use super::clock::{self, Clock};
 use super::format::Runs;
-use super::layout::{Layout, moved};
+use super::layout::Layout;
 use super::m4a::M4a;
 use super::pictures::{Avc, From, Shots, first_not, rescaled};
 use crate::frames::aac::SAMPLES;
@@ -60,12 +60,12 @@ fn other(
         .and_then(full_duration)
         .ok_or_else(|| unsupported("a track of the MP4 file does not say how long it is"))?
         .timescale;
-    let edit = edit_list(track)?;
+    let edit = edit_list(track, file.movie_scale)?;
     let lead = edit.map_or(0, |edit| rescaled(edit.lead as i64, scale, file.movie_scale)) as u64;
     let offset = edit.map_or(0, |edit| edit.media_time);
     let unit = u64::from(plan.sample_rate() / scale.max(1)) + 1;
     let place = |time: u64| {
-        let at = moved(
+        let at = file.moved(
             plan,
             ContentTime::from_samples((time + lead).saturating_sub(offset), scale),
             unit,
@@ -443,7 +443,7 @@ pub(super) fn assemble(
     let clock = sound_clock(file, plan, pieces, sound.sizes.len());
     let begins = file.clock.start_of_content();
     let heard = |i: usize| {
-        let time = clock.start(i as u64) as i64 - begins as i64;
+        let time = clock.start(i as u64) as i64 - begins;
         rescaled(time, 1_000_000_000_u32, file.config.sample_rate)
     };
     let seen = |i: usize| shown.as_ref().map_or(0, |shown| shown.time(i));
@@ -468,11 +468,13 @@ pub(super) fn assemble(
         let rate = u128::from(file.config.sample_rate);
         ((u128::from(samples) * u128::from(file.movie_scale) + rate / 2) / rate) as u64
     };
-    let gaps = file.clock.heard(file.samples) - file.samples as i64;
+    let gaps = file.clock.heard(file.samples) - (file.lead + file.samples) as i64;
     let sound_duration = scaled(plan.samples().saturating_add_signed(gaps));
+    let sound_ends = sound_duration + scaled(file.lead);
     let picture_edit = |shown: &Shown<'_>| {
         // An edit list counts from the first picture that is shown.
-        let lead = edit_list(&file.moov.children()[shown.avc.child])?.map_or(0, |edit| edit.lead);
+        let track = &file.moov.children()[shown.avc.child];
+        let lead = edit_list(track, file.movie_scale)?.map_or(0, |edit| edit.lead);
         let ends = rescaled(
             shown.shots.over - shown.avc.video.zero,
             file.movie_scale,
@@ -481,7 +483,7 @@ pub(super) fn assemble(
         Ok::<_, SpliceError>((ends.max(0) as u64, (ends.max(0) as u64).saturating_sub(lead)))
     };
     let picture_edit = shown.as_ref().map(picture_edit).transpose()?;
-    let movie_duration = sound_duration.max(picture_edit.map_or(0, |(ends, _)| ends));
+    let movie_duration = sound_ends.max(picture_edit.map_or(0, |(ends, _)| ends));
     let mut moov = file.moov.clone();
     let place = |moov: &mut Atom, start: u64| {
         let mut at = start;
@@ -499,7 +501,7 @@ pub(super) fn assemble(
             };
             set_tables(track, &tables, wide);
             let media: u64 = other.durations.iter().map(|run| u64::from(run.1)).sum();
-            set_edit(track, movie_duration);
+            set_edit(track, file.movie_scale, movie_duration);
             set_durations(track, movie_duration, Some(media));
             at += other.bytes.len() as u64;
         }
@@ -512,8 +514,8 @@ pub(super) fn assemble(
         };
         let track = &mut children[file.track];
         set_tables(track, &tables, wide);
-        set_edit(track, sound_duration);
-        set_durations(track, sound_duration, Some(total));
+        set_edit(track, file.movie_scale, sound_duration);
+        set_durations(track, sound_ends, Some(total));
         if let (Some(shown), Some((ends, lasts))) = (&shown, picture_edit) {
             let tables = Tables {
                 sizes: &pictures.sizes,
@@ -525,7 +527,7 @@ pub(super) fn assemble(
             let track = &mut children[shown.avc.child];
             set_tables(track, &tables, wide);
             set_avc_config(track, &shown.config);
-            set_edit(track, lasts);
+            set_edit(track, file.movie_scale, lasts);
             set_durations(track, ends, Some(shown.shots.end));
         }
     };
@@ -534,7 +536,11 @@ pub(super) fn assemble(
     let unit = u64::from(plan.sample_rate().div_ceil(1000));
     edit_chapters(
         &mut moov,
-        &|time| moved(plan, ContentTime::from_nanos(time.saturating_mul(100)), unit).as_nanos() / 100,
+        &|time| {
+            file.moved(plan, ContentTime::from_nanos(time.saturating_mul(100)), unit)
+                .as_nanos()
+                / 100
+        },
         padding,
         plan.samples(),
     );

@@ -36,11 +36,14 @@ pub(super) struct Video {
     pub(super) scale: u32,
     /// Media time of the beginning of the presentation.
     pub(super) zero: i64,
+    /// Media time of what is shown first: later than that of the beginning when the edit list holds pictures back.
+    visible: i64,
     /// Media time at which the last picture is over.
     over: i64,
-    /// Whether pictures at the beginning are not shown, and such at the end (by an edit list).
+    /// Whether pictures at the beginning are not shown (by an edit list).
     hidden_start: bool,
-    hidden_end: bool,
+    /// Media time from which on none is shown, when that is before the last one is over.
+    hidden_end: Option<i64>,
     pub(super) format: PictureFormat,
 }
 
@@ -50,6 +53,8 @@ pub(super) struct Heard<'a> {
     pub(super) clock: &'a Clock,
     /// Samples a second.
     pub(super) rate: u32,
+    /// Samples of the content.
+    pub(super) samples: u64,
 }
 
 /// Codes those pictures of a group again that have these ranks in the order of showing.
@@ -190,9 +195,10 @@ impl Video {
             starts,
             scale,
             zero,
+            visible: zero,
             over: 0,
             hidden_start: false,
-            hidden_end: false,
+            hidden_end: None,
             format,
             samples,
         };
@@ -272,15 +278,20 @@ impl Video {
             end: 0,
             over: 0,
         };
-        let beginning = Cut {
-            group: 0..0,
+        // What is left out at an end is not kept before or behind an ad either.
+        let first = cuts
+            .first()
+            .filter(|cut| self.hidden_start && cut.start.sample == 0);
+        let last = cuts
+            .last()
+            .filter(|cut| self.hidden_end.is_some() && cut.end.sample >= sound.samples);
+        let whole = |index| Cut {
+            group: index..index,
             rank: 0,
             sample: 0,
         };
-        let ending = Cut {
-            group: self.count()..self.count(),
-            ..beginning.clone()
-        };
+        let beginning = first.map_or_else(|| whole(0), |cut| cut.start.clone());
+        let ending = last.map_or_else(|| whole(self.count()), |cut| cut.end.clone());
         let (mut next, mut shifted, mut shift) = (&beginning, 0_i64, 0_i64);
         for (spot, cut) in layout.spots.iter().zip(cuts) {
             self.keep(&mut out, next, &cut.start, shift, recode)?;
@@ -308,7 +319,7 @@ impl Video {
                 let begin = match (k, self.shown_after(&cut.start)) {
                     (0, Some(shown)) if cut.start.sample > 0 => shown + shift,
                     (0, None) => at(0).max(self.over + shift),
-                    _ => at(offset),
+                    _ => at(offset).max(self.visible),
                 };
                 offset += samples;
                 let end = if k + 1 == spot.ads.len() {
@@ -335,7 +346,7 @@ impl Video {
         if let Some(first) = out.list.first_mut() {
             // Decoding begins with the track. An ad without pictures before everything holds the first one: it is shown from the beginning.
             let shown = first.start as i64 + i64::from(first.composition);
-            first.composition = i32::try_from(shown.min(self.zero.max(first.composition.into())))
+            first.composition = i32::try_from(shown.min(self.visible.max(first.composition.into())))
                 .map_err(|_| unsupported("its first picture is shown too late"))?;
             first.start = 0;
         }

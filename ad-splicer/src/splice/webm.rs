@@ -251,7 +251,7 @@ impl<'a> Track<'a> {
                 Some(Pictures {
                     track,
                     video: found.video((&index, track), scale, first - begins, format)?,
-                    clock: Clock::new(size, &[(count as u32, size)], skip),
+                    clock: Clock::new(size, &[(count as u32, size)], skip, 0),
                     begins,
                 })
             }
@@ -290,8 +290,8 @@ impl<'a> Track<'a> {
             heard: Heard {
                 clock: &pictures.clock,
                 rate: RATE,
+                samples: self.samples(),
             },
-            samples: self.samples(),
         })
     }
 

@@ -23,7 +23,7 @@ pub enum HeaderError {
     /// A reserved value.
     #[error("a reserved value in the frame header")]
     Reserved,
-    /// Bit rate index 0: the size of a frame is not in its header.
+    /// Bit rate index 0: the size of a frame is not in its header. See [`Header::of_free`].
     #[error("MP3 of free format")]
     FreeFormat,
 }
@@ -37,6 +37,8 @@ const SAMPLE_RATES_V1: [u32; 3] = [44_100, 48_000, 32_000];
 pub struct Header {
     bytes: [u8; 4],
     version: Version,
+    /// Length of a frame of free format without its padding; 0 where the header tells the bit rate.
+    free: u16,
 }
 
 impl Header {
@@ -62,7 +64,54 @@ impl Header {
         if bytes[2] >> 4 == 0 {
             return Err(HeaderError::FreeFormat);
         }
-        Ok(Self { bytes, version })
+        Ok(Self {
+            bytes,
+            version,
+            free: 0,
+        })
+    }
+
+    /// Checks four bytes of free format, whose frame is `len` bytes long with its padding. `None` when they are no such header, or the frame is longer than one of the highest bit rate would be.
+    pub fn of_free(bytes: [u8; 4], len: usize) -> Option<Self> {
+        if Self::parse(bytes) != Err(HeaderError::FreeFormat) {
+            return None;
+        }
+        let mut stated = bytes;
+        stated[2] |= 0x10;
+        let highest = Self::parse(stated).ok()?.with_most_room();
+        let free = len.checked_sub(usize::from(bytes[2] >> 1 & 1))?;
+        let header = Self {
+            bytes,
+            free: u16::try_from(free).ok()?,
+            ..highest
+        };
+        (header.main_data_start() < free && len <= highest.frame_len()).then_some(header)
+    }
+
+    /// The header of a frame that is whole: one of free format is as long as `frame`.
+    pub fn of_whole(frame: &[u8]) -> Result<Self, HeaderError> {
+        match (Self::of(frame), frame.first_chunk::<4>()) {
+            (Err(HeaderError::FreeFormat), Some(bytes)) => {
+                Self::of_free(*bytes, frame.len()).ok_or(HeaderError::FreeFormat)
+            }
+            (found, _) => found,
+        }
+    }
+
+    /// [`Self::of`] a frame in the stream that `self` is of: one of free format is as long as others there.
+    pub fn of_next(self, frame: &[u8]) -> Result<Self, HeaderError> {
+        match (Self::of(frame), frame.first_chunk::<4>()) {
+            (Err(HeaderError::FreeFormat), Some(bytes)) if self.is_free() => {
+                let len = usize::from(self.free) + usize::from(bytes[2] >> 1 & 1);
+                Self::of_free(*bytes, len).ok_or(HeaderError::FreeFormat)
+            }
+            (found, _) => found,
+        }
+    }
+
+    /// Whether it does not say how long its frame is.
+    pub fn is_free(self) -> bool {
+        self.free > 0
     }
 
     /// [`Self::parse`] of the first four bytes of `frame`; no sync when there are fewer.
@@ -97,8 +146,11 @@ impl Header {
         }
     }
 
-    /// Bits a second.
+    /// Bits a second; of free format, as its frames' length without padding has it.
     pub fn bit_rate(self) -> u32 {
+        if self.is_free() {
+            return u32::from(self.free) * self.sample_rate() / (self.samples() / 8);
+        }
         // Index 15 was refused.
         self.bit_rates()[usize::from(self.bytes[2] >> 4)] * 1000
     }
@@ -127,6 +179,9 @@ impl Header {
     /// Length of the frame in bytes.
     pub fn frame_len(self) -> usize {
         let padding = usize::from(self.bytes[2] >> 1 & 1);
+        if self.is_free() {
+            return usize::from(self.free) + padding;
+        }
         (self.samples() / 8 * self.bit_rate() / self.sample_rate()) as usize + padding
     }
 
@@ -168,16 +223,18 @@ impl Header {
     }
 
     /// The same header for the largest frame that there is: at the highest bit rate, with a byte of padding.
-    pub(super) fn with_most_room(self) -> Self {
+    #[must_use]
+    pub fn with_most_room(self) -> Self {
         let mut bytes = self.bytes;
         bytes[2] = bytes[2] & 0x0D | 14 << 4 | 2;
         Self {
             bytes,
-            version: self.version,
+            free: 0,
+            ..self
         }
     }
 
-    /// The same header for the smallest frame that has room for `main_data` bytes; `None` when even the largest has not.
+    /// The same header for the smallest frame that tells its bit rate and has room for `main_data` bytes; `None` when even the largest has not.
     pub fn with_room_for(self, main_data: usize) -> Option<Self> {
         (1..15u8)
             .flat_map(|index| [(index, 0), (index, 2)])
@@ -187,6 +244,7 @@ impl Header {
                 let header = Self {
                     bytes,
                     version: self.version,
+                    free: 0,
                 };
                 (header.main_data_len() >= main_data).then_some(header)
             })
@@ -234,6 +292,26 @@ mod tests {
             assert_eq!(Header::parse(bytes), Err(error), "{bytes:x?}");
         }
         assert_eq!(Header::of(&[0xFF, 0xFB]), Err(HeaderError::NoSync));
+    }
+
+    #[test]
+    fn free_format_is_as_long_as_it_is_told() {
+        let bytes = [0xFF, 0xFB, 0x02, 0x64];
+        let header = Header::of_free(bytes, 817).unwrap();
+        assert_eq!((header.frame_len(), header.bit_rate()), (817, 249_900));
+        let mut frame = vec![0; 816];
+        frame[..4].copy_from_slice(&[0xFF, 0xFB, 0x00, 0x64]);
+        assert_eq!(Header::of(&frame), Err(HeaderError::FreeFormat));
+        for found in [header.of_next(&frame), Header::of_whole(&frame)] {
+            assert_eq!(found.map(Header::frame_len), Ok(816));
+        }
+        let wider = header.with_room_for(900).unwrap();
+        assert!(!wider.is_free() && wider.bit_rate() == 320_000);
+        // Longer than one of 320 kb/s, shorter than its side information, or not free at all.
+        for (bytes, len) in [(bytes, 1047), (bytes, 36), ([0xFF, 0xFB, 0x92, 0x64], 418)] {
+            assert_eq!(Header::of_free(bytes, len), None, "{len}");
+        }
+        assert_eq!(wider.of_next(&frame), Err(HeaderError::FreeFormat));
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::even::{Even, PROBED};
-use super::free;
+use super::free::{self, First};
 use super::header::{Header, HeaderError};
 use super::xing::{Gapless, Xing};
 use crate::content::Content;
@@ -42,8 +42,32 @@ pub struct Head {
     pub info: Option<InfoFrame>,
 }
 
-fn header_at(window: &mut Window<'_>, offset: u64) -> Result<Result<Header, HeaderError>, SpliceError> {
-    Ok(Header::of(window.get(offset, 4)?))
+/// The header at an offset, in a stream that `like` is of.
+fn header_at(
+    window: &mut Window<'_>,
+    like: Header,
+    offset: u64,
+) -> Result<Result<Header, HeaderError>, SpliceError> {
+    if like.is_free() {
+        Ok(like.of_next(window.get(offset, 4)?))
+    } else {
+        first_at(window, offset)
+    }
+}
+
+/// The header of what may be the first frame, or the first of free format.
+fn first_at(window: &mut Window<'_>, offset: u64) -> Result<Result<Header, HeaderError>, SpliceError> {
+    let found = Header::of(window.get(offset, 4)?);
+    if found != Err(HeaderError::FreeFormat) {
+        return Ok(found);
+    }
+    match free::first(window.get(offset, free::LOOKED_AT)?) {
+        First::Frame(header) => Ok(Ok(header)),
+        First::None => Ok(found),
+        First::Beyond => Err(SpliceError::Unsupported(
+            "the content is MP3 of free format with more bits a second than any bit rate that has a name: few players decode that, and no ads can be put into it".into(),
+        )),
+    }
 }
 
 /// Finds the first frame. Two frames of one stream must follow each other (or one frame end the file), so that random bytes are not taken for a frame.
@@ -66,14 +90,9 @@ pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Head, Spli
     }
     let mut other = None;
     for offset in start..start.saturating_add(SEARCH as u64).min(content.len()) {
-        let header = match header_at(&mut window, offset)? {
+        let header = match first_at(&mut window, offset)? {
             Ok(header) => header,
             Err(error) => {
-                if error == HeaderError::FreeFormat && free::begins(window.get(offset, free::LOOKED_AT)?) {
-                    return Err(SpliceError::Unsupported(
-                        "the content is MP3 of free format, whose frames do not say their bit rate: few players decode it, and no ads can be put into it".into(),
-                    ));
-                }
                 if offset == start && error != HeaderError::NoSync {
                     other = Some(error);
                 }
@@ -81,7 +100,7 @@ pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Head, Spli
             }
         };
         let next = offset + header.frame_len() as u64;
-        let follows = match header_at(&mut window, next)? {
+        let follows = match header_at(&mut window, header, next)? {
             Ok(second) => second.same_stream(header),
             Err(_) => next <= content.len() && is_tail(window.get(next, 16)?),
         };
@@ -126,6 +145,8 @@ fn ends_at(window: &mut Window<'_>, offset: u64) -> Result<bool, SpliceError> {
 pub struct Index {
     head: Head,
     first: Header,
+    /// What frames of free format are like, if there are any.
+    like: Header,
     offsets: Offsets,
     constant: bool,
 }
@@ -149,11 +170,15 @@ impl Index {
         let mut offset = head.start + head.info.as_ref().map_or(0, |info| info.len as u64);
         let mut offsets = vec![offset];
         let mut first = None;
+        let mut like = head.header;
         let mut constant = true;
         while offset < content.len() {
-            let Ok(header) = header_at(&mut window, offset)? else {
+            let Ok(header) = header_at(&mut window, like, offset)? else {
                 break;
             };
+            if header.is_free() {
+                like = header;
+            }
             let first = *first.get_or_insert(header);
             if !header.same_stream(head.header) {
                 return Err(SpliceError::Unsupported(format!(
@@ -183,6 +208,7 @@ impl Index {
         let index = Self {
             head,
             first,
+            like,
             offsets: Offsets::Read(offsets),
             constant,
         };
@@ -208,7 +234,7 @@ impl Index {
         let mut offsets = vec![offset];
         let mut first = None;
         for _ in 0..PROBED {
-            match header_at(&mut window, offset)? {
+            match header_at(&mut window, head.header, offset)? {
                 Ok(header) if header.same_stream(head.header) => {
                     if first.get_or_insert(header).bit_rate() != header.bit_rate() {
                         return Ok(None);
@@ -228,7 +254,7 @@ impl Index {
             return Ok(None);
         }
         for frame in frames - PROBED..frames {
-            let fits = header_at(&mut window, even.offset(frame))?.is_ok_and(|header| {
+            let fits = header_at(&mut window, first, even.offset(frame))?.is_ok_and(|header| {
                 let len = even.offset(frame + 1) - even.offset(frame);
                 header.same_stream(first)
                     && header.bit_rate() == first.bit_rate()
@@ -239,12 +265,13 @@ impl Index {
             }
         }
         // More frames than were claimed, or something else than tags.
-        if header_at(&mut window, end)?.is_ok() || !ends_at(&mut window, end)? {
+        if header_at(&mut window, first, end)?.is_ok() || !ends_at(&mut window, end)? {
             return Ok(None);
         }
         let index = Self {
             head,
             first,
+            like: first,
             offsets: Offsets::Even(even),
             constant: true,
         };
@@ -335,7 +362,7 @@ impl Index {
                 .split_at_checked(len)
                 .ok_or(SpliceError::Corrupt { offset: start })?;
             // The content may have changed since it was scanned.
-            if Header::of(head).map(Header::frame_len) != Ok(len) {
+            if self.like.of_next(head).map(Header::frame_len) != Ok(len) {
                 return Err(SpliceError::Corrupt {
                     offset: self.offset(frame),
                 });
@@ -413,12 +440,23 @@ mod tests {
     }
 
     #[test]
-    fn free_format_is_named() {
-        let mut bytes = frames(5);
-        bytes.chunks_exact_mut(417).for_each(|frame| frame[2] &= 0x0F);
-        bytes.splice(0..0, *b"ID3\x04\0\0\0\0\x01\x00");
-        bytes.splice(10..10, [0; 128]);
-        let error = Index::scan(&bytes, DEADLINE).unwrap_err();
+    fn free_format_is_as_long_as_its_first_frames_are_apart() {
+        let free = |len: usize| {
+            let mut frame = vec![0; len];
+            frame[..4].copy_from_slice(&[0xFF, 0xFB, 0x00, 0x64]);
+            frame
+        };
+        let tag = [&b"ID3\x04\0\0\0\0\x01\x00"[..], &[0; 128]].concat();
+        let bytes = [tag.clone(), free(816).repeat(5)].concat();
+        let index = Index::scan(&bytes, DEADLINE).unwrap();
+        assert_eq!((index.frames(), index.offset(1)), (5, 138 + 816));
+        assert_eq!(index.constant_bit_rate(), Some(249_900));
+        assert_eq!(
+            index.read(&bytes, 1..3, DEADLINE).unwrap(),
+            [free(816), free(816)]
+        );
+
+        let error = Index::scan(&[tag, free(1200).repeat(5)].concat(), DEADLINE).unwrap_err();
         assert!(matches!(error, SpliceError::Unsupported(_)), "{error:?}");
         assert!(error.to_string().contains("free format"), "{error}");
     }

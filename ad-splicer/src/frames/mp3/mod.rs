@@ -12,6 +12,7 @@ mod side_info;
 mod slots;
 mod xing;
 
+pub use free::stated;
 pub use header::{Header, HeaderError, Version};
 pub use index::{Head, Index, InfoFrame, find_head};
 pub use repack::{RepackError, carrier, hand_over, repack, reservoir};

@@ -27,7 +27,7 @@ pub enum RepackError {
 }
 
 pub(super) fn header_of(frame: &[u8]) -> Result<Header, RepackError> {
-    let header = Header::of(frame).map_err(|_| RepackError::NotAFrame)?;
+    let header = Header::of_whole(frame).map_err(|_| RepackError::NotAFrame)?;
     if frame.len() != header.frame_len() || frame.len() < header.main_data_start() {
         return Err(RepackError::NotAFrame);
     }

@@ -102,7 +102,7 @@ fn word(rest: &mut &[u8]) -> Option<u32> {
 pub struct XingPlan<'a> {
     /// What the content's own one said, if it had one.
     pub original: Option<&'a Xing>,
-    /// A header of the stream: the new frame has its version, rate and channels.
+    /// A header of the stream: the new frame has its version, rate and channels. Of free format when the next frame is: how long such frames are is seen between the first two.
     pub header: Header,
     /// Delay and padding of the result; written only when the original declared them.
     pub gapless: Gapless,
@@ -113,9 +113,16 @@ impl XingPlan<'_> {
         // Without CRC, so that the tag is where every reader looks for it.
         let mut bytes = self.header.bytes();
         bytes[1] |= 1;
-        let header = Header::parse(bytes).ok()?;
-        // Keep the size where possible.
         let needed = 16 + TOC_LEN + LAME_LEN;
+        let header = if self.header.is_free() {
+            Header::of_free(
+                [bytes[0], bytes[1], bytes[2] & !2, bytes[3]],
+                self.header.frame_len() - usize::from(bytes[2] >> 1 & 1),
+            )?
+        } else {
+            Header::parse(bytes).ok()?
+        };
+        // Keep the size where possible.
         if header.main_data_len() >= needed {
             Some(header)
         } else {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::boxes::{Atom, read_tree, top_level};
+use super::edits::edit_list;
 use super::fragments::track_id;
-use super::tables::{MOST_SAMPLES, Samples, damaged, edit_list, full_duration, nero_chapters, word};
+use super::tables::{MOST_SAMPLES, Samples, damaged, full_duration, nero_chapters, word};
 use crate::content::Content;
 use crate::splice::{self, SpliceError};
 use crate::time::ContentTime;
@@ -46,7 +47,11 @@ pub(crate) fn chapters(
         .and_then(full_duration)
         .ok_or_else(|| damaged("its track of titles does not say how long it is"))?
         .timescale;
-    let skipped = edit_list(titles)?.map_or(0, |edit| edit.media_time);
+    let movie = moov
+        .bytes(&[b"mvhd"])
+        .and_then(full_duration)
+        .ok_or_else(|| damaged("it does not say how long it is"))?;
+    let skipped = edit_list(titles, movie.timescale)?.map_or(0, |edit| edit.media_time);
     let samples = Samples::parse(titles, MOST_SAMPLES, content.len())?;
     let (mut time, mut found) = (0_u64, Vec::new());
     let mut durations = samples

@@ -4,15 +4,17 @@
 
 mod boxes;
 mod chapters;
+mod edits;
 mod fragments;
 mod tables;
 mod whole;
 
 pub(crate) use boxes::{Atom, TopBox, read_tree, top_level};
 pub(crate) use chapters::chapters;
+pub(crate) use edits::{Edit, edit_list, set_edit};
 pub(crate) use fragments::gather;
 pub(crate) use tables::{
-    Edit, Samples, Tables, audio_config, avc_config, edit_chapters, edit_list, full_duration, nero_chapters,
-    priming, remove_tables, set_avc_config, set_durations, set_edit, set_tables, turn_of,
+    Samples, Tables, audio_config, avc_config, edit_chapters, full_duration, nero_chapters, priming,
+    remove_tables, set_avc_config, set_durations, set_tables, turn_of,
 };
 pub(crate) use whole::{leave_out_priming, take_tags};

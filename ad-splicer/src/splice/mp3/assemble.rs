@@ -25,9 +25,16 @@ pub(super) fn assemble(
     );
 
     let original = index.head().info.as_ref().map(|info| &info.xing);
+    let begins_with_content = pieces.iter().find_map(|piece| match piece {
+        Piece::Content(range) => (!range.is_empty()).then_some(true),
+        Piece::Region(frames) => (*frames > 0).then_some(false),
+    });
     let xing = XingPlan {
         original,
-        header: index.header(),
+        header: match begins_with_content {
+            Some(false) if index.header().is_free() => index.header().with_most_room(),
+            _ => index.header(),
+        },
         gapless,
     };
     let xing_len = xing

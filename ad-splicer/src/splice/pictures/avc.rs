@@ -61,10 +61,12 @@ impl Avc {
         let lead = edit.map_or(0, |edit| rescaled(edit.lead as i64, scale, movie_scale));
         let zero = edit.map_or(0, |edit| edit.media_time as i64) - lead;
         let mut video = Video::new(samples, scale, zero, format);
+        video.visible = zero + lead;
         let frame = video.lasting();
-        video.hidden_start = video.shown(0) + frame / 2 + 1 < zero;
+        video.hidden_start = video.shown(0) + frame / 2 + 1 < video.visible;
         let lasts = edit.map_or(0, |edit| rescaled(edit.duration as i64, scale, movie_scale));
-        video.hidden_end = lasts > 0 && zero + lead + lasts + frame < video.over;
+        let shown_until = video.visible + lasts;
+        video.hidden_end = (lasts > 0 && shown_until + frame < video.over).then_some(shown_until);
         Ok(Self { child, sets, video })
     }
 

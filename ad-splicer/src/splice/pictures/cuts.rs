@@ -73,32 +73,27 @@ impl Video {
         &self,
         content: &dyn Content,
         deadline: Duration,
-        (sample, samples): (u64, u64),
+        sample: u64,
         sound: &Heard<'_>,
     ) -> Result<Cut, String> {
+        let samples = sound.samples;
         let at = |index: usize, sample| Cut {
             group: index..index,
             rank: 0,
             sample,
         };
-        if sample >= samples {
-            return if self.hidden_end {
-                Err(
-                    "the edit list of the pictures leaves out their end, and nothing can be put after it yet"
-                        .into(),
-                )
-            } else {
-                Ok(at(self.count(), samples))
-            };
-        }
-        let time = self.zero + rescaled(sound.clock.heard(sample), self.scale, sound.rate);
         let half = self.lasting() / 2 + 1;
-        if sample == 0 {
-            return if self.hidden_start {
-                Err("the edit list leaves out pictures at the beginning, and nothing can be put before them yet".into())
-            } else {
-                Ok(at(0, 0))
-            };
+        // What the edit list leaves out at both ends stays left out.
+        let time = match self.hidden_end {
+            Some(shown_until) if sample >= samples => shown_until,
+            _ if sample == 0 && self.hidden_start => self.zero,
+            _ => self.zero + rescaled(sound.clock.heard(sample), self.scale, sound.rate),
+        };
+        if sample >= samples && self.hidden_end.is_none() {
+            return Ok(at(self.count(), samples));
+        }
+        if sample == 0 && !self.hidden_start {
+            return Ok(at(0, 0));
         }
         if time > self.over {
             return Ok(at(self.count(), sample));
@@ -108,6 +103,9 @@ impl Video {
                 .map_err(|error| error.to_string())
         };
         let sample_of = |shown: i64| {
+            if sample == 0 || sample >= samples {
+                return sample.min(samples);
+            }
             let heard = rescaled(shown - self.zero, sound.rate, self.scale);
             sound.clock.content(heard).min(samples)
         };

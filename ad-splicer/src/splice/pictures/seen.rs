@@ -18,14 +18,11 @@ pub(in crate::splice) struct Seen<'a> {
     pub(in crate::splice) deadline: Duration,
     pub(in crate::splice) video: &'a Video,
     pub(in crate::splice) heard: Heard<'a>,
-    /// Samples of the content's sound.
-    pub(in crate::splice) samples: u64,
 }
 
 impl Seen<'_> {
     fn cut_at(&self, sample: u64) -> Result<Cut, String> {
-        self.video
-            .cut(self.content, self.deadline, (sample, self.samples), &self.heard)
+        self.video.cut(self.content, self.deadline, sample, &self.heard)
     }
 
     /// The sample at which pictures are cut for a cue at a sample of the sound.

@@ -1,0 +1,275 @@
+//! Splices MP4 whose edit lists hold back sound or pictures, leave out their ends, or show them in several parts that follow each other; judged by ffmpeg.
+
+mod common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ad_splicer::splice::{At, Break, Options, SpliceError, splice};
+use common::video::{Video, alike, judge, seen};
+use common::{at, packets, probe, run};
+
+/// Ten seconds with an IDR picture every second, put together from pictures and sound that were coded apart.
+fn video(copied: &[&str]) -> Video {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let coded = path("coded.mp4");
+    let args = [
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=320x180:r=25:d=10",
+        "-f",
+        "lavfi",
+        "-i",
+        "anoisesrc=c=pink:a=0.3:seed=7:r=48000:d=10",
+        "-c:v",
+        "libx264",
+        "-bf",
+        "3",
+        "-g",
+        "25",
+        "-keyint_min",
+        "25",
+        "-sc_threshold",
+        "0",
+        "-c:a",
+        "aac",
+        "-b:a",
+        "96k",
+        &coded,
+    ];
+    run("ffmpeg", &args, None);
+    let content = path("content.mp4");
+    let mut args = vec!["-v", "error"];
+    args.extend(
+        copied
+            .iter()
+            .map(|arg| if *arg == "CODED" { &coded } else { *arg }),
+    );
+    args.extend(["-c", "copy", &content]);
+    run("ffmpeg", &args, None);
+    std::fs::copy(
+        &content,
+        format!("/tmp/formats/edit-{}.mp4", copied[1].len() * 100 + copied.len()),
+    )
+    .unwrap();
+    Video {
+        dir,
+        content: PathBuf::from(content),
+        sound: 48_000,
+        ticks: 48_000.0,
+    }
+}
+
+fn ends(video: &Video) -> Vec<Break> {
+    [At::Start, At::End]
+        .map(|at| Break {
+            at,
+            replace: Duration::ZERO,
+            ads: vec![video.ad(48_000)],
+        })
+        .into()
+}
+
+/// When the first packet of a stream is presented.
+fn starts(path: &std::path::Path, stream: usize) -> f64 {
+    probe(path)["streams"][stream]["start_time"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn sound_and_pictures_that_begin_later_than_the_other_stay_with_it() {
+    for (late, args) in [
+        (
+            1,
+            [
+                "-i",
+                "CODED",
+                "-itsoffset",
+                "0.08",
+                "-i",
+                "CODED",
+                "-map",
+                "0:v",
+                "-map",
+                "1:a",
+            ],
+        ),
+        (
+            0,
+            [
+                "-i",
+                "CODED",
+                "-itsoffset",
+                "0.08",
+                "-i",
+                "CODED",
+                "-map",
+                "1:v",
+                "-map",
+                "0:a",
+            ],
+        ),
+    ] {
+        let video = video(&args);
+        // The priming of the sound is taken off.
+        let begins = starts(&video.content, late);
+        assert!(
+            (0.05..0.09).contains(&begins),
+            "stream {late} begins at {begins} s"
+        );
+        let mut breaks = vec![at(4000, vec![video.ad(48_000)]), at(7520, vec![video.ad(30_000)])];
+        breaks.extend(ends(&video));
+        let (path, report) = video.splice(&breaks).unwrap();
+        assert_eq!(report.ads.len(), breaks.len());
+        let kept = packets(&path, "0:v");
+        let replaced = packets(&video.content, "0:v")
+            .iter()
+            .filter(|packet| !kept.iter().any(|other| other.hash == packet.hash))
+            .count();
+        assert!(replaced <= 50, "{replaced} pictures were coded again");
+        judge(&video, &path, &report, replaced);
+        // The cue is a place in what is seen and heard, wherever the sound begins.
+        let cue = report.ads.iter().find(|ad| ad.index.break_index == 0).unwrap();
+        let begins = if late == 1 { begins } else { 0.0 };
+        assert!(
+            (cue.content.as_secs_f64() + begins - 4.0).abs() < 0.045,
+            "{cue:?}"
+        );
+    }
+}
+
+#[test]
+fn before_sound_that_begins_much_later_nothing_is_put() {
+    let video = video(&[
+        "-i",
+        "CODED",
+        "-itsoffset",
+        "2",
+        "-i",
+        "CODED",
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+    ]);
+    let error = video.splice(&ends(&video)[..1]).unwrap_err();
+    assert!(
+        matches!(&error, SpliceError::Bridge { reason, .. } if reason.contains("half a second")),
+        "{error:?}"
+    );
+    let (path, report) = video.splice(&[at(5000, vec![video.ad(48_000)])]).unwrap();
+    assert!((starts(&path, 1) - 2.0).abs() < 0.03);
+    assert!(
+        (report.ads[0].content.as_secs_f64() - 3.0).abs() < 0.03,
+        "{report:?}"
+    );
+}
+
+/// What ffmpeg cuts out without coding begins at the IDR picture before, and an edit list hides the pictures up to where it was wanted.
+#[test]
+fn pictures_that_an_edit_list_leaves_out_stay_left_out() {
+    let video = video(&["-ss", "2.52", "-i", "CODED", "-map", "0:v", "-map", "0:a"]);
+    let before = seen(&video.content);
+    assert!(
+        packets(&video.content, "0:v").len() > before.len(),
+        "the fixture hides pictures"
+    );
+    let (path, report) = video.splice(&ends(&video)[..1]).unwrap();
+    assert_eq!(report.ads.len(), 1);
+    let after = seen(&path);
+    let behind = after.len() - before.len();
+    assert!(behind >= 1, "{behind} pictures of the ad");
+    assert!(!alike(&before[0], &after[0]), "the ad begins");
+    for (i, picture) in before.iter().enumerate() {
+        assert!(alike(picture, &after[i + behind]), "picture {i}");
+    }
+    let (_, said) = common::run_both(
+        "ffmpeg",
+        &[
+            "-v",
+            "warning",
+            "-xerror",
+            "-i",
+            path.to_str().unwrap(),
+            "-f",
+            "null",
+            "-",
+        ],
+        None,
+    );
+    assert_eq!(said, "");
+
+    // In the middle, the hidden pictures stay what they were.
+    let (path, report) = video.splice(&[at(4480, vec![video.ad(48_000)])]).unwrap();
+    let after = seen(&path);
+    assert!(
+        (report.ads[0].content.as_secs_f64() - 4.48).abs() < 0.021,
+        "{report:?}"
+    );
+    for i in 0..before.len() {
+        let behind = if i < 112 { 0 } else { after.len() - before.len() };
+        assert!(alike(&before[i], &after[i + behind]), "picture {i}");
+    }
+}
+
+/// The content with another edit list for its pictures: durations in milliseconds, media times in the track's scale.
+fn with_edits(video: &Video, edits: &[(u32, i32)]) -> Vec<u8> {
+    let mut bytes = std::fs::read(&video.content).unwrap();
+    let find = |bytes: &[u8], kind: &[u8], from: usize| {
+        from + bytes[from..]
+            .windows(4)
+            .position(|window| window == kind)
+            .unwrap()
+    };
+    let word = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    let elst = find(&bytes, b"elst", 0) - 4;
+    let old = word(&bytes, elst) as usize;
+    let mut new = Vec::new();
+    new.extend((16 + 12 * edits.len() as u32).to_be_bytes());
+    new.extend(b"elst\0\0\0\0");
+    new.extend((edits.len() as u32).to_be_bytes());
+    for (duration, time) in edits {
+        new.extend(duration.to_be_bytes());
+        new.extend(time.to_be_bytes());
+        new.extend(0x0001_0000_u32.to_be_bytes());
+    }
+    let longer = new.len() as u32 - old as u32;
+    bytes.splice(elst..elst + old, new);
+    // The movie box stands behind the data, so that no offset moves.
+    assert!(find(&bytes, b"mdat", 0) < elst);
+    for kind in [b"moov", b"trak", b"edts"] {
+        let at = find(&bytes, kind, find(&bytes, b"moov", 0)) - 4;
+        let len = word(&bytes, at) + longer;
+        bytes[at..at + 4].copy_from_slice(&len.to_be_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn parts_that_follow_each_other_are_one() {
+    let mut video = video(&["-i", "CODED", "-map", "0:v", "-map", "0:a"]);
+    // 12,800 ticks a second, of which B-frames take 1024.
+    let whole = video.splice(&[at(4000, vec![video.ad(48_000)])]).unwrap();
+    let whole = std::fs::read(whole.0).unwrap();
+    let left_out = with_edits(&video, &[(3000, 1024), (2000, 1024 + 64_000)]);
+    let bytes = with_edits(
+        &video,
+        &[(3000, 1024), (2000, 1024 + 38_400), (5000, 1024 + 64_000)],
+    );
+    video.content = video.dir.path().join("parts.mp4");
+    std::fs::write(&video.content, &bytes).unwrap();
+    let breaks = [at(4000, vec![video.ad(48_000)])];
+    let (path, report) = video.splice(&breaks).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), whole, "it is what one edit gives");
+    assert_eq!(report.ads.len(), 1);
+
+    let error = splice(&left_out, &breaks, &Options::default(), &mut std::io::sink()).unwrap_err();
+    assert!(error.to_string().contains("in one piece"), "{error}");
+}
