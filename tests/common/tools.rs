@@ -64,3 +64,16 @@ pub fn loudness(file: &Path, start: f64, duration: f64) -> f64 {
         .and_then(|text| text.split_whitespace().next()?.parse().ok())
         .unwrap_or_else(|| panic!("ffmpeg told no loudness: {said}"))
 }
+
+/// The true peak of a part of a file in dBTP, as ffmpeg measures it.
+pub fn true_peak(file: &Path, start: f64, duration: f64) -> f64 {
+    let filter = format!("atrim=start={start}:duration={duration},ebur128=framelog=verbose:peak=true");
+    let args = ["-nostats", "-i"].map(PathBuf::from);
+    let rest = ["-map", "0:a", "-af", &filter, "-f", "null", "-"].map(PathBuf::from);
+    let all = args.into_iter().chain([file.to_owned()]).chain(rest);
+    let (_, said) = ask("ffmpeg", "ffmpeg", all);
+    said.rsplit("Peak:")
+        .next()
+        .and_then(|text| text.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("ffmpeg told no peak: {said}"))
+}

@@ -1,0 +1,94 @@
+//! How loud ads are in spliced files, measured by ffmpeg where they are in the result.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::tools::{loudness, true_peak};
+use common::{fixtures, grove};
+
+/// Pink noise for 20 s, whose loudness is the same everywhere, and pictures where the format has any.
+fn content(folder: &Path, name: &str, volume_db: i32, coding: &str) {
+    let noise = format!(
+        "anoisesrc=c=pink:a=0.5:seed=3:r=48000:d=20,volume={volume_db}dB,aformat=channel_layouts=stereo"
+    );
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-f", "lavfi", "-i", &noise]);
+    if coding.contains("-c:v") {
+        command.args(["-f", "lavfi", "-i", "testsrc2=s=128x72:r=10:d=20", "-g", "10"]);
+    }
+    let status = command
+        .args(coding.split(' '))
+        .arg(name)
+        .current_dir(folder)
+        .status()
+        .expect("ffmpeg runs (`make setup` installs it)");
+    assert!(status.success(), "{name}");
+}
+
+/// Ads are within half a LU of the content around them where a gain and 6 dB of limiting reach that, and say by how much they fall short where not; their true peaks stay below -1 dBTP.
+fn ads_are_as_loud_as_the_content_around_them(formats: &[(&str, &str)]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (format, coding) in formats {
+        // So loud that peaks of ads come near to the ceiling.
+        let volume = 5;
+        let (from, to) = (format!("content.{format}"), format!("out.{format}"));
+        let _ = std::fs::remove_file(folder.path().join(&from));
+        content(folder.path(), &from, volume, coding);
+        let reference = loudness(&folder.path().join(&from), 0.0, 20.0).clamp(-24.0, -14.0);
+        let finished = grove(folder.path(), ["splice", &from, "--json", "-o", &to])
+            .arg("--ad")
+            .arg(format!("5={}", fixtures().join("kettle.mp3").display()))
+            .arg("--ad")
+            .arg(format!("15={}", fixtures().join("boots.wav").display()))
+            .run()
+            .expect(0);
+        let complete = finished.event("complete");
+        let ads = complete["ads"].as_array().expect("ads");
+        assert_eq!(ads.len(), 2, "{complete}");
+        for ad in ads {
+            let number = |name: &str| ad[name].as_f64().expect("a number");
+            let (start, duration) = (number("start"), number("duration"));
+            let out = folder.path().join(&to);
+            let (is, peak) = (loudness(&out, start, duration), true_peak(&out, start, duration));
+            let due = reference - number("shortfall_lu");
+            println!(
+                "{format} {volume} dB: {is} LUFS, {due} due, {peak} dBTP, limited by {}",
+                ad["limited_db"]
+            );
+            assert!((is - due).abs() <= 0.5, "{format}: {is} LUFS, {due} due: {ad}");
+            assert!(peak <= -1.0, "{format}: a true peak of {peak} dBTP: {ad}");
+        }
+    }
+}
+
+#[test]
+fn in_mp3_and_aac() {
+    ads_are_as_loud_as_the_content_around_them(&[
+        ("mp3", "-c:a libmp3lame -b:a 128k"),
+        ("aac", "-c:a aac -b:a 128k"),
+        ("m4a", "-c:a aac -b:a 128k"),
+    ]);
+}
+
+#[test]
+fn in_opus() {
+    ads_are_as_loud_as_the_content_around_them(&[("opus", "-c:a libopus -b:a 96k")]);
+}
+
+#[test]
+fn in_flac_and_wav() {
+    ads_are_as_loud_as_the_content_around_them(&[("flac", "-c:a flac"), ("wav", "-c:a pcm_s16le")]);
+}
+
+#[test]
+fn in_video() {
+    ads_are_as_loud_as_the_content_around_them(&[
+        ("mp4", "-c:v libx264 -c:a aac -b:a 128k"),
+        (
+            "webm",
+            "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus",
+        ),
+    ]);
+}
