@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use engine::swarm::neighbours::{self, Admission};
 use engine::swarm::{
     Audience, BlockRun, Claim, Config, Demand, FetchId, FileIndex, Input, Layout, Output, Peer, PeerId,
-    ReaderId, RequestFailure, RequestId, Source, Swarm, UploadId, Urgency,
+    ReaderId, RefuseReason, RequestFailure, RequestId, Source, Swarm, UploadId, Urgency,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -51,6 +51,7 @@ enum Event {
     Refused {
         to: usize,
         request: RequestId,
+        reason: RefuseReason,
     },
     Asked {
         to: usize,
@@ -311,15 +312,13 @@ impl Simulation {
                 last,
             } => self.received(to, from, what, run, last),
             Event::Announce(node) => self.announce(node),
-            Event::Refused { to, request } => {
+            Event::Refused { to, request, reason } => {
                 if self.nodes[to].requests.remove(&request).is_some() {
-                    self.give(
-                        to,
-                        Input::RequestFailed {
-                            request,
-                            reason: RequestFailure::Refused,
-                        },
-                    );
+                    let reason = match reason {
+                        RefuseReason::Busy => RequestFailure::Busy,
+                        _ => RequestFailure::Refused,
+                    };
+                    self.give(to, Input::RequestFailed { request, reason });
                 }
             }
             Event::Asked {
@@ -331,7 +330,11 @@ impl Simulation {
             } => {
                 let node = &mut self.nodes[to];
                 if node.plan.free_rider {
-                    self.later(Event::Refused { to: from, request });
+                    self.later(Event::Refused {
+                        to: from,
+                        request,
+                        reason: RefuseReason::NotHeld,
+                    });
                     return;
                 }
                 let upload = UploadId(node.next_upload);
@@ -656,9 +659,9 @@ impl Simulation {
                     },
                 );
             }
-            Output::Refuse { request, .. } => {
+            Output::Refuse { request, reason, .. } => {
                 if let Some((to, request, _)) = self.nodes[node].asked.remove(&request) {
-                    self.later(Event::Refused { to, request });
+                    self.later(Event::Refused { to, request, reason });
                 }
             }
             Output::SendHave { to, runs } => {
