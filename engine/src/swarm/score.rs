@@ -93,8 +93,12 @@ impl Score {
         self.eta(outstanding, more, assumed_rate) / self.met.max(LEAST_MET)
     }
 
-    /// It has no time for a deadline of ours at present.
+    /// It has no time for a deadline of ours at present. What else it was asked meanwhile gets the same answer, which
+    /// says nothing new.
     pub(super) fn declined(&mut self, now: Instant) {
+        if !self.has_time(now) {
+            return;
+        }
         let time = DECLINE * 2u32.pow(self.declines.min(3));
         self.declines += 1;
         self.declines_until = Some(now + time);
@@ -231,16 +235,35 @@ mod tests {
         let start = Instant::now();
         let mut score = Score::new(start);
         assert!(score.has_time(start));
+        let mut now = start;
         for times in [1, 2, 4, 8, 8] {
-            score.declined(start);
-            assert!(!score.has_time(start + DECLINE * times * 9 / 10));
-            assert!(score.has_time(start + DECLINE * times));
+            score.declined(now);
+            assert!(!score.has_time(now + DECLINE * times * 9 / 10));
+            now += DECLINE * times;
+            assert!(score.has_time(now));
         }
-        assert_eq!(score.paused_until(start), None);
+        assert_eq!(score.paused_until(now), None);
         assert!(!score.never_serves());
-        score.delivered(1, start);
-        score.declined(start);
+        score.delivered(1, now);
+        score.declined(now);
+        assert!(score.has_time(now + DECLINE));
+    }
+
+    #[test]
+    fn answers_of_one_batch_count_once() {
+        let start = Instant::now();
+        let mut score = Score::new(start);
+        for answer in 0..10 {
+            score.declined(start + Duration::from_millis(answer));
+        }
+        assert!(!score.has_time(start + DECLINE * 9 / 10));
         assert!(score.has_time(start + DECLINE));
+        score.declined(start + DECLINE);
+        assert!(
+            !score.has_time(start + DECLINE * 2),
+            "longer when it says so again"
+        );
+        assert!(score.has_time(start + DECLINE * 3));
     }
 
     #[test]
