@@ -4,9 +4,11 @@
 //! neighbours hold. What the origin turns out to bring too late goes back to the peers, and what peers would bring too
 //! late goes to the origin. Not here: what has no deadline (`origin_duty`), which peer is asked (`pick`).
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Swarm;
+use super::pick::{HURRY, TURN};
 use super::readers::{Reader, START};
 use super::types::{Demand, FetchId, Output, Urgency};
 
@@ -137,7 +139,30 @@ impl Swarm {
             if let Some(span) = self.forget_fetch(id, now) {
                 self.outputs.push_back(Output::OriginCancel { fetch: id });
                 self.give_up(&span);
+                self.ask_peers(span, assumed, now);
             }
+        }
+    }
+
+    /// Asks peers at once for what the origin was to bring, or it would be drawn again.
+    fn ask_peers(&mut self, span: Range<u32>, assumed: f64, now: Instant) {
+        let mut at = span.start;
+        while at < span.end {
+            let piece = self.layout.piece_span(at / self.layout.piece_blocks());
+            let found = self
+                .soonest(at, &[], assumed, now)
+                .filter(|_| !self.have.get(at) && !self.requested.get(at))
+                .and_then(|(_, peer)| Some((peer, self.run_in(peer, at..piece.end.min(span.end), TURN)?)));
+            let Some((peer, run)) = found else {
+                at += 1;
+                continue;
+            };
+            let readers = self.readers.values().filter(|r| r.streams());
+            let deadline = readers.map(|r| self.block_deadline(r, at)).min();
+            let hurry = deadline.is_some_and(|at| at.saturating_duration_since(now).as_secs_f64() < HURRY);
+            at = run.end;
+            let urgency = if hurry { Urgency::Urgent } else { Urgency::Near };
+            self.send_request(peer, run, urgency, deadline, now);
         }
     }
 

@@ -21,7 +21,7 @@ use super::types::{BLOCK_SIZE, MAX_RUN_BLOCKS, Peer, Urgency};
 
 /// What is needed this soon, or for a start, is urgent to the uploader too: a buffer that fills up must not keep others
 /// from starting. In seconds.
-const HURRY: f64 = 5.0;
+pub(super) const HURRY: f64 = 5.0;
 /// Open pieces that are looked at for one request; all of them when none of these helps.
 const SAMPLE: usize = 64;
 /// Blocks in an ordinary request: the turn of 64 KiB that an uplink hands out.

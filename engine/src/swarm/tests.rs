@@ -9,6 +9,8 @@ mod blocks;
 mod crowd;
 mod deadlines;
 mod delivery;
+mod fast;
+mod hedges;
 mod origin;
 mod random;
 mod starts;

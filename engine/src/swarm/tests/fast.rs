@@ -1,0 +1,44 @@
+//! The policy that uses the origin beside its peers.
+
+use super::*;
+
+#[test]
+fn half_a_second_of_data_is_always_on_its_way_from_the_origin() {
+    let start = Instant::now();
+    let all = vec![BlockRun::new(0, 0, 400 * 4)];
+    for policy in [OriginPolicy::Thrifty, OriginPolicy::Fast] {
+        let config = Config {
+            policy,
+            ..Config::default()
+        };
+        let mut swarm = core(400, config, start);
+        // Peers hold all of it and let us ask: thrift needs no origin.
+        for peer in 1..=2 {
+            connect(&mut swarm, peer, all.clone(), start);
+        }
+        let mut now = start;
+        let mut outputs = give(&mut swarm, Input::Discovery { pending: false }, now);
+        if policy == OriginPolicy::Thrifty {
+            assert_eq!(fetched(&outputs), 0);
+            continue;
+        }
+        assert_eq!(fetched(&outputs) * BLOCK_SIZE, 256 << 10, "before it is measured");
+        // It brings what was asked for at 1 MB/s.
+        for _ in 0..40 {
+            let oldest = outputs
+                .iter()
+                .position(|o| matches!(o, Output::OriginFetch { .. }));
+            let Output::OriginFetch { fetch, run, .. } = outputs.remove(oldest.expect("always something"))
+            else {
+                unreachable!("it is one")
+            };
+            let (bytes, source) = (u64::from(run.count * BLOCK_SIZE), Source::Origin);
+            now += Duration::from_secs_f64(bytes as f64 / 1e6);
+            outputs.extend(give(&mut swarm, Input::OriginBytes { fetch, bytes }, now));
+            outputs.extend(give(&mut swarm, Input::Verified { run, source }, now));
+            outputs.extend(give(&mut swarm, Input::OriginDone { fetch }, now));
+        }
+        let waiting = swarm.progress().origin_bytes;
+        assert!((400_000..800_000).contains(&waiting), "{waiting}");
+    }
+}
