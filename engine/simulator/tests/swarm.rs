@@ -224,6 +224,42 @@ fn a_crowd_of_strangers_takes_one_copy() {
     assert!(report.origin_copies() <= 1.15);
 }
 
+/// A hundred and sixty join in each second, and the first of them is behind a slow line: all that it asks the origin for
+/// before it meets anybody would have to leave its uplink, for half a minute.
+#[test]
+fn whoever_comes_first_into_a_crowd_leaves_the_origin_to_it() {
+    for seed in 37..=38 {
+        let mut viewers: Vec<Viewer> = include_str!("../viewers.csv")
+            .lines()
+            .skip(1)
+            .cycle()
+            .take(400)
+            .enumerate()
+            .map(|(index, row)| {
+                let columns: Vec<&str> = row.split(',').collect();
+                let mbit = |column: usize| columns[column].parse::<f64>().unwrap() / 8.0;
+                Viewer {
+                    arrival: Arrival::At(Duration::from_micros(index as u64 * 6_250)),
+                    ..Viewer::new(mbit(0) * MB, mbit(1) * MB)
+                }
+            })
+            .collect();
+        (viewers[0].up, viewers[0].down) = (0.125 * MB, 12.5 * MB);
+        let network = Network {
+            length: 4 << 20,
+            origin_rate: 12.5 * MB,
+            neighbours: 30,
+            most_neighbours: 80,
+            unit: 4,
+            ..network()
+        };
+        let report = run("slow first", network, viewers, seed);
+        println!("  {:?}", report.again);
+        assert!(report.all_complete());
+        assert!(report.origin_copies() <= 1.15);
+    }
+}
+
 /// The publisher allows 1 MB/s, the web server could do five: together the viewers keep to it, and all are served.
 #[test]
 fn a_crowd_keeps_to_the_publishers_budget() {

@@ -111,12 +111,19 @@ impl Swarm {
         let mut due = self.due_pieces(false, now);
         due.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut left: std::collections::BTreeSet<u32> = due.iter().map(|&(_, piece)| piece).collect();
+        let limit = limit.min(self.alone_limit(now));
         let longest = (limit / 2).max(self.layout.piece_blocks());
+        // What is due at once may be more than our uplink can hand on.
+        let bears = self.config.whole_file && !self.peers.is_empty() && !self.is_burdened();
         // Half of the queue is kept for what a reader needs at once.
         let room = if self.config.whole_file { limit } else { longest };
         for (_, piece) in due {
             if !self.has_room(room) {
                 // More is waiting: the end of a fetch is the next occasion, not the next tick.
+                self.origin.scan_at = now;
+                return;
+            }
+            if bears && self.is_burdened() {
                 self.origin.scan_at = now;
                 return;
             }

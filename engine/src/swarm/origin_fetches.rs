@@ -44,6 +44,8 @@ pub(super) struct Origin {
     /// Bytes that arrived for running fetches and are not verified yet: they wait in the driver, not at the origin.
     arrived: u64,
     pub(super) score: Score,
+    /// When it was asked for the first time.
+    pub(super) asked_first: Option<Instant>,
     gone: bool,
     retry_at: Option<Instant>,
     failures: u32,
@@ -64,6 +66,7 @@ impl Origin {
             outstanding: 0,
             arrived: 0,
             score: Score::new(now),
+            asked_first: None,
             gone: false,
             retry_at: None,
             failures: 0,
@@ -152,6 +155,7 @@ impl Swarm {
                 },
             );
             self.origin.outstanding += left;
+            self.origin.asked_first.get_or_insert(now);
             self.origin.share.spend(self.layout.span_bytes(span.clone()));
             self.origin.score.set_busy(true, now);
             self.mark_requested(span.clone());
