@@ -23,6 +23,7 @@ pub(crate) mod opus;
 mod opus_sound;
 mod pictures;
 pub mod preview;
+mod regions;
 mod resume;
 pub(crate) mod sound;
 mod vorbis;
@@ -334,8 +335,13 @@ pub enum Source {
     Content(u64),
     /// Bytes that were made: tags, bridges, repacked frames.
     Made(Bytes),
-    /// All bytes of a bridge that is made when it is read, by its number.
-    Bridge(usize),
+    /// A bridge that is made when it is read, by its number, from one of its bytes on.
+    Bridge {
+        /// Which one.
+        number: usize,
+        /// Its first byte here.
+        from: u64,
+    },
 }
 
 /// A run of bytes of a rendition.
@@ -443,10 +449,10 @@ impl Rendition {
                 buffer[..count].copy_from_slice(&bytes[within as usize..][..count]);
                 Ok(count)
             }
-            Source::Bridge(number) => {
+            Source::Bridge { number, from } => {
                 let later = self.later.as_ref().ok_or(io::ErrorKind::NotFound)?;
-                let bytes = later.bytes(*number, run.len, content, deadline)?;
-                buffer[..count].copy_from_slice(&bytes[within as usize..][..count]);
+                let bytes = later.bytes(*number, content, deadline)?;
+                buffer[..count].copy_from_slice(&bytes[(from + within) as usize..][..count]);
                 Ok(count)
             }
         }
@@ -455,11 +461,7 @@ impl Rendition {
     /// Makes the bridges that are left to be made, some at a time, ahead of who reads meanwhile: for a thread of its own. `content` must be what it was prepared from.
     pub fn make_ahead(&self, content: &dyn Content, deadline: Duration) {
         if let Some(later) = &self.later {
-            let bridges = self
-                .runs
-                .iter()
-                .filter(|run| matches!(run.source, Source::Bridge(_)));
-            later.make_ahead(content, deadline, &bridges.map(|run| run.len).collect::<Vec<_>>());
+            later.make_ahead(content, deadline);
         }
     }
 
@@ -560,14 +562,16 @@ fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Re
     }
     let mut spliced = track.splice(&layout)?;
     if !later {
-        let mut bridges = later::all(track, &layout, spliced.left)?;
+        let bridges = later::all(track, &layout, &spliced.left)?;
         for run in &mut spliced.runs {
-            if let Source::Bridge(number) = run.source {
-                let made = &mut bridges[number];
-                run.source = Source::Made(std::mem::take(&mut made.bytes));
-                spliced.seams.append(&mut made.seams);
+            if let Source::Bridge { number, from } = run.source {
+                let (from, to) = (from as usize, (from + run.len) as usize);
+                run.source = Source::Made(bridges[number].bytes.slice(from..to));
             }
         }
+        spliced
+            .seams
+            .extend(bridges.into_iter().flat_map(|made| made.seams));
     }
     let report = Report {
         bytes: format::len_of(&spliced.runs),
@@ -583,7 +587,7 @@ fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Re
         runs: spliced.runs,
         plan: layout.plan,
         report,
-        later: later.then(|| Arc::new(Later::new(breaks, options, spliced.left))),
+        later: later.then(|| Arc::new(Later::new(breaks, options, &spliced.left))),
     })
 }
 

@@ -124,6 +124,13 @@ fn mp3_is_the_same_whatever_is_read_first() {
 }
 
 #[test]
+fn aac_is_the_same_whatever_is_read_first() {
+    for (name, rate, channels) in [("content.aac", 44_100, 2), ("content.m4a", 48_000, 1)] {
+        the_bytes_are_the_same(name, rate, channels, &["-c:a", "aac", "-b:a", "96k"]);
+    }
+}
+
+#[test]
 fn what_is_not_read_is_not_waited_for() {
     let coding = ["-c:a", "libmp3lame", "-b:a", "128k"];
     let fixture = Fixture::new("sealed.mp3", 44_100, 2, &coding);

@@ -2,64 +2,21 @@
 
 mod common;
 
-use std::collections::BTreeSet;
-use std::io;
-use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ad_splicer::content::Content;
 use ad_splicer::facts;
 use ad_splicer::picture::Picture;
 use ad_splicer::play::{Growing, Notice, Player, Request, Sink, Timeline, grovesrc};
-use ad_splicer::splice::{self, Ad, At, Break, Options, Rendition};
+use ad_splicer::splice::{self, Ad, At, Break, Options};
 use ad_splicer::time::{ContentTime, PresentationTime};
+use common::origin::{BLOCK, Origin, a_thousand_ranges, whole};
 use common::{Fixture, ad};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
-/// What a swarm delivers at a time.
-const BLOCK: u64 = 16 << 10;
 const MIB: usize = 1 << 20;
-/// The rendition's offsets that are asked for come from this.
-const SEED: u64 = 20_260_101;
-
-/// An origin that counts: which blocks of it were asked for.
-struct Origin {
-    bytes: Vec<u8>,
-    asked: Mutex<BTreeSet<u64>>,
-}
-
-impl Origin {
-    fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes,
-            asked: Mutex::default(),
-        }
-    }
-
-    /// Bytes of the blocks that were asked for since this was called the last time.
-    fn fetched(&self) -> usize {
-        std::mem::take(&mut *self.asked.lock().unwrap()).len() * BLOCK as usize
-    }
-}
-
-impl Content for Origin {
-    fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8], _: Duration) -> io::Result<usize> {
-        let rest = self.bytes.get(offset as usize..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        if count > 0 {
-            let blocks = offset / BLOCK..=(offset + count as u64 - 1) / BLOCK;
-            self.asked.lock().unwrap().extend(blocks);
-        }
-        Ok(count)
-    }
-}
 
 /// An hour of 128k MP3: half a minute again and again. (Where it begins anew a frame points back into another one than it was made for, as after any cut of a stream: that is no matter here.)
 fn hour() -> Vec<u8> {
@@ -106,22 +63,6 @@ fn breaks() -> Vec<Break> {
         .collect()
 }
 
-fn read(rendition: &Rendition, content: &dyn Content, range: Range<u64>) -> Vec<u8> {
-    let mut bytes = vec![0; (range.end - range.start) as usize];
-    let mut at = 0;
-    while at < bytes.len() {
-        let offset = range.start + at as u64;
-        at += rendition
-            .read_at(content, offset, &mut bytes[at..], Duration::from_secs(1))
-            .unwrap();
-    }
-    bytes
-}
-
-fn whole(rendition: &Rendition, content: &dyn Content) -> Vec<u8> {
-    read(rendition, content, 0..rendition.len())
-}
-
 #[test]
 fn an_hour_is_laid_out_from_the_pieces_around_the_cues() {
     let bytes = hour();
@@ -153,29 +94,6 @@ fn an_hour_is_laid_out_from_the_pieces_around_the_cues() {
     origin.fetched();
 
     a_thousand_ranges(&rendition, &origin, &all, 0);
-}
-
-/// They have the same bytes as the whole, and of the content no more is read than the range touches, and `between`.
-fn a_thousand_ranges(rendition: &Rendition, origin: &Origin, all: &[u8], between: usize) {
-    println!("seed {SEED}");
-    let mut state = SEED;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    for _ in 0..1_000 {
-        let start = next() % rendition.len();
-        let end = (start + 1 + next() % 200_000).min(rendition.len());
-        let got = read(rendition, origin, start..end);
-        assert!(got == all[start as usize..end as usize], "{start}..{end} differs");
-        let fetched = origin.fetched();
-        // Where a break is, the range takes content from both sides of it.
-        let breaks = rendition.report().ads.len();
-        let most = (end - start) as usize + 2 * (1 + breaks) * BLOCK as usize + between;
-        assert!(fetched <= most, "{fetched} bytes for {start}..{end}");
-    }
 }
 
 /// Bytes of two seconds of it.

@@ -42,6 +42,7 @@ mod unusable;
 
 pub use child::{child_main, is_child};
 use job::{Job, Report, Trim};
+use pictures::Held;
 pub use pictures::Standing;
 
 /// What conditioning one creative may cost.
@@ -176,6 +177,7 @@ pub struct Conditioner {
     program: PathBuf,
     limits: Limits,
     children: Arc<Semaphore>,
+    held: Arc<Held>,
 }
 
 /// The environment that a child keeps: where libraries, plugins and the plugin registry are. Nothing else is passed on.
@@ -206,6 +208,7 @@ impl Conditioner {
             program,
             limits: Limits::default(),
             children: Arc::new(Semaphore::new(processors)),
+            held: Arc::default(),
         }
     }
 

@@ -1,12 +1,13 @@
 //! The pictures of creatives, and what stands for them.
 
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::job::Job;
 use super::{ConditionError, Conditioner, io};
-use crate::creatives::{Cache, Creative, Original, Profile};
+use crate::creatives::{Cache, ContentHash, Creative, Original, Profile};
 use crate::picture::{Picture, PictureFormat};
 
 /// How many times as much processor and time as sound pictures may take.
@@ -21,6 +22,25 @@ pub struct Standing<'a, I> {
     pub image: I,
     /// Written on a plain card when there is no image, or it cannot be decoded.
     pub name: &'a str,
+}
+
+/// Pictures that somebody holds: an ad that plays several times is in memory once.
+#[derive(Debug, Default)]
+pub(super) struct Held(Mutex<HashMap<(ContentHash, String), Weak<Picture>>>);
+
+impl Held {
+    fn get(&self, hash: ContentHash, key: &str) -> Option<Arc<Picture>> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(&(hash, key.to_owned()))?.upgrade()
+    }
+
+    fn put(&self, hash: ContentHash, key: &str, picture: Picture) -> Arc<Picture> {
+        let picture = Arc::new(picture);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, picture| picture.strong_count() > 0);
+        held.insert((hash, key.to_owned()), Arc::downgrade(&picture));
+        picture
+    }
 }
 
 impl Conditioner {
@@ -48,14 +68,18 @@ impl Conditioner {
             Some(count) => format!("{}-{count}.pictures", format.key()),
             None => format!("{}.pictures", format.key()),
         };
+        if let Some(held) = self.held.get(original.sha256, &key) {
+            return Ok(held);
+        }
         let kept = || cache.kept(original.sha256, &key);
+        let held = |picture| Ok(self.held.put(original.sha256, &key, picture));
         if let Some(picture) = kept().and_then(|bytes| Picture::parse(&bytes, format)) {
-            return Ok(Arc::new(picture));
+            return held(picture);
         }
         let turn = self.children.acquire().await;
         let _turn = turn.map_err(|e| io("wait for other creatives")(std::io::Error::other(e)))?;
         if let Some(picture) = kept().and_then(|bytes| Picture::parse(&bytes, format)) {
-            return Ok(Arc::new(picture));
+            return held(picture);
         }
         let aside = cache.aside()?;
         let most = self.limits.duration.as_secs() * format.whole_rate();
@@ -95,7 +119,7 @@ impl Conditioner {
             });
         };
         cache.keep(original.sha256, &key, aside)?;
-        Ok(Arc::new(picture))
+        held(picture)
     }
 
     /// What of `original` goes into content of this sound and these pictures, if it has any: something stands for pictures

@@ -13,7 +13,7 @@ use crate::splice::SpliceError;
 /// Samples in a packet.
 pub(crate) const SAMPLES: u32 = 1024;
 /// Shortest ADTS header in bytes; with a CRC it is 9.
-const HEADER_LEN: usize = 7;
+pub(crate) const HEADER_LEN: usize = 7;
 /// How many ID3v2 tags in a row are stepped over.
 const MAX_TAGS: usize = 8;
 /// Longest tags before the audio, in bytes: a splice holds them in memory.

@@ -12,6 +12,7 @@ pub mod mp3;
 pub(crate) mod mp4;
 pub(crate) mod ogg;
 pub(crate) mod opus;
+pub(crate) mod padding;
 pub(crate) mod vorbis;
 pub(crate) mod vorbis_comment;
 pub(crate) mod vp9;

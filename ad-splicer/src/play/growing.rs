@@ -273,7 +273,7 @@ fn rest(runs: &[Run], offset: u64) -> Option<(Rest<'_>, u64)> {
         Source::Content(from) => Rest::Content(from + within),
         Source::Made(bytes) => Rest::Made(&bytes[within as usize..]),
         // Nobody knows yet what it is.
-        Source::Bridge(_) => return None,
+        Source::Bridge { .. } => return None,
     };
     Some((rest, left))
 }

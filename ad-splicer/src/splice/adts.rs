@@ -2,14 +2,19 @@
 
 use std::ops::Range;
 
-use super::bridged::{Coding, Piece, bridged, decoded};
+use bytes::Bytes;
+
+use super::bridged::{Coding, Piece, decoded};
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
 use super::joins::Grid;
+use super::later::Made;
 use super::layout::Layout;
+use super::regions::{Fixed, Regions};
 use super::{Chapter, Codec, Options, Run, SpliceError};
 use crate::bridge::{BridgeError, aac as bridge};
 use crate::content::Content;
-use crate::frames::aac::{Config, Head, Index, SAMPLES, he_aac, head, packet};
+use crate::frames::aac::{Config, HEADER_LEN, Head, Index, SAMPLES, he_aac, head, packet};
+use crate::frames::padding;
 use crate::plan::SplicePlan;
 use crate::time::PresentationTime;
 
@@ -83,6 +88,29 @@ impl format::Head for Adts<'_> {
 struct Track<'a> {
     file: &'a Adts<'a>,
     index: Index,
+}
+
+impl Track<'_> {
+    /// Packets with their headers.
+    fn framed(&self, packets: &[Vec<u8>]) -> Bytes {
+        let config = self.file.head.config;
+        let frames: Vec<_> = packets.iter().map(|packet| config.adts(packet)).collect();
+        frames.concat().into()
+    }
+}
+
+impl Fixed for Track<'_> {
+    fn len(&self) -> usize {
+        padding::most_bytes(self.file.head.config)
+    }
+
+    fn padded(&self, packet: &[u8]) -> Option<Vec<u8>> {
+        padding::padded(packet, self.len())
+    }
+
+    fn silence(&self) -> Vec<u8> {
+        padding::silent(self.file.head.config)
+    }
 }
 
 impl Coding for Track<'_> {
@@ -177,34 +205,49 @@ impl format::Track for Track<'_> {
     }
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
-        let bridged = bridged(self, self, layout)?;
         let tags = self.file.read_at(0, self.file.head.start)?;
         let chapters = format::tag_chapters(&layout.plan, &tags);
         let length = PresentationTime::from(layout.plan.duration()).as_millis();
         let mut runs = Runs::default();
         runs.made(&format::edit_tag(&tags, &chapters, length));
         let offsets = &self.index.offsets;
-        for piece in &bridged.pieces {
+        let mut left = Vec::new();
+        for piece in Regions::new(self, self, layout).pieces()? {
             match piece {
                 Piece::Content(range) => {
                     runs.content(offsets[range.start as usize], offsets[range.end as usize]);
                 }
-                Piece::Made(packets) => {
-                    let frames: Vec<_> = packets
-                        .iter()
-                        .map(|packet| self.file.head.config.adts(packet))
-                        .collect();
-                    runs.made(&frames.concat());
+                Piece::Made(_) => {}
+                Piece::Later { number, packets, len } => {
+                    left.push(packets * (len + HEADER_LEN) as u64);
+                    runs.bridge(number, 0, left[number]);
                 }
             }
         }
         runs.content(offsets[offsets.len() - 1], self.file.content.len());
         Ok(Spliced {
             runs: runs.into_runs(),
-            left: 0,
-            seams: bridged.seams,
+            left,
+            seams: Vec::new(),
             chapters,
         })
+    }
+
+    fn makes_later(&self) -> bool {
+        true
+    }
+
+    fn bridge(&self, layout: &Layout<'_>, number: usize) -> Result<Made, SpliceError> {
+        let (packets, seams) = Regions::new(self, self, layout).make(number)?;
+        Ok(Made {
+            bytes: self.framed(&packets),
+            seams,
+        })
+    }
+
+    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<Bytes, SpliceError> {
+        let packets = Regions::new(self, self, layout).silence(number)?;
+        Ok(self.framed(&packets))
     }
 
     fn audio(&self, runs: &[Run], _: &SplicePlan) -> Option<Range<u64>> {

@@ -90,6 +90,12 @@ pub(super) fn failed(break_index: usize, reason: &dyn std::fmt::Display) -> Spli
 pub(crate) enum Piece {
     Content(Range<u64>),
     Made(Vec<Vec<u8>>),
+    /// A bridge that is not made yet (`regions`): its number, how many packets it has, and how many bytes each of them.
+    Later {
+        number: usize,
+        packets: u64,
+        len: usize,
+    },
 }
 
 impl Piece {
@@ -98,6 +104,15 @@ impl Piece {
         match self {
             Self::Content(range) => range.end - range.start,
             Self::Made(packets) => packets.len() as u64,
+            Self::Later { packets, .. } => *packets,
+        }
+    }
+
+    /// How many bytes are left to be made.
+    pub(crate) fn left(&self) -> Option<u64> {
+        match self {
+            Self::Later { packets, len, .. } => Some(packets * *len as u64),
+            _ => None,
         }
     }
 }
@@ -109,31 +124,41 @@ pub(crate) struct Bridged {
     pub(crate) seams: Vec<Seam>,
 }
 
-struct Maker<'a> {
+/// What a bridge is made with.
+pub(super) struct Maker<'a> {
     coding: &'a dyn Coding,
-    track: &'a dyn Track,
-    layout: &'a Layout<'a>,
-    grid: Grid,
+    pub(super) track: &'a dyn Track,
+    pub(super) layout: &'a Layout<'a>,
+    pub(super) grid: Grid,
 }
 
 /// One that was tried: where, and how far it is from the original, in dB.
 type Tried = (u64, f64);
 
 /// A finished bridge: its packets from the entry on, as many as came out.
-struct Bridge {
-    packets: Vec<Vec<u8>>,
-    entry: Tried,
-    exit: Option<Tried>,
+pub(super) struct Bridge {
+    pub(super) packets: Vec<Vec<u8>>,
+    pub(super) entry: Tried,
+    pub(super) exit: Option<Tried>,
 }
 
-impl Maker<'_> {
-    fn cut(&self, spot: &Spot<'_>) -> Cut {
+impl<'a> Maker<'a> {
+    pub(super) fn new(coding: &'a dyn Coding, track: &'a dyn Track, layout: &'a Layout<'a>) -> Self {
+        Self {
+            coding,
+            track,
+            layout,
+            grid: coding.grid(),
+        }
+    }
+
+    pub(super) fn cut(&self, spot: &Spot<'_>) -> Cut {
         let skip = self.coding.skip();
         spot.span.start + skip..spot.span.end + skip
     }
 
     /// Makes one bridge: its packets from `entry` on, the entry and the exit.
-    fn bridge(&self, join: &Join, spots: &[Spot<'_>]) -> Result<Bridge, SpliceError> {
+    pub(super) fn bridge(&self, join: &Join, spots: &[Spot<'_>]) -> Result<Bridge, SpliceError> {
         let (grid, channels) = (self.grid, self.coding.channels());
         let break_index = spots[0].index;
         let origin = *join.entries.start() as i64 - self.coding.preroll() as i64;
@@ -273,12 +298,7 @@ pub(crate) fn bridged(
 ) -> Result<Bridged, SpliceError> {
     let (grid, skip) = (coding.grid(), coding.skip());
     let rate = layout.plan.sample_rate();
-    let maker = Maker {
-        coding,
-        track,
-        layout,
-        grid,
-    };
+    let maker = Maker::new(coding, track, layout);
     let cuts: Vec<Cut> = layout.spots.iter().map(|spot| maker.cut(spot)).collect();
     let shift: i64 = layout.spots.iter().map(Spot::shift).sum();
     let ends_in_ad = matches!(layout.plan.segments().last(), Some((_, Segment::Ad { .. })));

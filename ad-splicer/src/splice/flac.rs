@@ -412,7 +412,7 @@ impl Maker<'_> {
         runs.content(index.offset(index.frames()), file.content.len());
         Ok(Spliced {
             runs: runs.into_runs(),
-            left: 0,
+            left: Vec::new(),
             seams: Vec::new(),
             chapters,
         })

@@ -174,8 +174,8 @@ pub(crate) struct Spliced {
     pub(crate) runs: Vec<Run>,
     pub(crate) seams: Vec<Seam>,
     pub(crate) chapters: Vec<Chapter>,
-    /// How many bridges are left to be made.
-    pub(crate) left: usize,
+    /// How long the bridges are that are left to be made.
+    pub(crate) left: Vec<u64>,
 }
 
 /// The content's kind, by its first bytes.
@@ -295,9 +295,24 @@ impl Runs {
         self.push(bytes.len() as u64, Source::Made(bytes));
     }
 
-    /// Adds a bridge of so many bytes that is made later.
-    pub(crate) fn later(&mut self, len: u64, number: usize) {
-        self.push(len, Source::Bridge(number));
+    /// Adds `len` bytes of a bridge that is made later, from one of its bytes on; what follows the run before it becomes one with it.
+    pub(crate) fn bridge(&mut self, number: usize, from: u64, len: u64) {
+        if let Some(Run {
+            len: before,
+            source: Source::Bridge {
+                number: same,
+                from: begin,
+            },
+            ..
+        }) = self.runs.last_mut()
+            && *same == number
+            && *begin + *before == from
+        {
+            *before += len;
+            self.len += len;
+            return;
+        }
+        self.push(len, Source::Bridge { number, from });
     }
 
     /// Adds the content's bytes from `start` to `end`; what follows the run before it becomes one with it.

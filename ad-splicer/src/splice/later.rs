@@ -20,27 +20,27 @@ use crate::side_by_side::side_by_side;
 pub(super) struct Later {
     breaks: Vec<Break>,
     options: Options,
-    bridges: Vec<Mutex<Option<Bytes>>>,
+    /// How long each is, and what was made.
+    bridges: Vec<(u64, Mutex<Option<Bytes>>)>,
 }
 
 impl Later {
-    pub(super) fn new(breaks: &[Break], options: &Options, count: usize) -> Self {
+    pub(super) fn new(breaks: &[Break], options: &Options, lens: &[u64]) -> Self {
         Self {
             breaks: breaks.to_vec(),
             options: *options,
-            bridges: (0..count).map(|_| Mutex::default()).collect(),
+            bridges: lens.iter().map(|len| (*len, Mutex::default())).collect(),
         }
     }
 
-    /// The bytes of a bridge, of which there have to be `len`. Who comes while another makes it waits.
+    /// The bytes of a bridge. Who comes while another makes it waits.
     pub(super) fn bytes(
         &self,
         number: usize,
-        len: u64,
         content: &dyn Content,
         deadline: Duration,
     ) -> io::Result<Bytes> {
-        let bridge = self.bridges.get(number).ok_or(io::ErrorKind::NotFound)?;
+        let (len, bridge) = self.bridges.get(number).ok_or(io::ErrorKind::NotFound)?;
         let mut bridge = bridge.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = bridge.as_ref() {
             return Ok(made.clone());
@@ -51,13 +51,11 @@ impl Later {
         };
         let made = self
             .make(number, content, &options)
-            .map_err(|error| match error {
-                SpliceError::Read { source, .. } => source,
-                other => io::Error::other(other),
-            })?;
-        if made.len() as u64 != len {
-            return Err(io::Error::other("the content is not what it was laid out from"));
-        }
+            .and_then(|made| checked(made, *len));
+        let made = made.map_err(|error| match error {
+            SpliceError::Read { source, .. } => source,
+            other => io::Error::other(other),
+        })?;
         *bridge = Some(made.clone());
         Ok(made)
     }
@@ -78,11 +76,21 @@ impl Later {
     }
 
     /// Makes those that are not made yet, some at a time, in order: ahead of a reader, who meets what goes wrong.
-    pub(super) fn make_ahead(&self, content: &dyn Content, deadline: Duration, lens: &[u64]) {
-        side_by_side(lens, |number, len| {
-            let _ = self.bytes(number, *len, content, deadline);
+    pub(super) fn make_ahead(&self, content: &dyn Content, deadline: Duration) {
+        side_by_side(&self.bridges, |number, _| {
+            let _ = self.bytes(number, content, deadline);
         });
     }
+}
+
+/// A bridge that is as long as was laid out.
+fn checked(made: Bytes, len: u64) -> Result<Bytes, SpliceError> {
+    if made.len() as u64 == len {
+        return Ok(made);
+    }
+    Err(SpliceError::Unsupported(
+        "the content is not what it was laid out from".into(),
+    ))
 }
 
 /// A bridge that was made.
@@ -93,9 +101,11 @@ pub(crate) struct Made {
 }
 
 /// All bridges of a layout, some at a time.
-pub(super) fn all(track: &dyn Track, layout: &Layout<'_>, count: usize) -> Result<Vec<Made>, SpliceError> {
-    let numbers: Vec<usize> = (0..count).collect();
-    side_by_side(&numbers, |_, number| track.bridge(layout, *number))
-        .into_iter()
-        .collect()
+pub(super) fn all(track: &dyn Track, layout: &Layout<'_>, lens: &[u64]) -> Result<Vec<Made>, SpliceError> {
+    side_by_side(lens, |number, len| {
+        let made = track.bridge(layout, number)?;
+        checked(made.bytes.clone(), *len).map(|_| made)
+    })
+    .into_iter()
+    .collect()
 }

@@ -8,14 +8,18 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::adts::refuse_sbr;
-use super::bridged::{Coding, bridged, decoded};
+use super::bridged::{Coding, Piece, decoded};
 use super::clock::Clock;
 use super::format::{self, Frames, Place, Spliced, Stream};
 use super::joins::Grid;
+use super::later::Made;
 use super::layout::{Layout, moved};
 use super::movie::assemble;
 use super::pictures::{Avc, Heard, Seen, rescaled};
+use super::regions::{Fixed, Regions, joined};
 use super::{Chapter, Codec, Options, SpliceError};
 use crate::bridge::{BridgeError, aac as bridge};
 use crate::content::Content;
@@ -24,6 +28,7 @@ use crate::frames::mp4::{
     Atom, Samples, TopBox, audio_config, edit_list, full_duration, gather, nero_chapters, priming, read_tree,
     remove_tables, top_level,
 };
+use crate::frames::padding;
 use crate::picture::PictureFormat;
 use crate::plan::SplicePlan;
 use crate::time::{ContentTime, PresentationTime};
@@ -361,6 +366,20 @@ impl Coding for Track<'_> {
     }
 }
 
+impl Fixed for Track<'_> {
+    fn len(&self) -> usize {
+        padding::most_bytes(self.0.config)
+    }
+
+    fn padded(&self, packet: &[u8]) -> Option<Vec<u8>> {
+        padding::padded(packet, self.len())
+    }
+
+    fn silence(&self) -> Vec<u8> {
+        padding::silent(self.0.config)
+    }
+}
+
 impl format::Track for Track<'_> {
     fn stream(&self) -> Stream {
         format::Head::stream(self.0)
@@ -416,12 +435,30 @@ impl format::Track for Track<'_> {
             (Some(seen), Some(avc)) => Some(seen.shots(layout, &avc.sets.write())?),
             _ => None,
         };
-        let bridged = bridged(self, self, layout)?;
-        assemble(self.0, layout, &bridged.pieces, shots.as_ref()).map(|runs| Spliced {
+        let pieces = Regions::new(self, self, layout).pieces()?;
+        let left = pieces.iter().filter_map(Piece::left).collect();
+        assemble(self.0, layout, &pieces, shots.as_ref()).map(|runs| Spliced {
             runs: runs.into_runs(),
-            left: 0,
-            seams: bridged.seams,
+            left,
+            seams: Vec::new(),
             chapters: self.0.chapters_of(&layout.plan),
         })
+    }
+
+    fn makes_later(&self) -> bool {
+        true
+    }
+
+    fn bridge(&self, layout: &Layout<'_>, number: usize) -> Result<Made, SpliceError> {
+        let (packets, seams) = Regions::new(self, self, layout).make(number)?;
+        Ok(Made {
+            bytes: joined(&packets),
+            seams,
+        })
+    }
+
+    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<Bytes, SpliceError> {
+        let packets = Regions::new(self, self, layout).silence(number)?;
+        Ok(joined(&packets))
     }
 }

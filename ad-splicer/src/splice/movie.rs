@@ -99,9 +99,9 @@ fn other(
 /// Bytes that are not the content's.
 #[derive(Clone, Copy)]
 enum Made<'a> {
-    /// Of the sound: short.
-    Sound(&'a [u8]),
-    /// Of the pictures, which are many bytes.
+    /// Of the sound: of which bridge, and from which of its bytes on.
+    Sound(usize, u64),
+    /// Of the pictures.
     Picture(&'a Bytes),
 }
 
@@ -159,31 +159,17 @@ impl<'a> Packets<'a> {
 #[derive(Default)]
 struct Data {
     runs: Runs,
-    /// Made, and not yet among the runs.
-    made: Vec<u8>,
 }
 
 impl Data {
     fn put(&mut self, packets: &mut Packets<'_>, i: usize) {
-        let place = self.runs.len() + self.made.len() as u64;
+        let place = self.runs.len();
         let from = std::mem::replace(&mut packets.places[i], place);
         let made = (from & MADE != 0).then(|| packets.made[(from & !MADE) as usize]);
         match made {
-            Some(Made::Sound(bytes)) => self.made.extend(bytes),
-            Some(Made::Picture(bytes)) => {
-                self.flush();
-                self.runs.shared(bytes.clone());
-            }
-            None => {
-                self.flush();
-                self.runs.content(from, from + u64::from(packets.sizes[i]));
-            }
-        }
-    }
-
-    fn flush(&mut self) {
-        if !self.made.is_empty() {
-            self.runs.made(&std::mem::take(&mut self.made));
+            Some(Made::Sound(number, at)) => self.runs.bridge(number, at, packets.sizes[i].into()),
+            Some(Made::Picture(bytes)) => self.runs.shared(bytes.clone()),
+            None => self.runs.content(from, from + u64::from(packets.sizes[i])),
         }
     }
 
@@ -317,7 +303,7 @@ fn lay_down(
     for (i, piece) in pieces.iter().enumerate() {
         let (count, copied) = match piece {
             Piece::Content(range) => ((range.end - range.start) as usize, true),
-            Piece::Made(packets) => (packets.len(), false),
+            made => (made.len() as usize, false),
         };
         let a_end = a + count;
         let mut b_end = pictures.sizes.len();
@@ -345,7 +331,6 @@ fn lay_down(
         }
         (a, b) = (a_end, b_end);
     }
-    data.flush();
     data.runs
 }
 
@@ -359,9 +344,10 @@ fn sound_packets<'a>(file: &M4a<'_>, pieces: &'a [Piece]) -> Packets<'a> {
                     sound.push(file.packets.sizes[i], file.packets.offsets[i]);
                 }
             }
-            Piece::Made(packets) => {
-                for packet in packets {
-                    sound.push_made(packet.len() as u32, Made::Sound(packet));
+            Piece::Made(_) => {}
+            Piece::Later { number, packets, len } => {
+                for i in 0..*packets {
+                    sound.push_made(*len as u32, Made::Sound(*number, i * *len as u64));
                 }
             }
         }
@@ -379,7 +365,7 @@ fn sound_clock(file: &M4a<'_>, plan: &SplicePlan, pieces: &[Piece], count: usize
     });
     let pieces = pieces.iter().map(|piece| match piece {
         Piece::Content(range) => clock::Packets::Content(range.clone()),
-        Piece::Made(packets) => clock::Packets::Made(packets.len() as u64),
+        made => clock::Packets::Made(made.len()),
     });
     file.clock.spliced(pieces, last)
 }

@@ -235,7 +235,7 @@ fn points(index: &Index, runs: &[Run]) -> Vec<SeekPoint> {
                 }
                 frame += end - first;
             }
-            Source::Bridge(_) => {
+            Source::Bridge { .. } => {
                 let len = slot_len(index.header()) as u64;
                 let count = run.len / len;
                 for place in (0..count).step_by(POINTS as usize) {

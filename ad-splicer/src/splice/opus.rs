@@ -296,6 +296,7 @@ impl format::Track for Track<'_> {
                 Piece::Content(range) => stream.content(self.pages(), range),
                 // A second at most (RFC 7845 §6).
                 Piece::Made(packets) => stream.made(packets, (RATE / self.sound.size) as usize),
+                Piece::Later { .. } => {}
             }
         }
         let end = self.base + (layout.plan.samples() + self.sound.skip) as i64;
@@ -309,7 +310,7 @@ impl format::Track for Track<'_> {
         )?;
         Ok(Spliced {
             runs: runs.into_runs(),
-            left: 0,
+            left: Vec::new(),
             seams: bridged.seams,
             chapters: vorbis_comment::chapters(&layout.plan, self.file.comments()),
         })

@@ -329,7 +329,7 @@ impl format::Track for Track<'_> {
         }
         Ok(Spliced {
             runs: runs.into_runs(),
-            left: 0,
+            left: Vec::new(),
             seams,
             chapters: vorbis_comment::chapters(plan, self.file.comments()),
         })

@@ -149,7 +149,7 @@ impl format::Track for Track<'_> {
         runs.made(&tail);
         Ok(Spliced {
             runs: runs.into_runs(),
-            left: 0,
+            left: Vec::new(),
             seams: Vec::new(),
             chapters,
         })

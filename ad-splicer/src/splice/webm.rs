@@ -316,6 +316,7 @@ impl<'a> Track<'a> {
             (0..piece.len()).map(move |i| match piece {
                 Piece::Content(range) => (Some(range.start + i), None),
                 Piece::Made(packets) => (None, Some(&packets[i as usize][..])),
+                Piece::Later { .. } => (None, None),
             })
         });
         (0..).zip(all).map(move |(written, (content, made))| Frame {
@@ -416,7 +417,7 @@ impl format::Track for Track<'_> {
         let runs = writer.finish(&about(plan, &self.webm, &lasts));
         Ok(Spliced {
             runs: runs.into_runs(),
-            left: 0,
+            left: Vec::new(),
             seams: bridged.seams,
             chapters: chapters(plan, &self.webm),
         })

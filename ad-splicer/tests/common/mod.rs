@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod origin;
 pub(crate) mod video;
 
 use std::f32::consts::TAU;
@@ -491,20 +492,25 @@ pub(crate) fn judge_bridged(
             );
         }
         if *first > 0 {
-            let start = sample(*first);
-            let original = &before[(start as i64 - shift) as usize * channels..];
+            let end = sample(*first);
             let mut previous = report
                 .seams
                 .iter()
                 .filter(|seam| seam.kind == splice::SeamKind::Exit);
             let seam = previous
-                .rfind(|seam| fixture.sample_at(seam.presentation) == start)
+                .rfind(|seam| fixture.sample_at(seam.presentation) == end)
                 .unwrap();
+            // In AAC the content may go on from any packet after the cue.
+            let start = match settle {
+                1 => sample(first + 1 - seam.frames as usize),
+                _ => end,
+            };
+            let original = &before[(start as i64 - shift) as usize * channels..];
             errors.push(SeamError {
                 kind: seam.kind,
                 break_index: seam.break_index,
                 db: worst_db(
-                    &after[start * channels..][..settle * size * channels],
+                    &after[start * channels..(end + settle * size) * channels],
                     original,
                     channels,
                 ),

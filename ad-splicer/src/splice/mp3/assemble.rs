@@ -77,14 +77,14 @@ pub(super) fn assemble(
     let info =
         info.ok_or_else(|| SpliceError::Unsupported("the frames are too small for a Xing header".into()))?;
 
-    let (mut runs, mut left) = (Runs::default(), 0);
+    let (mut runs, mut left) = (Runs::default(), Vec::new());
     runs.made(&[head, info].concat());
     for piece in pieces {
         match piece {
             Piece::Content(range) => runs.content(index.offset(range.start), index.offset(range.end)),
             Piece::Region(frames) => {
-                runs.later(frames * slot, left);
-                left += 1;
+                runs.bridge(left.len(), 0, frames * slot);
+                left.push(frames * slot);
             }
         }
     }

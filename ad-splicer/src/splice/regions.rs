@@ -1,0 +1,232 @@
+//! Bridges of codings whose packets can be made longer without being another sound: how long a bridge is does not depend on what is in it.
+//!
+//! A region reaches from the first packet that an entry may take the place of to the last one before which an exit may be, whichever are chosen; all of its packets, those of the content among them, are of one length.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::bridged::{Bridge, Coding, Maker, Piece, failed};
+use super::format::Track;
+use super::joins::{Cut, Join, joins};
+use super::layout::{Layout, Spot};
+use super::{Seam, SeamKind, SpliceError};
+use crate::facts;
+use crate::plan::Segment;
+use crate::time::PresentationTime;
+
+/// See the module documentation.
+pub(crate) trait Fixed: Coding {
+    /// Bytes that each packet of a bridge has.
+    fn len(&self) -> usize;
+
+    /// A packet with so many bytes; `None` when that cannot be.
+    fn padded(&self, packet: &[u8]) -> Option<Vec<u8>>;
+
+    /// A packet of silence.
+    fn silence(&self) -> Vec<u8>;
+}
+
+/// See the module documentation.
+struct Region {
+    join: Join,
+    /// The first content packet that it takes the place of.
+    first: u64,
+    /// The content packet that follows it; at the end, the number of packets.
+    next: u64,
+    /// Which packet of the result is its first.
+    begins: u64,
+    /// How many packets it has.
+    packets: u64,
+}
+
+/// What bridges are made with.
+pub(crate) struct Regions<'a> {
+    coding: &'a dyn Fixed,
+    maker: Maker<'a>,
+}
+
+impl<'a> Regions<'a> {
+    pub(crate) fn new(coding: &'a dyn Fixed, track: &'a dyn Track, layout: &'a Layout<'a>) -> Self {
+        Self {
+            coding,
+            maker: Maker::new(coding, track, layout),
+        }
+    }
+
+    fn layout(&self) -> &Layout<'a> {
+        self.maker.layout
+    }
+
+    fn size(&self) -> u64 {
+        self.maker.grid.size
+    }
+
+    fn shift(&self, spots: &[Spot<'_>]) -> i64 {
+        spots
+            .iter()
+            .map(Spot::shift)
+            .sum::<i64>()
+            .div_euclid(self.size() as i64)
+    }
+
+    fn joins(&self) -> Vec<Join> {
+        let cuts: Vec<Cut> = self
+            .layout()
+            .spots
+            .iter()
+            .map(|spot| self.maker.cut(spot))
+            .collect();
+        joins(self.maker.grid, &cuts)
+    }
+
+    fn region(&self, join: Join) -> Result<Region, SpliceError> {
+        let layout = self.layout();
+        let (grid, spots) = (self.maker.grid, &layout.spots);
+        let first = *join.entries.start();
+        let begins = (first as i64 + self.shift(&spots[..join.cuts.start])) as u64;
+        let packets = match &join.exits {
+            Some(exits) => (exits.end() - first).checked_add_signed(self.shift(&spots[join.cuts.clone()])),
+            None => {
+                let ends_in_ad = matches!(layout.plan.segments().last(), Some((_, Segment::Ad { .. })));
+                let total = if ends_in_ad {
+                    (layout.plan.samples() + self.coding.skip()).div_ceil(grid.size)
+                } else {
+                    (grid.frames as i64 + self.shift(spots)) as u64
+                };
+                total.checked_sub(begins)
+            }
+        };
+        let break_index = spots[join.cuts.start].index;
+        Ok(Region {
+            first,
+            next: join.exits.as_ref().map_or(grid.frames, |exits| *exits.end()),
+            begins,
+            packets: packets.ok_or_else(|| failed(break_index, &"the content around it cannot be joined"))?,
+            join,
+        })
+    }
+
+    fn numbered(&self, number: usize) -> Result<Region, SpliceError> {
+        let join = self.joins().into_iter().nth(number);
+        self.region(join.ok_or_else(|| SpliceError::Unsupported("there is no such bridge".into()))?)
+    }
+
+    /// Content and bridges in order.
+    pub(crate) fn pieces(&self) -> Result<Vec<Piece>, SpliceError> {
+        let (mut pieces, mut next) = (Vec::new(), 0);
+        for (number, join) in self.joins().into_iter().enumerate() {
+            let region = self.region(join)?;
+            if region.first < next {
+                let break_index = self.layout().spots[region.join.cuts.start].index;
+                return Err(failed(break_index, &"the content around it cannot be joined"));
+            }
+            pieces.push(Piece::Content(next..region.first));
+            pieces.push(Piece::Later {
+                number,
+                packets: region.packets,
+                len: self.coding.len(),
+            });
+            next = region.next;
+        }
+        pieces.push(Piece::Content(next..self.maker.grid.frames));
+        Ok(pieces)
+    }
+
+    /// The packets of a bridge, and its seams.
+    pub(crate) fn make(&self, number: usize) -> Result<(Vec<Vec<u8>>, Vec<Seam>), SpliceError> {
+        let region = self.numbered(number)?;
+        let layout = self.layout();
+        facts::level(self.maker.track, &layout.breaks_of(&region.join.cuts))?;
+        let spots = &layout.spots[region.join.cuts.clone()];
+        let break_index = spots[0].index;
+        let bridge = self.maker.bridge(&region.join, spots);
+        let Bridge {
+            mut packets,
+            entry,
+            exit,
+        } = bridge.map_err(|error| match error {
+            SpliceError::Bridge { reason, .. } => SpliceError::Bridge { break_index, reason },
+            other => other,
+        })?;
+        let needed = match exit {
+            Some((exit, _)) => (exit as i64 + self.shift(spots) - entry.0 as i64) as u64,
+            None => region.packets.saturating_sub(entry.0 - region.first),
+        };
+        if (packets.len() as u64) < needed {
+            let reason = format!("the encoder gave {} packets of {needed}", packets.len());
+            return Err(failed(break_index, &reason));
+        }
+        packets.truncate(needed as usize);
+        let mut all = self.content(region.first..entry.0)?;
+        all.append(&mut packets);
+        if let Some((exit, _)) = exit {
+            all.append(&mut self.content(exit..region.next)?);
+        }
+        let all = self.fixed(&region, all)?;
+        let errors = (entry.1, exit.map_or(0.0, |exit| exit.1));
+        Ok((all, self.seams(&region, errors)))
+    }
+
+    /// Content and silence in the place of a bridge.
+    pub(crate) fn silence(&self, number: usize) -> Result<Vec<Vec<u8>>, SpliceError> {
+        let region = self.numbered(number)?;
+        let spots = &self.layout().spots[region.join.cuts.clone()];
+        let from = self.maker.cut(&spots[0]).start / self.size();
+        let to = self.maker.cut(&spots[spots.len() - 1]).end.div_ceil(self.size());
+        let mut all = self.content(region.first..from.max(region.first))?;
+        let mut tail = self.content(to.min(region.next)..region.next)?;
+        let between = (region.packets as usize).saturating_sub(all.len() + tail.len());
+        all.extend(std::iter::repeat_n(self.coding.silence(), between));
+        all.append(&mut tail);
+        all.truncate(region.packets as usize);
+        self.fixed(&region, all)
+    }
+
+    fn content(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.coding.read(range)
+    }
+
+    /// All of them of one length.
+    fn fixed(&self, region: &Region, packets: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, SpliceError> {
+        let break_index = self.layout().spots[region.join.cuts.start].index;
+        let packets: Option<Vec<Vec<u8>>> = packets.iter().map(|packet| self.coding.padded(packet)).collect();
+        packets
+            .filter(|packets| packets.len() as u64 == region.packets)
+            .ok_or_else(|| failed(break_index, &"its packets are not as long as they should be"))
+    }
+
+    /// Where untouched packets meet the region, and how far the joins in it are from the original.
+    fn seams(&self, region: &Region, (entry_db, exit_db): (f64, f64)) -> Vec<Seam> {
+        let spots = &self.layout().spots[region.join.cuts.clone()];
+        let (first, last) = (&spots[0], &spots[spots.len() - 1]);
+        let (size, skip) = (self.size(), self.coding.skip());
+        let at = |packet: u64| {
+            let sample = (packet * size).saturating_sub(skip);
+            PresentationTime::from_samples(sample, self.layout().plan.sample_rate())
+        };
+        let entry = (region.first > 0).then(|| Seam {
+            kind: SeamKind::Entry,
+            break_index: first.index,
+            presentation: at(region.begins),
+            frames: (self.maker.cut(first).start.div_ceil(size) - region.first) as u32,
+            error_db: entry_db,
+        });
+        let exit = region.join.exits.as_ref().map(|_| Seam {
+            kind: SeamKind::Exit,
+            break_index: last.index,
+            presentation: at(region.begins + region.packets),
+            frames: (region.next - self.maker.cut(last).end / size) as u32,
+            error_db: exit_db,
+        });
+        entry.into_iter().chain(exit).collect()
+    }
+}
+
+/// Packets one after the other.
+pub(crate) fn joined(packets: &[Vec<u8>]) -> Bytes {
+    packets.concat().into()
+}
