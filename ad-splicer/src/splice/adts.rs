@@ -100,12 +100,12 @@ impl Track<'_> {
 }
 
 impl Fixed for Track<'_> {
-    fn len(&self) -> usize {
+    fn packet_len(&self) -> usize {
         padding::most_bytes(self.file.head.config)
     }
 
     fn padded(&self, packet: &[u8]) -> Option<Vec<u8>> {
-        padding::padded(packet, self.len())
+        padding::padded(packet, self.packet_len())
     }
 
     fn silence(&self) -> Vec<u8> {

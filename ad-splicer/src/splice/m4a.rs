@@ -367,12 +367,12 @@ impl Coding for Track<'_> {
 }
 
 impl Fixed for Track<'_> {
-    fn len(&self) -> usize {
+    fn packet_len(&self) -> usize {
         padding::most_bytes(self.0.config)
     }
 
     fn padded(&self, packet: &[u8]) -> Option<Vec<u8>> {
-        padding::padded(packet, self.len())
+        padding::padded(packet, self.packet_len())
     }
 
     fn silence(&self) -> Vec<u8> {

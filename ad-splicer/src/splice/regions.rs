@@ -18,7 +18,7 @@ use crate::time::PresentationTime;
 /// See the module documentation.
 pub(crate) trait Fixed: Coding {
     /// Bytes that each packet of a bridge has.
-    fn len(&self) -> usize;
+    fn packet_len(&self) -> usize;
 
     /// A packet with so many bytes; `None` when that cannot be.
     fn padded(&self, packet: &[u8]) -> Option<Vec<u8>>;
@@ -125,7 +125,7 @@ impl<'a> Regions<'a> {
             pieces.push(Piece::Later {
                 number,
                 packets: region.packets,
-                len: self.coding.len(),
+                len: self.coding.packet_len(),
             });
             next = region.next;
         }
@@ -163,7 +163,7 @@ impl<'a> Regions<'a> {
         if let Some((exit, _)) = exit {
             all.append(&mut self.content(exit..region.next)?);
         }
-        let all = self.fixed(&region, all)?;
+        let all = self.fixed(&region, &all)?;
         let errors = (entry.1, exit.map_or(0.0, |exit| exit.1));
         Ok((all, self.seams(&region, errors)))
     }
@@ -180,7 +180,7 @@ impl<'a> Regions<'a> {
         all.extend(std::iter::repeat_n(self.coding.silence(), between));
         all.append(&mut tail);
         all.truncate(region.packets as usize);
-        self.fixed(&region, all)
+        self.fixed(&region, &all)
     }
 
     fn content(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
@@ -191,7 +191,7 @@ impl<'a> Regions<'a> {
     }
 
     /// All of them of one length.
-    fn fixed(&self, region: &Region, packets: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, SpliceError> {
+    fn fixed(&self, region: &Region, packets: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, SpliceError> {
         let break_index = self.layout().spots[region.join.cuts.start].index;
         let packets: Option<Vec<Vec<u8>>> = packets.iter().map(|packet| self.coding.padded(packet)).collect();
         packets

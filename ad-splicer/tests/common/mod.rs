@@ -501,9 +501,10 @@ pub(crate) fn judge_bridged(
                 .rfind(|seam| fixture.sample_at(seam.presentation) == end)
                 .unwrap();
             // In AAC the content may go on from any packet after the cue.
-            let start = match settle {
-                1 => sample(first + 1 - seam.frames as usize),
-                _ => end,
+            let start = if settle == 1 {
+                sample(first + 1 - seam.frames as usize)
+            } else {
+                end
             };
             let original = &before[(start as i64 - shift) as usize * channels..];
             errors.push(SeamError {
