@@ -218,7 +218,9 @@ impl format::Track for Track<'_> {
                     runs.content(offsets[range.start as usize], offsets[range.end as usize]);
                 }
                 Piece::Made(_) => {}
-                Piece::Later { number, packets, len } => {
+                Piece::Later {
+                    number, packets, len, ..
+                } => {
                     left.push(packets * (len + HEADER_LEN) as u64);
                     runs.bridge(number, 0, left[number]);
                 }

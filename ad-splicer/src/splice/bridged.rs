@@ -95,6 +95,8 @@ pub(crate) enum Piece {
         number: usize,
         packets: u64,
         len: usize,
+        /// Content packets that may be its first and its last ones: it has their times, whatever it has of them.
+        content: [Range<u64>; 2],
     },
 }
 

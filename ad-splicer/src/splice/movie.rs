@@ -345,7 +345,9 @@ fn sound_packets<'a>(file: &M4a<'_>, pieces: &'a [Piece]) -> Packets<'a> {
                 }
             }
             Piece::Made(_) => {}
-            Piece::Later { number, packets, len } => {
+            Piece::Later {
+                number, packets, len, ..
+            } => {
                 for i in 0..*packets {
                     sound.push_made(*len as u32, Made::Sound(*number, i * *len as u64));
                 }
@@ -363,10 +365,23 @@ fn sound_clock(file: &M4a<'_>, plan: &SplicePlan, pieces: &[Piece], count: usize
         let total = plan.samples() + file.clock.skip();
         total.saturating_sub(before).clamp(1, SAMPLES.into()) as u32
     });
-    let pieces = pieces.iter().map(|piece| match piece {
-        Piece::Content(range) => clock::Packets::Content(range.clone()),
-        made => clock::Packets::Made(made.len()),
+    let pieces = pieces.iter().flat_map(|piece| match piece {
+        Piece::Content(range) => vec![clock::Packets::Content(range.clone())],
+        Piece::Made(packets) => vec![clock::Packets::Made(packets.len() as u64)],
+        Piece::Later {
+            packets,
+            content: [lead, tail],
+            ..
+        } => {
+            let count = |range: &Range<u64>| range.end - range.start;
+            vec![
+                clock::Packets::Content(lead.clone()),
+                clock::Packets::Made(packets.saturating_sub(count(lead) + count(tail))),
+                clock::Packets::Content(tail.clone()),
+            ]
+        }
     });
+    let pieces = pieces.filter(|piece| *piece != clock::Packets::Made(0));
     file.clock.spliced(pieces, last)
 }
 

@@ -126,6 +126,11 @@ impl<'a> Regions<'a> {
                 number,
                 packets: region.packets,
                 len: self.coding.packet_len(),
+                content: [
+                    region.first..*region.join.entries.end(),
+                    region.join.exits.as_ref().map_or(0, |exits| *exits.start())
+                        ..region.join.exits.as_ref().map_or(0, |exits| *exits.end()),
+                ],
             });
             next = region.next;
         }
