@@ -109,3 +109,66 @@ pub(super) fn all(track: &dyn Track, layout: &Layout<'_>, lens: &[u64]) -> Resul
     .into_iter()
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::bridge::{aac, mp3};
+    use crate::facts::survey;
+    use crate::frames::aac::Config;
+    use crate::frames::mp3::Header;
+    use crate::pcm::Pcm;
+    use crate::splice::{Ad, At, prepare};
+    use crate::time::ContentTime;
+
+    const AD: u64 = 44_100;
+
+    #[test]
+    fn a_bridge_that_cannot_be_made_is_silence_as_long_as_it() {
+        let pcm: Vec<f32> = (0..8 * 44_100 * 2)
+            .map(|i| 0.3 * (i as f32 * 0.02).sin())
+            .collect();
+        let header = Header::parse([0xFF, 0xFB, 0x90, 0x44]).unwrap();
+        let config = Config::lc(44_100, 2).unwrap();
+        let packets = aac::encode(config, aac::Coder::Exact, &pcm).unwrap();
+        let contents = [
+            (mp3::encode(header, 128, &pcm).unwrap().concat(), 1152),
+            (
+                packets.iter().flat_map(|packet| config.adts(packet)).collect(),
+                1024,
+            ),
+        ];
+        for (content, size) in contents {
+            let unreadable = Pcm::filed(Arc::new(tempfile::tempfile().unwrap()), 2 * AD as usize, 1.0);
+            let breaks = [Break {
+                at: At::Time(ContentTime::from_millis(4_017)),
+                replace: Duration::ZERO,
+                ads: vec![Ad {
+                    id: String::new(),
+                    pcm: unreadable,
+                    picture: None,
+                }],
+            }];
+            let options = Options {
+                later: true,
+                ..Options::default()
+            };
+            assert!(matches!(
+                prepare(&content, &breaks, &Options::default()),
+                Err(SpliceError::Bridge { .. })
+            ));
+            let rendition = prepare(&content, &breaks, &options).unwrap();
+            let mut written = Vec::new();
+            rendition.write_to(&content, &mut written, &options).unwrap();
+            assert_eq!(written.len() as u64, rendition.len());
+            let (before, after) = (survey(&content, &[]).unwrap(), survey(&written, &[]).unwrap());
+            let longer = after.samples - before.samples - AD;
+            assert!(longer < size, "{longer} samples more than the ad's");
+            let (from, to) = (before.bytes as usize / 4, before.bytes as usize / 4 + 1_000);
+            let kept = written.windows(1_000).any(|window| *window == content[from..to]);
+            assert!(kept, "what comes before is the content's");
+        }
+    }
+}
