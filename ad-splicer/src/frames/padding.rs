@@ -19,7 +19,7 @@ impl Bits {
     fn of(bytes: &[u8], len: usize) -> Self {
         let mut bytes = bytes[..len.div_ceil(8)].to_vec();
         if let Some(last) = bytes.last_mut()
-            && len % 8 > 0
+            && !len.is_multiple_of(8)
         {
             *last &= 0xFF << (8 - len % 8);
         }
@@ -28,7 +28,7 @@ impl Bits {
 
     fn put(&mut self, value: u32, count: usize) {
         for bit in (0..count).rev() {
-            if self.len % 8 == 0 {
+            if self.len.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             self.bytes[self.len / 8] |= (value >> bit & 1) as u8 * (0x80 >> (self.len % 8));

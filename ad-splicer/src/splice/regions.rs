@@ -85,17 +85,16 @@ impl<'a> Regions<'a> {
         let (grid, spots) = (self.maker.grid, &layout.spots);
         let first = *join.entries.start();
         let begins = (first as i64 + self.shift(&spots[..join.cuts.start])) as u64;
-        let packets = match &join.exits {
-            Some(exits) => (exits.end() - first).checked_add_signed(self.shift(&spots[join.cuts.clone()])),
-            None => {
-                let ends_in_ad = matches!(layout.plan.segments().last(), Some((_, Segment::Ad { .. })));
-                let total = if ends_in_ad {
-                    (layout.plan.samples() + self.coding.skip()).div_ceil(grid.size)
-                } else {
-                    (grid.frames as i64 + self.shift(spots)) as u64
-                };
-                total.checked_sub(begins)
-            }
+        let packets = if let Some(exits) = &join.exits {
+            (exits.end() - first).checked_add_signed(self.shift(&spots[join.cuts.clone()]))
+        } else {
+            let ends_in_ad = matches!(layout.plan.segments().last(), Some((_, Segment::Ad { .. })));
+            let total = if ends_in_ad {
+                (layout.plan.samples() + self.coding.skip()).div_ceil(grid.size)
+            } else {
+                (grid.frames as i64 + self.shift(spots)) as u64
+            };
+            total.checked_sub(begins)
         };
         let break_index = spots[join.cuts.start].index;
         Ok(Region {
