@@ -173,10 +173,12 @@ impl Swarm {
                 }
                 (None, true) => false,
                 (Some(at), false) => {
+                    self.size.claim_heard(now);
                     list[at].1 = list[at].1.max(now + CLAIM_LIFE);
                     false
                 }
                 (None, false) => {
+                    self.size.claim_heard(now);
                     if list.len() < MAX_CLAIMERS {
                         list.push((claim.claimer, now + CLAIM_LIFE));
                     }

@@ -39,6 +39,7 @@ mod readers;
 mod requests;
 mod score;
 mod seed_duty;
+mod size;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -60,6 +61,7 @@ use peers::PeerState;
 use readers::Reader;
 use requests::Request;
 use score::Score;
+use size::Size;
 pub use types::*;
 
 /// How often time alone is looked at while something is missing.
@@ -109,8 +111,7 @@ pub struct Swarm {
     tick_at: Instant,
     started: Instant,
     discovering: bool,
-    /// How many viewers the tracker said there are.
-    size: Option<u32>,
+    size: Size,
     /// Counts events that make blocks available for picking again.
     released: u64,
     next_id: u64,
@@ -162,7 +163,7 @@ impl Swarm {
             tick_at: now,
             started: now,
             discovering: config.use_peers,
-            size: None,
+            size: Size::new(now),
             released: 0,
             next_id: 0,
             outputs: VecDeque::new(),
@@ -224,7 +225,7 @@ impl Swarm {
             Input::OriginBytes { fetch, bytes } => self.origin_bytes(fetch, bytes, now),
             Input::OriginDone { fetch } => self.fetch_ended(fetch, None, now),
             Input::OriginFailed { fetch, reason } => self.fetch_ended(fetch, Some(reason), now),
-            Input::SwarmSize(size) => self.size = Some(size.max(1)),
+            Input::SwarmSize(size) => self.size.hear(size, now),
             Input::Discovery { pending } => {
                 self.discovering = pending;
                 self.origin.scan_at = now;

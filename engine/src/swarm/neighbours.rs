@@ -92,7 +92,7 @@ impl Swarm {
     /// whom we do not see.
     pub(super) fn sees_all(&self) -> bool {
         let view = self.peers.len() + 1;
-        match self.size {
+        match self.size.told {
             Some(size) if size as usize >= view => view as f64 >= 0.9 * f64::from(size),
             _ => view < 2 * WANTED,
         }

@@ -82,6 +82,7 @@ impl Swarm {
     /// Starts every fetch that is due.
     pub(super) fn draw(&mut self, now: Instant) {
         self.stop_stalled_fetches(now);
+        self.doubt_size(now);
         let spared = self.spares_seeds();
         if spared && !self.start_is_missing() {
             self.draw_from_seeds(now);
@@ -90,8 +91,7 @@ impl Swarm {
             return;
         }
         if let Some(budget) = self.config.origin_budget {
-            let view = self.peers.len() as u32 + 1;
-            let viewers = self.size.map_or(view, |n| n.max(view));
+            let viewers = self.viewers();
             let piece = self.layout.piece_length().into();
             self.origin.share.advance(budget, viewers, piece, now);
         }
@@ -149,7 +149,7 @@ impl Swarm {
         let alone = self.peers.is_empty();
         let all = self.layout.total_blocks();
         let view = self.peers.len() + 1;
-        let size = self.size.map_or(view, |n| (n as usize).max(view));
+        let size = self.viewers();
         let whole_view = self.sees_all();
         let me = claimer(self.config.id);
         let rivals: Vec<u64> = self
@@ -234,7 +234,7 @@ impl Swarm {
             } else {
                 let delta = if ahead { DELTA_NEAR } else { DELTA_FAR };
                 let last = if burdened { LAST } else { 1.0 };
-                if now >= since && due(elapsed, size as f64 * last, exponent(mine), delta, starved) {
+                if now >= since && due(elapsed, f64::from(size) * last, exponent(mine), delta, starved) {
                     due_now.push((order(exponent(mine)), piece));
                 }
             }

@@ -13,6 +13,7 @@ mod fast;
 mod hedges;
 mod origin;
 mod random;
+mod size;
 mod starts;
 
 fn core(pieces: u64, config: Config, now: Instant) -> Swarm {
