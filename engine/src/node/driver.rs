@@ -368,7 +368,8 @@ impl Driver {
 
     pub(super) fn fail(&mut self, why: String) {
         if !matches!(self.state, State::Failed(_)) {
-            tracing::error!("{why}");
+            // Whoever waits for the torrent tells it as an error.
+            tracing::warn!("{why}");
             self.state = State::Failed(why.into());
             self.publish();
         }
