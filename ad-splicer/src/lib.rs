@@ -13,6 +13,7 @@ pub mod facts;
 pub mod frames;
 pub mod loudness;
 pub mod memory;
+pub mod mended;
 pub mod pauses;
 pub mod pcm;
 pub mod picture;

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -25,6 +26,8 @@ use super::job::{Job, Report, Trim};
 use super::unusable::{self, Lacking};
 use super::{mark, sandbox};
 use crate::bridge::pictures;
+use crate::content::FileContent;
+use crate::mended::Mend;
 use crate::picture::PictureFormat;
 
 /// How much is read at once where nobody says how much is wanted.
@@ -430,6 +433,11 @@ pub(super) fn feed(source: &gst_app::AppSrc, input: File) -> Arc<AtomicU64> {
     let position = Arc::new(AtomicU64::new(0));
     let sought = position.clone();
     let length = input.metadata().map_or(0, |m| m.len());
+    let mend = input
+        .try_clone()
+        .and_then(FileContent::new)
+        .ok()
+        .and_then(|content| Mend::of(&content, Duration::ZERO));
     source.set_callbacks(
         gst_app::AppSrcCallbacks::builder()
             .seek_data(move |_, to| {
@@ -447,6 +455,9 @@ pub(super) fn feed(source: &gst_app::AppSrc, input: File) -> Arc<AtomicU64> {
                 if bytes.is_empty() || input.read_exact_at(&mut bytes, at).is_err() {
                     let _ = source.end_of_stream();
                 } else {
+                    if let Some(mend) = &mend {
+                        mend.apply(at, &mut bytes);
+                    }
                     position.store(at + bytes.len() as u64, Ordering::Relaxed);
                     let mut buffer = gst::Buffer::from_mut_slice(bytes);
                     if let Some(buffer) = buffer.get_mut() {

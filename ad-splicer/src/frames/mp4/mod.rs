@@ -6,6 +6,7 @@ mod boxes;
 mod chapters;
 mod edits;
 mod fragments;
+mod length;
 mod tables;
 mod whole;
 
@@ -13,6 +14,7 @@ pub(crate) use boxes::{Atom, TopBox, read_tree, top_level};
 pub(crate) use chapters::chapters;
 pub(crate) use edits::{Edit, edit_list, set_edit};
 pub(crate) use fragments::gather;
+pub(crate) use length::true_length;
 pub(crate) use tables::{
     Samples, Tables, audio_config, avc_config, edit_chapters, full_duration, nero_chapters, priming,
     remove_tables, set_avc_config, set_durations, set_tables, turn_of,
