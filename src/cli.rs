@@ -287,7 +287,7 @@ pub(crate) struct GetArgs {
 pub(crate) enum PlaySink {
     /// The machine's sound output, and a window
     Auto,
-    /// Nowhere, at the speed of listening
+    /// Nowhere, at the speed of listening; for tests, as it counts as played
     Null,
 }
 

@@ -27,10 +27,10 @@ use ad_splicer::cues::BreakEvent;
 use ad_splicer::decide::limits;
 use ad_splicer::plan::{AdIndex, Place};
 use ad_splicer::play::{
-    AdStatus, Growing, Heard, Locate, Notice, Outcome as Ended, Pictures, PlayEvent, Player, Presented,
-    Request, Timeline,
+    AdStatus, Growing, Heard, Locate, Notice, Outcome as Ended, Pictures, PlayError, PlayEvent, Player,
+    Presented, Request, Timeline,
 };
-use ad_splicer::splice::{Rendition, SpliceError};
+use ad_splicer::splice::{Codec, Rendition, SpliceError};
 use ad_splicer::time::{ContentTime, PresentationTime};
 use anyhow::Context as _;
 use engine::node::Torrent;
@@ -49,7 +49,7 @@ use crate::cli::{PlayArgs, PlaySink};
 use crate::context::Context;
 use crate::identity;
 use crate::joining;
-use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
+use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json, with_hint};
 use crate::rendition::{self, Arriving, Frozen};
 use crate::source::{Resolved, resolve};
 use crate::units::human_time;
@@ -271,6 +271,19 @@ impl<'a> Listening<'a> {
         self.growing.rendition()
     }
 
+    /// Whether the rendition's length is known, and not guessed from its first frames.
+    fn is_measured(&self) -> bool {
+        let rendition = self.rendition();
+        !rendition.report().ads.is_empty() || !matches!(rendition.codec(), Codec::Mp3 | Codec::Adts)
+    }
+
+    /// How long the content is without ads.
+    fn content_duration(&self) -> Duration {
+        let rendition = self.rendition();
+        let plan = rendition.plan();
+        ContentTime::from_samples(plan.content_samples(), plan.sample_rate()).since(ContentTime::ZERO)
+    }
+
     /// Where playback begins. At the very beginning an ad may stand before the content.
     fn start(&self) -> PresentationTime {
         if self.from == ContentTime::ZERO {
@@ -300,6 +313,15 @@ impl<'a> Listening<'a> {
     }
 
     async fn play(mut self, args: &PlayArgs, json: bool) -> Outcome {
+        let content = self.content_duration();
+        if !args.resume
+            && self.from.since(ContentTime::ZERO) >= content
+            && args.start > Duration::ZERO
+            && self.is_measured()
+        {
+            self.leave().await;
+            return Err(starts_after(args.start, content));
+        }
         let start = self.start();
         let finding = self.growing.clone();
         let locate: Arc<Locate> = Arc::new(move |to| finding.locate(to));
@@ -308,7 +330,7 @@ impl<'a> Listening<'a> {
             codec: self.rendition().codec(),
             timeline: self.timeline.clone(),
             start,
-            duration: Some(self.rendition().report().duration),
+            duration: self.is_measured().then(|| self.rendition().report().duration),
             sink: match args.sink {
                 PlaySink::Auto => ad_splicer::play::Sink::Auto,
                 PlaySink::Null => ad_splicer::play::Sink::Null,
@@ -319,7 +341,13 @@ impl<'a> Listening<'a> {
         // It may read the beginning, which may be still to come.
         let starting = tokio::task::spawn_blocking(move || Player::start(request));
         let player = tokio::select! {
-            started = starting => started.context("starting to play")??,
+            started = starting => match started.context("starting to play")? {
+                Ok(player) => player,
+                Err(error) => {
+                    self.leave().await;
+                    return Err(explain(error));
+                }
+            },
             () = interrupted() => {
                 self.leave().await;
                 return Ok(ExitStatus::Interrupted);
@@ -420,6 +448,11 @@ impl<'a> Listening<'a> {
         line.finish();
         let (at, outcome, pictures) = ended;
         self.leave().await;
+        let finished = matches!(outcome, Ended::Finished);
+        let lasted = at.since(PresentationTime::ZERO);
+        if finished && !args.resume && !self.is_measured() && !lasted.is_zero() && lasted < args.start {
+            return Err(starts_after(args.start, lasted));
+        }
         match outcome {
             Ended::Finished => self.bookmark.remove()?,
             Ended::Stopped => self.bookmark.save(self.content_time(at))?,
@@ -429,7 +462,11 @@ impl<'a> Listening<'a> {
                 return Err(error.into());
             }
         }
-        let duration = self.rendition().report().duration;
+        let duration = match self.rendition().report().duration {
+            // How long it is is known now.
+            _ if finished && !self.is_measured() => lasted,
+            planned => planned,
+        };
         if json {
             let pictures = pictures.map(|seen| json!({ "shown": seen.shown, "late": seen.late }));
             print_json(&json!({
@@ -578,6 +615,28 @@ impl<'a> Listening<'a> {
         let beacons = self.of_ad(ad.index, Event::ClickThrough, ad.elapsed);
         self.store(&beacons).await
     }
+}
+
+/// What a person can do about playback that cannot begin.
+fn explain(error: PlayError) -> anyhow::Error {
+    let no_output = matches!(
+        error,
+        PlayError::NoSound { .. } | PlayError::NoDisplay | PlayError::NoPictures { .. }
+    );
+    if no_output {
+        with_hint(error.into(), "`--sink null` plays to nobody, for tests")
+    } else {
+        error.into()
+    }
+}
+
+/// That there is nothing at `start`.
+fn starts_after(start: Duration, content: Duration) -> anyhow::Error {
+    bad_input(format!(
+        "cannot start at {}: the content is {} long",
+        human_time(start),
+        human_time(content)
+    ))
 }
 
 /// Hands a URL to the desktop; `false` when there is none.

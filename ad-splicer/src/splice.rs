@@ -18,7 +18,7 @@ mod m4a;
 mod movie;
 mod mp3;
 pub mod notes;
-mod ogg;
+pub(crate) mod ogg;
 pub(crate) mod opus;
 mod opus_sound;
 mod pictures;
@@ -26,7 +26,7 @@ pub mod preview;
 mod regions;
 mod resume;
 pub(crate) mod sound;
-mod vorbis;
+pub(crate) mod vorbis;
 mod wav;
 mod webm;
 
@@ -165,7 +165,7 @@ pub struct Options {
     /// Length of the fades on both sides of a seam.
     pub fade: Duration,
     /// The rendition is to grow out of the content while it is read ([`crate::play::Growing`]): what comes before a break stays as the content has it. FLAC then keeps the size of its blocks, and
-    /// silence of less than one follows each break; otherwise its frames are numbered by samples, and nothing follows.
+    /// silence of less than one follows each break; otherwise its frames are numbered by samples, and nothing follows. How long Ogg without ads is, is read at its end.
     pub growing: bool,
     /// Bridges are made when they are read, where the format allows it, so that the first byte waits for none of them. The bytes are the same; seams are not reported, and a bridge that cannot be made is
     /// content and silence instead of a break less.

@@ -152,6 +152,18 @@ fn what_lies_before_the_start_is_not_told() {
 }
 
 #[test]
+fn what_is_missing_at_the_end_is_not_told() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut request = request(mp3(dir.path(), 50), Sink::Fast);
+    request.duration = Some(Duration::from_secs(70));
+    let player = Player::start(request).expect("a player");
+    let (events, at, outcome) = listen(&player);
+    assert!(matches!(outcome, Outcome::Finished), "{outcome:?}");
+    assert_eq!(events, whole_break(0, 2));
+    assert!((49.9..50.2).contains(&at.as_secs_f64()), "{at:?}");
+}
+
+#[test]
 fn listening_takes_as_long_as_the_sound() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut request = request(mp3(dir.path(), 2), Sink::Null);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ad_splicer::content::Content;
+use ad_splicer::mended::mended;
 use ad_splicer::play::plain::{Plain, Progress};
 use ad_splicer::play::{Sink, grovesrc};
 use ad_splicer::time::ContentTime;
@@ -14,15 +15,17 @@ use anyhow::Context as _;
 use engine::node::Torrent;
 use serde_json::json;
 
-use super::STEP;
 use super::bookmark::Bookmark;
 use super::keys::{Key, Keys, next_key};
 use super::line::{Line, Status};
+use super::{STEP, explain, starts_after};
 use crate::cli::{PlayArgs, PlaySink};
 use crate::output::{ExitStatus, Outcome, interrupted, print_json};
 use crate::rendition::Arriving;
 use crate::units::human_time;
 
+/// How long one read of the beginning may take.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// How often it is looked at.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -33,7 +36,7 @@ pub(super) async fn play(args: &PlayArgs, torrent: &Torrent, bookmark: &Bookmark
     let ours = uri.clone();
     grovesrc::register(Arc::new(move |wanted| {
         if wanted == ours {
-            Ok(content.clone())
+            Ok(mended(content.clone(), DEADLINE))
         } else {
             Err(io::ErrorKind::NotFound.into())
         }
@@ -47,7 +50,7 @@ pub(super) async fn play(args: &PlayArgs, torrent: &Torrent, bookmark: &Bookmark
     // It may wait for its first bytes.
     let starting = tokio::task::spawn_blocking(move || Plain::start(&uri, from, sink));
     let mut player = tokio::select! {
-        started = starting => started.context("starting to play")??,
+        started = starting => started.context("starting to play")?.map_err(explain)?,
         () = interrupted() => return Ok(ExitStatus::Interrupted),
     };
     let mut keys = if json { None } else { Keys::open()? };
@@ -87,8 +90,15 @@ pub(super) async fn play(args: &PlayArgs, torrent: &Torrent, bookmark: &Bookmark
             Ok(progress) => seen = progress,
             Err(error) => {
                 bookmark.save(before)?;
-                return Err(error.into());
+                return Err(explain(error));
             }
+        }
+        if !args.resume
+            && args.start > Duration::ZERO
+            && let Some(content) = seen.duration
+            && args.start >= content
+        {
+            return Err(starts_after(args.start, content));
         }
         let waiting = seen.at == before && !player.is_paused() && !seen.ended;
         if json {

@@ -13,7 +13,7 @@ use crate::splice::{self, SpliceError};
 /// Length of a page's header without its lacing values.
 pub(crate) const HEADER_LEN: usize = 27;
 /// Longest page in bytes.
-const MOST_PAGE: usize = HEADER_LEN + 255 + 255 * 255;
+pub(crate) const MOST_PAGE: usize = HEADER_LEN + 255 + 255 * 255;
 /// Longest packet in bytes that is put together: more is nothing that a codec of ours makes (but cover art may be large).
 const MOST_PACKET: usize = 64 << 20;
 
@@ -436,8 +436,15 @@ pub(crate) struct Unpacker {
 impl Unpacker {
     /// The packets that end in these bytes, which follow those given before.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        self.feed_pages(bytes, &mut |_, packets| out.extend(packets));
+        out
+    }
+
+    /// The same, page by page: each page's header, and the packets that end in it.
+    pub(crate) fn feed_pages(&mut self, bytes: &[u8], take: &mut dyn FnMut(&Header, Vec<Vec<u8>>)) {
         self.bytes.extend_from_slice(bytes);
-        let (mut out, mut at) = (Vec::new(), 0);
+        let mut at = 0;
         loop {
             at += next_page(&self.bytes[at..]);
             let rest = &self.bytes[at..];
@@ -445,6 +452,7 @@ impl Unpacker {
             let Some(body) = rest.get(header.len()..header.len() + header.body()) else {
                 break;
             };
+            let mut packets = Vec::new();
             for (i, (part, ends)) in header.parts().into_iter().enumerate() {
                 if i > 0 || !header.continued() {
                     self.open = Some(Vec::new());
@@ -453,13 +461,13 @@ impl Unpacker {
                     open.extend(&body[part]);
                 }
                 if ends {
-                    out.extend(self.open.take());
+                    packets.extend(self.open.take());
                 }
             }
             at += header.len() + header.body();
+            take(&header, packets);
         }
         self.bytes.drain(..at);
-        out
     }
 }
 

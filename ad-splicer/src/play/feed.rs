@@ -21,11 +21,13 @@ pub(super) const READ: usize = 32 << 10;
 
 /// Where the reader is. A seek holds it still until the pipeline asks for data again: only then is what was pushed
 /// before gone from the source's queue.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Place {
     /// What the pipeline calls byte 0.
     pub(super) base: u64,
     pub(super) offset: u64,
+    /// What the decoder is given before that, in packets.
+    pub(super) head: Vec<u8>,
     /// Counts seeks, so that a read that was under way during one is thrown away.
     pub(super) seeks: u64,
     pub(super) held: bool,
@@ -57,12 +59,9 @@ pub(super) fn read_into(
             })
             .seek_data(move |_, to| {
                 let mut place = lock(&sought);
-                *place = Place {
-                    offset: place.base + to,
-                    seeks: place.seeks + 1,
-                    held: true,
-                    ..*place
-                };
+                place.offset = place.base + to;
+                place.seeks += 1;
+                place.held = true;
                 true
             })
             .build(),
@@ -109,10 +108,13 @@ pub(super) fn read_into(
                     let pushed = match &mut packets {
                         _ if count == 0 => source.end_of_stream(),
                         Some(packets) => {
+                            let mut parts = Vec::new();
                             if std::mem::replace(&mut began, seeks) != seeks {
                                 packets.begin();
+                                parts = packets.feed(&place.head);
                             }
-                            let mut parts = packets.feed(&buffer[..count]).into_iter();
+                            parts.extend(packets.feed(&buffer[..count]));
+                            let mut parts = parts.into_iter();
                             parts.try_fold(gst::FlowSuccess::Ok, |_, part| source.push_buffer(part))
                         }
                         None => source.push_buffer(gst::Buffer::from_slice(buffer[..count].to_vec())),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::content::Content;
 use crate::splice::opus::page_before;
+use crate::splice::vorbis::seek as vorbis;
 use crate::splice::{self, Codec, Options, Rendition, Run, SeekPoint, Source};
 use crate::time::{ContentTime, PresentationTime, duration_of};
 
@@ -92,6 +93,9 @@ impl Growing {
 
     /// Where to read to hear what is at `to`; `None` when only a decoder can find that. Content without ads may be read for it.
     pub fn locate(&self, to: PresentationTime) -> Option<Located> {
+        if self.rendition().codec() == Codec::OggVorbis {
+            return self.locate_vorbis(to);
+        }
         let (first, rendition) = {
             let state = self.lock();
             (state.stages[0].rendition.audio()?.start, state.last())
@@ -106,6 +110,7 @@ impl Growing {
             };
             let point = page_before(&read, rendition.audio()?, wanted - lead)?;
             return Some(Located {
+                head: Vec::new(),
                 offset: point.offset - rendition.audio()?.start + first,
                 lead: duration_of((wanted - point.sample).max(0) as u64, rate),
             });
@@ -124,9 +129,35 @@ impl Growing {
             .get(at.saturating_sub(1))
             .filter(|point| point.sample <= wanted)?;
         Some(Located {
+            head: Vec::new(),
             // Heads apart, what is read is the same for every rendition.
             offset: point.offset - rendition.audio()?.start + first,
             lead: duration_of((wanted - point.sample) as u64, rate),
+        })
+    }
+
+    /// The same of Vorbis, which does not grow.
+    fn locate_vorbis(&self, to: PresentationTime) -> Option<Located> {
+        let rendition = self.rendition();
+        let rate = rendition.plan().sample_rate();
+        let deadline = Options::default().read_deadline;
+        let read = |offset: u64, buffer: &mut [u8]| {
+            rendition.read_at(self.content.as_ref(), offset, buffer, deadline)
+        };
+        let wanted = to.to_samples(rate) as i64;
+        let found = vorbis::entrance(&read, rendition.runs(), wanted)?;
+        let mut head = vec![0; (found.head.end - found.head.start) as usize];
+        let mut filled = 0;
+        while filled < head.len() {
+            match read(found.head.start + filled as u64, &mut head[filled..]) {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => filled += count,
+            }
+        }
+        Some(Located {
+            head,
+            offset: found.offset,
+            lead: duration_of((wanted - found.sample).max(0) as u64, rate),
         })
     }
 

@@ -3,7 +3,7 @@
 //! [`Player`] is a thin driver: a GStreamer pipeline pulls bytes from a [`Content`] (which may still be downloading),
 //! and the sink's own position is fed to the pure [`Presentation`], from which all events come. Invariants:
 //!
-//! - Events follow what the sink presented, never what was read or decoded.
+//! - Events follow what the sink presented, never what was read or decoded, and never what did not come to it (`reached`).
 //! - Stopping never waits for the content: a reader that is stuck is left to its deadline.
 //!
 //! Threads: one driver thread owns the pipeline, one reader thread feeds it. No lock is held while calling GStreamer.
@@ -19,16 +19,19 @@ use std::time::Duration;
 use gstreamer as gst;
 
 use crate::content::Content;
+use crate::mended::mended;
 use crate::splice::Codec;
 use crate::time::PresentationTime;
 
 mod feed;
 pub mod grovesrc;
 mod growing;
+mod outputs;
 mod packets;
 mod pipeline;
 pub mod plain;
 mod presentation;
+mod reached;
 
 use feed::{Place, READ, lock, read_into};
 use packets::Packets;
@@ -50,8 +53,10 @@ pub enum Sink {
 }
 
 /// Where to read to hear what is at some place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
+    /// Bytes that a decoder needs first, of a stream that begins elsewhere.
+    pub head: Vec<u8>,
     /// Offset in the media.
     pub offset: u64,
     /// How much comes before what is wanted.
@@ -138,6 +143,21 @@ pub enum PlayError {
         /// Its name.
         element: &'static str,
     },
+    /// Nothing of this machine gives sound.
+    #[error("cannot play: no sound output opens{tried}")]
+    NoSound {
+        /// What was tried.
+        tried: String,
+    },
+    /// There is nothing to show pictures on.
+    #[error("cannot play: there is no display, as neither DISPLAY nor WAYLAND_DISPLAY is set")]
+    NoDisplay,
+    /// Nothing of this machine shows pictures, though there is a display.
+    #[error("cannot play: no output for pictures opens on the display{tried}")]
+    NoPictures {
+        /// What was tried.
+        tried: String,
+    },
     /// GStreamer, or the sound output, refused.
     #[error("cannot play: {reason}")]
     Pipeline {
@@ -163,6 +183,8 @@ const TICK: Duration = Duration::from_millis(50);
 const TICKS_PER_NOTICE: u32 = 4;
 /// How much has to be there before playback goes on after it had to wait.
 const ENOUGH: u64 = READ as u64;
+/// So much less than the plan says may come out of a decoder that leaves out what it began with.
+const ROUNDED: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 enum Command {
@@ -306,19 +328,21 @@ struct Driver {
     /// The read that was waited for at the last tick.
     read_before: Option<u64>,
     place: Arc<Mutex<Place>>,
+    codec: Codec,
     ticks: u32,
     last_told: PresentationTime,
 }
 
 impl Driver {
     fn new(request: Request, outbox: Sender<Notice>) -> Result<Self, PlayError> {
-        let packets = match request.codec {
-            Codec::OggOpus => Some(Packets::new(request.media.as_ref(), request.read_deadline)?),
-            _ => None,
+        let media = match request.codec {
+            Codec::M4a | Codec::Mp4 => mended(request.media, request.read_deadline),
+            _ => request.media,
         };
-        let bytes = request.media.len();
+        let packets = Packets::of(request.codec, media.as_ref(), request.read_deadline)?;
+        let bytes = media.len();
         let pipeline = Pipeline::new(request.codec, bytes, packets.as_ref(), request.sink)?;
-        let (failures, place) = read_into(&pipeline.source, request.media, packets, request.read_deadline)?;
+        let (failures, place) = read_into(&pipeline.source, media, packets, request.read_deadline)?;
         Ok(Self {
             pipeline,
             presentation: Presentation::new(request.timeline, request.start),
@@ -333,6 +357,7 @@ impl Driver {
             starved: false,
             read_before: None,
             place,
+            codec: request.codec,
             ticks: 0,
             last_told: request.start,
         })
@@ -354,7 +379,8 @@ impl Driver {
     }
 
     fn play(&mut self, inbox: &Receiver<Command>) -> Result<Outcome, PlayError> {
-        if self.start > PresentationTime::ZERO
+        // What is decoded before Vorbis begins to be heard is known when that was located.
+        if (self.start > PresentationTime::ZERO || self.codec == Codec::OggVorbis)
             && let Some(located) = self.located(self.start)
         {
             self.begin_at(located, self.start);
@@ -478,13 +504,10 @@ impl Driver {
         self.pipeline.leave_out(located.lead);
         {
             let mut place = lock(&self.place);
-            *place = Place {
-                base: located.offset,
-                offset: located.offset,
-                seeks: place.seeks + 1,
-                held: true,
-                ..*place
-            };
+            (place.base, place.offset) = (located.offset, located.offset);
+            place.head = located.head;
+            place.seeks += 1;
+            place.held = true;
         }
         self.pipeline.set_size(self.bytes.saturating_sub(located.offset));
     }
@@ -493,6 +516,7 @@ impl Driver {
         if let Some(located) = self.located(to) {
             // Whatever was read for another place is thrown away.
             let _ = self.pipeline.set_state(gst::State::Ready);
+            self.pipeline.reached.forget();
             self.begin_at(located, to);
             self.set_speed();
             let events = self.presentation.jumped(to);
@@ -557,11 +581,15 @@ impl Driver {
         }
     }
 
-    /// The sink has presented everything.
+    /// The sink has presented all that came to it: everything, when that ends where the rendition does.
     fn present_the_rest(&mut self) {
-        let end = self.pipeline.position().map(|position| self.at(position));
+        let end = self.at(self.pipeline.reached.end());
         let whole = self.duration.map(|d| PresentationTime::ZERO.saturating_add(d));
-        if let Some(end) = whole.or(end).filter(|end| *end > self.presentation.position()) {
+        let end = match whole {
+            Some(whole) if end.saturating_add(ROUNDED) >= whole => whole,
+            _ => end,
+        };
+        if end > self.presentation.position() {
             let events = self.presentation.presented(end, 1.0);
             self.tell(events);
         }
@@ -594,15 +622,20 @@ impl Driver {
 /// Takes what a pipeline says; whether it ended.
 fn hear(bus: &gst::Bus) -> Result<bool, PlayError> {
     while let Some(message) = bus.pop() {
-        match message.view() {
-            gst::MessageView::Eos(_) => return Ok(true),
-            gst::MessageView::Error(error) => {
-                return Err(PlayError::Pipeline {
-                    reason: error.error().to_string(),
-                });
-            }
-            _ => {}
+        if understand(&message)? {
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether it says that everything was played.
+fn understand(message: &gst::Message) -> Result<bool, PlayError> {
+    match message.view() {
+        gst::MessageView::Eos(_) => Ok(true),
+        gst::MessageView::Error(error) => Err(PlayError::Pipeline {
+            reason: error.error().to_string(),
+        }),
+        _ => Ok(false),
+    }
 }

@@ -1,93 +1,82 @@
-//! Opus for the player: packets out of the pages that are read. A demuxer of Ogg wants to see the end first, which is not there yet while a rendition grows.
+//! Packets of Ogg for the player, out of the pages that are read. A demuxer of Ogg wants to see the end first, which is not there yet while a rendition grows, and loses its way in chains.
 //!
 //! Time begins at zero with the first packet, wherever in the stream that is. Not for: where to begin (`Growing::locate`).
 
-use std::io;
+mod opus;
+mod vorbis;
+
 use std::time::Duration;
 
 use gstreamer as gst;
 
-use crate::content::Content;
-use crate::frames::ogg::Unpacker;
-use crate::frames::opus::{Head, RATE, samples};
-use crate::time::duration_of;
-
 use super::PlayError;
+use crate::content::Content;
+use crate::splice::Codec;
 
-/// More than the page with the identification header is long.
-const HEAD: usize = 512;
+use opus::Opus;
+use vorbis::Vorbis;
 
-/// The packets of one stream, as they come.
+pub(super) use vorbis::Ends;
+
+/// The packets of a rendition, as they come.
 #[derive(Debug)]
-pub(super) struct Packets {
-    head: Head,
-    pages: Unpacker,
-    /// Samples before the next packet.
-    position: u64,
+pub(super) enum Packets {
+    Opus(Opus),
+    Vorbis(Vorbis),
 }
 
 impl Packets {
-    /// Reads the header at the beginning of `media`.
-    pub(super) fn new(media: &dyn Content, deadline: Duration) -> Result<Self, PlayError> {
-        let mut bytes = vec![0; media.len().min(HEAD as u64) as usize];
-        let read = media.read_exact_at(0, &mut bytes, deadline);
-        read.map_err(|source| PlayError::Read { offset: 0, source })?;
-        let head = Unpacker::default()
-            .feed(&bytes)
-            .first()
-            .and_then(|packet| Head::parse(packet).ok().flatten());
-        let head = head.ok_or(PlayError::Read {
-            offset: 0,
-            source: io::ErrorKind::InvalidData.into(),
-        })?;
-        Ok(Self {
-            head,
-            pages: Unpacker::default(),
-            position: 0,
+    /// `None` for what is read as it is. Reads the beginning of `media`.
+    pub(super) fn of(
+        codec: Codec,
+        media: &dyn Content,
+        deadline: Duration,
+    ) -> Result<Option<Self>, PlayError> {
+        Ok(match codec {
+            Codec::OggOpus => Some(Self::Opus(Opus::new(media, deadline)?)),
+            Codec::OggVorbis => Some(Self::Vorbis(Vorbis::default())),
+            _ => None,
         })
     }
 
-    /// What the packets are. The decoder is told of no pre-skip: what is not heard is left out where playback begins.
+    /// What the packets are.
     pub(super) fn caps(&self) -> gst::Caps {
-        let [head, tags] =
-            [self.head.plain_with_gain(), b"OpusTags\0\0\0\0\0\0\0\0".to_vec()].map(gst::Buffer::from_slice);
-        gst::Caps::builder("audio/x-opus")
-            .field("channel-mapping-family", 0)
-            .field("rate", RATE as i32)
-            .field("channels", i32::from(self.head.channels))
-            .field("streamheader", gst::Array::new([head, tags]))
-            .build()
+        match self {
+            Self::Opus(opus) => opus.caps(),
+            Self::Vorbis(_) => gst::Caps::new_empty_simple("audio/x-vorbis"),
+        }
     }
 
     /// What is decoded before content time 0.
     pub(super) fn pre_skip(&self) -> Duration {
-        duration_of(self.head.pre_skip.into(), RATE)
+        match self {
+            Self::Opus(opus) => opus.pre_skip(),
+            // It is found where playback begins.
+            Self::Vorbis(_) => Duration::ZERO,
+        }
+    }
+
+    /// Where streams end within what is decoded from their last packets.
+    pub(super) fn ends(&self) -> Ends {
+        match self {
+            Self::Opus(_) => Ends::default(),
+            Self::Vorbis(vorbis) => vorbis.ends(),
+        }
     }
 
     /// The packets that end in these bytes, which follow those before.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<gst::Buffer> {
-        let packets = self.pages.feed(bytes).into_iter();
-        packets
-            .filter(|packet| !packet.starts_with(b"OpusHead") && !packet.starts_with(b"OpusTags"))
-            .filter_map(|packet| {
-                let count = u64::from(samples(&packet)?);
-                let time =
-                    |sample: u64| gst::ClockTime::from_nseconds(duration_of(sample, RATE).as_nanos() as u64);
-                let (start, end) = (time(self.position), time(self.position + count));
-                self.position += count;
-                let mut buffer = gst::Buffer::from_slice(packet);
-                if let Some(buffer) = buffer.get_mut() {
-                    buffer.set_pts(start);
-                    buffer.set_duration(end - start);
-                }
-                Some(buffer)
-            })
-            .collect()
+        match self {
+            Self::Opus(opus) => opus.feed(bytes),
+            Self::Vorbis(vorbis) => vorbis.feed(bytes),
+        }
     }
 
     /// What is read next is from another place.
     pub(super) fn begin(&mut self) {
-        self.pages = Unpacker::default();
-        self.position = 0;
+        match self {
+            Self::Opus(opus) => opus.begin(),
+            Self::Vorbis(vorbis) => vorbis.begin(),
+        }
     }
 }

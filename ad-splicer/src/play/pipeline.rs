@@ -9,8 +9,11 @@ use std::time::Duration;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
+use gstreamer_audio::AudioInfo;
 
-use super::packets::Packets;
+use super::outputs;
+use super::packets::{Ends, Packets};
+use super::reached::Reached;
 use super::{PlayError, Sink};
 use crate::splice::Codec;
 
@@ -34,6 +37,8 @@ pub(super) struct Pipeline {
     codec: Codec,
     volume: gst::Element,
     sound: gst::Element,
+    /// How far the sound came that reached its sink.
+    pub(super) reached: Reached,
     pictures: Option<gst::Element>,
     /// Nanoseconds that are decoded before the place that was wanted, and not heard.
     lead: Arc<AtomicU64>,
@@ -64,7 +69,10 @@ impl Pipeline {
         let convert = make("audioconvert")?;
         let resample = make("audioresample")?;
         let volume = make("volume")?;
-        let sound = out(sink, "autoaudiosink")?;
+        let screen = codec.has_pictures().then(|| Screen::new(sink)).transpose()?;
+        let sound = outputs::sound(sink)?;
+        let exit = volume.static_pad("src");
+        let reached = exit.as_ref().map(Reached::at).unwrap_or_default();
         let ends = [source.upcast_ref(), &convert, &resample, &volume, &sound];
         whole.add_many(ends).map_err(|error| failed(&error))?;
         gst::Element::link_many([&convert, &resample, &volume, &sound]).map_err(|error| failed(&error))?;
@@ -82,7 +90,6 @@ impl Pipeline {
             Decoder::Found(bin) => {
                 whole.add(&bin).map_err(|error| failed(&error))?;
                 source.link(&bin).map_err(|error| failed(&error))?;
-                let screen = codec.has_pictures().then(|| Screen::new(sink)).transpose()?;
                 pictures = screen.as_ref().map(|screen| screen.sink.clone());
                 let entrance = convert.static_pad("sink");
                 let around = whole.downgrade();
@@ -106,7 +113,11 @@ impl Pipeline {
         let lead = Arc::new(AtomicU64::new(pre_skip.as_nanos() as u64));
         if let Some(entrance) = convert.static_pad("sink") {
             let lead = lead.clone();
-            entrance.add_probe(gst::PadProbeType::BUFFER, move |_, info| leave_out(info, &lead));
+            let ends = packets.map(Packets::ends).unwrap_or_default();
+            entrance.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+                leave_out_rest(pad, info, &ends);
+                leave_out(info, &lead)
+            });
         }
         let bus = whole.bus().ok_or(PlayError::Pipeline {
             reason: "the pipeline has no bus".into(),
@@ -118,6 +129,7 @@ impl Pipeline {
             codec,
             volume,
             sound,
+            reached,
             pictures,
             lead,
         })
@@ -149,9 +161,10 @@ impl Pipeline {
             })
     }
 
-    /// What is heard now, in the pipeline's own time.
+    /// What is heard now, in the pipeline's own time: nothing that has not come to the sink.
     pub(super) fn position(&self) -> Option<gst::ClockTime> {
-        self.sound.query_position()
+        let position: gst::ClockTime = self.sound.query_position()?;
+        Some(position.min(self.reached.end()))
     }
 
     pub(super) fn mute(&self, muted: bool) {
@@ -171,11 +184,6 @@ impl Pipeline {
     /// What became of the pictures since the last seek; `None` when there are none.
     pub(super) fn pictures(&self) -> Option<Pictures> {
         let sink = self.pictures.as_ref()?;
-        // An automatic sink is a bin around the one that it chose.
-        let inner = sink
-            .downcast_ref::<gst::Bin>()
-            .and_then(|bin| bin.iterate_sinks().into_iter().flatten().next());
-        let sink = inner.as_ref().unwrap_or(sink);
         sink.find_property("stats")?;
         let stats: gst::Structure = sink.property("stats");
         Some(Pictures {
@@ -193,7 +201,7 @@ struct Screen {
 
 impl Screen {
     fn new(sink: Sink) -> Result<Self, PlayError> {
-        let sink = out(sink, "autovideosink")?;
+        let sink = outputs::pictures(sink)?;
         Ok(Self {
             chain: [
                 make("queue")?,
@@ -225,16 +233,36 @@ impl Screen {
     }
 }
 
-/// The named sink of this machine, or one that leads nowhere.
-fn out(sink: Sink, automatic: &'static str) -> Result<gst::Element, PlayError> {
-    match sink {
-        Sink::Auto => make(automatic),
-        Sink::Null | Sink::Fast => {
-            let nowhere = make("fakesink")?;
-            nowhere.set_property("sync", sink == Sink::Null);
-            Ok(nowhere)
-        }
+/// Cuts off what a decoder gives after the end of a stream.
+fn leave_out_rest(pad: &gst::Pad, info: &mut gst::PadProbeInfo<'_>, ends: &Ends) {
+    let Some(gst::PadProbeData::Buffer(buffer)) = info.data.as_mut() else {
+        return;
+    };
+    let Some(audio) = pad
+        .current_caps()
+        .and_then(|caps| AudioInfo::from_caps(&caps).ok())
+    else {
+        return;
+    };
+    let (frame, rate) = (audio.bpf() as usize, u64::from(audio.rate()));
+    let samples = (buffer.size() / frame.max(1)) as u64;
+    let lasts = gst::ClockTime::SECOND.mul_div_floor(samples, rate.max(1));
+    let Some((start, lasts)) = buffer.pts().zip(lasts) else {
+        return;
+    };
+    let Some(end) = ends.within(start, start + lasts) else {
+        return;
+    };
+    let kept = (end - start).mul_div_round(rate, gst::ClockTime::SECOND.nseconds());
+    let kept = kept.map_or(samples, gst::ClockTime::nseconds).min(samples);
+    let flags = gst::BufferCopyFlags::MEMORY | gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS;
+    let Ok(mut part) = buffer.copy_region(flags, 0..kept as usize * frame) else {
+        return;
+    };
+    if let Some(part) = part.get_mut() {
+        part.set_duration(end - start);
     }
+    *buffer = part;
 }
 
 /// Drops the sound that comes before the place which was wanted, and lets the time of the rest begin at zero.
@@ -255,8 +283,8 @@ fn leave_out(info: &mut gst::PadProbeInfo<'_>, lead: &AtomicU64) -> gst::PadProb
 /// How long the source says that it is. For WAV it does not, since the decoder would end there, even when the sound has become longer.
 fn size(codec: Codec, bytes: u64) -> i64 {
     match codec {
-        // Opus is given in packets, which have no bytes to count.
-        Codec::Wav | Codec::OggOpus => -1,
+        // Ogg is given in packets, which have no bytes to count.
+        Codec::Wav | Codec::OggOpus | Codec::OggVorbis => -1,
         _ => bytes as i64,
     }
 }
@@ -270,8 +298,10 @@ enum Decoder {
 }
 
 fn decoder(codec: Codec) -> Result<Decoder, PlayError> {
-    if codec == Codec::OggOpus {
-        return Ok(Decoder::Chain(vec![make("opusdec")?]));
+    match codec {
+        Codec::OggOpus => return Ok(Decoder::Chain(vec![make("opusdec")?])),
+        Codec::OggVorbis => return Ok(Decoder::Chain(vec![make("vorbisdec")?])),
+        _ => {}
     }
     if codec == Codec::Mp3 {
         // The rendition's tag holds chapters and perhaps a picture; id3demux takes it off.

@@ -8,7 +8,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use super::pipeline::make;
-use super::{PlayError, Sink};
+use super::{PlayError, Sink, outputs};
 use crate::time::ContentTime;
 
 /// A playback. Dropping it stops it.
@@ -17,6 +17,8 @@ pub struct Plain {
     playbin: gst::Element,
     bus: gst::Bus,
     paused: bool,
+    /// Why there is no output for a kind of stream.
+    missing: Vec<(gst::StreamType, PlayError)>,
 }
 
 /// Where a playback is.
@@ -41,20 +43,30 @@ impl Plain {
         })?;
         let playbin = make("playbin3")?;
         playbin.set_property("uri", uri);
-        if sink != Sink::Auto {
-            for name in ["audio-sink", "video-sink"] {
-                let nowhere = make("fakesink")?;
-                nowhere.set_property("sync", sink == Sink::Null);
-                playbin.set_property(name, &nowhere);
-            }
+        // What streams there are is not known yet: an output that is missing may not be needed.
+        let mut missing = Vec::new();
+        let outputs = [
+            ("audio-sink", gst::StreamType::AUDIO, outputs::sound(sink)),
+            ("video-sink", gst::StreamType::VIDEO, outputs::pictures(sink)),
+        ];
+        for (name, kind, output) in outputs {
+            let output = match output {
+                Ok(output) => output,
+                Err(why) => {
+                    missing.push((kind, why));
+                    outputs::sound(Sink::Null)?
+                }
+            };
+            playbin.set_property(name, output);
         }
         let bus = playbin.bus().ok_or(PlayError::Pipeline {
             reason: "the player has no bus".into(),
         })?;
-        let plain = Self {
+        let mut plain = Self {
             playbin,
             bus,
             paused: false,
+            missing,
         };
         if from > ContentTime::ZERO {
             plain.set_state(gst::State::Paused)?;
@@ -66,7 +78,7 @@ impl Plain {
         Ok(plain)
     }
 
-    fn set_state(&self, state: gst::State) -> Result<(), PlayError> {
+    fn set_state(&mut self, state: gst::State) -> Result<(), PlayError> {
         match self.playbin.set_state(state) {
             Ok(_) => Ok(()),
             // What the bus says is better.
@@ -77,15 +89,28 @@ impl Plain {
     }
 
     /// Takes what the pipeline says; whether it ended.
-    fn hear(&self) -> Result<bool, PlayError> {
-        super::hear(&self.bus)
+    fn hear(&mut self) -> Result<bool, PlayError> {
+        while let Some(message) = self.bus.pop() {
+            if let gst::MessageView::StreamCollection(found) = message.view() {
+                let streams = found.stream_collection();
+                let kinds = streams.iter().map(|stream| stream.stream_type());
+                let all = kinds.fold(gst::StreamType::empty(), |all, kind| all | kind);
+                if let Some(at) = self.missing.iter().position(|(kind, _)| all.contains(*kind)) {
+                    return Err(self.missing.swap_remove(at).1);
+                }
+            }
+            if super::understand(&message)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Where it is now.
     ///
     /// # Errors
     /// [`PlayError::Pipeline`] when it cannot go on.
-    pub fn poll(&self) -> Result<Progress, PlayError> {
+    pub fn poll(&mut self) -> Result<Progress, PlayError> {
         let ended = self.hear()?;
         let nanos = |time: gst::ClockTime| time.nseconds();
         let at = self.playbin.query_position::<gst::ClockTime>().map_or(0, nanos);

@@ -1,5 +1,6 @@
 //! The pages of a rendition in Ogg: content pages keep their bodies, and all of their bytes as long as nothing before them changed; what was made is put into pages of its own.
 
+use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use super::format::Runs;
 use super::{Options, SpliceError};
 use crate::content::Content;
 use crate::frames::ogg::{
-    BEGINS, ENDS, HEADER_LEN, Header, Headers, NO_GRANULE, Page, Pages, lacing, paginate,
+    BEGINS, ENDS, Found, HEADER_LEN, Header, Headers, MOST_PAGE, NO_GRANULE, Page, Pages, find_page, lacing,
+    paginate,
 };
 use crate::frames::window::Window;
 
@@ -162,8 +164,21 @@ pub(super) fn begin((serial, start): (u32, u32), first: &[u8], others: &[Vec<u8>
 /// How much of the content's beginning tells how long it may be.
 const LOOKED_AT: u64 = 128 * 1024;
 
-/// The last granule position, as if all of the content were like its first pages.
-pub(super) fn guess_granule(content: &dyn Content, headers: &Headers, deadline: Duration) -> u64 {
+/// How long the end is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The last granule position: what the last page says, when the rendition is one that is played; otherwise, and when that page does not come, as if all of the content were like its first pages.
+pub(super) fn samples(content: &dyn Content, headers: &Headers, options: &Options) -> u64 {
+    let deadline = options.read_deadline;
+    let last = options
+        .growing
+        .then(|| last_granule(content, deadline.min(PATIENCE)))
+        .flatten();
+    last.and_then(|last| u64::try_from(last).ok())
+        .unwrap_or_else(|| guess_granule(content, headers, deadline))
+}
+
+fn guess_granule(content: &dyn Content, headers: &Headers, deadline: Duration) -> u64 {
     let mut window = Window::new(content, deadline);
     let (mut at, mut granule) = (headers.end, 0);
     while at < headers.end + LOOKED_AT
@@ -176,6 +191,48 @@ pub(super) fn guess_granule(content: &dyn Content, headers: &Headers, deadline: 
     let read = at.min(content.len()).saturating_sub(headers.end).max(1);
     let all = u128::from(content.len() - headers.end) * granule.max(0) as u128 / u128::from(read);
     u64::try_from(all).unwrap_or(u64::MAX)
+}
+
+/// How much is read to find a page: at most two of the longest, since the first may have begun before.
+const SOUGHT: usize = 128 * 1024;
+/// How near a place is from where on pages are read one after the other to find it.
+pub(super) const NEAR: u64 = 64 * 1024;
+
+/// Reads bytes of Ogg at an offset.
+pub(crate) type ReadAt<'a> = dyn Fn(u64, &mut [u8]) -> io::Result<usize> + 'a;
+
+/// The first whole page at or after `offset` of what ends at `end`; with it the bytes from `offset` on, up to the page's end or further.
+pub(super) fn find_page_at(read: &ReadAt<'_>, end: u64, offset: u64) -> Option<(Found, Vec<u8>)> {
+    let len = usize::try_from(end.saturating_sub(offset)).map_or(SOUGHT, |left| left.min(SOUGHT));
+    let mut bytes = vec![0; len];
+    let mut filled = 0;
+    while filled < len {
+        match read(offset + filled as u64, &mut bytes[filled..]) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => filled += count,
+        }
+        // Mostly the first part holds one: what comes later need not be waited for.
+        if let Some(found) = find_page(&bytes[..filled]) {
+            bytes.truncate(filled);
+            return Some((found, bytes));
+        }
+    }
+    None
+}
+
+/// What the content's end says. That may have to come first.
+fn last_granule(content: &dyn Content, deadline: Duration) -> Option<i64> {
+    let begin = content.len().saturating_sub(MOST_PAGE as u64);
+    let mut bytes = vec![0; (content.len() - begin) as usize];
+    content.read_exact_at(begin, &mut bytes, deadline).ok()?;
+    let (mut at, mut last) = (0, None);
+    while let Some(found) = find_page(&bytes[at..]) {
+        if found.header.granule != NO_GRANULE {
+            last = Some(found.header.granule);
+        }
+        at += found.end;
+    }
+    last
 }
 
 /// Says what cannot be done with containers that nobody took.

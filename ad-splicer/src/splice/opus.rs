@@ -7,10 +7,11 @@ use std::ops::Range;
 use super::bridged::{Piece, bridged, decoded};
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
 use super::layout::Layout;
+use super::ogg::{NEAR, find_page_at};
 use super::opus_sound::{Length, Packets, Sound, silent};
 use super::{Chapter, Codec, Options, Run, SeekPoint, SpliceError, ogg};
 use crate::content::Content;
-use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, Unpacker, find_page, headers};
+use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, Unpacker, headers};
 use crate::frames::opus::{Head, RATE, samples};
 use crate::frames::vorbis_comment;
 use crate::plan::SplicePlan;
@@ -59,7 +60,7 @@ impl<'a> Opus<'a> {
 
 impl format::Head for Opus<'_> {
     fn stream(&self) -> Stream {
-        let granule = ogg::guess_granule(self.content, &self.headers, self.options.read_deadline);
+        let granule = ogg::samples(self.content, &self.headers, self.options);
         Stream {
             codec: Codec::OggOpus,
             sample_rate: RATE,
@@ -81,11 +82,6 @@ impl format::Head for Opus<'_> {
     }
 }
 
-/// How much is read to find a page: at most two of the longest, since the first may have begun before.
-const SOUGHT: usize = 128 * 1024;
-/// How near the place is from where pages are read one after the other.
-const NEAR: u64 = 64 * 1024;
-
 /// The last page that begins with a whole packet which is decoded to something not after sample `wanted` of the presentation, found by halving: a few pages are read, each through `read` (bytes at an offset).
 /// `audio` is where the pages of sound are.
 pub(crate) fn page_before(
@@ -93,22 +89,7 @@ pub(crate) fn page_before(
     audio: Range<u64>,
     wanted: i64,
 ) -> Option<SeekPoint> {
-    let page_at = |offset: u64| {
-        let len = usize::try_from(audio.end.saturating_sub(offset)).map_or(SOUGHT, |left| left.min(SOUGHT));
-        let mut bytes = vec![0; len];
-        let mut filled = 0;
-        while filled < len {
-            match read(offset + filled as u64, &mut bytes[filled..]) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => filled += count,
-            }
-            // Mostly the first part holds one: what comes later need not be waited for.
-            if let Some(found) = find_page(&bytes[..filled]) {
-                return Some(found);
-            }
-        }
-        None
-    };
+    let page_at = |offset: u64| find_page_at(read, audio.end, offset).map(|(found, _)| found);
     let mut head = [0; 128];
     let filled = read(0, &mut head).ok()?;
     let identification = Unpacker::default().feed(head.get(..filled)?);

@@ -8,6 +8,7 @@
 
 mod chain;
 mod coding;
+pub(crate) mod seek;
 
 use std::ops::Range;
 
@@ -73,7 +74,7 @@ impl format::Head for Vorbis<'_> {
             codec: Codec::OggVorbis,
             sample_rate: self.head.rate,
             channels: self.head.channels.into(),
-            samples: ogg::guess_granule(self.content, &self.headers, self.options.read_deadline),
+            samples: ogg::samples(self.content, &self.headers, self.options),
         }
     }
 
