@@ -88,7 +88,7 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(1);
 
-    fn atom(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    fn atom(kind: &[u8], body: &[u8]) -> Vec<u8> {
         let len = (body.len() + 8) as u32;
         [&len.to_be_bytes()[..], kind, body].concat()
     }
@@ -105,7 +105,7 @@ mod tests {
         out
     }
 
-    fn track(handler: &[u8; 4], timescale: u32, duration: u32) -> Vec<u8> {
+    fn track(handler: &[u8], timescale: u32, duration: u32) -> Vec<u8> {
         let hdlr = [&[0; 8][..], handler, &[0; 13]].concat();
         let mdhd = atom(b"mdhd", &header(0, timescale, duration));
         atom(b"trak", &atom(b"mdia", &[mdhd, atom(b"hdlr", &hdlr)].concat()))
