@@ -293,24 +293,32 @@ fn a_video_ad_may_be_long() {
 fn what_cannot_be_spliced_leaves_the_file_that_was_there() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
-    let one_group = ["-g", "9999", "-sc_threshold", "0"];
     let whole = made(
         path,
         "whole.mp4",
         "testsrc2=s=160x90:r=25:d=4",
         "sine=f=300:d=4",
-        &one_group,
+        &[],
     );
-    // Cut within a group: pictures at the beginning are decoded and not shown.
-    let (whole, cut) = (whole.to_str().expect("a name"), path.join("content.mp4"));
-    let cut = cut.to_str().expect("a name");
-    tool("ffmpeg", &["-ss", "1", "-i", whole, "-c", "copy", cut]);
+    // Its sound begins late: nothing can be put before both.
+    let (whole, late) = (whole.to_str().expect("a name"), path.join("content.mp4"));
+    let inputs = ["-i", whole, "-itsoffset", "1", "-i", whole];
+    let kept = [
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c",
+        "copy",
+        late.to_str().expect("a name"),
+    ];
+    tool("ffmpeg", &[&inputs[..], &kept[..]].concat());
     std::fs::write(path.join("out.mp4"), "before").expect("a file");
-    let args = ["splice", "content.mp4", "--ad", "0=content.mp4", "-o", "out.mp4"];
+    let args = ["splice", "content.mp4", "--ad", "0=whole.mp4", "-o", "out.mp4"];
     grove(path, args)
         .run()
         .expect(1)
         .says("cannot splice into content.mp4")
-        .says("the edit list leaves out pictures at the beginning");
+        .says("sound begins more than half a second after its pictures");
     assert_eq!(std::fs::read(path.join("out.mp4")).expect("it"), b"before");
 }
