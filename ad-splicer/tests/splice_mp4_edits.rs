@@ -85,38 +85,9 @@ fn starts(path: &std::path::Path, stream: usize) -> f64 {
 
 #[test]
 fn sound_and_pictures_that_begin_later_than_the_other_stay_with_it() {
-    for (late, args) in [
-        (
-            1,
-            [
-                "-i",
-                "CODED",
-                "-itsoffset",
-                "0.08",
-                "-i",
-                "CODED",
-                "-map",
-                "0:v",
-                "-map",
-                "1:a",
-            ],
-        ),
-        (
-            0,
-            [
-                "-i",
-                "CODED",
-                "-itsoffset",
-                "0.08",
-                "-i",
-                "CODED",
-                "-map",
-                "1:v",
-                "-map",
-                "0:a",
-            ],
-        ),
-    ] {
+    for (late, pictures, sound) in [(1, "0:v", "1:a"), (0, "1:v", "0:a")] {
+        let args = ["-i", "CODED", "-itsoffset", "0.08", "-i", "CODED"];
+        let args = [&args[..], &["-map", pictures, "-map", sound]].concat();
         let video = video(&args);
         // The priming of the sound is taken off.
         let begins = starts(&video.content, late);

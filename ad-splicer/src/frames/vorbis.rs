@@ -105,12 +105,20 @@ fn modes(setup: &[u8]) -> Option<Vec<bool>> {
     Some(found)
 }
 
+/// Headers for tests.
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub(crate) mod made {
+    /// Two channels, 44.1 kHz; short blocks of 256 samples, long ones of 2,048.
+    pub(crate) fn identification() -> Vec<u8> {
+        let mut out = b"\x01vorbis\0\0\0\0\x02".to_vec();
+        out.extend(44_100_u32.to_le_bytes());
+        out.extend([0; 12]);
+        out.extend([0xB8, 1]);
+        out
+    }
 
     /// A setup header whose end says that there are a mode of short blocks and one of long ones.
-    fn setup() -> Vec<u8> {
+    pub(crate) fn setup() -> Vec<u8> {
         let mut bits: Vec<bool> = vec![true; 8 * 5];
         let mut put = |value: u32, count: usize| bits.extend((0..count).map(|i| value >> i & 1 == 1));
         put(1, 6);
@@ -128,13 +136,16 @@ mod tests {
         }));
         out
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::made::{identification, setup};
+    use super::*;
 
     #[test]
     fn packets_say_how_long_their_blocks_are() {
-        let mut identification = b"\x01vorbis\0\0\0\0\x02".to_vec();
-        identification.extend(44_100_u32.to_le_bytes());
-        identification.extend([0; 12]);
-        identification.extend([0xB8, 1]);
+        let mut identification = identification();
         let head = Head::parse(&identification, &setup()).unwrap().unwrap();
         assert_eq!((head.channels, head.rate), (2, 44_100));
         assert_eq!(head.modes, [false, true]);

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::bridged::{Coding, Piece, decoded};
+use super::bridged::{Coding, decoded};
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
 use super::joins::Grid;
 use super::later::Made;
 use super::layout::Layout;
-use super::regions::{Fixed, Regions};
+use super::regions::{Fixed, Piece, Regions};
 use super::{Chapter, Codec, Options, Run, SpliceError};
 use crate::bridge::{BridgeError, aac as bridge};
 use crate::content::Content;
@@ -217,8 +217,7 @@ impl format::Track for Track<'_> {
                 Piece::Content(range) => {
                     runs.content(offsets[range.start as usize], offsets[range.end as usize]);
                 }
-                Piece::Made(_) => {}
-                Piece::Later {
+                Piece::Bridge {
                     number, packets, len, ..
                 } => {
                     left.push(packets * (len + HEADER_LEN) as u64);

@@ -90,14 +90,6 @@ pub(super) fn failed(break_index: usize, reason: &dyn std::fmt::Display) -> Spli
 pub(crate) enum Piece {
     Content(Range<u64>),
     Made(Vec<Vec<u8>>),
-    /// A bridge that is not made yet (`regions`): its number, how many packets it has, and how many bytes each of them.
-    Later {
-        number: usize,
-        packets: u64,
-        len: usize,
-        /// Content packets that may be its first and its last ones: it has their times, whatever it has of them.
-        content: [Range<u64>; 2],
-    },
 }
 
 impl Piece {
@@ -106,15 +98,6 @@ impl Piece {
         match self {
             Self::Content(range) => range.end - range.start,
             Self::Made(packets) => packets.len() as u64,
-            Self::Later { packets, .. } => *packets,
-        }
-    }
-
-    /// How many bytes are left to be made.
-    pub(crate) fn left(&self) -> Option<u64> {
-        match self {
-            Self::Later { packets, len, .. } => Some(packets * *len as u64),
-            _ => None,
         }
     }
 }
@@ -137,7 +120,7 @@ pub(super) struct Maker<'a> {
 /// One that was tried: where, and how far it is from the original, in dB.
 type Tried = (u64, f64);
 
-/// A finished bridge: its packets from the entry on, as many as came out.
+/// A finished bridge: its packets from the entry to the exit.
 pub(super) struct Bridge {
     pub(super) packets: Vec<Vec<u8>>,
     pub(super) entry: Tried,
@@ -159,8 +142,57 @@ impl<'a> Maker<'a> {
         spot.span.start + skip..spot.span.end + skip
     }
 
-    /// Makes one bridge: its packets from `entry` on, the entry and the exit.
-    pub(super) fn bridge(&self, join: &Join, spots: &[Spot<'_>]) -> Result<Bridge, SpliceError> {
+    /// The ads of a join.
+    pub(super) fn spots(&self, join: &Join) -> &'a [Spot<'a>] {
+        &self.layout.spots[join.cuts.clone()]
+    }
+
+    /// Where bridges are, and how far they may reach.
+    pub(super) fn joins(&self) -> Vec<Join> {
+        let cuts: Vec<Cut> = self.layout.spots.iter().map(|spot| self.cut(spot)).collect();
+        joins(self.grid, &cuts)
+    }
+
+    /// By how many packets what follows these ads comes later.
+    pub(super) fn shift(&self, spots: &[Spot<'_>]) -> i64 {
+        let samples: i64 = spots.iter().map(Spot::shift).sum();
+        samples.div_euclid(self.grid.size as i64)
+    }
+
+    /// How many packets the result has.
+    pub(super) fn total(&self) -> u64 {
+        let ends_in_ad = matches!(self.layout.plan.segments().last(), Some((_, Segment::Ad { .. })));
+        if ends_in_ad {
+            (self.layout.plan.samples() + self.coding.skip()).div_ceil(self.grid.size)
+        } else {
+            (self.grid.frames as i64 + self.shift(&self.layout.spots)) as u64
+        }
+    }
+
+    /// Makes one bridge: its packets from the entry to the exit, or to the end of the result.
+    pub(super) fn bridge(&self, join: &Join) -> Result<Bridge, SpliceError> {
+        let spots = self.spots(join);
+        let break_index = spots[0].index;
+        let mut bridge = self.encoded(join, spots).map_err(|error| match error {
+            SpliceError::Bridge { reason, .. } => SpliceError::Bridge { break_index, reason },
+            other => other,
+        })?;
+        let entry = bridge.entry.0 as i64;
+        let needed = match bridge.exit {
+            Some((exit, _)) => exit as i64 + self.shift(spots) - entry,
+            None => self.total() as i64 - entry - self.shift(&self.layout.spots[..join.cuts.start]),
+        };
+        let needed = needed.max(0) as usize;
+        if bridge.packets.len() < needed {
+            let reason = format!("the encoder gave {} packets of {needed}", bridge.packets.len());
+            return Err(failed(break_index, &reason));
+        }
+        bridge.packets.truncate(needed);
+        Ok(bridge)
+    }
+
+    /// A bridge with as many packets as came out.
+    fn encoded(&self, join: &Join, spots: &[Spot<'_>]) -> Result<Bridge, SpliceError> {
         let (grid, channels) = (self.grid, self.coding.channels());
         let break_index = spots[0].index;
         let origin = *join.entries.start() as i64 - self.coding.preroll() as i64;
@@ -196,8 +228,7 @@ impl<'a> Maker<'a> {
         let entry = self
             .entry(join, origin, &packets, &before, first_sample)?
             .ok_or_else(|| failed(break_index, &"the content before it cannot be decoded"))?;
-        let shift: i64 = spots.iter().map(Spot::shift).sum();
-        let shift = shift.div_euclid(grid.size as i64);
+        let shift = self.shift(spots);
         let exit = match &join.exits {
             Some(exits) => Some(
                 self.exit(exits.clone(), origin - shift, &packets, &after, resumed)?
@@ -301,31 +332,14 @@ pub(crate) fn bridged(
     let (grid, skip) = (coding.grid(), coding.skip());
     let rate = layout.plan.sample_rate();
     let maker = Maker::new(coding, track, layout);
-    let cuts: Vec<Cut> = layout.spots.iter().map(|spot| maker.cut(spot)).collect();
-    let shift: i64 = layout.spots.iter().map(Spot::shift).sum();
-    let ends_in_ad = matches!(layout.plan.segments().last(), Some((_, Segment::Ad { .. })));
-    let total = if ends_in_ad {
-        (layout.plan.samples() + skip).div_ceil(grid.size)
-    } else {
-        (grid.frames as i64 + shift.div_euclid(grid.size as i64)) as u64
-    };
     let (mut pieces, mut seams) = (Vec::new(), Vec::new());
     let (mut next, mut written) = (0, 0);
-    let joins = joins(grid, &cuts);
-    let made = side_by_side(&joins, |_, join| {
-        maker.bridge(join, &layout.spots[join.cuts.clone()])
-    });
+    let joins = maker.joins();
+    let made = side_by_side(&joins, |_, join| maker.bridge(join));
     for (join, bridge) in joins.iter().zip(made) {
-        let spots = &layout.spots[join.cuts.clone()];
+        let spots = maker.spots(join);
         let break_index = spots[0].index;
-        let Bridge {
-            mut packets,
-            entry,
-            exit,
-        } = bridge.map_err(|error| match error {
-            SpliceError::Bridge { reason, .. } => SpliceError::Bridge { break_index, reason },
-            other => other,
-        })?;
+        let Bridge { packets, entry, exit } = bridge?;
         if entry.0 < next {
             return Err(failed(break_index, &"the content around it cannot be joined"));
         }
@@ -339,24 +353,10 @@ pub(crate) fn bridged(
             error_db,
         };
         if entry.0 > 0 {
-            let frames = cuts[join.cuts.start].start.div_ceil(grid.size) - entry.0;
+            let frames = maker.cut(&spots[0]).start.div_ceil(grid.size) - entry.0;
             seams.push(seam(SeamKind::Entry, break_index, written, frames, entry.1));
         }
-        let shift: i64 = spots
-            .iter()
-            .map(Spot::shift)
-            .sum::<i64>()
-            .div_euclid(grid.size as i64);
-        let needed = match exit {
-            Some((exit, _)) => (exit as i64 + shift - entry.0 as i64) as u64,
-            None => total.saturating_sub(written),
-        };
-        if (packets.len() as u64) < needed {
-            let reason = format!("the encoder gave {} packets of {needed}", packets.len());
-            return Err(failed(break_index, &reason));
-        }
-        packets.truncate(needed as usize);
-        written += needed;
+        written += packets.len() as u64;
         next = grid.frames;
         if let Some((exit, error_db)) = exit {
             let last = &spots[spots.len() - 1];

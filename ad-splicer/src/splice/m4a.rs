@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::adts::refuse_sbr;
-use super::bridged::{Coding, Piece, decoded};
+use super::bridged::{Coding, decoded};
 use super::clock::Clock;
 use super::format::{self, Frames, Place, Spliced, Stream};
 use super::joins::Grid;
@@ -19,7 +19,7 @@ use super::later::Made;
 use super::layout::{Layout, moved};
 use super::movie::assemble;
 use super::pictures::{Avc, Heard, Seen, rescaled};
-use super::regions::{Fixed, Regions, joined};
+use super::regions::{Fixed, Piece, Regions, joined};
 use super::{Chapter, Codec, Options, SpliceError};
 use crate::bridge::{BridgeError, aac as bridge};
 use crate::content::Content;
@@ -35,6 +35,7 @@ use crate::time::{ContentTime, PresentationTime};
 
 /// Packets that are decoded to see whether there is SBR that nobody declared.
 const LOOKED_AT: usize = 8;
+const LATE_SOUND: &str = "the content's sound begins more than half a second after its pictures, and nothing can be put before both yet";
 
 /// An M4A file.
 pub(crate) struct M4a<'a> {
@@ -408,15 +409,11 @@ impl format::Track for Track<'_> {
     }
 
     fn cut(&self, span: &Range<u64>) -> Result<Range<u64>, String> {
-        let cut = |sample: u64| {
-            match (self.0.seen(), self.meant(sample)) {
+        let cut = |sample: u64| match (self.0.seen(), self.meant(sample)) {
             // What is put before the sound is heard while the pictures before it are still seen.
-            (Some(_), 0) if self.0.lead > u64::from(self.0.config.sample_rate / 2) => Err(
-                "the content's sound begins more than half a second after its pictures, and nothing can be put before both yet".into(),
-            ),
+            (Some(_), 0) if self.0.lead > u64::from(self.0.config.sample_rate / 2) => Err(LATE_SOUND.into()),
             (Some(seen), sample) => seen.cut(sample),
             (None, sample) => Ok(sample),
-        }
         };
         let start = cut(span.start)?;
         Ok(start..if span.is_empty() { start } else { cut(span.end)? })

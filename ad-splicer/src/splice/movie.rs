@@ -7,12 +7,12 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::SpliceError;
-use super::bridged::Piece;
 use super::clock::{self, Clock};
 use super::format::Runs;
 use super::layout::Layout;
 use super::m4a::M4a;
 use super::pictures::{Avc, From, Shots, first_not, rescaled};
+use super::regions::Piece;
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4::{
     Atom, Tables, edit_chapters, edit_list, full_duration, set_avc_config, set_durations, set_edit,
@@ -303,7 +303,7 @@ fn lay_down(
     for (i, piece) in pieces.iter().enumerate() {
         let (count, copied) = match piece {
             Piece::Content(range) => ((range.end - range.start) as usize, true),
-            made => (made.len() as usize, false),
+            Piece::Bridge { packets, .. } => (*packets as usize, false),
         };
         let a_end = a + count;
         let mut b_end = pictures.sizes.len();
@@ -344,8 +344,7 @@ fn sound_packets<'a>(file: &M4a<'_>, pieces: &'a [Piece]) -> Packets<'a> {
                     sound.push(file.packets.sizes[i], file.packets.offsets[i]);
                 }
             }
-            Piece::Made(_) => {}
-            Piece::Later {
+            Piece::Bridge {
                 number, packets, len, ..
             } => {
                 for i in 0..*packets {
@@ -367,8 +366,7 @@ fn sound_clock(file: &M4a<'_>, plan: &SplicePlan, pieces: &[Piece], count: usize
     });
     let pieces = pieces.iter().flat_map(|piece| match piece {
         Piece::Content(range) => vec![clock::Packets::Content(range.clone())],
-        Piece::Made(packets) => vec![clock::Packets::Made(packets.len() as u64)],
-        Piece::Later {
+        Piece::Bridge {
             packets,
             content: [lead, tail],
             ..

@@ -277,7 +277,6 @@ impl format::Track for Track<'_> {
                 Piece::Content(range) => stream.content(self.pages(), range),
                 // A second at most (RFC 7845 §6).
                 Piece::Made(packets) => stream.made(packets, (RATE / self.sound.size) as usize),
-                Piece::Later { .. } => {}
             }
         }
         let end = self.base + (layout.plan.samples() + self.sound.skip) as i64;

@@ -6,13 +6,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::bridged::{Bridge, Coding, Maker, Piece, failed};
+use super::bridged::{Bridge, Coding, Maker, failed};
 use super::format::Track;
-use super::joins::{Cut, Join, joins};
-use super::layout::{Layout, Spot};
+use super::joins::Join;
+use super::layout::Layout;
 use super::{Seam, SeamKind, SpliceError};
 use crate::facts;
-use crate::plan::Segment;
 use crate::time::PresentationTime;
 
 /// See the module documentation.
@@ -40,6 +39,30 @@ struct Region {
     packets: u64,
 }
 
+/// A run of packets of the result.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Content(Range<u64>),
+    /// A bridge: how many packets it has, and how many bytes each of them. What is in it is made when it is read.
+    Bridge {
+        number: usize,
+        packets: u64,
+        len: usize,
+        /// Content packets that may be its first and its last ones: it has their times, whatever it has of them.
+        content: [Range<u64>; 2],
+    },
+}
+
+impl Piece {
+    /// How many bytes are left to be made.
+    pub(crate) fn left(&self) -> Option<u64> {
+        match self {
+            Self::Content(_) => None,
+            Self::Bridge { packets, len, .. } => Some(packets * *len as u64),
+        }
+    }
+}
+
 /// What bridges are made with.
 pub(crate) struct Regions<'a> {
     coding: &'a dyn Fixed,
@@ -62,44 +85,21 @@ impl<'a> Regions<'a> {
         self.maker.grid.size
     }
 
-    fn shift(&self, spots: &[Spot<'_>]) -> i64 {
-        spots
-            .iter()
-            .map(Spot::shift)
-            .sum::<i64>()
-            .div_euclid(self.size() as i64)
-    }
-
-    fn joins(&self) -> Vec<Join> {
-        let cuts: Vec<Cut> = self
-            .layout()
-            .spots
-            .iter()
-            .map(|spot| self.maker.cut(spot))
-            .collect();
-        joins(self.maker.grid, &cuts)
-    }
-
     fn region(&self, join: Join) -> Result<Region, SpliceError> {
-        let layout = self.layout();
-        let (grid, spots) = (self.maker.grid, &layout.spots);
+        let (maker, spots) = (&self.maker, &self.layout().spots);
         let first = *join.entries.start();
-        let begins = (first as i64 + self.shift(&spots[..join.cuts.start])) as u64;
-        let packets = if let Some(exits) = &join.exits {
-            (exits.end() - first).checked_add_signed(self.shift(&spots[join.cuts.clone()]))
-        } else {
-            let ends_in_ad = matches!(layout.plan.segments().last(), Some((_, Segment::Ad { .. })));
-            let total = if ends_in_ad {
-                (layout.plan.samples() + self.coding.skip()).div_ceil(grid.size)
-            } else {
-                (grid.frames as i64 + self.shift(spots)) as u64
-            };
-            total.checked_sub(begins)
+        let begins = (first as i64 + maker.shift(&spots[..join.cuts.start])) as u64;
+        let packets = match &join.exits {
+            Some(exits) => (exits.end() - first).checked_add_signed(maker.shift(maker.spots(&join))),
+            None => maker.total().checked_sub(begins),
         };
         let break_index = spots[join.cuts.start].index;
         Ok(Region {
             first,
-            next: join.exits.as_ref().map_or(grid.frames, |exits| *exits.end()),
+            next: join
+                .exits
+                .as_ref()
+                .map_or(maker.grid.frames, |exits| *exits.end()),
             begins,
             packets: packets.ok_or_else(|| failed(break_index, &"the content around it cannot be joined"))?,
             join,
@@ -107,21 +107,21 @@ impl<'a> Regions<'a> {
     }
 
     fn numbered(&self, number: usize) -> Result<Region, SpliceError> {
-        let join = self.joins().into_iter().nth(number);
+        let join = self.maker.joins().into_iter().nth(number);
         self.region(join.ok_or_else(|| SpliceError::Unsupported("there is no such bridge".into()))?)
     }
 
     /// Content and bridges in order.
     pub(crate) fn pieces(&self) -> Result<Vec<Piece>, SpliceError> {
         let (mut pieces, mut next) = (Vec::new(), 0);
-        for (number, join) in self.joins().into_iter().enumerate() {
+        for (number, join) in self.maker.joins().into_iter().enumerate() {
             let region = self.region(join)?;
             if region.first < next {
                 let break_index = self.layout().spots[region.join.cuts.start].index;
                 return Err(failed(break_index, &"the content around it cannot be joined"));
             }
             pieces.push(Piece::Content(next..region.first));
-            pieces.push(Piece::Later {
+            pieces.push(Piece::Bridge {
                 number,
                 packets: region.packets,
                 len: self.coding.packet_len(),
@@ -140,28 +140,13 @@ impl<'a> Regions<'a> {
     /// The packets of a bridge, and its seams.
     pub(crate) fn make(&self, number: usize) -> Result<(Vec<Vec<u8>>, Vec<Seam>), SpliceError> {
         let region = self.numbered(number)?;
-        let layout = self.layout();
-        facts::level(self.maker.track, &layout.breaks_of(&region.join.cuts))?;
-        let spots = &layout.spots[region.join.cuts.clone()];
-        let break_index = spots[0].index;
-        let bridge = self.maker.bridge(&region.join, spots);
+        let breaks = self.layout().breaks_of(&region.join.cuts);
+        facts::level(self.maker.track, &breaks)?;
         let Bridge {
             mut packets,
             entry,
             exit,
-        } = bridge.map_err(|error| match error {
-            SpliceError::Bridge { reason, .. } => SpliceError::Bridge { break_index, reason },
-            other => other,
-        })?;
-        let needed = match exit {
-            Some((exit, _)) => (exit as i64 + self.shift(spots) - entry.0 as i64) as u64,
-            None => region.packets.saturating_sub(entry.0 - region.first),
-        };
-        if (packets.len() as u64) < needed {
-            let reason = format!("the encoder gave {} packets of {needed}", packets.len());
-            return Err(failed(break_index, &reason));
-        }
-        packets.truncate(needed as usize);
+        } = self.maker.bridge(&region.join)?;
         let mut all = self.content(region.first..entry.0)?;
         all.append(&mut packets);
         if let Some((exit, _)) = exit {
@@ -175,7 +160,7 @@ impl<'a> Regions<'a> {
     /// Content and silence in the place of a bridge.
     pub(crate) fn silence(&self, number: usize) -> Result<Vec<Vec<u8>>, SpliceError> {
         let region = self.numbered(number)?;
-        let spots = &self.layout().spots[region.join.cuts.clone()];
+        let spots = self.maker.spots(&region.join);
         let from = self.maker.cut(&spots[0]).start / self.size();
         let to = self.maker.cut(&spots[spots.len() - 1]).end.div_ceil(self.size());
         let mut all = self.content(region.first..from.max(region.first))?;
@@ -205,7 +190,7 @@ impl<'a> Regions<'a> {
 
     /// Where untouched packets meet the region, and how far the joins in it are from the original.
     fn seams(&self, region: &Region, (entry_db, exit_db): (f64, f64)) -> Vec<Seam> {
-        let spots = &self.layout().spots[region.join.cuts.clone()];
+        let spots = self.maker.spots(&region.join);
         let (first, last) = (&spots[0], &spots[spots.len() - 1]);
         let (size, skip) = (self.size(), self.coding.skip());
         let at = |packet: u64| {

@@ -316,7 +316,6 @@ impl<'a> Track<'a> {
             (0..piece.len()).map(move |i| match piece {
                 Piece::Content(range) => (Some(range.start + i), None),
                 Piece::Made(packets) => (None, Some(&packets[i as usize][..])),
-                Piece::Later { .. } => (None, None),
             })
         });
         (0..).zip(all).map(move |(written, (content, made))| Frame {

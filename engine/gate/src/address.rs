@@ -122,6 +122,17 @@ fn classify_v6(a: Ipv6Addr) -> Class {
     }
 }
 
+/// What one household, server or subscriber usually has: an IPv4 address, or a network of 64 bits (RFC 6177).
+pub fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@
 mod address;
 mod request;
 
-pub use address::{Class, classify, is_meaningful_to};
+pub use address::{Class, classify, household, is_meaningful_to};
 pub use request::{Family, Request, Response};
 pub use reqwest::header;
 pub use reqwest::{Method, StatusCode};

@@ -5,8 +5,9 @@
 //! but for a while only, and never for a single one: many people share an address behind a router. Memory is bounded.
 
 use crate::swarm::PeerId;
+use gate::household;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Keys that are remembered.
@@ -27,17 +28,6 @@ pub(super) struct Bans {
     addresses: HashMap<IpAddr, Vec<Instant>>,
     /// What is left of our patience with those whom we refused something lately.
     patience: HashMap<PeerId, Patience>,
-}
-
-/// What one household usually has: an IPv4 address, or a network of 64 bits.
-pub(super) fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 impl Bans {

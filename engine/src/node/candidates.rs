@@ -8,8 +8,9 @@
 use super::punches::Punch;
 use crate::swarm::PeerId;
 use crate::swarm::neighbours::sample;
+use gate::household;
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Addresses that are remembered.
@@ -96,17 +97,6 @@ pub(super) struct Candidates {
     pub(super) given_up: HashMap<SocketAddr, Instant>,
 }
 
-/// What shares the limit of a host.
-fn host(address: SocketAddr) -> IpAddr {
-    match address.ip().to_canonical() {
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 impl Candidates {
     /// Somebody named an address. `name` is what it was found under, when a person named it. False when it is not
     /// taken.
@@ -169,7 +159,11 @@ impl Candidates {
         } else {
             PER_HOST.1
         };
-        let of_host = self.known.keys().filter(|a| host(**a) == host(address)).count();
+        let of_host = self
+            .known
+            .keys()
+            .filter(|a| household(a.ip()) == household(address.ip()))
+            .count();
         let of_source = self.known.values().filter(|c| c.heard == heard).count();
         if of_host >= per_host || of_source >= heard.limits().0 {
             return false;

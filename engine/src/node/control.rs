@@ -1,6 +1,7 @@
 //! One peer's control stream: hello both ways, then messages both ways, until either side ends it.
 
 use super::inbox::Msg;
+use super::registry::Registry;
 use crate::metainfo::InfoHash;
 use crate::net::{self, Connection, ControlReader, ControlWriter, StreamError};
 use crate::personal::{self, Secret, Side};
@@ -110,6 +111,26 @@ impl Membership {
         let keying = connection.keying_material(personal::LABEL, &self.swarm);
         keying.ok_or(StreamError::Short)
     }
+}
+
+/// Opens a control stream to somebody whom we have reached and runs it; says when it is over. Who breaks the protocol is
+/// banned.
+pub(super) async fn greet(
+    registry: Arc<Registry>,
+    connection: Connection,
+    membership: Membership,
+    driver: mpsc::Sender<Msg>,
+) {
+    let (id, address) = (connection.id(), connection.remote_address());
+    let port = registry.port_for(address.ip().to_canonical().is_ipv4());
+    if let Err(e) = open(connection.clone(), port, membership, driver.clone()).await {
+        tracing::debug!(%address, "control stream: {e}");
+        if e.is_protocol() {
+            registry.ban(&connection, "it broke the protocol");
+        }
+    }
+    let full = connection.found_no_room();
+    let _ = driver.send(Msg::Greeted { id, full }).await;
 }
 
 /// Opens a control stream and runs it.

@@ -139,19 +139,12 @@ impl Driver {
         let id = connection.id();
         self.greeting.insert(id);
         let (membership, driver) = (self.shared.membership, self.ground.driver.clone());
-        let registry = self.registry.clone();
-        let port = registry.port_for(connection.remote_address().ip().to_canonical().is_ipv4());
-        self.tasks.spawn(async move {
-            let address = connection.remote_address();
-            if let Err(e) = control::open(connection.clone(), port, membership, driver.clone()).await {
-                tracing::debug!(%address, "control stream: {e}");
-                if e.is_protocol() {
-                    registry.ban(&connection, "it broke the protocol");
-                }
-            }
-            let full = connection.found_no_room();
-            let _ = driver.send(Msg::Greeted { id, full }).await;
-        });
+        self.tasks.spawn(control::greet(
+            self.registry.clone(),
+            connection,
+            membership,
+            driver,
+        ));
     }
 
     /// Tells the core once that the first look for peers is over.

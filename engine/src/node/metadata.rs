@@ -336,7 +336,8 @@ impl Finder {
                 let (registry, membership) = (self.registry.clone(), self.membership);
                 let sender = self.sender.clone();
                 self.tasks.spawn(async move {
-                    let port = port(&registry);
+                    let remote = offer.connection.remote_address().ip();
+                    let port = registry.port_for(remote.to_canonical().is_ipv4());
                     let _ = control::answer(*offer, port, membership, sender).await;
                 });
             }
@@ -465,7 +466,9 @@ impl Finder {
                 self.candidates.reached(address, id, now);
                 let known = self.peers.values().any(|p| p.id == id);
                 if !known && !self.refused.contains(&id) && self.greeting.insert(id) {
-                    self.greet(connection);
+                    let (registry, sender) = (self.registry.clone(), self.sender.clone());
+                    self.tasks
+                        .spawn(control::greet(registry, connection, self.membership, sender));
                 }
             }
             // The other side dialled us, and opens the control stream.
@@ -476,23 +479,6 @@ impl Finder {
                 self.why = Some(format!("dialling the peer {address}: {error}"));
             }
         }
-    }
-
-    fn greet(&mut self, connection: Connection) {
-        let (registry, membership) = (self.registry.clone(), self.membership);
-        let sender = self.sender.clone();
-        self.tasks.spawn(async move {
-            let (id, address) = (connection.id(), connection.remote_address());
-            let opening = control::open(connection.clone(), port(&registry), membership, sender.clone());
-            if let Err(e) = opening.await {
-                tracing::debug!(%address, "control stream: {e}");
-                if e.is_protocol() {
-                    registry.ban(&connection, "it broke the protocol");
-                }
-            }
-            let full = connection.found_no_room();
-            let _ = sender.send(Msg::Greeted { id, full }).await;
-        });
     }
 
     /// A tracker has an endpoint where peers meet.
@@ -564,10 +550,6 @@ impl Finder {
 /// The pause after so many failures.
 fn pause(failures: u32) -> Duration {
     (PAUSES.0 * 2_u32.saturating_pow(failures.min(10))).min(PAUSES.1)
-}
-
-fn port(registry: &Registry) -> u16 {
-    *registry.public_port().borrow()
 }
 
 fn request(peer: &mut Asked, part: Part) {

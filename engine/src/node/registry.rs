@@ -3,7 +3,7 @@
 //! There is one connection for each pair of peers: when both dialled, the one that the smaller id dialled stays. The
 //! locks here guard tables only and are never held across an await; `connections` is taken before all others, which are not held together.
 
-use super::bans::{Bans, household};
+use super::bans::Bans;
 use super::control::{HELLO_TIMEOUT, Offer};
 use super::hashing::Hasher;
 use super::inbox::Msg;
@@ -18,7 +18,7 @@ use crate::rate::Bucket;
 use crate::swarm::PeerId;
 use crate::tracker::pairs::Token;
 use crate::wire::ReplyStatus;
-use gate::{Forbidden, Gate};
+use gate::{Forbidden, Gate, household};
 use mainline::async_dht::AsyncDht;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

@@ -56,6 +56,17 @@ fn fetched(outputs: &[Output]) -> u32 {
         .sum()
 }
 
+/// What is asked of whom.
+fn asked(outputs: &[Output]) -> Vec<(u64, RequestId)> {
+    outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Request { peer, request, .. } => Some((peer.0, *request)),
+            _ => None,
+        })
+        .collect()
+}
+
 fn connect(swarm: &mut Swarm, peer: u64, runs: Vec<BlockRun>, now: Instant) -> Vec<Output> {
     let peer = Peer(peer);
     let mut out = give(

@@ -1,18 +1,9 @@
 //! How much each host has of what there is for all. Pure: counts alone.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-/// What one household or server usually has: an IPv4 address, or a network of 64 bits.
-pub(super) fn host(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
+use gate::household;
 
 /// Shares that are taken, by host.
 #[derive(Debug, Default)]
@@ -21,24 +12,24 @@ pub(super) struct Hosts(HashMap<IpAddr, usize>);
 impl Hosts {
     /// How much the host of this address has.
     pub(super) fn of(&self, address: IpAddr) -> usize {
-        self.0.get(&host(address)).copied().unwrap_or(0)
+        self.0.get(&household(address)).copied().unwrap_or(0)
     }
 
     /// Takes one, unless its host has `most`.
     pub(super) fn take(&mut self, address: IpAddr, most: usize) -> bool {
         let free = self.of(address) < most;
         if free {
-            *self.0.entry(host(address)).or_default() += 1;
+            *self.0.entry(household(address)).or_default() += 1;
         }
         free
     }
 
     /// Gives one back.
     pub(super) fn give(&mut self, address: IpAddr) {
-        if let Some(count) = self.0.get_mut(&host(address)) {
+        if let Some(count) = self.0.get_mut(&household(address)) {
             *count -= 1;
             if *count == 0 {
-                self.0.remove(&host(address));
+                self.0.remove(&household(address));
             }
         }
     }

@@ -7,7 +7,7 @@
 //! carries no more, and there are never more than [`Limits::sessions`], nor more than an eighth of them (at least four)
 //! that one host began.
 
-use super::hosts::host;
+use gate::household;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -137,7 +137,7 @@ impl Pairs {
         now: Instant,
     ) -> Result<Token, Refusal> {
         if !self.pairs.contains_key(&key) {
-            let host = host(ip);
+            let host = household(ip);
             let of_host = self.pairs.values().filter(|pair| pair.host == host).count();
             let share = self.limits.sessions.div_ceil(8).max(4);
             if self.pairs.len() >= self.limits.sessions || of_host >= share {

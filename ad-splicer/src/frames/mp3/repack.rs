@@ -135,18 +135,18 @@ pub fn repack(frames: &[&[u8]], index: usize) -> Result<Vec<u8>, RepackError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::side_info::set_main_data_begin;
     use super::*;
     use proptest::prelude::*;
 
-    /// A stereo frame of 128 kb/s whose main data begins `begin` bytes back and is `len` bytes long.
-    fn frame(begin: usize, len: usize, fill: u8) -> Vec<u8> {
-        let header = Header::parse([0xFF, 0xFB, 0x90, 0x64]).unwrap();
+    /// A stereo frame of so many kb/s (by its index) whose main data begins `begin` bytes back and is `len` bytes long.
+    pub(in crate::frames::mp3) fn frame_of(rate: u8, begin: usize, len: usize, fill: u8) -> Vec<u8> {
+        let header = Header::parse([0xFF, 0xFB, rate << 4, 0x64]).unwrap();
         let mut frame = vec![fill; header.frame_len()];
         frame[..4].copy_from_slice(&header.bytes());
         frame[4..36].fill(0);
-        frame[4] = (begin >> 1) as u8;
-        frame[5] = (begin << 7) as u8;
+        set_main_data_begin(header, &mut frame, begin);
         // Four granules of part2_3_length, at bits 20, 79, 138, 197.
         for (i, at) in [20usize, 79, 138, 197].into_iter().enumerate() {
             let bits = (len * 8) / 4 + if i == 0 { len * 8 % 4 } else { 0 };
@@ -157,6 +157,11 @@ mod tests {
             }
         }
         frame
+    }
+
+    /// One of 128 kb/s.
+    fn frame(begin: usize, len: usize, fill: u8) -> Vec<u8> {
+        frame_of(9, begin, len, fill)
     }
 
     #[test]

@@ -102,25 +102,8 @@ pub fn lay_in_slots(before: &[&[u8]], frames: &[&[u8]], next: Option<&[u8]>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frames::mp3::repack::tests::frame_of as frame;
     use proptest::prelude::*;
-
-    /// A stereo frame of so many kb/s (by its index) whose main data begins `begin` bytes back and is `len` bytes long.
-    fn frame(rate: u8, begin: usize, len: usize, fill: u8) -> Vec<u8> {
-        let header = Header::parse([0xFF, 0xFB, rate << 4, 0x64]).unwrap();
-        let mut frame = vec![fill; header.frame_len()];
-        frame[..4].copy_from_slice(&header.bytes());
-        frame[4..36].fill(0);
-        set_main_data_begin(header, &mut frame, begin);
-        for (i, at) in [20usize, 79, 138, 197].into_iter().enumerate() {
-            let bits = (len * 8) / 4 + if i == 0 { len * 8 % 4 } else { 0 };
-            for bit in 0..12 {
-                if bits >> (11 - bit) & 1 == 1 {
-                    frame[4 + (at + bit) / 8] |= 0x80 >> ((at + bit) % 8);
-                }
-            }
-        }
-        frame
-    }
 
     /// The main data of each frame.
     fn main_data(frames: &[&[u8]]) -> Vec<Option<Vec<u8>>> {

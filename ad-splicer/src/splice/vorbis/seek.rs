@@ -144,35 +144,12 @@ impl Link {
 mod tests {
     use super::*;
     use crate::frames::ogg::{lacing, paginate};
+    use crate::frames::vorbis::made::{identification, setup};
     use bytes::Bytes;
-
-    /// As in the tests of the headers: a mode of short blocks, 256 samples, and one of long ones, 2,048.
-    fn headers() -> [Vec<u8>; 3] {
-        let mut identification = b"\x01vorbis\0\0\0\0\x02".to_vec();
-        identification.extend(44_100_u32.to_le_bytes());
-        identification.extend([0; 12]);
-        identification.extend([0xB8, 1]);
-        let mut bits: Vec<bool> = vec![true; 8 * 5];
-        let mut put = |value: u32, count: usize| bits.extend((0..count).map(|i| value >> i & 1 == 1));
-        put(1, 6);
-        for (flag, mapping) in [(0, 0), (1, 1)] {
-            put(flag, 1);
-            put(0, 32);
-            put(mapping, 8);
-        }
-        put(1, 1);
-        let mut setup = b"\x05vorbis".to_vec();
-        setup.extend(bits.chunks(8).map(|byte| {
-            byte.iter()
-                .enumerate()
-                .fold(0, |value, (i, bit)| value | u8::from(*bit) << i)
-        }));
-        [identification, b"\x03vorbis".to_vec(), setup]
-    }
 
     /// A stream of `count` long packets, ten in a page, whose sound begins at a granule position.
     fn stream(begins: i64, count: usize) -> Vec<u8> {
-        let [identification, tags, setup] = headers();
+        let [identification, tags, setup] = [identification(), b"\x03vorbis".to_vec(), setup()];
         let mut out = Vec::new();
         let mut page = |flags, granule, lacing, body: &[u8]| {
             let header = Header {

@@ -2,16 +2,6 @@
 
 use super::*;
 
-fn asked(outputs: &[Output]) -> Vec<(u64, RequestId)> {
-    outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Request { peer, request, .. } => Some((peer.0, *request)),
-            _ => None,
-        })
-        .collect()
-}
-
 #[test]
 fn a_slow_uplink_says_at_once_what_it_cannot_send_in_time() {
     let start = Instant::now();

@@ -2,16 +2,6 @@
 
 use super::*;
 
-fn asked(outputs: &[Output]) -> Vec<(u64, RequestId)> {
-    outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Request { peer, request, .. } => Some((peer.0, *request)),
-            _ => None,
-        })
-        .collect()
-}
-
 fn whole() -> Vec<BlockRun> {
     vec![BlockRun::new(0, 0, 4)]
 }
