@@ -127,6 +127,8 @@ pub(crate) struct Prepared {
     pub(crate) preview: Option<Duration>,
     /// Nothing is written when an ad is missing.
     pub(crate) all_or_nothing: bool,
+    /// The breaks are to stand in the list of chapters.
+    pub(crate) ad_chapters: bool,
 }
 
 /// What a break's task says.

@@ -278,6 +278,9 @@ pub(crate) struct GetArgs {
     /// Decide ads for at most so long; breaks that are not ready then stay empty
     #[arg(long, value_name = "TIME", default_value = "8", value_parser = crate::units::parse_time)]
     pub(crate) freeze: Duration,
+    /// Name the ads in the list of chapters, when the file has one in ID3 or MP4
+    #[arg(long)]
+    pub(crate) ad_chapters: bool,
     #[command(flatten)]
     pub(crate) net: NetArgs,
 }
@@ -400,6 +403,9 @@ pub(crate) struct SpliceArgs {
     /// Write only so much content on both sides of each break, with half a second of silence between breaks
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "10", value_parser = crate::units::parse_time)]
     pub(crate) preview: Option<Duration>,
+    /// Name the ads in the list of chapters, when the file has one in ID3 or MP4
+    #[arg(long)]
+    pub(crate) ad_chapters: bool,
     #[command(flatten)]
     pub(crate) snap: SnapArgs,
     /// Where to write; `-` for stdout

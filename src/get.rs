@@ -296,6 +296,7 @@ impl Job<'_> {
             let swarm = self.creatives.clone();
             prepare(self.context, self.args, found, torrent, &playback, swarm).await?
         };
+        prepared.ad_chapters = self.args.ad_chapters;
         let memory = preparer.as_ref().and_then(Preparer::memory).cloned();
         *self.unused.lock().await = Some(Unused {
             playback: playback.clone(),

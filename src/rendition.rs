@@ -148,6 +148,7 @@ pub(crate) const PATIENT: Options = Options {
     fade: Duration::from_millis(5),
     growing: false,
     later: false,
+    ad_chapters: false,
 };
 
 /// The same for what is given as it is made: the first byte does not wait for what comes later.
@@ -179,6 +180,7 @@ pub(crate) fn freeze(
         failures,
         preview,
         all_or_nothing: _,
+        ad_chapters: _,
     } = prepared;
     let mut frozen = Frozen {
         rendition: splice::prepare(content, &[], options)?,
@@ -279,11 +281,14 @@ pub(crate) fn write(
     let (frozen, skipped, failures) = if prepared.ready.is_empty() {
         (None, prepared.skipped, prepared.failures)
     } else {
-        let options = match destination {
-            Destination::File(_) => &PATIENT,
-            Destination::Stdout => &AS_READ,
+        let options = Options {
+            ad_chapters: prepared.ad_chapters,
+            ..match destination {
+                Destination::File(_) => PATIENT,
+                Destination::Stdout => AS_READ,
+            }
         };
-        let mut frozen = freeze(content.as_ref(), prepared, options)?;
+        let mut frozen = freeze(content.as_ref(), prepared, &options)?;
         let skipped = std::mem::take(&mut frozen.skipped);
         let failures = std::mem::take(&mut frozen.failures);
         (Some(frozen), skipped, failures)

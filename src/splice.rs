@@ -74,6 +74,7 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     let mut prepared = Prepared {
         preview: args.preview,
         all_or_nothing: true,
+        ad_chapters: args.ad_chapters,
         ..Prepared::default()
     };
     for (index, placed) in in_order(&cues, format.duration).into_iter().enumerate() {

@@ -4,6 +4,7 @@
 //! determined, as runs of content bytes and of bytes made here. Writing is copying; any range can be asked for. The same content, breaks and ads give the same bytes, wherever they go.
 //! Not here: which ad plays where (`decide`), making ads fit (`conditioning`), network.
 
+mod ad_chapters;
 mod adts;
 mod bridged;
 mod clock;
@@ -170,6 +171,8 @@ pub struct Options {
     /// Bridges are made when they are read, where the format allows it, so that the first byte waits for none of them. The bytes are the same; seams are not reported, and a bridge that cannot be made is
     /// content and silence instead of a break less.
     pub later: bool,
+    /// The breaks are to stand in the list of chapters, where the content has one in ID3 or MP4.
+    pub ad_chapters: bool,
 }
 
 impl Default for Options {
@@ -179,6 +182,7 @@ impl Default for Options {
             fade: Duration::from_millis(5),
             growing: false,
             later: false,
+            ad_chapters: false,
         }
     }
 }
@@ -324,7 +328,7 @@ pub struct Report {
     pub ads: Vec<SplicedAd>,
     /// In order of presentation.
     pub seams: Vec<Seam>,
-    /// The content's chapters, moved.
+    /// The content's chapters, moved; with [`Options::ad_chapters`] the breaks among them.
     pub chapters: Vec<Chapter>,
 }
 

@@ -16,6 +16,7 @@ const LATER: Options = Options {
     fade: Duration::from_millis(5),
     growing: false,
     later: true,
+    ad_chapters: false,
 };
 
 /// Content that can be sealed: from then on nothing can be read of it.

@@ -1,4 +1,4 @@
-//! Chapters: the podcast namespace's JSON, ID3v2 CHAP frames, and those of MP4 and Matroska.
+//! Chapters: the podcast namespace's JSON, ID3v2 CHAP frames, and those of MP4, of Matroska and in Vorbis comments.
 //!
 //! A chapter whose title says so is a cue point that inserts at the chapter's start; every other is only a chapter.
 
@@ -11,7 +11,8 @@ use super::{CueSource, Position};
 use crate::content::Content;
 use crate::frames::webm::{Webm, texts};
 use crate::frames::{id3v2, mp4};
-use crate::time::ContentTime;
+use crate::splice;
+use crate::time::{ContentTime, PresentationTime};
 use crate::timecode;
 
 /// The JSON chapters format, version 1.x (podcast namespace); what has no meaning here is skipped.
@@ -63,7 +64,16 @@ pub(super) fn of_json(text: &str, options: &Options) -> Result<Marks, MarksError
 }
 
 /// Takes the chapters of an ID3v2 tag.
-pub(super) fn of_tag(tag: &[u8], options: &Options) -> Marks {
+pub(super) fn of_tag(tag: &[u8], options: &Options) -> Result<Marks, MarksError> {
+    if let Some((number, byte)) = id3v2::unreadable_chapter(tag) {
+        let place = byte.map_or_else(String::new, |byte| format!(", at byte {byte}"));
+        return Err(MarksError::Chapter {
+            number,
+            reason: format!(
+                "of the ID3 tag cannot be read: its frame{place} is not whole, or is compressed or encrypted"
+            ),
+        });
+    }
     let marks: Vec<Mark> = id3v2::chapters(tag)
         .into_iter()
         .enumerate()
@@ -84,11 +94,23 @@ pub(super) fn of_tag(tag: &[u8], options: &Options) -> Marks {
     } else {
         Vec::new()
     };
-    Marks {
+    Ok(Marks {
         format: MarksFormat::Id3Chapters,
         marks,
         notes,
-    }
+    })
+}
+
+/// Takes the chapters in the tags of sound: Vorbis comments, or an ID3v2 tag in WAV.
+pub(super) fn of_sound(content: &dyn Content, options: &Options) -> Result<Marks, MarksError> {
+    let found = splice::prepare(content, &[], &splice::Options::default())
+        .map_err(|error| MarksError::Media(error.to_string()))?;
+    let time = |time: PresentationTime| ContentTime::from_nanos(time.as_nanos());
+    let chapters = found.report().chapters.iter().map(|chapter| {
+        let (start, end) = (time(chapter.start), time(chapter.end));
+        (start, (end > start).then_some(end), chapter.title.clone())
+    });
+    Ok(of_media(MarksFormat::Tags, chapters, options))
 }
 
 /// Takes the chapters of an MP4 file.
@@ -160,6 +182,28 @@ mod tests {
         assert_eq!(
             (cues[0].id.as_str(), cues[0].position.to_string(), cues[0].action),
             ("chapter-2", "00:02:48.500".into(), Action::Insert)
+        );
+    }
+
+    #[test]
+    fn a_chapter_of_a_tag_that_cannot_be_read_is_named() {
+        let frame = |data: &[u8]| [&b"CHAP"[..], &(data.len() as u32).to_be_bytes(), &[0, 0], data].concat();
+        let whole = frame(&[&b"a\0"[..], &[0; 16]].concat());
+        let tag = |frames: &[u8]| [&b"ID3\x03\0\0\0\0\0"[..], &[frames.len() as u8], frames].concat();
+        assert_eq!(
+            of_tag(&tag(&whole), &Options::default())
+                .expect("a chapter")
+                .marks
+                .len(),
+            1
+        );
+        let cut = [whole.clone(), frame(b"b\0\0\0")].concat();
+        let error = of_tag(&tag(&cut), &Options::default())
+            .expect_err("it is cut")
+            .to_string();
+        assert!(
+            error.contains("chapter 2 of the ID3 tag") && error.contains("byte 38"),
+            "{error}"
         );
     }
 

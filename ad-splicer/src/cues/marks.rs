@@ -86,6 +86,8 @@ pub enum MarksFormat {
     Mp4Chapters,
     /// Chapters in a Matroska or WebM file.
     MatroskaChapters,
+    /// Chapters in the tags of FLAC, Opus, Vorbis or WAV.
+    Tags,
     /// A VMAP 1.0 document.
     Vmap,
     /// An HLS media playlist.
@@ -105,6 +107,7 @@ impl MarksFormat {
             Self::Id3Chapters => "ID3 chapters",
             Self::Mp4Chapters => "MP4 chapters",
             Self::MatroskaChapters => "Matroska chapters",
+            Self::Tags => "chapters in tags",
             Self::Vmap => "VMAP",
             Self::Hls => "HLS playlist",
             Self::Scte35 => "SCTE-35 messages",
@@ -219,6 +222,9 @@ pub fn read(path: &Path, options: &Options) -> Result<Marks, MarksError> {
         None if head.starts_with(&EBML) => {
             return limited(chapters::of_matroska(&FileContent::new(file)?, options)?);
         }
+        None if is_sound(&head) => {
+            return limited(chapters::of_sound(&FileContent::new(file)?, options)?);
+        }
         None if length > MAX_BYTES => return Err(MarksError::TooLarge),
         None => MAX_BYTES,
     };
@@ -227,13 +233,21 @@ pub fn read(path: &Path, options: &Options) -> Result<Marks, MarksError> {
     parse(&bytes, options)
 }
 
+/// Whether a file begins like sound whose chapters are in its tags, or like MP3 or ADTS without any.
+fn is_sound(head: &[u8]) -> bool {
+    [&b"fLaC"[..], b"OggS", b"RIFF", b"RF64", b"BW64"]
+        .iter()
+        .any(|beginning| head.starts_with(beginning))
+        || matches!(head, [0xFF, second, ..] if *second != 0xFF && second & 0xE0 == 0xE0 && *second != 0xFE)
+}
+
 /// Reads marks from a file's bytes (for a media file, those of its tag).
 pub fn parse(bytes: &[u8], options: &Options) -> Result<Marks, MarksError> {
     if transport_stream::looks_like(bytes) {
         return limited(transport_stream::read(bytes)?);
     }
     if id3v2::tag_len(bytes).is_some() {
-        return Ok(chapters::of_tag(bytes, options));
+        return limited(chapters::of_tag(bytes, options)?);
     }
     if matches!(bytes.first(), Some(0..=8 | 14..=31)) {
         return Err(MarksError::Unknown(

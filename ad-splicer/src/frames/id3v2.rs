@@ -4,6 +4,10 @@
 //! known or not; that is why the tag is edited here and not through a library that reads it into a model and writes it anew. ID3v2.2 has no chapters and is copied.
 //! What cannot be made sense of is copied too: a bad tag never stops a splice.
 
+mod add;
+
+pub(crate) use add::add_chapters;
+
 /// Length of a tag's header.
 pub(crate) const HEADER_LEN: usize = 10;
 const UNSYNCHRONISED: u8 = 0x80;
@@ -258,6 +262,30 @@ pub(crate) fn chapters(head: &[u8]) -> Vec<TagChapter> {
     found
 }
 
+/// The first chapter of a tag that cannot be read: which one it is, from 1, and at which byte of the tag its frame begins where that is known.
+pub(crate) fn unreadable_chapter(tag: &[u8]) -> Option<(usize, Option<usize>)> {
+    let (version, flags) = (*tag.get(3)?, *tag.get(5)?);
+    if !(3..=4).contains(&version) {
+        return None;
+    }
+    let body = body(tag)?;
+    let all_unsynchronised = version == 4 && flags & UNSYNCHRONISED != 0;
+    // What was taken out before moved the others.
+    let is_as_it_was = flags & EXTENDED == 0 && (version == 4 || flags & UNSYNCHRONISED == 0);
+    let (mut at, mut number) = (0, 0);
+    while let Some(frame) = frame_at(&body, at, version) {
+        if &frame.id == b"CHAP" {
+            number += 1;
+            let opened = open(&frame, version, all_unsynchronised);
+            if opened.and_then(|(data, ..)| chapter(&data, version)).is_none() {
+                return Some((number, is_as_it_was.then_some(HEADER_LEN + at)));
+            }
+        }
+        at += frame.raw.len();
+    }
+    None
+}
+
 /// `head` with the times of its chapters replaced by what `times` says (start and end in milliseconds of the result), and its length by `length` milliseconds.
 pub(crate) fn edit(head: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32), length: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(head.len());
@@ -274,6 +302,33 @@ pub(crate) fn edit(head: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32)
     }
     out.extend_from_slice(rest);
     out
+}
+
+/// A tag with these frames instead of its own, and what stood after them.
+fn with_body(tag: &[u8], mut out: Vec<u8>, rest: &[u8]) -> Option<Vec<u8>> {
+    let version = tag[3];
+    // Padding, or what is no frame. That stays at the end, and a zero before it, so that no reader takes it for a frame now, or doubts the size
+    // of the one before it.
+    let rest = if rest.iter().any(|byte| *byte != 0) {
+        rest
+    } else {
+        &[]
+    };
+    let least = out.len() + rest.len() + usize::from(!rest.is_empty());
+    let size = least.max(tag.len() - HEADER_LEN);
+    if size >= 1 << 28 {
+        return None;
+    }
+    out.resize(size - rest.len(), 0);
+    out.extend_from_slice(rest);
+    let mut header = tag[..HEADER_LEN].to_vec();
+    header[5] &= !(EXTENDED | FOOTER);
+    if version == 3 {
+        header[5] &= !UNSYNCHRONISED;
+    }
+    header[6..].copy_from_slice(&to_syncsafe(size as u32));
+    header.extend(out);
+    Some(header)
 }
 
 fn edit_tag(tag: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32), length: u64) -> Option<Vec<u8>> {
@@ -306,29 +361,7 @@ fn edit_tag(tag: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32), length
         }
         out.extend(close(&frame, version, &data, unsynchronised, indicator));
     }
-    // Padding, or what is no frame. That stays at the end, and a zero before it, so that no reader takes it for a frame now, or doubts the size
-    // of the one before it.
-    let rest = &body[at..];
-    let rest = if rest.iter().any(|byte| *byte != 0) {
-        rest
-    } else {
-        &[]
-    };
-    let least = out.len() + rest.len() + usize::from(!rest.is_empty());
-    let size = least.max(tag.len() - HEADER_LEN);
-    if size >= 1 << 28 {
-        return None;
-    }
-    out.resize(size - rest.len(), 0);
-    out.extend_from_slice(rest);
-    let mut header = tag[..HEADER_LEN].to_vec();
-    header[5] &= !(EXTENDED | FOOTER);
-    if version == 3 {
-        header[5] &= !UNSYNCHRONISED;
-    }
-    header[6..].copy_from_slice(&to_syncsafe(size as u32));
-    header.extend(out);
-    Some(header)
+    with_body(tag, out, &body[at..])
 }
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ use crate::content::Content;
 use crate::frames::aac::{Config, HEADER_LEN, Head, Index, SAMPLES, he_aac, head, packet};
 use crate::frames::padding;
 use crate::plan::SplicePlan;
-use crate::time::PresentationTime;
 
 /// Packets that are decoded to see whether there is SBR that nobody declared.
 const LOOKED_AT: usize = 8;
@@ -206,10 +205,9 @@ impl format::Track for Track<'_> {
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
         let tags = self.file.read_at(0, self.file.head.start)?;
-        let chapters = format::tag_chapters(&layout.plan, &tags);
-        let length = PresentationTime::from(layout.plan.duration()).as_millis();
+        let (tags, chapters) = format::moved_tag(&tags, &layout.plan, self.file.options);
         let mut runs = Runs::default();
-        runs.made(&format::edit_tag(&tags, &chapters, length));
+        runs.made(&tags);
         let offsets = &self.index.offsets;
         let mut left = Vec::new();
         for piece in Regions::new(self, self, layout).pieces()? {

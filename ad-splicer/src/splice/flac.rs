@@ -17,7 +17,6 @@ use crate::frames::flac::{
 use crate::frames::vorbis_comment;
 use crate::frames::window::Window;
 use crate::plan::SplicePlan;
-use crate::time::PresentationTime;
 
 /// A FLAC file.
 pub(crate) struct Flac<'a> {
@@ -399,12 +398,7 @@ impl Maker<'_> {
         }
         let len = index.head.start as usize;
         let mut before = super::read(file.content, 0, len, file.options.read_deadline)?;
-        let moved = format::tag_chapters(plan, &before);
-        before = format::edit_tag(
-            &before,
-            &moved,
-            PresentationTime::from(plan.duration()).as_millis(),
-        );
+        before = format::moved_tag(&before, plan, file.options).0;
         let mut runs = Runs::default();
         runs.made(&before);
         runs.made(&metadata.write());

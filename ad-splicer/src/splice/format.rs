@@ -11,14 +11,14 @@ use bytes::Bytes;
 use super::later::Made;
 use super::layout::{Layout, moved};
 use super::{
-    Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, adts, flac, m4a, mp3, ogg, opus,
-    vorbis, wav, webm,
+    Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, ad_chapters, adts, flac, m4a, mp3,
+    ogg, opus, vorbis, wav, webm,
 };
 use crate::content::Content;
 use crate::frames::id3v2;
 use crate::picture::PictureFormat;
 use crate::plan::SplicePlan;
-use crate::time::ContentTime;
+use crate::time::{ContentTime, PresentationTime};
 
 /// What a stream of samples is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,8 +254,32 @@ pub(crate) fn tag_chapters(plan: &SplicePlan, tag: &[u8]) -> Vec<Chapter> {
         .collect()
 }
 
+/// The tag and its chapters with their times moved and a new length; where it is asked for, with the breaks among them.
+pub(crate) fn moved_tag(tag: &[u8], plan: &SplicePlan, options: &Options) -> (Vec<u8>, Vec<Chapter>) {
+    let length = PresentationTime::from(plan.duration()).as_millis();
+    let mut chapters = tag_chapters(plan, tag);
+    if !options.ad_chapters || chapters.is_empty() {
+        return (edit_tag(tag, &chapters, length), chapters);
+    }
+    let added = ad_chapters::added(plan, &mut chapters);
+    let edited = edit_tag(tag, &chapters, length);
+    let new: Vec<_> = added
+        .iter()
+        .map(|chapter| id3v2::TagChapter {
+            id: chapter.id.clone(),
+            title: chapter.title.clone(),
+            start: chapter.start.as_millis() as u32,
+            end: chapter.end.as_millis() as u32,
+        })
+        .collect();
+    let edited = id3v2::add_chapters(&edited, &new);
+    chapters.extend(added);
+    chapters.sort_by_key(|chapter| chapter.start);
+    (edited, chapters)
+}
+
 /// The tag with these chapters' times and a new length in milliseconds.
-pub(crate) fn edit_tag(tag: &[u8], chapters: &[Chapter], length: u64) -> Vec<u8> {
+fn edit_tag(tag: &[u8], chapters: &[Chapter], length: u64) -> Vec<u8> {
     let mut times = chapters
         .iter()
         .map(|chapter| (chapter.start.as_millis() as u32, chapter.end.as_millis() as u32));

@@ -20,7 +20,7 @@ use super::layout::{Layout, moved};
 use super::movie::assemble;
 use super::pictures::{Avc, Heard, Seen, rescaled};
 use super::regions::{Fixed, Piece, Regions, joined};
-use super::{Chapter, Codec, Options, SpliceError};
+use super::{Chapter, Codec, Options, SpliceError, ad_chapters};
 use crate::bridge::{BridgeError, aac as bridge};
 use crate::content::Content;
 use crate::frames::aac::{Config, SAMPLES};
@@ -244,16 +244,40 @@ impl<'a> M4a<'a> {
         PresentationTime::from_nanos(after.as_nanos() + before)
     }
 
-    fn chapters_of(&self, plan: &SplicePlan) -> Vec<Chapter> {
+    /// Where the breaks are in the result, in this scale; none when they are not to be in the list of chapters.
+    pub(super) fn listed_breaks(&self, plan: &SplicePlan, scale: u64) -> Vec<(u64, u64)> {
+        if !self.options.ad_chapters {
+            return Vec::new();
+        }
+        let lead = ContentTime::from_samples(self.lead, self.config.sample_rate).as_nanos();
+        let breaks = ad_chapters::breaks(plan).into_iter();
+        let moved = breaks.map(|(start, end)| [start, end].map(|time| time.as_nanos() + lead));
+        let scaled = |nanos: u64| (u128::from(nanos) * u128::from(scale) / 1_000_000_000) as u64;
+        moved.map(|[start, end]| (scaled(start), scaled(end))).collect()
+    }
+
+    /// The chapters of the result that Nero's list is to hold: beginning in 100 ns, title.
+    pub(super) fn nero(&self, plan: &SplicePlan) -> Vec<(u64, String)> {
+        const SCALE: u64 = 10_000_000;
         let unit = u64::from(plan.sample_rate().div_ceil(1000));
-        let starts: Vec<_> = nero_chapters(&self.moov)
+        let listed = nero_chapters(&self.moov).into_iter().map(|(time, title)| {
+            let time = ContentTime::from_nanos(time.saturating_mul(100));
+            (self.moved(plan, time, unit).as_nanos() / 100, title)
+        });
+        let mut listed: Vec<_> = listed.collect();
+        if !listed.is_empty() {
+            let end = PresentationTime::from(plan.duration()).as_nanos() / 100;
+            let breaks = self.listed_breaks(plan, SCALE);
+            ad_chapters::insert(&mut listed, &breaks, &ad_chapters::TITLE.to_owned(), end);
+        }
+        listed
+    }
+
+    fn chapters_of(&self, plan: &SplicePlan) -> Vec<Chapter> {
+        let starts: Vec<_> = self
+            .nero(plan)
             .into_iter()
-            .map(|(time, title)| {
-                (
-                    self.moved(plan, ContentTime::from_nanos(time.saturating_mul(100)), unit),
-                    title,
-                )
-            })
+            .map(|(time, title)| (PresentationTime::from_nanos(time.saturating_mul(100)), title))
             .collect();
         let end = PresentationTime::from(plan.duration());
         let ends = starts.iter().skip(1).map(|chapter| chapter.0).chain([end]);

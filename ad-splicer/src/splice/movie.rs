@@ -6,17 +6,17 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::SpliceError;
 use super::clock::{self, Clock};
 use super::format::Runs;
 use super::layout::Layout;
 use super::m4a::M4a;
 use super::pictures::{Avc, From, Shots, first_not, rescaled};
 use super::regions::Piece;
+use super::{SpliceError, ad_chapters};
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4::{
-    Atom, Tables, edit_chapters, edit_list, full_duration, set_avc_config, set_durations, set_edit,
-    set_tables,
+    Atom, Tables, edit_chapters, edit_list, full_duration, is_title, sample_of, set_avc_config,
+    set_durations, set_edit, set_tables,
 };
 use crate::plan::{Segment, SplicePlan};
 use crate::time::ContentTime;
@@ -79,20 +79,30 @@ fn other(
             time += u64::from(*duration);
         }
     }
-    starts.push(place(time).max(starts.last().copied().unwrap_or(0)));
-    let durations = starts
-        .windows(2)
-        .map(|pair| (1, pair[1].saturating_sub(pair[0]) as u32))
-        .collect();
-    let mut data = Vec::new();
-    for (offset, size) in samples.offsets.iter().zip(&samples.sizes) {
-        data.extend(file.read_at(*offset, (*size).into())?);
+    let end = place(time).max(starts.last().copied().unwrap_or(0));
+    let mut list = Vec::with_capacity(starts.len());
+    for ((offset, size), start) in samples.offsets.iter().zip(&samples.sizes).zip(starts) {
+        list.push((start, file.read_at(*offset, (*size).into())?));
     }
+    if is_title(track) && !list.is_empty() {
+        let at = |time: u64| (time + offset).saturating_sub(lead);
+        let breaks: Vec<_> = file
+            .listed_breaks(plan, scale.into())
+            .into_iter()
+            .map(|(from, until)| (if from == 0 { 0 } else { at(from) }, at(until)))
+            .collect();
+        ad_chapters::insert(&mut list, &breaks, &sample_of(ad_chapters::TITLE), end);
+    }
+    let ends = list.iter().skip(1).map(|one| one.0).chain([end]);
     Ok(Other {
         child,
-        bytes: data,
-        sizes: samples.sizes,
-        durations,
+        durations: list
+            .iter()
+            .zip(ends)
+            .map(|(one, end)| (1, end.saturating_sub(one.0) as u32))
+            .collect(),
+        sizes: list.iter().map(|one| one.1.len() as u32).collect(),
+        bytes: list.into_iter().flat_map(|one| one.1).collect(),
     })
 }
 
@@ -532,17 +542,7 @@ pub(super) fn assemble(
     };
     set_durations(&mut moov, movie_duration, None);
     let padding = (count * u64::from(SAMPLES)).saturating_sub(file.clock.skip() + plan.samples());
-    let unit = u64::from(plan.sample_rate().div_ceil(1000));
-    edit_chapters(
-        &mut moov,
-        &|time| {
-            file.moved(plan, ContentTime::from_nanos(time.saturating_mul(100)), unit)
-                .as_nanos()
-                / 100
-        },
-        padding,
-        plan.samples(),
-    );
+    edit_chapters(&mut moov, &file.nero(plan), padding, plan.samples());
     // The tables' length does not depend on the offsets in them.
     place(&mut moov, 0);
     let head_len = if wide { 16 } else { 8 };

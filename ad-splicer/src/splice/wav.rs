@@ -9,7 +9,6 @@ use super::{Chapter, Codec, Options, Run, SpliceError};
 use crate::content::Content;
 use crate::frames::wav::{Chunk, Wav as File, move_cues};
 use crate::plan::SplicePlan;
-use crate::time::PresentationTime;
 
 /// A WAV file.
 pub(crate) struct Wav<'a> {
@@ -123,13 +122,12 @@ impl format::Track for Track<'_> {
         let channels = usize::from(file.channels);
         let plan = &layout.plan;
         let mut chapters = Vec::new();
-        let length = PresentationTime::from(plan.duration()).as_millis();
         let (head, tail) = file.write(plan.samples(), self.0.after()?, &mut |chunk| {
             if &chunk.id == b"cue " {
                 move_cues(chunk, |sample| plan.content_to_presentation_or_next(sample));
             } else if is_id3(chunk) {
-                let moved = format::tag_chapters(plan, &chunk.data);
-                chunk.data = format::edit_tag(&chunk.data, &moved, length);
+                let (data, moved) = format::moved_tag(&chunk.data, plan, self.0.options);
+                chunk.data = data;
                 chapters.extend(moved);
             }
         });

@@ -76,6 +76,22 @@ fn referred(track: &Atom) -> Option<u32> {
     word(references, at + 4)
 }
 
+/// Whether a track's samples are titles of chapters, as far as it says: text that is not shown.
+pub(crate) fn is_title(track: &Atom) -> bool {
+    let hdlr = track.bytes(&[b"mdia", b"hdlr"]).and_then(|hdlr| hdlr.get(8..12));
+    let flags = track.bytes(&[b"tkhd"]).and_then(|tkhd| tkhd.get(3));
+    hdlr == Some(b"text") && flags.is_some_and(|flags| flags & 1 == 0)
+}
+
+/// A sample of this text, and that it is UTF-8.
+pub(crate) fn sample_of(title: &str) -> Vec<u8> {
+    let len = title.len().min(usize::from(u16::MAX)) as u16;
+    let mut sample = len.to_be_bytes().to_vec();
+    sample.extend(&title.as_bytes()[..usize::from(len)]);
+    sample.extend(*b"\0\0\0\x0cencd\0\0\x01\0");
+    sample
+}
+
 /// The text of a sample: its length in two bytes, then UTF-8, or UTF-16 with a byte order mark.
 fn title(sample: &[u8]) -> String {
     let Some((len, text)) = sample.split_first_chunk::<2>() else {
@@ -104,5 +120,6 @@ mod tests {
         assert_eq!(title(b"\0\x06\xfe\xff\0A\0d"), "Ad");
         assert_eq!(title(b"\0\x50cut"), "cut");
         assert_eq!(title(b"\0"), "");
+        assert_eq!(title(&sample_of("Ad")), "Ad");
     }
 }

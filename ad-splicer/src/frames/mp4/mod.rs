@@ -11,7 +11,7 @@ mod tables;
 mod whole;
 
 pub(crate) use boxes::{Atom, TopBox, read_tree, top_level};
-pub(crate) use chapters::chapters;
+pub(crate) use chapters::{chapters, is_title, sample_of};
 pub(crate) use edits::{Edit, edit_list, set_edit};
 pub(crate) use fragments::gather;
 pub(crate) use length::true_length;

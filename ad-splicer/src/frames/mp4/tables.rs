@@ -510,8 +510,8 @@ pub(super) fn set_priming(moov: &mut Atom, delay: u32) {
     }
 }
 
-/// Moves the times in the movie's own boxes: Nero's chapters by `moved` (in 100 ns), and the length that iTunes declares.
-pub(crate) fn edit_chapters(moov: &mut Atom, moved: &dyn Fn(u64) -> u64, padding: u64, samples: u64) {
+/// Changes the movie's own boxes: Nero's chapters become these (beginning in 100 ns, title), where there are any, and iTunes is told another length.
+pub(crate) fn edit_chapters(moov: &mut Atom, chapters: &[(u64, String)], padding: u64, samples: u64) {
     if let Some(meta) = moov.bytes_mut(&[b"udta", b"meta"])
         && let Some((at, [delay, _, _])) = smpb(meta)
     {
@@ -523,10 +523,21 @@ pub(crate) fn edit_chapters(moov: &mut Atom, moved: &dyn Fn(u64) -> u64, padding
     let Some(chpl) = moov.bytes_mut(&[b"udta", b"chpl"]) else {
         return;
     };
-    let mut places = Vec::new();
-    each_chapter(chpl, |at, time, _| places.push((at, moved(time))));
-    for (at, time) in places {
-        chpl[at..at + 8].copy_from_slice(&time.to_be_bytes());
+    let start = if chpl.first() == Some(&1) { 8 } else { 4 };
+    if chpl.len() <= start {
+        return;
+    }
+    chpl.truncate(start);
+    let chapters = &chapters[..chapters.len().min(255)];
+    chpl.push(chapters.len() as u8);
+    for (time, title) in chapters {
+        let cut = (0..=title.len().min(255))
+            .rev()
+            .find(|end| title.is_char_boundary(*end));
+        let title = &title[..cut.unwrap_or(0)];
+        chpl.extend(time.to_be_bytes());
+        chpl.push(title.len() as u8);
+        chpl.extend(title.as_bytes());
     }
 }
 

@@ -4,8 +4,7 @@ use super::{Piece, Track, tags};
 use crate::frames::mp3::{Gapless, XingPlan, slot_len};
 use crate::plan::SplicePlan;
 use crate::splice::SpliceError;
-use crate::splice::format::{Runs, Spliced, edit_tag, tag_chapters};
-use crate::time::PresentationTime;
+use crate::splice::format::{Runs, Spliced, moved_tag};
 
 /// Puts tags, information frame and pieces together.
 pub(super) fn assemble(
@@ -17,12 +16,7 @@ pub(super) fn assemble(
 ) -> Result<Spliced, SpliceError> {
     let index = &track.index;
     let head = tags(track.content, index.head().start, track.options)?;
-    let chapters = tag_chapters(plan, &head);
-    let head = edit_tag(
-        &head,
-        &chapters,
-        PresentationTime::from(plan.duration()).as_millis(),
-    );
+    let (head, chapters) = moved_tag(&head, plan, track.options);
 
     let original = index.head().info.as_ref().map(|info| &info.xing);
     let begins_with_content = pieces.iter().find_map(|piece| match piece {

@@ -1,0 +1,131 @@
+//! Further chapters in a tag: each a frame of its own, in the table of contents by their times.
+
+use super::{
+    TagChapter, UNSYNCHRONISED, body, chapters, close, frame_at, open, tag_len, to_syncsafe, unsynchronise,
+    with_body,
+};
+
+/// `head` with further chapters in its first tag that has any: each a frame of its own, and named by the table of contents that stands above all.
+pub(crate) fn add_chapters(head: &[u8], new: &[TagChapter]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.len());
+    let mut rest = head;
+    let mut is_done = false;
+    while let Some(len) = tag_len(rest) {
+        let Some((tag, tail)) = usize::try_from(len)
+            .ok()
+            .and_then(|len| rest.split_at_checked(len))
+        else {
+            break;
+        };
+        let added = (!is_done && !chapters(tag).is_empty())
+            .then(|| add_to_tag(tag, new))
+            .flatten();
+        is_done |= added.is_some();
+        out.extend(added.unwrap_or_else(|| tag.to_vec()));
+        rest = tail;
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// A chapter as a frame.
+fn chapter_frame(chapter: &TagChapter, version: u8, unsynchronised: bool) -> Vec<u8> {
+    let frame = |id: &[u8; 4], data: &[u8]| {
+        let size = data.len() as u32;
+        let size = if version >= 4 {
+            to_syncsafe(size)
+        } else {
+            size.to_be_bytes()
+        };
+        [&id[..], &size, &[0, 0], data].concat()
+    };
+    // Text of 2.3 is UTF-16 where it is no Latin-1.
+    let title = if version >= 4 {
+        [&[3], chapter.title.as_bytes()].concat()
+    } else {
+        let units = std::iter::once(0xFEFF).chain(chapter.title.encode_utf16());
+        std::iter::once(1)
+            .chain(units.flat_map(u16::to_le_bytes))
+            .collect()
+    };
+    let mut data: Vec<u8> = chapter.id.chars().map(|letter| letter as u8).collect();
+    data.push(0);
+    data.extend(chapter.start.to_be_bytes());
+    data.extend(chapter.end.to_be_bytes());
+    data.extend([0xFF; 8]);
+    data.extend(frame(b"TIT2", &title));
+    if unsynchronised {
+        data = unsynchronise(&data);
+    }
+    frame(b"CHAP", &data)
+}
+
+/// The data of a table of contents with further chapters, all by their beginnings; `None` when it is none that stands above all, or names too many.
+fn table_with(data: &[u8], all: &[TagChapter], new: &[&TagChapter]) -> Option<Vec<u8>> {
+    const TOP_LEVEL: u8 = 2;
+    let zero = data.iter().position(|byte| *byte == 0)?;
+    let (flags, count) = (*data.get(zero + 1)?, *data.get(zero + 2)?);
+    if flags & TOP_LEVEL == 0 {
+        return None;
+    }
+    let mut rest = data.get(zero + 3..)?;
+    let mut named = Vec::new();
+    for _ in 0..count {
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        named.push(rest[..end].to_vec());
+        rest = &rest[end + 1..];
+    }
+    let bytes = |id: &str| id.chars().map(|letter| letter as u8).collect::<Vec<u8>>();
+    named.extend(new.iter().map(|chapter| bytes(&chapter.id)));
+    let begins = |id: &Vec<u8>| {
+        let found = all
+            .iter()
+            .chain(new.iter().copied())
+            .find(|chapter| bytes(&chapter.id) == *id);
+        found.map_or(0, |chapter| chapter.start)
+    };
+    named.sort_by_key(begins);
+    let mut out = data[..zero + 2].to_vec();
+    out.push(u8::try_from(named.len()).ok()?);
+    for id in named {
+        out.extend(id);
+        out.push(0);
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}
+
+fn add_to_tag(tag: &[u8], new: &[TagChapter]) -> Option<Vec<u8>> {
+    let version = tag[3];
+    let all = chapters(tag);
+    let body = body(tag)?;
+    let all_unsynchronised = version == 4 && tag[5] & UNSYNCHRONISED != 0;
+    let mut new: Vec<&TagChapter> = new.iter().collect();
+    new.sort_by_key(|chapter| chapter.start);
+    let mut left = new.iter().peekable();
+    let mut out = Vec::with_capacity(body.len());
+    let (mut at, mut listed) = (0, all.iter());
+    while let Some(frame) = frame_at(&body, at, version) {
+        at += frame.raw.len();
+        if &frame.id == b"CHAP"
+            && let Some(chapter) = listed.next()
+        {
+            // Not every reader heeds the table.
+            while let Some(earlier) = left.next_if(|earlier| earlier.start < chapter.start) {
+                out.extend(chapter_frame(earlier, version, all_unsynchronised));
+            }
+        }
+        let table = (&frame.id == b"CTOC")
+            .then(|| open(&frame, version, all_unsynchronised))
+            .flatten()
+            .and_then(|(data, unsynchronised, indicator)| {
+                let data = table_with(&data, &all, &new)?;
+                Some(close(&frame, version, &data, unsynchronised, indicator))
+            });
+        out.extend(table.unwrap_or_else(|| frame.raw.to_vec()));
+    }
+    for chapter in left {
+        out.extend(chapter_frame(chapter, version, all_unsynchronised));
+    }
+    with_body(tag, out, &body[at..])
+}

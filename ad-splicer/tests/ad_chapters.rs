@@ -1,0 +1,164 @@
+//! Ads in the list of chapters, read by ffprobe and by the `id3` crate; and chapters in tags as marks.
+
+mod common;
+
+use std::path::PathBuf;
+
+use ad_splicer::content::FileContent;
+use ad_splicer::cues::marks;
+use ad_splicer::splice::{self, Break, Options, Report};
+use common::{Fixture, ad, at, chapters};
+
+fn splice_with(fixture: &Fixture, breaks: &[Break], ad_chapters: bool) -> (PathBuf, Report) {
+    let content = FileContent::open(&fixture.content).unwrap();
+    let options = Options {
+        ad_chapters,
+        ..Options::default()
+    };
+    let mut bytes = Vec::new();
+    let report = splice::splice(&content, breaks, &options, &mut bytes).unwrap();
+    let name = format!(
+        "result.{}",
+        fixture.content.extension().unwrap().to_str().unwrap()
+    );
+    let path = fixture.dir.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    (path, report)
+}
+
+/// The chapters of the fixture are One, Two from 11 s, Three from 22 s.
+fn judge(fixture: &Fixture) -> PathBuf {
+    let breaks = [
+        at(15_000, vec![ad(44_100, 2, 88_200, 500.0)]),
+        at(22_000, vec![ad(44_100, 2, 44_100, 700.0)]),
+    ];
+    let (path, _) = splice_with(fixture, &breaks, false);
+    let titles: Vec<String> = chapters(&path).into_iter().map(|one| one.0).collect();
+    assert_eq!(
+        titles,
+        ["One", "Two", "Three"],
+        "nobody asked for ads in the list"
+    );
+
+    let (path, report) = splice_with(fixture, &breaks, true);
+    let found = chapters(&path);
+    let wanted = [
+        ("One", 0.0),
+        ("Two", 11.0),
+        ("Ad", 15.0),
+        ("Two", 17.0),
+        ("Ad", 24.0),
+        ("Three", 25.0),
+    ];
+    assert_eq!(found.len(), wanted.len(), "{found:?}");
+    for ((title, start, _), (wanted, begins)) in found.iter().zip(wanted) {
+        // Silence of less than a frame follows each break.
+        assert_eq!(title, wanted, "{found:?}");
+        assert!(
+            (start - begins).abs() < 0.06,
+            "{title} begins at {start} s: {found:?}"
+        );
+    }
+    assert!(
+        found.windows(2).all(|pair| (pair[0].2 - pair[1].1).abs() < 0.002),
+        "each lasts until the next: {found:?}"
+    );
+    for ad in &report.ads {
+        let begins = ad.presentation.as_secs_f64();
+        assert!(
+            found
+                .iter()
+                .any(|one| one.0 == "Ad" && (one.1 - begins).abs() < 0.002),
+            "{ad:?} is not in {found:?}"
+        );
+    }
+    let told: Vec<&str> = report.chapters.iter().map(|one| one.title.as_str()).collect();
+    assert_eq!(told, ["One", "Two", "Ad", "Two", "Ad", "Three"]);
+    path
+}
+
+#[test]
+fn in_id3() {
+    for version in ["3", "4"] {
+        let coding = ["-id3v2_version", version, "-c:a", "libmp3lame", "-b:a", "128k"];
+        let fixture = Fixture::new("content.mp3", 44_100, 2, &coding);
+        let path = judge(&fixture);
+        let tag = id3::Tag::read_from_path(&path).unwrap();
+        assert_eq!(tag.chapters().count(), 6);
+        for table in tag.tables_of_contents() {
+            let begins = |id: &String| {
+                let chapter = tag.chapters().find(|chapter| chapter.element_id == *id);
+                chapter.expect("what it names is there").start_time
+            };
+            assert_eq!(table.elements.len(), 6);
+            assert!(table.elements.iter().map(begins).is_sorted(), "{table:?}");
+        }
+    }
+}
+
+#[test]
+fn in_mp4() {
+    judge(&Fixture::new(
+        "content.m4a",
+        44_100,
+        2,
+        &["-c:a", "aac", "-b:a", "128k"],
+    ));
+}
+
+#[test]
+fn a_pre_roll_stands_before_the_first_chapter() {
+    for (name, coding) in [
+        ("content.mp3", ["-c:a", "libmp3lame", "-b:a", "128k"]),
+        ("content.m4a", ["-c:a", "aac", "-b:a", "128k"]),
+    ] {
+        let fixture = Fixture::new(name, 44_100, 2, &coding);
+        let (path, _) = splice_with(&fixture, &common::ends(44_100, 2), true);
+        let found = chapters(&path);
+        let titles: Vec<&str> = found.iter().map(|one| one.0.as_str()).collect();
+        assert_eq!(titles, ["Ad", "One", "Two", "Three", "Ad"], "{found:?}");
+        assert!(
+            found[0].1.abs() < 0.001 && (found[1].1 - 1.0).abs() < 0.06,
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn chapters_in_the_tags_of_sound_are_marks() {
+    // ffmpeg writes chapters into Opus, but not into FLAC and Vorbis.
+    let by_hand = [(1, "00", "One"), (2, "11", "Two"), (3, "22", "Three")].map(|(number, second, title)| {
+        let number = format!("CHAPTER{number:03}");
+        [
+            format!("{number}=00:00:{second}.000"),
+            format!("{number}NAME={title}"),
+        ]
+    });
+    let with_tags = |coder, option| {
+        let tags = by_hand.as_flattened().iter();
+        let mut coding = vec!["-c:a", coder];
+        tags.for_each(|text| coding.extend([option, text.as_str()]));
+        coding
+    };
+    let flac = with_tags("flac", "-metadata");
+    let vorbis = with_tags("libvorbis", "-metadata:s:a:0");
+    for (name, coding) in [
+        ("content.flac", &flac[..]),
+        ("content.opus", &["-c:a", "libopus"]),
+        ("content.ogg", &vorbis),
+    ] {
+        let fixture = Fixture::new(name, 48_000, 1, coding);
+        let options = marks::Options {
+            pattern: "two".parse().unwrap(),
+            ..marks::Options::default()
+        };
+        let found = marks::read(&fixture.content, &options).unwrap();
+        let titles: Vec<&str> = found.marks.iter().map(|mark| mark.title.as_str()).collect();
+        assert_eq!(titles, ["One", "Two", "Three"], "{name}");
+        let cues: Vec<String> = found.cues().map(|cue| cue.position.to_string()).collect();
+        assert_eq!(cues, ["00:00:11"], "{name}");
+    }
+    let fixture = Fixture::new("content.wav", 48_000, 1, &["-c:a", "pcm_s16le"]);
+    let found = marks::read(&fixture.content, &marks::Options::default()).unwrap();
+    assert_eq!((found.marks.len(), found.notes.len()), (0, 1), "{found:?}");
+}
