@@ -9,6 +9,8 @@ mod ads;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use ad_splicer::content::FileContent;
+use ad_splicer::frame_index::FrameIndex;
 use anyhow::Context as _;
 use base64::Engine as _;
 use engine::cue_sheet::{CueSheet, PublicKey, SecretKey};
@@ -267,7 +269,7 @@ async fn publish(
     })
 }
 
-/// Hashes the file once for everything: pieces, tree, and the feed's integrity value.
+/// Hashes the file once for everything: pieces, tree, and the feed's integrity value. Where frames have to be counted that is done before.
 async fn hash(
     file: &Path,
     name: &str,
@@ -294,6 +296,7 @@ async fn hash(
     let path = file.to_owned();
     let label = name.to_owned();
     let work = tokio::task::spawn_blocking(move || {
+        let builder = builder.frame_index(frame_index(&path)?);
         let opened = std::fs::File::open(&path).and_then(|file| {
             let length = file.metadata()?.len();
             Ok((file, length))
@@ -315,6 +318,14 @@ async fn hash(
         Ok((metainfo, tee.digest.finalize().into()))
     });
     work.await.context("hashing the file")?
+}
+
+/// The index that lets viewers count frames without reading all of them, where the content needs one.
+fn frame_index(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    let reading = || format!("cannot read {}", path.display());
+    let content = FileContent::open(path).or_bad_input(reading)?;
+    let index = FrameIndex::of(&content).or_bad_input(reading)?;
+    Ok(index.map(|index| index.to_bytes()))
 }
 
 /// Reads through, and digests what passes.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ad_splicer::content::Content;
 use ad_splicer::decide::{Problem, VastCode};
+use ad_splicer::frame_index::FrameIndex;
 use ad_splicer::loudness::Leveled;
 use ad_splicer::pcm::Pcm;
 use ad_splicer::splice::{self, Options, Rendition, SpliceError};
@@ -111,7 +112,10 @@ pub(crate) struct Frozen {
 }
 
 /// Content of a torrent as the splicer reads it.
-pub(crate) struct Arriving(BlockingReader);
+pub(crate) struct Arriving {
+    reader: BlockingReader,
+    frame_index: Option<FrameIndex>,
+}
 
 impl Arriving {
     /// Reads in order, as fast as data comes.
@@ -121,21 +125,26 @@ impl Arriving {
 
     /// The same of one file of several.
     pub(crate) fn of(torrent: &Torrent, file: usize) -> Self {
-        Arriving(
-            torrent
+        Arriving {
+            reader: torrent
                 .reader_of(file, Demand::Whenever)
                 .blocking(tokio::runtime::Handle::current()),
-        )
+            frame_index: torrent.metainfo().frame_index().and_then(FrameIndex::parse),
+        }
     }
 }
 
 impl Content for Arriving {
     fn len(&self) -> u64 {
-        self.0.len()
+        self.reader.len()
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<usize> {
-        self.0.read_at(offset, buffer, deadline)
+        self.reader.read_at(offset, buffer, deadline)
+    }
+
+    fn frame_index(&self) -> Option<&FrameIndex> {
+        self.frame_index.as_ref()
     }
 }
 
@@ -320,13 +329,13 @@ pub(crate) fn write(
 /// here: what is not spliced needs no order.
 pub(crate) fn copy(content: &Arriving, prepared: Prepared, path: &Path) -> anyhow::Result<Made> {
     let bytes = write_file(path, |file| {
-        let mut left: VecDeque<u64> = (0..content.0.len()).step_by(COPIED_AT_ONCE as usize).collect();
-        let part = |left: &mut VecDeque<u64>| content.0.read_any(left, COPIED_AT_ONCE);
+        let mut left: VecDeque<u64> = (0..content.reader.len()).step_by(COPIED_AT_ONCE as usize).collect();
+        let part = |left: &mut VecDeque<u64>| content.reader.read_any(left, COPIED_AT_ONCE);
         while let Some((offset, bytes)) = part(&mut left).context("cannot read the content")? {
             file.seek(SeekFrom::Start(offset))?;
             file.write_all(&bytes)?;
         }
-        Ok(content.0.len())
+        Ok(content.reader.len())
     })?;
     Ok(Made::plain(bytes, prepared))
 }

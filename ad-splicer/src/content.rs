@@ -9,6 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::frame_index::FrameIndex;
+
 /// Random access to content of known length whose bytes may not all be here yet.
 pub trait Content: Send + Sync {
     /// Length in bytes.
@@ -19,6 +21,11 @@ pub trait Content: Send + Sync {
     /// # Errors
     /// [`io::ErrorKind::TimedOut`] when nothing came within `deadline`; whatever the source says otherwise.
     fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<usize>;
+
+    /// The index of its frames that came with its identity, when there is one.
+    fn frame_index(&self) -> Option<&FrameIndex> {
+        None
+    }
 
     /// Whether there are no bytes at all.
     fn is_empty(&self) -> bool {

@@ -219,7 +219,7 @@ fn survey_of(content: &dyn Content, track: &dyn Track, cues: &[At]) -> Result<Fa
         .into_iter()
         .zip(loudness)
         .map(|(sample, loudness)| {
-            let place = track.place(sample);
+            let place = track.place(sample)?;
             let near = around(track, sample, SILENCE_SPAN);
             let pause = silence::nearest(
                 &track.decode(near.clone())?,

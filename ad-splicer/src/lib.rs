@@ -10,6 +10,7 @@ pub mod cues;
 pub mod database;
 pub mod decide;
 pub mod facts;
+pub mod frame_index;
 pub mod frames;
 pub mod loudness;
 pub mod memory;

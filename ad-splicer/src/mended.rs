@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::content::Content;
+use crate::frame_index::FrameIndex;
 use crate::frames::mp4::true_length;
 
 /// Bytes to be read instead of those that are there.
@@ -50,6 +51,10 @@ pub fn mended(content: Arc<dyn Content>, deadline: Duration) -> Arc<dyn Content>
 impl Content for Mended {
     fn len(&self) -> u64 {
         self.content.len()
+    }
+
+    fn frame_index(&self) -> Option<&FrameIndex> {
+        self.content.frame_index()
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<usize> {

@@ -559,6 +559,7 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
 
 fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
     let layout = Layout::new(breaks, track, options.fade)?;
+    track.check(&layout)?;
     let later = options.later && track.makes_later();
     if !later {
         let all: Vec<(usize, &Break)> = breaks.iter().enumerate().collect();
@@ -591,7 +592,7 @@ fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Re
         runs: spliced.runs,
         plan: layout.plan,
         report,
-        later: later.then(|| Arc::new(Later::new(breaks, options, &spliced.left))),
+        later: later.then(|| Arc::new(Later::new(breaks, options, &spliced.left, track.is_read_through()))),
     })
 }
 

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use ad_splicer::content::Content;
 use ad_splicer::facts;
 use ad_splicer::picture::Picture;
-use ad_splicer::play::{Growing, Notice, Player, Request, Sink, Timeline, grovesrc};
+use ad_splicer::play::{Growing, grovesrc};
 use ad_splicer::splice::{self, Ad, At, Break, Options};
 use ad_splicer::time::{ContentTime, PresentationTime};
-use common::origin::{BLOCK, Origin, a_thousand_ranges, whole};
+use common::origin::{BLOCK, Origin, a_thousand_ranges, heard_from, whole};
 use common::{Fixture, ad};
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -259,33 +259,10 @@ fn a_seek_in_a_cold_file_fetches_little() {
     let bytes = hour();
     for (what, breaks) in [("plain", Vec::new()), ("with ads", breaks())] {
         let origin = Arc::new(Origin::new(bytes.clone()));
-        let content: Arc<dyn Content> = origin.clone();
-        let rendition = splice::prepare(content.as_ref(), &breaks, &Options::default()).unwrap();
-        let duration = rendition.report().duration;
-        let timeline = Timeline::of(rendition.plan());
-        let growing = Arc::new(Growing::new(content, rendition));
+        let rendition = splice::prepare(origin.as_ref(), &breaks, &Options::default()).unwrap();
         origin.fetched();
-        let finding = growing.clone();
         let start = PresentationTime::from_millis(3_400_000);
-        let player = Player::start(Request {
-            media: growing,
-            codec: splice::Codec::Mp3,
-            timeline,
-            start,
-            duration: Some(duration),
-            sink: Sink::Null,
-            locate: Some(Arc::new(move |to| finding.locate(to))),
-            read_deadline: Duration::from_secs(10),
-        })
-        .unwrap();
-        let at = loop {
-            match player.notices().recv_timeout(Duration::from_secs(60)).unwrap() {
-                Notice::Position { at, .. } if at > start => break at,
-                Notice::Ended { outcome, .. } => panic!("{outcome:?}"),
-                _ => {}
-            }
-        };
-        let fetched = origin.fetched();
+        let (fetched, at) = heard_from(&origin, rendition, start);
         println!("{what}: {fetched} bytes until {at} was heard");
         assert!(fetched <= 2 * MIB, "{what}: {fetched} bytes");
         assert!(at.since(start) < Duration::from_secs(5), "{what}: {at}");

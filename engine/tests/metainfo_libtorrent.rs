@@ -139,6 +139,19 @@ fn hashes_and_layers_equal_libtorrents() {
         ours.push((path, mine));
     }
 
+    // What stands in `info` besides is a part of the content's identity to it too.
+    let path = folder.path().join("counted.bin");
+    std::fs::write(&path, content(100_000)).expect("space on the disk");
+    let counted = Builder::new("counted.bin")
+        .web_seed("http://127.0.0.1:9/media/a%20file")
+        .tracker("http://127.0.0.1:9/announce")
+        .frame_index(Some(vec![1, 0xFF, 0]))
+        .hash_file(&path, |_| ())
+        .expect("a readable file");
+    let path = path.with_extension("torrent");
+    std::fs::write(&path, counted.to_bytes()).expect("space on the disk");
+    ours.push((path.to_str().expect("UTF-8").to_owned(), counted));
+
     let paths: Vec<String> = ours.iter().map(|(path, _)| path.clone()).collect();
     let read = python(READ, &paths);
     assert_eq!(read.lines().count(), ours.len());

@@ -2,8 +2,11 @@
 //!
 //! A packet decodes to 1,024 samples, which overlap with those of the packet before it: output block `f` comes of packets `f - 1` and `f`. Nothing else ties packets together in AAC-LC.
 
+mod index;
+
 use std::time::Duration;
 
+pub(crate) use self::index::Index;
 use crate::again::Again;
 use crate::content::Content;
 use crate::frames::id3v2;
@@ -158,6 +161,11 @@ struct Header {
 }
 
 impl Header {
+    /// Whether its frame is of such a stream, and one packet.
+    fn is_of(&self, config: Config) -> bool {
+        self.config == Some(config) && self.profile == 1 && self.blocks == 0
+    }
+
     fn parse(bytes: &[u8]) -> Option<Self> {
         let b: [u8; HEADER_LEN] = *bytes.first_chunk()?;
         if b[0] != 0xFF || b[1] & 0xF6 != 0xF0 {
@@ -229,51 +237,6 @@ pub(crate) fn head(content: &dyn Content, deadline: Duration) -> Result<Option<H
     }))
 }
 
-/// Where every ADTS frame is.
-#[derive(Debug)]
-pub(crate) struct Index {
-    /// Offset of each frame, and of the end of the last.
-    pub(crate) offsets: Vec<u64>,
-}
-
-impl Index {
-    /// Reads the header of each frame: all of the content is read once.
-    pub(crate) fn scan(content: &dyn Content, head: &Head, deadline: Duration) -> Result<Self, SpliceError> {
-        let mut window = Window::new(content, deadline);
-        let mut offset = head.start;
-        let mut offsets = vec![offset];
-        while offset < content.len() {
-            let bytes = window.get(offset, 16)?;
-            let Some(header) = Header::parse(bytes) else {
-                let tail = [&b"TAG"[..], b"APETAGEX", b"ID3"];
-                if tail.iter().any(|tag| bytes.starts_with(tag)) {
-                    break;
-                }
-                return Err(if content.len() - offset < HEADER_LEN as u64 {
-                    SpliceError::Truncated { offset }
-                } else {
-                    SpliceError::Corrupt { offset }
-                });
-            };
-            if header.config != Some(head.config) || header.profile != 1 {
-                return Err(SpliceError::Unsupported(format!(
-                    "the sample rate or the number of channels changes at byte {offset}"
-                )));
-            }
-            if header.blocks != 0 {
-                return Err(unsupported("the content has several AAC blocks in an ADTS frame"));
-            }
-            let next = offset + header.len as u64;
-            if next > content.len() {
-                return Err(SpliceError::Truncated { offset });
-            }
-            offset = next;
-            offsets.push(offset);
-        }
-        Ok(Self { offsets })
-    }
-}
-
 /// The packet of an ADTS frame.
 pub(crate) fn packet(frame: &[u8]) -> Option<&[u8]> {
     let header = Header::parse(frame)?;
@@ -305,7 +268,8 @@ mod tests {
         let head = head(&file, Duration::ZERO).unwrap().unwrap();
         assert_eq!((head.config, head.first), (config, (file.len() as u64, 3)));
         let index = Index::scan(&file, &head, Duration::ZERO).unwrap();
-        assert_eq!(index.offsets, [0, 10, 517, 525]);
+        let offsets = (0..=3).map(|frame| index.offset(frame).unwrap());
+        assert!(offsets.eq([0, 10, 517, 525]) && index.frames() == 3);
         assert_eq!(packet(&file[10..517]), Some(&[4; 500][..]));
     }
 

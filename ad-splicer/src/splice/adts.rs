@@ -10,15 +10,18 @@ use super::joins::Grid;
 use super::later::Made;
 use super::layout::Layout;
 use super::regions::{Fixed, Piece, Regions};
-use super::{Chapter, Codec, Options, Run, SpliceError};
+use super::{Chapter, Codec, Options, Run, SeekPoint, Source, SpliceError};
 use crate::bridge::{BridgeError, aac as bridge};
 use crate::content::Content;
+use crate::frame_index::FrameIndex;
 use crate::frames::aac::{Config, HEADER_LEN, Head, Index, SAMPLES, he_aac, head, packet};
 use crate::frames::padding;
 use crate::plan::SplicePlan;
 
 /// Packets that are decoded to see whether there is SBR that nobody declared.
-const LOOKED_AT: usize = 8;
+const LOOKED_AT: u64 = 8;
+/// Frames between two seek points.
+const POINTS: u64 = 40;
 
 /// Refuses AAC that turns out to be HE-AAC when it is decoded.
 pub(crate) fn refuse_sbr(config: Config, packets: Vec<Vec<u8>>) -> Result<(), SpliceError> {
@@ -49,6 +52,25 @@ impl<'a> Adts<'a> {
         }))
     }
 
+    fn scan(&self) -> Result<Index<'a>, SpliceError> {
+        Index::scan(self.content, &self.head, self.options.read_deadline)
+    }
+
+    fn track<'t>(
+        &'t self,
+        index: Index<'t>,
+        read_through: bool,
+    ) -> Result<Box<dyn format::Track + 't>, SpliceError> {
+        let track = Track {
+            file: self,
+            index,
+            read_through,
+        };
+        let looked_at = track.index.frames().min(LOOKED_AT);
+        refuse_sbr(self.head.config, track.read(0..looked_at)?)?;
+        Ok(Box::new(track))
+    }
+
     fn read_at(&self, start: u64, end: u64) -> Result<Vec<u8>, SpliceError> {
         let len = (end - start) as usize;
         super::read(self.content, start, len, self.options.read_deadline)
@@ -75,21 +97,48 @@ impl format::Head for Adts<'_> {
         Some(self.head.start..self.content.len())
     }
 
+    fn points(&self) -> Result<Vec<SeekPoint>, SpliceError> {
+        let index = Index::marked(self.content, &self.head, self.options.read_deadline)?;
+        Ok(index.map_or_else(Vec::new, |index| {
+            let known = index.known(0..index.frames(), POINTS).into_iter();
+            known
+                .map(|(frame, offset)| SeekPoint {
+                    offset,
+                    sample: (frame * u64::from(SAMPLES)) as i64,
+                })
+                .collect()
+        }))
+    }
+
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
-        let index = Index::scan(self.content, &self.head, self.options.read_deadline)?;
-        let track = Track { file: self, index };
-        let looked_at = (track.index.offsets.len() - 1).min(LOOKED_AT);
-        refuse_sbr(self.head.config, track.read(0..looked_at as u64)?)?;
-        Ok(Box::new(track))
+        match Index::marked(self.content, &self.head, self.options.read_deadline)? {
+            Some(index) => self.track(index, false),
+            None => self.track(self.scan()?, true),
+        }
+    }
+
+    fn read_through(&self) -> Option<Result<Box<dyn format::Track + '_>, SpliceError>> {
+        Some(self.scan().and_then(|index| self.track(index, true)))
+    }
+
+    fn frame_index(&self) -> Result<Option<FrameIndex>, SpliceError> {
+        Ok(self.scan()?.to_frame_index())
     }
 }
 
 struct Track<'a> {
     file: &'a Adts<'a>,
-    index: Index,
+    index: Index<'a>,
+    read_through: bool,
 }
 
 impl Track<'_> {
+    /// How many bytes of a rendition are tags, which are a run of their own.
+    fn tags(&self, runs: &[Run]) -> u64 {
+        let tags = runs.first().filter(|_| self.file.head.start > 0);
+        tags.map_or(0, |run| run.len)
+    }
+
     /// Packets with their headers.
     fn framed(&self, packets: &[Vec<u8>]) -> Bytes {
         let config = self.file.head.config;
@@ -114,7 +163,7 @@ impl Fixed for Track<'_> {
 
 impl Coding for Track<'_> {
     fn grid(&self) -> Grid {
-        let (size, frames) = (u64::from(SAMPLES), self.index.offsets.len() as u64 - 1);
+        let (size, frames) = (u64::from(SAMPLES), self.index.frames());
         Grid {
             size,
             frames,
@@ -147,7 +196,9 @@ impl Coding for Track<'_> {
     }
 
     fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
-        let offsets = &self.index.offsets[packets.start as usize..=packets.end as usize];
+        let offsets: Vec<u64> = (packets.start..=packets.end)
+            .map(|packet| self.index.offset(packet))
+            .collect::<Result<_, _>>()?;
         let (start, end) = (offsets[0], offsets[offsets.len() - 1]);
         let bytes = self.file.read_at(start, end)?;
         offsets
@@ -186,21 +237,29 @@ impl format::Track for Track<'_> {
         Frames {
             count: self.grid().frames,
             samples: SAMPLES,
-            start: self.index.offsets[0],
+            start: self.index.start(),
             bit_rate: None,
         }
     }
 
-    fn place(&self, sample: u64) -> Place {
+    fn place(&self, sample: u64) -> Result<Place, SpliceError> {
         let frame = (sample / u64::from(SAMPLES)).min(self.grid().frames - 1);
-        Place {
-            frame,
-            offset: self.index.offsets[frame as usize],
-        }
+        let offset = self.index.offset(frame)?;
+        Ok(Place { frame, offset })
     }
 
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {
-        decoded(self, range.start as i64..range.end as i64)
+        let decoded = decoded(self, range.start as i64..range.end as i64);
+        format::or_silence(decoded, &range, self.channels())
+    }
+
+    fn check(&self, layout: &Layout<'_>) -> Result<(), SpliceError> {
+        let around = format::around(layout, 0, u64::from(SAMPLES), self.index.frames());
+        around.into_iter().try_for_each(|packets| self.read(packets).map(|_| ()))
+    }
+
+    fn is_read_through(&self) -> bool {
+        self.read_through
     }
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
@@ -208,12 +267,12 @@ impl format::Track for Track<'_> {
         let (tags, chapters) = format::moved_tag(&tags, &layout.plan, self.file.options);
         let mut runs = Runs::default();
         runs.made(&tags);
-        let offsets = &self.index.offsets;
+        let index = &self.index;
         let mut left = Vec::new();
         for piece in Regions::new(self, self, layout).pieces()? {
             match piece {
                 Piece::Content(range) => {
-                    runs.content(offsets[range.start as usize], offsets[range.end as usize]);
+                    runs.content(index.offset(range.start)?, index.offset(range.end)?);
                 }
                 Piece::Bridge {
                     number, packets, len, ..
@@ -223,7 +282,7 @@ impl format::Track for Track<'_> {
                 }
             }
         }
-        runs.content(offsets[offsets.len() - 1], self.file.content.len());
+        runs.content(index.offset(index.frames())?, self.file.content.len());
         Ok(Spliced {
             runs: runs.into_runs(),
             left,
@@ -250,12 +309,34 @@ impl format::Track for Track<'_> {
     }
 
     fn audio(&self, runs: &[Run], _: &SplicePlan) -> Option<Range<u64>> {
-        // Tags are a run of their own.
-        let tags = if self.file.head.start > 0 {
-            runs.first()?.len
-        } else {
-            0
+        Some(self.tags(runs)..format::len_of(runs))
+    }
+
+    fn points(&self, runs: &[Run]) -> Vec<SeekPoint> {
+        let index = &self.index;
+        let bridge = (self.packet_len() + HEADER_LEN) as u64;
+        let mut points = Vec::new();
+        let mut frame = 0;
+        let mut point = |offset, frame: u64| {
+            points.push(SeekPoint {
+                offset,
+                sample: (frame * u64::from(SAMPLES)) as i64,
+            });
         };
-        Some(tags..format::len_of(runs))
+        for run in runs.iter().filter(|run| run.start + run.len > self.tags(runs)) {
+            if let Source::Content(from) = run.source {
+                let (first, end) = (index.frame_at(from), index.frame_at(from + run.len).min(index.frames()));
+                for (place, offset) in index.known(first..end, POINTS) {
+                    point(run.start + (offset - from), frame + (place - first));
+                }
+                frame += end - first;
+            } else {
+                for place in (0..run.len / bridge).step_by(POINTS as usize) {
+                    point(run.start + place * bridge, frame + place);
+                }
+                frame += run.len / bridge;
+            }
+        }
+        points
     }
 }

@@ -190,12 +190,12 @@ impl format::Track for Track<'_> {
         }
     }
 
-    fn place(&self, sample: u64) -> Place {
+    fn place(&self, sample: u64) -> Result<Place, SpliceError> {
         let frame = self.index.frame_of(sample).min(self.index.frames() - 1);
-        Place {
+        Ok(Place {
             frame,
             offset: self.index.offset(frame),
-        }
+        })
     }
 
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {

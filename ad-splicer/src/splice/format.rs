@@ -15,6 +15,7 @@ use super::{
     ogg, opus, vorbis, wav, webm,
 };
 use crate::content::Content;
+use crate::frame_index::FrameIndex;
 use crate::frames::id3v2;
 use crate::picture::PictureFormat;
 use crate::plan::SplicePlan;
@@ -57,6 +58,11 @@ pub(crate) trait Head {
     /// Finds every frame. What this reads of the content is the format's own.
     fn open(&self) -> Result<Box<dyn Track + '_>, SpliceError>;
 
+    /// See [`FrameIndex::of`].
+    fn frame_index(&self) -> Result<Option<FrameIndex>, SpliceError> {
+        Ok(None)
+    }
+
     /// Finds every frame by reading all of them, when [`Head::open`] goes by less; `None` when it never does.
     fn read_through(&self) -> Option<Result<Box<dyn Track + '_>, SpliceError>> {
         None
@@ -73,6 +79,45 @@ pub(crate) fn with_track<T>(
             Some(track) => work(track?.as_ref()),
             None => Err(error),
         },
+        other => other,
+    }
+}
+
+/// The same where it is known whether all of the content was read before.
+pub(crate) fn with_same_track<T>(
+    head: &dyn Head,
+    is_read_through: bool,
+    work: impl Fn(&dyn Track) -> Result<T, SpliceError>,
+) -> Result<T, SpliceError> {
+    match head.read_through().filter(|_| is_read_through) {
+        Some(track) => work(track?.as_ref()),
+        None => work(head.open()?.as_ref()),
+    }
+}
+
+/// Frames on both sides of a cut that are looked at before anything is laid out: more than a bridge needs.
+const AROUND: u64 = 64;
+
+/// The frames that bridges are made from, of `size` samples each, `skip` of which come before content sample 0.
+pub(crate) fn around(layout: &Layout<'_>, skip: u64, size: u64, frames: u64) -> Vec<Range<u64>> {
+    let around = |sample: u64| {
+        let frame = (sample + skip) / size;
+        frame.saturating_sub(AROUND).min(frames)..(frame + AROUND).min(frames)
+    };
+    let spots = layout.spots.iter();
+    spots
+        .flat_map(|spot| [around(spot.span.start), around(spot.span.end)])
+        .collect()
+}
+
+/// What is decoded of a range, for who listens only: silence where frames are not what they were taken for. Whether that matters is decided where content is cut ([`Track::check`]), so that it does not depend on how loud the content is.
+pub(crate) fn or_silence(
+    decoded: Result<Vec<f32>, SpliceError>,
+    range: &Range<u64>,
+    channels: usize,
+) -> Result<Vec<f32>, SpliceError> {
+    match decoded {
+        Err(SpliceError::Corrupt { .. }) => Ok(vec![0.0; (range.end - range.start) as usize * channels]),
         other => other,
     }
 }
@@ -108,7 +153,7 @@ pub(crate) trait Track: Sync {
     fn frames(&self) -> Frames;
 
     /// Where a content sample lies.
-    fn place(&self, sample: u64) -> Place;
+    fn place(&self, sample: u64) -> Result<Place, SpliceError>;
 
     /// Interleaved samples of a range of content samples; silence where there is no content or it cannot be decoded.
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError>;
@@ -128,6 +173,17 @@ pub(crate) trait Track: Sync {
     fn recodes_long(&self, sample: u64) -> Option<Duration> {
         let _ = sample;
         None
+    }
+
+    /// Whether the content around all cuts is what it was taken for, where it was not read before: asked before anything else is done with a layout, so that everybody who has the same finds the same.
+    fn check(&self, layout: &Layout<'_>) -> Result<(), SpliceError> {
+        let _ = layout;
+        Ok(())
+    }
+
+    /// Whether it is what [`Head::read_through`] gives.
+    fn is_read_through(&self) -> bool {
+        false
     }
 
     /// Lays out the runs of a rendition, and makes all of them but its bridges, if how long those are is known before they are made.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::format::{Track, recognise, with_track};
+use super::format::{Track, recognise, with_same_track};
 use super::layout::Layout;
 use super::{Break, Options, SpliceError};
 use crate::content::Content;
@@ -20,15 +20,18 @@ use crate::side_by_side::side_by_side;
 pub(super) struct Later {
     breaks: Vec<Break>,
     options: Options,
+    /// Whether the frames were found by reading all of the content.
+    is_read_through: bool,
     /// How long each is, and what was made.
     bridges: Vec<(u64, Mutex<Option<Bytes>>)>,
 }
 
 impl Later {
-    pub(super) fn new(breaks: &[Break], options: &Options, lens: &[u64]) -> Self {
+    pub(super) fn new(breaks: &[Break], options: &Options, lens: &[u64], is_read_through: bool) -> Self {
         Self {
             breaks: breaks.to_vec(),
             options: *options,
+            is_read_through,
             bridges: lens.iter().map(|len| (*len, Mutex::default())).collect(),
         }
     }
@@ -62,7 +65,7 @@ impl Later {
 
     fn make(&self, number: usize, content: &dyn Content, options: &Options) -> Result<Bytes, SpliceError> {
         let head = recognise(content, options)?;
-        with_track(head.as_ref(), |track| {
+        with_same_track(head.as_ref(), self.is_read_through, |track| {
             let layout = Layout::new(&self.breaks, track, options.fade)?;
             match track.bridge(&layout, number) {
                 Ok(bridge) => Ok(bridge.bytes),

@@ -419,12 +419,12 @@ impl format::Track for Track<'_> {
         }
     }
 
-    fn place(&self, sample: u64) -> Place {
+    fn place(&self, sample: u64) -> Result<Place, SpliceError> {
         let frame = ((sample + self.skip()) / u64::from(SAMPLES)).min(self.grid().frames - 1);
-        Place {
+        Ok(Place {
             frame,
             offset: self.0.packets.offsets[frame as usize],
-        }
+        })
     }
 
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {

@@ -23,6 +23,7 @@ use super::layout::Layout;
 use super::{Chapter, Codec, Options, Run, SeekPoint, Source, SpliceError};
 use crate::content::Content;
 use crate::facts;
+use crate::frame_index::FrameIndex;
 use crate::frames::mp3::{Gapless, Head, Header, Index, find_head, slot_len};
 use crate::plan::SplicePlan;
 
@@ -50,17 +51,26 @@ impl<'a> Mp3<'a> {
         })
     }
 
-    fn track(&self, index: Index) -> Box<dyn format::Track + '_> {
+    fn track(&self, index: Index<'a>, read_through: bool) -> Box<dyn format::Track + '_> {
         Box::new(Track {
             content: self.content,
             options: self.options,
             index,
+            read_through,
         })
     }
 
-    fn scan(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
-        let index = Index::scan(self.content, self.options.read_deadline)?;
-        Ok(self.track(index))
+    fn scan(&self) -> Result<Index<'a>, SpliceError> {
+        Index::scan(self.content, self.options.read_deadline)
+    }
+
+    /// Where the frames are, as far as that is known without reading most of the content.
+    fn from_less(&self) -> Result<Option<Index<'a>>, SpliceError> {
+        let deadline = self.options.read_deadline;
+        Ok(match Index::even(self.content, deadline)? {
+            Some(even) => Some(even),
+            None => Index::marked(self.content, deadline)?,
+        })
     }
 
     /// The bytes before the first frame.
@@ -77,11 +87,16 @@ fn tags(content: &dyn Content, start: u64, options: &Options) -> Result<Vec<u8>,
 impl format::Head for Mp3<'_> {
     fn stream(&self) -> Stream {
         let (head, header) = (&self.head, self.head.header);
-        let frames = head.info.as_ref().and_then(|info| info.xing.frames).map_or_else(
+        let start = head.start + head.info.as_ref().map_or(0, |info| info.len as u64);
+        let said = head.info.as_ref().and_then(|info| info.xing.frames);
+        let index = self.content.frame_index();
+        let frames = said
+            .map(u64::from)
+            .or_else(|| Some(index.filter(|index| index.start() == start)?.frames()))
             // Nothing says how many frames there are: as many as there would be if all were like the first.
-            || self.content.len().saturating_sub(head.start) / header.frame_len().max(1) as u64,
-            u64::from,
-        );
+            .unwrap_or_else(|| {
+                self.content.len().saturating_sub(head.start) / header.frame_len().max(1) as u64
+            });
         let gapless = head.info.as_ref().and_then(|info| info.xing.gapless());
         let gapless = gapless.unwrap_or_default();
         Stream {
@@ -103,11 +118,10 @@ impl format::Head for Mp3<'_> {
     }
 
     fn points(&self) -> Result<Vec<SeekPoint>, SpliceError> {
-        let index = Index::even(self.content, self.options.read_deadline)?;
-        Ok(index.map_or_else(Vec::new, |index| {
+        Ok(self.from_less()?.map_or_else(Vec::new, |index| {
             let mut runs = Runs::default();
-            runs.content(index.offset(0), self.content.len());
-            let shift = index.offset(0);
+            let shift = index.start();
+            runs.content(shift, self.content.len());
             let points = points(&index, &runs.into_runs()).into_iter();
             points
                 .map(|point| SeekPoint {
@@ -119,14 +133,21 @@ impl format::Head for Mp3<'_> {
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
-        match Index::even(self.content, self.options.read_deadline)? {
-            Some(index) => Ok(self.track(index)),
-            None => self.scan(),
+        match self.from_less()? {
+            Some(index) => Ok(self.track(index, false)),
+            None => Ok(self.track(self.scan()?, true)),
         }
     }
 
     fn read_through(&self) -> Option<Result<Box<dyn format::Track + '_>, SpliceError>> {
-        Some(self.scan())
+        Some(self.scan().map(|index| self.track(index, true)))
+    }
+
+    fn frame_index(&self) -> Result<Option<FrameIndex>, SpliceError> {
+        match Index::even(self.content, self.options.read_deadline)? {
+            Some(_) => Ok(None),
+            None => Ok(self.scan()?.to_frame_index()),
+        }
     }
 }
 
@@ -134,16 +155,13 @@ impl format::Head for Mp3<'_> {
 struct Track<'a> {
     content: &'a dyn Content,
     options: &'a Options,
-    index: Index,
+    index: Index<'a>,
+    read_through: bool,
 }
 
 impl Track<'_> {
     fn decoder(&self) -> Decoder<'_> {
-        Decoder {
-            content: self.content,
-            index: &self.index,
-            options: self.options,
-        }
+        Decoder { index: &self.index }
     }
 }
 
@@ -162,24 +180,34 @@ impl format::Track for Track<'_> {
         Frames {
             count: self.index.frames(),
             samples: self.index.header().samples(),
-            start: self.index.offset(0),
+            start: self.index.start(),
             bit_rate: self.index.constant_bit_rate(),
         }
     }
 
-    fn place(&self, sample: u64) -> Place {
+    fn place(&self, sample: u64) -> Result<Place, SpliceError> {
         let size = u64::from(self.index.header().samples());
         let frame = ((sample + self.index.skip()) / size).min(self.index.frames() - 1);
-        Place {
-            frame,
-            offset: self.index.offset(frame),
-        }
+        let offset = self.index.offset(frame)?;
+        Ok(Place { frame, offset })
     }
 
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {
-        let skip = self.index.skip();
-        self.decoder()
-            .decode((range.start + skip) as i64..(range.end + skip) as i64)
+        let (skip, channels) = (self.index.skip(), usize::from(self.index.header().channels()));
+        let decoded = self
+            .decoder()
+            .decode((range.start + skip) as i64..(range.end + skip) as i64);
+        format::or_silence(decoded, &range, channels)
+    }
+
+    fn check(&self, layout: &Layout<'_>) -> Result<(), SpliceError> {
+        let (skip, size) = (self.index.skip(), u64::from(self.index.header().samples()));
+        let around = format::around(layout, skip, size, self.index.frames());
+        around.into_iter().try_for_each(|frames| self.index.read(frames).map(|_| ()))
+    }
+
+    fn is_read_through(&self) -> bool {
+        self.read_through
     }
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
@@ -230,8 +258,8 @@ fn points(index: &Index, runs: &[Run]) -> Vec<SeekPoint> {
         match &run.source {
             Source::Content(from) => {
                 let (first, end) = (index.frame_at(*from), index.frame_at(from + run.len));
-                for place in (first..end).step_by(POINTS as usize) {
-                    point(run.start + (index.offset(place) - from), frame + (place - first));
+                for (place, offset) in index.known(first..end, POINTS) {
+                    point(run.start + (offset - from), frame + (place - first));
                 }
                 frame += end - first;
             }

@@ -252,13 +252,13 @@ impl format::Track for Track<'_> {
         }
     }
 
-    fn place(&self, sample: u64) -> Place {
+    fn place(&self, sample: u64) -> Result<Place, SpliceError> {
         let frame = ((sample + self.sound.skip) / u64::from(self.sound.size)).min(self.pages().packets - 1);
         // The page in which it begins: there is no way to come to a packet but through its page.
-        Place {
+        Ok(Place {
             frame,
             offset: self.pages().pages[self.pages().page_of(frame)].offset,
-        }
+        })
     }
 
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {

@@ -264,13 +264,13 @@ impl format::Track for Track<'_> {
         }
     }
 
-    fn place(&self, sample: u64) -> Place {
+    fn place(&self, sample: u64) -> Result<Place, SpliceError> {
         let frame = self.ends.partition_point(|end| *end <= sample + self.skip) as u64;
         let frame = frame.min(self.pages.packets - 1);
-        Place {
+        Ok(Place {
             frame,
             offset: self.pages.pages[self.pages.page_of(frame)].offset,
-        }
+        })
     }
 
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {

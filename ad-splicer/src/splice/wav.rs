@@ -101,11 +101,11 @@ impl format::Track for Track<'_> {
         }
     }
 
-    fn place(&self, sample: u64) -> Place {
-        Place {
+    fn place(&self, sample: u64) -> Result<Place, SpliceError> {
+        Ok(Place {
             frame: sample,
             offset: self.0.file.offset(sample),
-        }
+        })
     }
 
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {

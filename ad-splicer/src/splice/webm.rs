@@ -352,13 +352,13 @@ impl format::Track for Track<'_> {
         }
     }
 
-    fn place(&self, sample: u64) -> Place {
+    fn place(&self, sample: u64) -> Result<Place, SpliceError> {
         let frame = (sample + self.sound.skip) / u64::from(self.sound.size);
         let frame = frame.min(self.sound.packets.count() - 1);
-        Place {
+        Ok(Place {
             frame,
             offset: self.index().blocks[self.block(frame)].offset,
-        }
+        })
     }
 
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {

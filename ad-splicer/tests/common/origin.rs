@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ad_splicer::content::Content;
+use ad_splicer::frame_index::FrameIndex;
+use ad_splicer::play::{Growing, Notice, Player, Request, Sink, Timeline};
 use ad_splicer::splice::Rendition;
+use ad_splicer::time::PresentationTime;
 
 /// What a swarm delivers at a time.
 pub(crate) const BLOCK: u64 = 16 << 10;
@@ -17,6 +20,7 @@ const SEED: u64 = 20_260_101;
 /// An origin that counts: which blocks of it were asked for.
 pub(crate) struct Origin {
     pub(crate) bytes: Vec<u8>,
+    index: Option<FrameIndex>,
     asked: Mutex<BTreeSet<u64>>,
 }
 
@@ -24,7 +28,16 @@ impl Origin {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self {
             bytes,
+            index: None,
             asked: Mutex::default(),
+        }
+    }
+
+    /// The same content with an index, as it came with its metainfo.
+    pub(crate) fn with_index(self, index: FrameIndex) -> Self {
+        Self {
+            index: Some(index),
+            ..self
         }
     }
 
@@ -37,6 +50,10 @@ impl Origin {
 impl Content for Origin {
     fn len(&self) -> u64 {
         self.bytes.len() as u64
+    }
+
+    fn frame_index(&self) -> Option<&FrameIndex> {
+        self.index.as_ref()
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8], _: Duration) -> io::Result<usize> {
@@ -87,5 +104,36 @@ pub(crate) fn a_thousand_ranges(rendition: &Rendition, origin: &Origin, all: &[u
         let breaks = rendition.report().ads.len();
         let most = (end - start) as usize + 2 * (1 + breaks) * BLOCK as usize + between;
         assert!(fetched <= most, "{fetched} bytes for {start}..{end}");
+    }
+}
+
+/// Plays a rendition from a place. Gives the bytes that were fetched until the first of it was heard, and what that was.
+pub(crate) fn heard_from(
+    origin: &Arc<Origin>,
+    rendition: Rendition,
+    start: PresentationTime,
+) -> (usize, PresentationTime) {
+    let content: Arc<dyn Content> = origin.clone();
+    let (codec, duration) = (rendition.codec(), rendition.report().duration);
+    let timeline = Timeline::of(rendition.plan());
+    let growing = Arc::new(Growing::new(content, rendition));
+    let finding = growing.clone();
+    let player = Player::start(Request {
+        media: growing,
+        codec,
+        timeline,
+        start,
+        duration: Some(duration),
+        sink: Sink::Null,
+        locate: Some(Arc::new(move |to| finding.locate(to))),
+        read_deadline: Duration::from_secs(10),
+    })
+    .unwrap();
+    loop {
+        match player.notices().recv_timeout(Duration::from_secs(60)).unwrap() {
+            Notice::Position { at, .. } if at > start => return (origin.fetched(), at),
+            Notice::Ended { outcome, .. } => panic!("{outcome:?}"),
+            _ => {}
+        }
     }
 }

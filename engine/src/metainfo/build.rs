@@ -1,7 +1,8 @@
 //! Makes hybrid metainfo of one file in one pass over its bytes; of several in `folder`.
 //!
 //! The `info` dictionary has only what a hybrid needs, so that the same file, name and piece length give the
-//! same info hashes whoever publishes: libtorrent's are equal.
+//! same info hashes whoever publishes: libtorrent's are equal. An index of frames is the one thing that may be
+//! there besides.
 
 use std::io::Read;
 
@@ -100,6 +101,7 @@ pub struct Builder {
     pub(super) private: bool,
     pub(super) creation_date: Option<i64>,
     pub(super) created_by: Option<String>,
+    frame_index: Option<Vec<u8>>,
 }
 
 impl Builder {
@@ -113,6 +115,7 @@ impl Builder {
             private: false,
             creation_date: None,
             created_by: None,
+            frame_index: None,
         }
     }
 
@@ -155,6 +158,14 @@ impl Builder {
     #[must_use]
     pub fn created_by(mut self, program: impl Into<String>) -> Self {
         self.created_by = Some(program.into());
+        self
+    }
+
+    /// Writes an index of the file's frames into `info`, which changes the info hashes: who has the same ones counts
+    /// the same frames. What is in it is nothing to this package. A folder has none.
+    #[must_use]
+    pub fn frame_index(mut self, bytes: Option<Vec<u8>>) -> Self {
+        self.frame_index = bytes;
         self
     }
 
@@ -277,6 +288,9 @@ impl Builder {
         ];
         if self.private {
             info.push(("private", Encode::Integer(1)));
+        }
+        if let Some(bytes) = &self.frame_index {
+            info.push(("frame index", Encode::Bytes(bytes.clone())));
         }
         Encode::dictionary(info)
     }

@@ -230,6 +230,7 @@ pub struct Metainfo {
     trackers: Vec<Vec<String>>,
     web_seeds: Vec<String>,
     cue_sheet: Option<Range<usize>>,
+    frame_index: Option<Range<usize>>,
     creation_date: Option<i64>,
     created_by: Option<String>,
     comment: Option<String>,
@@ -381,6 +382,11 @@ impl Metainfo {
     /// The bencoded value of `cue sheet`, unjudged: see [`cue_sheet`](crate::cue_sheet).
     pub fn cue_sheet(&self) -> Option<&[u8]> {
         self.cue_sheet.clone().map(|range| &self.bytes[range])
+    }
+
+    /// What `info` has as `frame index`, when that is bytes and this is one file: unjudged, and a part of its identity.
+    pub fn frame_index(&self) -> Option<&[u8]> {
+        self.frame_index.clone().map(|range| &self.bytes[range])
     }
 
     /// The same metainfo with another cue sheet (a bencoded value), or without one. Everything else keeps its

@@ -63,6 +63,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
         trackers: trackers(&top),
         web_seeds: web_seeds(&top),
         cue_sheet: top.get("cue sheet").map(|value| range_of(bytes, value.raw)),
+        frame_index: info
+            .get("frame index")
+            .and_then(Value::bytes)
+            .filter(|_| single_file)
+            .map(|index| range_of(bytes, index)),
         creation_date: top.get("creation date").and_then(Value::integer),
         created_by: top.get("created by").and_then(Value::text).map(str::to_owned),
         comment: top.get("comment").and_then(Value::text).map(str::to_owned),

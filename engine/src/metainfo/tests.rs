@@ -554,6 +554,29 @@ fn what_is_no_metainfo_is_said_in_one_sentence() {
     }
 }
 
+#[test]
+fn an_index_of_frames_is_a_part_of_the_identity_and_a_cue_sheet_is_not() {
+    let content = content(100_000);
+    let built = |index: Option<&[u8]>| {
+        let builder = Builder::new("a.mp3").frame_index(index.map(<[u8]>::to_vec));
+        builder.hash(&content[..], 100_000, |_| ()).expect("metainfo")
+    };
+    let (plain, one, other) = (built(None), built(Some(&[1, 2])), built(Some(&[1, 3])));
+    assert_eq!((plain.frame_index(), one.frame_index()), (None, Some(&[1, 2][..])));
+    assert_ne!(plain.info_hash_v2(), one.info_hash_v2());
+    assert_ne!(one.info_hash_v2(), other.info_hash_v2());
+    let moved = one.with_cue_sheet(Some(b"d1:ai1ee")).expect("metainfo");
+    assert_eq!((moved.info_hash_v2(), moved.frame_index()), (one.info_hash_v2(), one.frame_index()));
+    let layers = [(one.files()[0].pieces_root(), one.piece_layer(0).unwrap().to_vec())];
+    let gathered = Metainfo::from_info(one.info_bytes(), &layers, &[], &[]).expect("metainfo");
+    assert_eq!((gathered.info_hash_v2(), gathered.frame_index()), (one.info_hash_v2(), one.frame_index()));
+
+    // Whatever others have under that name is no index.
+    let (_, mut info) = parts();
+    info.insert(b"frame index".to_vec(), Encode::Integer(3));
+    assert_eq!(parse_with_info(info).expect("metainfo").frame_index(), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

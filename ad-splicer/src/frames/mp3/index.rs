@@ -1,6 +1,6 @@
 //! Where every frame of a file is.
 //!
-//! Where each frame of a file of one bit rate is follows from where the first ones and the last ones are ([`super::even`]): most of such a file need not be read. A file is: ID3v2 tags, perhaps some junk, an information frame (see [`super::Xing`]), audio frames, tags. The audio is taken only if it is without gaps to the tags at the end.
+//! Where each frame of a file of one bit rate is follows from where the first ones and the last ones are ([`super::even`]), and with an index of the file ([`crate::frame_index`]) frames are counted from its marks: most of such files need not be read. A file is: ID3v2 tags, perhaps some junk, an information frame (see [`super::Xing`]), audio frames, tags. The audio is taken only if it is without gaps to the tags at the end.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -10,7 +10,9 @@ use super::free::{self, First};
 use super::header::{Header, HeaderError};
 use super::xing::{Gapless, Xing};
 use crate::content::Content;
+use crate::frame_index::{self, FEW_FRAMES, FrameIndex};
 use crate::frames::id3v2;
+use crate::frames::marked::{self, Marked};
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
@@ -141,8 +143,9 @@ fn ends_at(window: &mut Window<'_>, offset: u64) -> Result<bool, SpliceError> {
 }
 
 /// Where every audio frame of a file is. Frames are counted without the information frame.
-#[derive(Clone, Debug)]
-pub struct Index {
+pub struct Index<'a> {
+    content: &'a dyn Content,
+    deadline: Duration,
     head: Head,
     first: Header,
     /// What frames of free format are like, if there are any.
@@ -151,20 +154,28 @@ pub struct Index {
     constant: bool,
 }
 
-#[derive(Clone, Debug)]
+impl std::fmt::Debug for Index<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index")
+            .field("head", &self.head)
+            .field("offsets", &self.offsets)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
 enum Offsets {
     /// Of each frame as they were read, and of the end of the last.
     Read(Vec<u64>),
     /// As they follow from a part of them.
     Even(Even),
+    /// From an index.
+    Marked(Marked),
 }
 
-/// Files with fewer frames than this are read as a whole: there is little to be saved.
-const FEW_FRAMES: u64 = 2048;
-
-impl Index {
+impl<'a> Index<'a> {
     /// Reads the header of each frame: all of the content is read once.
-    pub fn scan(content: &dyn Content, deadline: Duration) -> Result<Self, SpliceError> {
+    pub fn scan(content: &'a dyn Content, deadline: Duration) -> Result<Self, SpliceError> {
         let head = find_head(content, deadline)?;
         let mut window = Window::new(content, deadline);
         let mut offset = head.start + head.info.as_ref().map_or(0, |info| info.len as u64);
@@ -206,6 +217,8 @@ impl Index {
             });
         }
         let index = Self {
+            content,
+            deadline,
             head,
             first,
             like,
@@ -220,7 +233,7 @@ impl Index {
 
     /// Reads the first frames and the last ones of a file whose information frame says that all have one bit rate. `None` when they do not bear that out, or when it is short: then only
     /// [`Index::scan`] can tell. What lies between is checked where it is read.
-    pub fn even(content: &dyn Content, deadline: Duration) -> Result<Option<Self>, SpliceError> {
+    pub fn even(content: &'a dyn Content, deadline: Duration) -> Result<Option<Self>, SpliceError> {
         let head = find_head(content, deadline)?;
         let claim = head.info.as_ref().filter(|info| info.xing.constant);
         let Some((info, frames)) = claim.and_then(|info| Some((info, u64::from(info.xing.frames?)))) else {
@@ -269,6 +282,8 @@ impl Index {
             return Ok(None);
         }
         let index = Self {
+            content,
+            deadline,
             head,
             first,
             like: first,
@@ -276,6 +291,51 @@ impl Index {
             constant: true,
         };
         Ok((index.samples() > 0).then_some(index))
+    }
+
+    /// Takes what an index says, if that holds at the beginning and at the end of the file. What lies between is checked where it is read. `None` when there is no index, or it is of something else.
+    pub fn marked(content: &'a dyn Content, deadline: Duration) -> Result<Option<Self>, SpliceError> {
+        let Some(index) = content.frame_index() else {
+            return Ok(None);
+        };
+        let head = find_head(content, deadline)?;
+        let start = head.start + head.info.as_ref().map_or(0, |info| info.len as u64);
+        if index.start() != start || index.end() > content.len() {
+            return Ok(None);
+        }
+        let mut window = Window::new(content, deadline);
+        let Ok(first) = Header::of(window.get(start, 4)?) else {
+            return Ok(None);
+        };
+        let (end, last) = (index.end(), index.frames() - 1);
+        let index = Self {
+            content,
+            deadline,
+            head,
+            first,
+            like: first,
+            offsets: Offsets::Marked(Marked::new(index.clone())),
+            constant: false,
+        };
+        let Offsets::Marked(marked) = &index.offsets else {
+            return Ok(None);
+        };
+        let holds = match marked.stretch(last, &index) {
+            Ok(_) => header_at(&mut window, first, end)?.is_err() && ends_at(&mut window, end)?,
+            Err(SpliceError::Corrupt { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        Ok((holds && index.samples() > 0).then_some(index))
+    }
+
+    /// What can be given to others as an index; `None` when that is of no use, since there are few frames, or not enough, since they are of free format.
+    pub fn to_frame_index(&self) -> Option<FrameIndex> {
+        match &self.offsets {
+            Offsets::Read(offsets) if !self.like.is_free() => {
+                FrameIndex::new(self.frames(), |frame| offsets[frame as usize])
+            }
+            _ => None,
+        }
     }
 
     /// The beginning of the file.
@@ -293,6 +353,7 @@ impl Index {
         match &self.offsets {
             Offsets::Read(offsets) => offsets.len() as u64 - 1,
             Offsets::Even(even) => even.frames(),
+            Offsets::Marked(marked) => marked.index().frames(),
         }
     }
 
@@ -301,24 +362,55 @@ impl Index {
         self.constant.then(|| self.first.bit_rate())
     }
 
-    /// Offset of audio frame `frame`; past the last one, of the end of the audio.
-    pub fn offset(&self, frame: u64) -> u64 {
-        match &self.offsets {
+    /// Offset of audio frame `frame`; past the last one, of the end of the audio. With an index, the frames around it may be read for it.
+    ///
+    /// # Errors
+    /// [`SpliceError::Corrupt`] where an index does not hold, [`SpliceError::Read`].
+    pub fn offset(&self, frame: u64) -> Result<u64, SpliceError> {
+        Ok(match &self.offsets {
             Offsets::Read(offsets) => {
                 let index = usize::try_from(frame).unwrap_or(usize::MAX);
                 offsets[index.min(offsets.len() - 1)]
             }
             Offsets::Even(even) => even.offset(frame),
+            Offsets::Marked(marked) => marked.offset(frame, self)?,
+        })
+    }
+
+    /// Offset of the first audio frame.
+    pub fn start(&self) -> u64 {
+        self.head.start + self.head.info.as_ref().map_or(0, |info| info.len as u64)
+    }
+
+    /// About where a frame is, the same however the index was come by. Nothing is read for it.
+    pub fn about(&self, frame: u64) -> u64 {
+        frame_index::about(frame, self.frames(), |mark| match &self.offsets {
+            Offsets::Read(offsets) => offsets[mark as usize],
+            Offsets::Even(even) => even.offset(mark),
+            // Only marks are asked for.
+            Offsets::Marked(marked) => marked.index().mark(mark).unwrap_or_default(),
+        })
+    }
+
+    /// Frames, about `step` apart, of which it is known where they are without reading anything, with their offsets.
+    pub fn known(&self, frames: Range<u64>, step: u64) -> Vec<(u64, u64)> {
+        match &self.offsets {
+            Offsets::Marked(marked) => marked.index().marks_in(frames),
+            _ => frames
+                .step_by(step as usize)
+                .filter_map(|frame| Some((frame, self.offset(frame).ok()?)))
+                .collect(),
         }
     }
 
-    /// The frame that begins at an offset, or the next one; past the last, the number of frames.
+    /// The frame that begins at an offset, or the next one; past the last, the number of frames. With an index, only of frames that were asked for before.
     pub fn frame_at(&self, offset: u64) -> u64 {
         match &self.offsets {
             Offsets::Read(offsets) => {
                 (offsets.partition_point(|known| *known < offset) as u64).min(self.frames())
             }
             Offsets::Even(even) => even.frame_at(offset),
+            Offsets::Marked(marked) => marked.frame_at(offset),
         }
     }
 
@@ -345,32 +437,44 @@ impl Index {
     }
 
     /// Reads the frames of `range`, each on its own.
-    pub fn read(
-        &self,
-        content: &dyn Content,
-        range: Range<u64>,
-        deadline: Duration,
-    ) -> Result<Vec<Vec<u8>>, SpliceError> {
-        let start = self.offset(range.start);
-        let len = (self.offset(range.end) - start) as usize;
-        let bytes = splice::read(content, start, len, deadline)?;
+    ///
+    /// # Errors
+    /// [`SpliceError::Corrupt`] where the content is not what the index has it to be, [`SpliceError::Read`].
+    pub fn read(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
+        let end = range.end.min(self.frames());
+        let start = self.offset(range.start)?;
+        let len = (self.offset(end)? - start) as usize;
+        let bytes = splice::read(self.content, start, len, self.deadline)?;
         let mut rest = &bytes[..];
         let mut frames = Vec::new();
-        for frame in range.start..range.end.min(self.frames()) {
-            let len = (self.offset(frame + 1) - self.offset(frame)) as usize;
+        let mut offset = start;
+        for frame in range.start..end {
+            let next = self.offset(frame + 1)?;
+            let len = (next - offset) as usize;
             let (head, tail) = rest
                 .split_at_checked(len)
                 .ok_or(SpliceError::Corrupt { offset: start })?;
             // The content may have changed since it was scanned.
             if self.like.of_next(head).map(Header::frame_len) != Ok(len) {
-                return Err(SpliceError::Corrupt {
-                    offset: self.offset(frame),
-                });
+                return Err(SpliceError::Corrupt { offset });
             }
             frames.push(head.to_vec());
             rest = tail;
+            offset = next;
         }
         Ok(frames)
+    }
+}
+
+impl marked::Frames for Index<'_> {
+    fn bytes(&self, range: Range<u64>) -> Result<Vec<u8>, SpliceError> {
+        let len = (range.end - range.start) as usize;
+        splice::read(self.content, range.start, len, self.deadline)
+    }
+
+    fn len_of(&self, frame: &[u8]) -> Option<usize> {
+        let header = Header::of(frame).ok()?;
+        header.same_stream(self.head.header).then(|| header.frame_len())
     }
 }
 
@@ -396,12 +500,12 @@ mod tests {
         bytes.resize(bytes.len() + 125, b' ');
         let index = Index::scan(&bytes, DEADLINE).unwrap();
         assert_eq!(
-            (index.frames(), index.offset(0), index.samples()),
+            (index.frames(), index.offset(0).unwrap(), index.samples()),
             (5, 138, 5 * 1152)
         );
-        assert_eq!(index.offset(5), index.offset(99));
+        assert_eq!(index.offset(5).unwrap(), index.offset(99).unwrap());
         assert_eq!(index.constant_bit_rate(), Some(128_000));
-        assert_eq!(index.read(&bytes, 1..3, DEADLINE).unwrap().len(), 2);
+        assert_eq!(index.read(1..3).unwrap().len(), 2);
     }
 
     #[test]
@@ -449,10 +553,10 @@ mod tests {
         let tag = [&b"ID3\x04\0\0\0\0\x01\x00"[..], &[0; 128]].concat();
         let bytes = [tag.clone(), free(816).repeat(5)].concat();
         let index = Index::scan(&bytes, DEADLINE).unwrap();
-        assert_eq!((index.frames(), index.offset(1)), (5, 138 + 816));
+        assert_eq!((index.frames(), index.offset(1).unwrap()), (5, 138 + 816));
         assert_eq!(index.constant_bit_rate(), Some(249_900));
         assert_eq!(
-            index.read(&bytes, 1..3, DEADLINE).unwrap(),
+            index.read(1..3).unwrap(),
             [free(816), free(816)]
         );
 
@@ -503,8 +607,8 @@ mod tests {
             }
             bytes.truncate(keep);
             if let Ok(index) = Index::scan(&bytes, DEADLINE) {
-                prop_assert!(index.offset(index.frames()) <= bytes.len() as u64);
-                let _ = index.read(&bytes, 0..index.frames(), DEADLINE);
+                prop_assert!(index.offset(index.frames()).unwrap() <= bytes.len() as u64);
+                let _ = index.read(0..index.frames());
             }
         }
     }

@@ -44,7 +44,7 @@ pub(super) fn assemble(
         match piece {
             Piece::Content(range) => {
                 frame += range.end - range.start;
-                offset += index.offset(range.end) - index.offset(range.start);
+                offset += index.offset(range.end)? - index.offset(range.start)?;
             }
             Piece::Region(frames) => {
                 frame += frames;
@@ -61,7 +61,7 @@ pub(super) fn assemble(
         offset
             + match &pieces[at] {
                 Piece::Content(range) => {
-                    index.offset(range.start + wanted - frame) - index.offset(range.start)
+                    index.about(range.start + wanted - frame) - index.about(range.start)
                 }
                 Piece::Region(frames) => (wanted - frame).min(*frames) * slot,
             }
@@ -75,14 +75,14 @@ pub(super) fn assemble(
     runs.made(&[head, info].concat());
     for piece in pieces {
         match piece {
-            Piece::Content(range) => runs.content(index.offset(range.start), index.offset(range.end)),
+            Piece::Content(range) => runs.content(index.offset(range.start)?, index.offset(range.end)?),
             Piece::Region(frames) => {
                 runs.bridge(left.len(), 0, frames * slot);
                 left.push(frames * slot);
             }
         }
     }
-    runs.content(index.offset(index.frames()), track.content.len());
+    runs.content(index.offset(index.frames())?, track.content.len());
     Ok(Spliced {
         runs: runs.into_runs(),
         seams: Vec::new(),

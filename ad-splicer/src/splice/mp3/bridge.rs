@@ -94,11 +94,7 @@ impl Maker<'_> {
             (exits.end() + MOVE + 1).min(self.grid.frames - CHECKED),
         );
         let from = first.saturating_sub(RESERVOIR_FRAMES);
-        let frames = self.decoder.index.read(
-            self.decoder.content,
-            from..last + 1,
-            self.decoder.options.read_deadline,
-        )?;
+        let frames = self.decoder.index.read(from..last + 1)?;
         let refs: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
         let mut found = Vec::new();
         for frame in first..last {
@@ -283,10 +279,7 @@ impl Maker<'_> {
             };
             let before = clip.len() as u64;
             let content = exit.frame..exit.frame + CHECKED;
-            let mut content =
-                self.decoder
-                    .index
-                    .read(self.decoder.content, content, self.decoder.options.read_deadline)?;
+            let mut content = self.decoder.index.read(content)?;
             match &exit.handover {
                 Handover::Repacked(frame) => content[0].clone_from(frame),
                 Handover::Reservoir(bytes) => {

@@ -4,9 +4,8 @@ use std::ops::Range;
 
 use super::failed;
 use crate::bridge::mp3 as bridge;
-use crate::content::Content;
 use crate::frames::mp3::{Header, Index, carrier, reservoir};
-use crate::splice::{Options, SpliceError};
+use crate::splice::SpliceError;
 
 /// Frames at the beginning of a clip that do not decode to what they should: a carrier, and two that it overlaps with.
 pub(super) const UNSETTLED: u64 = 3;
@@ -15,9 +14,7 @@ pub(super) const RESERVOIR_FRAMES: u64 = 40;
 
 /// Reads content's decoded samples.
 pub(super) struct Decoder<'a> {
-    pub(super) content: &'a dyn Content,
-    pub(super) index: &'a Index,
-    pub(super) options: &'a Options,
+    pub(super) index: &'a Index<'a>,
 }
 
 impl Decoder<'_> {
@@ -73,9 +70,7 @@ impl Decoder<'_> {
     /// stream was cut there) the clip begins later. `None` when nothing can be decoded.
     pub(super) fn clip(&self, wanted: u64, end: u64) -> Result<Option<Clip>, SpliceError> {
         let from = wanted.saturating_sub(RESERVOIR_FRAMES);
-        let frames = self
-            .index
-            .read(self.content, from..end, self.options.read_deadline)?;
+        let frames = self.index.read(from..end)?;
         let mut found = clip(self.index.header(), &frames, (wanted - from) as usize);
         if let Some(clip) = &mut found {
             clip.start += from;

@@ -163,13 +163,10 @@ impl Maker<'_> {
 
     /// Content frames; none when there are none in this range.
     fn content(&self, from: u64, to: u64) -> Result<Vec<Vec<u8>>, SpliceError> {
-        let decoder = &self.decoder;
         if from >= to {
             return Ok(Vec::new());
         }
-        decoder
-            .index
-            .read(decoder.content, from..to, decoder.options.read_deadline)
+        self.decoder.index.read(from..to)
     }
 
     /// Frames in a region's slots.
