@@ -329,7 +329,9 @@ pub(crate) fn write(
 /// here: what is not spliced needs no order.
 pub(crate) fn copy(content: &Arriving, prepared: Prepared, path: &Path) -> anyhow::Result<Made> {
     let bytes = write_file(path, |file| {
-        let mut left: VecDeque<u64> = (0..content.reader.len()).step_by(COPIED_AT_ONCE as usize).collect();
+        let mut left: VecDeque<u64> = (0..content.reader.len())
+            .step_by(COPIED_AT_ONCE as usize)
+            .collect();
         let part = |left: &mut VecDeque<u64>| content.reader.read_any(left, COPIED_AT_ONCE);
         while let Some((offset, bytes)) = part(&mut left).context("cannot read the content")? {
             file.seek(SeekFrom::Start(offset))?;

@@ -102,7 +102,9 @@ impl FrameIndex {
             return Some(self.end());
         }
         let stride = stride(self.frames);
-        let place = usize::try_from(frame / stride).ok().filter(|_| frame.is_multiple_of(stride))?;
+        let place = usize::try_from(frame / stride)
+            .ok()
+            .filter(|_| frame.is_multiple_of(stride))?;
         self.marks.get(place).copied()
     }
 
@@ -142,7 +144,14 @@ impl FrameIndex {
         let mut before = 0;
         for pair in self.marks.windows(2) {
             let len = pair[1] - pair[0];
-            put(&mut out, if len >= before { (len - before) * 2 } else { (before - len) * 2 - 1 });
+            put(
+                &mut out,
+                if len >= before {
+                    (len - before) * 2
+                } else {
+                    (before - len) * 2 - 1
+                },
+            );
             before = len;
         }
         out
@@ -229,7 +238,9 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         let offsets = offsets(&[417], 3_000);
-        let bytes = FrameIndex::new(3_000, |frame| offsets[frame as usize]).unwrap().to_bytes();
+        let bytes = FrameIndex::new(3_000, |frame| offsets[frame as usize])
+            .unwrap()
+            .to_bytes();
         assert!(FrameIndex::parse(&bytes).is_some());
         let more = [&bytes[..], &[0]].concat();
         let other_version = [&[2], &bytes[1..]].concat();
@@ -242,7 +253,15 @@ mod tests {
         long.extend([0; 11]);
         let mut few = vec![VERSION];
         [0, 3, 6].map(|number| put(&mut few, number));
-        for wrong in [&bytes[..bytes.len() - 1], &more, &other_version, &none, &long, &few, &[]] {
+        for wrong in [
+            &bytes[..bytes.len() - 1],
+            &more,
+            &other_version,
+            &none,
+            &long,
+            &few,
+            &[],
+        ] {
             assert_eq!(FrameIndex::parse(wrong), None, "{wrong:?}");
         }
         assert_eq!(FrameIndex::new(FEW_FRAMES - 1, |frame| frame), None);

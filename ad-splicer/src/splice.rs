@@ -592,7 +592,14 @@ fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Re
         runs: spliced.runs,
         plan: layout.plan,
         report,
-        later: later.then(|| Arc::new(Later::new(breaks, options, &spliced.left, track.is_read_through()))),
+        later: later.then(|| {
+            Arc::new(Later::new(
+                breaks,
+                options,
+                &spliced.left,
+                track.is_read_through(),
+            ))
+        }),
     })
 }
 

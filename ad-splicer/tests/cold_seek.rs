@@ -21,7 +21,19 @@ fn looped(part: &Path) -> Vec<u8> {
     let times = (7_200 / common::SECONDS - 1).to_string();
     run(
         "ffmpeg",
-        &["-v", "error", "-stream_loop", &times, "-i", from, "-map", "0:a", "-c", "copy", to],
+        &[
+            "-v",
+            "error",
+            "-stream_loop",
+            &times,
+            "-i",
+            from,
+            "-map",
+            "0:a",
+            "-c",
+            "copy",
+            to,
+        ],
         None,
     );
     std::fs::read(long).unwrap()
@@ -32,7 +44,10 @@ fn fetched(what: &str, bytes: Vec<u8>) -> usize {
     let rendition = splice::prepare(origin.as_ref(), &[], &Options::default()).unwrap();
     let start = PresentationTime::from_millis(7_000_000);
     let (fetched, at) = heard_from(&origin, rendition, start);
-    println!("{what}: {fetched} bytes of {} until {at} was heard", origin.bytes.len());
+    println!(
+        "{what}: {fetched} bytes of {} until {at} was heard",
+        origin.bytes.len()
+    );
     fetched
 }
 

@@ -47,7 +47,9 @@ type Made = fn(u64) -> Vec<u8>;
 const CONTENTS: [(&str, Made); 2] = [("VBR MP3", mp3), ("ADTS", adts)];
 
 fn index_of(bytes: &Vec<u8>) -> FrameIndex {
-    let index = FrameIndex::of(bytes).unwrap().expect("its frames can only be counted");
+    let index = FrameIndex::of(bytes)
+        .unwrap()
+        .expect("its frames can only be counted");
     let encoded = index.to_bytes();
     println!("{} bytes of index for {} frames", encoded.len(), index.frames());
     assert!(encoded.len() < 4_096);
@@ -93,7 +95,10 @@ fn an_hour_is_laid_out_from_the_pieces_around_the_cues() {
         assert!(rendition.runs() == other.runs(), "{what}: the renditions differ");
         // So does making bridges as they are read.
         let all = whole(&rendition, &origin);
-        assert!(whole(&later(&origin, cues), &origin) == all, "{what}: made later it differs");
+        assert!(
+            whole(&later(&origin, cues), &origin) == all,
+            "{what}: made later it differs"
+        );
         origin.fetched();
         a_thousand_ranges(&rendition, &origin, &all, 0);
     }
@@ -116,7 +121,10 @@ fn a_seek_in_two_cold_hours_fetches_little() {
             let (fetched, at) = heard_from(&origin, rendition, start);
             println!("{what}, ads {ads}: {fetched} bytes until {at} was heard");
             assert!(fetched <= 2 * MIB, "{what}, ads {ads}: {fetched} bytes");
-            assert!(at.since(start) < Duration::from_secs(5), "{what}, ads {ads}: {at}");
+            assert!(
+                at.since(start) < Duration::from_secs(5),
+                "{what}, ads {ads}: {at}"
+            );
         }
     }
 }
@@ -141,7 +149,10 @@ fn false_at(bytes: &[u8], index: &FrameIndex, frame: usize) -> FrameIndex {
     let frames = frames_of(bytes, index);
     let mark = frame / 256 * 256;
     let (one, len) = frames[mark - 1];
-    let (two, other) = *frames[mark..mark + 256].iter().find(|frame| frame.1 != len).unwrap();
+    let (two, other) = *frames[mark..mark + 256]
+        .iter()
+        .find(|frame| frame.1 != len)
+        .unwrap();
     let parts = [
         &bytes[..one],
         &bytes[two..two + other],
@@ -150,7 +161,10 @@ fn false_at(bytes: &[u8], index: &FrameIndex, frame: usize) -> FrameIndex {
         &bytes[two + other..],
     ];
     let wrong = index_of(&parts.concat());
-    assert_eq!((wrong.start(), wrong.end(), wrong.frames()), (index.start(), index.end(), index.frames()));
+    assert_eq!(
+        (wrong.start(), wrong.end(), wrong.frames()),
+        (index.start(), index.end(), index.frames())
+    );
     assert!(wrong != *index);
     wrong
 }
@@ -172,17 +186,28 @@ fn an_index_that_does_not_hold_at_a_cue_is_as_none() {
             let read_through = origin.fetched() >= bytes.len() - BLOCK as usize;
             assert_eq!(read_through, at_cue, "{what}: false at {seconds} s");
             let now = whole(&now, &origin);
-            assert!(now == whole(&later(&origin, cues), &origin), "{what}: made later it differs");
+            assert!(
+                now == whole(&later(&origin, cues), &origin),
+                "{what}: made later it differs"
+            );
             if at_cue {
                 assert!(now == thorough, "{what}: it is not as without an index");
             }
         }
         // An index of other content, and one that ends elsewhere.
-        for other in [&[&bytes[..], &bytes[index.start() as usize..]].concat(), &[&[0; 500], &bytes[..]].concat()] {
-            let Ok(Some(other)) = FrameIndex::of(other) else { continue };
+        for other in [
+            &[&bytes[..], &bytes[index.start() as usize..]].concat(),
+            &[&[0; 500], &bytes[..]].concat(),
+        ] {
+            let Ok(Some(other)) = FrameIndex::of(other) else {
+                continue;
+            };
             let origin = Origin::new(bytes.clone()).with_index(other);
             let rendition = splice::prepare(&origin, &breaks(cues), &Options::default()).unwrap();
-            assert!(whole(&rendition, &origin) == thorough, "{what}: an index of something else counts");
+            assert!(
+                whole(&rendition, &origin) == thorough,
+                "{what}: an index of something else counts"
+            );
         }
     }
 }

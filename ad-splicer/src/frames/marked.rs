@@ -75,7 +75,9 @@ impl Marked {
     pub(crate) fn frame_at(&self, offset: u64) -> u64 {
         let mark = self.index.mark_before(offset);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let within = known.get(&mark).map_or(0, |offsets| offsets.partition_point(|known| *known < offset));
+        let within = known
+            .get(&mark)
+            .map_or(0, |offsets| offsets.partition_point(|known| *known < offset));
         (mark + within as u64).min(self.index.frames())
     }
 }

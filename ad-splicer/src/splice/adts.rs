@@ -255,7 +255,9 @@ impl format::Track for Track<'_> {
 
     fn check(&self, layout: &Layout<'_>) -> Result<(), SpliceError> {
         let around = format::around(layout, 0, u64::from(SAMPLES), self.index.frames());
-        around.into_iter().try_for_each(|packets| self.read(packets).map(|_| ()))
+        around
+            .into_iter()
+            .try_for_each(|packets| self.read(packets).map(|_| ()))
     }
 
     fn is_read_through(&self) -> bool {
@@ -325,7 +327,10 @@ impl format::Track for Track<'_> {
         };
         for run in runs.iter().filter(|run| run.start + run.len > self.tags(runs)) {
             if let Source::Content(from) = run.source {
-                let (first, end) = (index.frame_at(from), index.frame_at(from + run.len).min(index.frames()));
+                let (first, end) = (
+                    index.frame_at(from),
+                    index.frame_at(from + run.len).min(index.frames()),
+                );
                 for (place, offset) in index.known(first..end, POINTS) {
                     point(run.start + (offset - from), frame + (place - first));
                 }

@@ -203,7 +203,9 @@ impl format::Track for Track<'_> {
     fn check(&self, layout: &Layout<'_>) -> Result<(), SpliceError> {
         let (skip, size) = (self.index.skip(), u64::from(self.index.header().samples()));
         let around = format::around(layout, skip, size, self.index.frames());
-        around.into_iter().try_for_each(|frames| self.index.read(frames).map(|_| ()))
+        around
+            .into_iter()
+            .try_for_each(|frames| self.index.read(frames).map(|_| ()))
     }
 
     fn is_read_through(&self) -> bool {

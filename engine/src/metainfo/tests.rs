@@ -562,14 +562,23 @@ fn an_index_of_frames_is_a_part_of_the_identity_and_a_cue_sheet_is_not() {
         builder.hash(&content[..], 100_000, |_| ()).expect("metainfo")
     };
     let (plain, one, other) = (built(None), built(Some(&[1, 2])), built(Some(&[1, 3])));
-    assert_eq!((plain.frame_index(), one.frame_index()), (None, Some(&[1, 2][..])));
+    assert_eq!(
+        (plain.frame_index(), one.frame_index()),
+        (None, Some(&[1, 2][..]))
+    );
     assert_ne!(plain.info_hash_v2(), one.info_hash_v2());
     assert_ne!(one.info_hash_v2(), other.info_hash_v2());
     let moved = one.with_cue_sheet(Some(b"d1:ai1ee")).expect("metainfo");
-    assert_eq!((moved.info_hash_v2(), moved.frame_index()), (one.info_hash_v2(), one.frame_index()));
+    assert_eq!(
+        (moved.info_hash_v2(), moved.frame_index()),
+        (one.info_hash_v2(), one.frame_index())
+    );
     let layers = [(one.files()[0].pieces_root(), one.piece_layer(0).unwrap().to_vec())];
     let gathered = Metainfo::from_info(one.info_bytes(), &layers, &[], &[]).expect("metainfo");
-    assert_eq!((gathered.info_hash_v2(), gathered.frame_index()), (one.info_hash_v2(), one.frame_index()));
+    assert_eq!(
+        (gathered.info_hash_v2(), gathered.frame_index()),
+        (one.info_hash_v2(), one.frame_index())
+    );
 
     // Whatever others have under that name is no index.
     let (_, mut info) = parts();

@@ -30,12 +30,18 @@ enum Offsets {
 
 /// Whether a tag begins here, which ends the audio.
 fn is_tag(bytes: &[u8]) -> bool {
-    [&b"TAG"[..], b"APETAGEX", b"ID3"].iter().any(|tag| bytes.starts_with(tag))
+    [&b"TAG"[..], b"APETAGEX", b"ID3"]
+        .iter()
+        .any(|tag| bytes.starts_with(tag))
 }
 
 impl<'a> Index<'a> {
     /// Reads the header of each frame: all of the content is read once.
-    pub(crate) fn scan(content: &'a dyn Content, head: &Head, deadline: Duration) -> Result<Self, SpliceError> {
+    pub(crate) fn scan(
+        content: &'a dyn Content,
+        head: &Head,
+        deadline: Duration,
+    ) -> Result<Self, SpliceError> {
         let mut window = Window::new(content, deadline);
         let mut offset = head.start;
         let mut offsets = vec![offset];

@@ -555,10 +555,7 @@ mod tests {
         let index = Index::scan(&bytes, DEADLINE).unwrap();
         assert_eq!((index.frames(), index.offset(1).unwrap()), (5, 138 + 816));
         assert_eq!(index.constant_bit_rate(), Some(249_900));
-        assert_eq!(
-            index.read(1..3).unwrap(),
-            [free(816), free(816)]
-        );
+        assert_eq!(index.read(1..3).unwrap(), [free(816), free(816)]);
 
         let error = Index::scan(&[tag, free(1200).repeat(5)].concat(), DEADLINE).unwrap_err();
         assert!(matches!(error, SpliceError::Unsupported(_)), "{error:?}");

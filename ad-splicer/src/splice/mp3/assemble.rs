@@ -60,9 +60,7 @@ pub(super) fn assemble(
         let (frame, offset) = starts[at];
         offset
             + match &pieces[at] {
-                Piece::Content(range) => {
-                    index.about(range.start + wanted - frame) - index.about(range.start)
-                }
+                Piece::Content(range) => index.about(range.start + wanted - frame) - index.about(range.start),
                 Piece::Region(frames) => (wanted - frame).min(*frames) * slot,
             }
     };
