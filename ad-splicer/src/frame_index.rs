@@ -244,15 +244,16 @@ mod tests {
         assert!(FrameIndex::parse(&bytes).is_some());
         let more = [&bytes[..], &[0]].concat();
         let other_version = [&[2], &bytes[1..]].concat();
-        // No bytes for frames, and more than frames can have.
-        let mut none = vec![VERSION];
-        [0, 3_000].map(|number| put(&mut none, number));
-        none.extend([0; 12]);
-        let mut long = vec![VERSION];
-        [0, 3_000, 2 * 256 * 8_192].map(|number| put(&mut long, number));
-        long.extend([0; 11]);
-        let mut few = vec![VERSION];
-        [0, 3, 6].map(|number| put(&mut few, number));
+        let of = |numbers: &[u64], zeros: usize| {
+            let mut out = vec![VERSION];
+            numbers.iter().for_each(|number| put(&mut out, *number));
+            out.extend(vec![0; zeros]);
+            out
+        };
+        // No bytes for frames, more than frames can have, and few frames.
+        let none = of(&[0, 3_000], 12);
+        let long = of(&[0, 3_000, 2 * 256 * 8_192], 11);
+        let few = of(&[0, 3, 6], 0);
         for wrong in [
             &bytes[..bytes.len() - 1],
             &more,

@@ -41,7 +41,11 @@ fn looped(part: &Path) -> Vec<u8> {
 
 fn fetched(what: &str, bytes: Vec<u8>) -> usize {
     let origin = Arc::new(Origin::new(bytes));
-    let rendition = splice::prepare(origin.as_ref(), &[], &Options::default()).unwrap();
+    let options = Options {
+        growing: true,
+        ..Options::default()
+    };
+    let rendition = splice::prepare(origin.as_ref(), &[], &options).unwrap();
     let start = PresentationTime::from_millis(7_000_000);
     let (fetched, at) = heard_from(&origin, rendition, start);
     println!(
