@@ -3,31 +3,11 @@
 mod common;
 
 use bt_bencode::Value;
+use common::facts::{entry, with_facts as with_facts_in};
 use common::{Published, grove, publish};
-use engine::cue_sheet::{CueSheet, SecretKey, SignedCueSheet};
-use engine::metainfo::Metainfo;
 
-/// The published `.torrent` with other facts, signed by the same key.
 fn with_facts(published: &Published, change: impl FnOnce(&mut Value)) -> Vec<u8> {
-    let metainfo = Metainfo::parse(&std::fs::read(&published.torrent).expect("a .torrent")).expect("valid");
-    let raw = metainfo.cue_sheet().expect("a cue sheet");
-    let signed = SignedCueSheet::open(raw, &metainfo.info_hash_v2()).expect("a valid signature");
-    let mut sheet: CueSheet = signed.sheet().clone();
-    change(&mut sheet.facts);
-    let key = SecretKey::load_or_create(&published.folder.path().join("publisher/publisher.key"))
-        .expect("the publisher's key");
-    let signed = sheet.sign(&key, &metainfo.info_hash_v2()).expect("signed");
-    let metainfo = metainfo.with_cue_sheet(Some(signed.raw())).expect("a .torrent");
-    metainfo.to_bytes().to_vec()
-}
-
-fn entry<'a>(facts: &'a mut Value, key: &str) -> &'a mut Value {
-    let Value::Dict(entries) = facts else {
-        panic!("facts are a dictionary")
-    };
-    entries
-        .get_mut(key.as_bytes())
-        .unwrap_or_else(|| panic!("no {key}"))
+    with_facts_in(published.folder.path(), &published.torrent, change)
 }
 
 /// The result for a viewer who meets this `.torrent` first, and the gain of its one ad.

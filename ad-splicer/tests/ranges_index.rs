@@ -42,10 +42,6 @@ fn adts(seconds: u64) -> Vec<u8> {
     part.repeat(seconds as usize / common::SECONDS)
 }
 
-type Made = fn(u64) -> Vec<u8>;
-
-const CONTENTS: [(&str, Made); 2] = [("VBR MP3", mp3), ("ADTS", adts)];
-
 fn index_of(bytes: &Vec<u8>) -> FrameIndex {
     let index = FrameIndex::of(bytes)
         .unwrap()
@@ -75,57 +71,51 @@ fn later(content: &dyn Content, cues: [u64; 3]) -> Rendition {
     splice::prepare(content, &breaks(cues), &options).unwrap()
 }
 
-#[test]
-fn an_hour_is_laid_out_from_the_pieces_around_the_cues() {
+#[track_caller]
+fn an_hour_is_laid_out_from_the_pieces_around_the_cues(what: &str, bytes: &Vec<u8>) {
     let cues = [600, 1_800, 3_000];
-    for (what, made) in CONTENTS {
-        let bytes = made(3_600);
-        let index = index_of(&bytes);
-        let thorough = Origin::new(bytes.clone());
-        let origin = Origin::new(bytes.clone()).with_index(index);
-        let rendition = splice::prepare(&origin, &breaks(cues), &Options::default()).unwrap();
-        let laid_out = origin.fetched();
-        println!("{what}: laid out from {laid_out} bytes of {}", bytes.len());
-        assert!(laid_out <= 2 * MIB, "{what}: {laid_out} bytes to lay out");
+    let index = index_of(bytes);
+    let thorough = Origin::new(bytes.clone());
+    let origin = Origin::new(bytes.clone()).with_index(index);
+    let rendition = splice::prepare(&origin, &breaks(cues), &Options::default()).unwrap();
+    let laid_out = origin.fetched();
+    println!("{what}: laid out from {laid_out} bytes of {}", bytes.len());
+    assert!(laid_out <= 2 * MIB, "{what}: {laid_out} bytes to lay out");
 
-        // Reading all of it gives the same rendition.
-        let other = splice::prepare(&thorough, &breaks(cues), &Options::default()).unwrap();
-        assert!(thorough.fetched() >= bytes.len() - BLOCK as usize);
-        assert_eq!(rendition.report(), other.report(), "{what}");
-        assert!(rendition.runs() == other.runs(), "{what}: the renditions differ");
-        // So does making bridges as they are read.
-        let all = whole(&rendition, &origin);
-        assert!(
-            whole(&later(&origin, cues), &origin) == all,
-            "{what}: made later it differs"
-        );
-        origin.fetched();
-        a_thousand_ranges(&rendition, &origin, &all, 0);
-    }
+    // Reading all of it gives the same rendition.
+    let other = splice::prepare(&thorough, &breaks(cues), &Options::default()).unwrap();
+    assert!(thorough.fetched() >= bytes.len() - BLOCK as usize);
+    assert_eq!(rendition.report(), other.report(), "{what}");
+    assert!(rendition.runs() == other.runs(), "{what}: the renditions differ");
+    // So does making bridges as they are read.
+    let all = whole(&rendition, &origin);
+    assert!(
+        whole(&later(&origin, cues), &origin) == all,
+        "{what}: made later it differs"
+    );
+    origin.fetched();
+    a_thousand_ranges(&rendition, &origin, &all, 0);
 }
 
 /// Playing from near the end, cold: what had to be fetched for it, the layout included, before the first of it was heard, and that it was the right place.
-#[test]
-fn a_seek_in_two_cold_hours_fetches_little() {
-    for (what, made) in CONTENTS {
-        let bytes = made(7_200);
-        let index = index_of(&bytes);
-        for ads in [false, true] {
-            let origin = Arc::new(Origin::new(bytes.clone()).with_index(index.clone()));
-            let rendition = if ads {
-                later(origin.as_ref(), CUES)
-            } else {
-                splice::prepare(origin.as_ref(), &[], &Options::default()).unwrap()
-            };
-            let start = PresentationTime::from_millis(7_000_000);
-            let (fetched, at) = heard_from(&origin, rendition, start);
-            println!("{what}, ads {ads}: {fetched} bytes until {at} was heard");
-            assert!(fetched <= 2 * MIB, "{what}, ads {ads}: {fetched} bytes");
-            assert!(
-                at.since(start) < Duration::from_secs(5),
-                "{what}, ads {ads}: {at}"
-            );
-        }
+#[track_caller]
+fn a_seek_in_two_cold_hours_fetches_little(what: &str, bytes: &Vec<u8>) {
+    let index = index_of(bytes);
+    for ads in [false, true] {
+        let origin = Arc::new(Origin::new(bytes.clone()).with_index(index.clone()));
+        let rendition = if ads {
+            later(origin.as_ref(), CUES)
+        } else {
+            splice::prepare(origin.as_ref(), &[], &Options::default()).unwrap()
+        };
+        let start = PresentationTime::from_millis(7_000_000);
+        let (fetched, at) = heard_from(&origin, rendition, start);
+        println!("{what}, ads {ads}: {fetched} bytes until {at} was heard");
+        assert!(fetched <= 2 * MIB, "{what}, ads {ads}: {fetched} bytes");
+        assert!(
+            at.since(start) < Duration::from_secs(5),
+            "{what}, ads {ads}: {at}"
+        );
     }
 }
 
@@ -170,46 +160,73 @@ fn false_at(bytes: &[u8], index: &FrameIndex, frame: usize) -> FrameIndex {
 }
 
 /// Where breaks are looked at an index that is false there is not used, however bridges are made; nobody looks elsewhere.
-#[test]
-fn an_index_that_does_not_hold_at_a_cue_is_as_none() {
+#[track_caller]
+fn an_index_that_does_not_hold_at_a_cue_is_as_none(what: &str, bytes: &Vec<u8>) {
     let cues = [100, 300, 500];
-    for (what, made) in CONTENTS {
-        let bytes = made(600);
-        let index = index_of(&bytes);
-        let thorough = splice::prepare(&bytes, &breaks(cues), &Options::default()).unwrap();
-        let thorough = whole(&thorough, &bytes);
-        let size = if what == "ADTS" { 1_024 } else { 1_152 };
-        for (seconds, at_cue) in [(300, true), (200, false)] {
-            let wrong = false_at(&bytes, &index, seconds * 44_100 / size);
-            let origin = Origin::new(bytes.clone()).with_index(wrong);
-            let now = splice::prepare(&origin, &breaks(cues), &Options::default()).unwrap();
-            let read_through = origin.fetched() >= bytes.len() - BLOCK as usize;
-            assert_eq!(read_through, at_cue, "{what}: false at {seconds} s");
-            let now = whole(&now, &origin);
-            assert!(
-                now == whole(&later(&origin, cues), &origin),
-                "{what}: made later it differs"
-            );
-            if at_cue {
-                assert!(now == thorough, "{what}: it is not as without an index");
-            }
-        }
-        // An index of other content, and one that ends elsewhere.
-        for other in [
-            &[&bytes[..], &bytes[index.start() as usize..]].concat(),
-            &[&[0; 500], &bytes[..]].concat(),
-        ] {
-            let Ok(Some(other)) = FrameIndex::of(other) else {
-                continue;
-            };
-            let origin = Origin::new(bytes.clone()).with_index(other);
-            let rendition = splice::prepare(&origin, &breaks(cues), &Options::default()).unwrap();
-            assert!(
-                whole(&rendition, &origin) == thorough,
-                "{what}: an index of something else counts"
-            );
+    let index = index_of(bytes);
+    let thorough = splice::prepare(bytes, &breaks(cues), &Options::default()).unwrap();
+    let thorough = whole(&thorough, bytes);
+    let size = if what == "ADTS" { 1_024 } else { 1_152 };
+    for (seconds, at_cue) in [(300, true), (200, false)] {
+        let wrong = false_at(bytes, &index, seconds * 44_100 / size);
+        let origin = Origin::new(bytes.clone()).with_index(wrong);
+        let now = splice::prepare(&origin, &breaks(cues), &Options::default()).unwrap();
+        let read_through = origin.fetched() >= bytes.len() - BLOCK as usize;
+        assert_eq!(read_through, at_cue, "{what}: false at {seconds} s");
+        let now = whole(&now, &origin);
+        assert!(
+            now == whole(&later(&origin, cues), &origin),
+            "{what}: made later it differs"
+        );
+        if at_cue {
+            assert!(now == thorough, "{what}: it is not as without an index");
         }
     }
+    // An index of other content, and one that ends elsewhere.
+    for other in [
+        &[&bytes[..], &bytes[index.start() as usize..]].concat(),
+        &[&[0; 500], &bytes[..]].concat(),
+    ] {
+        let Ok(Some(other)) = FrameIndex::of(other) else {
+            continue;
+        };
+        let origin = Origin::new(bytes.clone()).with_index(other);
+        let rendition = splice::prepare(&origin, &breaks(cues), &Options::default()).unwrap();
+        assert!(
+            whole(&rendition, &origin) == thorough,
+            "{what}: an index of something else counts"
+        );
+    }
+}
+
+#[test]
+fn vbr_mp3_is_laid_out_from_a_part_of_it() {
+    an_hour_is_laid_out_from_the_pieces_around_the_cues("VBR MP3", &mp3(3_600));
+}
+
+#[test]
+fn adts_is_laid_out_from_a_part_of_it() {
+    an_hour_is_laid_out_from_the_pieces_around_the_cues("ADTS", &adts(3_600));
+}
+
+#[test]
+fn vbr_mp3_is_sought_in() {
+    a_seek_in_two_cold_hours_fetches_little("VBR MP3", &mp3(7_200));
+}
+
+#[test]
+fn adts_is_sought_in() {
+    a_seek_in_two_cold_hours_fetches_little("ADTS", &adts(7_200));
+}
+
+#[test]
+fn a_false_index_of_vbr_mp3_is_as_none() {
+    an_index_that_does_not_hold_at_a_cue_is_as_none("VBR MP3", &mp3(600));
+}
+
+#[test]
+fn a_false_index_of_adts_is_as_none() {
+    an_index_that_does_not_hold_at_a_cue_is_as_none("ADTS", &adts(600));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 pub mod ads;
 pub mod broadcast;
+pub mod facts;
 pub mod held;
 pub mod spaces;
 pub mod terminal;
