@@ -246,7 +246,9 @@ mod tests {
         let other_version = [&[2], &bytes[1..]].concat();
         let of = |numbers: &[u64], zeros: usize| {
             let mut out = vec![VERSION];
-            numbers.iter().for_each(|number| put(&mut out, *number));
+            for number in numbers {
+                put(&mut out, *number);
+            }
             out.extend(vec![0; zeros]);
             out
         };

@@ -65,7 +65,7 @@ impl<'a> Mp3<'a> {
     }
 
     /// Where the frames are, as far as that is known without reading most of the content.
-    fn from_less(&self) -> Result<Option<Index<'a>>, SpliceError> {
+    fn index_of_less(&self) -> Result<Option<Index<'a>>, SpliceError> {
         let deadline = self.options.read_deadline;
         Ok(match Index::even(self.content, deadline)? {
             Some(even) => Some(even),
@@ -118,7 +118,7 @@ impl format::Head for Mp3<'_> {
     }
 
     fn points(&self) -> Result<Vec<SeekPoint>, SpliceError> {
-        Ok(self.from_less()?.map_or_else(Vec::new, |index| {
+        Ok(self.index_of_less()?.map_or_else(Vec::new, |index| {
             let mut runs = Runs::default();
             let shift = index.start();
             runs.content(shift, self.content.len());
@@ -133,7 +133,7 @@ impl format::Head for Mp3<'_> {
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
-        match self.from_less()? {
+        match self.index_of_less()? {
             Some(index) => Ok(self.track(index, false)),
             None => Ok(self.track(self.scan()?, true)),
         }
