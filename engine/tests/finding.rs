@@ -1,4 +1,4 @@
-//! How real nodes find each other without being told: UDP trackers in tiers, the DHT.
+//! How real nodes find each other without being told: UDP trackers in tiers, the DHT; and what trackers are told.
 
 mod common;
 
@@ -14,6 +14,7 @@ use mainline::Testnet;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// A node that holds the content, and its torrent.
@@ -222,4 +223,69 @@ async fn a_newer_cue_sheet_of_the_same_publisher_spreads_from_peer_to_peer_and_n
     for node in [first, liar, middle, edge] {
         node.stop().await;
     }
+}
+
+/// A tracker that knows nobody, and the info hashes that it was asked about.
+async fn listening_tracker(tasks: &mut JoinSet<()>) -> (String, watch::Receiver<Vec<Vec<u8>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/announce", listener.local_addr().unwrap());
+    let (heard, asked) = watch::channel(Vec::new());
+    let answer = move |uri: axum::http::Uri| async move {
+        let mut query = uri.query().unwrap_or_default().split('&');
+        let hash = query.find_map(|part| part.strip_prefix("info_hash="));
+        let hash = percent_encoding::percent_decode_str(hash.expect("an info hash")).collect();
+        heard.send_modify(|all| all.push(hash));
+        &b"d8:intervali60e5:peers0:e"[..]
+    };
+    let app = axum::Router::new().fallback(answer);
+    tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (url, asked)
+}
+
+async fn is_asked(asked: &mut watch::Receiver<Vec<Vec<u8>>>) {
+    let first = tokio::time::timeout(PATIENCE, asked.wait_for(|all| !all.is_empty()));
+    first.await.expect("the tracker is asked").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_personal_swarm_is_told_to_the_links_tracker_alone_and_under_the_secrets_name() {
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (public, mut of_public) = listening_tracker(&mut tasks).await;
+    let (named, mut of_link) = listening_tracker(&mut tasks).await;
+    let data = content(200_000, 25);
+    let metainfo = metainfo(&data, &[], &[public]);
+    let secret = Secret::generate();
+    let options = |secret: Option<Secret>, trackers: &[String]| AddOptions {
+        secret,
+        trackers: trackers.to_vec(),
+        ..only_peers(&[])
+    };
+    let node = node(folder.path()).await;
+    let torrent = node
+        .add(
+            metainfo.clone(),
+            options(Some(secret), std::slice::from_ref(&named)),
+        )
+        .await
+        .unwrap();
+    is_asked(&mut of_link).await;
+    torrent.stop().await;
+    // The same in public: what could be guessed, and that the other tracker would have heard.
+    let torrent = node.add(metainfo.clone(), options(None, &[])).await.unwrap();
+    is_asked(&mut of_public).await;
+    torrent.stop().await;
+    node.stop().await;
+
+    let hash = metainfo.info_hash_v2();
+    let (in_public, by_link) = (of_public.borrow(), of_link.borrow());
+    assert!(
+        in_public.iter().all(|key| *key == hash.swarm_key()),
+        "{in_public:?}"
+    );
+    assert!(
+        by_link.iter().all(|key| *key == secret.rendezvous()),
+        "{by_link:?}"
+    );
+    assert_ne!(secret.rendezvous(), hash.swarm_key());
 }
