@@ -28,8 +28,11 @@ const SMALL: Windows = Windows {
     stream: 64 << 10,
     streams: 32,
 };
-/// What may wait on a connection over which content comes.
+/// What may wait at most on a connection over which content comes.
 const CONTENT_WINDOW: u32 = 16 << 20;
+/// Bytes a second that it is to be enough for, and what our own pauses add to the round trip.
+const CONTENT_RATE: f64 = 160e6;
+const PAUSES: Duration = Duration::from_millis(25);
 /// An acknowledgement waits for more packets, but no longer than this: small windows grow by the round trip.
 const ACK_DELAY: Duration = Duration::from_millis(8);
 /// A connection without a sign of life for so long is dead.
@@ -425,13 +428,20 @@ impl Connection {
     /// Content is about to be asked for: more may wait to be read from now on.
     pub(super) fn expect_content(&self) {
         if !self.wide.swap(true, Ordering::Relaxed) {
-            self.quinn.set_receive_window(VarInt::from_u32(CONTENT_WINDOW));
+            self.quinn
+                .set_receive_window(VarInt::from_u32(content_window(self.rtt())));
         }
     }
 
     pub(super) fn quinn(&self) -> &quinn::Connection {
         &self.quinn
     }
+}
+
+/// What may wait where content comes after such a round trip. A reader that lags behind keeps so much of each peer in memory.
+fn content_window(rtt: Duration) -> u32 {
+    let enough = (rtt + PAUSES).as_secs_f64() * CONTENT_RATE;
+    enough.min(f64::from(CONTENT_WINDOW)) as u32
 }
 
 fn transport(remote: SocketAddr, mode: &Arc<Mode>, windows: Windows) -> TransportConfig {
@@ -489,6 +499,15 @@ mod tests {
             streams.push((send, recv));
         }
         (bytes, streams)
+    }
+
+    #[test]
+    fn more_may_wait_the_longer_the_way_up_to_a_bound() {
+        let at = |ms| content_window(Duration::from_millis(ms));
+        assert_eq!(
+            [at(0), at(25), at(80), at(5_000)],
+            [4_000_000, 8_000_000, 16_777_216, 16_777_216]
+        );
     }
 
     #[tokio::test]

@@ -337,7 +337,8 @@ async fn serve(ground: &Ground, run: BlockRun, send: &mut SendStream) -> Result<
             // Not a little now and then either: the time that it takes altogether counts.
             let fair = UPLOAD_STALL + Duration::from_secs(sent / UPLOAD_TRICKLE);
             let begun = Instant::now();
-            let written = tokio::time::timeout(fair.saturating_sub(waited), send.write_all(block)).await;
+            let written =
+                tokio::time::timeout(fair.saturating_sub(waited), send.write_chunk(block.clone())).await;
             written.map_err(|_| StreamError::Short)??;
             waited += begun.elapsed();
         }
