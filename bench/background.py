@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Whether uploads stay in the background: a seed behind a router of 10 MB/s, alone, beside a TCP connection, and alone again.
+"""Whether uploads stay in the background: a seed behind a router of 10 MB/s, alone, beside a TCP connection, and alone again; the same over
+a long way; and how two such seeds share the line when one comes later.
 
     bench/background.py [--json FILE]
 
 The queue is in the router's namespace (0.2 s, drop-tail), not in the sender's, where TCP would see it and hold back. Shares are of what the
-line can carry, headers included. `normal` is the same seed with `--up` far above the line, which competes as others do.
+line can carry, headers included. `normal` is the same seed with `--up` far above the line, which competes as others do. Whoever comes late
+measures a way whose queue is never empty, and would take all of the line if it took that for the length of the way.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from harness.programs import Grove
 
 RATE = 10_000_000
 QUEUE = 0.2
+FAR = 0.1
 SINK = """
 import socket, sys
 s = socket.create_server((sys.argv[1], 9000)); print('{"event":"listening"}', flush=True)
@@ -38,18 +41,38 @@ while time.monotonic() < end: s.send(bytes(65536))
 
 
 class Line:
-    """A seed and a viewer with a router between them."""
+    """Two seeds and a viewer, which has two addresses, with a router between them."""
 
-    def __init__(self, net):
-        seed, router, viewer = (net.namespace(n) for n in ("seed", "router", "viewer"))
+    def __init__(self, net, delay=0):
+        seed, late, router, viewer = (net.namespace(n) for n in ("seed", "late", "router", "viewer"))
         net.link(router, "wan", "10.78.1.1", seed, "eth0", "10.78.1.2")
+        net.link(router, "wan2", "10.78.3.1", late, "eth0", "10.78.3.2")
         net.link(router, "lan", "10.78.2.1", viewer, "eth0", "10.78.2.2")
         self.router = Host(router, "10.78.1.1")
-        self.seed, self.viewer = Host(seed, "10.78.1.2"), Host(viewer, "10.78.2.2")
+        self.seed, self.late = Host(seed, "10.78.1.2"), Host(late, "10.78.3.2")
+        self.viewer, self.second = Host(viewer, "10.78.2.2"), Host(viewer, "10.78.2.3")
+        self.viewer.run("ip", "addr", "add", "10.78.2.3/24", "dev", "eth0")
         self.router.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
-        self.seed.run("ip", "route", "add", "default", "via", "10.78.1.1")
-        self.viewer.run("ip", "route", "add", "default", "via", "10.78.2.1")
+        for host, gateway in ((self.seed, "10.78.1.1"), (self.late, "10.78.3.1"), (self.viewer, "10.78.2.1")):
+            host.run("ip", "route", "add", "default", "via", gateway)
         self.router.shape(RATE, QUEUE, "lan")
+        self.delay = delay
+
+    def lengthen(self, log):
+        """What comes back from the viewer takes `delay` longer; the process that does it, or nothing."""
+        if not self.delay:
+            return None
+        process = Process(self.router, [sys.executable, Path(__file__).parent / "harness/delay.py", "far", self.delay], log)
+        process.wait_for("up")
+        for device in ("all", "default", "far"):
+            self.router.run("sysctl", "-q", "-w", f"net.ipv4.conf.{device}.rp_filter=0")
+        self.router.run("ip", "route", "add", "default", "dev", "far", "table", "100")
+        self.router.run("ip", "rule", "add", "iif", "lan", "lookup", "100")
+        return process
+
+    def came(self):
+        """Bytes that came to the router so far from each seed."""
+        return [int(self.router.run("cat", f"/sys/class/net/{device}/statistics/rx_bytes")) for device in ("wan", "wan2")]
 
     def measure(self, seconds):
         """The share of the line that is used over this time, and the median of the queue in milliseconds."""
@@ -67,11 +90,12 @@ def received(host):
     return sum(int(word.split(":")[1]) for word in lines if word.startswith("bytes_received:"))
 
 
-def run(program, folder):
+def run(program, folder, delay=0):
     folder.mkdir()
     with Network() as net:
-        line = Line(net)
+        line = Line(net, delay)
         content = Content(folder, 1 << 30, programs.GROVE, "http://127.0.0.1:9/announce", "http://127.0.0.1:9/content.bin")
+        far = line.lengthen(folder / "far.log")
         seed = program.seeder(line.seed, content, folder / "seed", folder / "seed.log")
         (folder / "viewer").mkdir()
         viewer = program.viewer(line.viewer, content, folder / "viewer", folder / "viewer.log", None, False, [line.seed])
@@ -92,17 +116,42 @@ def run(program, folder):
         finally:
             if source:
                 source.kill()
-            for process in (sink, viewer, seed):
+            for process in (sink, viewer, seed, far):
                 if process:
                     process.stop()
     # TCP's bytes are content; its headers are 66 of 1,514.
     return {"program": program.label, "alone": alone, "queue": queue, "tcp": tcp * 1514 / 1448 / both, "both": both, "again": again}
 
 
+def share(program, folder):
+    """Two seeds behind one router, the second a while after the first: what each has of the line from then on."""
+    folder.mkdir()
+    with Network() as net:
+        line, processes = Line(net), []
+        pairs = [("first", line.seed, line.viewer), ("late", line.late, line.second)]
+        contents = [Content(folder / name, 768 << 20, programs.GROVE, "http://127.0.0.1:9/announce", "http://127.0.0.1:9/content.bin", number)
+                    for number, (name, _, _) in enumerate(pairs)]
+        try:
+            for (name, seed, viewer), content in zip(pairs, contents):
+                own = folder / name
+                processes.append(program.seeder(seed, content, own / "seed", own / "seed.log"))
+                (own / "viewer").mkdir()
+                processes.append(program.viewer(viewer, content, own / "viewer", own / "viewer.log", None, False, [seed]))
+                time.sleep(10)
+            before = line.came()
+            both, queue = line.measure(30)
+            first, late = (after - once for after, once in zip(line.came(), before))
+        finally:
+            for process in reversed(processes):
+                process.stop()
+    return {"program": program.label, "late": late / (first + late), "both": both, "queue": queue}
+
+
 COLUMNS = [
     ("program", "", ""), ("alone", "alone: of the line", ".0%"), ("queue", "queue, ms", ".0f"), ("tcp", "beside TCP: TCP has", ".0%"),
     ("both", "of the line", ".0%"), ("again", "3 s after TCP", ".0%"),
 ]
+LATE = [("program", "", ""), ("late", "who came late has", ".0%"), ("both", "both: of the line", ".0%"), ("queue", "queue, ms", ".0f")]
 
 
 def main():
@@ -114,11 +163,14 @@ def main():
     work = Path(tempfile.mkdtemp(prefix="grove-bench-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
         rows = [run(Grove("thrifty", label="background"), work / "background"),
+                run(Grove("thrifty", label=f"background, {FAR * 1e3:g} ms away"), work / "far", FAR),
                 run(Grove("thrifty", seed_up=1_000_000_000, label="normal"), work / "normal")]
+        shares = [share(Grove("thrifty", label="background"), work / "late")]
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    table.show(f"a seed behind a router of {RATE / 1e6:g} MB/s with a queue of {QUEUE * 1e3:g} ms", COLUMNS, rows, [str(programs.versions())])
-    table.write(args.json, rows=rows, versions=programs.versions())
+    table.show(f"a seed behind a router of {RATE / 1e6:g} MB/s with a queue of {QUEUE * 1e3:g} ms", COLUMNS, rows, [])
+    table.show("two such seeds behind the same router, the second 10 s after the first", LATE, shares, [str(programs.versions())])
+    table.write(args.json, rows=rows, shares=shares, versions=programs.versions())
 
 
 main()
