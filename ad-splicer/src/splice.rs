@@ -9,7 +9,7 @@ mod adts;
 mod bridged;
 mod clock;
 mod clusters;
-mod flac;
+pub(crate) mod flac;
 pub(crate) mod format;
 mod gathered;
 mod joins;

@@ -87,6 +87,22 @@ fn mp3_of_one_bit_rate() {
     fetches_little("content.mp3", &["-c:a", "libmp3lame", "-b:a", "128k"]);
 }
 
+/// Its frames are numbered, so that they cannot be copied one after the other: two hours are coded.
+#[test]
+fn flac() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("content.flac");
+    let noise = "anoisesrc=c=pink:a=0.2:seed=7:r=8000:d=7200";
+    let coding = ["-c:a", "flac", "-compression_level", "0", path.to_str().unwrap()];
+    run(
+        "ffmpeg",
+        &[&["-v", "error", "-f", "lavfi", "-i", noise][..], &coding].concat(),
+        None,
+    );
+    let fetched = fetched("content.flac", std::fs::read(path).unwrap());
+    assert!(fetched <= 2 * MIB, "{fetched} bytes");
+}
+
 #[test]
 fn wav() {
     let samples = 7_200 * 16_000_u32;

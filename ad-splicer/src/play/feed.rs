@@ -26,7 +26,7 @@ pub(super) struct Place {
     /// What the pipeline calls byte 0.
     pub(super) base: u64,
     pub(super) offset: u64,
-    /// What the decoder is given before that, in packets.
+    /// What the decoder is given before that.
     pub(super) head: Vec<u8>,
     /// Counts seeks, so that a read that was under way during one is thrown away.
     pub(super) seeks: u64,
@@ -117,7 +117,13 @@ pub(super) fn read_into(
                             let mut parts = parts.into_iter();
                             parts.try_fold(gst::FlowSuccess::Ok, |_, part| source.push_buffer(part))
                         }
-                        None => source.push_buffer(gst::Buffer::from_slice(buffer[..count].to_vec())),
+                        None => {
+                            let mut bytes = buffer[..count].to_vec();
+                            if std::mem::replace(&mut began, seeks) != seeks && offset == place.base {
+                                bytes = [&place.head, &bytes[..]].concat();
+                            }
+                            source.push_buffer(gst::Buffer::from_slice(bytes))
+                        }
                     };
                     if count == 0 || pushed.is_err() || source.current_level_bytes() >= AHEAD {
                         break;

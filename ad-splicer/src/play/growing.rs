@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::content::Content;
+use crate::splice::flac::seek as flac;
 use crate::splice::opus::page_before;
 use crate::splice::vorbis::seek as vorbis;
 use crate::splice::{self, Codec, Options, Rendition, Run, SeekPoint, Source};
@@ -93,8 +94,10 @@ impl Growing {
 
     /// Where to read to hear what is at `to`; `None` when only a decoder can find that. Content without ads may be read for it.
     pub fn locate(&self, to: PresentationTime) -> Option<Located> {
-        if self.rendition().codec() == Codec::OggVorbis {
-            return self.locate_vorbis(to);
+        match self.rendition().codec() {
+            Codec::OggVorbis => return self.locate_vorbis(to),
+            Codec::Flac => return self.locate_flac(to),
+            _ => {}
         }
         let (first, rendition) = {
             let state = self.lock();
@@ -158,6 +161,32 @@ impl Growing {
             head,
             offset: found.offset,
             lead: duration_of((wanted - found.sample).max(0) as u64, rate),
+        })
+    }
+
+    /// The same of FLAC: whatever number its first frame has, to the decoder it is the beginning.
+    fn locate_flac(&self, to: PresentationTime) -> Option<Located> {
+        let (first, rendition) = {
+            let state = self.lock();
+            (state.stages[0].rendition.audio()?.start, state.last())
+        };
+        let audio = rendition.audio()?;
+        let deadline = Options::default().read_deadline;
+        let read = |offset: u64, buffer: &mut [u8]| {
+            rendition.read_at(self.content.as_ref(), offset, buffer, deadline)
+        };
+        let rate = rendition.plan().sample_rate();
+        let wanted = to.to_samples(rate);
+        let point = flac::frame_before(&read, audio.clone(), wanted)?;
+        let mut head = vec![0; flac::HEAD];
+        self.content.read_exact_at(0, &mut head, deadline).ok()?;
+        open_end(&rendition, 0, &mut head);
+        // Nothing follows it before the frames.
+        head[4] |= 0x80;
+        Some(Located {
+            head,
+            offset: point.offset - audio.start + first,
+            lead: duration_of(wanted.saturating_sub(point.sample as u64), rate),
         })
     }
 

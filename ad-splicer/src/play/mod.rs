@@ -502,6 +502,7 @@ impl Driver {
     fn begin_at(&mut self, located: Located, to: PresentationTime) {
         self.origin = to;
         self.pipeline.leave_out(located.lead);
+        let bytes = located.head.len() as u64 + self.bytes.saturating_sub(located.offset);
         {
             let mut place = lock(&self.place);
             (place.base, place.offset) = (located.offset, located.offset);
@@ -509,7 +510,7 @@ impl Driver {
             place.seeks += 1;
             place.held = true;
         }
-        self.pipeline.set_size(self.bytes.saturating_sub(located.offset));
+        self.pipeline.set_size(bytes);
     }
 
     fn seek_to(&mut self, to: PresentationTime) -> Result<(), PlayError> {

@@ -1,6 +1,8 @@
 //! Splicing FLAC: samples outside the ads stay as they are, to the bit, and the content goes on with the next sample after the ads. For that its frames are numbered by samples, whatever they were numbered by: they keep
 //! what they hold and get new headers. The blocks at a join, and the ads, are encoded here, without loss. (For a rendition that grows see [`Options::growing`].) STREAMINFO gets the new length and the new MD5, for which everything is decoded once.
 
+pub(crate) mod seek;
+
 use std::ops::Range;
 
 use md5::{Digest, Md5};

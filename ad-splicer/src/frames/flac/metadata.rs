@@ -30,7 +30,7 @@ pub(crate) struct StreamInfo {
 impl StreamInfo {
     const LEN: usize = 34;
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
         let number = |range: std::ops::Range<usize>| {
             bytes[range]
