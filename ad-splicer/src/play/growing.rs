@@ -177,14 +177,10 @@ impl Growing {
         };
         let rate = rendition.plan().sample_rate();
         let wanted = to.to_samples(rate);
-        let point = flac::frame_before(&read, audio.clone(), wanted)?;
-        let mut head = vec![0; flac::HEAD];
-        self.content.read_exact_at(0, &mut head, deadline).ok()?;
+        let (point, mut head) = flac::frame_before(&read, audio.clone(), wanted)?;
         open_end(&rendition, 0, &mut head);
-        // Nothing follows it before the frames.
-        head[4] |= 0x80;
         Some(Located {
-            head,
+            head: head.to_vec(),
             offset: point.offset - audio.start + first,
             lead: duration_of(wanted.saturating_sub(point.sample as u64), rate),
         })

@@ -9,7 +9,7 @@ use crate::splice::SeekPoint;
 use crate::splice::ogg::ReadAt;
 
 /// Mark and stream information, which come first.
-pub(crate) const HEAD: usize = 4 + 4 + 34;
+const HEAD: usize = 4 + 4 + 34;
 /// How much is read at once,
 const AT_ONCE: usize = 16 << 10;
 /// and at most, to find two frames in a row.
@@ -103,8 +103,12 @@ impl Stream<'_> {
     }
 }
 
-/// The last frame that begins not after sample `wanted`, in a file that begins with its mark and whose frames are at `audio`. The last frame of all is never given.
-pub(crate) fn frame_before(read: &ReadAt<'_>, audio: Range<u64>, wanted: u64) -> Option<SeekPoint> {
+/// The last frame that begins not after sample `wanted`, in a file that begins with its mark and whose frames are at `audio`; with it what a decoder needs first. The last frame of all is never given.
+pub(crate) fn frame_before(
+    read: &ReadAt<'_>,
+    audio: Range<u64>,
+    wanted: u64,
+) -> Option<(SeekPoint, [u8; HEAD])> {
     let mut head = [0; HEAD];
     let mut filled = 0;
     while filled < HEAD {
@@ -132,10 +136,13 @@ pub(crate) fn frame_before(read: &ReadAt<'_>, audio: Range<u64>, wanted: u64) ->
         }
     }
     let found = best.or_else(|| stream.frame_at(audio.start, audio.start + 1))?;
-    Some(SeekPoint {
+    let point = SeekPoint {
         offset: found.offset,
         sample: found.sample as i64,
-    })
+    };
+    // No other metadata comes before the frames.
+    head[4] |= 0x80;
+    Some((point, head))
 }
 
 #[cfg(test)]
@@ -196,7 +203,7 @@ mod tests {
             for (number, (offset, sample)) in frames.iter().enumerate().step_by(37) {
                 for wanted in [*sample, sample + 4095] {
                     taken.set(0);
-                    let found = frame_before(&read, audio..bytes.len() as u64, wanted).unwrap();
+                    let (found, _) = frame_before(&read, audio..bytes.len() as u64, wanted).unwrap();
                     assert_eq!(
                         (found.offset, found.sample),
                         (*offset, *sample as i64),
