@@ -2,7 +2,7 @@
 //!
 //! A break that is near when playback begins is made ready before it begins; each later one while it plays (`ahead` says when), and is
 //! then spliced in ahead of the player ([`Growing`]). A break that is not ready in time stays empty, its ads are told why, and the content
-//! plays on. Formats that cannot grow have every break decided before playback begins.
+//! plays on.
 //!
 //! Beacons are stored as things are presented, so that a client that is killed loses none of them.
 //!
@@ -199,11 +199,14 @@ impl<'a> Listening<'a> {
         }
         let (spots, ready) = (prepared.spots.clone(), prepared.ready.clone());
         let reading = content.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            rendition::freeze(reading.as_ref(), prepared, &rendition::GROWING)
-        })
-        .await
-        .context("preparing")??;
+        let options = match preparer {
+            Some(_) => &rendition::GROWING,
+            None => &rendition::PLAYED,
+        };
+        let made =
+            tokio::task::spawn_blocking(move || rendition::freeze(reading.as_ref(), prepared, options))
+                .await
+                .context("preparing")??;
         let mut listening = Listening {
             context,
             torrent,
@@ -337,6 +340,7 @@ impl<'a> Listening<'a> {
             },
             read_deadline: Duration::from_secs(60),
             locate: Some(locate),
+            timed: self.rendition().zero().is_some(),
         };
         // It may read the beginning, which may be still to come.
         let starting = tokio::task::spawn_blocking(move || Player::start(request));

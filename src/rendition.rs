@@ -156,6 +156,7 @@ pub(crate) const PATIENT: Options = Options {
     read_deadline: Duration::from_secs(7 * 86_400),
     fade: Duration::from_millis(5),
     growing: false,
+    measured: false,
     later: false,
     ad_chapters: false,
 };
@@ -166,10 +167,16 @@ const AS_READ: Options = Options {
     ..PATIENT
 };
 
+/// The same for what is played as it is.
+pub(crate) const PLAYED: Options = Options {
+    measured: true,
+    ..PATIENT
+};
+
 /// The same for a rendition that grows while it is played.
 pub(crate) const GROWING: Options = Options {
     growing: true,
-    ..PATIENT
+    ..PLAYED
 };
 
 /// Freezes the rendition, with ads that are as loud as the content around their cues. Blocks, and may read all of the content when
@@ -191,8 +198,17 @@ pub(crate) fn freeze(
         all_or_nothing: _,
         ad_chapters: _,
     } = prepared;
+    let mut options = options;
+    let plain = match splice::prepare(content, &[], options) {
+        // What nothing can be put into is played as it is.
+        Err(error) if options.growing && !matches!(error, SpliceError::Read { .. }) => {
+            options = &PLAYED;
+            splice::prepare(content, &[], options)
+        }
+        other => other,
+    };
     let mut frozen = Frozen {
-        rendition: splice::prepare(content, &[], options)?,
+        rendition: plain?,
         ready: Vec::new(),
         skipped,
         failures,

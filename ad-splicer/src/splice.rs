@@ -166,8 +166,11 @@ pub struct Options {
     /// Length of the fades on both sides of a seam.
     pub fade: Duration,
     /// The rendition is to grow out of the content while it is read ([`crate::play::Growing`]): what comes before a break stays as the content has it. FLAC then keeps the size of its blocks, and
-    /// silence of less than one follows each break; otherwise its frames are numbered by samples, and nothing follows. How long Ogg without ads is, is read at its end.
+    /// silence of less than one follows each break; otherwise its frames are numbered by samples, and nothing follows. MP4 and WebM are given in parts of
+    /// about a second, each with its own time ([`Rendition::zero`]), and are for the player alone.
     pub growing: bool,
+    /// How long Ogg without ads is, is read at its end.
+    pub measured: bool,
     /// Bridges are made when they are read, where the format allows it, so that the first byte waits for none of them. The bytes are the same; seams are not reported, and a bridge that cannot be made is
     /// content and silence instead of a break less.
     pub later: bool,
@@ -181,6 +184,7 @@ impl Default for Options {
             read_deadline: Duration::from_secs(60),
             fade: Duration::from_millis(5),
             growing: false,
+            measured: false,
             later: false,
             ad_chapters: false,
         }
@@ -377,6 +381,7 @@ pub struct Rendition {
     report: Report,
     audio: Option<Range<u64>>,
     points: Arc<[SeekPoint]>,
+    zero: Option<Duration>,
     later: Option<Arc<Later>>,
 }
 
@@ -409,6 +414,11 @@ impl Rendition {
     /// Places about a second apart where decoding can begin, in order. None in formats whose readers find their place themselves, and in content without ads ([`seek_points`] finds those).
     pub fn points(&self) -> &[SeekPoint] {
         &self.points
+    }
+
+    /// The time that is written where the presentation begins, in what a player reads once, in order, and nobody else ([`Options::growing`]); `None` of everything else.
+    pub fn zero(&self) -> Option<Duration> {
+        self.zero
     }
 
     /// What plays when.
@@ -515,7 +525,7 @@ pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, S
     let head = format::recognise(content, options)?;
     let stream = head.stream();
     Ok(StreamFormat {
-        grows: head.audio().is_some(),
+        grows: head.audio().is_some() || head.remade(),
         picture: head.picture(),
         codec: stream.codec,
         sample_rate: stream.sample_rate,
@@ -532,7 +542,8 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
         .iter()
         .flat_map(|given| &given.ads)
         .any(|ad| !ad.pcm.is_empty());
-    if !any {
+    let is_remade = options.growing && head.remade();
+    if !any && !is_remade {
         let stream = head.stream();
         let plan = SplicePlan::new(stream.sample_rate, stream.samples, 1, &[])?;
         let report = Report {
@@ -551,6 +562,7 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
             report,
             audio: head.audio(),
             points: Arc::default(),
+            zero: None,
             later: None,
         });
     }
@@ -585,10 +597,19 @@ fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Re
         seams: spliced.seams,
         chapters: spliced.chapters,
     };
+    let (audio, points, zero) = match spliced.played {
+        Some(played) => (Some(played.audio), played.points, Some(played.zero)),
+        None => (
+            track.audio(&spliced.runs, &layout.plan),
+            track.points(&spliced.runs),
+            None,
+        ),
+    };
     Ok(Rendition {
         codec: track.stream().codec,
-        audio: track.audio(&spliced.runs, &layout.plan),
-        points: track.points(&spliced.runs).into(),
+        audio,
+        points: points.into(),
+        zero,
         runs: spliced.runs,
         plan: layout.plan,
         report,

@@ -15,6 +15,7 @@ const LATER: Options = Options {
     read_deadline: Duration::from_secs(60),
     fade: Duration::from_millis(5),
     growing: false,
+    measured: false,
     later: true,
     ad_chapters: false,
 };

@@ -81,6 +81,7 @@ fn request(media: impl Content + 'static, sink: Sink) -> Request {
         duration: None,
         sink,
         locate: None,
+        timed: false,
         read_deadline: Duration::from_secs(10),
     }
 }
@@ -281,6 +282,7 @@ fn with_ads(content: &dyn Content, at: &[u64]) -> Rendition {
         .collect();
     let options = Options {
         growing: true,
+        measured: true,
         ..Options::default()
     };
     splice::prepare(content, &breaks, &options).expect("it can be spliced")
@@ -300,7 +302,7 @@ fn bytes(content: &dyn Content, range: std::ops::Range<u64>) -> Vec<u8> {
 }
 
 /// Every format that grows, 60 s of each.
-fn growing_formats(dir: &Path) -> [(Codec, Arc<dyn Content>); 5] {
+fn growing_formats(dir: &Path) -> [(Codec, Arc<dyn Content>); 8] {
     [
         (Codec::Mp3, Arc::new(mp3(dir, 60))),
         (Codec::Wav, Arc::new(tone(dir, "tone.wav", 60, &[]))),
@@ -314,6 +316,20 @@ fn growing_formats(dir: &Path) -> [(Codec, Arc<dyn Content>); 5] {
                 60,
                 &["-c:a", "libopus", "-b:a", "128k", "-vbr", "off"],
             )),
+        ),
+        (
+            Codec::WebmOpus,
+            Arc::new(tone(
+                dir,
+                "tone.webm",
+                60,
+                &["-c:a", "libopus", "-b:a", "128k", "-vbr", "off"],
+            )),
+        ),
+        (Codec::M4a, Arc::new(tone(dir, "tone.m4a", 60, &[]))),
+        (
+            Codec::OggVorbis,
+            Arc::new(tone(dir, "tone.ogg", 60, &["-c:a", "libvorbis"])),
         ),
     ]
 }
@@ -460,6 +476,7 @@ fn grow_while_playing(codec: Codec, content: &Arc<dyn Content>) {
         sink: Sink::Null,
         read_deadline: Duration::from_secs(10),
         locate: Some(locator(&growing)),
+        timed: growing.rendition().zero().is_some(),
     };
     let player = Player::start(request).expect("a player");
     let whole = with_ads(content.as_ref(), &[40]);

@@ -11,18 +11,25 @@ use ad_splicer::picture::Picture;
 use ad_splicer::play::{
     AdSlot, Growing, Notice, Outcome, Pictures, PlayEvent, Player, Request, Sink, Timeline,
 };
-use ad_splicer::splice::{self, Ad, Options, Rendition};
+use ad_splicer::splice::{self, Ad, Break, Options, Rendition};
 use ad_splicer::time::PresentationTime;
 use common::{ad, at};
 
 const SOUND: usize = 48_000;
 
+const MP4: &str = "-c:v libx264 -bf 3 -g 25 -sc_threshold 0 -c:a aac -b:a 96k";
+const WEBM: &str = "-pix_fmt yuv420p -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 25 -c:a libopus";
+
 /// Six seconds at 25 pictures a second, with B-frames and an IDR picture every second.
 fn video(folder: &Path) -> FileContent {
-    let path = folder.join("content.mp4");
+    made(folder, "content.mp4", MP4)
+}
+
+/// Six seconds at 25 pictures a second.
+fn made(folder: &Path, name: &str, coding: &str) -> FileContent {
+    let path = folder.join(name);
     let inputs = ["testsrc2=s=160x90:r=25:d=6", "sine=f=440:r=48000:d=6"];
     let inputs = inputs.iter().flat_map(|input| ["-f", "lavfi", "-i", input]);
-    let coding = "-c:v libx264 -bf 3 -g 25 -sc_threshold 0 -c:a aac -b:a 96k";
     let args: Vec<&str> = ["-v", "error"]
         .into_iter()
         .chain(inputs)
@@ -33,15 +40,19 @@ fn video(folder: &Path) -> FileContent {
     FileContent::open(&path).expect("the file was made")
 }
 
-/// `content` with an ad of two seconds at 3 s, and a card to be seen with it.
-fn with_an_ad(content: &FileContent) -> Rendition {
+/// An ad of two seconds at 3 s, and a card to be seen with it.
+fn ad_of(content: &FileContent) -> [Break; 1] {
     let format = splice::probe(content, &Options::default()).expect("it is known");
     let card = Picture::card(format.picture.expect("pictures"), "Acme", Duration::from_secs(2));
     let shown = Ad {
         picture: Some(Arc::new(card.expect("a card"))),
         ..ad(SOUND, 1, 2 * SOUND, 700.0)
     };
-    splice::prepare(content, &[at(3000, vec![shown])], &Options::default()).expect("it can be spliced")
+    [at(3000, vec![shown])]
+}
+
+fn with_an_ad(content: &FileContent) -> Rendition {
+    splice::prepare(content, &ad_of(content), &Options::default()).expect("it can be spliced")
 }
 
 fn timeline(rendition: &Rendition) -> Timeline {
@@ -76,9 +87,16 @@ fn play(start: PresentationTime) -> (Vec<PlayEvent>, Option<Pictures>, usize) {
         media: Arc::new(Growing::new(media, rendition)),
         sink: Sink::Fast,
         locate: None,
+        timed: false,
         read_deadline: Duration::from_secs(10),
     })
     .expect("a player");
+    let (events, pictures, _) = listen(&player);
+    (events, pictures, common::packets(&result, "v:0").len())
+}
+
+/// What a player tells until everything was presented, and where that is.
+fn listen(player: &Player) -> (Vec<PlayEvent>, Option<Pictures>, PresentationTime) {
     let mut events = Vec::new();
     loop {
         let notice = player.notices().recv_timeout(Duration::from_secs(60));
@@ -86,10 +104,12 @@ fn play(start: PresentationTime) -> (Vec<PlayEvent>, Option<Pictures>, usize) {
             Notice::Presented(presented) => events.push(presented.event),
             Notice::Position { .. } | Notice::Heard(_) => {}
             Notice::Ended {
-                outcome, pictures, ..
+                outcome,
+                pictures,
+                at,
             } => {
                 assert!(matches!(outcome, Outcome::Finished), "{outcome:?}");
-                return (events, pictures, common::packets(&result, "v:0").len());
+                return (events, pictures, at);
             }
         }
     }
@@ -131,4 +151,97 @@ fn pictures_begin_where_playback_does() {
     };
     assert_eq!(pictures, Some(expected));
     assert!(is_a_whole_break(&events), "{events:?}");
+}
+
+/// What a player reads of content whose ad comes in when it has read the beginning, and what it shows from `start` on.
+fn grown(name: &str, coding: &str, start: PresentationTime) -> (Vec<PlayEvent>, Option<Pictures>) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let content = made(folder.path(), name, coding);
+    let options = Options {
+        growing: true,
+        ..Options::default()
+    };
+    let plain = splice::prepare(&content, &[], &options).expect("it can be laid out");
+    let with_ad = splice::prepare(&content, &ad_of(&content), &options).expect("it can be spliced");
+    let as_file = with_an_ad(&content);
+    assert_eq!(with_ad.report().duration, as_file.report().duration);
+    let file = folder.path().join(format!("as-file-{name}"));
+    let mut out = std::fs::File::create(&file).expect("a file");
+    as_file
+        .write_to(&content, &mut out, &Options::default())
+        .expect("it can be written");
+
+    let codec = with_ad.codec();
+    let timeline = timeline(&with_ad);
+    let duration = with_ad.report().duration;
+    let growing = Arc::new(Growing::new(Arc::new(content), plain));
+    let mut view = vec![0; 500];
+    growing
+        .read_exact_at(0, &mut view, Duration::from_secs(10))
+        .expect("its beginning");
+    growing.replace(with_ad).expect("in time");
+    view.resize(growing.len() as usize, 0);
+    growing
+        .read_exact_at(500, &mut view[500..], Duration::from_secs(10))
+        .expect("the rest");
+    let read = folder.path().join(format!("read-{name}"));
+    std::fs::write(&read, view).expect("a file");
+    assert_eq!(
+        seen(&read),
+        seen(&file),
+        "{name}: every picture is that of the file"
+    );
+
+    let finding = Arc::clone(&growing);
+    let player = Player::start(Request {
+        codec,
+        timeline,
+        start,
+        duration: Some(duration),
+        media: growing,
+        sink: Sink::Fast,
+        locate: Some(Arc::new(move |to| finding.locate(to))),
+        timed: true,
+        read_deadline: Duration::from_secs(10),
+    })
+    .expect("a player");
+    let (events, pictures, at) = listen(&player);
+    assert_eq!(at, PresentationTime::from(duration), "{name}");
+    (events, pictures)
+}
+
+/// Hashes of the decoded pictures.
+fn seen(path: &Path) -> Vec<String> {
+    let path = path.to_str().expect("a name");
+    let args = [
+        "-v",
+        "error",
+        "-i",
+        path,
+        "-map",
+        "0:v",
+        "-fps_mode",
+        "passthrough",
+    ];
+    let (listed, said) = common::run_both("ffmpeg", &[&args[..], &["-f", "framemd5", "-"]].concat(), None);
+    assert_eq!(said, "", "ffmpeg has nothing to complain about");
+    let lines = String::from_utf8(listed).expect("text");
+    let hashes = lines.lines().filter(|line| !line.starts_with('#'));
+    hashes
+        .map(|line| line.rsplit(',').next().unwrap_or_default().trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn video_grows_while_it_is_played() {
+    for (name, coding, from_a_second) in [("content.mp4", MP4, 125 + 2), ("content.webm", WEBM, 125 + 2 + 1)]
+    {
+        let (events, pictures) = grown(name, coding, PresentationTime::ZERO);
+        assert!(is_a_whole_break(&events), "{name}: {events:?}");
+        let shown = |shown| Some(Pictures { shown, late: 0 });
+        assert_eq!(pictures, shown(6 * 25 + 2), "{name}");
+        let (events, pictures) = grown(name, coding, PresentationTime::from_millis(1000));
+        assert!(is_a_whole_break(&events), "{name}: {events:?}");
+        assert_eq!(pictures, shown(from_a_second), "{name}");
+    }
 }

@@ -174,12 +174,19 @@ impl Listening<'_> {
 
     /// Splices what was laid out in ahead of the player; when playback is too near already, the nearest new break stays empty.
     async fn splice_in(&mut self, made: Frozen, player: &Controls) -> anyhow::Result<Option<usize>> {
-        if self.growing.replace(made.rendition.clone()).is_err() {
+        let changes = !(self.ads.is_empty() && made.rendition.report().ads.is_empty());
+        if changes && self.growing.replace(made.rendition.clone()).is_err() {
             let reason = "its ads were ready too late to be spliced in";
             self.leave_nearest_empty(VastCode::NOT_READY, reason).await;
             return Ok(None);
         }
         self.take_over(&made).await?;
+        if !changes {
+            made.failures
+                .iter()
+                .for_each(|failure| self.ahead.over(failure.break_index));
+            return Ok(None);
+        }
         player.extend(Extension {
             timeline: self.timeline.clone(),
             duration: self.rendition().report().duration,

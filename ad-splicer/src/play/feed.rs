@@ -13,7 +13,6 @@ use gstreamer_app as gst_app;
 
 use super::PlayError;
 use super::packets::Packets;
-use super::pipeline::AHEAD;
 use crate::content::Content;
 
 /// How much is read at once. Small, so that playback starts before much is there.
@@ -105,27 +104,28 @@ pub(super) fn read_into(
                         break;
                     }
                     place.offset += count as u64;
+                    let begins = std::mem::replace(&mut began, seeks) != seeks;
+                    let head = if begins { &place.head[..] } else { &[] };
                     let pushed = match &mut packets {
                         _ if count == 0 => source.end_of_stream(),
                         Some(packets) => {
                             let mut parts = Vec::new();
-                            if std::mem::replace(&mut began, seeks) != seeks {
+                            if begins {
                                 packets.begin();
-                                parts = packets.feed(&place.head);
+                                parts = packets.feed(head);
                             }
                             parts.extend(packets.feed(&buffer[..count]));
                             let mut parts = parts.into_iter();
                             parts.try_fold(gst::FlowSuccess::Ok, |_, part| source.push_buffer(part))
                         }
                         None => {
-                            let mut bytes = buffer[..count].to_vec();
-                            if std::mem::replace(&mut began, seeks) != seeks && offset == place.base {
-                                bytes = [&place.head, &bytes[..]].concat();
-                            }
+                            // A decoder that asks for another place reads the head where it is.
+                            let head = if offset == place.base { head } else { &[] };
+                            let bytes = [head, &buffer[..count]].concat();
                             source.push_buffer(gst::Buffer::from_slice(bytes))
                         }
                     };
-                    if count == 0 || pushed.is_err() || source.current_level_bytes() >= AHEAD {
+                    if count == 0 || pushed.is_err() || source.current_level_bytes() >= source.max_bytes() {
                         break;
                     }
                 }

@@ -3,11 +3,11 @@
 //! Each [`Growing::replace`] gives a new frozen rendition of the same content, whose breaks differ only ahead of the reader.
 //! Invariants: a byte that may have been read never changes; the reader goes over to the new rendition at a place up to which
 //! both are alike (their heads apart), before the first break that differs; when there is no such place left, nothing changes.
-//! A head that was read is of the first rendition; those of WAV and FLAC are given with an open end, since decoders stop where they say.
-//!
-//! Not for: formats whose beginning says where everything is (MP4), since a beginning that was read cannot be changed.
+//! A head that was read is of the first rendition; those of WAV and FLAC are given with an open end, since decoders stop where they say. Of MP4 and WebM, whose beginning would say where everything is, renditions that
+//! grow are made otherwise ([`Rendition::zero`]).
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -106,6 +106,18 @@ impl Growing {
         let rate = rendition.plan().sample_rate();
         let wanted = to.to_samples(rate) as i64;
         let lead = ContentTime::from(LEAD).to_samples(rate) as i64;
+        if let Some(zero) = rendition.zero() {
+            let start = rendition.audio()?.start;
+            let points = rendition.points();
+            let at = points.partition_point(|point| point.sample <= wanted - lead);
+            let point = at.checked_sub(1).map(|at| points[at].offset);
+            return Some(Located {
+                head: self.part(&rendition, 0..start)?,
+                offset: point.unwrap_or(start) - start + first,
+                // The parts say themselves when they are.
+                lead: zero + to.since(PresentationTime::ZERO),
+            });
+        }
         if rendition.codec() == Codec::OggOpus {
             let deadline = Options::default().read_deadline;
             let read = |offset: u64, buffer: &mut [u8]| {
@@ -139,7 +151,22 @@ impl Growing {
         })
     }
 
-    /// The same of Vorbis, which does not grow.
+    /// Some bytes of a rendition.
+    fn part(&self, rendition: &Rendition, range: Range<u64>) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let mut filled = 0;
+        let deadline = Options::default().read_deadline;
+        while filled < bytes.len() {
+            let (offset, rest) = (range.start + filled as u64, &mut bytes[filled..]);
+            match rendition.read_at(self.content.as_ref(), offset, rest, deadline) {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => filled += count,
+            }
+        }
+        Some(bytes)
+    }
+
+    /// The same of Vorbis.
     fn locate_vorbis(&self, to: PresentationTime) -> Option<Located> {
         let rendition = self.rendition();
         let rate = rendition.plan().sample_rate();
@@ -149,16 +176,8 @@ impl Growing {
         };
         let wanted = to.to_samples(rate) as i64;
         let found = vorbis::entrance(&read, rendition.runs(), wanted)?;
-        let mut head = vec![0; (found.head.end - found.head.start) as usize];
-        let mut filled = 0;
-        while filled < head.len() {
-            match read(found.head.start + filled as u64, &mut head[filled..]) {
-                Ok(0) | Err(_) => return None,
-                Ok(count) => filled += count,
-            }
-        }
         Some(Located {
-            head,
+            head: self.part(&rendition, found.head)?,
             offset: found.offset,
             lead: duration_of((wanted - found.sample).max(0) as u64, rate),
         })
@@ -240,7 +259,7 @@ impl Content for Growing {
 /// What a WAV file says of the length of its samples while they may become more.
 const OPEN_ENDED: [u8; 4] = 0xFFFF_FFF0_u32.to_le_bytes();
 /// Where a FLAC file's STREAMINFO has the smallest and the largest frame's size,
-const FLAC_SIZES: std::ops::Range<u64> = 8 + 4..8 + 10;
+const FLAC_SIZES: Range<u64> = 8 + 4..8 + 10;
 /// and where it has the number of samples (the first byte shares half of itself with another field) and, right after it, their MD5.
 const FLAC_SAMPLES: u64 = 8 + 13;
 const FLAC_MD5_END: u64 = 8 + 34;

@@ -26,6 +26,7 @@ use crate::time::PresentationTime;
 mod feed;
 pub mod grovesrc;
 mod growing;
+mod left_out;
 mod outputs;
 mod packets;
 mod pipeline;
@@ -35,7 +36,7 @@ mod reached;
 
 use feed::{Place, READ, lock, read_into};
 use packets::Packets;
-use pipeline::Pipeline;
+use pipeline::{Input, Pipeline};
 
 pub use growing::{Growing, TooLate};
 pub use pipeline::Pictures;
@@ -59,7 +60,7 @@ pub struct Located {
     pub head: Vec<u8>,
     /// Offset in the media.
     pub offset: u64,
-    /// How much comes before what is wanted.
+    /// How much comes before what is wanted; of media that is [`Request::timed`], the time that is written there.
     pub lead: Duration,
 }
 
@@ -82,6 +83,8 @@ pub struct Request {
     pub sink: Sink,
     /// Finds places in the media without reading up to them; otherwise the decoder seeks.
     pub locate: Option<Arc<Locate>>,
+    /// The media is read once, in order, and each part of it says when it is ([`crate::splice::Rendition::zero`]): only `locate` finds places.
+    pub timed: bool,
     /// How long one read of the media may take. A read that takes longer ends playback with an error.
     pub read_deadline: Duration,
 }
@@ -328,7 +331,8 @@ struct Driver {
     /// The read that was waited for at the last tick.
     read_before: Option<u64>,
     place: Arc<Mutex<Place>>,
-    codec: Codec,
+    /// Also the beginning has to be found.
+    is_located: bool,
     ticks: u32,
     last_told: PresentationTime,
 }
@@ -336,12 +340,18 @@ struct Driver {
 impl Driver {
     fn new(request: Request, outbox: Sender<Notice>) -> Result<Self, PlayError> {
         let media = match request.codec {
-            Codec::M4a | Codec::Mp4 => mended(request.media, request.read_deadline),
+            Codec::M4a | Codec::Mp4 if !request.timed => mended(request.media, request.read_deadline),
             _ => request.media,
         };
         let packets = Packets::of(request.codec, media.as_ref(), request.read_deadline)?;
         let bytes = media.len();
-        let pipeline = Pipeline::new(request.codec, bytes, packets.as_ref(), request.sink)?;
+        let input = match (&packets, request.timed) {
+            (Some(packets), _) => Input::Packets(packets),
+            (None, true) => Input::Parts,
+            (None, false) => Input::Bytes(bytes),
+        };
+        let ahead = pipeline::ahead(bytes, request.duration);
+        let pipeline = Pipeline::new(request.codec, &input, request.sink, ahead)?;
         let (failures, place) = read_into(&pipeline.source, media, packets, request.read_deadline)?;
         Ok(Self {
             pipeline,
@@ -357,7 +367,7 @@ impl Driver {
             starved: false,
             read_before: None,
             place,
-            codec: request.codec,
+            is_located: request.timed || request.codec == Codec::OggVorbis,
             ticks: 0,
             last_told: request.start,
         })
@@ -379,8 +389,8 @@ impl Driver {
     }
 
     fn play(&mut self, inbox: &Receiver<Command>) -> Result<Outcome, PlayError> {
-        // What is decoded before Vorbis begins to be heard is known when that was located.
-        if (self.start > PresentationTime::ZERO || self.codec == Codec::OggVorbis)
+        // What is decoded before it begins to be heard is known when that was located.
+        if (self.start > PresentationTime::ZERO || self.is_located)
             && let Some(located) = self.located(self.start)
         {
             self.begin_at(located, self.start);

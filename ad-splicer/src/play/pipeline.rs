@@ -9,16 +9,25 @@ use std::time::Duration;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
-use gstreamer_audio::AudioInfo;
 
+use super::left_out::{begin_at_zero, leave_out, leave_out_rest, leave_out_samples};
 use super::outputs;
-use super::packets::{Ends, Packets};
+use super::packets::Packets;
 use super::reached::Reached;
 use super::{PlayError, Sink};
 use crate::splice::Codec;
 
-/// How much may wait in the source.
-pub(super) const AHEAD: u64 = 256 << 10;
+/// How much may wait in the source: so many seconds of it, within these bounds. Nothing can be put in any more where it was read.
+const AHEAD: u64 = 8;
+const LEAST_AHEAD: u64 = 64 << 10;
+const MOST_AHEAD: u64 = 256 << 10;
+
+/// How many bytes of a rendition may wait.
+pub(super) fn ahead(bytes: u64, duration: Option<Duration>) -> u64 {
+    duration.map_or(MOST_AHEAD, |lasts| {
+        (bytes / lasts.as_secs().max(1) * AHEAD).clamp(LEAST_AHEAD, MOST_AHEAD)
+    })
+}
 
 /// What became of the pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +38,22 @@ pub struct Pictures {
     pub late: u64,
 }
 
+/// What goes in.
+pub(super) enum Input<'a> {
+    /// A rendition of so many bytes, of which the decoder reads what it wants.
+    Bytes(u64),
+    /// The same in order, each part of it with its own time.
+    Parts,
+    Packets(&'a Packets),
+}
+
 /// The elements that are spoken to later.
 pub(super) struct Pipeline {
     whole: gst::Pipeline,
     pub(super) bus: gst::Bus,
     pub(super) source: gst_app::AppSrc,
-    codec: Codec,
+    /// Whether the source says how many bytes there are.
+    is_sized: bool,
     volume: gst::Element,
     sound: gst::Element,
     /// How far the sound came that reached its sink.
@@ -45,25 +64,30 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// For a rendition of `bytes`, or for its `packets`. Nothing moves yet.
-    pub(super) fn new(
-        codec: Codec,
-        bytes: u64,
-        packets: Option<&Packets>,
-        sink: Sink,
-    ) -> Result<Self, PlayError> {
+    /// For a rendition that is coded like this, of which so many bytes may wait. Nothing moves yet.
+    pub(super) fn new(codec: Codec, input: &Input<'_>, sink: Sink, ahead: u64) -> Result<Self, PlayError> {
         let whole = gst::Pipeline::new();
-        let source = gst_app::AppSrc::builder().max_bytes(AHEAD);
+        let source = gst_app::AppSrc::builder().max_bytes(ahead);
+        // A decoder of WAV that knows where it was to end would end there, even when the sound has become longer.
+        let is_sized = matches!(input, Input::Bytes(_)) && codec != Codec::Wav;
+        let is_timed = matches!(input, Input::Parts);
+        let packets = match input {
+            Input::Packets(packets) => Some(*packets),
+            Input::Parts | Input::Bytes(_) => None,
+        };
         let kind = packets.map(Packets::caps);
-        let source = match &kind {
-            Some(kind) => source
+        let source = match (input, &kind) {
+            (Input::Bytes(bytes), _) => source
+                .stream_type(gst_app::AppStreamType::Seekable)
+                .format(gst::Format::Bytes)
+                .size(size(*bytes, is_sized)),
+            (_, Some(kind)) => source
                 .stream_type(gst_app::AppStreamType::Stream)
                 .format(gst::Format::Time)
                 .caps(kind),
-            None => source
-                .stream_type(gst_app::AppStreamType::Seekable)
-                .format(gst::Format::Bytes)
-                .size(size(codec, bytes)),
+            (_, None) => source
+                .stream_type(gst_app::AppStreamType::Stream)
+                .format(gst::Format::Bytes),
         };
         let source = source.build();
         let convert = make("audioconvert")?;
@@ -76,6 +100,8 @@ impl Pipeline {
         let ends = [source.upcast_ref(), &convert, &resample, &volume, &sound];
         whole.add_many(ends).map_err(|error| failed(&error))?;
         gst::Element::link_many([&convert, &resample, &volume, &sound]).map_err(|error| failed(&error))?;
+        let pre_skip = packets.map_or(Duration::ZERO, Packets::pre_skip);
+        let lead = Arc::new(AtomicU64::new(pre_skip.as_nanos() as u64));
         let mut pictures = None;
         match decoder(codec)? {
             Decoder::Chain(chain) => {
@@ -91,6 +117,11 @@ impl Pipeline {
                 whole.add(&bin).map_err(|error| failed(&error))?;
                 source.link(&bin).map_err(|error| failed(&error))?;
                 pictures = screen.as_ref().map(|screen| screen.sink.clone());
+                if let Some(entrance) = screen.as_ref().and_then(Screen::entrance).filter(|_| is_timed) {
+                    begin_at_zero(&entrance);
+                    let lead = lead.clone();
+                    entrance.add_probe(gst::PadProbeType::BUFFER, move |_, info| leave_out(info, &lead));
+                }
                 let entrance = convert.static_pad("sink");
                 let around = whole.downgrade();
                 bin.connect_pad_added(move |_, pad| {
@@ -109,13 +140,17 @@ impl Pipeline {
                 });
             }
         }
-        let pre_skip = packets.map_or(Duration::ZERO, Packets::pre_skip);
-        let lead = Arc::new(AtomicU64::new(pre_skip.as_nanos() as u64));
         if let Some(entrance) = convert.static_pad("sink") {
+            if is_timed {
+                begin_at_zero(&entrance);
+            }
             let lead = lead.clone();
             let ends = packets.map(Packets::ends).unwrap_or_default();
             entrance.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
                 leave_out_rest(pad, info, &ends);
+                if is_timed {
+                    leave_out_samples(pad, info, &lead);
+                }
                 leave_out(info, &lead)
             });
         }
@@ -126,7 +161,7 @@ impl Pipeline {
             whole,
             bus,
             source,
-            codec,
+            is_sized,
             volume,
             sound,
             reached,
@@ -173,7 +208,7 @@ impl Pipeline {
 
     /// So many bytes are still to be read.
     pub(super) fn set_size(&self, bytes: u64) {
-        self.source.set_size(size(self.codec, bytes));
+        self.source.set_size(size(bytes, self.is_sized));
     }
 
     /// So much of what is decoded next is not to be heard.
@@ -213,13 +248,19 @@ impl Screen {
         })
     }
 
+    fn entrance(&self) -> Option<gst::Pad> {
+        self.chain[0].static_pad("sink")
+    }
+
     /// Shows what comes out of `pad`, unless another track is shown already.
     fn show(&self, pipeline: &gst::Pipeline, pad: &gst::Pad) {
-        let Some(entrance) = self.chain[0].static_pad("sink").filter(|pad| !pad.is_linked()) else {
+        let Some(entrance) = self.entrance().filter(|pad| !pad.is_linked()) else {
             return;
         };
-        let joined = (self.sink.parent().is_some() || pipeline.add_many(&self.chain).is_ok())
-            && gst::Element::link_many(&self.chain).is_ok()
+        // It stays where it is when the decoder begins anew.
+        let is_there = self.sink.parent().is_some();
+        let joined = (is_there
+            || pipeline.add_many(&self.chain).is_ok() && gst::Element::link_many(&self.chain).is_ok())
             && pad.link(&entrance).is_ok()
             && self
                 .chain
@@ -233,60 +274,9 @@ impl Screen {
     }
 }
 
-/// Cuts off what a decoder gives after the end of a stream.
-fn leave_out_rest(pad: &gst::Pad, info: &mut gst::PadProbeInfo<'_>, ends: &Ends) {
-    let Some(gst::PadProbeData::Buffer(buffer)) = info.data.as_mut() else {
-        return;
-    };
-    let Some(audio) = pad
-        .current_caps()
-        .and_then(|caps| AudioInfo::from_caps(&caps).ok())
-    else {
-        return;
-    };
-    let (frame, rate) = (audio.bpf() as usize, u64::from(audio.rate()));
-    let samples = (buffer.size() / frame.max(1)) as u64;
-    let lasts = gst::ClockTime::SECOND.mul_div_floor(samples, rate.max(1));
-    let Some((start, lasts)) = buffer.pts().zip(lasts) else {
-        return;
-    };
-    let Some(end) = ends.within(start, start + lasts) else {
-        return;
-    };
-    let kept = (end - start).mul_div_round(rate, gst::ClockTime::SECOND.nseconds());
-    let kept = kept.map_or(samples, gst::ClockTime::nseconds).min(samples);
-    let flags = gst::BufferCopyFlags::MEMORY | gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS;
-    let Ok(mut part) = buffer.copy_region(flags, 0..kept as usize * frame) else {
-        return;
-    };
-    if let Some(part) = part.get_mut() {
-        part.set_duration(end - start);
-    }
-    *buffer = part;
-}
-
-/// Drops the sound that comes before the place which was wanted, and lets the time of the rest begin at zero.
-fn leave_out(info: &mut gst::PadProbeInfo<'_>, lead: &AtomicU64) -> gst::PadProbeReturn {
-    let lead = gst::ClockTime::from_nseconds(lead.load(Ordering::Acquire));
-    if lead > gst::ClockTime::ZERO
-        && let Some(buffer) = info.buffer_mut()
-        && let Some(pts) = buffer.pts()
-    {
-        if pts + buffer.duration().unwrap_or_default() <= lead {
-            return gst::PadProbeReturn::Handled;
-        }
-        buffer.make_mut().set_pts(pts.saturating_sub(lead));
-    }
-    gst::PadProbeReturn::Ok
-}
-
-/// How long the source says that it is. For WAV it does not, since the decoder would end there, even when the sound has become longer.
-fn size(codec: Codec, bytes: u64) -> i64 {
-    match codec {
-        // Ogg is given in packets, which have no bytes to count.
-        Codec::Wav | Codec::OggOpus | Codec::OggVorbis => -1,
-        _ => bytes as i64,
-    }
+/// How long the source says that it is.
+fn size(bytes: u64, is_sized: bool) -> i64 {
+    if is_sized { bytes as i64 } else { -1 }
 }
 
 /// What turns a rendition's bytes into samples.

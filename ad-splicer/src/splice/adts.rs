@@ -290,6 +290,7 @@ impl format::Track for Track<'_> {
             left,
             seams: Vec::new(),
             chapters,
+            played: None,
         })
     }
 

@@ -7,8 +7,13 @@ use super::format::Runs;
 use crate::frames::webm::ebml::{self, element, unsigned_element, write_head, write_number, write_wide_head};
 use crate::frames::webm::{Index, Webm};
 
-/// Longest cluster of frames that were made, in nanoseconds.
+/// Longest cluster of frames that were made, in nanoseconds;
 const LONGEST: u64 = 5_000_000_000;
+/// and of any, for a player alone. A cluster changes with whatever is in it, so that nothing can be put in as near to a reader as it is long.
+const LONGEST_PLAYED: u64 = 1_000_000_000;
+
+/// The length of what ends where the file does, in eight bytes.
+const UNKNOWN: u64 = (1 << 56) - 1;
 
 /// Where a frame's bytes are.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +40,8 @@ pub(super) struct Frame<'a> {
 /// A cluster that is not at its end.
 struct Open {
     time: i64,
+    /// When its first frame is.
+    first: i64,
     /// The cluster of the content that it is.
     source: Option<usize>,
     body: Runs,
@@ -57,6 +64,8 @@ pub(super) struct Writer<'a> {
     index: &'a Index,
     /// The track whose frames one seeks by: each frame where decoding can begin, or the first in a cluster.
     by_keys: Option<usize>,
+    /// For a player alone.
+    is_played: bool,
     out: Runs,
     open: Option<Open>,
     cues: Vec<Cue>,
@@ -64,11 +73,12 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// `by_keys` is the track of pictures.
-    pub(super) fn new(webm: &'a Webm, index: &'a Index, by_keys: Option<usize>) -> Self {
+    pub(super) fn new(webm: &'a Webm, index: &'a Index, by_keys: Option<usize>, is_played: bool) -> Self {
         Self {
             webm,
             index,
             by_keys,
+            is_played,
             out: Runs::default(),
             open: None,
             cues: Vec::new(),
@@ -86,11 +96,13 @@ impl<'a> Writer<'a> {
             Bytes::Made(_) => None,
         };
         let longest = (LONGEST / self.webm.scale.max(1)) as i64;
+        let most = (LONGEST_PLAYED / self.webm.scale.max(1)) as i64;
         let begins_anew = self.by_keys == Some(frame.track) && frame.key;
         let is_mixed = self.by_keys.is_some() && !begins_anew;
         let goes_on = self.open.as_ref().is_some_and(|open| {
             let relative = frame.time - open.time;
-            i16::try_from(relative).is_ok()
+            let fits = !self.is_played || !begins_anew && frame.time - open.first < most;
+            fits && i16::try_from(relative).is_ok()
                 && match place {
                     // Rounding may move it a little.
                     Some((cluster, within)) if open.source == Some(cluster) => relative.abs_diff(within) <= 2,
@@ -103,6 +115,7 @@ impl<'a> Writer<'a> {
             self.close();
             self.open = Some(Open {
                 time: (frame.time - place.map_or(0, |(_, within)| within)).max(0),
+                first: frame.time,
                 source: place.map(|(cluster, _)| cluster),
                 body: Runs::default(),
                 made: Vec::new(),
@@ -189,6 +202,25 @@ impl<'a> Writer<'a> {
         runs.made(&self.cues(clusters_at));
         runs.append(self.out);
         runs
+    }
+
+    /// The clusters after a head that says nothing of them: for a player that reads them once, in order. Also gives where they begin, and of each cue its time and the place of its cluster.
+    pub(super) fn finish_played(mut self, nodes: &[(u32, Vec<u8>)]) -> (Runs, u64, Vec<(i64, u64)>) {
+        self.close();
+        let mut runs = Runs::default();
+        runs.content(self.webm.ebml.start, self.webm.ebml.end);
+        let mut head = Vec::new();
+        write_wide_head(&mut head, ebml::SEGMENT, UNKNOWN);
+        head.extend(nodes.iter().flat_map(|(_, bytes)| bytes));
+        runs.made(&head);
+        let start = runs.len();
+        let cues = self
+            .cues
+            .iter()
+            .map(|cue| (cue.time, start + cue.cluster))
+            .collect();
+        runs.append(self.out);
+        (runs, start, cues)
     }
 
     /// The list of what stands where, in a segment in which the nodes stand at `at`.

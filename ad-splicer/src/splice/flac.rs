@@ -411,6 +411,7 @@ impl Maker<'_> {
             left: Vec::new(),
             seams: Vec::new(),
             chapters,
+            played: None,
         })
     }
 

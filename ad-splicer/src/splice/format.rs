@@ -50,6 +50,11 @@ pub(crate) trait Head {
         None
     }
 
+    /// Whether a rendition that grows is made anew ([`Played`]) also without ads, since the content's own beginning says where everything is.
+    fn remade(&self) -> bool {
+        false
+    }
+
     /// See [`super::seek_points`].
     fn points(&self) -> Result<Vec<SeekPoint>, SpliceError> {
         Ok(Vec::new())
@@ -232,6 +237,19 @@ pub(crate) struct Spliced {
     pub(crate) chapters: Vec<Chapter>,
     /// How long the bridges are that are left to be made.
     pub(crate) left: Vec<u64>,
+    /// Set when the runs are for a player alone.
+    pub(crate) played: Option<Played>,
+}
+
+/// Runs that a player reads once, in order, while what comes later may still change: their beginning says nothing of it, and each part says when it is.
+#[derive(Debug)]
+pub(crate) struct Played {
+    /// The bytes after the beginning.
+    pub(crate) audio: Range<u64>,
+    /// See [`super::Rendition::points`].
+    pub(crate) points: Vec<SeekPoint>,
+    /// The time that is written where the presentation begins.
+    pub(crate) zero: Duration,
 }
 
 /// The content's kind, by its first bytes.

@@ -40,7 +40,7 @@ const LATE_SOUND: &str = "the content's sound begins more than half a second aft
 /// An M4A file.
 pub(crate) struct M4a<'a> {
     content: &'a dyn Content,
-    options: &'a Options,
+    pub(super) options: &'a Options,
     pub(super) boxes: Vec<TopBox>,
     pub(super) moov: Atom,
     /// Which of `moov`'s children is the sound.
@@ -315,6 +315,10 @@ impl format::Head for M4a<'_> {
         self.pictures.as_ref().map(|avc| avc.video.format)
     }
 
+    fn remade(&self) -> bool {
+        true
+    }
+
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
         let track = Track(self);
         let looked_at = self.packets.sizes.len().min(LOOKED_AT) as u64;
@@ -458,11 +462,13 @@ impl format::Track for Track<'_> {
         };
         let pieces = Regions::new(self, self, layout).pieces()?;
         let left = pieces.iter().filter_map(Piece::left).collect();
-        assemble(self.0, layout, &pieces, shots.as_ref()).map(|runs| Spliced {
+        let (runs, played) = assemble(self.0, layout, &pieces, shots.as_ref())?;
+        Ok(Spliced {
             runs: runs.into_runs(),
             left,
             seams: Vec::new(),
             chapters: self.0.chapters_of(&layout.plan),
+            played,
         })
     }
 

@@ -2,12 +2,14 @@
 //!
 //! Where content is copied, its packets stay beside each other as they are in the content, so that it is copied in long runs; around breaks sound and pictures alternate.
 
+mod fragments;
+
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::clock::{self, Clock};
-use super::format::Runs;
+use super::format::{Played, Runs};
 use super::layout::Layout;
 use super::m4a::M4a;
 use super::pictures::{Avc, From, Shots, first_not, rescaled};
@@ -420,14 +422,33 @@ fn data_head(len: u64, wide: bool) -> Vec<u8> {
     head
 }
 
-/// The bytes of the file that is laid out.
+/// The bytes of the file that is laid out; those for a player alone while it grows.
 pub(super) fn assemble(
     file: &M4a<'_>,
     layout: &Layout<'_>,
     pieces: &[Piece],
     shots: Option<&Shots>,
-) -> Result<Runs, SpliceError> {
+) -> Result<(Runs, Option<Played>), SpliceError> {
     let plan = &layout.plan;
+    let mut sound = sound_packets(file, pieces);
+    let shown = match (&file.pictures, shots) {
+        (Some(avc), Some(shots)) => Some(Shown::new(avc, shots)?),
+        _ => None,
+    };
+    let mut pictures = shown
+        .as_ref()
+        .map_or_else(|| Packets::with_capacity(0), Shown::packets);
+    let clock = sound_clock(file, plan, pieces, sound.sizes.len());
+    if file.options.growing {
+        let streams = fragments::Streams {
+            file,
+            sound,
+            clock,
+            pictures,
+            shown,
+        };
+        return Ok(streams.lay_out());
+    }
     let mut room = MOST_OTHER;
     let others = file
         .moov
@@ -440,16 +461,6 @@ pub(super) fn assemble(
         })
         .map(|(child, atom)| other(file, plan, child, atom, &mut room))
         .collect::<Result<Vec<_>, _>>()?;
-
-    let mut sound = sound_packets(file, pieces);
-    let shown = match (&file.pictures, shots) {
-        (Some(avc), Some(shots)) => Some(Shown::new(avc, shots)?),
-        _ => None,
-    };
-    let mut pictures = shown
-        .as_ref()
-        .map_or_else(|| Packets::with_capacity(0), Shown::packets);
-    let clock = sound_clock(file, plan, pieces, sound.sizes.len());
     let begins = file.clock.start_of_content();
     let heard = |i: usize| {
         let time = clock.start(i as u64) as i64 - begins;
@@ -568,5 +579,5 @@ pub(super) fn assemble(
     runs.shared(head.into());
     debug_assert_eq!(runs.len(), start + other_len);
     runs.append(data);
-    Ok(runs)
+    Ok((runs, None))
 }

@@ -171,7 +171,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn samples(content: &dyn Content, headers: &Headers, options: &Options) -> u64 {
     let deadline = options.read_deadline;
     let last = options
-        .growing
+        .measured
         .then(|| last_granule(content, deadline.min(PATIENCE)))
         .flatten();
     last.and_then(|last| u64::try_from(last).ok())

@@ -293,6 +293,7 @@ impl format::Track for Track<'_> {
             left: Vec::new(),
             seams: bridged.seams,
             chapters: vorbis_comment::chapters(&layout.plan, self.file.comments()),
+            played: None,
         })
     }
 

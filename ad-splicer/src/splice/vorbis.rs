@@ -15,7 +15,7 @@ use std::ops::Range;
 use self::chain::Link;
 use super::format::{self, Frames, Place, Runs, Spliced, Stream, check_channels};
 use super::layout::{Layout, Spot};
-use super::{Chapter, Codec, Options, Seam, SeamKind, SpliceError, ogg};
+use super::{Chapter, Codec, Options, Run, Seam, SeamKind, SpliceError, ogg};
 use crate::bridge::{BridgeError, vorbis as bridge};
 use crate::content::Content;
 use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, headers};
@@ -80,6 +80,11 @@ impl format::Head for Vorbis<'_> {
 
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
         Ok(vorbis_comment::chapters(plan, self.comments()))
+    }
+
+    /// A chain holds headers everywhere, so all of it counts; those at the beginning stay as they are while it grows.
+    fn audio(&self) -> Option<Range<u64>> {
+        Some(0..self.content.len())
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
@@ -333,6 +338,11 @@ impl format::Track for Track<'_> {
             left: Vec::new(),
             seams,
             chapters: vorbis_comment::chapters(plan, self.file.comments()),
+            played: None,
         })
+    }
+
+    fn audio(&self, runs: &[Run], _: &SplicePlan) -> Option<Range<u64>> {
+        Some(0..format::len_of(runs))
     }
 }

@@ -150,6 +150,7 @@ impl format::Track for Track<'_> {
             left: Vec::new(),
             seams: Vec::new(),
             chapters,
+            played: None,
         })
     }
 

@@ -11,11 +11,11 @@ use self::write::{about, chapters, frames_of, write_both};
 use super::bridged::{Piece, bridged, decoded};
 use super::clock::Clock;
 use super::clusters::{Bytes, Frame, Writer};
-use super::format::{self, Frames, Place, Spliced, Stream};
+use super::format::{self, Frames, Place, Played, Spliced, Stream};
 use super::layout::Layout;
 use super::opus_sound::{Length, Packets, Sound, silent};
-use super::pictures::{Found, Heard, Seen, Video};
-use super::{Chapter, Codec, Options, SpliceError};
+use super::pictures::{Found, Heard, Seen, Video, rescaled};
+use super::{Chapter, Codec, Options, SeekPoint, SpliceError};
 use crate::again::Again;
 use crate::content::Content;
 use crate::frames::opus::{Head, RATE};
@@ -159,6 +159,10 @@ impl format::Head for WebmOpus<'_> {
 
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
         Ok(chapters(plan, &self.webm))
+    }
+
+    fn remade(&self) -> bool {
+        true
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
@@ -398,7 +402,7 @@ impl format::Track for Track<'_> {
         let first = self.index().blocks[self.block(0)].time;
         let heard = in_nanos(first) + ContentTime::from_samples(heard, RATE).as_nanos();
         let track = self.pictures.as_ref().map(|pictures| pictures.track);
-        let mut writer = Writer::new(&self.webm, self.index(), track);
+        let mut writer = Writer::new(&self.webm, self.index(), track, self.file.options.growing);
         let mut seen = 0;
         if let (Some(pictures), Some(shots)) = (&self.pictures, &shots) {
             let frames = frames_of(shots, self.index(), pictures.track, pictures.begins);
@@ -413,12 +417,29 @@ impl format::Track for Track<'_> {
             track if track == uid => seen,
             Some(_) => heard,
         };
-        let runs = writer.finish(&about(plan, &self.webm, &lasts));
+        let nodes = about(plan, &self.webm, &lasts);
+        let (runs, played) = if self.file.options.growing {
+            let (runs, start, cues) = writer.finish_played(&nodes);
+            let zero = in_nanos(first);
+            let point = |(time, offset): (i64, u64)| SeekPoint {
+                offset,
+                sample: rescaled(in_nanos(time) as i64 - zero as i64, RATE, 1_000_000_000_u32),
+            };
+            let played = Played {
+                audio: start..runs.len(),
+                points: cues.into_iter().map(point).collect(),
+                zero: Duration::from_nanos(zero),
+            };
+            (runs, Some(played))
+        } else {
+            (writer.finish(&nodes), None)
+        };
         Ok(Spliced {
             runs: runs.into_runs(),
             left: Vec::new(),
             seams: bridged.seams,
             chapters: chapters(plan, &self.webm),
+            played,
         })
     }
 }

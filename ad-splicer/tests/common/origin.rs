@@ -126,6 +126,7 @@ pub(crate) fn heard_from(
         duration: Some(duration),
         sink: Sink::Null,
         locate: Some(Arc::new(move |to| finding.locate(to))),
+        timed: false,
         read_deadline: Duration::from_secs(10),
     })
     .unwrap();

@@ -21,7 +21,7 @@ const NON_SYNC: u32 = 0x1_0000;
 const EACH: [u32; 4] = [0x100, 0x200, 0x400, 0x800];
 
 /// A track's number.
-pub(super) fn track_id(track: &Atom) -> Option<u32> {
+pub(crate) fn track_id(track: &Atom) -> Option<u32> {
     let tkhd = track.bytes(&[b"tkhd"])?;
     word(tkhd, if tkhd.first() == Some(&1) { 20 } else { 12 })
 }

@@ -7,14 +7,16 @@ mod chapters;
 mod edits;
 mod fragments;
 mod length;
+mod streamed;
 mod tables;
 mod whole;
 
 pub(crate) use boxes::{Atom, TopBox, read_tree, top_level};
 pub(crate) use chapters::{chapters, is_title, sample_of};
 pub(crate) use edits::{Edit, edit_list, set_edit};
-pub(crate) use fragments::gather;
+pub(crate) use fragments::{gather, track_id};
 pub(crate) use length::true_length;
+pub(crate) use streamed::{Part, Sample, beginning, fragment};
 pub(crate) use tables::{
     Samples, Tables, audio_config, avc_config, edit_chapters, full_duration, nero_chapters, priming,
     remove_tables, set_avc_config, set_durations, set_tables, turn_of,

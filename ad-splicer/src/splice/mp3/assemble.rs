@@ -86,5 +86,6 @@ pub(super) fn assemble(
         seams: Vec::new(),
         chapters,
         left,
+        played: None,
     })
 }

@@ -21,8 +21,11 @@ pub(super) struct Link<'a> {
 }
 
 impl Track<'_> {
-    /// The tags of the result.
+    /// The tags of the result. While it grows they were read before anything was put in.
     fn tags(&self, plan: &SplicePlan) -> Vec<u8> {
+        if self.file.options.growing {
+            return self.file.headers.packets[1].clone();
+        }
         [TAGS, &vorbis_comment::edit(plan, self.file.comments())].concat()
     }
 
