@@ -4,9 +4,13 @@ use gstreamer as gst;
 
 use super::{BridgeError, element, floats, init, raw_caps, run, split_clips, stamped};
 use crate::frames::aac::{Config, SAMPLES};
+use crate::frames::padding::most_bytes;
 
 /// Samples between the encoder's input and the decoder's output: input sample `n` is decoded sample `n + DELAY`.
 pub(crate) const DELAY: u32 = SAMPLES;
+
+/// With fewer bits a second than this nothing is tried again.
+const LEAST: i32 = 32_000;
 
 fn caps(config: Config) -> gst::Caps {
     gst::Caps::builder("audio/mpeg")
@@ -42,11 +46,10 @@ pub(crate) fn decode(config: Config, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f
     split_clips(&buffers, clips.iter().map(Vec::len), SAMPLES as usize, channels)
 }
 
-/// Bits a second for bridges: high, so that what is encoded twice loses next to nothing.
+/// Bits a second for bridges: so high that what is encoded twice loses next to nothing. It costs nothing, since packets are padded to the largest that there can be.
 fn bit_rate(config: Config) -> i32 {
-    // At most 6,144 bits a channel and frame are allowed; three quarters of it.
-    let most = u64::from(config.sample_rate) * 6 * u64::from(config.channels) * 3 / 4;
-    most.min(160_000 * u64::from(config.channels)) as i32
+    // At most 6,144 bits a channel and frame of 1,024 samples are allowed; three quarters of it.
+    (u64::from(config.sample_rate) * 6 * u64::from(config.channels) * 3 / 4) as i32
 }
 
 /// How libav looks for the steps of its quantizers.
@@ -67,13 +70,26 @@ impl Coder {
     }
 }
 
-/// Encodes interleaved samples into packets, followed by enough silence that all of it comes out.
+/// Encodes interleaved samples into packets, followed by enough silence that all of it comes out. Of what is noise throughout libav makes packets that are larger than allowed; then with fewer bits.
 pub(crate) fn encode(config: Config, coder: Coder, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+    let most = most_bytes(config);
+    let mut bit_rate = bit_rate(config);
+    loop {
+        let packets = encode_at(config, coder, bit_rate, pcm)?;
+        let fit = packets.iter().all(|packet| packet.len() <= most);
+        if fit || bit_rate < LEAST {
+            return Ok(packets);
+        }
+        bit_rate = bit_rate / 3 * 2;
+    }
+}
+
+fn encode_at(config: Config, coder: Coder, bit_rate: i32, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
     const DOING: &str = "encoding";
     init(DOING)?;
     let (rate, channels) = (config.sample_rate, usize::from(config.channels));
     let encoder = gst::ElementFactory::make("avenc_aac")
-        .property("bitrate", bit_rate(config))
+        .property("bitrate", bit_rate)
         .property("aac-pns", false)
         .property("aac-is", false)
         .property_from_str("aac-coder", coder.name())
@@ -97,6 +113,29 @@ pub(crate) fn encode(config: Config, coder: Coder, pcm: &[f32]) -> Result<Vec<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_packet_of_noise_is_larger_than_allowed() {
+        let config = Config::lc(32_000, 2).unwrap();
+        let mut state = 5_u32;
+        let pcm: Vec<f32> = (0..64_000_u32)
+            .map(|i| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let loud = if i / 6_000 % 2 == 0 { 0.9 } else { 0.01 };
+                loud * ((state >> 8) as f32 / (1 << 23) as f32 - 1.0)
+            })
+            .collect();
+        let largest = |packets: Vec<Vec<u8>>| packets.iter().map(Vec::len).max().unwrap();
+        let coders = [Coder::Exact, Coder::Careful];
+        let at_once = coders.map(|coder| largest(encode_at(config, coder, bit_rate(config), &pcm).unwrap()));
+        let tried = coders.map(|coder| largest(encode(config, coder, &pcm).unwrap()));
+        let most = most_bytes(config);
+        assert!(
+            at_once.into_iter().max() > Some(most),
+            "{at_once:?} need no second try"
+        );
+        assert!(tried.into_iter().max() <= Some(most), "{tried:?}");
+    }
 
     #[test]
     fn what_goes_in_comes_out_at_the_declared_delay() {
