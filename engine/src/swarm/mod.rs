@@ -36,6 +36,7 @@ mod origin_urgent;
 mod peers;
 mod pick;
 mod readers;
+mod recall;
 mod requests;
 mod score;
 mod seed_duty;

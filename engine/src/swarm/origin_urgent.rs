@@ -25,7 +25,7 @@ const START_PATIENCE: Duration = Duration::from_secs(1);
 const START_MEETING: Duration = Duration::from_millis(300);
 /// A fetch that takes longer, of what peers hold, goes to them: at a start, and later.
 const START_FETCH: Duration = Duration::from_millis(700);
-const URGENT_FETCH: Duration = Duration::from_secs(3);
+const URGENT_FETCH: Duration = Duration::from_secs(1);
 /// What an origin is taken to deliver before it is measured, in bytes a second: it may be a narrow one.
 const UNMEASURED: f64 = 250_000.0;
 

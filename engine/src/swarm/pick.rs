@@ -1,7 +1,8 @@
 //! What to request of which peer.
 //!
 //! Three zones. *Urgent*: what a playing reader needs within 15 s, earliest deadline first, each run to the peer that
-//! would have it here soonest; to that peer it is urgent only within 5 s, or for a start. *Near*: what it needs within
+//! would have it here soonest; to that peer it is urgent only within 5 s, or for a start, and beyond 7 s it is asked
+//! only while there is room. *Near*: what it needs within
 //! a minute, and *far*: the rest; both rarest first with random ties. The peer that would deliver soonest is asked
 //! next, until its pipeline (round trip and 0.3 s of data) or that of the whole swarm (1 s of data) is full.
 //!
@@ -22,6 +23,9 @@ use super::types::{BLOCK_SIZE, MAX_RUN_BLOCKS, Peer, Urgency};
 /// What is needed this soon, or for a start, is urgent to the uploader too: a buffer that fills up must not keep others
 /// from starting. In seconds.
 pub(super) const HURRY: f64 = 5.0;
+/// What is needed later than this, in seconds, waits until there is room for it: it would come before what is needed
+/// sooner. (A little more than the time within which the origin is asked for what no peer was.)
+const AHEAD: f64 = 7.0;
 /// Open pieces that are looked at for one request; all of them when none of these helps.
 const SAMPLE: usize = 64;
 /// Blocks in an ordinary request: the turn of 64 KiB that an uplink hands out.
@@ -52,6 +56,7 @@ impl Swarm {
         }
         let streaming = self.readers.values().any(Reader::streams);
         if streaming {
+            self.recall(now);
             self.pick_urgent(now);
             self.hedge(now);
             if self.start_is_missing() {
@@ -90,12 +95,16 @@ impl Swarm {
         }
     }
 
+    /// Whether so much is on its way that what is asked for now would wait for our own line.
+    fn is_full(&self) -> bool {
+        let rate = self.total.rate().unwrap_or(0.0);
+        self.outstanding >= ((rate / f64::from(BLOCK_SIZE)) as u32).max(FIRST_PIPELINE)
+    }
+
     /// Who is asked next: of a few peers with room, taken at random, the one that would deliver one more turn
     /// soonest; `None` when all is full. (The best of all would draw every viewer to the same few uplinks.)
     fn next_asked(&mut self, spared: bool, now: Instant) -> Option<Peer> {
-        let rate = self.total.rate().unwrap_or(0.0);
-        let limit = ((rate / f64::from(BLOCK_SIZE)) as u32).max(FIRST_PIPELINE);
-        if self.outstanding >= limit {
+        if self.is_full() {
             return None;
         }
         let mut candidates: Vec<Peer> = self
@@ -211,6 +220,9 @@ impl Swarm {
                 continue;
             }
             let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
+            if slack > AHEAD && self.is_full() {
+                break;
+            }
             if self.pieces[(need.block / self.layout.piece_blocks()) as usize].available == 0 {
                 continue;
             }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
+mod ahead;
 mod blocks;
 mod crowd;
 mod deadlines;

@@ -1,0 +1,70 @@
+//! What a player needs later: how much of it is asked for, and what happens when its time comes, by hand.
+
+use super::*;
+
+/// A player of so many bytes a second, and one peer that holds everything and sends nothing.
+fn playing(pieces: u32, bitrate: u64, now: Instant) -> (Swarm, Vec<Output>) {
+    let config = Config {
+        use_origin: false,
+        ..Config::default()
+    };
+    let mut swarm = core(pieces.into(), config, now);
+    let reader = Input::ReaderOpened {
+        reader: ReaderId(1),
+        file: FileIndex(0),
+        position: 0,
+        demand: Demand::Stream {
+            bitrate,
+            playing: true,
+        },
+    };
+    give(&mut swarm, reader, now);
+    let outputs = connect(&mut swarm, 1, vec![BlockRun::new(0, 0, pieces * 4)], now);
+    (swarm, outputs)
+}
+
+fn runs(outputs: &[Output]) -> Vec<(RequestId, BlockRun, Urgency)> {
+    let run = |output: &Output| match *output {
+        Output::Request {
+            request,
+            run,
+            urgency,
+            ..
+        } => Some((request, run, urgency)),
+        _ => None,
+    };
+    outputs.iter().filter_map(run).collect()
+}
+
+#[test]
+fn no_more_is_asked_ahead_than_the_own_line_takes() {
+    // Of fifteen seconds of media, 91 blocks, those of seven seconds are asked for: as much as is believed of a line
+    // that was not measured.
+    let (_, outputs) = playing(100, 100_000, Instant::now());
+    let blocks: u32 = runs(&outputs).iter().map(|(_, run, _)| run.count).sum();
+    assert!((40..=48).contains(&blocks), "{blocks}: {outputs:?}");
+}
+
+#[test]
+fn what_waits_at_a_peer_is_asked_anew_when_it_is_needed_soon() {
+    let start = Instant::now();
+    // A piece is four seconds of media: the third one is needed after eight.
+    let (mut swarm, outputs) = playing(4, 16_384, start);
+    let third = |outputs: &[Output]| runs(outputs).into_iter().find(|(_, run, _)| run.first.0 == 8);
+    let (early, _, urgency) = third(&outputs).expect("it is within fifteen seconds");
+    assert_eq!(urgency, Urgency::Near);
+    let mut outputs = Vec::new();
+    for tick in 1..=38 {
+        outputs.extend(give(&mut swarm, Input::Timeout, start + TICK * tick));
+    }
+    assert_eq!(third(&outputs), None, "it has time: {outputs:?}");
+    for tick in 39..=45 {
+        outputs.extend(give(&mut swarm, Input::Timeout, start + TICK * tick));
+    }
+    assert!(outputs.contains(&Output::Cancel {
+        peer: Peer(1),
+        request: early
+    }));
+    let (_, _, urgency) = third(&outputs).expect("it is needed soon");
+    assert_eq!(urgency, Urgency::Urgent);
+}
