@@ -25,16 +25,31 @@ const M4A: (&str, &[&str]) = ("content.m4a", &["-c:a", "aac", "-b:a", "96k"]);
 const FLAC: (&str, &[&str]) = ("content.flac", &["-c:a", "flac"]);
 const WAV: (&str, &[&str]) = ("content.wav", &["-c:a", "pcm_s16le"]);
 
+const OPUS: (&str, &[&str]) = ("content.opus", &["-c:a", "libopus", "-b:a", "96k"]);
+const VORBIS: (&str, &[&str]) = ("content.ogg", &["-c:a", "libvorbis", "-q:a", "4"]);
+const WEBM: (&str, &[&str]) = ("content.webm", &["-c:a", "libopus", "-b:a", "96k"]);
+
+fn a_thousand_ranges_of((name, coding): (&str, &[&str]), rate: usize) {
+    println!("{name}");
+    let fixture = Fixture::new(name, rate, 2, coding);
+    let origin = Origin::new(std::fs::read(&fixture.content).unwrap());
+    let breaks = breaks(rate, 2, &[5_017, 12_500, 21_003]);
+    let rendition = splice::prepare(&origin, &breaks, &Options::default()).unwrap();
+    let all = whole(&rendition, &origin);
+    origin.fetched();
+    a_thousand_ranges(&rendition, &origin, &all, 0);
+}
+
 #[test]
 fn a_thousand_ranges_of_each_format() {
-    for (name, coding) in [VBR, ADTS, M4A, FLAC, WAV] {
-        println!("{name}");
-        let fixture = Fixture::new(name, 44_100, 2, coding);
-        let origin = Origin::new(std::fs::read(&fixture.content).unwrap());
-        let breaks = breaks(44_100, 2, &[5_017, 12_500, 21_003]);
-        let rendition = splice::prepare(&origin, &breaks, &Options::default()).unwrap();
-        let all = whole(&rendition, &origin);
-        origin.fetched();
-        a_thousand_ranges(&rendition, &origin, &all, 0);
+    for format in [VBR, ADTS, M4A, FLAC, WAV] {
+        a_thousand_ranges_of(format, 44_100);
+    }
+}
+
+#[test]
+fn a_thousand_ranges_of_what_is_in_ogg_and_webm() {
+    for format in [OPUS, VORBIS, WEBM] {
+        a_thousand_ranges_of(format, 48_000);
     }
 }
