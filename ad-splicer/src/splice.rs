@@ -48,6 +48,7 @@ use crate::plan::{AdIndex, PlanError, SplicePlan};
 use crate::splice::format::Track;
 use crate::splice::later::Later;
 use crate::splice::layout::Layout;
+pub use crate::splice::ogg::moved::Moved;
 use crate::time::{ContentTime, PresentationTime};
 
 /// The codings that can be spliced.
@@ -343,6 +344,8 @@ pub enum Source {
     Content(u64),
     /// Bytes that were made: tags, bridges, repacked frames.
     Made(Bytes),
+    /// Pages of Ogg as the content has them, but for their numbers and positions.
+    Pages(Moved),
     /// A bridge that is made when it is read, by its number, from one of its bytes on.
     Bridge {
         /// Which one.
@@ -463,6 +466,7 @@ impl Rendition {
                 buffer[..count].copy_from_slice(&bytes[within as usize..][..count]);
                 Ok(count)
             }
+            Source::Pages(pages) => pages.read_at(content, (within, run.len), &mut buffer[..count], deadline),
             Source::Bridge { number, from } => {
                 let later = self.later.as_ref().ok_or(io::ErrorKind::NotFound)?;
                 let bytes = later.bytes(*number, content, deadline)?;
@@ -535,7 +539,7 @@ pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, S
 }
 
 /// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given, but what replaces content comes after what is inserted there). Without any
-/// ad the rendition is the content, and only its head is read. Otherwise what the format needs is read here: of WAV, and of MP3 with one bit rate, the ends and the surroundings of the cues; of others all of it.
+/// ad the rendition is the content, and only its head is read. Otherwise what the format needs is read here: of WAV, MP4, MP3 with one bit rate or with an index, ADTS with an index, and long Opus in Ogg, the ends or tables and the surroundings of the cues; of others all of it.
 pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
     let head = format::recognise(content, options)?;
     let any = breaks

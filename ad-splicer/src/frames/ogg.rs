@@ -3,8 +3,12 @@
 //! A file is one logical stream from beginning to end; several streams side by side or one after the other are told, not spliced. A page of content that stays whole keeps its body: only its header is
 //! written anew, with a checksum that follows from the old one ([`Header::moved`]), so that the body need not be read again.
 
+mod parted;
+
 use std::ops::Range;
 use std::time::Duration;
+
+pub(crate) use self::parted::{Parted, Span};
 
 use crate::content::Content;
 use crate::frames::window::Window;

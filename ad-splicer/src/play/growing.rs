@@ -15,7 +15,7 @@ use crate::content::Content;
 use crate::splice::flac::seek as flac;
 use crate::splice::opus::page_before;
 use crate::splice::vorbis::seek as vorbis;
-use crate::splice::{self, Codec, Options, Rendition, Run, SeekPoint, Source};
+use crate::splice::{self, Codec, Moved, Options, Rendition, Run, SeekPoint, Source};
 use crate::time::{ContentTime, PresentationTime, duration_of};
 
 use super::Located;
@@ -320,6 +320,7 @@ fn shared(a: (&[Run], u64), b: (&[Run], u64)) -> u64 {
         let most = one.1.min(other.1);
         let same = match (one.0, other.0) {
             (Rest::Content(one), Rest::Content(other)) if one == other => most,
+            (Rest::Pages(one, from), Rest::Pages(other, to)) if one == other && from == to => most,
             (Rest::Made(one), Rest::Made(other)) => {
                 one.iter().zip(other).take_while(|(a, b)| a == b).count() as u64
             }
@@ -336,6 +337,8 @@ fn shared(a: (&[Run], u64), b: (&[Run], u64)) -> u64 {
 /// The rest of a run.
 enum Rest<'a> {
     Content(u64),
+    /// From so many bytes on.
+    Pages(Moved, u64),
     Made(&'a [u8]),
 }
 
@@ -347,6 +350,8 @@ fn rest(runs: &[Run], offset: u64) -> Option<(Rest<'_>, u64)> {
     let rest = match &run.source {
         Source::Content(from) => Rest::Content(from + within),
         Source::Made(bytes) => Rest::Made(&bytes[within as usize..]),
+        // What does not begin with the same page is taken for another.
+        Source::Pages(pages) => Rest::Pages(*pages, within),
         // Nobody knows yet what it is.
         Source::Bridge { .. } => return None,
     };

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::later::Made;
 use super::layout::{Layout, moved};
+use super::ogg::moved::Moved;
 use super::{
     Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, ad_chapters, adts, flac, m4a, mp3,
     ogg, opus, vorbis, wav, webm,
@@ -411,6 +412,15 @@ impl Runs {
             return;
         }
         self.push(len, Source::Bridge { number, from });
+    }
+
+    /// Adds so many bytes of pages of the content that may have other numbers.
+    pub(crate) fn pages(&mut self, pages: Moved, len: u64) {
+        if pages.sequence == 0 && pages.granule == 0 {
+            self.content(pages.from, pages.from + len);
+        } else {
+            self.push(len, Source::Pages(pages));
+        }
     }
 
     /// Adds the content's bytes from `start` to `end`; what follows the run before it becomes one with it.

@@ -273,6 +273,8 @@ fn points(index: &Index, runs: &[Run]) -> Vec<SeekPoint> {
                 }
                 frame += count;
             }
+            // There are none in MP3.
+            Source::Pages(_) => {}
             Source::Made(bytes) => {
                 let mut at = 0;
                 for count in 0.. {

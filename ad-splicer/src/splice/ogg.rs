@@ -1,20 +1,25 @@
 //! The pages of a rendition in Ogg: content pages keep their bodies, and all of their bytes as long as nothing before them changed; what was made is put into pages of its own.
 
+pub(super) mod moved;
+
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
+use self::moved::Moved;
 use super::format::Runs;
 use super::{Options, SpliceError};
 use crate::content::Content;
 use crate::frames::ogg::{
-    BEGINS, ENDS, Found, HEADER_LEN, Header, Headers, MOST_PAGE, NO_GRANULE, Page, Pages, find_page, lacing,
-    paginate,
+    BEGINS, ENDS, Found, HEADER_LEN, Header, Headers, MOST_PAGE, NO_GRANULE, Page, Pages, Span, find_page,
+    lacing, paginate,
 };
 use crate::frames::window::Window;
 
-enum Body<'a> {
-    Content(&'a Page, Range<usize>),
+enum Body {
+    Content(Page, Range<usize>),
+    /// Pages of the content that nobody looked at: their bytes, the first one's number, and how many they are.
+    Gap(Range<u64>, u32, u32),
     Made(Vec<u8>),
 }
 
@@ -24,7 +29,7 @@ pub(super) struct Stream<'a> {
     /// What a granule position is when this many packets have ended.
     granule: &'a dyn Fn(u64) -> i64,
     ended: u64,
-    out: Vec<(Header, Body<'a>)>,
+    out: Vec<(Header, Body)>,
 }
 
 impl<'a> Stream<'a> {
@@ -37,7 +42,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    fn push(&mut self, mut header: Header, body: Body<'a>) {
+    fn push(&mut self, mut header: Header, body: Body) {
         let ended = header.lacing.iter().filter(|value| **value < 255).count() as u64;
         self.ended += ended;
         header.granule = if ended == 0 {
@@ -50,9 +55,41 @@ impl<'a> Stream<'a> {
     }
 
     /// Adds packets of the content.
-    pub(super) fn content(&mut self, pages: &'a Pages, packets: &Range<u64>) {
+    pub(super) fn content(&mut self, pages: &Pages, packets: &Range<u64>) {
         for (page, parts) in pages.cover(packets) {
-            self.push(page.header.only(parts.clone()), Body::Content(page, parts));
+            self.page(page.clone(), parts);
+        }
+    }
+
+    fn page(&mut self, page: Page, parts: Range<usize>) {
+        self.push(page.header.only(parts.clone()), Body::Content(page, parts));
+    }
+
+    /// Adds pages of the content, looked at or not.
+    pub(super) fn spans(&mut self, spans: Vec<Span>) {
+        for span in spans {
+            match span {
+                Span::Page(page, parts) => self.page(page, parts),
+                Span::Gap {
+                    bytes,
+                    sequence,
+                    pages,
+                    packets,
+                    granule,
+                } => {
+                    // Of the header counts by how much the position is another one.
+                    let header = Header {
+                        flags: 0,
+                        granule: (self.granule)(self.ended) - granule,
+                        serial: self.serial,
+                        sequence,
+                        checksum: 0,
+                        lacing: Vec::new(),
+                    };
+                    self.ended += packets;
+                    self.out.push((header, Body::Gap(bytes, sequence, pages)));
+                }
+            }
         }
     }
 
@@ -81,8 +118,13 @@ impl<'a> Stream<'a> {
         runs: &mut Runs,
     ) -> Result<(), SpliceError> {
         let last = self.out.len().saturating_sub(1);
+        let mut next = sequence;
         for (i, (header, body)) in self.out.iter_mut().enumerate() {
-            header.sequence = sequence.wrapping_add(i as u32);
+            header.sequence = next;
+            next = next.wrapping_add(match body {
+                Body::Gap(_, _, pages) => *pages,
+                Body::Content(..) | Body::Made(_) => 1,
+            });
             header.flags &= !ENDS;
             if i == last {
                 header.flags |= ENDS;
@@ -92,6 +134,15 @@ impl<'a> Stream<'a> {
                 Body::Made(bytes) => {
                     runs.made(&header.write(bytes));
                     runs.made(bytes);
+                }
+                Body::Gap(bytes, before, _) => {
+                    let moved = Moved {
+                        from: bytes.start,
+                        serial: header.serial,
+                        sequence: header.sequence.wrapping_sub(*before),
+                        granule: header.granule,
+                    };
+                    runs.pages(moved, bytes.end - bytes.start);
                 }
                 Body::Content(page, parts) => {
                     let all = page.header.parts();

@@ -11,7 +11,7 @@ use super::ogg::{NEAR, find_page_at};
 use super::opus_sound::{Length, Packets, Sound, silent};
 use super::{Chapter, Codec, Options, Run, SeekPoint, SpliceError, ogg};
 use crate::content::Content;
-use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, Unpacker, headers};
+use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, Parted, Unpacker, headers};
 use crate::frames::opus::{Head, RATE, samples};
 use crate::frames::vorbis_comment;
 use crate::plan::SplicePlan;
@@ -78,7 +78,14 @@ impl format::Head for Opus<'_> {
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
-        Ok(Box::new(Track::open(self)?))
+        match Track::from_parts(self)? {
+            Some(track) => Ok(Box::new(track)),
+            None => Ok(Box::new(Track::open(self)?)),
+        }
+    }
+
+    fn read_through(&self) -> Option<Result<Box<dyn format::Track + '_>, SpliceError>> {
+        Some(Track::open(self).map(|track| Box::new(track) as Box<dyn format::Track>))
     }
 }
 
@@ -154,20 +161,46 @@ fn read_whole(
     Ok(())
 }
 
+/// Pages that were all read, or are looked for where they are needed.
+enum Known<'a> {
+    All(Pages),
+    Parted(Parted<'a>),
+}
+
 /// The packets in the pages.
 struct InPages<'a> {
     file: &'a Opus<'a>,
-    pages: Pages,
+    pages: Known<'a>,
 }
 
 impl Packets for InPages<'_> {
     fn count(&self) -> u64 {
-        self.pages.packets
+        match &self.pages {
+            Known::All(pages) => pages.packets,
+            Known::Parted(parted) => parted.packets,
+        }
     }
 
     fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
-        self.pages
-            .read(self.file.content, packets, self.file.options.read_deadline)
+        let (content, deadline) = (self.file.content, self.file.options.read_deadline);
+        match &self.pages {
+            Known::All(pages) => pages.read(content, packets, deadline),
+            Known::Parted(_) if packets.is_empty() => Ok(Vec::new()),
+            Known::Parted(parted) => {
+                let pages = Pages {
+                    pages: parted.pages(&packets)?,
+                    packets: parted.packets,
+                };
+                let offset = pages.pages.first().map_or(0, |page| page.offset);
+                let read = pages.read(content, packets, deadline)?;
+                let fits = |packet: &Vec<u8>| samples(packet) == Some(parted.size());
+                if read.iter().all(fits) {
+                    Ok(read)
+                } else {
+                    Err(SpliceError::Corrupt { offset })
+                }
+            }
+        }
     }
 }
 
@@ -223,13 +256,38 @@ impl<'a> Track<'a> {
             size,
             skip: file.head.pre_skip.into(),
             end: end as u64,
-            packets: InPages { file, pages },
+            packets: InPages {
+                file,
+                pages: Known::All(pages),
+            },
         };
         Ok(Self { file, sound, base })
     }
 
-    fn pages(&self) -> &Pages {
-        &self.sound.packets.pages
+    /// From the beginning and the end of a long file; `None` when those do not tell what is between.
+    fn from_parts(file: &'a Opus<'a>) -> Result<Option<Self>, SpliceError> {
+        let deadline = file.options.read_deadline;
+        let Some(parted) = Parted::open(file.content, &file.headers, deadline, samples)? else {
+            return Ok(None);
+        };
+        let (base, skip) = (parted.base, u64::from(file.head.pre_skip));
+        let end = u64::try_from(parted.last - base).unwrap_or(0);
+        let mut length = Length::default();
+        length.is(parted.size());
+        let (Ok(size), true) = (length.samples(), end > skip) else {
+            return Ok(None);
+        };
+        let sound = Sound {
+            head: file.head,
+            size,
+            skip,
+            end,
+            packets: InPages {
+                file,
+                pages: Known::Parted(parted),
+            },
+        };
+        Ok(Some(Self { file, sound, base }))
     }
 }
 
@@ -245,7 +303,7 @@ impl format::Track for Track<'_> {
 
     fn frames(&self) -> Frames {
         Frames {
-            count: self.pages().packets,
+            count: self.sound.packets.count(),
             samples: self.sound.size,
             start: self.file.headers.end,
             bit_rate: None,
@@ -253,12 +311,17 @@ impl format::Track for Track<'_> {
     }
 
     fn place(&self, sample: u64) -> Result<Place, SpliceError> {
-        let frame = ((sample + self.sound.skip) / u64::from(self.sound.size)).min(self.pages().packets - 1);
+        let packet = (sample + self.sound.skip) / u64::from(self.sound.size);
+        let frame = packet.min(self.sound.packets.count() - 1);
         // The page in which it begins: there is no way to come to a packet but through its page.
-        Ok(Place {
-            frame,
-            offset: self.pages().pages[self.pages().page_of(frame)].offset,
-        })
+        let offset = match &self.sound.packets.pages {
+            Known::All(pages) => pages.pages[pages.page_of(frame)].offset,
+            Known::Parted(parted) => parted
+                .pages(&(frame..frame + 1))?
+                .first()
+                .map_or(0, |page| page.offset),
+        };
+        Ok(Place { frame, offset })
     }
 
     fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {
@@ -274,7 +337,10 @@ impl format::Track for Track<'_> {
         let mut stream = ogg::Stream::new(self.file.headers.first.serial, &granule);
         for piece in &bridged.pieces {
             match piece {
-                Piece::Content(range) => stream.content(self.pages(), range),
+                Piece::Content(range) => match &self.sound.packets.pages {
+                    Known::All(pages) => stream.content(pages, range),
+                    Known::Parted(parted) => stream.spans(parted.cover(range)?),
+                },
                 // A second at most (RFC 7845 §6).
                 Piece::Made(packets) => stream.made(packets, (RATE / self.sound.size) as usize),
             }

@@ -40,6 +40,11 @@ impl Length {
         Ok(())
     }
 
+    /// Packets of so many samples were seen.
+    pub(super) fn is(&mut self, samples: u32) {
+        self.0 = Some(samples);
+    }
+
     /// Samples of a packet.
     pub(super) fn samples(&self) -> Result<u32, SpliceError> {
         let size = self.0.ok_or_else(silent)?;

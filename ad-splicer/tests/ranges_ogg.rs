@@ -1,0 +1,144 @@
+//! Long Opus in Ogg is laid out from the pieces around the cues, and a range of it needs that range and the page that it begins in.
+
+mod common;
+
+use std::time::Duration;
+
+use ad_splicer::facts;
+use ad_splicer::splice::{self, At, Break, Options};
+use ad_splicer::time::ContentTime;
+use common::ad;
+use common::origin::{BLOCK, Origin, a_thousand_ranges, whole};
+
+const MIB: usize = 1 << 20;
+
+/// Ten minutes of noise.
+fn content() -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("content.opus");
+    let noise = "anoisesrc=c=pink:a=0.2:seed=7:r=48000:d=600";
+    let coding = ["-c:a", "libopus", "-b:a", "96k", "-compression_level", "0"];
+    let input = ["-v", "error", "-f", "lavfi", "-i", noise, "-ac", "2"];
+    common::run(
+        "ffmpeg",
+        &[&input[..], &coding, &[path.to_str().unwrap()]].concat(),
+        None,
+    );
+    std::fs::read(path).unwrap()
+}
+
+fn breaks() -> Vec<Break> {
+    let given = |at| Break {
+        at,
+        replace: Duration::ZERO,
+        ads: vec![ad(48_000, 2, 48_000, 400.0)],
+    };
+    let mut breaks: Vec<Break> = [100_017, 300_000, 300_900, 499_003]
+        .map(|millis| given(At::Time(ContentTime::from_millis(millis))))
+        .to_vec();
+    breaks[3].replace = Duration::from_secs(20);
+    breaks.extend([given(At::Start), given(At::End)]);
+    breaks
+}
+
+/// Where pages begin and end.
+fn pages(bytes: &[u8]) -> Vec<(usize, usize)> {
+    let mut pages = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let lacing = &bytes[at + 27..at + 27 + usize::from(bytes[at + 26])];
+        let end = at + 27 + lacing.len() + lacing.iter().copied().map(usize::from).sum::<usize>();
+        pages.push((at, end));
+        at = end;
+    }
+    pages
+}
+
+fn checksum(page: &[u8]) -> u32 {
+    page.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte) << 24, |crc, _| {
+            crc << 1 ^ if crc >> 31 == 1 { 0x04C1_1DB7 } else { 0 }
+        })
+    })
+}
+
+/// The same sound, whose first page of it also says that it is the last: so that all pages have to be read.
+fn told_to_end(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let (start, end) = pages(&bytes)[2];
+    let page = &mut bytes[start..end];
+    page[5] |= 4;
+    page[22..26].fill(0);
+    let sum = checksum(page);
+    page[22..26].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn ten_minutes_of_opus_are_laid_out_from_the_pieces_around_the_cues() {
+    let bytes = content();
+    let origin = Origin::new(bytes.clone());
+    let rendition = splice::prepare(&origin, &breaks(), &Options::default()).unwrap();
+    let laid_out = origin.fetched();
+    println!("laid out from {laid_out} bytes of {}", bytes.len());
+    assert!(laid_out <= 2 * MIB, "{laid_out} bytes to lay out");
+    let all = whole(&rendition, &origin);
+
+    let thorough = Origin::new(told_to_end(&bytes));
+    let other = splice::prepare(&thorough, &breaks(), &Options::default()).unwrap();
+    assert!(thorough.fetched() >= bytes.len() - BLOCK as usize);
+    assert_eq!(rendition.report(), other.report());
+    let same = whole(&other, &thorough);
+    let differs = all.iter().zip(&same).position(|(a, b)| a != b);
+    assert_eq!((differs, all.len()), (None, same.len()));
+
+    let mut sequence = None;
+    for (start, end) in pages(&all) {
+        let mut page = all[start..end].to_vec();
+        let word = |at: usize| u32::from_le_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]]);
+        let (number, sum) = (word(18), word(22));
+        page[22..26].fill(0);
+        assert_eq!(checksum(&page), sum, "the page at {start}");
+        assert_eq!(
+            number,
+            sequence.map_or(number, |before: u32| before + 1),
+            "the page at {start}"
+        );
+        sequence = Some(number);
+    }
+
+    origin.fetched();
+    // A page before the one that a range begins in.
+    a_thousand_ranges(&rendition, &origin, &all, 4 * BLOCK as usize);
+}
+
+#[test]
+fn loudness_around_the_cues_is_measured_there() {
+    let bytes = content();
+    let places: Vec<At> = breaks().iter().map(|given| given.at).collect();
+    let origin = Origin::new(bytes.clone());
+    let found = facts::loudness_around(&origin, &places, &Options::default()).unwrap();
+    let fetched = origin.fetched();
+    println!(
+        "{fetched} bytes of {} for the loudness around {} cues",
+        bytes.len(),
+        places.len()
+    );
+    assert!(fetched <= bytes.len() * 2 / 3, "{fetched} bytes");
+    let thorough = told_to_end(&bytes);
+    assert_eq!(
+        found,
+        facts::loudness_around(&thorough, &places, &Options::default()).unwrap()
+    );
+}
+
+/// Pages in the middle are missing: where nobody looks that is not found, and where a break is all is read, which finds it.
+#[test]
+fn what_does_not_agree_around_a_cue_is_read_through() {
+    let bytes = content();
+    let pages = pages(&bytes);
+    let gone = pages[pages.len() / 2 - 3].0..pages[pages.len() / 2].0;
+    let missing = [&bytes[..gone.start], &bytes[gone.end..]].concat();
+    let error = splice::prepare(&missing, &breaks(), &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+}
