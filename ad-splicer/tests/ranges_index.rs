@@ -8,9 +8,9 @@ use std::time::Duration;
 use ad_splicer::content::Content;
 use ad_splicer::frame_index::FrameIndex;
 use ad_splicer::frames::mp3;
-use ad_splicer::splice::{self, At, Break, Options, Rendition};
+use ad_splicer::splice::{self, At, Break, Options, Rendition, Source};
 use ad_splicer::time::{ContentTime, PresentationTime};
-use common::origin::{BLOCK, Origin, a_thousand_ranges, heard_from, whole};
+use common::origin::{BLOCK, Origin, a_thousand_ranges, heard_from, read, whole};
 use common::{Fixture, ad};
 
 const MIB: usize = 1 << 20;
@@ -87,12 +87,18 @@ fn an_hour_is_laid_out_from_the_pieces_around_the_cues(what: &str, bytes: &Vec<u
     assert!(thorough.fetched() >= bytes.len() - BLOCK as usize);
     assert_eq!(rendition.report(), other.report(), "{what}");
     assert!(rendition.runs() == other.runs(), "{what}: the renditions differ");
-    // So does making bridges as they are read.
+    // So does making bridges as they are read, each from what is around it.
     let all = whole(&rendition, &origin);
-    assert!(
-        whole(&later(&origin, cues), &origin) == all,
-        "{what}: made later it differs"
-    );
+    let later = later(&origin, cues);
+    for run in later.runs() {
+        if matches!(run.source, Source::Bridge { .. }) {
+            origin.fetched();
+            read(&later, &origin, run.start..run.start + 1);
+            let fetched = origin.fetched();
+            assert!(fetched <= MIB, "{what}: {fetched} bytes for a bridge");
+        }
+    }
+    assert!(whole(&later, &origin) == all, "{what}: made later it differs");
     origin.fetched();
     a_thousand_ranges(&rendition, &origin, &all, 0);
 }

@@ -89,16 +89,18 @@ pub(crate) fn with_track<T>(
     }
 }
 
-/// The same where it is known whether all of the content was read before.
+/// The same where it is known whether all of the content was read before: otherwise it is not read now.
 pub(crate) fn with_same_track<T>(
     head: &dyn Head,
     is_read_through: bool,
-    work: impl Fn(&dyn Track) -> Result<T, SpliceError>,
+    work: impl FnOnce(&dyn Track) -> Result<T, SpliceError>,
 ) -> Result<T, SpliceError> {
-    match head.read_through().filter(|_| is_read_through) {
-        Some(track) => work(track?.as_ref()),
-        None => work(head.open()?.as_ref()),
-    }
+    let track = if is_read_through {
+        head.read_through()
+    } else {
+        None
+    };
+    work(track.unwrap_or_else(|| head.open())?.as_ref())
 }
 
 /// Frames on both sides of a cut that are looked at before anything is laid out: more than a bridge needs.
