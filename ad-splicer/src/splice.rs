@@ -529,7 +529,7 @@ pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, S
     let head = format::recognise(content, options)?;
     let stream = head.stream();
     Ok(StreamFormat {
-        grows: head.audio().is_some() || head.remade(),
+        grows: head.audio().is_some() || head.remade() || head.played()?.is_some(),
         picture: head.picture(),
         codec: stream.codec,
         sample_rate: stream.sample_rate,
@@ -550,23 +550,29 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
     if !any && !is_remade {
         let stream = head.stream();
         let plan = SplicePlan::new(stream.sample_rate, stream.samples, 1, &[])?;
+        let played = if options.growing { head.played()? } else { None };
+        let (runs, audio, zero) = if let Some((runs, played)) = played {
+            (runs, Some(played.audio), Some(played.zero))
+        } else {
+            let mut runs = format::Runs::default();
+            runs.content(0, content.len());
+            (runs, head.audio(), None)
+        };
         let report = Report {
-            bytes: content.len(),
+            bytes: runs.len(),
             duration: plan.duration(),
             ads: Vec::new(),
             seams: Vec::new(),
             chapters: head.chapters(&plan)?,
         };
-        let mut runs = format::Runs::default();
-        runs.content(0, content.len());
         return Ok(Rendition {
             codec: stream.codec,
             runs: runs.into_runs(),
             plan,
             report,
-            audio: head.audio(),
+            audio,
             points: Arc::default(),
-            zero: None,
+            zero,
             later: None,
         });
     }
@@ -628,7 +634,7 @@ fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Re
     })
 }
 
-/// Places about a second apart where decoding of the content itself can begin; none when finding them would take reading all of it.
+/// Places about a second apart where decoding of the content itself can begin; none when finding them would take reading all of it. For a rendition that grows they are places in that.
 ///
 /// # Errors
 /// Those of [`prepare`].

@@ -1,5 +1,6 @@
 //! Playing real MP3 through GStreamer: what is told follows what the sink presented.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -377,9 +378,46 @@ fn a_rendition_grows_ahead_of_its_reader_and_never_changes_behind_it() {
     }
 }
 
+/// Content that notes which thousands of its bytes were read.
+struct Noted {
+    content: Arc<dyn Content>,
+    read: Mutex<BTreeSet<u64>>,
+}
+
+impl Content for Noted {
+    fn len(&self) -> u64 {
+        self.content.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> io::Result<usize> {
+        let count = self.content.read_at(offset, buffer, deadline)?;
+        let read = offset / 1000..(offset + count as u64).div_ceil(1000);
+        self.read.lock().expect("not poisoned").extend(read);
+        Ok(count)
+    }
+}
+
+/// What is played before there is an ad takes reading little: nothing is waited for that comes later.
+#[test]
+fn the_beginning_waits_for_no_ad_and_for_little_content() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (codec, content) in growing_formats(dir.path()) {
+        let content = Noted {
+            content,
+            read: Mutex::default(),
+        };
+        let rendition = with_ads(&content, &[]);
+        let (read, all) = (content.read.lock().expect("not poisoned").len(), content.len());
+        println!("{codec:?}: {read} of {} thousands of bytes", all / 1000);
+        assert!(rendition.len() > all / 2);
+        // A window at the beginning, and what the end says of Ogg and MP4.
+        assert!(read < 400, "{codec:?}");
+    }
+}
+
 /// Content that counts the bytes that were read of it.
 struct Counted {
-    content: FileContent,
+    content: Arc<dyn Content>,
     read: AtomicU64,
 }
 
@@ -402,7 +440,7 @@ fn a_place_in_opus_is_found_by_reading_little() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let coding = ["-c:a", "libopus", "-b:a", "128k", "-application", "audio"];
     let content = Arc::new(Counted {
-        content: tone(dir.path(), "long.opus", 600, &coding),
+        content: Arc::new(tone(dir.path(), "long.opus", 600, &coding)),
         read: AtomicU64::new(0),
     });
     for at in [&[][..], &[300]] {

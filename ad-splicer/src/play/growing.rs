@@ -108,7 +108,18 @@ impl Growing {
         let lead = ContentTime::from(LEAD).to_samples(rate) as i64;
         if let Some(zero) = rendition.zero() {
             let start = rendition.audio()?.start;
-            let points = rendition.points();
+            let points = match rendition.points() {
+                // The beginning is known.
+                _ if wanted <= lead => &[][..],
+                [] if rendition.report().ads.is_empty() => self.plain.get_or_init(|| {
+                    let options = Options {
+                        growing: true,
+                        ..Options::default()
+                    };
+                    splice::seek_points(self.content.as_ref(), &options).unwrap_or_default()
+                }),
+                points => points,
+            };
             let at = points.partition_point(|point| point.sample <= wanted - lead);
             let point = at.checked_sub(1).map(|at| points[at].offset);
             return Some(Located {

@@ -5,15 +5,12 @@
 
 use super::format::Runs;
 use crate::frames::webm::ebml::{self, element, unsigned_element, write_head, write_number, write_wide_head};
-use crate::frames::webm::{Index, Webm};
+use crate::frames::webm::{Block, Index, Webm};
 
 /// Longest cluster of frames that were made, in nanoseconds;
 const LONGEST: u64 = 5_000_000_000;
 /// and of any, for a player alone. A cluster changes with whatever is in it, so that nothing can be put in as near to a reader as it is long.
 const LONGEST_PLAYED: u64 = 1_000_000_000;
-
-/// The length of what ends where the file does, in eight bytes.
-const UNKNOWN: u64 = (1 << 56) - 1;
 
 /// Where a frame's bytes are.
 #[derive(Clone, Copy, Debug)]
@@ -204,23 +201,38 @@ impl<'a> Writer<'a> {
         runs
     }
 
-    /// The clusters after a head that says nothing of them: for a player that reads them once, in order. Also gives where they begin, and of each cue its time and the place of its cluster.
-    pub(super) fn finish_played(mut self, nodes: &[(u32, Vec<u8>)]) -> (Runs, u64, Vec<(i64, u64)>) {
+    /// Keeps all clusters of the content before this one as they are, with what stands between them.
+    pub(super) fn keep(&mut self, clusters: usize) {
+        let (first, index) = (self.webm.first, self.index);
+        let end = match index.clusters.get(clusters) {
+            Some(next) => next.start,
+            None => self.webm.segment.end,
+        };
+        self.out.content(first, end);
+        let wanted = |block: &&Block| {
+            self.by_keys
+                .is_none_or(|track| block.track() == track && block.key())
+        };
+        for (i, cluster) in index.clusters[..clusters].iter().enumerate() {
+            let blocks = cluster.first..index.blocks_before(i + 1);
+            if let Some(block) = index.blocks[blocks].iter().find(wanted) {
+                self.cues.push(Cue {
+                    time: block.time,
+                    track: self.webm.tracks[block.track()].number,
+                    cluster: cluster.start - first,
+                });
+            }
+        }
+    }
+
+    /// The clusters after this head: for a player that reads them once, in order. Also gives of each cue its time and the place of its cluster.
+    pub(super) fn finish_played(mut self, mut head: Runs) -> (Runs, Vec<(i64, u64)>) {
         self.close();
-        let mut runs = Runs::default();
-        runs.content(self.webm.ebml.start, self.webm.ebml.end);
-        let mut head = Vec::new();
-        write_wide_head(&mut head, ebml::SEGMENT, UNKNOWN);
-        head.extend(nodes.iter().flat_map(|(_, bytes)| bytes));
-        runs.made(&head);
-        let start = runs.len();
-        let cues = self
-            .cues
-            .iter()
-            .map(|cue| (cue.time, start + cue.cluster))
-            .collect();
-        runs.append(self.out);
-        (runs, start, cues)
+        let start = head.len();
+        let cues = self.cues.iter().map(|cue| (cue.time, start + cue.cluster));
+        let cues = cues.collect();
+        head.append(self.out);
+        (head, cues)
     }
 
     /// The list of what stands where, in a segment in which the nodes stand at `at`.

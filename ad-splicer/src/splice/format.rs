@@ -56,6 +56,11 @@ pub(crate) trait Head {
         false
     }
 
+    /// The content without ads as what can be played while it grows, where that takes its head alone.
+    fn played(&self) -> Result<Option<(Runs, Played)>, SpliceError> {
+        Ok(None)
+    }
+
     /// See [`super::seek_points`].
     fn points(&self) -> Result<Vec<SeekPoint>, SpliceError> {
         Ok(Vec::new())

@@ -2,6 +2,7 @@
 //!
 //! Packets of sound follow each other without gaps, so their number says when they are heard; the times that the file gives are to the unit of its clock, and may be a recorder's. Content keeps its own.
 
+mod played;
 mod write;
 
 use std::ops::Range;
@@ -11,10 +12,10 @@ use self::write::{about, chapters, frames_of, write_both};
 use super::bridged::{Piece, bridged, decoded};
 use super::clock::Clock;
 use super::clusters::{Bytes, Frame, Writer};
-use super::format::{self, Frames, Place, Played, Spliced, Stream};
+use super::format::{self, Frames, Place, Played, Runs, Spliced, Stream};
 use super::layout::Layout;
 use super::opus_sound::{Length, Packets, Sound, silent};
-use super::pictures::{Found, Heard, Seen, Video, rescaled};
+use super::pictures::{Found, Heard, Seen, Video};
 use super::{Chapter, Codec, Options, SeekPoint, SpliceError};
 use crate::again::Again;
 use crate::content::Content;
@@ -161,8 +162,17 @@ impl format::Head for WebmOpus<'_> {
         Ok(chapters(plan, &self.webm))
     }
 
+    /// Also a file that does not say how long it is.
     fn remade(&self) -> bool {
-        true
+        self.webm.duration().is_none()
+    }
+
+    fn played(&self) -> Result<Option<(Runs, Played)>, SpliceError> {
+        self.plain()
+    }
+
+    fn points(&self) -> Result<Vec<SeekPoint>, SpliceError> {
+        self.places()
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
@@ -402,11 +412,21 @@ impl format::Track for Track<'_> {
         let first = self.index().blocks[self.block(0)].time;
         let heard = in_nanos(first) + ContentTime::from_samples(heard, RATE).as_nanos();
         let track = self.pictures.as_ref().map(|pictures| pictures.track);
-        let mut writer = Writer::new(&self.webm, self.index(), track, self.file.options.growing);
+        let grows = self.file.options.growing;
+        let mut writer = Writer::new(&self.webm, self.index(), track, grows);
+        let kept = if grows {
+            let kept = self.unchanged(&bridged.pieces, shots.as_ref());
+            writer.keep(kept);
+            self.index().blocks_before(kept)
+        } else {
+            0
+        };
+        let is_new = |frame: &Frame<'_>| !matches!(frame.bytes, Bytes::Content(block) if block < kept);
+        let sound = sound.filter(is_new);
         let mut seen = 0;
         if let (Some(pictures), Some(shots)) = (&self.pictures, &shots) {
             let frames = frames_of(shots, self.index(), pictures.track, pictures.begins);
-            write_both(&mut writer, self.index(), sound, frames);
+            write_both(&mut writer, self.index(), sound, frames.filter(is_new));
             seen = in_nanos(pictures.begins + shots.over);
         } else {
             sound.for_each(|frame| writer.push(&frame));
@@ -417,22 +437,18 @@ impl format::Track for Track<'_> {
             track if track == uid => seen,
             Some(_) => heard,
         };
-        let nodes = about(plan, &self.webm, &lasts);
-        let (runs, played) = if self.file.options.growing {
-            let (runs, start, cues) = writer.finish_played(&nodes);
-            let zero = in_nanos(first);
-            let point = |(time, offset): (i64, u64)| SeekPoint {
-                offset,
-                sample: rescaled(in_nanos(time) as i64 - zero as i64, RATE, 1_000_000_000_u32),
-            };
+        let (runs, played) = if grows {
+            let head = played::head(&self.webm);
+            let start = head.len();
+            let (runs, cues) = writer.finish_played(head);
             let played = Played {
                 audio: start..runs.len(),
-                points: cues.into_iter().map(point).collect(),
-                zero: Duration::from_nanos(zero),
+                points: played::points(&self.webm, cues, first),
+                zero: Duration::from_nanos(in_nanos(first)),
             };
             (runs, Some(played))
         } else {
-            (writer.finish(&nodes), None)
+            (writer.finish(&about(plan, &self.webm, &lasts)), None)
         };
         Ok(Spliced {
             runs: runs.into_runs(),

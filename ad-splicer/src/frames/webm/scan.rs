@@ -60,6 +60,8 @@ impl Block {
 /// A cluster: blocks whose times are told from its own on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cluster {
+    /// Where it begins.
+    pub(crate) start: u64,
     pub(crate) time: i64,
     /// Its first block.
     pub(crate) first: usize,
@@ -165,6 +167,13 @@ impl Index {
         Ok(index)
     }
 
+    /// How many blocks stand before a cluster.
+    pub(crate) fn blocks_before(&self, cluster: usize) -> usize {
+        self.clusters
+            .get(cluster)
+            .map_or(self.blocks.len(), |cluster| cluster.first)
+    }
+
     /// The cluster that a block stands in.
     pub(crate) fn cluster_of(&self, block: usize) -> usize {
         self.clusters
@@ -232,6 +241,7 @@ impl Scan<'_, '_> {
                     let value = value.filter(|value| value.checked_mul(self.webm.scale as i64).is_some());
                     time = Some(value.ok_or(SpliceError::Corrupt { offset: body.start })?);
                     self.index.clusters.push(Cluster {
+                        start,
                         time: time.unwrap_or(0),
                         first: self.index.blocks.len(),
                     });
