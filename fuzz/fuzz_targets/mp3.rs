@@ -1,7 +1,8 @@
-//! MP3 files: the index of frames, its tags, and rewriting frames so that they stand alone.
+//! MP3 files: the index of frames, as it is found and as it is given, tags, and rewriting frames so that they stand alone.
 #![no_main]
 
 use ad_splicer::content::Content;
+use ad_splicer::frame_index::FrameIndex;
 use ad_splicer::frames::mp3::{Index, find_head, hand_over, repack, reservoir};
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
@@ -34,6 +35,9 @@ fuzz_target!(init: fuzz::seed(seeds()), |data: &[u8]| {
     let content = data.to_vec();
     let deadline = Duration::from_secs(1);
     let _ = find_head(&content, deadline);
+    if let Some(index) = FrameIndex::parse(data) {
+        assert_eq!(FrameIndex::parse(&index.to_bytes()), Some(index));
+    }
     let Ok(index) = Index::scan(&content, deadline) else { return };
     let frames = index.frames();
     assert!(frames > 0 && index.samples() > 0);

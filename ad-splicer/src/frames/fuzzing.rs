@@ -45,13 +45,19 @@ pub fn pictures(bytes: &[u8]) {
     }
 }
 
-/// Reads Ogg: what was scanned can be read, and covered by its own pages. Packets are looked at as Opus.
+/// Reads Ogg: what was scanned can be read, and covered by its own pages; pages are looked for by their positions too. Packets are looked at as Opus.
 pub fn ogg(bytes: &[u8]) {
     let content = bytes.to_vec();
     let Ok(Some(headers)) = ogg::headers(&content, 2, Duration::ZERO) else {
         return;
     };
     let _ = opus::Head::parse(&headers.packets[0]);
+    if let Ok(Some(parted)) = ogg::Parted::open(&content, &headers, Duration::ZERO, opus::samples) {
+        for first in [0, parted.packets / 2, parted.packets - 1] {
+            let _ = parted.cover(&(first..parted.packets));
+            let _ = parted.cover(&(first..first + 1));
+        }
+    }
     // Headers may be any packets.
     let head = vorbis::Head::parse(&headers.packets[0], &headers.packets[1]);
     let mut seen = 0;
