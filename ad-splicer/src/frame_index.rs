@@ -18,8 +18,8 @@ const VERSION: u8 = 1;
 const STRIDE: u64 = 256;
 /// The most stretches between marks.
 const MOST_STRETCHES: u64 = 4096;
-/// The most frames: a year of the shortest.
-const MOST_FRAMES: u64 = 1 << 32;
+/// The most frames, four days of the shortest: what lies between two marks is held in memory when it is looked at, at most 64 MiB then.
+const MOST_FRAMES: u64 = 1 << 25;
 /// The most bytes of a frame: of AAC, whose frames have 13 bits for it.
 const MOST_FRAME_LEN: u64 = 8191;
 /// Content with fewer frames than this has no index: there is little to be saved.
@@ -69,7 +69,7 @@ impl FrameIndex {
         }
     }
 
-    /// An index of so many frames, of which `offset` tells where each is, and where the last one ends. `None` when there are few.
+    /// An index of so many frames, of which `offset` tells where each is, and where the last one ends. `None` when there are few, or too many.
     pub(crate) fn new(frames: u64, offset: impl Fn(u64) -> u64) -> Option<Self> {
         if !(FEW_FRAMES..MOST_FRAMES).contains(&frames) {
             return None;
@@ -256,6 +256,7 @@ mod tests {
         let none = of(&[0, 3_000], 12);
         let long = of(&[0, 3_000, 2 * 256 * 8_192], 11);
         let few = of(&[0, 3, 6], 0);
+        let endless = of(&[0, MOST_FRAMES, 2 * 8_192 * 400], 4_095);
         for wrong in [
             &bytes[..bytes.len() - 1],
             &more,
@@ -263,6 +264,7 @@ mod tests {
             &none,
             &long,
             &few,
+            &endless,
             &[],
         ] {
             assert_eq!(FrameIndex::parse(wrong), None, "{wrong:?}");

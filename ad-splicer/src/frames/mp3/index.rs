@@ -304,7 +304,8 @@ impl<'a> Index<'a> {
             return Ok(None);
         }
         let mut window = Window::new(content, deadline);
-        let Ok(first) = Header::of(window.get(start, 4)?) else {
+        let first = Header::of(window.get(start, 4)?).ok();
+        let Some(first) = first.filter(|first| first.same_stream(head.header)) else {
             return Ok(None);
         };
         let (end, last) = (index.end(), index.frames() - 1);
@@ -560,6 +561,41 @@ mod tests {
         let error = Index::scan(&[tag, free(1200).repeat(5)].concat(), DEADLINE).unwrap_err();
         assert!(matches!(error, SpliceError::Unsupported(_)), "{error:?}");
         assert!(error.to_string().contains("free format"), "{error}");
+    }
+
+    /// Content with an index.
+    struct Indexed(Vec<u8>, FrameIndex);
+
+    impl Content for Indexed {
+        fn len(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read_at(&self, offset: u64, buffer: &mut [u8], deadline: Duration) -> std::io::Result<usize> {
+            self.0.read_at(offset, buffer, deadline)
+        }
+
+        fn frame_index(&self) -> Option<&FrameIndex> {
+            Some(&self.1)
+        }
+    }
+
+    #[test]
+    fn an_index_counts_when_the_file_begins_and_ends_as_it_says() {
+        let info = [&frames(1)[..36], b"Info", &[0; 417 - 40]].concat();
+        let bytes = [info, frames(3_000)].concat();
+        let index = Index::scan(&bytes, DEADLINE).unwrap().to_frame_index().unwrap();
+        let counts = |bytes: &[u8]| {
+            let content = Indexed(bytes.to_vec(), index.clone());
+            Index::marked(&content, DEADLINE).unwrap().is_some()
+        };
+        assert!(counts(&bytes));
+        // A first frame at another sample rate than that of the information frame, one frame more, and one less.
+        let mut other = bytes.clone();
+        other[417 + 2] |= 4;
+        assert!(!counts(&other));
+        assert!(!counts(&[&bytes[..], &frames(1)].concat()));
+        assert!(!counts(&bytes[..bytes.len() - 417]));
     }
 
     /// Zeros after a tag's header.
