@@ -7,7 +7,7 @@ use super::crc::{crc8, crc16, step16};
 pub(crate) const MAX_LEN: usize = 16;
 
 /// What a frame is numbered by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Numbering {
     /// Its index: every block but the last has the same size.
     Frame,

@@ -2,6 +2,7 @@
 //!
 //! Not for: laying out, which decodes everything.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::frames::flac::{Header, MAX_HEADER, Numbering, StreamInfo};
@@ -54,7 +55,8 @@ impl Stream<'_> {
     fn frame_at(&self, offset: u64, before: u64) -> Option<Found> {
         let most = usize::try_from(self.end.checked_sub(offset)?).map_or(SOUGHT, |left| left.min(SOUGHT));
         let (mut bytes, mut looked): (Vec<u8>, usize) = (Vec::new(), 0);
-        let mut open: Vec<(usize, Header)> = Vec::new();
+        // By the number that is due after it, the first that may be one.
+        let mut open: HashMap<(Numbering, u64), (usize, Header)> = HashMap::new();
         while bytes.len() < most {
             let filled = bytes.len();
             bytes.resize((filled + AT_ONCE).min(most), 0);
@@ -76,14 +78,7 @@ impl Stream<'_> {
                 let Some(header) = self.header(&bytes[at..]) else {
                     continue;
                 };
-                let follows = |(_, one): &&(usize, Header)| {
-                    let due = match one.numbering {
-                        Numbering::Frame => one.number + 1,
-                        Numbering::Sample => one.number + u64::from(one.block_size),
-                    };
-                    header.numbering == one.numbering && header.number == due
-                };
-                if let Some((start, one)) = open.iter().find(follows) {
+                if let Some((start, one)) = open.get(&(header.numbering, header.number)) {
                     return Some(Found {
                         offset: offset + *start as u64,
                         sample: first_sample(one),
@@ -91,7 +86,11 @@ impl Stream<'_> {
                     });
                 }
                 if offset + (at as u64) < before {
-                    open.push((at, header));
+                    let due = match header.numbering {
+                        Numbering::Frame => header.number + 1,
+                        Numbering::Sample => header.number + u64::from(header.block_size),
+                    };
+                    open.entry((header.numbering, due)).or_insert((at, header));
                 }
             }
             looked = until.max(looked);
@@ -148,6 +147,7 @@ pub(crate) fn frame_before(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Content;
     use crate::frames::flac::{encode, head};
     use std::io;
     use std::time::Duration;
@@ -194,9 +194,7 @@ mod tests {
             let audio = head(&bytes, Duration::ZERO).unwrap().unwrap().audio;
             let taken = std::cell::Cell::new(0);
             let read = |offset: u64, buffer: &mut [u8]| -> io::Result<usize> {
-                let rest = &bytes[(offset as usize).min(bytes.len())..];
-                let count = rest.len().min(buffer.len());
-                buffer[..count].copy_from_slice(&rest[..count]);
+                let count = bytes.read_at(offset, buffer, Duration::ZERO)?;
                 taken.set(taken.get() + count);
                 Ok(count)
             };
@@ -213,6 +211,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Each is one of many that could be followed, and none is.
+    #[test]
+    fn what_only_looks_like_frames_is_gone_through_once() {
+        let (mut bytes, _) = file(Numbering::Frame);
+        bytes.truncate(HEAD);
+        let lone = (0..=255).map(|crc| [0xFF, 0xF8, 0xC9, 0x08, 7, crc]);
+        let lone = lone
+            .into_iter()
+            .find(|bytes| Header::parse(bytes).is_ok())
+            .unwrap();
+        bytes.extend(lone.repeat(SOUGHT / lone.len()));
+        let read = |offset: u64, buffer: &mut [u8]| bytes.read_at(offset, buffer, Duration::ZERO);
+        assert_eq!(frame_before(&read, HEAD as u64..bytes.len() as u64, 5), None);
     }
 
     #[test]
