@@ -40,11 +40,11 @@ pub(crate) fn added(plan: &SplicePlan, chapters: &mut [Chapter]) -> Vec<Chapter>
             end: *end,
         })
         .collect();
-    let starts: Vec<PresentationTime> = chapters.iter().map(|chapter| chapter.start).collect();
+    let mut starts: Vec<PresentationTime> = chapters.iter().map(|chapter| chapter.start).collect();
+    starts.sort_unstable();
     for chapter in chapters.iter_mut() {
-        let holds_others = starts
-            .iter()
-            .any(|start| *start > chapter.start && *start < chapter.end);
+        let next = starts.partition_point(|start| *start <= chapter.start);
+        let holds_others = starts.get(next).is_some_and(|start| *start < chapter.end);
         if holds_others {
             continue;
         }
