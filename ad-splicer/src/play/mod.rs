@@ -498,8 +498,7 @@ impl Driver {
 
     fn extend(&mut self, extension: Extension) {
         self.bytes = extension.bytes;
-        let base = lock(&self.place).base;
-        self.pipeline.set_size(self.bytes.saturating_sub(base));
+        self.tell_size();
         self.duration = Some(extension.duration);
         self.presentation.extend(extension.timeline);
     }
@@ -512,7 +511,6 @@ impl Driver {
     fn begin_at(&mut self, located: Located, to: PresentationTime) {
         self.origin = to;
         self.pipeline.leave_out(located.lead);
-        let bytes = located.head.len() as u64 + self.bytes.saturating_sub(located.offset);
         {
             let mut place = lock(&self.place);
             (place.base, place.offset) = (located.offset, located.offset);
@@ -520,6 +518,15 @@ impl Driver {
             place.seeks += 1;
             place.held = true;
         }
+        self.tell_size();
+    }
+
+    /// How much the pipeline is given, from what it takes for the beginning of everything on.
+    fn tell_size(&self) {
+        let bytes = {
+            let place = lock(&self.place);
+            place.head.len() as u64 + self.bytes.saturating_sub(place.base)
+        };
         self.pipeline.set_size(bytes);
     }
 
