@@ -2,7 +2,7 @@
 
 mod common;
 
-use ad_splicer::splice::Break;
+use ad_splicer::splice::{self, Break, Options};
 use common::{Fixture, SINE, ad, at, decode, ends, judge_bridged, left, loudness, mid_rolls, pre_skip};
 
 /// Splices and judges; gives the errors at the seams.
@@ -158,5 +158,32 @@ fn what_cannot_be_spliced_says_so() {
         let other = Fixture::new(name, 48_000, 2, &coding);
         let other = attempt(&std::fs::read(&other.content).unwrap());
         assert!(other.contains(says), "{name}: {other}");
+    }
+}
+
+/// A recorder that writes as it goes cannot say how long the file will be: its end does.
+#[test]
+fn how_long_a_recording_is_its_end_tells() {
+    let sound = ["-f", "lavfi", "-i", "sine=r=48000:d=7"];
+    let picture = ["-f", "lavfi", "-i", "testsrc2=s=64x64:r=25:d=7"];
+    let vp9 = [
+        "-pix_fmt",
+        "yuv420p",
+        "-c:v",
+        "libvpx-vp9",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "8",
+    ];
+    let written = ["-c:a", "libopus", "-live", "1", "-f", "webm", "-"];
+    for args in [
+        [&["-v", "error"], &sound[..], &written].concat(),
+        [&["-v", "error"], &picture[..], &sound, &vp9, &written].concat(),
+    ] {
+        let recorded = common::run("ffmpeg", &args, None);
+        let format = splice::probe(&recorded, &Options::default()).expect("it is known");
+        let lasts = format.duration.as_secs_f64();
+        assert!((6.98..7.03).contains(&lasts), "{args:?}: {lasts} s");
     }
 }

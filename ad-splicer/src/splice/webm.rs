@@ -2,6 +2,7 @@
 //!
 //! Packets of sound follow each other without gaps, so their number says when they are heard; the times that the file gives are to the unit of its clock, and may be a recorder's. Content keeps its own.
 
+mod length;
 mod played;
 mod write;
 
@@ -76,6 +77,8 @@ pub(crate) struct WebmOpus<'a> {
     sound: usize,
     /// Which one is the pictures, and what they are like.
     pictures: Option<(usize, PictureFormat)>,
+    /// How many nanoseconds there are, as far as it is told.
+    lasts: u64,
 }
 
 impl<'a> WebmOpus<'a> {
@@ -112,6 +115,10 @@ impl<'a> WebmOpus<'a> {
             }
             None => None,
         };
+        let lasts = match webm.duration() {
+            Some(lasts) => lasts,
+            None => length::of_the_end(&webm, sound, content, deadline)?,
+        };
         Ok(Some(Self {
             content,
             options,
@@ -119,6 +126,7 @@ impl<'a> WebmOpus<'a> {
             head,
             sound,
             pictures,
+            lasts,
         }))
     }
 
@@ -142,7 +150,7 @@ fn units_in_a_second(webm: &Webm) -> Result<u32, SpliceError> {
 
 impl format::Head for WebmOpus<'_> {
     fn stream(&self) -> Stream {
-        let samples = texts::samples_of(self.webm.duration().unwrap_or(0), RATE);
+        let samples = texts::samples_of(self.lasts, RATE);
         Stream {
             codec: match self.pictures {
                 Some(_) => Codec::WebmVp9,
@@ -160,11 +168,6 @@ impl format::Head for WebmOpus<'_> {
 
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
         Ok(chapters(plan, &self.webm))
-    }
-
-    /// Also a file that does not say how long it is.
-    fn remade(&self) -> bool {
-        self.webm.duration().is_none()
     }
 
     fn played(&self) -> Result<Option<(Runs, Played)>, SpliceError> {

@@ -43,11 +43,8 @@ pub(super) fn points(webm: &Webm, cues: Vec<(i64, u64)>, first: i64) -> Vec<Seek
 }
 
 impl WebmOpus<'_> {
-    /// The content itself, when it says how long it is.
+    /// The content itself.
     pub(super) fn plain(&self) -> Result<Option<(Runs, Played)>, SpliceError> {
-        if self.webm.duration().is_none() {
-            return Ok(None);
-        }
         let deadline = self.options.read_deadline;
         let index = Index::scan_first(LOOKED_AT, &self.webm, self.content, deadline, &mut |_, _| Ok(()))?;
         let Some(first) = index.blocks.iter().find(|block| block.track() == self.sound) else {
