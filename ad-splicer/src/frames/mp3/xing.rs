@@ -136,7 +136,7 @@ impl XingPlan<'_> {
     }
 
     /// Writes the frame. `bytes` counts from its own beginning; `offset_of(n)` is the offset of audio frame `n`, from the same point. The tag is `Xing`: with bridges in it no stream has one bit rate.
-    /// LAME's CRC of the music is 0 (not worked out).
+    /// LAME's CRC of the music is 0, which says nothing: it stands before the music, and what is given as it is made cannot know it.
     pub fn write(&self, frames: u32, bytes: u32, offset_of: impl Fn(u32) -> u64) -> Option<Vec<u8>> {
         let header = self.new_header()?;
         let mut out = Vec::with_capacity(header.frame_len());
