@@ -145,7 +145,9 @@ impl<'a> Parted<'a> {
             header: last,
             first,
         };
-        let whole = page.header.lacing.last() != Some(&255) && page.end() == self.content.len();
+        // Each packet has a byte at least, that of its length.
+        let fit = page.ended() <= self.content.len();
+        let whole = fit && page.header.lacing.last() != Some(&255) && page.end() == self.content.len();
         let granule = page.header.granule;
         let all = self.granule(page.ended());
         if !whole || page.header.serial != self.serial || granule <= before.granule || granule > all {
@@ -379,6 +381,36 @@ mod tests {
     fn parted(file: &Vec<u8>) -> Option<Parted<'_>> {
         let headers = headers(file, 1, Duration::ZERO).ok()??;
         Parted::of(file, &headers, Duration::ZERO, |_| Some(SIZE)).ok()?
+    }
+
+    /// Where each page begins, with its header.
+    fn pages_of(file: &[u8]) -> Vec<(usize, Header)> {
+        let (mut at, mut pages) = (0, Vec::new());
+        while let Some(header) = Header::parse(&file[at..]) {
+            let next = at + header.len() + header.body();
+            pages.push((at, header));
+            at = next;
+        }
+        pages
+    }
+
+    #[test]
+    fn more_packets_than_bytes_are_not_believed() {
+        let mut file = file(&[30; 400], 7);
+        for packets in [1, 1 << 20] {
+            let pages = pages_of(&file);
+            for (at, header) in &pages[pages.len() - 2..] {
+                let (body, end) = (at + header.len(), at + header.len() + header.body());
+                let granule = header.granule + packets * i64::from(SIZE);
+                let head = Header {
+                    granule,
+                    ..header.clone()
+                };
+                let head = head.write(&file[body..end]);
+                file[*at..body].copy_from_slice(&head);
+            }
+            assert_eq!(parted(&file).is_some(), packets == 1, "{packets}");
+        }
     }
 
     fn scanned(file: &Vec<u8>) -> Pages {
