@@ -3,11 +3,12 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use axum::Router;
 use bt_bencode::Value;
 use common::facts::{entry, with_facts};
+use common::tools::generate;
 use common::{Server, grove};
 use engine::cue_sheet::{CueSheet, SecretKey, SignedCueSheet};
 use engine::metainfo::{Builder, Metainfo};
@@ -31,8 +32,8 @@ impl Published {
         if coding.contains("-c:v") {
             inputs.push(format!("testsrc2=s=160x90:r=25:d={seconds}"));
         }
-        make(&web.join(name), &inputs, coding);
-        make(&web.join("ad.wav"), &["sine=f=440:r=48000:d=1".to_owned()], "");
+        generate(&web.join(name), &inputs, coding);
+        generate(&web.join("ad.wav"), &["sine=f=440:r=48000:d=1".to_owned()], "");
         let server = Server::start(Router::new().fallback_service(tower_http::services::ServeDir::new(&web)));
         let published = Self {
             torrent: web.join(format!("{name}.torrent")),
@@ -80,18 +81,6 @@ impl Published {
         let other = other.with_cue_sheet(Some(signed.raw())).expect("a .torrent");
         other.to_bytes().to_vec()
     }
-}
-
-fn make(path: &Path, inputs: &[String], coding: &str) {
-    let inputs = inputs.iter().flat_map(|input| ["-f", "lavfi", "-i", input]);
-    let status = std::process::Command::new("ffmpeg")
-        .args(["-nostdin", "-loglevel", "error"])
-        .args(inputs)
-        .args(coding.split(' ').filter(|word| !word.is_empty()))
-        .arg(path)
-        .status()
-        .expect("ffmpeg runs (`make setup` installs it)");
-    assert!(status.success(), "ffmpeg makes {}", path.display());
 }
 
 /// Nothing about the cue is right.

@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::routing::get;
 use common::terminal::Terminal;
+use common::tools::generate;
 use common::{Server, grove};
 use tempfile::TempDir;
 
@@ -27,15 +28,7 @@ fn make(path: &Path, seconds: u32, coding: &str) {
         inputs.push(format!("testsrc2=s=160x90:r=25:d={seconds}"));
     }
     inputs.push(format!("anoisesrc=r=48000:c=pink:a=0.3:seed=1:d={seconds}"));
-    let inputs = inputs.iter().flat_map(|input| ["-f", "lavfi", "-i", input]);
-    let status = std::process::Command::new("ffmpeg")
-        .args(["-nostdin", "-loglevel", "error"])
-        .args(inputs)
-        .args(coding.split(' ').filter(|word| !word.is_empty()))
-        .arg(path)
-        .status()
-        .expect("ffmpeg runs (`make setup` installs it)");
-    assert!(status.success(), "ffmpeg makes {}", path.display());
+    generate(path, &inputs, coding);
 }
 
 /// What the ad server answers, one after the other; the last one again and again. Each is a list of ads that may stand in for each other.

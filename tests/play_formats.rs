@@ -5,6 +5,7 @@ mod common;
 use std::path::Path;
 
 use axum::Router;
+use common::tools::generate;
 use common::{Finished, Server, grove};
 
 /// How long the content and its ad are, in seconds.
@@ -18,15 +19,7 @@ fn make(path: &Path, seconds: f64, picture: bool, coding: &str) {
         inputs.push(format!("testsrc2=s=160x90:r=25:d={seconds}"));
     }
     inputs.push(format!("sine=f=440:r=48000:d={seconds}"));
-    let inputs = inputs.iter().flat_map(|input| ["-f", "lavfi", "-i", input]);
-    let status = std::process::Command::new("ffmpeg")
-        .args(["-nostdin", "-loglevel", "error"])
-        .args(inputs)
-        .args(coding.split(' ').filter(|word| !word.is_empty()))
-        .arg(path)
-        .status()
-        .expect("ffmpeg runs (`make setup` installs it)");
-    assert!(status.success(), "ffmpeg makes {}", path.display());
+    generate(path, &inputs, coding);
 }
 
 /// Publishes content with an ad before it, and plays it to its end.

@@ -49,6 +49,16 @@ pub fn printed(program: &str, args: &[&str]) -> Vec<u8> {
     stdout
 }
 
+/// Has ffmpeg make a file of generated inputs, coded like this.
+#[track_caller]
+pub fn generate(path: &Path, inputs: &[String], coding: &str) {
+    let inputs = inputs.iter().flat_map(|input| ["-f", "lavfi", "-i", input]);
+    let quiet = ["-nostdin", "-v", "error"].into_iter();
+    let args = quiet.chain(inputs).chain(coding.split_whitespace());
+    let args = args.map(OsStr::new).chain([path.as_os_str()]);
+    ask("ffmpeg", "ffmpeg", args);
+}
+
 /// Gated loudness of a part of a file, as ffmpeg measures it.
 pub fn loudness(file: &Path, start: f64, duration: f64) -> f64 {
     let filter = format!("atrim=start={start}:duration={duration},ebur128=framelog=verbose");

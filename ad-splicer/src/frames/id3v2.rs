@@ -288,6 +288,11 @@ pub(crate) fn unreadable_chapter(tag: &[u8]) -> Option<(usize, Option<usize>)> {
 
 /// `head` with the times of its chapters replaced by what `times` says (start and end in milliseconds of the result), and its length by `length` milliseconds.
 pub(crate) fn edit(head: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32), length: u64) -> Vec<u8> {
+    each_tag(head, &mut |tag| edit_tag(tag, times, length))
+}
+
+/// `head` with its tags replaced by what `changed` gives; those that it gives nothing for stay as they are, and what follows them too.
+fn each_tag(head: &[u8], changed: &mut dyn FnMut(&[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
     let mut out = Vec::with_capacity(head.len());
     let mut rest = head;
     while let Some(len) = tag_len(rest) {
@@ -297,7 +302,7 @@ pub(crate) fn edit(head: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32)
         else {
             break;
         };
-        out.extend(edit_tag(tag, times, length).unwrap_or_else(|| tag.to_vec()));
+        out.extend(changed(tag).unwrap_or_else(|| tag.to_vec()));
         rest = tail;
     }
     out.extend_from_slice(rest);

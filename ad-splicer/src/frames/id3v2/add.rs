@@ -1,31 +1,20 @@
 //! Further chapters in a tag: each a frame of its own, in the table of contents by their times.
 
 use super::{
-    TagChapter, UNSYNCHRONISED, body, chapters, close, frame_at, open, tag_len, to_syncsafe, unsynchronise,
+    TagChapter, UNSYNCHRONISED, body, chapters, close, each_tag, frame_at, open, to_syncsafe, unsynchronise,
     with_body,
 };
 
 /// `head` with further chapters in its first tag that has any: each a frame of its own, and named by the table of contents that stands above all.
 pub(crate) fn add_chapters(head: &[u8], new: &[TagChapter]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(head.len());
-    let mut rest = head;
     let mut is_done = false;
-    while let Some(len) = tag_len(rest) {
-        let Some((tag, tail)) = usize::try_from(len)
-            .ok()
-            .and_then(|len| rest.split_at_checked(len))
-        else {
-            break;
-        };
+    each_tag(head, &mut |tag| {
         let added = (!is_done && !chapters(tag).is_empty())
             .then(|| add_to_tag(tag, new))
             .flatten();
         is_done |= added.is_some();
-        out.extend(added.unwrap_or_else(|| tag.to_vec()));
-        rest = tail;
-    }
-    out.extend_from_slice(rest);
-    out
+        added
+    })
 }
 
 /// A chapter as a frame.
