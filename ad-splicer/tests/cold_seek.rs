@@ -63,23 +63,8 @@ fn fetches_little(name: &str, coding: &[&str]) {
 }
 
 #[test]
-fn aac_in_mp4() {
-    fetches_little("content.m4a", &["-c:a", "aac", "-b:a", "128k"]);
-}
-
-#[test]
-fn opus_in_ogg() {
-    fetches_little("content.opus", &["-c:a", "libopus", "-b:a", "96k"]);
-}
-
-#[test]
 fn vorbis() {
     fetches_little("content.ogg", &["-c:a", "libvorbis", "-q:a", "4"]);
-}
-
-#[test]
-fn opus_in_webm() {
-    fetches_little("content.webm", &["-c:a", "libopus", "-b:a", "96k"]);
 }
 
 #[test]
