@@ -20,6 +20,9 @@ use super::types::{BLOCK_SIZE, BlockRun, Output, Peer, RefuseReason, UploadId, U
 const MAX_QUEUED: usize = 128;
 /// How often places change.
 const ROTATION: Duration = Duration::from_secs(5);
+/// So many changes in a row spare a peer that asks for something urgent. A player's trouble is over by then; whoever
+/// calls everything urgent would keep its place for ever.
+const SPARED: u32 = 3;
 /// Who may ask and did not for so long takes no place.
 const IDLE: Duration = Duration::from_secs(2);
 /// A usual upload: the turn of 64 KiB.
@@ -59,6 +62,8 @@ struct Customer {
     /// What is being sent to it, with its urgent blocks.
     active: Vec<(UploadId, u32)>,
     served: u64,
+    /// How many changes of places in a row have spared it.
+    spared: u32,
     /// When an upload to it last ended.
     last_served: Option<Instant>,
 }
@@ -132,6 +137,7 @@ impl Uploads {
             queue,
             active,
             served: self.turn,
+            spared: 0,
             last_served: None,
         };
         self.peers.insert(peer, customer);
@@ -271,12 +277,16 @@ impl Uploads {
         let waiting = self.peers.values().filter(|c| c.choked && c.interested).count();
         let taken = self.peers.values().filter(|c| c.takes_place(now)).count();
         let places = self.places();
+        for customer in self.peers.values_mut() {
+            let urgent = customer.queue.iter().any(|q| q.urgency == Urgency::Urgent);
+            customer.spared = if urgent { customer.spared + 1 } else { 0 };
+        }
         let mut holders: Vec<(Instant, Peer)> = self
             .peers
             .iter()
             .filter(|(_, c)| c.takes_place(now) && now.saturating_duration_since(c.since) >= ROTATION)
-            // A deadline is never cut off by a change of places.
-            .filter(|(_, c)| c.queue.iter().all(|q| q.urgency != Urgency::Urgent))
+            // A deadline is not cut off by a change of places.
+            .filter(|(_, c)| c.spared == 0 || c.spared > SPARED)
             .map(|(&peer, c)| (c.since, peer))
             .collect();
         holders.sort();
@@ -295,6 +305,7 @@ impl Uploads {
         };
         customer.choked = true;
         customer.since = now;
+        customer.spared = 0;
         out.push(Output::Choke { peer });
         out.extend(customer.queue.drain(..).map(|queued| Output::Refuse {
             peer,

@@ -13,6 +13,7 @@ mod delivery;
 mod fast;
 mod hedges;
 mod origin;
+mod places;
 mod random;
 mod size;
 mod starts;
