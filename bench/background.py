@@ -5,7 +5,7 @@ a long way; and how two such seeds share the line when one comes later.
     bench/background.py [--json FILE]
 
 The queue is in the router's namespace (0.2 s, drop-tail), not in the sender's, where TCP would see it and hold back. Shares are of what the
-line can carry, headers included. `normal` is the same seed with `--up` far above the line, which competes as others do. Whoever comes late
+line can carry, headers included; TCP's is of what the same connection has when it is alone. `normal` is the same seed with `--up` far above the line, which competes as others do. Whoever comes late
 measures a way whose queue is never empty, and would take all of the line if it took that for the length of the way.
 """
 
@@ -70,6 +70,24 @@ class Line:
         self.router.run("ip", "rule", "add", "iif", "lan", "lookup", "100")
         return process
 
+    def beside_tcp(self, log):
+        """What a TCP connection from the seed has of the line beside whatever else there is, and what is used altogether."""
+        sink = Process(self.viewer, [sys.executable, "-c", SINK, self.viewer.address], log)
+        source = None
+        try:
+            sink.wait_for("listening")
+            source = subprocess.Popen(self.seed.command([sys.executable, "-c", SOURCE, self.viewer.address, "24"]))
+            time.sleep(4)
+            before, begin = received(self.viewer), time.monotonic()
+            both, _ = self.measure(16)
+            tcp = (received(self.viewer) - before) / (time.monotonic() - begin) / RATE
+            source.wait()
+        finally:
+            if source:
+                source.kill()
+            sink.stop()
+        return tcp, both
+
     def came(self):
         """Bytes that came to the router so far from each seed."""
         return [int(self.router.run("cat", f"/sys/class/net/{device}/statistics/rx_bytes")) for device in ("wan", "wan2")]
@@ -99,28 +117,19 @@ def run(program, folder, delay=0):
         seed = program.seeder(line.seed, content, folder / "seed", folder / "seed.log")
         (folder / "viewer").mkdir()
         viewer = program.viewer(line.viewer, content, folder / "viewer", folder / "viewer.log", None, False, [line.seed])
-        sink = source = None
         try:
             time.sleep(5)
             alone, queue = line.measure(12)
-            sink = Process(line.viewer, [sys.executable, "-c", SINK, line.viewer.address], folder / "sink.log")
-            sink.wait_for("listening")
-            source = subprocess.Popen(line.seed.command([sys.executable, "-c", SOURCE, line.viewer.address, "24"]))
-            time.sleep(4)
-            before, begin = received(line.viewer), time.monotonic()
-            both, _ = line.measure(16)
-            tcp = (received(line.viewer) - before) / (time.monotonic() - begin) / RATE
-            source.wait()
+            tcp, both = line.beside_tcp(folder / "sink.log")
             time.sleep(3)
             again, _ = line.measure(6)
+            viewer.stop()
+            tcp_alone, _ = line.beside_tcp(folder / "sink-alone.log")
         finally:
-            if source:
-                source.kill()
-            for process in (sink, viewer, seed, far):
+            for process in (viewer, seed, far):
                 if process:
                     process.stop()
-    # TCP's bytes are content; its headers are 66 of 1,514.
-    return {"program": program.label, "alone": alone, "queue": queue, "tcp": tcp * 1514 / 1448 / both, "both": both, "again": again}
+    return {"program": program.label, "alone": alone, "queue": queue, "tcp": tcp / tcp_alone, "both": both, "again": again}
 
 
 def share(program, folder):
@@ -148,7 +157,7 @@ def share(program, folder):
 
 
 COLUMNS = [
-    ("program", "", ""), ("alone", "alone: of the line", ".0%"), ("queue", "queue, ms", ".0f"), ("tcp", "beside TCP: TCP has", ".0%"),
+    ("program", "", ""), ("alone", "alone: of the line", ".0%"), ("queue", "queue, ms", ".0f"), ("tcp", "beside TCP: of what TCP has alone", ".0%"),
     ("both", "of the line", ".0%"), ("again", "3 s after TCP", ".0%"),
 ]
 LATE = [("program", "", ""), ("late", "who came late has", ".0%"), ("both", "both: of the line", ".0%"), ("queue", "queue, ms", ".0f")]

@@ -10,7 +10,8 @@
 //! application neither grows the window nor earns a slowdown; a queue that has stayed empty for a few round trips
 //! begins slow start again (the draft's additive growth takes minutes where the base delay is long); slow start grows
 //! by a quarter to a half of what was acknowledged, and gives its last step back when a queue shows; above the target
-//! only the queue's part of the window shrinks.
+//! only the queue's part of the window shrinks, and a loss there, where our own queue does not reach, leaves the line to
+//! others.
 //!
 //! Not here: what the normal mode does (`congestion`), packets, pacing (quinn's).
 
@@ -41,6 +42,8 @@ const EMPTY: f64 = 0.5;
 const ENOUGH: f64 = 0.75;
 /// Round trips for which the queue must have been empty before slow start begins again.
 const EMPTY_TRIPS: u32 = 3;
+/// A loss at a queue longer than this many targets is others' doing: the line is theirs.
+const OTHERS: f64 = 1.5;
 /// After a loss that no delay announced, slow start does not begin again for so long: the queue is a short one, which
 /// overflows before it shows.
 const AFTER_LOSS: Duration = Duration::from_secs(5);
@@ -260,6 +263,9 @@ impl Ledbat {
         if !surprised && now.saturating_duration_since(since) >= trip * EMPTY_TRIPS {
             self.phase = Phase::SlowStart;
             self.threshold = f64::INFINITY;
+            // The line was just seen without a queue, as after a slowdown: another one at once would only empty it.
+            self.slowing_since = Some(now);
+            self.next_slowdown = None;
         }
     }
 
@@ -276,7 +282,8 @@ impl Ledbat {
         if matches!(self.phase, Phase::Slowdown { .. }) || (held && !persistent) {
             return;
         }
-        self.window = if persistent {
+        let others = self.queue() > TARGET.mul_f64(OTHERS);
+        self.window = if persistent || others {
             self.least()
         } else {
             (self.window / 2.0).max(self.least())
