@@ -97,9 +97,9 @@ pub(crate) fn page_before(
     wanted: i64,
 ) -> Option<SeekPoint> {
     let page_at = |offset: u64| find_page_at(read, audio.end, offset).map(|(found, _)| found);
-    let mut head = [0; 128];
-    let filled = read(0, &mut head).ok()?;
-    let identification = Unpacker::default().feed(head.get(..filled)?);
+    let mut head = vec![0; audio.start.min(128) as usize];
+    read_whole(read, 0, &mut head).ok()?;
+    let identification = Unpacker::default().feed(&head);
     let head = Head::parse(identification.first()?).ok()??;
     let first = page_at(audio.start).filter(|found| found.at == 0)?;
     let mut bytes = vec![0; first.end];
