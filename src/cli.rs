@@ -176,14 +176,14 @@ pub(crate) struct MarkArgs {
 Examples:
   grove cues labels.txt                     an audio editor's label track
   grove cues chapters.json --match '^werbung'
-  grove cues episode.mp3                    the chapters in its ID3 tag
+  grove cues episode.mp3                    the chapters in it
   grove cues stream.m3u8 --json
   grove cues episode.mp3 --suggest=3        three places for breaks, in pauses
 
 A label or chapter is a cue point only when its title says so; a region label replaces what it spans, all others insert.")]
 pub(crate) struct CuesArgs {
-    /// VMAP, labels, JSON chapters, an MP3 with ID3 chapters, an HLS media playlist, or SCTE-35 messages, one a line
-    /// or in an MPEG transport stream
+    /// VMAP, labels, JSON chapters, an HLS media playlist, SCTE-35 messages (one a line, or in an MPEG transport
+    /// stream), or media with chapters: ID3, MP4, Matroska, or the tags of FLAC, Opus and Vorbis
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]

@@ -7,7 +7,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ pub(crate) enum ExitStatus {
     BadInput,
     /// 130: the person stopped it.
     Interrupted,
+    /// 141: who read its stdout has had enough, as for a program that SIGPIPE ends.
+    ReaderGone,
 }
 
 impl From<ExitStatus> for ExitCode {
@@ -39,6 +41,7 @@ impl From<ExitStatus> for ExitCode {
             ExitStatus::Failed => ExitCode::from(1),
             ExitStatus::BadInput => ExitCode::from(2),
             ExitStatus::Interrupted => ExitCode::from(130),
+            ExitStatus::ReaderGone => ExitCode::from(141),
         }
     }
 }
@@ -83,6 +86,24 @@ pub(crate) fn bad_input(message: impl Into<String>) -> anyhow::Error {
         message: Some(message.into()),
         hint: None,
         source: None,
+    }
+    .into()
+}
+
+/// What went wrong with writing to stdout: nothing to talk about when nobody reads it any more.
+pub(crate) fn reader_gone(error: anyhow::Error) -> anyhow::Error {
+    let kind = |cause: &(dyn StdError + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    if !error
+        .chain()
+        .any(|cause| kind(cause) == Some(io::ErrorKind::BrokenPipe))
+    {
+        return error;
+    }
+    Failure {
+        status: ExitStatus::ReaderGone,
+        message: None,
+        hint: None,
+        source: Some(error),
     }
     .into()
 }
@@ -165,6 +186,9 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
 /// Prints an error as the house does, and gives the exit status that belongs to it.
 pub(crate) fn report_error(error: &anyhow::Error, json: bool) -> ExitStatus {
     let status = status_of(error);
+    if status == ExitStatus::ReaderGone {
+        return status;
+    }
     let said = sentence(error);
     let hint = failures(error).find_map(|failure| failure.hint.clone());
     if json {

@@ -1,4 +1,4 @@
-//! Refuses cue points that can be no break: after the end of the content, or within what another one replaces. Common to `publish` and `splice`.
+//! Refuses cue points that can be no break: after the end of the content, longer than what is left of it, or within what another one replaces. Common to `publish` and `splice`.
 
 use std::time::Duration;
 
@@ -7,6 +7,9 @@ use ad_splicer::time::ContentTime;
 
 use crate::output::bad_input;
 use crate::units::human_time;
+
+/// By how much a replacement up to the end may be longer than what is left: marks are rounded, and durations may be.
+const ROUNDED: Duration = Duration::from_secs(1);
 
 /// Looks at all of them; `media` is what the content is called.
 pub(crate) fn check(points: &[CuePoint], duration: ContentTime, media: &str) -> anyhow::Result<()> {
@@ -32,6 +35,15 @@ pub(crate) fn check(points: &[CuePoint], duration: ContentTime, media: &str) -> 
             )));
         }
         if let Action::Replace(length) = placed.cue.action {
+            let left = duration.since(placed.at);
+            if length > left + ROUNDED {
+                return Err(bad_input(format!(
+                    "the cue point at {} replaces {}, and only {} of {media} are left there",
+                    shown(placed.at),
+                    human_time(length),
+                    human_time(left)
+                )));
+            }
             replaced = Some((placed.at, placed.at.saturating_add(length)));
         }
     }

@@ -17,7 +17,7 @@ use ad_splicer::decide::{Problem, VastCode};
 use ad_splicer::frame_index::FrameIndex;
 use ad_splicer::loudness::Leveled;
 use ad_splicer::pcm::Pcm;
-use ad_splicer::splice::{self, Options, Rendition, SpliceError};
+use ad_splicer::splice::{self, Codec, Options, Rendition, SpliceError};
 use anyhow::Context as _;
 use engine::node::{BlockingReader, Torrent};
 use engine::swarm::Demand;
@@ -25,6 +25,7 @@ use serde::Serialize;
 
 use crate::breaks::{Failure, Prepared, Ready, Skipped, Spot};
 use crate::files::write_file;
+use crate::output::reader_gone;
 
 /// Where the result goes.
 #[derive(Clone, Debug)]
@@ -314,6 +315,9 @@ pub(crate) fn write(
             }
         };
         let mut frozen = freeze(content.as_ref(), prepared, &options)?;
+        if options.ad_chapters {
+            tell_unlisted(&frozen.rendition);
+        }
         let skipped = std::mem::take(&mut frozen.skipped);
         let failures = std::mem::take(&mut frozen.failures);
         (Some(frozen), skipped, failures)
@@ -327,7 +331,9 @@ pub(crate) fn write(
         .filter(|rendition| !rendition.report().ads.is_empty());
     let bytes = match destination {
         Destination::File(path) => write_file(path, |out| pour(content.as_ref(), rendition, out))?,
-        Destination::Stdout => pour(content.as_ref(), rendition, &mut io::stdout().lock())?,
+        Destination::Stdout => {
+            pour(content.as_ref(), rendition, &mut io::stdout().lock()).map_err(reader_gone)?
+        }
     };
     Ok(Made {
         bytes,
@@ -339,6 +345,21 @@ pub(crate) fn write(
         skipped,
         failures,
     })
+}
+
+/// Says why no break became a chapter.
+fn tell_unlisted(rendition: &Rendition) {
+    if rendition.report().ads.is_empty() {
+        return;
+    }
+    if rendition.report().chapters.is_empty() {
+        eprintln!("note: --ad-chapters does nothing: the content has no chapters that ads could stand among");
+    } else if !matches!(
+        rendition.codec(),
+        Codec::Mp3 | Codec::Wav | Codec::Adts | Codec::M4a | Codec::Mp4
+    ) {
+        eprintln!("note: --ad-chapters does nothing: breaks are listed among chapters in ID3 and MP4 only");
+    }
 }
 
 /// Writes content into a file as it comes, in any order, so that hardly anything is left to do when the last of it is

@@ -112,6 +112,11 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
         );
     } else if over {
         eprintln!("not delivered: nobody came, and this link is spent");
+    } else if args.net.listen.iter().any(|address| address.port() == 0) {
+        // The port that is asked for goes before the one it had.
+        eprintln!(
+            "not delivered; the same command goes on from there, with another port in its link: without --listen the link stays the same"
+        );
     } else {
         eprintln!("not delivered; the same command gives the same link and goes on from there");
     }

@@ -319,7 +319,9 @@ pub(crate) async fn fetch(gate: &Gate, url: &Url, max: u64) -> anyhow::Result<by
 
 fn with_private_hint(error: gate::Error) -> anyhow::Error {
     match error {
-        gate::Error::Forbidden(_) => with_hint(error.into(), "--allow-private accepts such addresses"),
+        gate::Error::Forbidden(ref forbidden) if forbidden.class.is_private() => {
+            with_hint(error.into(), "--allow-private accepts such addresses")
+        }
         other => other.into(),
     }
 }

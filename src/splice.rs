@@ -114,7 +114,7 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
 
 async fn probe(content: &Arc<dyn Content>, name: &str) -> anyhow::Result<splice::StreamFormat> {
     let content = content.clone();
-    tokio::task::spawn_blocking(move || splice::probe(content.as_ref(), &PATIENT))
+    tokio::task::spawn_blocking(move || splice::probe_length(content.as_ref(), &PATIENT))
         .await
         .context("looking at the content")?
         .or_bad_input(|| format!("ads cannot be put into {name}"))

@@ -71,6 +71,10 @@ fn cue_points_are_put_in_order_and_impossible_ones_are_refused() {
     publish(&["9:00"]).expect(2).says("after the end");
     publish(&["5+10", "8"]).expect(2).says("0:08").says("replaces");
     publish(&["20", "0:20"]).expect(2).says("two cue points");
+    publish(&["20+500"])
+        .expect(2)
+        .says("at 0:20.000 replaces 8:20.000, and only ")
+        .says("are left there");
     publish(&["100", "20"]).expect(0).says("nothing can play");
     let inspected = grove(folder.path(), ["inspect", "episode.mp3.torrent", "--json"])
         .run()

@@ -196,25 +196,25 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum SpliceError {
     /// The content is not of a kind that can be spliced.
-    #[error("cannot splice: {0}")]
+    #[error("{0}")]
     NotAudio(String),
     /// The content ends within a frame.
-    #[error("cannot splice: the audio ends within a frame, at byte {offset}")]
+    #[error("the audio ends within a frame, at byte {offset}")]
     Truncated {
         /// Where the frame begins.
         offset: u64,
     },
     /// Something that is not audio lies within the audio.
-    #[error("cannot splice: no audio frame at byte {offset}, within the audio")]
+    #[error("no audio frame at byte {offset}, within the audio")]
     Corrupt {
         /// Where a frame was due.
         offset: u64,
     },
     /// The content is fine, but not something that this code handles.
-    #[error("cannot splice: {0}")]
+    #[error("{0}")]
     Unsupported(String),
     /// The content has to be coded again as a whole before anything is put in.
-    #[error("cannot splice: {0}")]
+    #[error("{0}")]
     Again(Again),
     /// The breaks do not fit the content or each other.
     #[error("cannot lay out the ads: {0}")]
@@ -527,7 +527,23 @@ impl Rendition {
 /// [`SpliceError::NotAudio`] when it is nothing that can be spliced, [`SpliceError::Read`].
 pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, SpliceError> {
     let head = format::recognise(content, options)?;
-    let stream = head.stream();
+    stream_format(head.as_ref(), head.stream())
+}
+
+/// The same where it matters how long the content is: when its head does not say so, its frames are counted.
+///
+/// # Errors
+/// Those of [`probe`], and of reading the frames.
+pub fn probe_length(content: &dyn Content, options: &Options) -> Result<StreamFormat, SpliceError> {
+    let head = format::recognise(content, options)?;
+    let stream = match head.stream() {
+        stream if stream.samples > 0 => stream,
+        _ => head.open()?.stream(),
+    };
+    stream_format(head.as_ref(), stream)
+}
+
+fn stream_format(head: &dyn format::Head, stream: format::Stream) -> Result<StreamFormat, SpliceError> {
     Ok(StreamFormat {
         grows: head.audio().is_some() || head.remade() || head.played()?.is_some(),
         picture: head.picture(),

@@ -249,6 +249,23 @@ fn flac_numbered_by_samples_and_with_a_seek_table() {
 }
 
 #[test]
+fn flac_that_does_not_say_how_long_it_is_is_counted() {
+    let fixture = Fixture::of(
+        "unsaid.flac",
+        44_100,
+        2,
+        &content(44_100, 2, 20),
+        &["-sample_fmt", "s16"],
+    );
+    let mut file = std::fs::read(&fixture.content).unwrap();
+    // The number of samples in STREAMINFO, as a writer leaves it that cannot go back.
+    file[21] &= 0xF0;
+    file[22..26].fill(0);
+    let format = splice::probe_length(&file, &Options::default()).unwrap();
+    assert_eq!(format.duration.as_millis(), 20_000);
+}
+
+#[test]
 fn a_sine_goes_into_an_ad_without_a_click() {
     for name in ["sine.wav", "sine.flac"] {
         let fixture = Fixture::new(

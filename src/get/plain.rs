@@ -11,7 +11,7 @@ use super::{destination, is_folder};
 use crate::cli::GetArgs;
 use crate::context::Context;
 use crate::files::write_file;
-use crate::output::{ExitStatus, Outcome, Progress, interrupted, print_json};
+use crate::output::{ExitStatus, Outcome, Progress, interrupted, print_json, reader_gone};
 use crate::rendition::Destination;
 use crate::results::{Results, check_name};
 
@@ -61,7 +61,7 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
         };
         match &to {
             Destination::File(path) => write_file(path, |file| pour(file)),
-            Destination::Stdout => pour(&mut std::io::stdout().lock()),
+            Destination::Stdout => pour(&mut std::io::stdout().lock()).map_err(reader_gone),
         }
     });
     let mut done = 0;

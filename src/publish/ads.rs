@@ -132,11 +132,20 @@ fn order(points: &mut [CuePoint], duration: ContentTime, media: &Path) -> anyhow
     placeable::check(points, duration, &media.display().to_string())?;
     for pair in points.windows(2) {
         if at(&pair[0]) == at(&pair[1]) && pair.iter().all(typed) {
+            let one_has_its_ad = pair
+                .iter()
+                .any(|cue| matches!(cue.ads, Some(AdSource::Inline(_))));
             return Err(bad_input(format!(
                 "there are two cue points at {}",
                 shown(at(&pair[0]))
             )))
-            .hint(|| "give --ads to a break with several ads, or a limit: TIME,ads=2".into());
+            .hint(|| {
+                if one_has_its_ad {
+                    "--ad makes a cue point by itself: give one --ad, and no --cue, for a place".into()
+                } else {
+                    "give --ads to a break with several ads, or a limit: TIME,ads=2".into()
+                }
+            });
         }
     }
     let kept: Vec<String> = points
@@ -195,7 +204,7 @@ async fn probe(media: &Path) -> anyhow::Result<splice::StreamFormat> {
     let path = media.to_owned();
     let work = tokio::task::spawn_blocking(move || {
         let content = FileContent::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        splice::probe(&content, &splice::Options::default())
+        splice::probe_length(&content, &splice::Options::default())
             .or_bad_input(|| format!("ads cannot be put into {}", path.display()))
             .hint(|| "publish it without --cue and --ad".into())
     });

@@ -11,7 +11,7 @@ use crate::again::Again;
 use crate::content::Content;
 use crate::frames::id3v2;
 use crate::frames::window::Window;
-use crate::splice::SpliceError;
+use crate::splice::{SpliceError, format};
 
 /// Samples in a packet.
 pub(crate) const SAMPLES: u32 = 1024;
@@ -37,6 +37,21 @@ fn unsupported(what: &str) -> SpliceError {
     SpliceError::Unsupported(format!(
         "{what}, and ads can be put into AAC-LC only; re-encode it as AAC-LC first"
     ))
+}
+
+/// What is neither mono nor stereo, by its channel configuration (ISO/IEC 14496-3, table 1.19).
+fn too_many(configuration: u8) -> SpliceError {
+    let channels = match configuration {
+        3..=6 => configuration.into(),
+        11 => 7,
+        7 | 12 | 14 => 8,
+        _ => {
+            return SpliceError::Unsupported(format!(
+                "the content is AAC with channel configuration {configuration}, and ads can be put into mono and stereo"
+            ));
+        }
+    };
+    format::not_stereo(channels)
 }
 
 /// What HE-AAC gets told, however it was found out.
@@ -70,9 +85,7 @@ impl Config {
             return Err(unsupported("the content is AAC with 960 samples a frame"));
         }
         if !matches!(channels, 1 | 2) {
-            return Err(unsupported(&format!(
-                "the content is AAC with channel configuration {channels}"
-            )));
+            return Err(too_many(channels));
         }
         // Two flags more, and perhaps an extension that announces SBR.
         bits.read(2);
@@ -152,6 +165,8 @@ impl Bits<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
     config: Option<Config>,
+    /// The channel configuration.
+    channels: u8,
     profile: u8,
     /// The frame's length, header and all.
     len: usize,
@@ -177,6 +192,7 @@ impl Header {
         let channels = (b[2] & 1) << 2 | b[3] >> 6;
         (len > own).then_some(Self {
             config: Config::lc(rate, channels),
+            channels,
             profile: b[2] >> 6,
             len,
             own,
@@ -227,9 +243,7 @@ pub(crate) fn head(content: &dyn Content, deadline: Duration) -> Result<Option<H
             first.profile + 1
         )));
     }
-    let config = first
-        .config
-        .ok_or_else(|| unsupported("the content is AAC with more than two channels"))?;
+    let config = first.config.ok_or_else(|| too_many(first.channels))?;
     Ok(Some(Head {
         start,
         config,
@@ -257,7 +271,11 @@ mod tests {
         for he in [&[0x2B, 0x92, 0x08, 0x00][..], &[0x13, 0x90, 0x56, 0xE5, 0xA0]] {
             assert!(Config::parse(he).unwrap_err().to_string().contains("HE-AAC"));
         }
-        assert!(Config::parse(&[0x12, 0x30]).is_err());
+        let six = Config::parse(&[0x12, 0x30]).unwrap_err().to_string();
+        assert_eq!(
+            six,
+            "the content has 6 channels, and ads can be put into mono and stereo"
+        );
         assert!(Config::parse(&[]).is_err());
     }
 

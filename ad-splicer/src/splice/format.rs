@@ -298,9 +298,14 @@ pub(crate) fn check_channels(channels: u16) -> Result<(), SpliceError> {
     if matches!(channels, 1 | 2) {
         return Ok(());
     }
-    Err(SpliceError::Unsupported(format!(
+    Err(not_stereo(channels))
+}
+
+/// What content of more channels gets told.
+pub(crate) fn not_stereo(channels: u16) -> SpliceError {
+    SpliceError::Unsupported(format!(
         "the content has {channels} channels, and ads can be put into mono and stereo"
-    )))
+    ))
 }
 
 /// How the content would have gone on after `span` begins, and what comes just before it ends, as long as the fades are. Nothing where the content begins or ends.

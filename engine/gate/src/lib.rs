@@ -73,7 +73,8 @@ impl Default for Policy {
 /// An address that the policy refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{host} is at {address}, a {class} address, which is refused unless you name {host} with its port yourself or allow private addresses"
+    "{host} is at {address}, a {class} address, which is refused unless you name {host} with its port yourself{}",
+    if class.is_private() { " or allow private addresses" } else { "" }
 )]
 pub struct Forbidden {
     /// The host as it was named.

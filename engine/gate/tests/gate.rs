@@ -60,6 +60,16 @@ async fn literal_addresses_are_judged() {
         let error = gate.get(url(text)).send().await.unwrap_err();
         assert!(matches!(error, Error::Forbidden(_)), "{text}: {error}");
     }
+    let gate = Gate::new(Policy {
+        allow_private: true,
+        ..Policy::default()
+    });
+    let error = gate.get(url("http://192.0.2.1/")).send().await.unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("documentation") && !said.contains("allow private"),
+        "{said}"
+    );
     let error = gate.get(url("ftp://example.com/")).send().await.unwrap_err();
     assert!(matches!(error, Error::Scheme { .. }), "{error}");
 }

@@ -106,7 +106,11 @@ impl Disk for FileSystem {
             Err(e) if e.kind() == io::ErrorKind::NotFound && above.is_some() => {
                 // The check above says that there is one.
                 self.create_folders(above.unwrap_or(folder))?;
-                std::fs::create_dir(folder)?;
+                match std::fs::create_dir(folder) {
+                    // Somebody else made it meanwhile.
+                    Err(_) if folder.is_dir() => {}
+                    made => made?,
+                }
             }
             Err(_) if folder.is_dir() => return Ok(()),
             Err(e) => return Err(e),

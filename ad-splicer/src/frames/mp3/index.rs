@@ -121,7 +121,7 @@ pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Head, Spli
     }
     Err(SpliceError::NotAudio(match other {
         Some(error) => format!("the content is {error}"),
-        None => format!("the content is not MP3: no frames within {SEARCH} bytes of byte {start}"),
+        None => "the content is of no kind that ads can be put into, which are MP3, AAC (ADTS and MP4), Opus (Ogg and WebM), Vorbis (Ogg), FLAC, WAV, and video in MP4 (H.264) and WebM (VP9)".into(),
     }))
 }
 
