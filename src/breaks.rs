@@ -372,7 +372,10 @@ impl Preparer {
                 } else {
                     "not every ad was ready"
                 };
-                let reason = format!("{late} within {} s", freeze.as_secs_f64());
+                let reason = format!(
+                    "{late} within {:.1} s (`--freeze` allows more)",
+                    freeze.as_secs_f64()
+                );
                 this.problems.extend(this.trying.take().map(|ad| Problem {
                     code: VastCode::NOT_READY,
                     text: reason.clone(),

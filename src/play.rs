@@ -426,7 +426,8 @@ impl<'a> Listening<'a> {
                             &json!({ "event": "position", "at": at.as_secs_f64(), "in_ad": ad.is_some(), "waiting": waiting }),
                         );
                     }
-                    line.show(&self.status(at, ad, waiting && !paused, paused));
+                    let status = self.status(at, ad, waiting && !paused, paused);
+                    line.show(&Status { muted, ..status });
                     let second = at.as_nanos() / 5_000_000_000;
                     if saved != Some(second) {
                         saved = Some(second);
@@ -542,6 +543,7 @@ impl<'a> Listening<'a> {
                 (false, true) => Some("waiting for data"),
                 (false, false) => None,
             },
+            muted: false,
             ad: ad.map(|ad| {
                 let what = self.find(ad.index).map(|ready| &ready.ad);
                 AdLine {

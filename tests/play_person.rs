@@ -186,7 +186,9 @@ fn keys_do_what_the_line_says_and_ad_servers_are_told() {
     let opened = || std::fs::read_to_string(scene.folder.path().join("opened")).unwrap_or_default();
     scene.wait_until("the address is opened", || !opened().is_empty());
     assert_eq!(opened().trim(), scene.host.url("kettles"));
-    player.press(" mms");
+    player.press("m");
+    player.wait_for("muted");
+    player.press(" ms");
     player.wait_for(" here");
     player.press("q");
     assert_eq!(player.finish(), Some(0));

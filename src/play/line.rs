@@ -21,6 +21,8 @@ pub(super) struct Status {
     pub(super) peers: usize,
     /// Why it stands still, when it does.
     pub(super) state: Option<&'static str>,
+    /// Whether the sound is turned off.
+    pub(super) muted: bool,
     pub(super) ad: Option<AdLine>,
 }
 
@@ -61,6 +63,7 @@ impl Status {
                 peers => format!("{peers} peers"),
             });
         }
+        parts.extend(self.muted.then(|| "muted".to_owned()));
         parts.extend(self.state.map(str::to_owned));
         parts.join(" · ")
     }
@@ -150,6 +153,7 @@ mod tests {
             total: 3,
             peers: 1,
             state: None,
+            muted: false,
             ad: None,
         };
         assert_eq!(status.text(true), "1:02 / 1:02:03 · 33% here · 1 peer");
@@ -167,6 +171,8 @@ mod tests {
             status.text(true),
             "Ad 1/2 · 0:12 · Tea & Co · s skips · c opens · paused"
         );
+        status.muted = true;
+        assert_eq!(status.text(false), "Ad 1/2 · 0:12 · Tea & Co · muted · paused");
     }
 
     #[test]

@@ -118,6 +118,7 @@ pub(super) async fn play(args: &PlayArgs, torrent: &Torrent, bookmark: &Bookmark
                 (false, true) => Some("waiting for data"),
                 (false, false) => None,
             },
+            muted,
             ad: None,
         });
         if seen.ended {
