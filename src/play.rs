@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 
 use self::ahead::Ahead;
 use self::bookmark::Bookmark;
-use self::keys::{Key, Keys, next_key};
+use self::keys::{Key, Keys, left, next_key};
 use self::line::{AdLine, Line, Status};
 use self::proof::Proofs;
 use self::seek::{Deferred, STEP};
@@ -58,7 +58,15 @@ use crate::units::human_time;
 pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
     joining::trust_typed(&context, &args.swarm);
-    let found = match resolve(&context, None, &args.source, args.episode.episode.as_deref()).await? {
+    // Opened before anything is waited for, and listened to from then on.
+    let mut keys = if json { None } else { Keys::open()? };
+    let line = Line::new(json, keys.is_some());
+    line.wait();
+    let resolved = tokio::select! {
+        resolved = resolve(&context, None, &args.source, args.episode.episode.as_deref()) => resolved?,
+        status = left(&mut keys) => return Ok(status),
+    };
+    let found = match resolved {
         Resolved::Torrent(found) => found,
         Resolved::Plain(url) => {
             return Err(bad_input(format!("there is no .torrent beside {url}")))
@@ -74,26 +82,41 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     }
     let node = Arc::new(crate::node::start(&context, json).await?);
     let creatives = (!args.swarm.no_peers).then(|| Swarm::new(&context, Arc::clone(&node)));
-    let options = joining::swarm_options(&context, &args.swarm, &found).await?;
-    let added = node.add(found.metainfo.clone(), options).await;
-    let torrent = added.map_err(crate::node::explain)?;
+    let adding = async {
+        let options = joining::swarm_options(&context, &args.swarm, &found).await?;
+        let added = node.add(found.metainfo.clone(), options).await;
+        added.map_err(crate::node::explain)
+    };
+    let added = tokio::select! {
+        added = adding => added,
+        status = left(&mut keys) => {
+            node.stop().await;
+            return Ok(status);
+        }
+    };
+    let torrent = added?;
     let prepared = tokio::select! {
-        prepared = Listening::prepare(&context, args, &found, &torrent, creatives.clone()) => prepared.map(Some),
-        () = interrupted() => Ok(None),
+        prepared = Listening::prepare(&context, args, &found, &torrent, creatives.clone()) => prepared.map(Ok),
+        status = left(&mut keys) => Ok(Err(status)),
     };
     let played = match prepared {
-        Ok(Some(listening)) => listening.play(args, json).await,
-        Ok(None) => Ok(ExitStatus::Interrupted),
-        Err(error) => match error.downcast_ref::<SpliceError>() {
-            Some(SpliceError::NotAudio(why) | SpliceError::Unsupported(why)) => {
+        Ok(Ok(listening)) => listening.play(args, (keys, line), json).await,
+        Ok(Err(status)) => {
+            drop((keys, line));
+            Ok(status)
+        }
+        Err(error) => {
+            if let Some(SpliceError::NotAudio(why) | SpliceError::Unsupported(why)) = error.downcast_ref() {
                 if !args.swarm.no_ads {
                     eprintln!("note: it is played without ads: {why}");
                 }
                 let bookmark = Bookmark::of(&context, &found.metainfo.info_hash_v2());
-                plain::play(args, &torrent, &bookmark, json).await
+                plain::play(args, &torrent, &bookmark, (keys, line), json).await
+            } else {
+                drop((keys, line));
+                Err(error)
             }
-            _ => Err(error),
-        },
+        }
     };
     // Stopping the torrent ends the reads that are still under way.
     torrent.stop().await;
@@ -315,7 +338,12 @@ impl<'a> Listening<'a> {
         }
     }
 
-    async fn play(mut self, args: &PlayArgs, json: bool) -> Outcome {
+    async fn play(
+        mut self,
+        args: &PlayArgs,
+        (mut keys, mut line): (Option<Keys>, Line),
+        json: bool,
+    ) -> Outcome {
         let content = self.content_duration();
         if !args.resume
             && self.from.since(ContentTime::ZERO) >= content
@@ -352,9 +380,9 @@ impl<'a> Listening<'a> {
                     return Err(explain(error));
                 }
             },
-            () = interrupted() => {
+            status = left(&mut keys) => {
                 self.leave().await;
-                return Ok(ExitStatus::Interrupted);
+                return Ok(status);
             }
         };
         let controls = player.controls();
@@ -367,8 +395,6 @@ impl<'a> Listening<'a> {
                 }
             }
         });
-        let mut keys = if json { None } else { Keys::open()? };
-        let mut line = Line::new(json, keys.is_some());
         let mut interrupt = std::pin::pin!(interrupted());
         let mut stopped_with = ExitStatus::Done;
         let mut paused = false;

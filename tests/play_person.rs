@@ -9,6 +9,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::http::{HeaderMap, header};
 use axum::routing::get;
+use common::held::Held;
 use common::{Grove, PATIENCE, Server, grove};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -144,6 +145,20 @@ fn who_leaves_during_an_ad_comes_back_to_before_it() {
     let again = player.wait_for("start");
     assert!(at(&again) < 0.5, "{again}");
     assert_eq!(player.interrupt().0, Some(130));
+}
+
+#[test]
+fn who_leaves_before_anything_is_heard_is_let_go() {
+    for (key, status) in [("q", 0), ("\x03", 130)] {
+        let held = Held::publish();
+        let mut player = grove(held.at(), ["play", "--sink", "null", "--allow-private"])
+            .args(["--listen", "127.0.0.1:0", "web/episode.mp3.torrent"])
+            .at_terminal();
+        player.wait_for("waiting for data");
+        held.until(true);
+        player.press(key);
+        assert_eq!(player.finish(), Some(status), "{key:?}");
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ use rustix::termios::{
 };
 use tokio::sync::mpsc;
 
+use crate::output::{ExitStatus, interrupted};
+
 /// How often it is looked whether the terminal is ours again.
 const IN_BACKGROUND: Duration = Duration::from_millis(100);
 
@@ -160,6 +162,15 @@ pub(crate) async fn next_key(keys: &mut Option<Keys>) -> Key {
         return key;
     }
     std::future::pending().await
+}
+
+/// Resolves when the person leaves, by key or by signal, while no other key means anything yet; with what that is to its caller.
+pub(super) async fn left(keys: &mut Option<Keys>) -> ExitStatus {
+    let quits = async { while next_key(keys).await != Key::Quit {} };
+    tokio::select! {
+        () = quits => ExitStatus::Done,
+        () = interrupted() => ExitStatus::Interrupted,
+    }
 }
 
 #[cfg(test)]

@@ -106,6 +106,18 @@ impl Line {
         }
     }
 
+    /// Says that nothing is there to be played yet.
+    pub(super) fn wait(&self) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(if self.keys {
+                "waiting for data … · q leaves"
+            } else {
+                "waiting for data …"
+            });
+            bar.tick();
+        }
+    }
+
     /// Says where playback is.
     pub(super) fn show(&mut self, status: &Status) {
         if let Some(bar) = &self.bar {

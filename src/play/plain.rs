@@ -16,7 +16,7 @@ use engine::node::Torrent;
 use serde_json::json;
 
 use super::bookmark::Bookmark;
-use super::keys::{Key, Keys, next_key};
+use super::keys::{Key, Keys, left, next_key};
 use super::line::{Line, Status};
 use super::{STEP, explain, starts_after};
 use crate::cli::{PlayArgs, PlaySink};
@@ -30,7 +30,13 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(200);
 
 /// Plays the content of a torrent to its end, or until the person leaves.
-pub(super) async fn play(args: &PlayArgs, torrent: &Torrent, bookmark: &Bookmark, json: bool) -> Outcome {
+pub(super) async fn play(
+    args: &PlayArgs,
+    torrent: &Torrent,
+    bookmark: &Bookmark,
+    (mut keys, mut line): (Option<Keys>, Line),
+    json: bool,
+) -> Outcome {
     let uri = format!("{}://{}", grovesrc::SCHEME, torrent.info_hash());
     let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
     let ours = uri.clone();
@@ -51,10 +57,8 @@ pub(super) async fn play(args: &PlayArgs, torrent: &Torrent, bookmark: &Bookmark
     let starting = tokio::task::spawn_blocking(move || Plain::start(&uri, from, sink));
     let mut player = tokio::select! {
         started = starting => started.context("starting to play")?.map_err(explain)?,
-        () = interrupted() => return Ok(ExitStatus::Interrupted),
+        status = left(&mut keys) => return Ok(status),
     };
-    let mut keys = if json { None } else { Keys::open()? };
-    let mut line = Line::new(json, keys.is_some());
     let mut interrupt = std::pin::pin!(interrupted());
     let mut ticks = tokio::time::interval(TICK);
     let mut muted = false;
