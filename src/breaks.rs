@@ -232,7 +232,7 @@ impl Preparer {
             Ok(Ok(Err(error))) => return Err(every(&cues, &error.to_string(), 400)),
             Ok(Err(error)) => return Err(every(&cues, &error.to_string(), 900)),
             Err(_) => {
-                let reason = "the beginning of the content did not come in time";
+                let reason = "the beginning of the content did not come in time (`--freeze` allows more)";
                 return Err(every(&cues, reason, 304));
             }
         };
