@@ -71,6 +71,13 @@ fn cue_points_are_put_in_order_and_impossible_ones_are_refused() {
     publish(&["9:00"]).expect(2).says("after the end");
     publish(&["5+10", "8"]).expect(2).says("0:08").says("replaces");
     publish(&["20", "0:20"]).expect(2).says("two cue points");
+    let inline = format!("20={}", common::fixtures().join("kettle.mp3").display());
+    grove(folder.path(), ["publish", "episode.mp3", "--origin", &origin])
+        .args(["--cue", "20", "--ad", &inline])
+        .run()
+        .expect(2)
+        .says("two cue points")
+        .says("--ad makes a cue point by itself");
     publish(&["20+500"])
         .expect(2)
         .says("at 0:20.000 replaces 8:20.000, and only ")

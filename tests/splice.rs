@@ -56,6 +56,25 @@ fn a_file_is_never_overwritten_by_its_own_result() {
 }
 
 #[test]
+fn a_reader_that_has_had_enough_ends_it_quietly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (content, ad) = (episode(), fixtures().join("kettle.mp3"));
+    let finished = grove(folder.path(), ["splice"])
+        .arg(&content)
+        .args(["--ad", &format!("20={}", ad.display()), "-o", "-"])
+        .through([
+            "bash",
+            "-c",
+            "\"$@\" | head -c 1000; exit ${PIPESTATUS[0]}",
+            "bash",
+        ])
+        .run()
+        .expect(141);
+    assert_eq!(finished.stdout.len(), 1000);
+    assert!(!finished.stderr.contains("error"), "{}", finished.stderr);
+}
+
+#[test]
 fn a_break_is_as_loud_as_is_said_and_a_shortfall_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
     // Hardly to be heard: what twenty decibels of gain do for its peaks, six of limiting cannot take back.
