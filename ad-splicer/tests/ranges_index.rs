@@ -21,7 +21,7 @@ fn mp3(seconds: u64) -> Vec<u8> {
     let fixture = Fixture::new("part.mp3", 44_100, 2, &["-c:a", "libmp3lame", "-q:a", "4"]);
     let part = std::fs::read(&fixture.content).unwrap();
     let index = mp3::Index::scan(&part, DEADLINE).unwrap();
-    let (start, frames) = (index.start() as usize, index.frames());
+    let (start, frames) = (index.head().audio() as usize, index.frames());
     let end = index.offset(frames).unwrap() as usize;
     let times = seconds * 44_100 / (frames * 1152) + 1;
     let mut long = part[..start].to_vec();

@@ -23,16 +23,79 @@ pub(crate) trait Frames {
     fn len_of(&self, frame: &[u8]) -> Option<usize>;
 }
 
+/// Where frames are that do not say which one they are.
+#[derive(Debug)]
+pub(crate) enum Counted {
+    /// Of each frame as they were read, and of the end of the last.
+    Read(Vec<u64>),
+    /// From an index.
+    Marked(Marked),
+}
+
+impl Counted {
+    /// How many frames there are.
+    pub(crate) fn frames(&self) -> u64 {
+        match self {
+            Self::Read(offsets) => offsets.len() as u64 - 1,
+            Self::Marked(marked) => marked.index.frames(),
+        }
+    }
+
+    /// See [`Marked::offset`].
+    pub(crate) fn offset(&self, frame: u64, content: &dyn Frames) -> Result<u64, SpliceError> {
+        match self {
+            Self::Read(offsets) => {
+                let place = usize::try_from(frame).unwrap_or(usize::MAX);
+                Ok(offsets[place.min(offsets.len() - 1)])
+            }
+            Self::Marked(marked) => marked.offset(frame, content),
+        }
+    }
+
+    /// The offset of a frame where that needs no reading: of each that was read, and of those with a mark.
+    pub(crate) fn mark(&self, frame: u64) -> Option<u64> {
+        match self {
+            Self::Read(offsets) => offsets.get(usize::try_from(frame).ok()?).copied(),
+            Self::Marked(marked) => marked.index.mark(frame),
+        }
+    }
+
+    /// Frames, about `step` apart, of which it is known where they are without reading anything, with their offsets.
+    pub(crate) fn known(&self, frames: Range<u64>, step: u64) -> Vec<(u64, u64)> {
+        match self {
+            Self::Read(_) => frames
+                .step_by(step as usize)
+                .filter_map(|frame| Some((frame, self.mark(frame)?)))
+                .collect(),
+            Self::Marked(marked) => marked.index.marks_in(frames),
+        }
+    }
+
+    /// The frame that begins at an offset, or the next one; past the last, the number of frames. With an index, only of frames that were asked for before.
+    pub(crate) fn frame_at(&self, offset: u64) -> u64 {
+        match self {
+            Self::Read(offsets) => {
+                (offsets.partition_point(|known| *known < offset) as u64).min(self.frames())
+            }
+            Self::Marked(marked) => marked.frame_at(offset),
+        }
+    }
+
+    /// What can be given to others as an index; `None` when that is of no use, or it was made from one.
+    pub(crate) fn to_index(&self) -> Option<FrameIndex> {
+        match self {
+            Self::Read(offsets) => FrameIndex::new(self.frames(), |frame| offsets[frame as usize]),
+            Self::Marked(_) => None,
+        }
+    }
+}
+
 impl Marked {
     pub(crate) fn new(index: FrameIndex) -> Self {
         Self {
             index,
             known: Mutex::default(),
         }
-    }
-
-    pub(crate) fn index(&self) -> &FrameIndex {
-        &self.index
     }
 
     /// The offset of a frame; past the last, of the end. A stretch that is not what the index says is corrupt.

@@ -328,10 +328,7 @@ impl format::Track for Track<'_> {
         };
         for run in runs.iter().filter(|run| run.start + run.len > self.tags(runs)) {
             if let Source::Content(from) = run.source {
-                let (first, end) = (
-                    index.frame_at(from),
-                    index.frame_at(from + run.len).min(index.frames()),
-                );
+                let (first, end) = (index.frame_at(from), index.frame_at(from + run.len));
                 for (place, offset) in index.known(first..end, POINTS) {
                     point(run.start + (offset - from), frame + (place - first));
                 }

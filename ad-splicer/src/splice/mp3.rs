@@ -87,7 +87,7 @@ fn tags(content: &dyn Content, start: u64, options: &Options) -> Result<Vec<u8>,
 impl format::Head for Mp3<'_> {
     fn stream(&self) -> Stream {
         let (head, header) = (&self.head, self.head.header);
-        let start = head.start + head.info.as_ref().map_or(0, |info| info.len as u64);
+        let start = head.audio();
         let said = head.info.as_ref().and_then(|info| info.xing.frames);
         let index = self.content.frame_index();
         let frames = said
@@ -113,14 +113,13 @@ impl format::Head for Mp3<'_> {
     }
 
     fn audio(&self) -> Option<Range<u64>> {
-        let info = self.head.info.as_ref().map_or(0, |info| info.len as u64);
-        Some(self.head.start + info..self.content.len())
+        Some(self.head.audio()..self.content.len())
     }
 
     fn points(&self) -> Result<Vec<SeekPoint>, SpliceError> {
         Ok(self.index_of_less()?.map_or_else(Vec::new, |index| {
             let mut runs = Runs::default();
-            let shift = index.start();
+            let shift = index.head().audio();
             runs.content(shift, self.content.len());
             let points = points(&index, &runs.into_runs()).into_iter();
             points
@@ -180,7 +179,7 @@ impl format::Track for Track<'_> {
         Frames {
             count: self.index.frames(),
             samples: self.index.header().samples(),
-            start: self.index.start(),
+            start: self.index.head().audio(),
             bit_rate: self.index.constant_bit_rate(),
         }
     }

@@ -6,26 +6,20 @@ use std::time::Duration;
 use super::{HEADER_LEN, Head, Header, unsupported};
 use crate::content::Content;
 use crate::frame_index::FrameIndex;
-use crate::frames::marked::{self, Marked};
+use crate::frames::marked::{Counted, Frames, Marked};
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
 /// See the module documentation.
 pub(crate) struct Index<'a> {
     file: File<'a>,
-    offsets: Offsets,
+    offsets: Counted,
 }
 
 struct File<'a> {
     content: &'a dyn Content,
     head: Head,
     deadline: Duration,
-}
-
-enum Offsets {
-    /// Of each frame as they were read, and of the end of the last.
-    Read(Vec<u64>),
-    Marked(Marked),
 }
 
 /// Whether a tag begins here, which ends the audio.
@@ -78,7 +72,7 @@ impl<'a> Index<'a> {
                 head: *head,
                 deadline,
             },
-            offsets: Offsets::Read(offsets),
+            offsets: Counted::Read(offsets),
         })
     }
 
@@ -109,27 +103,21 @@ impl<'a> Index<'a> {
         match marked.stretch(last, &file) {
             Ok(_) => Ok(Some(Self {
                 file,
-                offsets: Offsets::Marked(marked),
+                offsets: Counted::Marked(marked),
             })),
             Err(SpliceError::Corrupt { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// What can be given to others as an index; `None` when that is of no use.
+    /// See [`Counted::to_index`].
     pub(crate) fn to_frame_index(&self) -> Option<FrameIndex> {
-        match &self.offsets {
-            Offsets::Read(offsets) => FrameIndex::new(self.frames(), |frame| offsets[frame as usize]),
-            Offsets::Marked(_) => None,
-        }
+        self.offsets.to_index()
     }
 
     /// How many frames there are.
     pub(crate) fn frames(&self) -> u64 {
-        match &self.offsets {
-            Offsets::Read(offsets) => offsets.len() as u64 - 1,
-            Offsets::Marked(marked) => marked.index().frames(),
-        }
+        self.offsets.frames()
     }
 
     /// Offset of the first frame.
@@ -139,33 +127,21 @@ impl<'a> Index<'a> {
 
     /// Offset of a frame; past the last one, of the end of the audio. With an index, the frames around it may be read for it.
     pub(crate) fn offset(&self, frame: u64) -> Result<u64, SpliceError> {
-        match &self.offsets {
-            Offsets::Read(offsets) => Ok(offsets[(frame as usize).min(offsets.len() - 1)]),
-            Offsets::Marked(marked) => marked.offset(frame, &self.file),
-        }
+        self.offsets.offset(frame, &self.file)
     }
 
-    /// The frame that begins at an offset; with an index, only of frames that were asked for before.
+    /// See [`Counted::frame_at`].
     pub(crate) fn frame_at(&self, offset: u64) -> u64 {
-        match &self.offsets {
-            Offsets::Read(offsets) => offsets.partition_point(|known| *known < offset) as u64,
-            Offsets::Marked(marked) => marked.frame_at(offset),
-        }
+        self.offsets.frame_at(offset)
     }
 
-    /// Frames, about `step` apart, of which it is known where they are without reading anything, with their offsets.
+    /// See [`Counted::known`].
     pub(crate) fn known(&self, frames: Range<u64>, step: u64) -> Vec<(u64, u64)> {
-        match &self.offsets {
-            Offsets::Read(offsets) => frames
-                .step_by(step as usize)
-                .filter_map(|frame| Some((frame, *offsets.get(frame as usize)?)))
-                .collect(),
-            Offsets::Marked(marked) => marked.index().marks_in(frames),
-        }
+        self.offsets.known(frames, step)
     }
 }
 
-impl marked::Frames for File<'_> {
+impl Frames for File<'_> {
     fn bytes(&self, range: Range<u64>) -> Result<Vec<u8>, SpliceError> {
         let len = (range.end - range.start) as usize;
         splice::read(self.content, range.start, len, self.deadline)

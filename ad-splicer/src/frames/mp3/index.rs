@@ -12,7 +12,7 @@ use super::xing::{Gapless, Xing};
 use crate::content::Content;
 use crate::frame_index::{self, FEW_FRAMES, FrameIndex};
 use crate::frames::id3v2;
-use crate::frames::marked::{self, Marked};
+use crate::frames::marked::{Counted, Frames, Marked};
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
@@ -42,6 +42,13 @@ pub struct Head {
     pub header: Header,
     /// The information frame, if the first frame is one.
     pub info: Option<InfoFrame>,
+}
+
+impl Head {
+    /// Offset of the first audio frame.
+    pub fn audio(&self) -> u64 {
+        self.start + self.info.as_ref().map_or(0, |info| info.len as u64)
+    }
 }
 
 /// The header at an offset, in a stream that `like` is of.
@@ -165,12 +172,9 @@ impl std::fmt::Debug for Index<'_> {
 
 #[derive(Debug)]
 enum Offsets {
-    /// Of each frame as they were read, and of the end of the last.
-    Read(Vec<u64>),
+    Counted(Counted),
     /// As they follow from a part of them.
     Even(Even),
-    /// From an index.
-    Marked(Marked),
 }
 
 impl<'a> Index<'a> {
@@ -178,7 +182,7 @@ impl<'a> Index<'a> {
     pub fn scan(content: &'a dyn Content, deadline: Duration) -> Result<Self, SpliceError> {
         let head = find_head(content, deadline)?;
         let mut window = Window::new(content, deadline);
-        let mut offset = head.start + head.info.as_ref().map_or(0, |info| info.len as u64);
+        let mut offset = head.audio();
         let mut offsets = vec![offset];
         let mut first = None;
         let mut like = head.header;
@@ -222,7 +226,7 @@ impl<'a> Index<'a> {
             head,
             first,
             like,
-            offsets: Offsets::Read(offsets),
+            offsets: Offsets::Counted(Counted::Read(offsets)),
             constant,
         };
         if index.samples() == 0 {
@@ -236,14 +240,14 @@ impl<'a> Index<'a> {
     pub fn even(content: &'a dyn Content, deadline: Duration) -> Result<Option<Self>, SpliceError> {
         let head = find_head(content, deadline)?;
         let claim = head.info.as_ref().filter(|info| info.xing.constant);
-        let Some((info, frames)) = claim.and_then(|info| Some((info, u64::from(info.xing.frames?)))) else {
+        let Some(frames) = claim.and_then(|info| info.xing.frames).map(u64::from) else {
             return Ok(None);
         };
         if frames < FEW_FRAMES {
             return Ok(None);
         }
         let mut window = Window::new(content, deadline);
-        let mut offset = head.start + info.len as u64;
+        let mut offset = head.audio();
         let mut offsets = vec![offset];
         let mut first = None;
         for _ in 0..PROBED {
@@ -299,7 +303,7 @@ impl<'a> Index<'a> {
             return Ok(None);
         };
         let head = find_head(content, deadline)?;
-        let start = head.start + head.info.as_ref().map_or(0, |info| info.len as u64);
+        let start = head.audio();
         if index.start() != start || index.end() > content.len() {
             return Ok(None);
         }
@@ -315,10 +319,10 @@ impl<'a> Index<'a> {
             head,
             first,
             like: first,
-            offsets: Offsets::Marked(Marked::new(index.clone())),
+            offsets: Offsets::Counted(Counted::Marked(Marked::new(index.clone()))),
             constant: false,
         };
-        let Offsets::Marked(marked) = &index.offsets else {
+        let Offsets::Counted(Counted::Marked(marked)) = &index.offsets else {
             return Ok(None);
         };
         let holds = match marked.stretch(last, &index) {
@@ -332,9 +336,7 @@ impl<'a> Index<'a> {
     /// What can be given to others as an index; `None` when that is of no use, since there are few frames, or not enough, since they are of free format.
     pub fn to_frame_index(&self) -> Option<FrameIndex> {
         match &self.offsets {
-            Offsets::Read(offsets) if !self.like.is_free() => {
-                FrameIndex::new(self.frames(), |frame| offsets[frame as usize])
-            }
+            Offsets::Counted(counted) if !self.like.is_free() => counted.to_index(),
             _ => None,
         }
     }
@@ -352,9 +354,8 @@ impl<'a> Index<'a> {
     /// How many audio frames there are, at least one.
     pub fn frames(&self) -> u64 {
         match &self.offsets {
-            Offsets::Read(offsets) => offsets.len() as u64 - 1,
+            Offsets::Counted(counted) => counted.frames(),
             Offsets::Even(even) => even.frames(),
-            Offsets::Marked(marked) => marked.index().frames(),
         }
     }
 
@@ -368,38 +369,28 @@ impl<'a> Index<'a> {
     /// # Errors
     /// [`SpliceError::Corrupt`] where an index does not hold, [`SpliceError::Read`].
     pub fn offset(&self, frame: u64) -> Result<u64, SpliceError> {
-        Ok(match &self.offsets {
-            Offsets::Read(offsets) => {
-                let index = usize::try_from(frame).unwrap_or(usize::MAX);
-                offsets[index.min(offsets.len() - 1)]
-            }
-            Offsets::Even(even) => even.offset(frame),
-            Offsets::Marked(marked) => marked.offset(frame, self)?,
-        })
-    }
-
-    /// Offset of the first audio frame.
-    pub fn start(&self) -> u64 {
-        self.head.start + self.head.info.as_ref().map_or(0, |info| info.len as u64)
+        match &self.offsets {
+            Offsets::Counted(counted) => counted.offset(frame, self),
+            Offsets::Even(even) => Ok(even.offset(frame)),
+        }
     }
 
     /// About where a frame is, the same however the index was come by. Nothing is read for it.
     pub fn about(&self, frame: u64) -> u64 {
         frame_index::about(frame, self.frames(), |mark| match &self.offsets {
-            Offsets::Read(offsets) => offsets[mark as usize],
-            Offsets::Even(even) => even.offset(mark),
             // Only marks are asked for.
-            Offsets::Marked(marked) => marked.index().mark(mark).unwrap_or_default(),
+            Offsets::Counted(counted) => counted.mark(mark).unwrap_or_default(),
+            Offsets::Even(even) => even.offset(mark),
         })
     }
 
     /// Frames, about `step` apart, of which it is known where they are without reading anything, with their offsets.
     pub fn known(&self, frames: Range<u64>, step: u64) -> Vec<(u64, u64)> {
         match &self.offsets {
-            Offsets::Marked(marked) => marked.index().marks_in(frames),
-            _ => frames
+            Offsets::Counted(counted) => counted.known(frames, step),
+            Offsets::Even(even) => frames
                 .step_by(step as usize)
-                .filter_map(|frame| Some((frame, self.offset(frame).ok()?)))
+                .map(|frame| (frame, even.offset(frame)))
                 .collect(),
         }
     }
@@ -407,11 +398,8 @@ impl<'a> Index<'a> {
     /// The frame that begins at an offset, or the next one; past the last, the number of frames. With an index, only of frames that were asked for before.
     pub fn frame_at(&self, offset: u64) -> u64 {
         match &self.offsets {
-            Offsets::Read(offsets) => {
-                (offsets.partition_point(|known| *known < offset) as u64).min(self.frames())
-            }
+            Offsets::Counted(counted) => counted.frame_at(offset),
             Offsets::Even(even) => even.frame_at(offset),
-            Offsets::Marked(marked) => marked.frame_at(offset),
         }
     }
 
@@ -467,7 +455,7 @@ impl<'a> Index<'a> {
     }
 }
 
-impl marked::Frames for Index<'_> {
+impl Frames for Index<'_> {
     fn bytes(&self, range: Range<u64>) -> Result<Vec<u8>, SpliceError> {
         let len = (range.end - range.start) as usize;
         splice::read(self.content, range.start, len, self.deadline)
