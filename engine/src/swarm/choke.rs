@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::in_time::{Refused, urgent_blocks};
 use super::score::Score;
 use super::types::{BLOCK_SIZE, BlockRun, Output, Peer, RefuseReason, UploadId, Urgency};
 
@@ -26,21 +27,13 @@ const SPARED: u32 = 3;
 /// Who may ask and did not for so long takes no place.
 const IDLE: Duration = Duration::from_secs(2);
 /// A usual upload: the turn of 64 KiB.
-const TURN: f64 = 4.0 * BLOCK_SIZE as f64;
+pub(super) const TURN: f64 = 4.0 * BLOCK_SIZE as f64;
 /// So much time's worth of usual uploads runs at a time, and is asked by those who have a place with one request each.
 const RUNNING: f64 = 0.5;
 const ASKED: f64 = 3.0;
-/// What is urgent is sent within this time, in seconds, or refused; before the uplink is measured, so much is taken.
-const IN_TIME: f64 = 1.2;
-const UNMEASURED: f64 = 4.0 * TURN;
 /// The fewest uploads at a time, and the fewest places, however slow the uplink.
 const LEAST_SLOTS: usize = 3;
 const LEAST_PLACES: usize = 4;
-
-/// The blocks of a run, if it is urgent.
-fn urgent_blocks(urgency: Urgency, run: BlockRun) -> u32 {
-    if urgency == Urgency::Urgent { run.count } else { 0 }
-}
 
 /// What a peer asks for.
 #[derive(Debug)]
@@ -53,15 +46,18 @@ pub(super) struct Queued {
 }
 
 #[derive(Debug)]
-struct Customer {
-    choked: bool,
+pub(super) struct Customer {
+    pub(super) choked: bool,
     /// Since when it is choked, or unchoked.
     since: Instant,
     interested: bool,
-    queue: Vec<Queued>,
+    pub(super) queue: Vec<Queued>,
     /// What is being sent to it, with its urgent blocks.
-    active: Vec<(UploadId, u32)>,
-    served: u64,
+    pub(super) active: Vec<(UploadId, u32)>,
+    /// Its last turn.
+    pub(super) served: u64,
+    /// What it was refused since, as others were before it.
+    pub(super) refused: Option<Refused>,
     /// How many changes of places in a row have spared it.
     spared: u32,
     /// When an upload to it last ended.
@@ -84,7 +80,7 @@ impl Customer {
 /// All that is asked of us.
 #[derive(Debug)]
 pub(super) struct Uploads {
-    peers: BTreeMap<Peer, Customer>,
+    pub(super) peers: BTreeMap<Peer, Customer>,
     slots: usize,
     places: usize,
     active: usize,
@@ -137,6 +133,7 @@ impl Uploads {
             queue,
             active,
             served: self.turn,
+            refused: None,
             spared: 0,
             last_served: None,
         };
@@ -179,13 +176,14 @@ impl Uploads {
         now: Instant,
         out: &mut impl Extend<Output>,
     ) {
-        let in_time = self.is_in_time(&asked);
-        let Some(customer) = self.peers.get_mut(&peer) else {
+        let Some(customer) = self.peers.get(&peer) else {
             return;
         };
         let refused = if customer.choked {
             Err(RefuseReason::Choked)
-        } else if customer.queue.len() >= MAX_QUEUED || !in_time {
+        } else if customer.queue.len() >= MAX_QUEUED
+            || (allowed.is_ok() && !self.takes_in_time(peer, &asked, now))
+        {
             Err(RefuseReason::Busy)
         } else {
             allowed
@@ -197,30 +195,10 @@ impl Uploads {
                 request,
                 reason,
             }]);
-        } else {
+        } else if let Some(customer) = self.peers.get_mut(&peer) {
             customer.queue.push(asked);
             self.pump(now, out);
         }
-    }
-
-    /// Whether what is asked for can be sent soon, if it is urgent: who asks should hear at once that others wait for
-    /// all that a slow uplink can send, and turn elsewhere. With nobody before it, it is taken however slow we are.
-    fn is_in_time(&self, asked: &Queued) -> bool {
-        let own = urgent_blocks(asked.urgency, asked.run);
-        if own == 0 {
-            return true;
-        }
-        let ahead: u32 = self
-            .peers
-            .values()
-            .map(|c| {
-                let sent: u32 = c.active.iter().map(|&(_, urgent)| urgent).sum();
-                let queued = c.queue.iter().map(|q| urgent_blocks(q.urgency, q.run));
-                sent + queued.sum::<u32>()
-            })
-            .sum();
-        let bytes = f64::from(ahead + own) * f64::from(BLOCK_SIZE);
-        ahead == 0 || bytes <= self.line.rate().map_or(UNMEASURED, |rate| rate * IN_TIME)
     }
 
     /// Requests that wait or run.
@@ -306,6 +284,7 @@ impl Uploads {
         customer.choked = true;
         customer.since = now;
         customer.spared = 0;
+        customer.refused = None;
         out.push(Output::Choke { peer });
         out.extend(customer.queue.drain(..).map(|queued| Output::Refuse {
             peer,

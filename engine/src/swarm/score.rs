@@ -19,8 +19,10 @@ const FIRST_STALL: Duration = Duration::from_secs(8);
 /// What the last deadline counts for, and the least that is believed of anybody.
 const WEIGHT: f64 = 0.2;
 const LEAST_MET: f64 = 0.2;
-/// Who has no time for a deadline is asked again so much later, and later still when it says so again.
+/// Who has no time for a deadline is asked again so much later, and later still when it says so again: so often it is
+/// doubled at most. (A turn is kept for a little longer than that, `in_time`.)
 const DECLINE: Duration = Duration::from_millis(250);
+const DECLINE_DOUBLED: u32 = 2;
 
 /// The measurements of one source.
 #[derive(Debug, Clone)]
@@ -99,7 +101,7 @@ impl Score {
         if !self.has_time(now) {
             return;
         }
-        let time = DECLINE * 2u32.pow(self.declines.min(3));
+        let time = DECLINE * 2u32.pow(self.declines.min(DECLINE_DOUBLED));
         self.declines += 1;
         self.declines_until = Some(now + time);
     }
@@ -236,7 +238,7 @@ mod tests {
         let mut score = Score::new(start);
         assert!(score.has_time(start));
         let mut now = start;
-        for times in [1, 2, 4, 8, 8] {
+        for times in [1, 2, 4, 4] {
             score.declined(now);
             assert!(!score.has_time(now + DECLINE * times * 9 / 10));
             now += DECLINE * times;

@@ -17,6 +17,7 @@ mod places;
 mod random;
 mod size;
 mod starts;
+mod turns;
 
 fn core(pieces: u64, config: Config, now: Instant) -> Swarm {
     let layout = Layout::new(&[pieces * 65_536], 65_536).expect("a valid layout");

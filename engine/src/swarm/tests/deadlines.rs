@@ -42,8 +42,16 @@ fn a_slow_uplink_says_at_once_what_it_cannot_send_in_time() {
         "what has time is never too late"
     );
     assert!(!ask(&mut swarm, 5, Urgency::Urgent, now));
-    give(&mut swarm, done(2), now + Duration::from_secs(1));
-    assert!(ask(&mut swarm, 6, Urgency::Urgent, now + Duration::from_secs(1)));
+    let now = now + Duration::from_secs(1);
+    give(&mut swarm, done(2), now);
+    assert!(
+        !ask(&mut swarm, 6, Urgency::Urgent, now),
+        "it had a turn, and others were refused"
+    );
+    assert!(
+        ask(&mut swarm, 9, Urgency::Urgent, now),
+        "who was refused is back"
+    );
 }
 
 #[test]

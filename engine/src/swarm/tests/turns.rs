@@ -1,0 +1,111 @@
+//! Peers that call everything urgent at a slow uplink, and one that does not, by hand.
+
+use super::*;
+
+/// Of the other peers, which ask again in the instant in which there is room.
+const LIARS: std::ops::RangeInclusive<u64> = 1..=5;
+const HONEST: u64 = 6;
+/// The uplink sends a run in this time.
+const RUN: Duration = Duration::from_millis(500);
+
+/// An uplink that sends one run after the other.
+struct Line {
+    swarm: Swarm,
+    now: Instant,
+    sending: VecDeque<(u64, UploadId)>,
+    next: u64,
+}
+
+impl Line {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut swarm = core(40, Config::default(), now);
+        let (run, source) = (BlockRun::new(0, 0, 160), Source::Disk);
+        give(&mut swarm, Input::Verified { run, source }, now);
+        let sending = VecDeque::new();
+        Self {
+            swarm,
+            now,
+            sending,
+            next: 0,
+        }
+    }
+
+    fn give(&mut self, input: Input) -> Vec<Output> {
+        let outputs = give(&mut self.swarm, input, self.now);
+        for output in &outputs {
+            match *output {
+                Output::Serve { peer, request, .. } => self.sending.push_back((peer.0, request)),
+                Output::Choke { peer } => panic!("there is a place for {peer:?}"),
+                _ => {}
+            }
+        }
+        outputs
+    }
+
+    /// Whether an urgent request is taken.
+    fn ask(&mut self, peer: u64) -> bool {
+        let request = UploadId(self.next);
+        self.next += 1;
+        let outputs = self.give(Input::PeerRequest {
+            peer: Peer(peer),
+            request,
+            run: BlockRun::new(0, (self.next % 40 * 4) as u32, 4),
+            urgency: Urgency::Urgent,
+        });
+        !outputs.iter().any(|o| matches!(o, Output::Refuse { .. }))
+    }
+
+    /// A run is sent, and all liars ask for as much as they get. Gives whose it was.
+    fn send(&mut self) -> Option<u64> {
+        self.now += RUN;
+        let sent = self.sending.pop_front();
+        if let Some((peer, request)) = sent {
+            self.give(Input::SendDone {
+                peer: Peer(peer),
+                request,
+                bytes: 65_536,
+            });
+        }
+        let first = *LIARS.start() + self.next % LIARS.count() as u64;
+        for peer in (first..=*LIARS.end()).chain(*LIARS.start()..first) {
+            while self.ask(peer) {}
+        }
+        sent.map(|(peer, _)| peer)
+    }
+}
+
+#[test]
+fn whoever_calls_everything_urgent_leaves_turns_to_others() {
+    let mut line = Line::new();
+    for peer in LIARS {
+        line.give(Input::PeerConnected {
+            peer: Peer(peer),
+            id: PeerId([peer as u8; 32]),
+        });
+    }
+    let sent = (0..20).filter(|_| line.send().is_some()).count();
+    assert!(sent >= 18, "they have the line for themselves: {sent}");
+    line.give(Input::PeerConnected {
+        peer: Peer(HONEST),
+        id: PeerId([HONEST as u8; 32]),
+    });
+    for turn in 0..4 {
+        // Asked again when an honest peer does: a quarter of a second after the first refusal, then half a second later,
+        // then each second.
+        let began = line.now;
+        let mut pauses = [1, 1].into_iter().chain(std::iter::repeat(2));
+        while !line.ask(HONEST) {
+            for _ in 0..pauses.next().expect("without end") {
+                line.send();
+            }
+            assert!(line.now < began + RUN * 10, "refused for ever, the {turn}th time");
+        }
+        while line.send() != Some(HONEST) {
+            assert!(line.now < began + RUN * 13, "not sent in time, the {turn}th time");
+        }
+    }
+    // What is kept for somebody who does not come back is not kept for long.
+    let sent = (0..20).filter(|_| line.send().is_some()).count();
+    assert!(sent >= 18, "{sent}");
+}
