@@ -6,6 +6,7 @@
 //! one quinn controller that looks at the shared count at each event, so that a connection switches while it runs.
 
 use super::ledbat::Ledbat;
+use super::thread::Moved;
 use crate::allowance::Allowance;
 use crate::swarm::BLOCK_SIZE;
 use quinn::congestion::{Controller, ControllerFactory, Cubic, CubicConfig};
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 /// richest video, and no way to make every download an urgent one.
 const URGENT: (u32, Duration) = (500, Duration::from_nanos(250 * BLOCK_SIZE as u64));
 
+/// The time over which it is measured what a connection sends.
+const MEASURED: Duration = Duration::from_millis(25);
+
 /// How many urgent replies a connection is sending, which with `background` is its mode, and how many more it may.
 #[derive(Debug)]
 pub(super) struct Mode {
@@ -26,13 +30,16 @@ pub(super) struct Mode {
     urgent: AtomicU32,
     allowance: Mutex<Allowance>,
     began: Instant,
+    /// Whom to tell how fast it sends.
+    moved: Moved,
 }
 
 impl Mode {
     /// The mode of a new connection.
-    pub(super) fn new(background: bool) -> Self {
+    pub(super) fn new(background: bool, moved: Moved) -> Self {
         Self {
             background,
+            moved,
             urgent: AtomicU32::new(0),
             allowance: Mutex::new(Allowance::new(URGENT.0, URGENT.1, Duration::ZERO)),
             began: Instant::now(),
@@ -78,6 +85,8 @@ impl ControllerFactory for Factory {
             packet,
             acknowledged: 0,
             trip: None,
+            since: now,
+            delivered: 0,
         };
         modes.switch(now);
         Box::new(modes)
@@ -95,9 +104,26 @@ struct TwoModes {
     acknowledged: u64,
     /// The round trip of its last packet: the one whose acknowledgement waited least.
     trip: Option<Duration>,
+    /// Bytes acknowledged since then without a pause for want of more to send.
+    since: Instant,
+    delivered: u64,
 }
 
 impl TwoModes {
+    /// Says how fast it sends while there is more to send.
+    fn measure(&mut self, bytes: u64, limited: bool, now: Instant) {
+        self.delivered += bytes;
+        let time = now.saturating_duration_since(self.since);
+        if !limited && time < MEASURED {
+            return;
+        }
+        if !limited {
+            let rate = self.delivered as f64 / time.as_secs_f64();
+            self.mode.moved.sends(rate as u64);
+        }
+        (self.since, self.delivered) = (now, 0);
+    }
+
     fn switch(&mut self, now: Instant) {
         match (self.mode.is_normal(), &self.normal) {
             (true, None) => {
@@ -132,6 +158,7 @@ impl Controller for TwoModes {
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, limited: bool, largest: Option<u64>) {
         let bytes = std::mem::take(&mut self.acknowledged);
+        self.measure(bytes, limited, now);
         if let Some(trip) = self.trip.take() {
             self.background.measured(trip, now);
         }

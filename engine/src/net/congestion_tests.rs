@@ -13,7 +13,7 @@ fn controller(mode: &Arc<Mode>, now: Instant) -> TwoModes {
 #[test]
 fn a_connection_hurries_as_long_as_something_urgent_is_sent() {
     let now = Instant::now();
-    let mode = Arc::new(Mode::new(true));
+    let mode = Arc::new(Mode::new(true, Moved::default()));
     let mut modes = controller(&mode, now);
     assert!(modes.normal.is_none(), "it begins in the background");
     let (one, other) = (Hurry::new(&mode, 4).unwrap(), Hurry::new(&mode, 4).unwrap());
@@ -41,7 +41,7 @@ fn a_connection_hurries_as_long_as_something_urgent_is_sent() {
 #[test]
 fn with_a_stated_rate_it_is_never_in_the_background() {
     let now = Instant::now();
-    let mode = Arc::new(Mode::new(false));
+    let mode = Arc::new(Mode::new(false, Moved::default()));
     let mut modes = controller(&mode, now);
     assert!(modes.normal.is_some());
     drop(Hurry::new(&mode, 1));
@@ -51,7 +51,7 @@ fn with_a_stated_rate_it_is_never_in_the_background() {
 
 #[test]
 fn an_asker_who_calls_everything_urgent_has_its_share_of_hurry_and_no_more() {
-    let mode = Arc::new(Mode::new(true));
+    let mode = Arc::new(Mode::new(true, Moved::default()));
     let began = Instant::now();
     let hurried = (0..20_000).filter(|_| Hurry::new(&mode, 4).is_some()).count() as u32 * 4;
     let regained = began.elapsed().as_nanos() / URGENT.1.as_nanos();

@@ -2,7 +2,7 @@
 
 use super::congestion::{Factory, Hurry, Mode};
 use super::identity::{Identity, peer_id, server_name};
-use super::thread::NetThread;
+use super::thread::{Moved, NetThread};
 use crate::swarm::PeerId;
 use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
@@ -101,6 +101,8 @@ pub struct Endpoint {
     server: quinn::ServerConfig,
     /// Whether what it sends stays behind the traffic of others.
     background: bool,
+    /// Where it is counted how fast connections send.
+    moved: Moved,
     windows: Windows,
 }
 
@@ -127,7 +129,9 @@ impl Endpoint {
         thread: &NetThread,
         background: bool,
     ) -> io::Result<Self> {
-        Self::bind_on(address, identity, thread.quinn(), background)
+        let mut endpoint = Self::bind_on(address, identity, thread.quinn(), background)?;
+        endpoint.moved = thread.moved().clone();
+        Ok(endpoint)
     }
 
     fn bind_on(
@@ -163,6 +167,7 @@ impl Endpoint {
             server,
             socket: Arc::new(socket),
             background,
+            moved: Moved::default(),
             windows: NODE,
         })
     }
@@ -198,7 +203,7 @@ impl Endpoint {
         address: SocketAddr,
         expected: Option<PeerId>,
     ) -> Result<Connection, ConnectionFailure> {
-        let mode = Arc::new(Mode::new(self.background));
+        let mode = Arc::new(Mode::new(self.background, self.moved.clone()));
         let mut config = self.client.clone();
         config.transport_config(Arc::new(transport(address, &mode, self.windows)));
         let connecting = self.quinn.connect_with(config, address, &server_name(expected))?;
@@ -212,7 +217,7 @@ impl Endpoint {
         Some(Handshake {
             incoming,
             server,
-            background: self.background,
+            mode: Arc::new(Mode::new(self.background, self.moved.clone())),
             windows: self.windows,
         })
     }
@@ -232,7 +237,7 @@ impl Endpoint {
 pub struct Handshake {
     incoming: quinn::Incoming,
     server: quinn::ServerConfig,
-    background: bool,
+    mode: Arc<Mode>,
     windows: Windows,
 }
 
@@ -261,7 +266,7 @@ impl Handshake {
         let Self {
             incoming,
             mut server,
-            background,
+            mode,
             windows,
         } = self;
         if busy && !incoming.remote_address_validated() && incoming.may_retry() {
@@ -269,7 +274,6 @@ impl Handshake {
             let _ = incoming.retry();
             return Ok(None);
         }
-        let mode = Arc::new(Mode::new(background));
         server.transport_config(Arc::new(transport(incoming.remote_address(), &mode, windows)));
         let connection = incoming.accept_with(Arc::new(server))?.await?;
         Connection::new(connection, false, mode).map(Some)

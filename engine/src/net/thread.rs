@@ -20,18 +20,32 @@ use tokio::sync::oneshot;
 /// Threads that hash and read for one node at a time.
 const BLOCKING_THREADS: usize = 16;
 
-/// Bytes that have moved, for the thread's moderation.
+/// What has moved, for the thread's moderation.
 #[derive(Debug, Clone, Default)]
-pub struct Moved(Arc<AtomicU64>);
+pub struct Moved(Arc<Movement>);
+
+#[derive(Debug, Default)]
+struct Movement {
+    bytes: AtomicU64,
+    /// Bytes a second of the fastest connection that had more to send.
+    fastest: AtomicU64,
+}
 
 impl Moved {
-    /// So many more.
+    /// So many bytes more.
     pub fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn take(&self) -> u64 {
-        self.0.swap(0, Ordering::Relaxed)
+    /// A connection sends so many bytes a second, and has more to send.
+    pub(super) fn sends(&self, rate: u64) {
+        self.0.fastest.fetch_max(rate, Ordering::Relaxed);
+    }
+
+    /// Bytes since this was asked last, and the fastest of those connections.
+    fn take(&self) -> (u64, u64) {
+        let taken = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        (taken(&self.0.bytes), taken(&self.0.fastest))
     }
 }
 
@@ -56,7 +70,8 @@ impl NetThread {
             .max_blocking_threads(BLOCKING_THREADS)
             .on_thread_park(move || {
                 let mut moderation = moderation.lock().unwrap_or_else(PoisonError::into_inner);
-                let pause = moderation.pause(counted.take(), Instant::now());
+                let (bytes, fastest) = counted.take();
+                let pause = moderation.pause(bytes, fastest, Instant::now());
                 if !pause.is_zero() {
                     std::thread::sleep(pause);
                 }
