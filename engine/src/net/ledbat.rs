@@ -35,6 +35,9 @@ const MINUTES: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 /// A slowdown is followed by so many times its length without one.
 const BETWEEN: u32 = 9;
+/// And none comes sooner after one than so many round trips of the line: where they are long it takes some twenty to
+/// come back from one, and what only looked for room would bring on the next.
+const BETWEEN_TRIPS: u32 = 100;
 /// A queue below this part of the target is taken for empty: threads that wake late and acknowledgements that wait
 /// look like some of one.
 const EMPTY: f64 = 0.5;
@@ -247,7 +250,8 @@ impl Ledbat {
             .slowing_since
             .take()
             // The first slowdown follows at once: what was measured until now may be a queue.
-            .map_or(2 * trip, |since| now.saturating_duration_since(since) * BETWEEN);
+            .map_or(2 * trip, |since| now.saturating_duration_since(since) * BETWEEN)
+            .max(self.base.least().unwrap_or_default() * BETWEEN_TRIPS);
         self.next_slowdown = Some(self.next_slowdown.unwrap_or(now + pause));
     }
 

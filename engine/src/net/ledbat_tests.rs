@@ -310,3 +310,24 @@ fn a_loss_halves_once_a_round_trip() {
     ledbat.lost(at(40), true, at(60));
     assert_eq!(ledbat.window(), 2_500);
 }
+
+#[test]
+fn on_a_long_way_no_slowdown_comes_soon_after_it_looked_for_room() {
+    let start = Instant::now();
+    let trip = Duration::from_millis(100);
+    let mut ledbat = Ledbat::new(1_250, start);
+    ledbat.take_over(100_000);
+    let mut now = start;
+    // The queue stays empty, then its own growth shows.
+    while ledbat.phase != Phase::SlowStart {
+        now += trip / 10;
+        ledbat.measured(trip, now);
+        ledbat.acknowledged(10_000, false, now);
+    }
+    while ledbat.phase == Phase::SlowStart {
+        now += trip / 10;
+        ledbat.measured(trip + TARGET, now);
+        ledbat.acknowledged(10_000, false, now);
+    }
+    assert_eq!(ledbat.next_slowdown, Some(now + BETWEEN_TRIPS * trip));
+}
