@@ -2,7 +2,7 @@
 //!
 //! A break that is near when playback begins is made ready before it begins; each later one while it plays (`ahead` says when), and is
 //! then spliced in ahead of the player ([`Growing`]). A break that is not ready in time stays empty, its ads are told why, and the content
-//! plays on. Content that cannot grow (FLAC behind an ID3 tag) has every break decided before playback begins.
+//! plays on. Content that cannot grow has every break decided before playback begins.
 //!
 //! Beacons are stored as things are presented, so that a client that is killed loses none of them.
 //!

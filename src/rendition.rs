@@ -17,7 +17,7 @@ use ad_splicer::decide::{Problem, VastCode};
 use ad_splicer::frame_index::FrameIndex;
 use ad_splicer::loudness::Leveled;
 use ad_splicer::pcm::Pcm;
-use ad_splicer::splice::{self, Codec, Options, Rendition, SpliceError};
+use ad_splicer::splice::{self, Options, Rendition, SpliceError};
 use anyhow::Context as _;
 use engine::node::{BlockingReader, Torrent};
 use engine::swarm::Demand;
@@ -354,10 +354,7 @@ fn tell_unlisted(rendition: &Rendition) {
     }
     if rendition.report().chapters.is_empty() {
         eprintln!("note: --ad-chapters does nothing: the content has no chapters that ads could stand among");
-    } else if !matches!(
-        rendition.codec(),
-        Codec::Mp3 | Codec::Wav | Codec::Adts | Codec::M4a | Codec::Mp4
-    ) {
+    } else if !rendition.report().lists_breaks() {
         eprintln!("note: --ad-chapters does nothing: breaks are listed among chapters in ID3 and MP4 only");
     }
 }

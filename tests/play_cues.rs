@@ -31,6 +31,13 @@ fn make(path: &Path, seconds: u32, coding: &str) {
     generate(path, &inputs, coding);
 }
 
+/// Puts an ID3 tag before everything.
+fn tag(path: &Path) {
+    let content = std::fs::read(path).expect("the content");
+    let tagged = [&b"ID3\x04\0\0\0\0\0\x0A"[..], &[0; 10], &content].concat();
+    std::fs::write(path, tagged).expect("a file");
+}
+
 /// What the ad server answers, one after the other; the last one again and again. Each is a list of ads that may stand in for each other.
 struct Answers {
     asked: AtomicUsize,
@@ -65,6 +72,9 @@ impl Scene {
         let web = folder.path().join("web");
         std::fs::create_dir(&web).expect("a folder");
         make(&web.join(name), CONTENT, coding);
+        if name.starts_with("tagged") {
+            tag(&web.join(name));
+        }
         for creative in ["first.wav", "second.wav"] {
             make(&web.join(creative), 1, "");
         }
@@ -232,6 +242,11 @@ fn vorbis_in_ogg() {
 #[test]
 fn flac() {
     each_break_is_decided_when_its_turn_comes("c.flac", "");
+}
+
+#[test]
+fn flac_behind_a_tag() {
+    each_break_is_decided_when_its_turn_comes("tagged.flac", "");
 }
 
 #[test]

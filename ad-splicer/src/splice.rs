@@ -337,6 +337,17 @@ pub struct Report {
     pub chapters: Vec<Chapter>,
 }
 
+impl Report {
+    /// Whether breaks stand among the chapters.
+    pub fn lists_breaks(&self) -> bool {
+        let is_break = |chapter: &Chapter| {
+            let begins = |ad: &SplicedAd| ad.presentation.as_millis().abs_diff(chapter.start.as_millis()) <= 1;
+            chapter.title == ad_chapters::TITLE && self.ads.iter().any(begins)
+        };
+        self.chapters.iter().any(is_break)
+    }
+}
+
 /// Where the bytes of a piece of a rendition come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -648,6 +659,18 @@ fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Re
             ))
         }),
     })
+}
+
+/// The last place not after sample `wanted` where decoding of content without ads can begin, in a rendition of it that grows, where the content lists such places; `None` otherwise, and where what it says there is not so.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub fn seek_point(
+    content: &dyn Content,
+    options: &Options,
+    wanted: i64,
+) -> Result<Option<SeekPoint>, SpliceError> {
+    format::recognise(content, options)?.point_before(wanted)
 }
 
 /// Places about a second apart where decoding of the content itself can begin; none when finding them would take reading all of it. For a rendition that grows they are places in that.

@@ -7,6 +7,7 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
+use ad_splicer::play::Growing;
 use ad_splicer::splice::{self, Options};
 use ad_splicer::time::PresentationTime;
 use common::origin::{Origin, heard_from};
@@ -19,33 +20,23 @@ fn looped(part: &Path) -> Vec<u8> {
     let long = part.with_file_name(format!("long.{}", part.extension().unwrap().to_str().unwrap()));
     let (from, to) = (part.to_str().unwrap(), long.to_str().unwrap());
     let times = (7_200 / common::SECONDS - 1).to_string();
-    run(
-        "ffmpeg",
-        &[
-            "-v",
-            "error",
-            "-stream_loop",
-            &times,
-            "-i",
-            from,
-            "-map",
-            "0:a",
-            "-c",
-            "copy",
-            to,
-        ],
-        None,
-    );
+    let looped = ["-v", "error", "-stream_loop", &times, "-i", from];
+    run("ffmpeg", &[&looped[..], &["-map", "0:a", "-map", "0:v?", "-c", "copy", to]].concat(), None);
     std::fs::read(long).unwrap()
+}
+
+/// As `grove play` has it.
+fn growing() -> Options {
+    Options {
+        growing: true,
+        measured: true,
+        ..Options::default()
+    }
 }
 
 fn fetched(what: &str, bytes: Vec<u8>) -> usize {
     let origin = Arc::new(Origin::new(bytes));
-    let options = Options {
-        growing: true,
-        ..Options::default()
-    };
-    let rendition = splice::prepare(origin.as_ref(), &[], &options).unwrap();
+    let rendition = splice::prepare(origin.as_ref(), &[], &growing()).unwrap();
     let start = PresentationTime::from_millis(7_000_000);
     let (fetched, at) = heard_from(&origin, rendition, start);
     println!(
@@ -60,6 +51,92 @@ fn fetches_little(name: &str, coding: &[&str]) {
     let fixture = Fixture::new(name, 48_000, 2, coding);
     let fetched = fetched(name, looped(&fixture.content));
     assert!(fetched <= 2 * MIB, "{name}: {fetched} bytes");
+}
+
+#[test]
+fn aac_in_mp4() {
+    fetches_little("content.m4a", &["-c:a", "aac", "-b:a", "128k"]);
+}
+
+#[test]
+fn opus_in_ogg() {
+    fetches_little("content.opus", &["-c:a", "libopus", "-b:a", "96k"]);
+}
+
+#[test]
+fn opus_in_webm() {
+    fetches_little("content.webm", &["-c:a", "libopus", "-b:a", "96k"]);
+}
+
+/// Without its cues all of a WebM file has to be read, and with false ones too: the place is the same.
+#[test]
+fn webm_whose_cues_are_not_so() {
+    let fixture = Fixture::new("content.webm", 48_000, 2, &["-c:a", "libopus", "-b:a", "96k"]);
+    let bytes = std::fs::read(&fixture.content).unwrap();
+    let start = PresentationTime::from_millis(33_000);
+    let heard = |bytes: Vec<u8>| {
+        let origin = Arc::new(Origin::new(bytes));
+        let rendition = splice::prepare(origin.as_ref(), &[], &growing()).unwrap();
+        Growing::new(origin, rendition).locate(start)
+    };
+    let place = heard(bytes.clone()).unwrap();
+    // The element and each position in it.
+    let cues = bytes.windows(4).rposition(|id| id == [0x1C, 0x53, 0xBB, 0x6B]).unwrap();
+    let mut none = bytes.clone();
+    none[cues] = 0x1D;
+    assert_eq!(heard(none), Some(place.clone()));
+    let mut wrong = bytes.clone();
+    let positions = (cues..bytes.len() - 1).filter(|at| wrong[*at] == 0xF1).collect::<Vec<_>>();
+    assert!(positions.len() > 4, "{positions:?}");
+    for at in positions {
+        let len = usize::from(wrong[at + 1] & 0x7F);
+        if let Some(last) = wrong.get_mut(at + 1 + len) {
+            *last ^= 1;
+        }
+    }
+    assert_eq!(heard(wrong), Some(place));
+}
+
+/// Two hours of video with a key picture every two seconds, and how many bytes two seconds of it are.
+fn video(name: &str, coding: &[&str]) -> (Vec<u8>, usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let part = dir.path().join(name);
+    let lasts = SECONDS.to_string();
+    let lavfi = ["-t", &lasts, "-f", "lavfi", "-i"];
+    let inputs = [
+        &["-v", "error"],
+        &lavfi[..],
+        &["testsrc2=s=160x90:r=10"],
+        &lavfi,
+        &["anoisesrc=c=pink:a=0.3:seed=7:r=48000"],
+    ]
+    .concat();
+    let coded = ["-pix_fmt", "yuv420p", "-g", "20", "-keyint_min", "20"];
+    let out = part.to_str().unwrap();
+    run("ffmpeg", &[&inputs, &coded[..], coding, &[out]].concat(), None);
+    let group = std::fs::metadata(&part).unwrap().len() as usize * 2 / SECONDS;
+    (looped(&part), group)
+}
+
+#[test]
+fn video_in_webm() {
+    let fast = ["-deadline", "realtime", "-cpu-used", "8", "-b:v", "60k"];
+    let coding = [&["-c:v", "libvpx-vp9"], &fast[..], &["-c:a", "libopus", "-b:a", "32k"]].concat();
+    let (bytes, group) = video("content.webm", &coding);
+    let cues = bytes.windows(4).rposition(|id| id == [0x1C, 0x53, 0xBB, 0x6B]).unwrap();
+    let tables = bytes.len() - cues;
+    let fetched = fetched("content.webm", bytes);
+    assert!(fetched <= tables + group + MIB, "{fetched} bytes, {tables} of tables");
+}
+
+#[test]
+fn video_in_mp4() {
+    let coding = ["-c:v", "libx264", "-preset", "veryfast", "-b:v", "60k", "-c:a", "aac", "-b:a", "32k"];
+    let (bytes, group) = video("content.mp4", &coding);
+    let moov = bytes.windows(4).rposition(|name| name == b"moov").unwrap();
+    let tables = bytes.len() - moov;
+    let fetched = fetched("content.mp4", bytes);
+    assert!(fetched <= tables + group + MIB, "{fetched} bytes, {tables} of tables");
 }
 
 #[test]

@@ -396,7 +396,7 @@ impl Conditioner {
 /// other formats tell the decoder themselves.
 fn trim_of(creative: &File) -> Option<Trim> {
     let content = FileContent::new(creative.try_clone().ok()?).ok()?;
-    let head = find_head(&content, Duration::ZERO).ok()?;
+    let head = find_head(&content, Duration::ZERO).ok()??;
     let xing = head.info?.xing;
     let gapless = xing.gapless()?;
     let (delay, padding) = (u64::from(gapless.delay), u64::from(gapless.padding));

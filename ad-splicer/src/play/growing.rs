@@ -61,6 +61,8 @@ struct Stage {
     start: u64,
     rendition: Arc<Rendition>,
     offset: u64,
+    /// Where the mark of FLAC is in it.
+    mark: u64,
 }
 
 impl Stage {
@@ -74,6 +76,7 @@ impl Growing {
     pub fn new(content: Arc<dyn Content>, rendition: Rendition) -> Self {
         let stage = Stage {
             start: 0,
+            mark: mark(content.as_ref(), &rendition),
             rendition: Arc::new(rendition),
             offset: 0,
         };
@@ -108,23 +111,11 @@ impl Growing {
         let lead = ContentTime::from(LEAD).to_samples(rate) as i64;
         if let Some(zero) = rendition.zero() {
             let start = rendition.audio()?.start;
-            let points = match rendition.points() {
-                // The beginning is known.
-                _ if wanted <= lead => &[][..],
-                [] if rendition.report().ads.is_empty() => self.plain.get_or_init(|| {
-                    let options = Options {
-                        growing: true,
-                        ..Options::default()
-                    };
-                    splice::seek_points(self.content.as_ref(), &options).unwrap_or_default()
-                }),
-                points => points,
-            };
-            let at = points.partition_point(|point| point.sample <= wanted - lead);
-            let point = at.checked_sub(1).map(|at| points[at].offset);
+            // The beginning is known.
+            let point = (wanted > lead).then(|| self.part_before(&rendition, wanted - lead)).flatten();
             return Some(Located {
                 head: self.part(&rendition, 0..start)?,
-                offset: point.unwrap_or(start) - start + first,
+                offset: point.map_or(start, |point| point.offset) - start + first,
                 // The parts say themselves when they are.
                 lead: zero + to.since(PresentationTime::ZERO),
             });
@@ -162,6 +153,27 @@ impl Growing {
         })
     }
 
+    /// The last place not after a sample where decoding can begin, in what is made of parts that each have their time.
+    fn part_before(&self, rendition: &Rendition, wanted: i64) -> Option<SeekPoint> {
+        let options = Options {
+            growing: true,
+            ..Options::default()
+        };
+        let content = self.content.as_ref();
+        let points = match rendition.points() {
+            [] if rendition.report().ads.is_empty() => {
+                if let Ok(Some(point)) = splice::seek_point(content, &options, wanted) {
+                    return Some(point);
+                }
+                self.plain
+                    .get_or_init(|| splice::seek_points(content, &options).unwrap_or_default())
+            }
+            points => points,
+        };
+        let at = points.partition_point(|point| point.sample <= wanted);
+        at.checked_sub(1).map(|at| points[at])
+    }
+
     /// Some bytes of a rendition.
     fn part(&self, rendition: &Rendition, range: Range<u64>) -> Option<Vec<u8>> {
         let mut bytes = vec![0; (range.end - range.start) as usize];
@@ -196,9 +208,10 @@ impl Growing {
 
     /// The same of FLAC: whatever number its first frame has, to the decoder it is the beginning.
     fn locate_flac(&self, to: PresentationTime) -> Option<Located> {
-        let (first, rendition) = {
+        let (first, rendition, mark) = {
             let state = self.lock();
-            (state.stages[0].rendition.audio()?.start, state.last())
+            let last = &state.stages[state.stages.len() - 1];
+            (state.stages[0].rendition.audio()?.start, state.last(), last.mark)
         };
         let audio = rendition.audio()?;
         let deadline = Options::default().read_deadline;
@@ -207,8 +220,8 @@ impl Growing {
         };
         let rate = rendition.plan().sample_rate();
         let wanted = to.to_samples(rate);
-        let (point, mut head) = flac::frame_before(&read, audio.clone(), wanted)?;
-        open_end(&rendition, 0, &mut head);
+        let (point, mut head) = flac::frame_before(&read, mark, audio.clone(), wanted)?;
+        open_end(&rendition, mark, mark, &mut head);
         Some(Located {
             head: head.to_vec(),
             offset: point.offset - audio.start + first,
@@ -221,6 +234,7 @@ impl Growing {
     /// # Errors
     /// [`TooLate`] when it may be past a break that is in only one of `next` and the rendition that is read now.
     pub fn replace(&self, next: Rendition) -> Result<(), TooLate> {
+        let mark = mark(self.content.as_ref(), &next);
         let mut state = self.lock();
         let last = state.stages[state.stages.len() - 1].clone();
         let read = state.furthest.max(last.start);
@@ -229,6 +243,7 @@ impl Growing {
             start,
             rendition: Arc::new(next),
             offset,
+            mark,
         });
         Ok(())
     }
@@ -262,21 +277,31 @@ impl Content for Growing {
         let count = stage
             .rendition
             .read_at(self.content.as_ref(), within, &mut buffer[..count], deadline)?;
-        open_end(&stage.rendition, within, &mut buffer[..count]);
+        open_end(&stage.rendition, stage.mark, within, &mut buffer[..count]);
         Ok(count)
     }
 }
 
 /// What a WAV file says of the length of its samples while they may become more.
 const OPEN_ENDED: [u8; 4] = 0xFFFF_FFF0_u32.to_le_bytes();
-/// Where a FLAC file's STREAMINFO has the smallest and the largest frame's size,
+/// Where, behind its mark, a FLAC file's STREAMINFO has the smallest and the largest frame's size,
 const FLAC_SIZES: Range<u64> = 8 + 4..8 + 10;
 /// and where it has the number of samples (the first byte shares half of itself with another field) and, right after it, their MD5.
 const FLAC_SAMPLES: u64 = 8 + 13;
 const FLAC_MD5_END: u64 = 8 + 34;
 
+/// Where the mark of FLAC is in a rendition. (Other formats have none, and it counts for nothing.)
+fn mark(content: &dyn Content, rendition: &Rendition) -> u64 {
+    if rendition.codec() != Codec::Flac {
+        return 0;
+    }
+    let deadline = Options::default().read_deadline;
+    let read = |offset: u64, buffer: &mut [u8]| rendition.read_at(content, offset, buffer, deadline);
+    flac::mark(&read).unwrap_or(0)
+}
+
 /// Takes what a head says about the end out of `bytes`, which stand at `offset` of a rendition.
-fn open_end(rendition: &Rendition, offset: u64, bytes: &mut [u8]) {
+fn open_end(rendition: &Rendition, mark: u64, offset: u64, bytes: &mut [u8]) {
     let mut put = |place: u64, keep: u8, byte: u8| {
         let at = place.checked_sub(offset).and_then(|at| usize::try_from(at).ok());
         if let Some(there) = at.and_then(|at| bytes.get_mut(at)) {
@@ -290,11 +315,11 @@ fn open_end(rendition: &Rendition, offset: u64, bytes: &mut [u8]) {
                 put(place, 0, byte);
             }
         }
-        // Of a FLAC file that begins with its mark, as those that grow do: zeros mean that nothing is known.
+        // Zeros mean that nothing is known.
         (Codec::Flac, Some(_)) => {
-            put(FLAC_SAMPLES, 0xF0, 0);
+            put(mark + FLAC_SAMPLES, 0xF0, 0);
             for place in FLAC_SIZES.chain(FLAC_SAMPLES + 1..FLAC_MD5_END) {
-                put(place, 0, 0);
+                put(mark + place, 0, 0);
             }
         }
         _ => {}

@@ -48,6 +48,12 @@ impl<'a> Flac<'a> {
         }))
     }
 
+    /// What stands before the mark: ID3v2.
+    fn tags(&self) -> Result<Vec<u8>, SpliceError> {
+        let deadline = self.options.read_deadline;
+        super::read(self.content, 0, self.head.start as usize, deadline)
+    }
+
     fn comments(&self) -> impl Iterator<Item = &Vec<u8>> {
         let blocks = self.head.metadata.blocks.iter();
         blocks
@@ -68,15 +74,18 @@ impl format::Head for Flac<'_> {
     }
 
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
-        Ok(self
-            .comments()
+        let tagged = format::tag_chapters(plan, &self.tags()?);
+        if !tagged.is_empty() {
+            return Ok(tagged);
+        }
+        let comments = self.comments();
+        Ok(comments
             .flat_map(|data| vorbis_comment::chapters(plan, data))
             .collect())
     }
 
-    /// Not of files with something before their mark, so that STREAMINFO is where it always is.
     fn audio(&self) -> Option<Range<u64>> {
-        (self.head.start == 0).then(|| self.head.audio..self.content.len())
+        Some(self.head.audio..self.content.len())
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
@@ -267,8 +276,9 @@ impl format::Track for Track<'_> {
     }
 
     fn audio(&self, runs: &[Run], _: &SplicePlan) -> Option<Range<u64>> {
-        format::Head::audio(self.file)?;
-        Some(runs.first()?.len..format::len_of(runs))
+        // The metadata, and the tags before it.
+        let heads = if self.file.head.start > 0 { 2 } else { 1 };
+        Some(runs.get(heads)?.start..format::len_of(runs))
     }
 }
 
@@ -398,9 +408,11 @@ impl Maker<'_> {
                 _ => {}
             }
         }
-        let len = index.head.start as usize;
-        let mut before = super::read(file.content, 0, len, file.options.read_deadline)?;
-        before = format::moved_tag(&before, plan, file.options).0;
+        // Of both lists only this one can have breaks in it.
+        let (before, tagged) = format::moved_tag(&file.tags()?, plan, file.options);
+        if !tagged.is_empty() {
+            chapters = tagged;
+        }
         let mut runs = Runs::default();
         runs.made(&before);
         runs.made(&metadata.write());

@@ -61,6 +61,12 @@ pub(crate) trait Head {
         Ok(None)
     }
 
+    /// See [`super::seek_point`].
+    fn point_before(&self, wanted: i64) -> Result<Option<SeekPoint>, SpliceError> {
+        let _ = wanted;
+        Ok(None)
+    }
+
     /// See [`super::seek_points`].
     fn points(&self) -> Result<Vec<SeekPoint>, SpliceError> {
         Ok(Vec::new())
@@ -290,7 +296,12 @@ pub(crate) fn recognise<'a>(
     if let Some(adts) = adts::Adts::new(content, options)? {
         return Ok(Box::new(adts));
     }
-    Ok(Box::new(mp3::Mp3::new(content, options)?))
+    if let Some(mp3) = mp3::Mp3::new(content, options)? {
+        return Ok(Box::new(mp3));
+    }
+    Err(SpliceError::NotAudio(
+        "the content is of no kind that ads can be put into, which are MP3, AAC (ADTS and MP4), Opus (Ogg and WebM), Vorbis (Ogg), FLAC, WAV, and video in MP4 (H.264) and WebM (VP9)".into(),
+    ))
 }
 
 /// Ads are made for one or two channels.

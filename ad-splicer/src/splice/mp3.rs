@@ -42,13 +42,14 @@ pub(crate) struct Mp3<'a> {
 }
 
 impl<'a> Mp3<'a> {
-    pub(crate) fn new(content: &'a dyn Content, options: &'a Options) -> Result<Self, SpliceError> {
+    /// `None` when it is something else.
+    pub(crate) fn new(content: &'a dyn Content, options: &'a Options) -> Result<Option<Self>, SpliceError> {
         let head = find_head(content, options.read_deadline)?;
-        Ok(Self {
+        Ok(head.map(|head| Self {
             content,
             options,
             head,
-        })
+        }))
     }
 
     fn track(&self, index: Index<'a>, read_through: bool) -> Box<dyn format::Track + '_> {

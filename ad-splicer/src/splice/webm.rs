@@ -174,6 +174,10 @@ impl format::Head for WebmOpus<'_> {
         self.plain()
     }
 
+    fn point_before(&self, wanted: i64) -> Result<Option<SeekPoint>, SpliceError> {
+        self.place_before(wanted)
+    }
+
     fn points(&self) -> Result<Vec<SeekPoint>, SpliceError> {
         self.places()
     }

@@ -116,6 +116,7 @@ pub(crate) fn heard_from(
     let content: Arc<dyn Content> = origin.clone();
     let (codec, duration) = (rendition.codec(), rendition.report().duration);
     let timeline = Timeline::of(rendition.plan());
+    let timed = rendition.zero().is_some();
     let growing = Arc::new(Growing::new(content, rendition));
     let finding = growing.clone();
     let player = Player::start(Request {
@@ -126,7 +127,7 @@ pub(crate) fn heard_from(
         duration: Some(duration),
         sink: Sink::Null,
         locate: Some(Arc::new(move |to| finding.locate(to))),
-        timed: false,
+        timed,
         read_deadline: Duration::from_secs(10),
     })
     .unwrap();

@@ -14,7 +14,7 @@ use crate::frames::window::Window;
 use crate::splice::SpliceError;
 
 /// How many ID3v2 tags in a row are stepped over.
-const MAX_TAGS: usize = 8;
+pub(crate) const MAX_TAGS: usize = 8;
 /// More bytes than any frame: eight channels of 65,535 samples of 24 bits, stored as they are.
 const MOST_FRAME_BYTES: u64 = 2 << 20;
 

@@ -14,7 +14,7 @@ mod metadata;
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 pub(crate) use header::{Header, MAX_LEN as MAX_HEADER, Numbering, renumber};
-pub(crate) use index::{Head, Index, head};
+pub(crate) use index::{Head, Index, MAX_TAGS, head};
 pub(crate) use metadata::{BLOCK_SEEK_TABLE, BLOCK_VORBIS_COMMENT, SeekPoint, StreamInfo};
 
 /// Bytes as a frame with the right checksums: no fuzzer finds those.

@@ -79,11 +79,8 @@ fn first_at(window: &mut Window<'_>, offset: u64) -> Result<Result<Header, Heade
     }
 }
 
-/// Finds the first frame. Two frames of one stream must follow each other (or one frame end the file), so that random bytes are not taken for a frame.
-pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Head, SpliceError> {
-    if content.is_empty() {
-        return Err(SpliceError::NotAudio("the content is empty".into()));
-    }
+/// Finds the first frame; `None` when there is none where one should be. Two frames of one stream must follow each other (or one frame end the file), so that random bytes are not taken for a frame.
+pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Option<Head>, SpliceError> {
     let mut window = Window::new(content, deadline);
     let mut start = 0;
     for _ in 0..MAX_TAGS {
@@ -119,17 +116,23 @@ pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Head, Spli
                 xing,
                 len: header.frame_len(),
             });
-            return Ok(Head {
+            return Ok(Some(Head {
                 start: offset,
                 header,
                 info,
-            });
+            }));
         }
     }
-    Err(SpliceError::NotAudio(match other {
-        Some(error) => format!("the content is {error}"),
-        None => "the content is of no kind that ads can be put into, which are MP3, AAC (ADTS and MP4), Opus (Ogg and WebM), Vorbis (Ogg), FLAC, WAV, and video in MP4 (H.264) and WebM (VP9)".into(),
-    }))
+    match other {
+        Some(error) => Err(SpliceError::NotAudio(format!("the content is {error}"))),
+        None => Ok(None),
+    }
+}
+
+/// The same of what has to be MP3.
+fn head_of(content: &dyn Content, deadline: Duration) -> Result<Head, SpliceError> {
+    find_head(content, deadline)?
+        .ok_or_else(|| SpliceError::NotAudio("the content holds no audio frames".into()))
 }
 
 /// Whether what follows the audio is a tag, zeros or nothing.
@@ -180,7 +183,7 @@ enum Offsets {
 impl<'a> Index<'a> {
     /// Reads the header of each frame: all of the content is read once.
     pub fn scan(content: &'a dyn Content, deadline: Duration) -> Result<Self, SpliceError> {
-        let head = find_head(content, deadline)?;
+        let head = head_of(content, deadline)?;
         let mut window = Window::new(content, deadline);
         let mut offset = head.audio();
         let mut offsets = vec![offset];
@@ -238,7 +241,7 @@ impl<'a> Index<'a> {
     /// Reads the first frames and the last ones of a file whose information frame says that all have one bit rate. `None` when they do not bear that out, or when it is short: then only
     /// [`Index::scan`] can tell. What lies between is checked where it is read.
     pub fn even(content: &'a dyn Content, deadline: Duration) -> Result<Option<Self>, SpliceError> {
-        let head = find_head(content, deadline)?;
+        let head = head_of(content, deadline)?;
         let claim = head.info.as_ref().filter(|info| info.xing.constant);
         let Some(frames) = claim.and_then(|info| info.xing.frames).map(u64::from) else {
             return Ok(None);
@@ -302,7 +305,7 @@ impl<'a> Index<'a> {
         let Some(index) = content.frame_index() else {
             return Ok(None);
         };
-        let head = find_head(content, deadline)?;
+        let head = head_of(content, deadline)?;
         let start = head.audio();
         if index.start() != start || index.end() > content.len() {
             return Ok(None);

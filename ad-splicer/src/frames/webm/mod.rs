@@ -3,6 +3,7 @@
 //! A file is one segment. Its blocks are found by their heads: nothing but the beginning of each frame is looked at. Content keeps its elements as they are wherever its time within the cluster stays
 //! ([`Block::element`]).
 
+mod cues;
 pub(crate) mod ebml;
 mod scan;
 pub(crate) mod texts;
@@ -11,6 +12,7 @@ mod video;
 use std::ops::Range;
 use std::time::Duration;
 
+pub(crate) use self::cues::Cue;
 use self::ebml::{Head, MOST_HEAD, Node};
 pub(crate) use self::scan::{Block, Index, read};
 pub(crate) use self::video::Display;
@@ -38,6 +40,8 @@ pub(crate) struct Webm {
     pub(crate) nodes: Vec<(u64, Node)>,
     /// Attached files.
     pub(crate) attachments: Vec<Range<u64>>,
+    /// Where the cues are said to be.
+    cues_at: Option<u64>,
     /// Nanoseconds of a unit of time.
     pub(crate) scale: u64,
     pub(crate) tracks: Vec<Entry>,
@@ -113,6 +117,7 @@ impl Webm {
             first: end,
             nodes: Vec::new(),
             attachments: Vec::new(),
+            cues_at: None,
             scale: USUAL_SCALE,
             tracks: Vec::new(),
             held: MOST_ELEMENT,
@@ -127,7 +132,12 @@ impl Webm {
             let body = body_of(at, head, end)?;
             if head.id == ebml::SEEK_HEAD {
                 let list = node_at(content, head.id, &body, &mut webm.held, deadline)?;
-                elsewhere.extend(seeks(&list));
+                elsewhere.extend(seeks(&list, is_taken_in));
+                let cues = seeks(&list, |id| id == ebml::CUES);
+                let cues = cues.first().and_then(|position| data.checked_add(*position));
+                webm.cues_at = webm.cues_at.or(cues.filter(|at| *at < end));
+            } else if head.id == ebml::CUES {
+                webm.cues_at = Some(at);
             } else {
                 webm.take(content, at, head.id, &body, deadline)?;
             }
@@ -224,12 +234,12 @@ impl Webm {
     }
 }
 
-/// Where the elements are that a list of positions names, within the segment.
-fn seeks(list: &Node) -> Vec<u64> {
+/// Where the elements are that a list of positions names, within the segment: those that are wanted.
+fn seeks(list: &Node, is_wanted: impl Fn(u32) -> bool) -> Vec<u64> {
     list.all(ebml::SEEK)
         .filter(|seek| {
             let id = seek.bytes(ebml::SEEK_ID).and_then(ebml::unsigned).unwrap_or(0);
-            u32::try_from(id).is_ok_and(is_taken_in)
+            u32::try_from(id).is_ok_and(&is_wanted)
         })
         .filter_map(|seek| seek.unsigned(ebml::SEEK_POSITION))
         .collect()

@@ -84,6 +84,8 @@ struct Scan<'a, 'b> {
     window: Window<'a>,
     index: Index,
     look: &'a mut Look<'b>,
+    /// A block of this track, not before this time, is enough.
+    until: Option<(usize, i64)>,
 }
 
 /// What is known of a block beside what it says itself.
@@ -111,6 +113,7 @@ impl Index {
             window: Window::new(content, deadline),
             index: Self::default(),
             look,
+            until: None,
         };
         while at < end && scan.index.blocks.len() < count {
             let head = head_at(&mut scan.window, at)?;
@@ -120,6 +123,29 @@ impl Index {
                 body_of(at, head, end)?.end
             };
         }
+        Ok(scan.index)
+    }
+
+    /// Finds the blocks of the cluster at an offset, up to the first of a track that is not before a time.
+    pub(crate) fn scan_until(
+        until: (usize, i64),
+        cluster: u64,
+        webm: &Webm,
+        content: &dyn Content,
+        deadline: Duration,
+    ) -> Result<Self, SpliceError> {
+        let mut scan = Scan {
+            webm,
+            window: Window::new(content, deadline),
+            index: Self::default(),
+            look: &mut |_, _| Ok(()),
+            until: Some(until),
+        };
+        let head = head_at(&mut scan.window, cluster)?;
+        if head.id != ebml::CLUSTER {
+            return Err(SpliceError::Corrupt { offset: cluster });
+        }
+        scan.cluster(cluster, head)?;
         Ok(scan.index)
     }
 
@@ -137,6 +163,7 @@ impl Index {
             window: Window::new(content, deadline),
             index: Self::default(),
             look,
+            until: None,
         };
         while at < end {
             let head = head_at(&mut scan.window, at)?;
@@ -212,6 +239,13 @@ fn is_top_level(id: u32) -> bool {
 }
 
 impl Scan<'_, '_> {
+    fn has_enough(&self) -> bool {
+        let last = self.index.blocks.last();
+        self.until.zip(last).is_some_and(|((track, time), block)| {
+            block.track() == track && block.time >= time
+        })
+    }
+
     /// Reads a cluster, and says where it ends.
     fn cluster(&mut self, start: u64, head: Head) -> Result<u64, SpliceError> {
         let mut at = start + head.len as u64;
@@ -220,7 +254,7 @@ impl Scan<'_, '_> {
             None => self.webm.segment.end,
         };
         let mut time = None;
-        while at < end {
+        while at < end && !self.has_enough() {
             let inner = head_at(&mut self.window, at)?;
             if head.size.is_none() && is_top_level(inner.id) {
                 return Ok(at);

@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::frames::flac::{Header, MAX_HEADER, Numbering, StreamInfo};
+use crate::frames::flac::{Header, MAX_HEADER, MAX_TAGS, Numbering, StreamInfo};
+use crate::frames::id3v2;
 use crate::splice::SeekPoint;
 use crate::splice::ogg::ReadAt;
 
@@ -102,20 +103,40 @@ impl Stream<'_> {
     }
 }
 
-/// The last frame that begins not after sample `wanted`, in a file that begins with its mark and whose frames are at `audio`; with it what a decoder needs first. The last frame of all is never given.
-pub(crate) fn frame_before(
-    read: &ReadAt<'_>,
-    audio: Range<u64>,
-    wanted: u64,
-) -> Option<(SeekPoint, [u8; HEAD])> {
-    let mut head = [0; HEAD];
+fn read_whole(read: &ReadAt<'_>, offset: u64, bytes: &mut [u8]) -> Option<()> {
     let mut filled = 0;
-    while filled < HEAD {
-        match read(filled as u64, &mut head[filled..]) {
+    while filled < bytes.len() {
+        match read(offset + filled as u64, &mut bytes[filled..]) {
             Ok(0) | Err(_) => return None,
             Ok(count) => filled += count,
         }
     }
+    Some(())
+}
+
+/// Where the mark of a file is: behind its tags.
+pub(crate) fn mark(read: &ReadAt<'_>) -> Option<u64> {
+    let mut at = 0;
+    for _ in 0..=MAX_TAGS {
+        let mut head = [0; id3v2::HEADER_LEN];
+        read_whole(read, at, &mut head)?;
+        match id3v2::tag_len(&head) {
+            Some(len) => at += len,
+            None => return head.starts_with(b"fLaC").then_some(at),
+        }
+    }
+    None
+}
+
+/// The last frame that begins not after sample `wanted`, in a file whose mark is at `mark` and whose frames are at `audio`; with it what a decoder needs first. The last frame of all is never given.
+pub(crate) fn frame_before(
+    read: &ReadAt<'_>,
+    mark: u64,
+    audio: Range<u64>,
+    wanted: u64,
+) -> Option<(SeekPoint, [u8; HEAD])> {
+    let mut head = [0; HEAD];
+    read_whole(read, mark, &mut head)?;
     let stream = Stream {
         read,
         info: StreamInfo::parse(head.get(8..)?)?,
@@ -201,7 +222,7 @@ mod tests {
             for (number, (offset, sample)) in frames.iter().enumerate().step_by(37) {
                 for wanted in [*sample, sample + 4095] {
                     taken.set(0);
-                    let (found, _) = frame_before(&read, audio..bytes.len() as u64, wanted).unwrap();
+                    let (found, _) = frame_before(&read, 0, audio..bytes.len() as u64, wanted).unwrap();
                     assert_eq!(
                         (found.offset, found.sample),
                         (*offset, *sample as i64),
@@ -225,7 +246,10 @@ mod tests {
             .unwrap();
         bytes.extend(lone.repeat(SOUGHT / lone.len()));
         let read = |offset: u64, buffer: &mut [u8]| bytes.read_at(offset, buffer, Duration::ZERO);
-        assert_eq!(frame_before(&read, HEAD as u64..bytes.len() as u64, 5), None);
+        assert_eq!(
+            frame_before(&read, 0, HEAD as u64..bytes.len() as u64, 5),
+            None
+        );
     }
 
     #[test]
@@ -234,6 +258,17 @@ mod tests {
             buffer.fill(0xFF);
             Ok(buffer.len())
         };
-        assert_eq!(frame_before(&read, 42..1 << 20, 5), None);
+        assert_eq!(frame_before(&read, 0, 42..1 << 20, 5), None);
+        assert_eq!(mark(&read), None);
+    }
+
+    #[test]
+    fn the_mark_stands_behind_tags() {
+        let tag = |len: u8| [b"ID3\x04\0\0\0\0\0".to_vec(), vec![len], vec![0; len.into()]].concat();
+        for before in [vec![], tag(5), [tag(100), tag(0)].concat()] {
+            let file = [&before[..], b"fLaC\x80\0\0\x22", &[0; 34]].concat();
+            let read = |offset: u64, buffer: &mut [u8]| file.read_at(offset, buffer, Duration::ZERO);
+            assert_eq!(mark(&read), Some(before.len() as u64));
+        }
     }
 }

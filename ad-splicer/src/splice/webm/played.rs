@@ -8,7 +8,7 @@ use super::write::frames_of;
 use super::{LOOKED_AT, Track, WebmOpus};
 use crate::frames::opus::RATE;
 use crate::frames::webm::ebml::{self, write_wide_head};
-use crate::frames::webm::{Index, Webm};
+use crate::frames::webm::{Cue, Index, Webm};
 use crate::splice::bridged::Piece;
 use crate::splice::clusters::{Bytes, Writer};
 use crate::splice::format::{Played, Runs};
@@ -61,7 +61,27 @@ impl WebmOpus<'_> {
         Ok(Some((runs, played)))
     }
 
-    /// Where decoding can begin in that. All of it is read.
+    /// The last place in that, as the cues of the file have it, where decoding can begin and that is not after a sample; `None` when they say nothing, or what is not so.
+    pub(super) fn place_before(&self, wanted: i64) -> Result<Option<SeekPoint>, SpliceError> {
+        let deadline = self.options.read_deadline;
+        let index = Index::scan_first(LOOKED_AT, &self.webm, self.content, deadline, &mut |_, _| Ok(()))?;
+        let Some(first) = index.blocks.iter().find(|block| block.track() == self.sound) else {
+            return Ok(None);
+        };
+        let track = self.pictures.map_or(self.sound, |(track, _)| track);
+        let cues = self.webm.cues(track, self.content, deadline)?;
+        let start = head(&self.webm).len();
+        let place = |cue: &Cue| (cue.time, start + cue.cluster - self.webm.first);
+        let found = points(&self.webm, cues.iter().map(place).collect(), first.time);
+        let at = found.partition_point(|point| point.sample <= wanted);
+        let Some(at) = at.checked_sub(1) else {
+            return Ok(None);
+        };
+        let holds = self.webm.bears_out(cues[at], track, self.content, deadline)?;
+        Ok(holds.then_some(found[at]))
+    }
+
+    /// All places in that where decoding can begin. All of it is read.
     pub(super) fn places(&self) -> Result<Vec<SeekPoint>, SpliceError> {
         if !self.options.growing {
             return Ok(Vec::new());
