@@ -49,6 +49,7 @@ use crate::splice::format::Track;
 use crate::splice::later::Later;
 use crate::splice::layout::Layout;
 pub use crate::splice::ogg::moved::Moved;
+pub use crate::splice::webm::moved::Shifted;
 use crate::time::{ContentTime, PresentationTime};
 
 /// The codings that can be spliced.
@@ -341,7 +342,8 @@ impl Report {
     /// Whether breaks stand among the chapters.
     pub fn lists_breaks(&self) -> bool {
         let is_break = |chapter: &Chapter| {
-            let begins = |ad: &SplicedAd| ad.presentation.as_millis().abs_diff(chapter.start.as_millis()) <= 1;
+            let begins =
+                |ad: &SplicedAd| ad.presentation.as_millis().abs_diff(chapter.start.as_millis()) <= 1;
             chapter.title == ad_chapters::TITLE && self.ads.iter().any(begins)
         };
         self.chapters.iter().any(is_break)
@@ -357,6 +359,8 @@ pub enum Source {
     Made(Bytes),
     /// Pages of Ogg as the content has them, but for their numbers and positions.
     Pages(Moved),
+    /// Clusters of WebM as the content has them, but for their times.
+    Clusters(Shifted),
     /// A bridge that is made when it is read, by its number, from one of its bytes on.
     Bridge {
         /// Which one.
@@ -478,6 +482,9 @@ impl Rendition {
                 Ok(count)
             }
             Source::Pages(pages) => pages.read_at(content, (within, run.len), &mut buffer[..count], deadline),
+            Source::Clusters(clusters) => {
+                clusters.read_at(content, (within, run.len), &mut buffer[..count], deadline)
+            }
             Source::Bridge { number, from } => {
                 let later = self.later.as_ref().ok_or(io::ErrorKind::NotFound)?;
                 let bytes = later.bytes(*number, content, deadline)?;

@@ -11,7 +11,7 @@ use ad_splicer::play::Growing;
 use ad_splicer::splice::{self, Options};
 use ad_splicer::time::PresentationTime;
 use common::origin::{Origin, heard_from};
-use common::{Fixture, run};
+use common::{Fixture, SECONDS, run};
 
 const MIB: usize = 1 << 20;
 
@@ -19,9 +19,13 @@ const MIB: usize = 1 << 20;
 fn looped(part: &Path) -> Vec<u8> {
     let long = part.with_file_name(format!("long.{}", part.extension().unwrap().to_str().unwrap()));
     let (from, to) = (part.to_str().unwrap(), long.to_str().unwrap());
-    let times = (7_200 / common::SECONDS - 1).to_string();
+    let times = (7_200 / SECONDS - 1).to_string();
     let looped = ["-v", "error", "-stream_loop", &times, "-i", from];
-    run("ffmpeg", &[&looped[..], &["-map", "0:a", "-map", "0:v?", "-c", "copy", to]].concat(), None);
+    run(
+        "ffmpeg",
+        &[&looped[..], &["-map", "0:a", "-map", "0:v?", "-c", "copy", to]].concat(),
+        None,
+    );
     std::fs::read(long).unwrap()
 }
 
@@ -81,12 +85,17 @@ fn webm_whose_cues_are_not_so() {
     };
     let place = heard(bytes.clone()).unwrap();
     // The element and each position in it.
-    let cues = bytes.windows(4).rposition(|id| id == [0x1C, 0x53, 0xBB, 0x6B]).unwrap();
+    let cues = bytes
+        .windows(4)
+        .rposition(|id| id == [0x1C, 0x53, 0xBB, 0x6B])
+        .unwrap();
     let mut none = bytes.clone();
     none[cues] = 0x1D;
     assert_eq!(heard(none), Some(place.clone()));
     let mut wrong = bytes.clone();
-    let positions = (cues..bytes.len() - 1).filter(|at| wrong[*at] == 0xF1).collect::<Vec<_>>();
+    let positions = (cues..bytes.len() - 1)
+        .filter(|at| wrong[*at] == 0xF1)
+        .collect::<Vec<_>>();
     assert!(positions.len() > 4, "{positions:?}");
     for at in positions {
         let len = usize::from(wrong[at + 1] & 0x7F);
@@ -121,22 +130,38 @@ fn video(name: &str, coding: &[&str]) -> (Vec<u8>, usize) {
 #[test]
 fn video_in_webm() {
     let fast = ["-deadline", "realtime", "-cpu-used", "8", "-b:v", "60k"];
-    let coding = [&["-c:v", "libvpx-vp9"], &fast[..], &["-c:a", "libopus", "-b:a", "32k"]].concat();
+    let coding = [
+        &["-c:v", "libvpx-vp9"],
+        &fast[..],
+        &["-c:a", "libopus", "-b:a", "32k"],
+    ]
+    .concat();
     let (bytes, group) = video("content.webm", &coding);
-    let cues = bytes.windows(4).rposition(|id| id == [0x1C, 0x53, 0xBB, 0x6B]).unwrap();
+    let cues = bytes
+        .windows(4)
+        .rposition(|id| id == [0x1C, 0x53, 0xBB, 0x6B])
+        .unwrap();
     let tables = bytes.len() - cues;
     let fetched = fetched("content.webm", bytes);
-    assert!(fetched <= tables + group + MIB, "{fetched} bytes, {tables} of tables");
+    assert!(
+        fetched <= tables + group + MIB,
+        "{fetched} bytes, {tables} of tables"
+    );
 }
 
 #[test]
 fn video_in_mp4() {
-    let coding = ["-c:v", "libx264", "-preset", "veryfast", "-b:v", "60k", "-c:a", "aac", "-b:a", "32k"];
+    let coding = [
+        "-c:v", "libx264", "-preset", "veryfast", "-b:v", "60k", "-c:a", "aac", "-b:a", "32k",
+    ];
     let (bytes, group) = video("content.mp4", &coding);
     let moov = bytes.windows(4).rposition(|name| name == b"moov").unwrap();
     let tables = bytes.len() - moov;
     let fetched = fetched("content.mp4", bytes);
-    assert!(fetched <= tables + group + MIB, "{fetched} bytes, {tables} of tables");
+    assert!(
+        fetched <= tables + group + MIB,
+        "{fetched} bytes, {tables} of tables"
+    );
 }
 
 #[test]

@@ -112,7 +112,9 @@ impl Growing {
         if let Some(zero) = rendition.zero() {
             let start = rendition.audio()?.start;
             // The beginning is known.
-            let point = (wanted > lead).then(|| self.part_before(&rendition, wanted - lead)).flatten();
+            let point = (wanted > lead)
+                .then(|| self.part_before(&rendition, wanted - lead))
+                .flatten();
             return Some(Located {
                 head: self.part(&rendition, 0..start)?,
                 offset: point.map_or(start, |point| point.offset) - start + first,
@@ -357,6 +359,9 @@ fn shared(a: (&[Run], u64), b: (&[Run], u64)) -> u64 {
         let same = match (one.0, other.0) {
             (Rest::Content(one), Rest::Content(other)) if one == other => most,
             (Rest::Pages(one, from), Rest::Pages(other, to)) if one == other && from == to => most,
+            (Rest::Clusters(one, later), Rest::Clusters(other, same)) if one == other && later == same => {
+                most
+            }
             (Rest::Made(one), Rest::Made(other)) => {
                 one.iter().zip(other).take_while(|(a, b)| a == b).count() as u64
             }
@@ -375,6 +380,8 @@ enum Rest<'a> {
     Content(u64),
     /// From so many bytes on.
     Pages(Moved, u64),
+    /// From there in the content on, so much later.
+    Clusters(u64, i64),
     Made(&'a [u8]),
 }
 
@@ -388,6 +395,7 @@ fn rest(runs: &[Run], offset: u64) -> Option<(Rest<'_>, u64)> {
         Source::Made(bytes) => Rest::Made(&bytes[within as usize..]),
         // What does not begin with the same page is taken for another.
         Source::Pages(pages) => Rest::Pages(*pages, within),
+        Source::Clusters(clusters) => Rest::Clusters(clusters.from + within, clusters.later),
         // Nobody knows yet what it is.
         Source::Bridge { .. } => return None,
     };

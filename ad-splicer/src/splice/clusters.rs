@@ -1,15 +1,20 @@
 //! Writing WebM: frames into clusters, and the head of the file with its cues before them.
 //!
-//! A frame of content keeps the bytes of its element where it keeps its place within a cluster: clusters of content are made anew around what is in them, at another time. Nothing here depends on anything but
-//! what is written, so that the same frames give the same bytes.
+//! A cluster of content of which all is kept stays as it is but for its time ([`Shifted`]), which is all that is known of those that were not looked at. Others are made anew around what is in them: a frame of content keeps
+//! the bytes of its element where it keeps its place within a cluster. Nothing here depends on anything but what is written, so that the same frames give the same bytes.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::Shifted;
 use super::format::Runs;
+use crate::frames::webm::beginning::{fits, made};
 use crate::frames::webm::ebml::{self, element, unsigned_element, write_head, write_number, write_wide_head};
-use crate::frames::webm::{Block, Index, Webm};
+use crate::frames::webm::{Block, Cluster, Cue, Gap, Index, Webm};
 
 /// Longest cluster of frames that were made, in nanoseconds;
 const LONGEST: u64 = 5_000_000_000;
-/// and of any, for a player alone. A cluster changes with whatever is in it, so that nothing can be put in as near to a reader as it is long.
+/// and of any that does not stay as it is, for a player alone. A cluster changes with whatever is in it, so that nothing can be put in as near to a reader as it is long.
 const LONGEST_PLAYED: u64 = 1_000_000_000;
 
 /// Where a frame's bytes are.
@@ -41,6 +46,8 @@ struct Open {
     first: i64,
     /// The cluster of the content that it is.
     source: Option<usize>,
+    /// How many blocks of that it holds, when it holds nothing else, and all from the first on where they were.
+    kept: Option<usize>,
     body: Runs,
     /// What was made and is not among the runs yet.
     made: Vec<u8>,
@@ -48,11 +55,19 @@ struct Open {
     cued: bool,
 }
 
-struct Cue {
+struct Entry {
     time: i64,
     track: u64,
     /// Where its cluster begins, after the first one's beginning.
     cluster: u64,
+}
+
+/// A gap that stays in the result.
+#[derive(Clone, Debug)]
+pub(super) struct Kept<'a> {
+    pub(super) gap: &'a Gap,
+    /// Those of its clusters whose new time has no place where the old one is.
+    pub(super) made: Vec<Cluster>,
 }
 
 /// Collects frames in the order in which they stand.
@@ -63,29 +78,46 @@ pub(super) struct Writer<'a> {
     by_keys: Option<usize>,
     /// For a player alone.
     is_played: bool,
+    /// What was not looked at, in order.
+    gaps: VecDeque<Kept<'a>>,
+    /// Where clusters of the content begin.
+    marks: Arc<[u64]>,
     out: Runs,
     open: Option<Open>,
-    cues: Vec<Cue>,
+    cues: Vec<Entry>,
 }
 
 impl<'a> Writer<'a> {
     /// `by_keys` is the track of pictures.
     pub(super) fn new(webm: &'a Webm, index: &'a Index, by_keys: Option<usize>, is_played: bool) -> Self {
+        let known = index.clusters.iter().map(|cluster| cluster.start);
+        let told = index.gaps.iter().flat_map(|gap| &gap.cues);
+        let mut marks: Vec<u64> = known.chain(told.map(|cue| cue.cluster)).collect();
+        marks.sort_unstable();
+        marks.dedup();
         Self {
             webm,
             index,
             by_keys,
             is_played,
+            gaps: VecDeque::new(),
+            marks: marks.into(),
             out: Runs::default(),
             open: None,
             cues: Vec::new(),
         }
     }
 
+    /// What stays of what was not looked at.
+    pub(super) fn set_gaps(&mut self, gaps: Vec<Kept<'a>>) {
+        self.gaps = gaps.into();
+    }
+
     /// Adds a frame.
     pub(super) fn push(&mut self, frame: &Frame<'_>) {
         let place = match frame.bytes {
             Bytes::Content(block) => {
+                self.pass(block, frame.time - self.index.blocks[block].time);
                 let cluster = self.index.cluster_of(block);
                 let begins = self.index.clusters[cluster].time;
                 Some((cluster, self.index.blocks[block].time - begins))
@@ -96,9 +128,18 @@ impl<'a> Writer<'a> {
         let most = (LONGEST_PLAYED / self.webm.scale.max(1)) as i64;
         let begins_anew = self.by_keys == Some(frame.track) && frame.key;
         let is_mixed = self.by_keys.is_some() && !begins_anew;
+        // The next block of a cluster that stays as it is so far.
+        let next = |open: &Open| {
+            let ((cluster, within), kept) = place.zip(open.kept)?;
+            let first = self.index.clusters[cluster].first;
+            let is_next = matches!(frame.bytes, Bytes::Content(block) if block == first + kept);
+            let stays = open.source == Some(cluster) && frame.time - open.time == within;
+            (is_next && stays).then_some(kept + 1)
+        };
+        let kept = self.open.as_ref().and_then(next);
         let goes_on = self.open.as_ref().is_some_and(|open| {
             let relative = frame.time - open.time;
-            let fits = !self.is_played || !begins_anew && frame.time - open.first < most;
+            let fits = kept.is_some() || !self.is_played || !begins_anew && frame.time - open.first < most;
             fits && i16::try_from(relative).is_ok()
                 && match place {
                     // Rounding may move it a little.
@@ -114,12 +155,15 @@ impl<'a> Writer<'a> {
                 time: (frame.time - place.map_or(0, |(_, within)| within)).max(0),
                 first: frame.time,
                 source: place.map(|(cluster, _)| cluster),
+                kept: place.and_then(|(cluster, _)| self.index.clusters[cluster].stamp.map(|_| 0)),
                 body: Runs::default(),
                 made: Vec::new(),
                 cued: false,
             });
         }
+        let kept = self.open.as_ref().and_then(next);
         let Some(open) = &mut self.open else { return };
+        open.kept = kept;
         let wanted = match self.by_keys {
             Some(track) => track == frame.track && frame.key,
             None => !open.cued,
@@ -127,7 +171,7 @@ impl<'a> Writer<'a> {
         let number = self.webm.tracks[frame.track].number;
         if wanted {
             open.cued = true;
-            self.cues.push(Cue {
+            self.cues.push(Entry {
                 time: frame.time,
                 track: number,
                 cluster: self.out.len(),
@@ -161,13 +205,73 @@ impl<'a> Writer<'a> {
 
     fn close(&mut self) {
         let Some(mut open) = self.open.take() else { return };
+        if let Some((cluster, kept)) = open.source.zip(open.kept)
+            && self.index.clusters[cluster].first + kept == self.index.blocks_before(cluster + 1)
+        {
+            let cluster = self.index.clusters[cluster];
+            self.stay(&cluster, open.time);
+            return;
+        }
         open.flush();
-        let time = unsigned_element(ebml::TIMESTAMP, open.time as u64);
-        let mut head = Vec::new();
-        write_head(&mut head, ebml::CLUSTER, time.len() as u64 + open.body.len());
-        head.extend(time);
-        self.out.made(&head);
+        self.out.made(&made(open.time, open.body.len()));
         self.out.append(open.body);
+    }
+
+    /// Adds a cluster that stays as it is, at another time.
+    fn stay(&mut self, cluster: &Cluster, time: i64) {
+        if fits(cluster.stamp.unwrap_or(0).into(), time) {
+            self.shifted(cluster.start, cluster.end, time - cluster.time);
+        } else {
+            let blocks = cluster.start + u64::from(cluster.blocks);
+            self.out.made(&made(time, cluster.end - blocks));
+            self.out.content(blocks, cluster.end);
+        }
+    }
+
+    /// Adds clusters of the content as they are, so much later.
+    fn shifted(&mut self, from: u64, to: u64, later: i64) {
+        let marks = self.marks.clone();
+        self.out.clusters(Shifted { from, later, marks }, to - from);
+    }
+
+    /// Adds what was not looked at before a block, so much later than it was.
+    fn pass(&mut self, block: usize, later: i64) {
+        while self.gaps.front().is_some_and(|kept| kept.gap.before <= block)
+            && let Some(Kept { gap, made }) = self.gaps.pop_front()
+        {
+            self.close();
+            let (begin, mut from) = (self.out.len(), gap.bytes.start);
+            // Where a place of the gap is in the result, when clusters before it became longer.
+            let mut longer: Vec<(u64, u64)> = Vec::new();
+            for cluster in &made {
+                self.shifted(from, cluster.start, later);
+                self.stay(cluster, cluster.time + later);
+                from = cluster.end;
+                longer.push((from, self.out.len()));
+            }
+            self.shifted(from, gap.bytes.end, later);
+            let place = |offset: u64| {
+                let at = longer.partition_point(|(end, _)| *end <= offset);
+                let (end, out) = at
+                    .checked_sub(1)
+                    .map_or((gap.bytes.start, begin), |at| longer[at]);
+                out + (offset - end)
+            };
+            self.list(&gap.cues, later, place);
+        }
+    }
+
+    /// Adds cues of the content.
+    fn list(&mut self, cues: &[Cue], later: i64, place: impl Fn(u64) -> u64) {
+        let Some(track) = self.by_keys.or(self.index.blocks.first().map(Block::track)) else {
+            return;
+        };
+        let track = self.webm.tracks[track].number;
+        self.cues.extend(cues.iter().map(|cue| Entry {
+            time: cue.time + later,
+            track,
+            cluster: place(cue.cluster),
+        }));
     }
 
     /// The whole file: `nodes` are the elements about it, written.
@@ -213,16 +317,23 @@ impl<'a> Writer<'a> {
             self.by_keys
                 .is_none_or(|track| block.track() == track && block.key())
         };
+        let kept = index.blocks_before(clusters);
+        let mut gaps = index.gaps.iter().take_while(|gap| gap.before <= kept).peekable();
+        let mut cues = Vec::new();
         for (i, cluster) in index.clusters[..clusters].iter().enumerate() {
             let blocks = cluster.first..index.blocks_before(i + 1);
+            while let Some(gap) = gaps.next_if(|gap| gap.before <= blocks.start) {
+                cues.extend(gap.cues.iter().copied());
+            }
             if let Some(block) = index.blocks[blocks].iter().find(wanted) {
-                self.cues.push(Cue {
+                cues.push(Cue {
                     time: block.time,
-                    track: self.webm.tracks[block.track()].number,
-                    cluster: cluster.start - first,
+                    cluster: cluster.start,
                 });
             }
         }
+        cues.extend(gaps.flat_map(|gap| gap.cues.iter().copied()));
+        self.list(&cues, 0, |cluster| cluster - first);
     }
 
     /// The clusters after this head: for a player that reads them once, in order. Also gives of each cue its time and the place of its cluster.

@@ -12,8 +12,8 @@ use super::later::Made;
 use super::layout::{Layout, moved};
 use super::ogg::moved::Moved;
 use super::{
-    Chapter, Codec, Options, Run, Seam, SeekPoint, Source, SpliceError, ad_chapters, adts, flac, m4a, mp3,
-    ogg, opus, vorbis, wav, webm,
+    Chapter, Codec, Options, Run, Seam, SeekPoint, Shifted, Source, SpliceError, ad_chapters, adts, flac,
+    m4a, mp3, ogg, opus, vorbis, wav, webm,
 };
 use crate::content::Content;
 use crate::frame_index::FrameIndex;
@@ -444,6 +444,23 @@ impl Runs {
         } else {
             self.push(len, Source::Pages(pages));
         }
+    }
+
+    /// Adds so many bytes of clusters of the content that are later; what follows the run before it becomes one with it.
+    pub(crate) fn clusters(&mut self, clusters: Shifted, more: u64) {
+        if let Some(Run {
+            len,
+            source: Source::Clusters(before),
+            ..
+        }) = self.runs.last_mut()
+            && before.from + *len == clusters.from
+            && before.later == clusters.later
+        {
+            *len += more;
+            self.len += more;
+            return;
+        }
+        self.push(more, Source::Clusters(clusters));
     }
 
     /// Adds the content's bytes from `start` to `end`; what follows the run before it becomes one with it.

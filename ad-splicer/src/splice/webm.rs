@@ -3,25 +3,28 @@
 //! Packets of sound follow each other without gaps, so their number says when they are heard; the times that the file gives are to the unit of its clock, and may be a recorder's. Content keeps its own.
 
 mod length;
+pub(super) mod moved;
+mod parted;
 mod played;
 mod write;
 
 use std::ops::Range;
 use std::time::Duration;
 
+use self::parted::Parted;
 use self::write::{about, chapters, frames_of, write_both};
 use super::bridged::{Piece, bridged, decoded};
 use super::clock::Clock;
-use super::clusters::{Bytes, Frame, Writer};
+use super::clusters::{Bytes, Frame, Kept, Writer};
 use super::format::{self, Frames, Place, Played, Runs, Spliced, Stream};
 use super::layout::Layout;
 use super::opus_sound::{Length, Packets, Sound, silent};
-use super::pictures::{Found, Heard, Seen, Video};
+use super::pictures::{Found, From, Heard, Seen, Shot, Shots, Video};
 use super::{Chapter, Codec, Options, SeekPoint, SpliceError};
 use crate::again::Again;
 use crate::content::Content;
 use crate::frames::opus::{Head, RATE};
-use crate::frames::webm::{Entry, Index, Kind, Webm, read, texts};
+use crate::frames::webm::{Block, Entry, Gap, Index, Kind, Webm, read, texts};
 use crate::picture::PictureFormat;
 use crate::plan::SplicePlan;
 use crate::time::ContentTime;
@@ -130,6 +133,13 @@ impl<'a> WebmOpus<'a> {
         }))
     }
 
+    /// What was looked at does not do: all has to be.
+    fn elsewhere(&self) -> SpliceError {
+        SpliceError::Corrupt {
+            offset: self.webm.first,
+        }
+    }
+
     /// Samples before content time 0.
     fn skip(&self) -> u64 {
         let entry = &self.webm.tracks[self.sound];
@@ -183,7 +193,27 @@ impl format::Head for WebmOpus<'_> {
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
-        Ok(Box::new(Track::open(self)?))
+        match Parted::open(self)? {
+            Some(parted) => Ok(Box::new(parted)),
+            None => Ok(Box::new(Track::open(self)?)),
+        }
+    }
+
+    fn read_through(&self) -> Option<Result<Box<dyn format::Track + '_>, SpliceError>> {
+        Some(Track::open(self).map(|track| Box::new(track) as Box<dyn format::Track>))
+    }
+}
+
+/// Packets of sound that follow each other, and which blocks they are.
+#[derive(Debug)]
+struct Part {
+    first: u64,
+    own: Vec<u32>,
+}
+
+impl Part {
+    fn end(&self) -> u64 {
+        self.first + self.own.len() as u64
     }
 }
 
@@ -191,17 +221,48 @@ impl format::Head for WebmOpus<'_> {
 struct InBlocks<'a> {
     file: &'a WebmOpus<'a>,
     index: Index,
-    /// Which blocks are its.
-    own: Vec<u32>,
+    /// Those that were looked at, in order; between two of them is one of the index's gaps.
+    parts: Vec<Part>,
+    count: u64,
+}
+
+impl InBlocks<'_> {
+    /// The blocks of packets that were looked at.
+    fn own(&self, packets: &Range<u64>) -> Option<&[u32]> {
+        let next = self.parts.partition_point(|part| part.first <= packets.start);
+        let part = &self.parts[next.checked_sub(1)?];
+        let within = |packet: u64| usize::try_from(packet - part.first).ok();
+        part.own.get(within(packets.start)?..within(packets.end)?)
+    }
+
+    /// The block of a packet that was looked at.
+    fn block(&self, packet: u64) -> Option<usize> {
+        let own = self.own(&(packet..packet + 1))?;
+        own.first().map(|block| *block as usize)
+    }
+
+    /// The packets of a range that were looked at.
+    fn known(&self, packets: Range<u64>) -> impl Iterator<Item = (u64, usize)> {
+        let (start, end) = (packets.start, packets.end);
+        let parts = self.parts.iter();
+        parts.flat_map(move |part| {
+            let skip = start.saturating_sub(part.first) as usize;
+            let all = (part.first..end).zip(&part.own).skip(skip);
+            all.map(|(packet, block)| (packet, *block as usize))
+        })
+    }
 }
 
 impl Packets for InBlocks<'_> {
     fn count(&self) -> u64 {
-        self.own.len() as u64
+        self.count
     }
 
     fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
-        let own = &self.own[packets.start as usize..packets.end as usize];
+        if packets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let own = self.own(&packets).ok_or_else(|| self.file.elsewhere())?;
         let blocks: Vec<_> = own
             .iter()
             .map(|block| self.index.blocks[*block as usize])
@@ -225,7 +286,22 @@ struct Track<'a> {
     /// The head, with what stands behind the sound.
     webm: Webm,
     sound: Sound<InBlocks<'a>>,
+    /// When the first packet of sound is.
+    first: i64,
     pictures: Option<Pictures>,
+}
+
+/// What was found of a file: of all of it, or of parts.
+struct Gathered {
+    /// The head, with what stands behind the sound.
+    webm: Webm,
+    index: Index,
+    parts: Vec<Part>,
+    found: Found,
+    /// Samples of a packet.
+    size: u32,
+    /// How many packets there are.
+    count: u64,
 }
 
 impl<'a> Track<'a> {
@@ -243,23 +319,40 @@ impl<'a> Track<'a> {
         let size = length.samples()?;
         let is_sound = |block: &u32| index.blocks[*block as usize].track() == file.sound;
         let own: Vec<u32> = (0..index.blocks.len() as u32).filter(is_sound).collect();
-        let (first, last) = match &own[..] {
-            [first, .., last] => (index.blocks[*first as usize].time, *last as usize),
-            [only] => (index.blocks[*only as usize].time, *only as usize),
-            [] => return Err(silent()),
-        };
-        for (i, block) in own.iter().enumerate() {
-            let block = index.blocks[*block as usize];
-            let due = first + units(i as i64 * i64::from(size), webm.scale);
-            if !block.shares() && (block.time - due).unsigned_abs() > JITTER.div_ceil(webm.scale) + 1 {
-                return Err(unsupported(format!(
-                    "the sound of the WebM file has a gap before byte {}",
-                    block.offset
-                )));
-            }
+        let first = own.first().ok_or_else(silent)?;
+        let first = index.blocks[*first as usize].time;
+        if let Some(block) = late(&index, &own, (0, first), (size, webm.scale)) {
+            return Err(unsupported(format!(
+                "the sound of the WebM file has a gap before byte {}",
+                block.offset
+            )));
         }
         let count = own.len() as u64;
-        let end = end_of(count, size, last, index.discard)?;
+        let gathered = Gathered {
+            webm,
+            index,
+            parts: vec![Part { first: 0, own }],
+            found,
+            size,
+            count,
+        };
+        Self::of(file, gathered)
+    }
+
+    /// The beginning and the end of the file are always among what was found.
+    fn of(file: &'a WebmOpus<'a>, gathered: Gathered) -> Result<Self, SpliceError> {
+        let Gathered {
+            webm,
+            index,
+            parts,
+            found,
+            size,
+            count,
+        } = gathered;
+        let last = parts.last().and_then(|part| part.own.last()).ok_or_else(silent)?;
+        let end = end_of(count, size, *last as usize, index.discard)?;
+        let first = parts[0].own.first().ok_or_else(silent)?;
+        let first = index.blocks[*first as usize].time;
         let skip = file.skip();
         if end <= skip {
             return Err(silent());
@@ -278,28 +371,30 @@ impl<'a> Track<'a> {
             }
             None => None,
         };
+        let packets = InBlocks {
+            file,
+            index,
+            parts,
+            count,
+        };
         let sound = Sound {
             head: file.head,
             size,
             skip,
             end,
-            packets: InBlocks { file, index, own },
+            packets,
         };
         Ok(Self {
             file,
             webm,
             sound,
+            first,
             pictures,
         })
     }
 
     fn index(&self) -> &Index {
         &self.sound.packets.index
-    }
-
-    /// The block of a packet of sound.
-    fn block(&self, packet: u64) -> usize {
-        self.sound.packets.own[packet as usize] as usize
     }
 
     /// The pictures, if there are any.
@@ -320,32 +415,43 @@ impl<'a> Track<'a> {
         self.sound.end - self.sound.skip
     }
 
-    /// When a packet of the result is: content packets that follow each other keep their own steps.
-    fn time(&self, packet: u64, content: Option<u64>) -> i64 {
-        let blocks = &self.index().blocks;
+    /// When a packet of the result is: content packets that follow each other keep their own steps. `content` is which one of the content it is, and its block.
+    fn time(&self, packet: u64, content: Option<(u64, usize)>) -> i64 {
         let after = |packets: i64| units(packets * i64::from(self.sound.size), self.webm.scale);
-        match content.map(|own| (own, blocks[self.block(own)])) {
+        match content.map(|(own, block)| (own, self.index().blocks[block])) {
             Some((own, block)) if !block.shares() => block.time + after(packet as i64 - own as i64),
-            _ => blocks[self.block(0)].time + after(packet as i64),
+            _ => self.first + after(packet as i64),
         }
     }
 
-    /// The packets of sound of a result, of which what is `beyond` that many samples at the end is not heard.
+    /// The packets of sound of a result that were looked at or made, of which what is `beyond` that many samples at the end is not heard.
     fn frames_of<'b>(&'b self, pieces: &'b [Piece], beyond: u64) -> impl Iterator<Item = Frame<'b>> {
         let total: u64 = pieces.iter().map(Piece::len).sum();
-        let all = pieces.iter().flat_map(|piece| {
-            (0..piece.len()).map(move |i| match piece {
-                Piece::Content(range) => (Some(range.start + i), None),
-                Piece::Made(packets) => (None, Some(&packets[i as usize][..])),
-            })
+        let packets = &self.sound.packets;
+        let mut written = 0;
+        let all = pieces.iter().flat_map(move |piece| {
+            let begin = written;
+            written += piece.len();
+            let (content, made) = match piece {
+                Piece::Content(range) => (range.clone(), &[][..]),
+                Piece::Made(made) => (0..0, &made[..]),
+            };
+            let start = content.start;
+            let content = packets
+                .known(content)
+                .map(move |(packet, block)| (begin + (packet - start), Some((packet, block)), &[][..]));
+            let made = (begin..)
+                .zip(made)
+                .map(|(written, packet)| (written, None, &packet[..]));
+            content.chain(made)
         });
-        (0..).zip(all).map(move |(written, (content, made))| Frame {
+        all.map(move |(written, content, made)| Frame {
             track: self.file.sound,
             time: self.time(written, content),
-            key: content.is_none_or(|packet| self.index().blocks[self.block(packet)].key()),
-            bytes: match (content, made) {
-                (Some(packet), _) => Bytes::Content(self.block(packet)),
-                (None, made) => Bytes::Made(made.unwrap_or_default()),
+            key: content.is_none_or(|(_, block)| self.index().blocks[block].key()),
+            bytes: match content {
+                Some((_, block)) => Bytes::Content(block),
+                None => Bytes::Made(made),
             },
             discard: if written + 1 == total {
                 ContentTime::from_samples(beyond, RATE).as_nanos() as i64
@@ -353,6 +459,53 @@ impl<'a> Track<'a> {
                 0
             },
         })
+    }
+
+    /// What stays in a result of what was not looked at.
+    fn kept(&self, pieces: &[Piece], shots: Option<&Shots>) -> Result<Vec<Kept<'_>>, SpliceError> {
+        let packets = &self.sound.packets;
+        let between = packets.parts.windows(2).zip(&self.index().gaps);
+        let mut kept = Vec::new();
+        for (parts, gap) in between {
+            let (mut written, mut later) = (0, None);
+            for piece in pieces {
+                let Piece::Content(range) = piece else {
+                    written += piece.len();
+                    continue;
+                };
+                if range.start < parts[0].end() && parts[1].first < range.end {
+                    let block = *parts[1].own.first().ok_or_else(silent)? as usize;
+                    let own = parts[1].first;
+                    let time = self.time(written + (own - range.start), Some((own, block)));
+                    later = Some(time - self.index().blocks[block].time);
+                }
+                written += piece.len();
+            }
+            let Some(later) = later else { continue };
+            if shots.is_some_and(|shots| !self.moves_alike(shots, gap, later)) {
+                return Err(self.file.elsewhere());
+            }
+            let made = parted::longer(self.file, self.index(), gap, later)?;
+            kept.push(Kept { gap, made });
+        }
+        Ok(kept)
+    }
+
+    /// Whether the first picture after a gap is so much later than it was.
+    fn moves_alike(&self, shots: &Shots, gap: &Gap, later: i64) -> bool {
+        let Some(pictures) = &self.pictures else {
+            return true;
+        };
+        let after = &self.index().blocks[gap.before..];
+        let Some(picture) = after.iter().find(|block| block.track() == pictures.track) else {
+            return true;
+        };
+        let shot = shots
+            .list
+            .iter()
+            .find(|shot| matches!(shot.from, From::Content(offset) if offset == picture.offset));
+        let time = |shot: &Shot| pictures.begins + shot.start as i64 + i64::from(shot.composition);
+        shot.is_some_and(|shot| time(shot) - picture.time == later)
     }
 }
 
@@ -368,7 +521,11 @@ impl format::Track for Track<'_> {
         Frames {
             count: self.sound.packets.count(),
             samples: self.sound.size,
-            start: self.index().blocks[self.block(0)].offset,
+            start: self
+                .sound
+                .packets
+                .block(0)
+                .map_or(self.webm.first, |block| self.index().blocks[block].offset),
             bit_rate: None,
         }
     }
@@ -376,9 +533,11 @@ impl format::Track for Track<'_> {
     fn place(&self, sample: u64) -> Result<Place, SpliceError> {
         let frame = (sample + self.sound.skip) / u64::from(self.sound.size);
         let frame = frame.min(self.sound.packets.count() - 1);
+        let block = self.sound.packets.block(frame);
+        let block = block.ok_or_else(|| self.file.elsewhere())?;
         Ok(Place {
             frame,
-            offset: self.index().blocks[self.block(frame)].offset,
+            offset: self.index().blocks[block].offset,
         })
     }
 
@@ -416,7 +575,7 @@ impl format::Track for Track<'_> {
         let beyond = (total * u64::from(self.sound.size)).saturating_sub(heard);
         let sound = self.frames_of(&bridged.pieces, beyond);
         let in_nanos = |units: i64| units.max(0) as u64 * self.webm.scale;
-        let first = self.index().blocks[self.block(0)].time;
+        let first = self.first;
         let heard = in_nanos(first) + ContentTime::from_samples(heard, RATE).as_nanos();
         let track = self.pictures.as_ref().map(|pictures| pictures.track);
         let grows = self.file.options.growing;
@@ -429,6 +588,9 @@ impl format::Track for Track<'_> {
             0
         };
         let is_new = |frame: &Frame<'_>| !matches!(frame.bytes, Bytes::Content(block) if block < kept);
+        let mut gaps = self.kept(&bridged.pieces, shots.as_ref())?;
+        gaps.retain(|gap| gap.gap.before > kept);
+        writer.set_gaps(gaps);
         let sound = sound.filter(is_new);
         let mut seen = 0;
         if let (Some(pictures), Some(shots)) = (&self.pictures, &shots) {
@@ -465,6 +627,22 @@ impl format::Track for Track<'_> {
             played,
         })
     }
+}
+
+/// Of packets of sound from one on, which is at a time, the first that is not where the packets before it end.
+fn late<'i>(
+    index: &'i Index,
+    own: &[u32],
+    (first, time): (u64, i64),
+    (size, scale): (u32, u64),
+) -> Option<&'i Block> {
+    let most = JITTER.div_ceil(scale) + 1;
+    let blocks = own.iter().map(|block| &index.blocks[*block as usize]);
+    (first..).zip(blocks).find_map(|(packet, block)| {
+        let due = time + units(packet as i64 * i64::from(size), scale);
+        let is_late = !block.shares() && (block.time - due).unsigned_abs() > most;
+        is_late.then_some(block)
+    })
 }
 
 /// Units of time that so many samples take.

@@ -3,6 +3,7 @@
 //! A file is one segment. Its blocks are found by their heads: nothing but the beginning of each frame is looked at. Content keeps its elements as they are wherever its time within the cluster stays
 //! ([`Block::element`]).
 
+pub(crate) mod beginning;
 mod cues;
 pub(crate) mod ebml;
 mod scan;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 pub(crate) use self::cues::Cue;
 use self::ebml::{Head, MOST_HEAD, Node};
-pub(crate) use self::scan::{Block, Index, read};
+pub(crate) use self::scan::{Block, Cluster, Gap, Index, read};
 pub(crate) use self::video::Display;
 use crate::content::Content;
 use crate::frames::window::Window;

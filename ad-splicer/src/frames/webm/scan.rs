@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::beginning::{self, Beginning};
+use super::cues::Cue;
 use super::ebml::{self, Head};
 use super::{Webm, body_of, damaged, head_at, is_taken_in};
 use crate::content::Content;
@@ -60,11 +62,27 @@ impl Block {
 /// A cluster: blocks whose times are told from its own on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cluster {
-    /// Where it begins.
+    /// Where it begins, and where it is over.
     pub(crate) start: u64,
+    pub(crate) end: u64,
     pub(crate) time: i64,
     /// Its first block.
     pub(crate) first: usize,
+    /// How many bytes its time has, when it can stay as it is but for that: all others are made anew where they are not at the same place and time.
+    pub(crate) stamp: Option<u8>,
+    /// Bytes before its first block, if so.
+    pub(crate) blocks: u8,
+}
+
+/// Clusters that were not looked at, between others that were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// The first block after it.
+    pub(crate) before: usize,
+    /// Its clusters.
+    pub(crate) bytes: Range<u64>,
+    /// What the file says that is in it.
+    pub(crate) cues: Vec<Cue>,
 }
 
 /// All frames of a file with at most two tracks, in the order in which they stand.
@@ -74,6 +92,8 @@ pub(crate) struct Index {
     pub(crate) clusters: Vec<Cluster>,
     /// Nanoseconds at the end of a frame that are not heard: of the frame with this number.
     pub(crate) discard: Option<(usize, i64)>,
+    /// What is between some of them and was not looked at.
+    pub(crate) gaps: Vec<Gap>,
 }
 
 /// Sees a block, its index, and the beginning of its frame.
@@ -147,6 +167,51 @@ impl Index {
         }
         scan.cluster(cluster, head)?;
         Ok(scan.index)
+    }
+
+    /// Finds the blocks of clusters that follow each other, with nothing between them, in just these bytes.
+    pub(crate) fn scan_part(
+        part: &Range<u64>,
+        webm: &Webm,
+        content: &dyn Content,
+        deadline: Duration,
+        look: &mut Look<'_>,
+    ) -> Result<Self, SpliceError> {
+        let mut scan = Scan {
+            webm,
+            window: Window::new(content, deadline),
+            index: Self::default(),
+            look,
+            until: None,
+        };
+        let mut at = part.start;
+        while at < part.end {
+            let head = head_at(&mut scan.window, at)?;
+            if head.id != ebml::CLUSTER {
+                return Err(SpliceError::Corrupt { offset: at });
+            }
+            at = scan.cluster(at, head)?;
+        }
+        if at == part.end {
+            Ok(scan.index)
+        } else {
+            Err(SpliceError::Corrupt { offset: part.end })
+        }
+    }
+
+    /// Adds what was found behind it: between both there may be clusters that were not looked at.
+    pub(crate) fn append(&mut self, other: &Self, between: Option<(Range<u64>, Vec<Cue>)>) {
+        let before = self.blocks.len();
+        self.gaps
+            .extend(between.map(|(bytes, cues)| Gap { before, bytes, cues }));
+        self.blocks.extend(&other.blocks);
+        let clusters = other.clusters.iter();
+        self.clusters.extend(clusters.map(|cluster| Cluster {
+            first: cluster.first + before,
+            ..*cluster
+        }));
+        let discard = other.discard.map(|(block, nanos)| (block + before, nanos));
+        self.discard = discard.or(self.discard);
     }
 
     /// Finds every block; elements about the whole that stand behind or between the clusters are taken into `webm`.
@@ -241,9 +306,9 @@ fn is_top_level(id: u32) -> bool {
 impl Scan<'_, '_> {
     fn has_enough(&self) -> bool {
         let last = self.index.blocks.last();
-        self.until.zip(last).is_some_and(|((track, time), block)| {
-            block.track() == track && block.time >= time
-        })
+        self.until
+            .zip(last)
+            .is_some_and(|((track, time), block)| block.track() == track && block.time >= time)
     }
 
     /// Reads a cluster, and says where it ends.
@@ -253,6 +318,7 @@ impl Scan<'_, '_> {
             Some(_) => body_of(start, head, self.webm.segment.end)?.end,
             None => self.webm.segment.end,
         };
+        let beginning = Beginning::parse(self.window.get(start, beginning::LOOKED_AT)?);
         let mut time = None;
         while at < end && !self.has_enough() {
             let inner = head_at(&mut self.window, at)?;
@@ -274,10 +340,17 @@ impl Scan<'_, '_> {
                     let value = value.and_then(|value| i64::try_from(value).ok());
                     let value = value.filter(|value| value.checked_mul(self.webm.scale as i64).is_some());
                     time = Some(value.ok_or(SpliceError::Corrupt { offset: body.start })?);
+                    let last = self.index.clusters.last_mut();
+                    let again = last.filter(|last| last.start == start);
+                    let is_again = again.map(|last| last.stamp = None).is_some();
+                    let beginning = beginning.as_ref().filter(|_| !is_again);
                     self.index.clusters.push(Cluster {
                         start,
+                        end,
                         time: time.unwrap_or(0),
                         first: self.index.blocks.len(),
+                        stamp: beginning.map(|beginning| beginning.stamp() as u8),
+                        blocks: beginning.map_or(0, |beginning| beginning.blocks as u8),
                     });
                 }
                 ebml::SIMPLE_BLOCK => self.block(time, &body, around)?,

@@ -246,10 +246,7 @@ mod tests {
             .unwrap();
         bytes.extend(lone.repeat(SOUGHT / lone.len()));
         let read = |offset: u64, buffer: &mut [u8]| bytes.read_at(offset, buffer, Duration::ZERO);
-        assert_eq!(
-            frame_before(&read, 0, HEAD as u64..bytes.len() as u64, 5),
-            None
-        );
+        assert_eq!(frame_before(&read, 0, HEAD as u64..bytes.len() as u64, 5), None);
     }
 
     #[test]

@@ -59,6 +59,22 @@ impl Found {
         Ok(())
     }
 
+    /// What was found of them does not count any more, but for what they are like.
+    pub(in crate::splice) fn begun(&self) -> Self {
+        Self {
+            first: self.first,
+            ..Self::default()
+        }
+    }
+
+    /// Adds what was found of packets behind these.
+    pub(in crate::splice) fn append(&mut self, other: &Self) {
+        self.first = self.first.or(other.first);
+        let keys = other.keys.iter().map(|key| key + self.count);
+        self.keys.extend(keys);
+        self.count += other.count;
+    }
+
     /// What ads' pictures must be like, by what was found of them so far.
     pub(in crate::splice) fn format(
         &self,

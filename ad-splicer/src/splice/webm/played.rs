@@ -107,8 +107,7 @@ impl Track<'_> {
             Some(Piece::Content(range)) if range.start == 0 => range.end,
             _ => 0,
         };
-        let own = &self.sound.packets.own;
-        let mut changed = own.get(heard as usize).map_or(all, |block| *block as usize);
+        let mut changed = self.sound.packets.block(heard).unwrap_or(all);
         if let (Some(pictures), Some(shots)) = (&self.pictures, shots) {
             let blocks = index.blocks.iter().enumerate();
             let own = blocks.filter(|(_, block)| block.track() == pictures.track);
