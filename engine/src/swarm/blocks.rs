@@ -41,6 +41,7 @@ impl Swarm {
             Source::Origin => self.total.delivered(bytes, now),
             Source::Peer(peer) => {
                 self.total.delivered(bytes, now);
+                self.downlink.arrived(bytes, now);
                 if let Some(state) = self.peers.get_mut(&peer) {
                     state.score.delivered(bytes, now);
                 }

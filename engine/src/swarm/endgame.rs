@@ -46,8 +46,11 @@ impl Swarm {
                     .find(|(_, r)| r.span.contains(&block));
                 let Some((id, request)) = newest else { continue };
                 let begun = request.left < request.span.end - request.span.start;
+                // What stands in our own line is not late.
+                let line = Duration::from_secs_f64(self.downlink.time(request.behind).min(4.0));
+                let patience = LATE.max(line);
                 let waits = match request.hedges {
-                    0 => now - request.sent > LATE,
+                    0 => now - request.sent > patience,
                     1 => reader.starting() && !begun && now - request.sent > LATE_AGAIN,
                     _ => false,
                 };

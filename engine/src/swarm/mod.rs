@@ -15,9 +15,9 @@
 //! what is told. Decisions: `pick` what to request, `endgame` what to ask for again; `choke` whom to serve, `in_time`
 //! what comes too late to be served; `origin_duty` when to draw from the origin, `origin_urgent` what readers need at
 //! once, `claims` how it is told; `seed_duty` when to ask a seed that is spared; `budget` how much of it is our share;
-//! `burden` when others should draw; `score` how good a peer is; `neighbours` whom to be connected with. `layout`,
-//! `types` and `bits` are the vocabulary, `audit` asserts that the books are right. Here: the state they share, inputs
-//! and outputs.
+//! `burden` when others should draw; `score` how good a peer is, `downlink` how fast our own line is; `neighbours` whom
+//! to be connected with. `layout`, `types` and `bits` are the vocabulary, `audit` asserts that the books are right. Here:
+//! the state they share, inputs and outputs.
 
 #[cfg(any(test, fuzzing))]
 mod audit;
@@ -27,6 +27,7 @@ mod budget;
 mod burden;
 mod choke;
 mod claims;
+mod downlink;
 mod endgame;
 mod in_time;
 mod layout;
@@ -58,6 +59,7 @@ use rand::rngs::StdRng;
 use bits::{Bits, Members};
 use blocks::Piece;
 use choke::Uploads;
+use downlink::Downlink;
 pub use layout::{Layout, LayoutError};
 use origin_fetches::Origin;
 use peers::PeerState;
@@ -101,6 +103,7 @@ pub struct Swarm {
     readers: BTreeMap<ReaderId, Reader>,
     uploads: Uploads,
     total: Score,
+    downlink: Downlink,
     last_progress: Instant,
     /// Live claims: piece, claimer, until when.
     claims: BTreeMap<u32, Vec<(u64, Instant)>>,
@@ -155,6 +158,7 @@ impl Swarm {
             readers: BTreeMap::new(),
             uploads: Uploads::new(config.upload_slots, config.unchoked_peers, now),
             total: Score::new(now),
+            downlink: Downlink::new(now),
             last_progress: now,
             claims: BTreeMap::new(),
             claims_swept: now,

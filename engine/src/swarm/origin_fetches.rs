@@ -211,6 +211,7 @@ impl Swarm {
             self.origin.arrived += bytes;
         }
         self.origin.score.delivered(bytes, now);
+        self.downlink.arrived(bytes, now);
     }
 
     pub(super) fn forget_fetch(&mut self, id: FetchId, now: Instant) -> Option<Range<u32>> {

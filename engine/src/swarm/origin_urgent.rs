@@ -67,6 +67,13 @@ impl Swarm {
             {
                 continue;
             }
+            // It stands in our own line, whoever sends it.
+            if need.starting.is_none()
+                && self.pieces[piece as usize].available > 0
+                && self.line_is_taken(slack)
+            {
+                continue;
+            }
             // What another viewer draws is here sooner than a second copy, unless time runs out.
             if self.is_claimed(piece, &[], now) && (need.starting.is_some() || slack > CLAIM_SLACK) {
                 continue;

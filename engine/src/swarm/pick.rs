@@ -220,7 +220,7 @@ impl Swarm {
                 continue;
             }
             let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
-            if slack > AHEAD && self.is_full() {
+            if (slack > AHEAD && self.is_full()) || (need.starting.is_none() && self.line_is_taken(slack)) {
                 break;
             }
             if self.pieces[(need.block / self.layout.piece_blocks()) as usize].available == 0 {

@@ -20,6 +20,8 @@ pub(super) struct Request {
     pub(super) span: Range<u32>,
     pub(super) left: u32,
     pub(super) sent: Instant,
+    /// Blocks that were on their way then, its own included.
+    pub(super) behind: u32,
     pub(super) urgent: bool,
     /// When its peer has missed it; `None` without a deadline, or once that is counted.
     pub(super) due: Option<Instant>,
@@ -59,6 +61,7 @@ impl Swarm {
                 span: span.clone(),
                 left,
                 sent: now,
+                behind: self.outstanding,
                 urgent: urgency == Urgency::Urgent,
                 due: deadline.map(|at| at.max(now + SOON)),
                 hedges: 0,

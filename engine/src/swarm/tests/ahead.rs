@@ -68,3 +68,51 @@ fn what_waits_at_a_peer_is_asked_anew_when_it_is_needed_soon() {
     let (_, _, urgency) = third(&outputs).expect("it is needed soon");
     assert_eq!(urgency, Urgency::Urgent);
 }
+
+#[test]
+fn behind_a_slow_line_what_has_time_waits() {
+    let start = Instant::now();
+    let config = Config {
+        use_origin: false,
+        ..Config::default()
+    };
+    let mut swarm = core(200, config, start);
+    let stream = |playing| Demand::Stream {
+        bitrate: 800_000,
+        playing,
+    };
+    let (reader, file, position) = (ReaderId(1), FileIndex(0), 0);
+    let opened = Input::ReaderOpened {
+        reader,
+        file,
+        position,
+        demand: stream(false),
+    };
+    give(&mut swarm, opened, start);
+    let all = vec![BlockRun::new(0, 0, 800)];
+    let start_up = runs(&connect(&mut swarm, 1, all.clone(), start));
+    let asked =
+        |runs: &[(RequestId, BlockRun, Urgency)]| -> u32 { runs.iter().map(|(_, run, _)| run.count).sum() };
+    assert!((120..=128).contains(&asked(&start_up)), "{start_up:?}");
+    let mut more = runs(&connect(&mut swarm, 2, all, start));
+    // The line brings a block each ten milliseconds. The second peer is asked for nothing of what stands in it.
+    let mut now = start;
+    for (_, run, _) in start_up {
+        for block in run.first.0..run.first.0 + run.count {
+            assert!(more.is_empty() || block >= 122, "before block {block}: {more:?}");
+            now += Duration::from_millis(10);
+            let (run, source) = (BlockRun::new(0, block, 1), Source::Peer(Peer(1)));
+            more.extend(runs(&give(&mut swarm, Input::Verified { run, source }, now)));
+        }
+    }
+    let moved = Input::ReaderMoved {
+        reader,
+        position,
+        demand: stream(true),
+    };
+    more.extend(runs(&give(&mut swarm, moved, now)));
+    assert!(
+        (60..=108).contains(&asked(&more)),
+        "a second of the line: {more:?}"
+    );
+}
