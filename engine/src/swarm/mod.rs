@@ -14,10 +14,10 @@
 //! Files: `blocks` and `readers` what is missing, and by when; `requests`, `peers`, `origin_fetches` what runs, `news`
 //! what is told. Decisions: `pick` what to request, `endgame` what to ask for again; `choke` whom to serve, `in_time`
 //! what comes too late to be served; `origin_duty` when to draw from the origin, `origin_urgent` what readers need at
-//! once, `claims` how it is told; `seed_duty` when to ask a seed that is spared; `budget` how much of it is our share;
-//! `burden` when others should draw; `score` how good a peer is, `downlink` how fast our own line is; `neighbours` whom
-//! to be connected with. `layout`, `types` and `bits` are the vocabulary, `audit` asserts that the books are right. Here:
-//! the state they share, inputs and outputs.
+//! once, `origin_ease` whether it has time for the rest, `claims` how it is told; `seed_duty` when to ask a seed that
+//! is spared; `budget` how much of it is our share; `burden` when others should draw; `score` how good a peer is,
+//! `downlink` how fast our own line is; `neighbours` whom to be connected with. `layout`, `types` and `bits` are the
+//! vocabulary, `audit` asserts that the books are right. Here: the state they share, inputs and outputs.
 
 #[cfg(any(test, fuzzing))]
 mod audit;
@@ -34,6 +34,7 @@ mod layout;
 pub mod neighbours;
 mod news;
 mod origin_duty;
+mod origin_ease;
 mod origin_fetches;
 mod origin_urgent;
 mod peers;

@@ -97,7 +97,11 @@ impl Swarm {
         }
         let limit = self.queue_limit(1.0);
         self.draw_urgent(limit, now);
-        if self.start_is_missing() || !self.has_room(limit) || self.still_discovering(now) {
+        if self.start_is_missing()
+            || !self.has_room(limit)
+            || !self.origin_is_at_ease(now)
+            || self.still_discovering(now)
+        {
             return;
         }
         // What seeds hold comes from seeds, unless nothing comes at all.

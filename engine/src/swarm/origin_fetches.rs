@@ -49,6 +49,8 @@ pub(super) struct Origin {
     gone: bool,
     retry_at: Option<Instant>,
     failures: u32,
+    /// Until when it is left alone with what has time.
+    pub(super) busy_until: Instant,
     /// What is left of our share of the publisher's budget.
     pub(super) share: Share,
     /// When the pieces are looked at again.
@@ -70,6 +72,7 @@ impl Origin {
             gone: false,
             retry_at: None,
             failures: 0,
+            busy_until: now,
             share: Share::new(now),
             scan_at: now,
             group: 1 << group.ilog2(),
@@ -183,15 +186,19 @@ impl Swarm {
                     self.origin.arrived = self.origin.arrived.saturating_sub(BLOCK_SIZE.into());
                 }
                 if fetch.left == 0 {
-                    over.push(id);
+                    over.push((id, fetch.sent));
                 }
             }
         }
-        for id in over {
+        for (id, sent) in over {
             if source != Source::Origin {
                 self.outputs.push_back(Output::OriginCancel { fetch: id });
             }
-            self.forget_fetch(id, now);
+            if let Some(span) = self.forget_fetch(id, now)
+                && source == Source::Origin
+            {
+                self.origin_took(self.layout.span_bytes(span), sent, now);
+            }
         }
     }
 

@@ -123,7 +123,7 @@ impl Swarm {
         }
         let assumed = self.assumed_rate();
         let waiting = self.start_is_missing();
-        let slow: Vec<FetchId> = self
+        let slow: Vec<(FetchId, Instant)> = self
             .origin
             .fetches
             .iter()
@@ -140,10 +140,11 @@ impl Swarm {
                                 .is_some_and(|(peer, _)| peer < 0.7 * eta)
                     })
             })
-            .map(|(&id, _)| id)
+            .map(|(&id, fetch)| (id, fetch.sent))
             .collect();
-        for id in slow {
+        for (id, sent) in slow {
             if let Some(span) = self.forget_fetch(id, now) {
+                self.origin_took(self.layout.span_bytes(span.clone()), sent, now);
                 self.outputs.push_back(Output::OriginCancel { fetch: id });
                 self.give_up(&span);
                 self.ask_peers(span, assumed, now);

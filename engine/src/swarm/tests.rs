@@ -10,6 +10,7 @@ mod blocks;
 mod crowd;
 mod deadlines;
 mod delivery;
+mod ease;
 mod fast;
 mod hedges;
 mod origin;

@@ -1,0 +1,83 @@
+//! What a player draws ahead from an origin that is quick, and from one that is not, by hand.
+
+use super::*;
+
+const BITRATE: u64 = 65_536;
+
+/// Blocks that a player draws within ten seconds, urgently and ahead, when each fetch takes so long. Its neighbour holds
+/// nothing.
+fn drawn(takes: Duration) -> (u32, u32) {
+    let start = Instant::now();
+    let config = Config {
+        whole_file: false,
+        ..Config::default()
+    };
+    let mut swarm = core(100, config, start);
+    connect(&mut swarm, 1, vec![], start);
+    give(&mut swarm, Input::SwarmSize(2), start);
+    give(&mut swarm, Input::Discovery { pending: false }, start);
+    let reader = ReaderId(1);
+    let (file, demand) = (
+        FileIndex(0),
+        Demand::Stream {
+            bitrate: BITRATE,
+            playing: true,
+        },
+    );
+    let mut outputs = give(
+        &mut swarm,
+        Input::ReaderOpened {
+            reader,
+            file,
+            position: 0,
+            demand,
+        },
+        start,
+    );
+    let (mut urgent, mut ahead) = (0, 0);
+    let mut coming: Vec<(Instant, FetchId, BlockRun)> = Vec::new();
+    for tick in 0..100 {
+        let now = start + TICK * tick;
+        for output in std::mem::take(&mut outputs) {
+            match output {
+                Output::OriginFetch { fetch, run, urgency } => {
+                    let blocks = if urgency == Urgency::Urgent {
+                        &mut urgent
+                    } else {
+                        &mut ahead
+                    };
+                    *blocks += run.count;
+                    coming.push((now + takes, fetch, run));
+                }
+                Output::OriginCancel { fetch } => coming.retain(|(_, id, _)| *id != fetch),
+                _ => {}
+            }
+        }
+        let (here, later): (Vec<_>, Vec<_>) = coming.into_iter().partition(|(at, ..)| *at <= now);
+        coming = later;
+        for (_, fetch, run) in here {
+            let bytes = u64::from(run.count * BLOCK_SIZE);
+            outputs.extend(give(&mut swarm, Input::OriginBytes { fetch, bytes }, now));
+            let source = Source::Origin;
+            outputs.extend(give(&mut swarm, Input::Verified { run, source }, now));
+        }
+        let position = u64::from(tick) * BITRATE / 10;
+        let moved = Input::ReaderMoved {
+            reader,
+            position,
+            demand,
+        };
+        outputs.extend(give(&mut swarm, moved, now));
+        outputs.extend(give(&mut swarm, Input::Timeout, now));
+    }
+    (urgent, ahead)
+}
+
+#[test]
+fn an_origin_that_is_late_is_asked_for_what_has_no_time() {
+    let (_, quick) = drawn(Duration::from_millis(200));
+    assert!(quick >= 80, "a good part of the next minute: {quick}");
+    let (urgent, ahead) = drawn(Duration::from_millis(2_500));
+    assert!(urgent >= 20, "{urgent}");
+    assert!(ahead <= 20, "{ahead}");
+}
