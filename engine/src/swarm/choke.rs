@@ -43,6 +43,8 @@ pub(super) struct Queued {
     pub(super) urgency: Urgency,
     /// Whether no neighbour held it when it was asked for, and it was sent to none since.
     pub(super) sole: bool,
+    /// Whether many neighbours held it then.
+    pub(super) spread: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub(super) struct Customer {
     pub(super) served: u64,
     /// What it was refused since, as others were before it.
     pub(super) refused: Option<Refused>,
+    /// When it was last sent on to others who hold what it asked for.
+    pub(super) sent_on: Option<Instant>,
     /// How many changes of places in a row have spared it.
     spared: u32,
     /// When an upload to it last ended.
@@ -134,6 +138,7 @@ impl Uploads {
             active,
             served: self.turn,
             refused: None,
+            sent_on: None,
             spared: 0,
             last_served: None,
         };
@@ -345,6 +350,7 @@ impl Uploads {
                 run,
                 urgency,
                 sole,
+                ..
             } = customer.queue.remove(place);
             self.turn += 1;
             customer.served = self.turn;
@@ -379,6 +385,7 @@ mod tests {
                 run: BlockRun::new(0, 0, 1),
                 urgency,
                 sole: false,
+                spread: false,
             },
             Ok(()),
             Instant::now(),
@@ -433,6 +440,7 @@ mod tests {
                 run,
                 urgency,
                 sole,
+                spread: false,
             };
             uploads.request(Peer(peer), asked, Ok(()), now, &mut Vec::new());
         };

@@ -14,6 +14,10 @@ use super::types::{BLOCK_SIZE, BlockRun, Peer, Urgency};
 /// What is urgent is sent within this time, in seconds, or refused; before the uplink is measured, so much is taken.
 const IN_TIME: f64 = 1.2;
 const UNMEASURED: f64 = 4.0 * TURN;
+/// What many others hold too is sent within this time, in seconds: whoever asks finds a faster one. So often only, or
+/// nobody would be asked where all are slow.
+const QUICK: f64 = 0.3;
+const QUICK_AGAIN: Duration = Duration::from_secs(5);
 /// Who was refused, and needs it still, asks again within this time.
 const OWED: Duration = Duration::from_millis(1_200);
 
@@ -52,10 +56,32 @@ impl Customer {
 }
 
 impl Uploads {
+    /// Whether somebody else should be asked for what many hold.
+    fn leaves_to_others(&mut self, peer: Peer, asked: &Queued, now: Instant) -> bool {
+        let own = urgent_blocks(asked.urgency, asked.run);
+        let ahead = self.peers.values().map(|c| c.urgent_active() + c.urgent_queued());
+        let bytes = f64::from(ahead.sum::<u32>() + own) * f64::from(BLOCK_SIZE);
+        if !asked.spread || self.rate().is_none_or(|rate| bytes <= rate * QUICK) {
+            return false;
+        }
+        let Some(asker) = self.peers.get_mut(&peer) else {
+            return false;
+        };
+        let again = |at: Instant| now.saturating_duration_since(at) >= QUICK_AGAIN;
+        let leaves = asker.sent_on.is_none_or(again);
+        if leaves {
+            asker.sent_on = Some(now);
+        }
+        leaves
+    }
+
     /// Whether what is asked for can be sent soon, if it is urgent. With nobody before it, it is taken however slow we
     /// are. Remembers who is refused.
     pub(super) fn takes_in_time(&mut self, peer: Peer, asked: &Queued, now: Instant) -> bool {
         let own = urgent_blocks(asked.urgency, asked.run);
+        if own > 0 && self.leaves_to_others(peer, asked, now) {
+            return false;
+        }
         let Some(asker) = self.peers.get(&peer).filter(|_| own > 0) else {
             return true;
         };

@@ -15,6 +15,9 @@ use super::types::{
     Audience, BanReason, BlockRun, Output, Peer, PeerId, RefuseReason, RequestId, UploadId, Urgency,
 };
 
+/// What so many neighbours hold can be had of others.
+const SPREAD: usize = 5;
+
 #[derive(Debug)]
 pub(super) struct PeerState {
     pub(super) id: PeerId,
@@ -219,15 +222,18 @@ impl Swarm {
                 return;
             }
         }
-        let sole = allowed.is_ok() && {
+        let holders = if allowed.is_ok() {
             let first = self.layout.span(run).start;
-            self.peers.values().all(|p| !p.have.get(first))
+            self.peers.values().filter(|p| p.have.get(first)).count()
+        } else {
+            0
         };
         let asked = Queued {
             request,
             run,
             urgency,
-            sole,
+            sole: allowed.is_ok() && holders == 0,
+            spread: holders >= SPREAD,
         };
         self.uploads.request(peer, asked, allowed, now, &mut self.outputs);
     }

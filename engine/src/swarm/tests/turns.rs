@@ -76,6 +76,42 @@ impl Line {
 }
 
 #[test]
+fn what_many_hold_is_left_to_faster_ones_now_and_then() {
+    let mut line = Line::new();
+    // A run in a second is seen.
+    line.give(Input::PeerConnected {
+        peer: Peer(1),
+        id: PeerId([1; 32]),
+    });
+    assert!(line.ask(1));
+    line.now += RUN * 2;
+    let sent = line.sending.pop_front();
+    let (_, request) = sent.expect("it is sent");
+    line.give(Input::SendDone {
+        peer: Peer(1),
+        request,
+        bytes: 65_536,
+    });
+    assert!(line.ask(1), "nobody else holds it");
+    line.sending.clear();
+    for peer in 2..=6 {
+        connect(&mut line.swarm, peer, vec![BlockRun::new(0, 0, 160)], line.now);
+    }
+    line.give(Input::PeerConnected {
+        peer: Peer(7),
+        id: PeerId([7; 32]),
+    });
+    line.now += RUN * 2;
+    line.give(Input::SendDone {
+        peer: Peer(1),
+        request: UploadId(1),
+        bytes: 65_536,
+    });
+    assert!(!line.ask(7), "five others hold it");
+    assert!(line.ask(7), "it asks nevertheless");
+}
+
+#[test]
 fn whoever_calls_everything_urgent_leaves_turns_to_others() {
     let mut line = Line::new();
     for peer in LIARS {
