@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 use super::Swarm;
 use super::types::BLOCK_SIZE;
 
-/// The line's rate is the best of those seen over this time; it is forgotten within about a minute.
+/// The line's rate is the best of those seen over this time; it is forgotten within about a minute of use.
 const WINDOW: Duration = Duration::from_millis(100);
 const MEMORY: f64 = 60.0;
+/// What came after so long says nothing of the line: nothing was asked for.
+const IDLE: Duration = Duration::from_millis(500);
+/// So many blocks may be on their way through any line.
+const LEAST: u32 = 32;
 /// What is needed later than this, in seconds, waits while more than a second of the line is on its way.
 const LATER: f64 = 2.0;
 
@@ -38,12 +42,15 @@ impl Downlink {
     pub(super) fn arrived(&mut self, bytes: u64, now: Instant) {
         self.bytes += bytes;
         let gone = now.saturating_duration_since(self.since);
-        if gone >= WINDOW {
-            let gone = gone.as_secs_f64();
-            let kept = self.best * (1.0 - gone / MEMORY).max(0.0);
-            self.best = kept.max(self.bytes as f64 / gone);
-            (self.since, self.bytes) = (now, 0);
+        if gone < WINDOW {
+            return;
         }
+        if gone < IDLE {
+            let gone = gone.as_secs_f64();
+            let kept = self.best * (1.0 - gone / MEMORY);
+            self.best = kept.max(self.bytes as f64 / gone);
+        }
+        (self.since, self.bytes) = (now, 0);
     }
 
     /// How long so many blocks take, in seconds; none while nothing was seen.
@@ -60,7 +67,8 @@ impl Swarm {
     /// Whether what a peer holds and is needed in so many seconds should not be asked for yet: our line is busy for as
     /// long as it takes to ask for it in time.
     pub(super) fn line_is_taken(&self, slack: f64) -> bool {
-        slack > LATER && self.downlink.time(self.outstanding + self.origin.outstanding) > 1.0
+        let coming = self.outstanding + self.origin.outstanding;
+        slack > LATER && coming > LEAST && self.downlink.time(coming) > 1.0
     }
 }
 
@@ -73,17 +81,23 @@ mod tests {
         let start = Instant::now();
         let mut line = Downlink::new(start);
         assert!(line.time(100) < 1e-9);
-        // A block each 10 ms for a second, then one each second.
+        // A block each 10 ms for a second, then less.
         let mut now = start;
         for _ in 0..100 {
             now += Duration::from_millis(10);
             line.arrived(BLOCK_SIZE.into(), now);
         }
         assert!((0.9..=1.1).contains(&line.time(100)), "{}", line.time(100));
-        for _ in 0..10 {
+        for _ in 0..100 {
             now += Duration::from_secs(1);
             line.arrived(BLOCK_SIZE.into(), now);
         }
-        assert!((1.0..=1.3).contains(&line.time(100)), "{}", line.time(100));
+        assert!(line.time(100) <= 1.1, "nothing was asked for: {}", line.time(100));
+        for _ in 0..150 {
+            now += Duration::from_millis(200);
+            line.arrived(BLOCK_SIZE.into(), now);
+        }
+        let time = line.time(100);
+        assert!((1.4..=2.0).contains(&time), "it became slower: {time}");
     }
 }
