@@ -13,9 +13,9 @@ use crate::loudness::{Leveled, Meter};
 use crate::plan::PlanError;
 use crate::side_by_side::side_by_side;
 use crate::silence;
-use crate::splice::format::{Track, recognise, with_track};
+use crate::splice::format::{Track, recognise, with_same_track, with_track};
 use crate::splice::layout::sample_of;
-use crate::splice::{At, Break, Options, SpliceError};
+use crate::splice::{At, Break, Codec, Options, SpliceError};
 use crate::time::ContentTime;
 
 /// The version of [`Facts`] that this code writes.
@@ -203,7 +203,12 @@ pub fn loudness_around(
 pub fn survey(content: &dyn Content, cues: &[At]) -> Result<Facts, SpliceError> {
     let options = Options::default();
     let head = recognise(content, &options)?;
-    with_track(head.as_ref(), |track| survey_of(content, track, cues))
+    let survey = |track: &dyn Track| survey_of(content, track, cues);
+    match head.stream().codec {
+        // Where the frames are that count, how many there are is not known.
+        Codec::OggVorbis => with_same_track(head.as_ref(), true, survey),
+        _ => with_track(head.as_ref(), survey),
+    }
 }
 
 fn survey_of(content: &dyn Content, track: &dyn Track, cues: &[At]) -> Result<Facts, SpliceError> {

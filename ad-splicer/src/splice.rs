@@ -573,7 +573,7 @@ fn stream_format(head: &dyn format::Head, stream: format::Stream) -> Result<Stre
 }
 
 /// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given, but what replaces content comes after what is inserted there). Without any
-/// ad the rendition is the content, and only its head is read. Otherwise what the format needs is read here: of WAV, MP4, MP3 with one bit rate or with an index, ADTS with an index, and long Opus in Ogg, the ends or tables and the surroundings of the cues; of others all of it.
+/// ad the rendition is the content, and only its head is read. Otherwise what the format needs is read here: of WAV, MP4, MP3 with one bit rate or with an index, ADTS with an index, and long Opus, Vorbis and WebM, the ends or tables and the surroundings of the cues; of others all of it.
 pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
     let head = format::recognise(content, options)?;
     let any = breaks

@@ -58,6 +58,11 @@ pub fn ogg(bytes: &[u8]) {
             let _ = parted.cover(&(first..first + 1));
         }
     }
+    let options = Options {
+        read_deadline: Duration::ZERO,
+        ..Options::default()
+    };
+    let _ = splice::preview::cuts(&content, &[], Duration::ZERO, &options);
     // Headers may be any packets.
     let head = vorbis::Head::parse(&headers.packets[0], &headers.packets[1]);
     let mut seen = 0;
@@ -93,6 +98,7 @@ pub fn webm(bytes: &[u8]) {
         ..Options::default()
     };
     let _ = splice::probe(&content, &options);
+    let _ = splice::preview::cuts(&content, &[], Duration::ZERO, &options);
     let index = webm::Index::scan(&mut file, &content, Duration::ZERO, &mut |_, packet| {
         let _ = opus::samples(packet);
         let _ = (vp9::Frame::parse(packet), vp9::is_one_picture(packet));

@@ -4,6 +4,7 @@
 //! written anew, with a checksum that follows from the old one ([`Header::moved`]), so that the body need not be read again.
 
 mod parted;
+pub(crate) mod search;
 
 use std::ops::Range;
 use std::time::Duration;

@@ -439,7 +439,7 @@ impl Runs {
 
     /// Adds so many bytes of pages of the content that may have other numbers.
     pub(crate) fn pages(&mut self, pages: Moved, len: u64) {
-        if pages.sequence == 0 && pages.granule == 0 {
+        if pages.sequence == 0 && pages.granule == 0 && pages.serial == pages.to {
             self.content(pages.from, pages.from + len);
         } else {
             self.push(len, Source::Pages(pages));

@@ -18,8 +18,8 @@ use crate::frames::window::Window;
 
 enum Body {
     Content(Page, Range<usize>),
-    /// Pages of the content that nobody looked at: their bytes, the first one's number, and how many they are.
-    Gap(Range<u64>, u32, u32),
+    /// Pages of the content that nobody looked at: their bytes, their stream, the first one's number, and how many they are.
+    Gap(Range<u64>, u32, u32, u32),
     Made(Vec<u8>),
 }
 
@@ -72,6 +72,7 @@ impl<'a> Stream<'a> {
                 Span::Page(page, parts) => self.page(page, parts),
                 Span::Gap {
                     bytes,
+                    serial,
                     sequence,
                     pages,
                     packets,
@@ -87,7 +88,7 @@ impl<'a> Stream<'a> {
                         lacing: Vec::new(),
                     };
                     self.ended += packets;
-                    self.out.push((header, Body::Gap(bytes, sequence, pages)));
+                    self.out.push((header, Body::Gap(bytes, serial, sequence, pages)));
                 }
             }
         }
@@ -122,7 +123,7 @@ impl<'a> Stream<'a> {
         for (i, (header, body)) in self.out.iter_mut().enumerate() {
             header.sequence = next;
             next = next.wrapping_add(match body {
-                Body::Gap(_, _, pages) => *pages,
+                Body::Gap(_, _, _, pages) => *pages,
                 Body::Content(..) | Body::Made(_) => 1,
             });
             header.flags &= !ENDS;
@@ -135,10 +136,11 @@ impl<'a> Stream<'a> {
                     runs.made(&header.write(bytes));
                     runs.made(bytes);
                 }
-                Body::Gap(bytes, before, _) => {
+                Body::Gap(bytes, serial, before, _) => {
                     let moved = Moved {
                         from: bytes.start,
-                        serial: header.serial,
+                        serial: *serial,
+                        to: header.serial,
                         sequence: header.sequence.wrapping_sub(*before),
                         granule: header.granule,
                     };

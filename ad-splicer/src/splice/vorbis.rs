@@ -8,17 +8,19 @@
 
 mod chain;
 mod coding;
+mod parted;
 pub(crate) mod seek;
 
 use std::ops::Range;
 
 use self::chain::Link;
+use self::parted::Parted;
 use super::format::{self, Frames, Place, Runs, Spliced, Stream, check_channels};
 use super::layout::{Layout, Spot};
 use super::{Chapter, Codec, Options, Run, Seam, SeamKind, SpliceError, ogg};
 use crate::bridge::{BridgeError, vorbis as bridge};
 use crate::content::Content;
-use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, headers};
+use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, Span, headers};
 use crate::frames::vorbis::Head;
 use crate::frames::vorbis_comment;
 use crate::plan::SplicePlan;
@@ -88,15 +90,34 @@ impl format::Head for Vorbis<'_> {
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
-        Ok(Box::new(Track::open(self)?))
+        match Parted::open(self)? {
+            Some(parted) => Ok(Box::new(parted)),
+            None => Ok(Box::new(Track::open(self)?)),
+        }
+    }
+
+    fn read_through(&self) -> Option<Result<Box<dyn format::Track + '_>, SpliceError>> {
+        Some(Track::open(self).map(|track| Box::new(track) as Box<dyn format::Track>))
     }
 }
 
+/// Pages that were not looked at, between others that were.
+struct Gap {
+    /// The first packet after it, as those that were looked at are counted.
+    packet: usize,
+    bytes: Range<u64>,
+    /// The first one's number.
+    sequence: u32,
+    pages: u32,
+}
+
+/// Pages that were looked at: all, or those that count.
 struct Track<'a> {
     file: &'a Vorbis<'a>,
     pages: Pages,
     /// Decoded sample at which each packet's samples end.
     ends: Vec<u64>,
+    gaps: Vec<Gap>,
     /// The granule position of decoded sample 0.
     base: i64,
     /// Decoded sample of content sample 0.
@@ -170,6 +191,7 @@ impl<'a> Track<'a> {
             file,
             pages,
             ends,
+            gaps: Vec::new(),
             base,
             skip,
             end: end as u64,
@@ -189,6 +211,15 @@ impl<'a> Track<'a> {
             .saturating_sub(1);
         let last = self.ends.partition_point(|end| *end < range.end) + 1;
         let last = last.min(self.ends.len());
+        if self
+            .gaps
+            .iter()
+            .any(|gap| (first + 1..last).contains(&gap.packet))
+        {
+            // What was looked at does not do.
+            let offset = self.file.headers.end;
+            return Err(SpliceError::Corrupt { offset });
+        }
         let packets = self.pages.read(
             self.file.content,
             first as u64..last as u64,
@@ -206,6 +237,28 @@ impl<'a> Track<'a> {
         let count = there.len().min(out.len());
         out[..count].copy_from_slice(&there[..count]);
         Ok(out)
+    }
+
+    /// What holds exactly the packets of a range, looked at or not.
+    fn spans(&self, packets: &Range<usize>) -> Vec<Span> {
+        let mut spans: Vec<Span> = Vec::new();
+        let mut gaps = self.gaps.iter().peekable();
+        for (page, parts) in self.pages.cover(&(packets.start as u64..packets.end as u64)) {
+            while let Some(gap) = gaps.next_if(|gap| gap.bytes.end <= page.offset) {
+                if gap.bytes.end == page.offset && !spans.is_empty() {
+                    spans.push(Span::Gap {
+                        bytes: gap.bytes.clone(),
+                        serial: self.file.headers.first.serial,
+                        sequence: gap.sequence,
+                        pages: gap.pages,
+                        packets: 0,
+                        granule: self.base + self.ends[gap.packet - 1] as i64,
+                    });
+                }
+            }
+            spans.push(Span::Page(page.clone(), parts));
+        }
+        spans
     }
 
     /// Groups breaks, and says which content stands before each group: see [`Join`].

@@ -5,16 +5,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{ENDS, Found, Header, Headers, MOST_PAGE, NO_GRANULE, Page, find_page};
+use super::{ENDS, Found, Header, Headers, MOST_PAGE, NO_GRANULE, Page, find_page, search};
 use crate::content::Content;
 use crate::splice::{self, SpliceError};
 
 /// Shorter streams are read as a whole: there is little to be saved. (Fuzzers have short ones only.)
 const SHORT: u64 = if cfg!(fuzzing) { 0 } else { 2 << 20 };
-/// How much is read at once to find a page.
-const AT_ONCE: usize = 16 << 10;
-/// How near a place is from where on pages are read one after the other to find it.
-const NEAR: u64 = 32 << 10;
 
 /// See the module documentation.
 pub(crate) struct Parted<'a> {
@@ -42,6 +38,8 @@ pub(crate) enum Span {
     /// Whole pages that were not looked at.
     Gap {
         bytes: Range<u64>,
+        /// Of their stream.
+        serial: u32,
         /// The first one's number.
         sequence: u32,
         pages: u32,
@@ -190,61 +188,11 @@ impl<'a> Parted<'a> {
         Ok(page.filter(|page| page.header.serial == self.serial && page.end() <= self.content.len()))
     }
 
-    /// The first whole page at or after an offset that begins before another.
-    fn find(&self, offset: u64, before: u64) -> Result<Option<(u64, Found)>, SpliceError> {
-        let mut bytes = Vec::new();
-        let most = (self.content.len() - offset).min(2 * MOST_PAGE as u64) as usize;
-        while bytes.len() < most {
-            let len = AT_ONCE.min(most - bytes.len());
-            bytes.extend(splice::read(
-                self.content,
-                offset + bytes.len() as u64,
-                len,
-                self.deadline,
-            )?);
-            if let Some(found) = find_page(&bytes) {
-                let at = offset + found.at as u64;
-                return Ok(Some((at, found)).filter(|_| at < before));
-            }
-        }
-        Ok(None)
-    }
-
     /// Where a page begins at or before the one in which a packet does, with how many packets began before it.
     fn near(&self, packet: u64) -> Result<(u64, u64), SpliceError> {
-        let (mut low, mut high) = ((self.start, 0), (self.final_page, self.packets));
-        let mut halve = false;
-        while high.0 > low.0 + NEAR {
-            let bytes = high.0 - low.0;
-            let part = if halve {
-                bytes / 2
-            } else {
-                let share =
-                    u128::from(bytes) * u128::from(packet - low.1) / u128::from((high.1 - low.1).max(1));
-                (share as u64).saturating_sub(NEAR / 2).min(bytes - NEAR / 2)
-            };
-            let guess = low.0 + part;
-            let found = self.find(guess, high.0)?;
-            let placed = found.and_then(|(at, found)| {
-                let end = at - found.at as u64 + found.end as u64;
-                let whole = found.header.lacing.last() != Some(&255);
-                Some((end, self.ended(&found.header)?)).filter(|_| whole)
-            });
-            match placed {
-                Some((end, ended)) if ended <= packet && end > low.0 && ended >= low.1 => {
-                    // A good guess: what is sought comes soon.
-                    low = (end, ended);
-                    let rest = u128::from(packet - ended) * u128::from(high.0.saturating_sub(end));
-                    if rest / u128::from((high.1 - ended).max(1)) < u128::from(NEAR) {
-                        return Ok(low);
-                    }
-                }
-                Some((_, ended)) if ended > packet => high = (guess, ended.min(high.1)),
-                _ => high.0 = guess,
-            }
-            halve = high.0 - low.0 > bytes / 2 && !halve;
-        }
-        Ok(low)
+        let bounds = [(self.start, 0), (self.final_page, self.packets)];
+        let ended = |header: &Header| self.ended(header);
+        search::near(self.content, self.deadline, packet, bounds, &ended)
     }
 
     /// The pages in which packets of a range begin or end.
@@ -331,6 +279,7 @@ impl<'a> Parted<'a> {
         }
         Ok(Span::Gap {
             bytes: before.end()..after.offset,
+            serial: self.serial,
             sequence: before.header.sequence.wrapping_add(1),
             pages: after
                 .header

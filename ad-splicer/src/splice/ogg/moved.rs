@@ -13,8 +13,10 @@ use crate::frames::ogg::{HEADER_LEN, Header, MOST_PAGE, NO_GRANULE, find_page};
 pub struct Moved {
     /// Where the first one begins in the content.
     pub from: u64,
-    /// Of the stream that they are of.
+    /// Of the stream that they are of, and of the one that they come to.
     pub serial: u32,
+    /// See `serial`.
+    pub to: u32,
     /// Added to each one's number.
     pub sequence: u32,
     /// Added to each one's granule position.
@@ -43,6 +45,7 @@ impl Moved {
         };
         let new = Header {
             granule,
+            serial: self.to,
             sequence: old.sequence.wrapping_add(self.sequence),
             ..old.clone()
         };

@@ -53,7 +53,7 @@ impl Track<'_> {
             self.base + shift + self.ends[packet] as i64
         };
         let mut stream = ogg::Stream::new(link.serial, &granule);
-        stream.content(&self.pages, &(packets.start as u64..packets.end as u64));
+        stream.spans(self.spans(&packets));
         let end = match packets.end {
             all if all == self.ends.len() => self.end,
             end => self.ends[end - 1],

@@ -10,8 +10,10 @@ use crate::content::Content;
 use crate::frames::webm::beginning::{Beginning, LOOKED_AT};
 use crate::frames::webm::ebml::{CLUSTER, Head};
 
-/// So many marks before a place at which no cluster begins are passed over.
+/// So many marks before a place at which no cluster begins are passed over,
 const TRIED: usize = 16;
+/// and so many clusters are gone through from one that does: what comes behind them, up to the next mark, stays as it is.
+const PASSED: usize = 256;
 
 /// Clusters of the content that follow each other, whole, and how much later they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,15 +57,21 @@ impl Shifted {
             Some(begin) => begin,
             None => (self.from, head_at(self.from)?),
         };
+        let mut passed = 0;
         let stop = loop {
             let len = Head::parse(&head).and_then(|own| own.size?.checked_add(own.len as u64));
             let over = len
                 .and_then(|len| start.checked_add(len))
                 .filter(|over| *over <= end);
             match over {
+                Some(_) if passed == PASSED => {
+                    head.clear();
+                    break until;
+                }
                 Some(over) if over <= wanted => (start, head) = (over, head_at(over)?),
                 over => break over.unwrap_or(until).min(until),
             }
+            passed += 1;
         };
         let most = usize::try_from(stop - wanted).unwrap_or(usize::MAX);
         let most = most.min(buffer.len());
