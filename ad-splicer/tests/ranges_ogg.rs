@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ad_splicer::content::Content;
@@ -18,8 +18,16 @@ const MIB: usize = 1 << 20;
 const OPUS: [&str; 6] = ["-c:a", "libopus", "-b:a", "96k", "-compression_level", "0"];
 const VORBIS: [&str; 4] = ["-c:a", "libvorbis", "-q:a", "3"];
 
+static OF_OPUS: LazyLock<Vec<u8>> = LazyLock::new(|| made(&OPUS));
+static OF_VORBIS: LazyLock<Vec<u8>> = LazyLock::new(|| made(&VORBIS));
+
+/// Ten minutes of each.
+fn both() -> [&'static Vec<u8>; 2] {
+    [&OF_OPUS, &OF_VORBIS]
+}
+
 /// Ten minutes of noise.
-fn content(coding: &[&str]) -> Vec<u8> {
+fn made(coding: &[&str]) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("content.ogg");
     let noise = "anoisesrc=c=pink:a=0.2:seed=7:r=48000:d=600";
@@ -122,19 +130,19 @@ fn is_laid_out_from_the_pieces_around_the_cues(what: &str, bytes: &[u8]) {
 
 #[test]
 fn ten_minutes_of_opus() {
-    is_laid_out_from_the_pieces_around_the_cues("Opus", &content(&OPUS));
+    is_laid_out_from_the_pieces_around_the_cues("Opus", &OF_OPUS);
 }
 
 #[test]
 fn ten_minutes_of_vorbis() {
-    is_laid_out_from_the_pieces_around_the_cues("Vorbis", &content(&VORBIS));
+    is_laid_out_from_the_pieces_around_the_cues("Vorbis", &OF_VORBIS);
 }
 
 /// A second break comes to what is played, and the bytes up to it stay: those between the first one and it were not looked at before.
 #[test]
 fn what_is_played_grows_by_one_break_after_the_other() {
-    for coding in [&OPUS[..], &VORBIS] {
-        let content: Arc<dyn Content> = Arc::new(content(coding));
+    for bytes in both() {
+        let content: Arc<dyn Content> = Arc::new(bytes.clone());
         let breaks = &breaks()[..2];
         let options = Options {
             growing: true,
@@ -163,14 +171,14 @@ fn what_is_played_grows_by_one_break_after_the_other() {
         read_to(before(290_000));
         growing.replace(stage(2)).expect("in time");
         read_to(growing.len());
-        assert!(view == whole(&stage(2), content.as_ref()), "{coding:?}");
+        assert!(view == whole(&stage(2), content.as_ref()), "it differs");
     }
 }
 
 #[test]
 fn loudness_around_the_cues_is_measured_there() {
-    for coding in [&OPUS[..], &VORBIS] {
-        loudness_is_measured_there(content(coding));
+    for bytes in both() {
+        loudness_is_measured_there(bytes.clone());
     }
 }
 
@@ -195,9 +203,8 @@ fn loudness_is_measured_there(bytes: Vec<u8>) {
 /// Pages in the middle are missing: where nobody looks that is not found, and where a break is all is read, which finds it.
 #[test]
 fn what_does_not_agree_around_a_cue_is_read_through() {
-    for coding in [&OPUS[..], &VORBIS] {
-        let bytes = content(coding);
-        let pages = pages(&bytes);
+    for bytes in both() {
+        let pages = pages(bytes);
         let gone = pages[pages.len() / 2 - 3].0..pages[pages.len() / 2].0;
         let missing = [&bytes[..gone.start], &bytes[gone.end..]].concat();
         let error = splice::prepare(&missing, &breaks(), &Options::default()).unwrap_err();
