@@ -389,7 +389,8 @@ mod tests {
             for span in parted.cover(&range).unwrap() {
                 match span {
                     Span::Page(page, parts) => found.push(bytes(&page, parts)),
-                    Span::Gap { bytes: gap, sequence, pages, packets, granule } => {
+                    Span::Gap { bytes: gap, serial, sequence, pages, packets, granule } => {
+                        prop_assert_eq!(serial, 7);
                         let inside: Vec<&Page> =
                             all.pages.iter().filter(|page| gap.contains(&page.offset)).collect();
                         prop_assert_eq!((inside[0].offset, inside[inside.len() - 1].end()), (gap.start, gap.end));

@@ -347,7 +347,7 @@ impl<'a> Parted<'a> {
 
     fn part(&self, range: &Range<u64>) -> Result<Track<'a>, SpliceError> {
         let skip = self.skip();
-        self.track([range.start + skip..range.end + skip].into_iter())
+        self.track(std::iter::once(range.start + skip..range.end + skip))
     }
 }
 
