@@ -178,13 +178,13 @@ fn what_is_played_grows_by_one_break_after_the_other() {
 #[test]
 fn loudness_around_the_cues_is_measured_there() {
     for bytes in both() {
-        loudness_is_measured_there(bytes.clone());
+        loudness_is_measured_there(bytes);
     }
 }
 
-fn loudness_is_measured_there(bytes: Vec<u8>) {
+fn loudness_is_measured_there(bytes: &[u8]) {
     let places: Vec<At> = breaks().iter().map(|given| given.at).collect();
-    let origin = Origin::new(bytes.clone());
+    let origin = Origin::new(bytes.to_vec());
     let found = facts::loudness_around(&origin, &places, &Options::default()).unwrap();
     let fetched = origin.fetched();
     println!(
@@ -193,7 +193,7 @@ fn loudness_is_measured_there(bytes: Vec<u8>) {
         places.len()
     );
     assert!(fetched <= bytes.len() * 2 / 3, "{fetched} bytes");
-    let thorough = told_to_end(&bytes);
+    let thorough = told_to_end(bytes);
     assert_eq!(
         found,
         facts::loudness_around(&thorough, &places, &Options::default()).unwrap()
