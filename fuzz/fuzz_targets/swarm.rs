@@ -293,7 +293,8 @@ impl World {
                 file: FileIndex((file % 5).into()),
                 position: position.into(),
                 demand: match demand {
-                    0..64 => Demand::Whenever,
+                    0..32 => Demand::Whenever,
+                    32..64 => Demand::Part { end: u64::from(position) + (u64::from(demand) << 14), bitrate: 16_000, playing },
                     rate => Demand::Stream { bitrate: u64::from(rate) * 1000, playing },
                 },
             },

@@ -23,7 +23,7 @@ impl Swarm {
     /// A fetch of so many bytes came to its end.
     pub(super) fn origin_took(&mut self, bytes: u64, sent: Instant, now: Instant) {
         let bitrate = |demand| match demand {
-            Demand::Stream { bitrate, .. } => Some(bitrate),
+            Demand::Stream { bitrate, .. } | Demand::Part { bitrate, .. } => Some(bitrate),
             Demand::Whenever => None,
         };
         let Some(bitrate) = self.readers.values().filter_map(|r| bitrate(r.demand)).max() else {

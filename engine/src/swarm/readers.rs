@@ -36,16 +36,22 @@ impl Reader {
     /// The content bytes of a stream within this much media from the position.
     pub(super) fn window(&self, media: Duration) -> Range<u64> {
         let bytes = match self.demand {
-            Demand::Stream { bitrate, .. } => (bitrate as f64 * media.as_secs_f64()) as u64,
+            Demand::Stream { bitrate, .. } | Demand::Part { bitrate, .. } => {
+                (bitrate as f64 * media.as_secs_f64()) as u64
+            }
             Demand::Whenever => 8 << 20,
         };
-        self.position..self.position.saturating_add(bytes.max(1))
+        let end = self.position.saturating_add(bytes.max(1));
+        match self.demand {
+            Demand::Part { end: last, .. } => self.position..end.min(last),
+            Demand::Stream { .. } | Demand::Whenever => self.position..end,
+        }
     }
 
     /// When the byte at `offset` is needed.
     pub(super) fn deadline(&self, offset: u64) -> Instant {
         match self.demand {
-            Demand::Stream { bitrate, .. } => {
+            Demand::Stream { bitrate, .. } | Demand::Part { bitrate, .. } => {
                 let ahead = offset.saturating_sub(self.position) as f64 / bitrate.max(1) as f64;
                 self.at + Duration::from_secs_f64(ahead.min(86_400.0))
             }
@@ -55,11 +61,14 @@ impl Reader {
 
     /// Whether it waits for its first media.
     pub(super) fn starting(&self) -> bool {
-        matches!(self.demand, Demand::Stream { playing: false, .. })
+        matches!(
+            self.demand,
+            Demand::Stream { playing: false, .. } | Demand::Part { playing: false, .. }
+        )
     }
 
     pub(super) fn streams(&self) -> bool {
-        matches!(self.demand, Demand::Stream { .. })
+        !matches!(self.demand, Demand::Whenever)
     }
 }
 

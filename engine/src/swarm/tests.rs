@@ -14,6 +14,7 @@ mod ease;
 mod fast;
 mod hedges;
 mod origin;
+mod parts;
 mod places;
 mod random;
 mod size;

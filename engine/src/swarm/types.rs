@@ -109,6 +109,15 @@ pub enum Demand {
         /// Whether the media clock runs. A paused reader keeps its window but its deadlines do not approach.
         playing: bool,
     },
+    /// The same, up to a byte beyond which nothing is wanted: a range that was asked for.
+    Part {
+        /// The first byte of the file that is not wanted. At or before the position nothing is.
+        end: u64,
+        /// As in [`Demand::Stream`].
+        bitrate: u64,
+        /// As in [`Demand::Stream`].
+        playing: bool,
+    },
 }
 
 /// Why a request of ours brought nothing, or not everything.
