@@ -20,6 +20,7 @@ Examples:
   grove get https://example.org/shows/ep1.mp3 -o ep1.mp3
   grove play https://example.org/feed.xml --episode latest
   grove seed ep1.mp3.torrent --from .
+  grove node
   grove send holiday/ --tracker https://example.org/announce
   grove ads resolve https://ads.example.org/vast
 
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Send(SendArgs),
     /// Check files that are here, and serve them until stopped
     Seed(SeedArgs),
+    /// Stay: let any player or podcast app on this machine play through the swarm, and give others what is here
+    Node(NodeArgs),
     /// Forget what the data folder keeps of a source
     Remove(RemoveArgs),
     /// Splice creatives into a local file, without any network
@@ -223,7 +226,7 @@ pub(crate) enum OriginPolicy {
     Fast,
 }
 
-/// How a download may go about it: common to `get` and `play`.
+/// How a download may go about it: common to `get`, `play` and `node`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SwarmArgs {
     /// Take and give the master without ads
@@ -377,6 +380,35 @@ pub(crate) struct SeedArgs {
     pub(crate) seed_ratio: Option<f64>,
     #[command(flatten)]
     pub(crate) episode: EpisodeArgs,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
+}
+
+/// `grove node`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  grove node
+  ffplay http://127.0.0.1:4768/https://example.org/ep1.mp3
+  http://127.0.0.1:4768/feed/https://example.org/feed.xml     the feed to subscribe to in a podcast app
+
+A player gets what `grove get` would write, any range of it. The first request for an episode decides its ads, and all further ones
+from the same address get the same bytes, until nobody has asked for --keep.")]
+pub(crate) struct NodeArgs {
+    /// What to fetch whole and give to others (repeat for more); players can open anything else too
+    #[arg(value_name = "SOURCE")]
+    pub(crate) sources: Vec<String>,
+    /// Address for players and podcast apps; port 0 takes a free one. Others than loopback are open to whoever reaches them
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:4768")]
+    pub(crate) http: SocketAddr,
+    /// Decide ads for at most so long before the first byte; breaks that are not ready then stay empty
+    #[arg(long, value_name = "TIME", default_value = "2", value_parser = crate::units::parse_time)]
+    pub(crate) freeze: Duration,
+    /// How long an episode keeps its ads after it was last asked for
+    #[arg(long, value_name = "TIME", default_value = "12h", value_parser = parse_span)]
+    pub(crate) keep: Duration,
+    #[command(flatten)]
+    pub(crate) swarm: SwarmArgs,
     #[command(flatten)]
     pub(crate) net: NetArgs,
 }

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ad_splicer::beacons::Basis;
 use ad_splicer::content::Content;
 use anyhow::Context as _;
 use engine::metainfo::Metainfo;
@@ -21,13 +20,13 @@ use engine::node::{AddOptions, Node, State, Torrent};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::beacons::{self, Playback};
-use crate::breaks::{self, Asking, Preparer, Ready, Swarm};
+use crate::beacons;
+use crate::breaks::{self, Swarm};
 use crate::cli::GetArgs;
 use crate::context::Context;
+use crate::decided::{Decided, Wish, decide};
 use crate::files::{can_write, is_on_one_disk, place_file};
-use crate::identity;
-use crate::joining::{cue_sheet, swarm_options, trust_typed};
+use crate::joining::{swarm_options, trust_typed};
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
 use crate::pausing::{self, Pausing};
 use crate::rendition::{self, Arriving, Destination, Made};
@@ -98,38 +97,6 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
     outcome
 }
 
-/// The ads for a source, made ready while its content arrives.
-async fn prepare(
-    context: &Context,
-    args: &GetArgs,
-    found: &source::Torrent,
-    torrent: &Torrent,
-    playback: &Playback,
-    swarm: Option<Arc<Swarm>>,
-) -> anyhow::Result<(breaks::Prepared, Option<Preparer>)> {
-    let sheet = match cue_sheet(context, found, torrent).await? {
-        Ok(sheet) => sheet,
-        Err(without) => return Ok((without, None)),
-    };
-    let asking = Asking {
-        playback,
-        ad_id: identity::ad_id(context, args.swarm.allow_ad_id)?,
-        viewer_key: None,
-        swarm,
-    };
-    let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
-    let deadline = tokio::time::Instant::now() + args.freeze;
-    let preparer = Preparer::new(context, &found.metainfo, &sheet, content, &asking, deadline).await;
-    Ok(match preparer {
-        Ok(preparer) => {
-            let all: Vec<usize> = (0..preparer.breaks().len()).collect();
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            (preparer.prepare(&all, left).await, Some(preparer))
-        }
-        Err(without) => (without, None),
-    })
-}
-
 struct Job<'a> {
     context: &'a Context,
     node: &'a Node,
@@ -138,27 +105,15 @@ struct Job<'a> {
     args: &'a GetArgs,
     json: bool,
     /// What was made ready and is not delivered.
-    unused: tokio::sync::Mutex<Option<Unused>>,
+    unused: tokio::sync::Mutex<Option<Decided>>,
     pausing: &'a tokio::sync::Mutex<Pausing>,
-}
-
-/// Ads that were made ready for a rendition which may never be whole.
-struct Unused {
-    playback: Playback,
-    preparer: Option<Preparer>,
-    ready: Vec<Ready>,
 }
 
 impl Job<'_> {
     /// The download ends before it is whole: its ads are not used. Going on with it later decides again.
     async fn leave(&self) {
         if let Some(unused) = self.unused.lock().await.take() {
-            let Unused {
-                playback,
-                preparer,
-                ready,
-            } = unused;
-            beacons::store_not_used(self.context, &playback, preparer.as_ref(), &ready).await;
+            unused.leave().await;
         }
     }
 
@@ -289,22 +244,19 @@ impl Job<'_> {
         torrent: &Torrent,
         destination: &Destination,
     ) -> anyhow::Result<Made> {
-        let playback = Playback::new(&found.metainfo.info_hash_v2().to_string());
-        let (mut prepared, preparer) = if self.args.swarm.no_ads {
-            (breaks::Prepared::default(), None)
-        } else {
-            let swarm = self.creatives.clone();
-            prepare(self.context, self.args, found, torrent, &playback, swarm).await?
-        };
+        let (mut prepared, decided) = decide(Wish {
+            context: self.context,
+            swarm: &self.args.swarm,
+            found,
+            torrent,
+            content: Arc::new(Arriving::new(torrent)),
+            creatives: self.creatives.clone(),
+            freeze: self.args.freeze,
+        })
+        .await?;
         prepared.ad_chapters = self.args.ad_chapters;
-        let memory = preparer.as_ref().and_then(Preparer::memory).cloned();
-        *self.unused.lock().await = Some(Unused {
-            playback: playback.clone(),
-            preparer,
-            ready: prepared.ready.clone(),
-        });
-        let failures = std::mem::take(&mut prepared.failures);
-        beacons::store_failures(self.context, &playback, &failures, Basis::Delivered).await;
+        let mut unused = self.unused.lock().await;
+        let decided = unused.insert(decided);
         let made = match destination {
             Destination::File(path) if prepared.ready.is_empty() => {
                 without_ads(torrent, prepared, path).await?
@@ -316,13 +268,10 @@ impl Job<'_> {
                 written(torrent, writing).await?
             }
         };
-        beacons::store_failures(self.context, &playback, &made.failures, Basis::Delivered).await;
-        beacons::store_delivered(self.context, &playback, &made.delivered).await;
-        if let Some(memory) = &memory {
-            beacons::remember(memory, &made.delivered).await;
-        }
+        decided.failed(&made.failures).await;
+        decided.delivered(&made.delivered).await;
         // What is not in the rendition was told to be an error.
-        *self.unused.lock().await = None;
+        *unused = None;
         Ok(made)
     }
 

@@ -4,19 +4,23 @@
 
 mod ads;
 mod again;
+mod always_on;
 mod beacons;
 mod breaks;
 mod cli;
 mod completions;
 mod context;
 mod cues;
+mod decided;
 mod demo;
 mod feed;
 mod files;
+mod gateway;
 mod get;
 mod identity;
 mod inspect;
 mod joining;
+mod media_type;
 mod node;
 mod origin_check;
 mod output;
@@ -99,6 +103,7 @@ fn main() -> ExitCode {
                 drain(&args.net).await;
                 end(outcome, json)
             }
+            Command::Node(args) => end(Box::pin(always_on::run(&args, json)).await, json),
             Command::Splice(args) => end(splice::run(&args, json).await, json),
             Command::Ads(args) => {
                 let outcome = ads::run(&args, json).await;

@@ -147,7 +147,8 @@ impl<T, E: Into<anyhow::Error>> Explain<T> for Result<T, E> {
     }
 }
 
-fn status_of(error: &anyhow::Error) -> ExitStatus {
+/// The exit status that belongs to an error.
+pub(crate) fn status_of(error: &anyhow::Error) -> ExitStatus {
     failures(error)
         .map(|failure| failure.status)
         .find(|status| *status != ExitStatus::Failed)
@@ -165,6 +166,14 @@ fn failures(error: &anyhow::Error) -> impl Iterator<Item = &Failure> {
             .and_then(|source| source.chain().find_map(|cause| cause.downcast_ref::<Failure>()));
         Some(this)
     })
+}
+
+/// The cause of this kind, also behind a hint.
+pub(crate) fn cause<T: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&T> {
+    let behind = failures(error).filter_map(|failure| failure.source.as_ref());
+    let all = std::iter::once(error).chain(behind);
+    all.flat_map(anyhow::Error::chain)
+        .find_map(|cause| cause.downcast_ref())
 }
 
 /// One sentence: the causes in order, without those that the sentence before already tells.
@@ -352,6 +361,18 @@ mod tests {
             failures(&error).find_map(|f| f.hint.clone()).as_deref(),
             Some("give a file")
         );
+    }
+
+    #[test]
+    fn a_cause_is_found_behind_hints_and_sentences() {
+        let io = || std::io::Error::other("refused");
+        let plain = anyhow::Error::from(io()).context("connecting");
+        let hinted = with_hint(io().into(), "try again").context("connecting");
+        let told = Err::<(), _>(io()).or_bad_input(|| "bad".into()).unwrap_err();
+        for error in [plain, hinted, told] {
+            assert!(cause::<std::io::Error>(&error).is_some(), "{error:?}");
+            assert!(cause::<fmt::Error>(&error).is_none(), "{error:?}");
+        }
     }
 
     #[test]

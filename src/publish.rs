@@ -206,7 +206,7 @@ async fn publish(
         let addition = feed::Addition {
             media_url: url.as_str(),
             torrent_url: torrent_url.as_str(),
-            media_type: media_type(&name),
+            media_type: crate::media_type::of_name(&name),
             length: metainfo.length(),
             integrity: &integrity,
         };
@@ -374,26 +374,6 @@ fn magnet(metainfo: &Metainfo, torrent_url: &Url, publisher: Option<PublicKey>) 
         ..Magnet::default()
     };
     magnet.to_string()
-}
-
-/// The media type by the name's ending; feeds that say one keep theirs.
-fn media_type(name: &str) -> &'static str {
-    match Path::new(name)
-        .extension()
-        .and_then(|e| e.to_str())
-        .map(str::to_ascii_lowercase)
-        .as_deref()
-    {
-        Some("mp3") => "audio/mpeg",
-        Some("m4a" | "aac") => "audio/mp4",
-        Some("ogg" | "opus") => "audio/ogg",
-        Some("flac") => "audio/flac",
-        Some("wav") => "audio/wav",
-        Some("mp4") => "video/mp4",
-        // Without pictures too: that is known only when it is read.
-        Some("webm") => "video/webm",
-        _ => "application/octet-stream",
-    }
 }
 
 fn print_text(published: &Published) {

@@ -163,7 +163,7 @@ pub(crate) const PATIENT: Options = Options {
 };
 
 /// The same for what is given as it is made: the first byte does not wait for what comes later.
-const AS_READ: Options = Options {
+pub(crate) const AS_READ: Options = Options {
     later: true,
     ..PATIENT
 };
@@ -377,7 +377,7 @@ pub(crate) fn copy(content: &Arriving, prepared: Prepared, path: &Path) -> anyho
 }
 
 /// The report's ads with what was done to each.
-fn placed(frozen: &Frozen) -> Vec<PlacedAd> {
+pub(crate) fn placed(frozen: &Frozen) -> Vec<PlacedAd> {
     let spliced = frozen.rendition.report().ads.iter();
     spliced
         .filter_map(|ad| {

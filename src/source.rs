@@ -26,11 +26,11 @@ use crate::output::{Explain, bad_input, with_hint};
 /// The largest `.torrent` that is taken.
 const MAX_TORRENT: u64 = engine::metainfo::MAX_TORRENT as u64;
 /// A feed larger than this is no feed that a podcast app would take.
-const MAX_FEED: u64 = 32 << 20;
+pub(crate) const MAX_FEED: u64 = 32 << 20;
 /// Longest wait for metainfo of peers while nothing comes.
 const PEERS_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for a document.
-const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Which document the metainfo came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,9 +95,17 @@ pub(crate) async fn resolve(
 ) -> anyhow::Result<Resolved> {
     let gate = &context.gate;
     if text.starts_with("magnet:") {
-        return from_magnet(context, node, text)
-            .await
-            .map(|torrent| Resolved::Torrent(Box::new(torrent)));
+        let magnet = parse_magnet(text)?;
+        if magnet.secret.is_some() {
+            // A personal link is from one person to another, who names it here: what is in it is as good as typed.
+            for peer in &magnet.peers {
+                gate.trust(&peer.host, peer.port);
+            }
+            for tracker in magnet.trackers.iter().filter_map(|tr| Url::parse(tr).ok()) {
+                gate.trust_url(&tracker);
+            }
+        }
+        return from_magnet(context, node, &magnet).await;
     }
     let url = match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url,
@@ -123,6 +131,32 @@ pub(crate) async fn resolve(
         return Err(no_episode(text));
     }
     beside(gate, &url).await
+}
+
+/// The same for what a program asks for over HTTP: no person typed it, so it names no files and no private links, none of its hosts is
+/// trusted, and a `.torrent` vouches for a publisher only where it comes from the content's own host.
+pub(crate) async fn resolve_asked(context: &Context, node: &Node, text: &str) -> anyhow::Result<Resolved> {
+    if text.starts_with("magnet:") {
+        let magnet = parse_magnet(text)?;
+        if magnet.secret.is_some() {
+            return Err(bad_input("this is a personal link, which is for one receiver"))
+                .hint(|| "`grove get LINK` receives it".into());
+        }
+        return from_magnet(context, Some(node), &magnet).await;
+    }
+    let url = Url::parse(text).or_bad_input(|| format!("{text} is no URL"))?;
+    if !url.path().ends_with(".torrent") {
+        return beside(&context.gate, &url).await;
+    }
+    let bytes = fetch(&context.gate, &url, MAX_TORRENT).await?;
+    let metainfo = parse(&bytes, text)?;
+    let is_host = |seed: &String| Url::parse(seed).is_ok_and(|seed| seed.origin() == url.origin());
+    let via = if metainfo.web_seeds().iter().any(is_host) {
+        Via::ContentHost
+    } else {
+        Via::Magnet
+    };
+    Ok(torrent(metainfo, via))
 }
 
 async fn from_file(gate: &Gate, text: &str, episode: Option<&str>) -> anyhow::Result<Resolved> {
@@ -201,20 +235,13 @@ async fn beside(gate: &Gate, media: &Url) -> anyhow::Result<Resolved> {
     }
 }
 
-async fn from_magnet(context: &Context, node: Option<&Node>, text: &str) -> anyhow::Result<Torrent> {
+fn parse_magnet(text: &str) -> anyhow::Result<Magnet> {
+    text.parse()
+        .or_bad_input(|| "this magnet link is not valid".into())
+}
+
+async fn from_magnet(context: &Context, node: Option<&Node>, magnet: &Magnet) -> anyhow::Result<Resolved> {
     let gate = &context.gate;
-    let magnet: Magnet = text
-        .parse()
-        .or_bad_input(|| "this magnet link is not valid".into())?;
-    if magnet.secret.is_some() {
-        // A personal link is from one person to another, who names it here: what is in it is as good as typed.
-        for peer in &magnet.peers {
-            gate.trust(&peer.host, peer.port);
-        }
-        for tracker in magnet.trackers.iter().filter_map(|tr| Url::parse(tr).ok()) {
-            gate.trust_url(&tracker);
-        }
-    }
     let mut places: Vec<Url> = magnet
         .sources
         .iter()
@@ -244,7 +271,7 @@ async fn from_magnet(context: &Context, node: Option<&Node>, text: &str) -> anyh
         };
         match found.await {
             Ok(metainfo) => {
-                return Ok(of_magnet(metainfo, &magnet));
+                return Ok(of_magnet(metainfo, magnet));
             }
             Err(error) => last = Some(error),
         }
@@ -274,7 +301,7 @@ async fn from_magnet(context: &Context, node: Option<&Node>, text: &str) -> anyh
             () = crate::output::interrupted() => anyhow::bail!("interrupted while looking for peers"),
         };
         return match found {
-            Ok(metainfo) => Ok(of_magnet(metainfo, &magnet)),
+            Ok(metainfo) => Ok(of_magnet(metainfo, magnet)),
             Err(error) if magnet.secret.is_some() => Err(error)
                 .hint(|| "`grove send` must be running on the other side, with this very link".into()),
             Err(error) => Err(error),
@@ -289,8 +316,8 @@ async fn from_magnet(context: &Context, node: Option<&Node>, text: &str) -> anyh
     }
 }
 
-fn of_magnet(metainfo: Metainfo, magnet: &Magnet) -> Torrent {
-    Torrent {
+fn of_magnet(metainfo: Metainfo, magnet: &Magnet) -> Resolved {
+    Resolved::Torrent(Box::new(Torrent {
         metainfo: Arc::new(metainfo),
         via: Via::Magnet,
         link_key: magnet.publisher,
@@ -298,7 +325,7 @@ fn of_magnet(metainfo: Metainfo, magnet: &Magnet) -> Torrent {
         trackers: magnet.trackers.clone(),
         web_seeds: magnet.web_seeds.clone(),
         secret: magnet.secret,
-    }
+    }))
 }
 
 pub(crate) async fn fetch(gate: &Gate, url: &Url, max: u64) -> anyhow::Result<bytes::Bytes> {

@@ -370,6 +370,18 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Where its first byte is in the content, of what is the content's own, changed or not; `None` of what was made.
+    pub fn content_offset(&self) -> Option<u64> {
+        match self {
+            Self::Content(from) => Some(*from),
+            Self::Pages(pages) => Some(pages.from),
+            Self::Clusters(clusters) => Some(clusters.from),
+            Self::Made(_) | Self::Bridge { .. } => None,
+        }
+    }
+}
+
 /// A run of bytes of a rendition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {

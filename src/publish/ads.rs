@@ -274,7 +274,7 @@ async fn inline(
         duration,
         Some(original.sha256.0),
         &name,
-        super::media_type(&name),
+        crate::media_type::of_name(&name),
     );
     Ok((vast, upload))
 }

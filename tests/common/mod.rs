@@ -9,6 +9,7 @@ pub mod ads;
 pub mod broadcast;
 pub mod facts;
 pub mod held;
+pub mod http;
 pub mod spaces;
 pub mod terminal;
 pub mod tools;

@@ -1,0 +1,238 @@
+//! What a request to the gateway names, and whether it was meant for the gateway at all. Pure.
+//!
+//! A source stands in the path as it is, query and all (`/https://example.org/ep1.mp3?x=1`), or percent-encoded as a whole.
+//!
+//! **Whom it answers.** A name in `Host` that is not this machine's own says that a web page had its name lead here (DNS rebinding): it could
+//! read what it is told. A browser says so, too, when a page of another site puts our address into itself: it would have its visitors'
+//! machines fetch, and count, what they never asked for. Both are refused. Following a link is not: the person sees where it leads.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::HeaderMap;
+use axum::http::uri::Authority;
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+/// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// What this is, and how it is used.
+    Root,
+    /// A podcast's feed.
+    Feed(Url),
+    /// Something that can be played: a URL or a magnet link.
+    Source(String),
+}
+
+/// What a path with its query names; otherwise what is wrong with it, as the end of a sentence.
+pub(super) fn asked(path_and_query: &str) -> Result<Asked, Unknown> {
+    let rest = path_and_query.strip_prefix('/').unwrap_or(path_and_query);
+    if rest.is_empty() {
+        return Ok(Asked::Root);
+    }
+    if let Some(feed) = rest.strip_prefix("feed/") {
+        return match named(feed).map(|text| Url::parse(&text)) {
+            Some(Ok(url)) if is_web(&url) => Ok(Asked::Feed(url)),
+            _ => Err(Unknown::Feed),
+        };
+    }
+    let text = named(rest).ok_or(Unknown::Path)?;
+    if text.starts_with("magnet:") && !text.contains(char::is_control) {
+        return Ok(Asked::Source(text));
+    }
+    match Url::parse(&text) {
+        Ok(url) if is_web(&url) => Ok(Asked::Source(url.into())),
+        _ => Err(Unknown::Url),
+    }
+}
+
+/// Why nothing is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// It begins with no scheme that leads anywhere.
+    Path,
+    /// It is no URL.
+    Url,
+    /// What stands behind `/feed/` is no URL.
+    Feed,
+}
+
+fn is_web(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https") && url.has_host()
+}
+
+/// The text that a path stands for, when it begins with a scheme, or does so once it is decoded.
+fn named(rest: &str) -> Option<String> {
+    if let Some(text) = with_scheme(rest) {
+        return Some(text);
+    }
+    let (path, query) = match rest.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (rest, None),
+    };
+    let decoded = percent_decode_str(path).decode_utf8().ok()?;
+    let mut text = with_scheme(&decoded)?;
+    if let Some(query) = query {
+        text.push(if text.contains('?') { '&' } else { '?' });
+        text.push_str(query);
+    }
+    Some(text)
+}
+
+/// The text as it is meant: some programs make one slash of two.
+fn with_scheme(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once(':')?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "magnet" => Some(format!("magnet:{rest}")),
+        scheme @ ("http" | "https") => {
+            let rest = rest.strip_prefix('/')?;
+            Some(format!("{scheme}://{}", rest.strip_prefix('/').unwrap_or(rest)))
+        }
+        _ => None,
+    }
+}
+
+/// Whether `Host` names the gateway, which listens at `listening`: by an address of this machine alone, `localhost`, or the address that a
+/// person had it listen on.
+pub(super) fn is_ours(host: &str, listening: SocketAddr) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host().trim_end_matches('.');
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    if let Ok(ip) = bare.unwrap_or(name).parse::<IpAddr>() {
+        // No name can be made to lead here by an address.
+        return ip.is_loopback() || ip == listening.ip() || listening.ip().is_unspecified();
+    }
+    let name = name.to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Whether a page of another site put our address into itself.
+pub(super) fn is_embedded_elsewhere(headers: &HeaderMap) -> bool {
+    let says = |name, value| headers.get(name).is_some_and(|said| said == value);
+    let visited = says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document");
+    says("sec-fetch-site", "cross-site") && !visited
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(path: &str) -> Option<String> {
+        match asked(path) {
+            Ok(Asked::Source(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_path_names_a_source_as_it_is_or_encoded() {
+        for (path, text) in [
+            ("/https://example.org/ep1.mp3", "https://example.org/ep1.mp3"),
+            (
+                "/https://example.org/a%20b.mp3?t=1&u=%2F",
+                "https://example.org/a%20b.mp3?t=1&u=%2F",
+            ),
+            (
+                "/https%3A%2F%2Fexample.org%2Fa%2520b.mp3%3Ft%3D1",
+                "https://example.org/a%20b.mp3?t=1",
+            ),
+            (
+                "/https%3A//example.org/ep1.mp3?t=1",
+                "https://example.org/ep1.mp3?t=1",
+            ),
+            ("/https:/example.org/ep1.mp3", "https://example.org/ep1.mp3"),
+            ("/HTTP://example.org:8000/x", "http://example.org:8000/x"),
+            (
+                "/magnet:?xt=urn:btmh:1220aa&dn=x",
+                "magnet:?xt=urn:btmh:1220aa&dn=x",
+            ),
+            (
+                "/magnet%3A%3Fxt%3Durn%3Abtmh%3A1220aa",
+                "magnet:?xt=urn:btmh:1220aa",
+            ),
+        ] {
+            assert_eq!(source(path).as_deref(), Some(text), "{path}");
+        }
+        assert_eq!(asked("/"), Ok(Asked::Root));
+        let feed = Url::parse("https://example.org/feed.xml?a=1").unwrap();
+        assert_eq!(
+            asked("/feed/https://example.org/feed.xml?a=1"),
+            Ok(Asked::Feed(feed))
+        );
+    }
+
+    #[test]
+    fn what_names_nothing_is_said() {
+        for (path, why) in [
+            ("/favicon.ico", Unknown::Path),
+            ("/file:///etc/passwd", Unknown::Path),
+            ("/etc/passwd", Unknown::Path),
+            ("/https://", Unknown::Url),
+            ("/magnet%3A%3Fxt=%1B[2J", Unknown::Url),
+            ("/feed/x", Unknown::Feed),
+            ("/feed/magnet:?xt=1", Unknown::Feed),
+        ] {
+            assert_eq!(asked(path), Err(why), "{path}");
+        }
+    }
+
+    #[test]
+    fn only_this_machines_names_are_answered() {
+        let here: SocketAddr = "127.0.0.1:4768".parse().unwrap();
+        for host in [
+            "127.0.0.1:4768",
+            "localhost",
+            "LOCALHOST:1",
+            "[::1]:4768",
+            "127.9.9.9",
+            "a.localhost.",
+        ] {
+            assert!(is_ours(host, here), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:4768",
+            "192.168.1.5",
+            "localhost.evil.example",
+            "",
+            "a b",
+        ] {
+            assert!(!is_ours(host, here), "{host}");
+        }
+        assert!(is_ours("192.168.1.5:4768", "192.168.1.5:4768".parse().unwrap()));
+        assert!(is_ours("192.168.1.5:4768", "0.0.0.0:4768".parse().unwrap()));
+        assert!(!is_ours("nas.example:4768", "0.0.0.0:4768".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_page_of_another_site_may_link_here_and_no_more() {
+        let headers = |site, mode, dest| {
+            let all = [
+                ("sec-fetch-site", site),
+                ("sec-fetch-mode", mode),
+                ("sec-fetch-dest", dest),
+            ];
+            let mut headers = HeaderMap::new();
+            for (name, value) in all {
+                headers.insert(name, axum::http::HeaderValue::from_static(value));
+            }
+            headers
+        };
+        assert!(is_embedded_elsewhere(&headers("cross-site", "no-cors", "audio")));
+        assert!(is_embedded_elsewhere(&headers(
+            "cross-site",
+            "navigate",
+            "iframe"
+        )));
+        assert!(!is_embedded_elsewhere(&headers(
+            "cross-site",
+            "navigate",
+            "document"
+        )));
+        assert!(!is_embedded_elsewhere(&headers("same-site", "no-cors", "audio")));
+        assert!(!is_embedded_elsewhere(&headers("none", "navigate", "document")));
+        assert!(!is_embedded_elsewhere(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,116 @@
+//! The torrents that the gateway reads, and goes on giving to others: joined when they are first asked for, as many at a time as there is room for.
+//!
+//! Of what a request led to only what is read is fetched; of what a person named when the node was started, all. Lock order: one lock, held
+//! while a torrent is joined, so that nobody joins it twice.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::StatusCode;
+use engine::metainfo::InfoHash;
+use engine::node::{AddOptions, Node, State, Torrent};
+use tokio::sync::Mutex;
+
+use super::refusal::Refusal;
+use crate::cli::SwarmArgs;
+use crate::context::Context;
+use crate::joining::swarm_options;
+use crate::source;
+
+/// Torrents at a time.
+const MOST: usize = 64;
+
+/// See the module documentation.
+pub(crate) struct Torrents {
+    context: Context,
+    swarm: SwarmArgs,
+    node: Arc<Node>,
+    running: Mutex<HashMap<InfoHash, Running>>,
+}
+
+struct Running {
+    torrent: Torrent,
+    used: Instant,
+    /// Shared with whoever reads it, or needs it otherwise.
+    hold: Arc<()>,
+}
+
+/// A torrent that goes on for as long as this is held.
+#[derive(Clone, Debug)]
+pub(crate) struct Joined {
+    pub(crate) torrent: Torrent,
+    _hold: Arc<()>,
+}
+
+impl Torrents {
+    pub(crate) fn new(context: &Context, swarm: &SwarmArgs, node: Arc<Node>) -> Self {
+        Self {
+            context: context.clone(),
+            swarm: swarm.clone(),
+            node,
+            running: Mutex::default(),
+        }
+    }
+
+    /// Joins its swarm, unless that was done before; `whole` fetches all of it.
+    pub(crate) async fn join(&self, found: &source::Torrent, whole: bool) -> anyhow::Result<Joined> {
+        let info_hash = found.metainfo.info_hash_v2();
+        let mut running = self.running.lock().await;
+        if let Some(known) = running.get_mut(&info_hash) {
+            if !matches!(known.torrent.stats().state, State::Failed(_) | State::Stopped) {
+                known.used = Instant::now();
+                return Ok(known.joined());
+            }
+            known.torrent.stop().await;
+            running.remove(&info_hash);
+        }
+        if running.len() >= MOST {
+            let idle = running
+                .iter()
+                .filter(|(_, known)| Arc::strong_count(&known.hold) == 1);
+            let oldest = idle.min_by_key(|(_, known)| known.used).map(|(hash, _)| *hash);
+            match oldest.and_then(|oldest| running.remove(&oldest)) {
+                Some(known) => known.torrent.stop().await,
+                None => anyhow::bail!(Full),
+            };
+        }
+        let options = AddOptions {
+            whole_file: whole,
+            give_up: None,
+            ..swarm_options(&self.context, &self.swarm, found).await?
+        };
+        let torrent = self.node.add(found.metainfo.clone(), options).await;
+        let known = Running {
+            torrent: torrent.map_err(crate::node::explain)?,
+            used: Instant::now(),
+            hold: Arc::default(),
+        };
+        let joined = known.joined();
+        running.insert(info_hash, known);
+        Ok(joined)
+    }
+}
+
+impl Running {
+    fn joined(&self) -> Joined {
+        Joined {
+            torrent: self.torrent.clone(),
+            _hold: Arc::clone(&self.hold),
+        }
+    }
+}
+
+/// There is no room for another torrent.
+#[derive(Debug, thiserror::Error)]
+#[error("{MOST} episodes are being read at once, which is as many as there is room for")]
+struct Full;
+
+/// What a request is told whose torrent cannot be joined.
+pub(super) fn refusal(error: &anyhow::Error) -> Refusal {
+    let refusal = Refusal::of(error);
+    if error.is::<Full>() {
+        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, refusal.sentence);
+    }
+    refusal
+}
