@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Swarm;
-use super::pick::{HURRY, TURN};
+use super::peers::PeerState;
+use super::pick::{HURRY, SETTLED, TURN};
 use super::readers::{Reader, START};
 use super::types::{Demand, FetchId, Output, Urgency};
 
@@ -26,6 +27,12 @@ const START_MEETING: Duration = Duration::from_millis(300);
 /// A fetch that takes longer, of what peers hold, goes to them: at a start, and later.
 const START_FETCH: Duration = Duration::from_millis(700);
 const URGENT_FETCH: Duration = Duration::from_secs(1);
+/// Of a start, what few neighbours hold is left to the origin when none of them would bring it within this time, in
+/// seconds, and the origin would be sooner. (A crowd in which many hold it would ask for it in vain.)
+const START_QUICK: f64 = 0.5;
+const FEW: usize = 4;
+/// Who has no time at present is taken to need so long.
+const NO_TIME: f64 = 1.0;
 /// What an origin is taken to deliver before it is measured, in bytes a second: it may be a narrow one.
 const UNMEASURED: f64 = 250_000.0;
 
@@ -44,6 +51,7 @@ impl Swarm {
             .any(|need| need.starting.is_some())
             .then(|| self.owned(false, false, now));
         let meeting = self.still_discovering(now);
+        let assumed = self.assumed_rate();
         for need in needs {
             let piece = need.block / self.layout.piece_blocks();
             if self.requested.get(need.block)
@@ -65,7 +73,12 @@ impl Swarm {
                 && waited < START_PATIENCE
                 && owned[(need.block / 64) as usize] & (1 << (need.block % 64)) != 0
             {
-                continue;
+                let soonest = self.soonest(need.block, &[], assumed, now);
+                let settled = soonest.is_some() || waited > SETTLED;
+                let eta = soonest.map_or(NO_TIME, |(eta, _)| eta);
+                if !settled || !self.origin_starts(need.block, eta, 0, now) {
+                    continue;
+                }
             }
             // It stands in our own line, whoever sends it.
             if need.starting.is_none()
@@ -95,6 +108,27 @@ impl Swarm {
             }
             self.fetch(piece..end, Urgency::Urgent, now);
         }
+    }
+
+    /// Whether a start leaves a block that few hold to the origin, when the soonest of them would need so long, and so
+    /// many pieces more are left to it.
+    pub(super) fn origin_starts(&mut self, block: u32, peers_eta: f64, more: u32, now: Instant) -> bool {
+        let piece = block / self.layout.piece_blocks();
+        if peers_eta <= START_QUICK || !self.origin.usable(&self.config, now) || !self.origin_is_at_ease(now)
+        {
+            return false;
+        }
+        let holds = |p: &&PeerState| p.have.get(block);
+        let few = self.peers.values().filter(holds).count() <= FEW;
+        let blocks = self.layout.piece_blocks();
+        let (coming, limit) = (self.origin.outstanding + more * blocks, self.queue_limit(1.0));
+        let eta = self.origin.score.eta(coming, blocks, UNMEASURED);
+        few && eta < 0.7 * peers_eta
+            && coming < limit
+            && self.has_room(limit)
+            && !self.requested_of_peers(piece)
+            && !self.pieces[piece as usize].no_origin
+            && !self.is_claimed(piece, &[], now)
     }
 
     /// Seconds until the origin would have brought one more piece.

@@ -33,7 +33,7 @@ pub(super) const TURN: u32 = 4;
 /// Peers that are compared before one is asked.
 const CHOICES: usize = 3;
 /// So long after a reader began to wait, whoever lets us ask has said so.
-const SETTLED: Duration = Duration::from_millis(300);
+pub(super) const SETTLED: Duration = Duration::from_millis(300);
 /// Requests running at one peer; it takes 128.
 const MAX_REQUESTS: usize = 64;
 /// The whole swarm's pipeline before anything is measured, in blocks.
@@ -215,6 +215,7 @@ impl Swarm {
     fn pick_urgent(&mut self, now: Instant) {
         let assumed = self.assumed_rate();
         let mut covered = 0;
+        let mut of_origin: Vec<u32> = Vec::new();
         for need in self.urgent_needs(SAMPLE * 4) {
             if need.block < covered || self.requested.get(need.block) {
                 continue;
@@ -229,6 +230,18 @@ impl Swarm {
             let Some((eta, peer)) = self.soonest(need.block, &[], assumed, now) else {
                 continue;
             };
+            let piece = need.block / self.layout.piece_blocks();
+            // A peer that was asked for nothing yet is given the chance to be fast.
+            let asked = self.peers.get(&peer).is_some_and(|p| p.urgent > 0);
+            if need.starting.is_some()
+                && asked
+                && (of_origin.contains(&piece)
+                    || self.origin_starts(need.block, eta, of_origin.len() as u32, now))
+            {
+                of_origin.push(piece);
+                of_origin.dedup();
+                continue;
+            }
             // The first who let us ask are not asked for everything.
             let settled = need
                 .starting

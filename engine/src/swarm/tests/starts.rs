@@ -37,3 +37,37 @@ fn a_start_that_meets_nobody_asks_the_origin_soon() {
     let waited = give(&mut swarm, Input::Timeout, start + Duration::from_millis(310));
     assert_eq!(fetched(&waited), 4, "{waited:?}");
 }
+
+/// Blocks that a start asks the origin for within its first second, when so many peers that are asked first bring
+/// nothing, and hold all of it.
+fn left_to_the_origin(peers: u64) -> u32 {
+    let start = Instant::now();
+    let mut swarm = core(10, Config::default(), start);
+    let whole = BlockRun::new(0, 0, 40);
+    let reader = Input::ReaderOpened {
+        reader: ReaderId(1),
+        file: FileIndex(0),
+        position: 0,
+        demand: Demand::Stream {
+            bitrate: 250_000,
+            playing: false,
+        },
+    };
+    let mut outputs = Vec::new();
+    for peer in 1..=peers {
+        outputs.extend(connect(&mut swarm, peer, vec![whole], start));
+    }
+    outputs.extend(give(&mut swarm, Input::Discovery { pending: false }, start));
+    outputs.extend(give(&mut swarm, reader, start + TICK));
+    for tick in 2..10 {
+        outputs.extend(give(&mut swarm, Input::Timeout, start + TICK * tick));
+    }
+    fetched(&outputs)
+}
+
+#[test]
+fn what_few_hold_is_asked_of_the_origin_too_when_they_are_slow() {
+    // 2.5 s of media are nearly ten pieces. One peer is believed to bring one of them in time, the origin another one.
+    assert!(left_to_the_origin(1) >= 4);
+    assert_eq!(left_to_the_origin(10), 0, "each of them brings one");
+}
