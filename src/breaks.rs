@@ -99,6 +99,8 @@ pub(crate) struct Spot {
     /// How much content the ads take the place of.
     pub(crate) replace: Duration,
     pub(crate) cue: CuePoint,
+    /// How loud the content around it is, in LUFS, once that was measured; where it is silent, minus infinity.
+    pub(crate) heard: Option<f64>,
 }
 
 /// What went wrong in a break, and whom to tell.
@@ -451,6 +453,7 @@ pub(crate) fn spot(index: usize, placed: &PlacedCue<'_>) -> Spot {
             Action::Replace(span) => span,
         },
         cue: placed.cue.clone(),
+        heard: None,
     }
 }
 

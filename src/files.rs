@@ -24,13 +24,44 @@ pub(crate) fn write_file(
     path: &Path,
     fill: impl FnOnce(&mut std::fs::File) -> anyhow::Result<u64>,
 ) -> anyhow::Result<u64> {
-    let doing = || format!("cannot write {}", path.display());
-    let folder = folder_of(path);
-    std::fs::create_dir_all(folder).with_context(doing)?;
-    let mut file = beside(folder).with_context(doing)?;
-    let bytes = fill(file.as_file_mut()).with_context(doing)?;
-    persist(file, path).with_context(doing)?;
+    let mut whole = Whole::begin(path)?;
+    let bytes = fill(whole.file());
+    let bytes = bytes.with_context(|| whole.doing())?;
+    whole.finish()?;
     Ok(bytes)
+}
+
+/// A file that is being written, beside its place until it is whole. Without [`Whole::finish`] nothing is left of it.
+pub(crate) struct Whole<'a> {
+    path: &'a Path,
+    file: tempfile::NamedTempFile,
+}
+
+impl<'a> Whole<'a> {
+    /// Begins a file that will be at `path`; the folder is made if it is not there.
+    pub(crate) fn begin(path: &'a Path) -> anyhow::Result<Self> {
+        let doing = || format!("cannot write {}", path.display());
+        let folder = folder_of(path);
+        std::fs::create_dir_all(folder).with_context(doing)?;
+        let file = beside(folder).with_context(doing)?;
+        Ok(Self { path, file })
+    }
+
+    /// What is written into.
+    pub(crate) fn file(&mut self) -> &mut std::fs::File {
+        self.file.as_file_mut()
+    }
+
+    /// What did not succeed when something about it failed.
+    pub(crate) fn doing(&self) -> String {
+        format!("cannot write {}", self.path.display())
+    }
+
+    /// Puts it in its place.
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
+        let doing = self.doing();
+        persist(self.file, self.path).context(doing)
+    }
 }
 
 /// Whether something can be written there: the folder is made if it is not there, and so is a file beside it, for a moment.

@@ -7,6 +7,7 @@
 //! Not for: deciding, fetching and fitting ads (`breaks`), or how bytes come here (`engine`).
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use engine::swarm::Demand;
 use serde::Serialize;
 
 use crate::breaks::{Failure, Prepared, Ready, Skipped, Spot};
-use crate::files::write_file;
+use crate::files::{Whole, write_file};
 use crate::output::reader_gone;
 
 /// Where the result goes.
@@ -190,6 +191,16 @@ pub(crate) fn freeze(
     prepared: Prepared,
     options: &Options,
 ) -> Result<Frozen, SpliceError> {
+    freeze_into(content, prepared, options, None)
+}
+
+/// The same; with a file, what has ads is written there meanwhile.
+fn freeze_into(
+    content: &dyn Content,
+    prepared: Prepared,
+    options: &Options,
+    out: Option<&File>,
+) -> Result<Frozen, SpliceError> {
     let Prepared {
         spots,
         ready,
@@ -217,7 +228,7 @@ pub(crate) fn freeze(
     if ready.is_empty() {
         return Ok(frozen);
     }
-    match with_ads(content, &spots, &ready, preview, options, &mut frozen) {
+    match with_ads(content, (&spots, &ready, preview), options, out, &mut frozen) {
         Ok(rendition) => frozen.rendition = rendition,
         Err(error @ (SpliceError::Read { .. } | SpliceError::Write(_))) => return Err(error),
         Err(error) => {
@@ -232,10 +243,9 @@ pub(crate) fn freeze(
 
 fn with_ads(
     content: &dyn Content,
-    spots: &[Spot],
-    ready: &[Ready],
-    preview: Option<Duration>,
+    (spots, ready, preview): (&[Spot], &[Ready], Option<Duration>),
     options: &Options,
+    out: Option<&File>,
     frozen: &mut Frozen,
 ) -> Result<Rendition, SpliceError> {
     let mut breaks = Vec::new();
@@ -243,6 +253,10 @@ fn with_ads(
         let mut ads = Vec::new();
         for ad in ready.iter().filter(|ad| ad.break_index == spot.index) {
             let leveled = Leveled::new(ad.creative.clone(), spot.cue.loudness);
+            if spot.heard.is_some() {
+                // What fails now does so again where its samples are needed.
+                let _ = leveled.level(spot.heard);
+            }
             ads.push(splice::Ad {
                 id: ad.key.clone(),
                 pcm: Pcm::from(leveled.clone()),
@@ -260,7 +274,10 @@ fn with_ads(
         let cuts = splice::preview::cuts(content, &breaks, around, options)?;
         breaks.extend(cuts);
     }
-    let (rendition, left_out) = splice::prepare_what_fits(content, &breaks, options)?;
+    let (rendition, left_out) = match out {
+        Some(out) => splice::write_what_fits(content, &breaks, options, out)?,
+        None => splice::prepare_what_fits(content, &breaks, options)?,
+    };
     for (index, error) in left_out {
         let is_left_out = |ready: &Ready| breaks[index].ads.iter().any(|ad| ad.id == ready.key);
         frozen.ready.retain(|(ready, _)| !is_left_out(ready));
@@ -302,49 +319,91 @@ pub(crate) fn write(
     prepared: Prepared,
     destination: &Destination,
 ) -> anyhow::Result<Made> {
-    let all_or_nothing = prepared.all_or_nothing;
-    // Without ads nothing needs to be known about the content: it may be anything.
-    let (frozen, skipped, failures) = if prepared.ready.is_empty() {
-        (None, prepared.skipped, prepared.failures)
-    } else {
-        let options = Options {
-            ad_chapters: prepared.ad_chapters,
-            ..match destination {
-                Destination::File(_) => PATIENT,
-                Destination::Stdout => AS_READ,
+    match destination {
+        Destination::File(path) => {
+            let mut whole = Whole::begin(path)?;
+            let found = Found::new(content.as_ref(), prepared, Some(whole.file()));
+            let found = found.map_err(|error| match error.downcast_ref() {
+                Some(SpliceError::Write(_)) => error.context(whole.doing()),
+                _ => error,
+            })?;
+            let bytes = if let Some(written) = found.spliced() {
+                written.len()
+            } else {
+                let file = whole.file();
+                // An attempt to put ads in may have left something.
+                let poured = file.set_len(0).map_err(anyhow::Error::from);
+                let poured = poured.and_then(|()| pour(content.as_ref(), None, file));
+                poured.with_context(|| whole.doing())?
+            };
+            whole.finish()?;
+            Ok(found.made(bytes))
+        }
+        Destination::Stdout => {
+            let found = Found::new(content.as_ref(), prepared, None)?;
+            let mut out = io::stdout().lock();
+            let bytes = pour(content.as_ref(), found.spliced(), &mut out).map_err(reader_gone)?;
+            Ok(found.made(bytes))
+        }
+    }
+}
+
+/// What became of what was prepared, once nothing about it changes any more.
+struct Found {
+    /// `None` when there were no ads: then nothing needs to be known about the content, it may be anything.
+    frozen: Option<Frozen>,
+    skipped: Vec<Skipped>,
+    failures: Vec<Failure>,
+}
+
+impl Found {
+    fn new(content: &dyn Content, prepared: Prepared, out: Option<&File>) -> anyhow::Result<Self> {
+        let all_or_nothing = prepared.all_or_nothing;
+        let found = if prepared.ready.is_empty() {
+            Self {
+                frozen: None,
+                skipped: prepared.skipped,
+                failures: prepared.failures,
+            }
+        } else {
+            let options = Options {
+                ad_chapters: prepared.ad_chapters,
+                ..if out.is_some() { PATIENT } else { AS_READ }
+            };
+            let mut frozen = freeze_into(content, prepared, &options, out)?;
+            if options.ad_chapters {
+                tell_unlisted(&frozen.rendition);
+            }
+            Self {
+                skipped: std::mem::take(&mut frozen.skipped),
+                failures: std::mem::take(&mut frozen.failures),
+                frozen: Some(frozen),
             }
         };
-        let mut frozen = freeze(content.as_ref(), prepared, &options)?;
-        if options.ad_chapters {
-            tell_unlisted(&frozen.rendition);
+        match found.skipped.first().filter(|_| all_or_nothing) {
+            Some(missing) => anyhow::bail!("{}", missing.reason),
+            None => Ok(found),
         }
-        let skipped = std::mem::take(&mut frozen.skipped);
-        let failures = std::mem::take(&mut frozen.failures);
-        (Some(frozen), skipped, failures)
-    };
-    if let Some(missing) = skipped.first().filter(|_| all_or_nothing) {
-        anyhow::bail!("{}", missing.reason);
     }
-    let rendition = frozen
-        .as_ref()
-        .map(|frozen| &frozen.rendition)
-        .filter(|rendition| !rendition.report().ads.is_empty());
-    let bytes = match destination {
-        Destination::File(path) => write_file(path, |out| pour(content.as_ref(), rendition, out))?,
-        Destination::Stdout => {
-            pour(content.as_ref(), rendition, &mut io::stdout().lock()).map_err(reader_gone)?
+
+    /// The rendition, if there are ads in it.
+    fn spliced(&self) -> Option<&Rendition> {
+        let rendition = self.frozen.as_ref().map(|frozen| &frozen.rendition);
+        rendition.filter(|rendition| !rendition.report().ads.is_empty())
+    }
+
+    fn made(self, bytes: u64) -> Made {
+        Made {
+            bytes,
+            duration: self.spliced().map(|rendition| rendition.report().duration),
+            ads: self.frozen.as_ref().map_or_else(Vec::new, placed),
+            delivered: self.frozen.map_or_else(Vec::new, |frozen| {
+                frozen.ready.into_iter().map(|(ready, _)| ready).collect()
+            }),
+            skipped: self.skipped,
+            failures: self.failures,
         }
-    };
-    Ok(Made {
-        bytes,
-        duration: rendition.map(|rendition| rendition.report().duration),
-        ads: frozen.as_ref().map_or_else(Vec::new, placed),
-        delivered: frozen.map_or_else(Vec::new, |frozen| {
-            frozen.ready.into_iter().map(|(ready, _)| ready).collect()
-        }),
-        skipped,
-        failures,
-    })
+    }
 }
 
 /// Says why no break became a chapter.

@@ -11,14 +11,16 @@ use ad_splicer::content::{Content, FileContent};
 use ad_splicer::creatives::{Cache, FetchLimits, Profile};
 use ad_splicer::cues::{AdArgument, CuePoint, PlacedCue, in_order};
 use ad_splicer::decide::Ad;
+use ad_splicer::facts::loudness_around;
 use ad_splicer::picture::PictureFormat;
-use ad_splicer::splice;
+use ad_splicer::splice::{self, At, Codec};
 use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use crate::again;
-use crate::breaks::{Prepared, Ready, spot};
+use crate::breaks::{Prepared, Ready, Spot, spot};
 use crate::cli::SpliceArgs;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
 use crate::placeable;
@@ -77,7 +79,15 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
         ad_chapters: args.ad_chapters,
         ..Prepared::default()
     };
-    for (index, placed) in in_order(&cues, format.duration).into_iter().enumerate() {
+    let placed = in_order(&cues, format.duration);
+    prepared.spots = placed
+        .iter()
+        .enumerate()
+        .map(|(index, placed)| spot(index, placed))
+        .collect();
+    // Meanwhile decoders of creatives are busy in processes of their own.
+    let hearing = hear(&content, format.codec, &prepared.spots);
+    for (index, placed) in placed.into_iter().enumerate() {
         let creative = wanted
             .iter()
             .find(|(cue, _)| cue.id == placed.cue.id)
@@ -93,8 +103,11 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
             &creative,
         )
         .await?;
-        prepared.spots.push(spot(index, &placed));
         prepared.ready.push(ready);
+    }
+    // What cannot be measured is said when it is spliced.
+    for (spot, heard) in prepared.spots.iter_mut().zip(hearing.await.unwrap_or_default()) {
+        spot.heard = Some(heard.unwrap_or(f64::NEG_INFINITY));
     }
     let destination = if to_stdout {
         Destination::Stdout
@@ -118,6 +131,18 @@ async fn probe(content: &Arc<dyn Content>, name: &str) -> anyhow::Result<splice:
         .await
         .context("looking at the content")?
         .or_bad_input(|| format!("ads cannot be put into {name}"))
+}
+
+/// Begins to measure how loud the content is around each spot: nothing, when that is not possible, or would mean to read all of it once more.
+fn hear(content: &Arc<dyn Content>, codec: Codec, spots: &[Spot]) -> JoinHandle<Vec<Option<f64>>> {
+    let content = content.clone();
+    let places: Vec<At> = spots.iter().map(|spot| spot.at).collect();
+    tokio::task::spawn_blocking(move || match codec {
+        Codec::Mp3 | Codec::Adts | Codec::M4a | Codec::Mp4 => {
+            loudness_around(content.as_ref(), &places, &PATIENT).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    })
 }
 
 async fn condition(
@@ -167,7 +192,7 @@ async fn condition(
     })
 }
 
-/// `took`: measuring loudness, laying out and writing; conditioning is done before.
+/// `took`: levelling, laying out and writing. Conditioning is done before, and so is measuring the content, meanwhile.
 fn tell(made: &Made, moved: &[Moved], args: &SpliceArgs, took: Duration, json: bool) {
     let output = &args.output;
     if json {

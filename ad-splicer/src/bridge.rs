@@ -3,6 +3,7 @@
 //! Both directions are whole: all input is given, all output is collected. A decoder must give exactly as many samples as the frames hold; anything else is an error, never a silent shift.
 //! Pipelines have no threads of ours: the bus is watched from here, and the pipeline is set to NULL on every way out.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub(crate) enum BridgeError {
     Stalled { doing: &'static str },
     #[error("the decoder gave {got} samples where {expected} were due")]
     WrongLength { got: usize, expected: usize },
+    #[error("the encoder gave a packet of more than {most} bytes")]
+    TooLarge { most: usize },
     #[error("the encoder gave something else than was asked for: {0}")]
     WrongStream(String),
 }
@@ -75,6 +78,18 @@ fn run_with_caps(
     out_caps: Option<&gst::Caps>,
     input: impl Iterator<Item = gst::Buffer>,
 ) -> Result<(Vec<Vec<u8>>, Option<gst::Caps>), BridgeError> {
+    run_within(doing, usize::MAX, caps, elements, out_caps, input)
+}
+
+/// The same, given up as soon as a buffer is larger than `most` bytes.
+fn run_within(
+    doing: &'static str,
+    most: usize,
+    caps: &gst::Caps,
+    elements: &[gst::Element],
+    out_caps: Option<&gst::Caps>,
+    input: impl Iterator<Item = gst::Buffer>,
+) -> Result<(Vec<Vec<u8>>, Option<gst::Caps>), BridgeError> {
     let failed = |reason: String| BridgeError::Pipeline { doing, reason };
     // Without limits, so that a push never blocks.
     let source = gst_app::AppSrc::builder()
@@ -87,12 +102,15 @@ fn run_with_caps(
     sink.set_caps(out_caps);
     let collected = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&collected);
+    let is_too_large = Arc::new(AtomicBool::new(false));
+    let was_too_large = Arc::clone(&is_too_large);
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 let buffer = sample.buffer().ok_or(gst::FlowError::Error)?;
                 let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
+                was_too_large.fetch_or(map.len() > most, Ordering::Relaxed);
                 into.lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(map.to_vec());
@@ -121,6 +139,9 @@ fn run_with_caps(
     let mut progress = (0, Instant::now());
     // Waits for a message; whether it is the end.
     let mut ended_within = |time| {
+        if is_too_large.load(Ordering::Relaxed) {
+            return Err(BridgeError::TooLarge { most });
+        }
         let message = bus.timed_pop_filtered(time, &[gst::MessageType::Eos, gst::MessageType::Error]);
         match message.as_ref().map(|message| message.view()) {
             Some(gst::MessageView::Error(error)) => return Err(failed(error.error().to_string())),
@@ -136,6 +157,9 @@ fn run_with_caps(
         Ok(false)
     };
     for buffer in input {
+        if is_too_large.load(Ordering::Relaxed) {
+            break;
+        }
         // Not by a push that blocks: after an error downstream it would for ever.
         while source.current_level_bytes() > MOST_WAITING {
             ended_within(gst::ClockTime::from_mseconds(1))?;
@@ -147,6 +171,9 @@ fn run_with_caps(
     }
     let _ = source.end_of_stream();
     while !ended_within(gst::ClockTime::from_seconds(1))? {}
+    if is_too_large.load(Ordering::Relaxed) {
+        return Err(BridgeError::TooLarge { most });
+    }
     let caps = sink.static_pad("sink").and_then(|pad| pad.current_caps());
     drop(pipeline);
     let buffers = std::mem::take(&mut *collected.lock().unwrap_or_else(PoisonError::into_inner));
@@ -167,18 +194,28 @@ fn split_clips(
     size: usize,
     channels: usize,
 ) -> Result<Vec<Vec<f32>>, BridgeError> {
-    let mut all = buffers
-        .iter()
-        .flat_map(|bytes| bytes.chunks_exact(4))
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     let expected = frames.clone().sum::<usize>() * size;
     let got = buffers.iter().map(Vec::len).sum::<usize>() / 4 / channels;
     if got != expected {
         return Err(BridgeError::WrongLength { got, expected });
     }
-    Ok(frames
-        .map(|count| all.by_ref().take(count * size * channels).collect())
-        .collect())
+    let mut buffers = buffers.iter().map(Vec::as_slice);
+    let mut rest: &[u8] = &[];
+    let clips = frames.map(|count| {
+        let wanted = count * size * channels;
+        let mut clip = Vec::with_capacity(wanted);
+        while clip.len() < wanted {
+            if rest.is_empty() {
+                let Some(next) = buffers.next() else { break };
+                rest = next;
+            }
+            let (now, later) = rest.split_at(rest.len().min((wanted - clip.len()) * 4));
+            clip.extend(now.as_chunks().0.iter().copied().map(f32::from_le_bytes));
+            rest = later;
+        }
+        clip
+    });
+    Ok(clips.collect())
 }
 
 /// A buffer that stands at this sample.

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// More threads than this are never started.
+/// Threads that are started, where there is more than one processor: more than those, since part of the work is done by threads of GStreamer's, and so that none is idle while the last thing is made.
 const MOST: usize = 4;
 
 /// What `work` gives for each of `things`, in their order.
 pub(crate) fn side_by_side<T: Sync, R: Send>(things: &[T], work: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST);
-    if threads == 1 || things.len() < 2 {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    if processors == 1 || things.len() < 2 {
         return things
             .iter()
             .enumerate()
@@ -21,7 +21,7 @@ pub(crate) fn side_by_side<T: Sync, R: Send>(things: &[T], work: impl Fn(usize, 
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..threads.min(things.len()) {
+        for _ in 0..MOST.min(things.len()) {
             // A panic in one of them is one here when the scope ends.
             scope.spawn(|| {
                 loop {

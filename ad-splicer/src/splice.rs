@@ -9,6 +9,7 @@ mod adts;
 mod bridged;
 mod clock;
 mod clusters;
+mod filed;
 pub(crate) mod flac;
 pub(crate) mod format;
 mod gathered;
@@ -26,18 +27,19 @@ mod pictures;
 pub mod preview;
 mod regions;
 mod resume;
+mod run;
 pub(crate) mod sound;
 pub(crate) mod vorbis;
 mod wav;
 mod webm;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use crate::again::Again;
 use crate::content::Content;
@@ -49,6 +51,7 @@ use crate::splice::format::Track;
 use crate::splice::later::Later;
 use crate::splice::layout::Layout;
 pub use crate::splice::ogg::moved::Moved;
+pub use crate::splice::run::{Run, Source};
 pub use crate::splice::webm::moved::Shifted;
 use crate::time::{ContentTime, PresentationTime};
 
@@ -350,49 +353,6 @@ impl Report {
     }
 }
 
-/// Where the bytes of a piece of a rendition come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The content's bytes from this offset on, unchanged.
-    Content(u64),
-    /// Bytes that were made: tags, bridges, repacked frames.
-    Made(Bytes),
-    /// Pages of Ogg as the content has them, but for their numbers and positions.
-    Pages(Moved),
-    /// Clusters of WebM as the content has them, but for their times.
-    Clusters(Shifted),
-    /// A bridge that is made when it is read, by its number, from one of its bytes on.
-    Bridge {
-        /// Which one.
-        number: usize,
-        /// Its first byte here.
-        from: u64,
-    },
-}
-
-impl Source {
-    /// Where its first byte is in the content, of what is the content's own, changed or not; `None` of what was made.
-    pub fn content_offset(&self) -> Option<u64> {
-        match self {
-            Self::Content(from) => Some(*from),
-            Self::Pages(pages) => Some(pages.from),
-            Self::Clusters(clusters) => Some(clusters.from),
-            Self::Made(_) | Self::Bridge { .. } => None,
-        }
-    }
-}
-
-/// A run of bytes of a rendition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// Where it begins in the rendition.
-    pub start: u64,
-    /// Its length in bytes, never 0.
-    pub len: u64,
-    /// Where its bytes come from.
-    pub source: Source,
-}
-
 /// A place where decoding can begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeekPoint {
@@ -477,33 +437,17 @@ impl Rendition {
             return Ok(0);
         };
         let within = offset - run.start;
-        if within >= run.len {
+        let Source::Bridge { number, from } = run.source else {
+            return Ok(run.read_at(content, within, buffer, deadline)?.unwrap_or(0));
+        };
+        let count = run.at_most(within, buffer.len());
+        if count == 0 {
             return Ok(0);
         }
-        let count = usize::try_from(run.len - within)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
-        match &run.source {
-            Source::Content(from) => match content.read_at(from + within, &mut buffer[..count], deadline)? {
-                0 if count > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
-                read => Ok(read),
-            },
-            Source::Made(bytes) => {
-                // A run's length is that of its bytes, so this lies within them.
-                buffer[..count].copy_from_slice(&bytes[within as usize..][..count]);
-                Ok(count)
-            }
-            Source::Pages(pages) => pages.read_at(content, (within, run.len), &mut buffer[..count], deadline),
-            Source::Clusters(clusters) => {
-                clusters.read_at(content, (within, run.len), &mut buffer[..count], deadline)
-            }
-            Source::Bridge { number, from } => {
-                let later = self.later.as_ref().ok_or(io::ErrorKind::NotFound)?;
-                let bytes = later.bytes(*number, content, deadline)?;
-                buffer[..count].copy_from_slice(&bytes[(from + within) as usize..][..count]);
-                Ok(count)
-            }
-        }
+        let later = self.later.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let bytes = later.bytes(number, content, deadline)?;
+        buffer[..count].copy_from_slice(&bytes[(from + within) as usize..][..count]);
+        Ok(count)
     }
 
     /// Makes the bridges that are left to be made, some at a time, ahead of who reads meanwhile: for a thread of its own. `content` must be what it was prepared from.
@@ -587,6 +531,16 @@ fn stream_format(head: &dyn format::Head, stream: format::Stream) -> Result<Stre
 /// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given, but what replaces content comes after what is inserted there). Without any
 /// ad the rendition is the content, and only its head is read. Otherwise what the format needs is read here: of WAV, MP4, MP3 with one bit rate or with an index, ADTS with an index, and long Opus, Vorbis and WebM, the ends or tables and the surroundings of the cues; of others all of it.
 pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
+    lay_out(content, breaks, options, None)
+}
+
+/// Lays out and freezes a rendition; with a file, writes it there meanwhile.
+fn lay_out(
+    content: &dyn Content,
+    breaks: &[Break],
+    options: &Options,
+    out: Option<&File>,
+) -> Result<Rendition, SpliceError> {
     let head = format::recognise(content, options)?;
     let any = breaks
         .iter()
@@ -604,8 +558,12 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
             runs.content(0, content.len());
             (runs, head.audio(), None)
         };
+        let (bytes, runs) = (runs.len(), runs.into_runs());
+        if let Some(out) = out {
+            filed::copy(content, &runs, options, out, &AtomicBool::default())?;
+        }
         let report = Report {
-            bytes: runs.len(),
+            bytes,
             duration: plan.duration(),
             ads: Vec::new(),
             seams: Vec::new(),
@@ -613,7 +571,7 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
         };
         return Ok(Rendition {
             codec: stream.codec,
-            runs: runs.into_runs(),
+            runs,
             plan,
             report,
             audio,
@@ -622,20 +580,31 @@ pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Re
             later: None,
         });
     }
-    format::with_track(head.as_ref(), |track| with_ads(track, breaks, options))
+    format::with_track(head.as_ref(), |track| {
+        with_ads(content, track, breaks, options, out)
+    })
 }
 
-fn with_ads(track: &dyn Track, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
+fn with_ads(
+    content: &dyn Content,
+    track: &dyn Track,
+    breaks: &[Break],
+    options: &Options,
+    out: Option<&File>,
+) -> Result<Rendition, SpliceError> {
     let layout = Layout::new(breaks, track, options.fade)?;
     track.check(&layout)?;
-    let later = options.later && track.makes_later();
-    if !later {
+    let later = options.later && track.makes_later() && out.is_none();
+    if !track.makes_later() {
         let all: Vec<(usize, &Break)> = breaks.iter().enumerate().collect();
         facts::level(track, &all)?;
     }
     let mut spliced = track.splice(&layout)?;
     if !later {
-        let bridges = later::all(track, &layout, &spliced.left)?;
+        let bridges = match out {
+            Some(out) => filed::write(content, track, &layout, &spliced, options, out)?,
+            None => later::all(track, &layout, &spliced.left)?,
+        };
         for run in &mut spliced.runs {
             if let Source::Bridge { number, from } = run.source {
                 let (from, to) = (from as usize, (from + run.len) as usize);
@@ -713,10 +682,33 @@ pub fn prepare_what_fits(
     breaks: &[Break],
     options: &Options,
 ) -> Result<(Rendition, Vec<(usize, SpliceError)>), SpliceError> {
+    what_fits(breaks, |kept| prepare(content, kept, options))
+}
+
+/// [`prepare_what_fits`], written into a file from its beginning on, which is left as long as the rendition: bridges are made while the rest is copied. The file must be nobody else's.
+///
+/// # Errors
+/// Those of [`prepare_what_fits`], and of writing; what the file holds then is of no use.
+pub fn write_what_fits(
+    content: &dyn Content,
+    breaks: &[Break],
+    options: &Options,
+    out: &File,
+) -> Result<(Rendition, Vec<(usize, SpliceError)>), SpliceError> {
+    let written = what_fits(breaks, |kept| lay_out(content, kept, options, Some(out)))?;
+    // An attempt that failed may have left more.
+    out.set_len(written.0.len()).map_err(SpliceError::Write)?;
+    Ok(written)
+}
+
+fn what_fits(
+    breaks: &[Break],
+    attempt: impl Fn(&[Break]) -> Result<Rendition, SpliceError>,
+) -> Result<(Rendition, Vec<(usize, SpliceError)>), SpliceError> {
     let mut kept = breaks.to_vec();
     let mut left_out = Vec::new();
     loop {
-        let error = match prepare(content, &kept, options) {
+        let error = match attempt(&kept) {
             Ok(rendition) => return Ok((rendition, left_out)),
             Err(error) => error,
         };

@@ -2,7 +2,7 @@
 
 use gstreamer as gst;
 
-use super::{BridgeError, element, floats, init, raw_caps, run, split_clips, stamped};
+use super::{BridgeError, element, floats, init, raw_caps, run, run_within, split_clips, stamped};
 use crate::frames::aac::{Config, SAMPLES};
 use crate::frames::padding::most_bytes;
 
@@ -59,32 +59,53 @@ pub(crate) enum Coder {
     Exact,
     /// Bands that are nearly silent stay so.
     Careful,
+    /// The same with half of the bits: more of what is nearly silent becomes silence.
+    Sparing,
 }
+
+/// The ones to choose from where sound begins out of a pause.
+pub(crate) const CAREFUL: [Coder; 2] = [Coder::Careful, Coder::Sparing];
 
 impl Coder {
     fn name(self) -> &'static str {
         match self {
             Self::Exact => "fast",
-            Self::Careful => "twoloop",
+            Self::Careful | Self::Sparing => "twoloop",
+        }
+    }
+
+    fn bit_rate(self, config: Config) -> i32 {
+        match self {
+            Self::Exact | Self::Careful => bit_rate(config),
+            Self::Sparing => bit_rate(config) / 2,
         }
     }
 }
 
 /// Encodes interleaved samples into packets, followed by enough silence that all of it comes out. Of what is noise throughout libav makes packets that are larger than allowed; then with fewer bits.
 pub(crate) fn encode(config: Config, coder: Coder, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
-    let most = most_bytes(config);
-    let mut bit_rate = bit_rate(config);
+    let mut bit_rate = coder.bit_rate(config);
     loop {
-        let packets = encode_at(config, coder, bit_rate, pcm)?;
-        let fit = packets.iter().all(|packet| packet.len() <= most);
-        if fit || bit_rate < LEAST {
-            return Ok(packets);
+        let most = if bit_rate < LEAST {
+            usize::MAX
+        } else {
+            most_bytes(config)
+        };
+        match encode_at(config, coder, (bit_rate, most), pcm) {
+            // Seen in the first such packet.
+            Err(BridgeError::TooLarge { .. }) => bit_rate = bit_rate / 3 * 2,
+            other => return other,
         }
-        bit_rate = bit_rate / 3 * 2;
     }
 }
 
-fn encode_at(config: Config, coder: Coder, bit_rate: i32, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+/// Encodes at a bit rate; packets of more than `most` bytes are an error.
+fn encode_at(
+    config: Config,
+    coder: Coder,
+    (bit_rate, most): (i32, usize),
+    pcm: &[f32],
+) -> Result<Vec<Vec<u8>>, BridgeError> {
     const DOING: &str = "encoding";
     init(DOING)?;
     let (rate, channels) = (config.sample_rate, usize::from(config.channels));
@@ -101,13 +122,15 @@ fn encode_at(config: Config, coder: Coder, bit_rate: i32, pcm: &[f32]) -> Result
     let silence = vec![0.0; 4 * SAMPLES as usize * channels];
     let buffers = floats(pcm, rate, channels, 0);
     let after = floats(&silence, rate, channels, pcm.len() / channels);
-    run(
+    let made = run_within(
         DOING,
+        most,
         &raw_caps("F32LE", rate, channels),
         &[element("audioconvert")?, encoder],
         Some(&out),
         buffers.chain(after),
-    )
+    );
+    made.map(|(packets, _)| packets)
 }
 
 #[cfg(test)]
@@ -127,7 +150,8 @@ mod tests {
             .collect();
         let largest = |packets: Vec<Vec<u8>>| packets.iter().map(Vec::len).max().unwrap();
         let coders = [Coder::Exact, Coder::Careful];
-        let at_once = coders.map(|coder| largest(encode_at(config, coder, bit_rate(config), &pcm).unwrap()));
+        let at_once = coders
+            .map(|coder| largest(encode_at(config, coder, (bit_rate(config), usize::MAX), &pcm).unwrap()));
         let tried = coders.map(|coder| largest(encode(config, coder, &pcm).unwrap()));
         let most = most_bytes(config);
         assert!(

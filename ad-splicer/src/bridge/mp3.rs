@@ -43,15 +43,25 @@ fn decode_clip(frames: &[Vec<u8>]) -> Result<Vec<f32>, BridgeError> {
     let (size, channels) = (header.samples() as usize, usize::from(header.channels()));
     let mut out = Vec::with_capacity(frames.len() * size * channels);
     for frame in frames {
-        let end = out.len() + size * channels;
+        let begin = out.len();
+        out.resize(begin + size * channels, 0.0);
         let packet = PacketRef::new(0, Timestamp::new(0), Duration::new(size as u64), frame);
         if let Ok(GenericAudioBufferRef::F32(samples)) = decoder.decode_ref(&packet)
             && samples.frames() == size
         {
-            let planes: Vec<&[f32]> = (0..channels).filter_map(|plane| samples.plane(plane)).collect();
-            out.extend((0..size).flat_map(|i| planes.iter().map(move |plane| plane[i])));
+            let into = &mut out[begin..];
+            match (samples.plane(0), samples.plane(1)) {
+                (Some(left), Some(right)) if channels == 2 => {
+                    let pairs = into.as_chunks_mut().0.iter_mut();
+                    let sides = left.iter().zip(right);
+                    pairs
+                        .zip(sides)
+                        .for_each(|(pair, (left, right))| *pair = [*left, *right]);
+                }
+                (Some(one), _) if channels == 1 => into.copy_from_slice(one),
+                _ => {}
+            }
         }
-        out.resize(end, 0.0);
     }
     Ok(out)
 }

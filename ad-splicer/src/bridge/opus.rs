@@ -59,25 +59,38 @@ pub(crate) fn decode(head: Head, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>
         .collect())
 }
 
+/// How long it takes until an ad's own offset is forgotten, in samples: the ad itself is faded out in that time.
+const LETTING_GO: usize = 240;
+
 /// What libopus does to samples before it codes them, undone beforehand: it takes off what is below 3 Hz, by which everything comes a little early (at 200 Hz by a degree: an error of -35 dB). The inverse
-/// filter would keep an offset for ever, so this one forgets below 0.1 Hz.
-fn before_dc_rejection(pcm: &[f32], channels: usize) -> Vec<f32> {
+/// filter would keep an ad's offset for ever, and grow, so there it forgets below 0.1 Hz. From sample `resumes` on it is the exact inverse, whatever offset the ad had: that would be heard as one of the content, for seconds.
+fn before_dc_rejection(pcm: &[f32], channels: usize, resumes: usize) -> Vec<f32> {
     const COEFFICIENT: f64 = 6.3 * 3.0 / RATE as f64;
     const FORGETTING: f64 = 1.0 - 6.3 * 0.1 / RATE as f64;
-    let mut low = vec![0.0_f64; channels];
+    // What is added to each channel, and what libopus will take off.
+    let mut states = vec![(0.0_f64, 0.0_f64); channels];
     let mut out = Vec::with_capacity(pcm.len());
-    for frame in pcm.chunks(channels) {
-        for (sample, low) in frame.iter().zip(&mut low) {
+    for (i, frame) in pcm.chunks(channels).enumerate() {
+        let left = resumes.saturating_sub(i).min(LETTING_GO) as f64 / LETTING_GO as f64;
+        let exact = 0.5 + 0.5 * (std::f64::consts::PI * left).cos();
+        for (sample, (low, taken)) in frame.iter().zip(&mut states) {
             let sample = f64::from(*sample);
-            out.push((sample + *low) as f32);
+            let given = sample + *low + exact * (*taken - *low);
+            out.push(given as f32);
             *low = COEFFICIENT * sample + FORGETTING * *low;
+            *taken += COEFFICIENT * (given - *taken);
         }
     }
     out
 }
 
-/// Encodes interleaved samples into packets of `size` samples, followed by enough silence that all of it comes out. What is beyond ±1.0 is cut off.
-pub(crate) fn encode(head: Head, size: u32, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+/// Encodes interleaved samples into packets of `size` samples, followed by enough silence that all of it comes out. What is beyond ±1.0 is cut off. From sample `resumes` on they are content again, which owes nothing to the offset of the ad before it.
+pub(crate) fn encode(
+    head: Head,
+    size: u32,
+    pcm: &[f32],
+    resumes: usize,
+) -> Result<Vec<Vec<u8>>, BridgeError> {
     const DOING: &str = "encoding";
     init(DOING)?;
     let channels = usize::from(head.channels);
@@ -99,7 +112,7 @@ pub(crate) fn encode(head: Head, size: u32, pcm: &[f32]) -> Result<Vec<Vec<u8>>,
         .build()
         .map_err(|_| BridgeError::MissingElement { element: "opusenc" })?;
     let silence = vec![0.0; 4 * size.max(480) as usize * channels];
-    let padded = [before_dc_rejection(pcm, channels), silence].concat();
+    let padded = [before_dc_rejection(pcm, channels, resumes), silence].concat();
     let convert = gst::ElementFactory::make("audioconvert")
         .property_from_str("dithering", "none")
         .property_from_str("noise-shaping", "none")
@@ -143,7 +156,7 @@ mod tests {
                     std::iter::repeat_n(value, usize::from(channels))
                 })
                 .collect();
-            let packets = encode(head, size, &pcm).unwrap();
+            let packets = encode(head, size, &pcm, pcm.len()).unwrap();
             assert!(packets.iter().all(|packet| samples(packet) == Some(size)));
             assert!(packets.len() * size as usize >= RATE as usize * 2 + DELAY as usize);
             let decoded = decode(head, &[packets]).unwrap().remove(0);
@@ -157,5 +170,34 @@ mod tests {
             let best = (delay - 60..delay + 60).min_by(|a, b| error(*a).total_cmp(&error(*b)));
             assert_eq!(best, Some(delay), "{size} samples");
         }
+    }
+
+    #[test]
+    fn the_offset_of_an_ad_is_not_heard_in_the_content_after_it() {
+        let head = Head {
+            channels: 1,
+            pre_skip: 0,
+            gain: 0,
+        };
+        let resumes = 4 * RATE as usize;
+        let tone = |i: usize, loud: f32| loud * (i as f32 * 0.05).sin();
+        let pcm: Vec<f32> = (0..resumes + RATE as usize)
+            .map(|i| {
+                // The ad is faded out, as ads are.
+                let fade = (resumes.saturating_sub(i) as f32 / 240.0).min(1.0);
+                tone(i, 0.0005)
+                    + if i < resumes {
+                        fade * (tone(i, 0.1) + 0.02)
+                    } else {
+                        0.0
+                    }
+            })
+            .collect();
+        let packets = encode(head, 960, &pcm, resumes).unwrap();
+        let decoded = decode(head, &[packets]).unwrap().remove(0);
+        let from = resumes + 960;
+        let offset = |samples: &[f32]| samples.iter().sum::<f32>() / samples.len() as f32;
+        let heard = offset(&decoded[from + DELAY as usize..][..24_000]);
+        assert!(heard.abs() < 1e-4, "an offset of {heard}");
     }
 }

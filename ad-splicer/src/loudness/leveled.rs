@@ -38,8 +38,11 @@ impl Leveled {
         self.0.done.get().is_none() && self.0.loudness == BreakLoudness::Content
     }
 
-    /// Finds its gain amid content of this loudness in LUFS. The first answer stays.
-    pub(crate) fn level(&self, content: Option<f64>) -> Result<(), ConditionedError> {
+    /// Finds its gain amid content of this loudness in LUFS; `None` is silence. The first answer stays.
+    ///
+    /// # Errors
+    /// When the samples of the creative cannot be read, or what is made of them not be kept.
+    pub fn level(&self, content: Option<f64>) -> Result<(), ConditionedError> {
         let Inner {
             creative,
             loudness,

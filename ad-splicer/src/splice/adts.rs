@@ -216,12 +216,14 @@ impl Coding for Track<'_> {
         bridge::decode(self.file.head.config, clips)
     }
 
-    fn encode(&self, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+    fn encode(&self, pcm: &[f32], _resumes: usize) -> Result<Vec<Vec<u8>>, BridgeError> {
         bridge::encode(self.file.head.config, bridge::Coder::Exact, pcm)
     }
 
-    fn encode_carefully(&self, pcm: &[f32]) -> Result<Option<Vec<Vec<u8>>>, BridgeError> {
-        bridge::encode(self.file.head.config, bridge::Coder::Careful, pcm).map(Some)
+    fn encode_carefully(&self, pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
+        let ways = bridge::CAREFUL.into_iter();
+        ways.map(|coder| bridge::encode(self.file.head.config, coder, pcm))
+            .collect()
     }
 }
 

@@ -44,12 +44,12 @@ pub(crate) trait Coding: Sync {
     /// Decodes runs of packets, each from nothing.
     fn decode(&self, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError>;
 
-    /// Encodes samples; silence follows, so that all of them come out.
-    fn encode(&self, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError>;
+    /// Encodes samples; silence follows, so that all of them come out. From sample `resumes` on they are content after an ad.
+    fn encode(&self, pcm: &[f32], resumes: usize) -> Result<Vec<Vec<u8>>, BridgeError>;
 
-    /// The same with more care for what is near silence, and less exact elsewhere; `None` when there is no such way.
-    fn encode_carefully(&self, _pcm: &[f32]) -> Result<Option<Vec<Vec<u8>>>, BridgeError> {
-        Ok(None)
+    /// The same in ways that take more care of what is near silence, and are less exact elsewhere, if there are any.
+    fn encode_carefully(&self, _pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
+        Ok(Vec::new())
     }
 }
 
@@ -216,12 +216,12 @@ impl<'a> Maker<'a> {
             channels,
             |range| decoded(self.coding, range),
         )?;
+        let at = (pcm.len() - after.len()) / channels;
         let mut packets = self
             .coding
-            .encode(&pcm)
+            .encode(&pcm, at)
             .map_err(|error| failed(break_index, &error))?;
         if join.exits.is_some() {
-            let at = (pcm.len() - after.len()) / channels;
             resume(self.coding, &mut packets, &pcm, at, self.layout.fade)?;
         }
 

@@ -103,14 +103,22 @@ pub(crate) struct Made {
     pub(crate) seams: Vec<super::Seam>,
 }
 
+/// One bridge of a layout.
+pub(super) fn one(
+    track: &dyn Track,
+    layout: &Layout<'_>,
+    number: usize,
+    len: u64,
+) -> Result<Made, SpliceError> {
+    let made = track.bridge(layout, number)?;
+    checked(made.bytes.clone(), len).map(|_| made)
+}
+
 /// All bridges of a layout, some at a time.
 pub(super) fn all(track: &dyn Track, layout: &Layout<'_>, lens: &[u64]) -> Result<Vec<Made>, SpliceError> {
-    side_by_side(lens, |number, len| {
-        let made = track.bridge(layout, number)?;
-        checked(made.bytes.clone(), *len).map(|_| made)
-    })
-    .into_iter()
-    .collect()
+    side_by_side(lens, |number, len| one(track, layout, number, *len))
+        .into_iter()
+        .collect()
 }
 
 #[cfg(test)]

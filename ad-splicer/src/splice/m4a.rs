@@ -386,12 +386,14 @@ impl Coding for Track<'_> {
         bridge::decode(self.0.config, clips)
     }
 
-    fn encode(&self, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+    fn encode(&self, pcm: &[f32], _resumes: usize) -> Result<Vec<Vec<u8>>, BridgeError> {
         bridge::encode(self.0.config, bridge::Coder::Exact, pcm)
     }
 
-    fn encode_carefully(&self, pcm: &[f32]) -> Result<Option<Vec<Vec<u8>>>, BridgeError> {
-        bridge::encode(self.0.config, bridge::Coder::Careful, pcm).map(Some)
+    fn encode_carefully(&self, pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
+        let ways = bridge::CAREFUL.into_iter();
+        ways.map(|coder| bridge::encode(self.0.config, coder, pcm))
+            .collect()
     }
 }
 

@@ -1,5 +1,5 @@
 //! Where content resumes after an ad: out of a pause, within a few milliseconds. An encoder that is exact where sound goes on can be coarse there, and with nothing loud beside it that is heard as a click; one that
-//! is careful about silence is not. Both are asked, and the packets around that place are those whose high frequencies are nearer to the sound.
+//! is careful about silence is less so, with more bits or with fewer. All are asked, and the packets around that place are those whose high frequencies are nearest to the sound.
 
 use super::SpliceError;
 use super::bridged::{Coding, failed};
@@ -49,17 +49,21 @@ pub(super) fn resume(
     let Some(part) = pcm.get(begin * size * channels..until) else {
         return Ok(());
     };
-    let Some(careful) = coding.encode_carefully(part).map_err(|error| failed(0, &error))? else {
-        return Ok(());
-    };
-    let Some(careful) = careful.get(SETTLED..SETTLED + TAKEN) else {
-        return Ok(());
-    };
+    let ways = coding.encode_carefully(part).map_err(|error| failed(0, &error))?;
     let from = first - AROUND;
     let own = packets[from..end + AROUND].to_vec();
-    let mut other = own.clone();
-    other[AROUND..AROUND + TAKEN].clone_from_slice(careful);
-    let decoded = coding.decode(&[own, other]).map_err(|error| failed(0, &error))?;
+    let mut clips = vec![own];
+    for way in &ways {
+        if let Some(careful) = way.get(SETTLED..SETTLED + TAKEN) {
+            let mut clip = clips[0].clone();
+            clip[AROUND..AROUND + TAKEN].clone_from_slice(careful);
+            clips.push(clip);
+        }
+    }
+    if clips.len() < 2 {
+        return Ok(());
+    }
+    let decoded = coding.decode(&clips).map_err(|error| failed(0, &error))?;
     // The first packets lack what comes before them.
     let skipped = coding.unsettled() as usize + 1;
     let Some(wanted) = ((from + skipped) * size)
@@ -76,8 +80,10 @@ pub(super) fn resume(
         );
         worst_block(&heard, &wanted, channels)
     };
-    if error(&decoded[1]) + BETTER_DB < error(&decoded[0]) {
-        packets[first..end].clone_from_slice(careful);
+    let errors: Vec<f64> = decoded.iter().map(|samples| error(samples)).collect();
+    let best = (1..clips.len()).min_by(|a, b| errors[*a].total_cmp(&errors[*b]));
+    if let Some(best) = best.filter(|best| errors[*best] + BETTER_DB < errors[0]) {
+        packets[first..end].clone_from_slice(&clips[best][AROUND..AROUND + TAKEN]);
     }
     Ok(())
 }
