@@ -138,6 +138,38 @@ fn ten_minutes_of_vorbis() {
     is_laid_out_from_the_pieces_around_the_cues("Vorbis", &OF_VORBIS);
 }
 
+/// The first page then holds a packet that gives no samples.
+#[test]
+fn pages_of_one_packet() {
+    let args = [
+        "-v",
+        "error",
+        "-i",
+        "-",
+        "-c",
+        "copy",
+        "-page_duration",
+        "1",
+        "-f",
+        "ogg",
+        "-",
+    ];
+    let bytes = common::run("ffmpeg", &args, Some(&OF_VORBIS));
+    let packets = pages(&OF_VORBIS).len() * 8;
+    assert!(pages(&bytes).len() > packets, "{} pages", pages(&bytes).len());
+    let breaks = &breaks()[..3];
+    let origin = Origin::new(bytes.clone());
+    let rendition = splice::prepare(&origin, breaks, &Options::default()).unwrap();
+    let laid_out = origin.fetched();
+    assert!(laid_out <= 2 * MIB, "{laid_out} bytes to lay out");
+    let thorough = told_to_end(&bytes);
+    let other = splice::prepare(&thorough, breaks, &Options::default()).unwrap();
+    assert!(
+        whole(&rendition, &origin) == whole(&other, &thorough),
+        "they differ"
+    );
+}
+
 /// A second break comes to what is played, and the bytes up to it stay: those between the first one and it were not looked at before.
 #[test]
 fn what_is_played_grows_by_one_break_after_the_other() {

@@ -259,6 +259,10 @@ impl<'a> Parted<'a> {
     /// Where a page begins from which on what ends after a decoded sample is found: where no packet goes on, and before the page that may leave out samples.
     fn near(&self, sample: u64) -> Result<u64, SpliceError> {
         let (last, end) = self.before_last;
+        if sample == 0 {
+            // Whatever its first pages tell: packets that give no samples are not left out.
+            return Ok(self.file.headers.end);
+        }
         if sample >= end {
             return Ok(last);
         }
