@@ -2,6 +2,8 @@
 //!
 //! Packets of sound follow each other without gaps, so their number says when they are heard; the times that the file gives are to the unit of its clock, and may be a recorder's. Content keeps its own.
 
+mod blocks;
+mod gaps;
 mod length;
 pub(super) mod moved;
 mod parted;
@@ -11,20 +13,21 @@ mod write;
 use std::ops::Range;
 use std::time::Duration;
 
+use self::blocks::{InBlocks, Part, late};
 use self::parted::Parted;
 use self::write::{about, chapters, frames_of, write_both};
 use super::bridged::{Piece, bridged, decoded};
 use super::clock::Clock;
-use super::clusters::{Bytes, Frame, Kept, Writer};
+use super::clusters::{Bytes, Frame, Writer};
 use super::format::{self, Frames, Place, Played, Runs, Spliced, Stream};
 use super::layout::Layout;
 use super::opus_sound::{Length, Packets, Sound, silent};
-use super::pictures::{Found, From, Heard, Seen, Shot, Shots, Video};
+use super::pictures::{Found, Heard, Seen, Video};
 use super::{Chapter, Codec, Options, SeekPoint, SpliceError};
 use crate::again::Again;
 use crate::content::Content;
 use crate::frames::opus::{Head, RATE};
-use crate::frames::webm::{Block, Entry, Gap, Index, Kind, Webm, read, texts};
+use crate::frames::webm::{Entry, Index, Kind, Webm, texts};
 use crate::picture::PictureFormat;
 use crate::plan::SplicePlan;
 use crate::time::ContentTime;
@@ -201,73 +204,6 @@ impl format::Head for WebmOpus<'_> {
 
     fn read_through(&self) -> Option<Result<Box<dyn format::Track + '_>, SpliceError>> {
         Some(Track::open(self).map(|track| Box::new(track) as Box<dyn format::Track>))
-    }
-}
-
-/// Packets of sound that follow each other, and which blocks they are.
-#[derive(Debug)]
-struct Part {
-    first: u64,
-    own: Vec<u32>,
-}
-
-impl Part {
-    fn end(&self) -> u64 {
-        self.first + self.own.len() as u64
-    }
-}
-
-/// The packets in the blocks of the track of sound.
-struct InBlocks<'a> {
-    file: &'a WebmOpus<'a>,
-    index: Index,
-    /// Those that were looked at, in order; between two of them is one of the index's gaps.
-    parts: Vec<Part>,
-    count: u64,
-}
-
-impl InBlocks<'_> {
-    /// The blocks of packets that were looked at.
-    fn own(&self, packets: &Range<u64>) -> Option<&[u32]> {
-        let next = self.parts.partition_point(|part| part.first <= packets.start);
-        let part = &self.parts[next.checked_sub(1)?];
-        let within = |packet: u64| usize::try_from(packet - part.first).ok();
-        part.own.get(within(packets.start)?..within(packets.end)?)
-    }
-
-    /// The block of a packet that was looked at.
-    fn block(&self, packet: u64) -> Option<usize> {
-        let own = self.own(&(packet..packet + 1))?;
-        own.first().map(|block| *block as usize)
-    }
-
-    /// The packets of a range that were looked at.
-    fn known(&self, packets: Range<u64>) -> impl Iterator<Item = (u64, usize)> {
-        let (start, end) = (packets.start, packets.end);
-        let parts = self.parts.iter();
-        parts.flat_map(move |part| {
-            let skip = start.saturating_sub(part.first) as usize;
-            let all = (part.first..end).zip(&part.own).skip(skip);
-            all.map(|(packet, block)| (packet, *block as usize))
-        })
-    }
-}
-
-impl Packets for InBlocks<'_> {
-    fn count(&self) -> u64 {
-        self.count
-    }
-
-    fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
-        if packets.is_empty() {
-            return Ok(Vec::new());
-        }
-        let own = self.own(&packets).ok_or_else(|| self.file.elsewhere())?;
-        let blocks: Vec<_> = own
-            .iter()
-            .map(|block| self.index.blocks[*block as usize])
-            .collect();
-        read(self.file.content, &blocks, self.file.options.read_deadline)
     }
 }
 
@@ -460,53 +396,6 @@ impl<'a> Track<'a> {
             },
         })
     }
-
-    /// What stays in a result of what was not looked at.
-    fn kept(&self, pieces: &[Piece], shots: Option<&Shots>) -> Result<Vec<Kept<'_>>, SpliceError> {
-        let packets = &self.sound.packets;
-        let between = packets.parts.windows(2).zip(&self.index().gaps);
-        let mut kept = Vec::new();
-        for (parts, gap) in between {
-            let (mut written, mut later) = (0, None);
-            for piece in pieces {
-                let Piece::Content(range) = piece else {
-                    written += piece.len();
-                    continue;
-                };
-                if range.start < parts[0].end() && parts[1].first < range.end {
-                    let block = *parts[1].own.first().ok_or_else(silent)? as usize;
-                    let own = parts[1].first;
-                    let time = self.time(written + (own - range.start), Some((own, block)));
-                    later = Some(time - self.index().blocks[block].time);
-                }
-                written += piece.len();
-            }
-            let Some(later) = later else { continue };
-            if shots.is_some_and(|shots| !self.moves_alike(shots, gap, later)) {
-                return Err(self.file.elsewhere());
-            }
-            let made = parted::longer(self.file, self.index(), gap, later)?;
-            kept.push(Kept { gap, made });
-        }
-        Ok(kept)
-    }
-
-    /// Whether the first picture after a gap is so much later than it was.
-    fn moves_alike(&self, shots: &Shots, gap: &Gap, later: i64) -> bool {
-        let Some(pictures) = &self.pictures else {
-            return true;
-        };
-        let after = &self.index().blocks[gap.before..];
-        let Some(picture) = after.iter().find(|block| block.track() == pictures.track) else {
-            return true;
-        };
-        let shot = shots
-            .list
-            .iter()
-            .find(|shot| matches!(shot.from, From::Content(offset) if offset == picture.offset));
-        let time = |shot: &Shot| pictures.begins + shot.start as i64 + i64::from(shot.composition);
-        shot.is_some_and(|shot| time(shot) - picture.time == later)
-    }
 }
 
 impl format::Track for Track<'_> {
@@ -627,22 +516,6 @@ impl format::Track for Track<'_> {
             played,
         })
     }
-}
-
-/// Of packets of sound from one on, which is at a time, the first that is not where the packets before it end.
-fn late<'i>(
-    index: &'i Index,
-    own: &[u32],
-    (first, time): (u64, i64),
-    (size, scale): (u32, u64),
-) -> Option<&'i Block> {
-    let most = JITTER.div_ceil(scale) + 1;
-    let blocks = own.iter().map(|block| &index.blocks[*block as usize]);
-    (first..).zip(blocks).find_map(|(packet, block)| {
-        let due = time + units(packet as i64 * i64::from(size), scale);
-        let is_late = !block.shares() && (block.time - due).unsigned_abs() > most;
-        is_late.then_some(block)
-    })
 }
 
 /// Units of time that so many samples take.

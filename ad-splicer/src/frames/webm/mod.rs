@@ -6,6 +6,7 @@
 pub(crate) mod beginning;
 mod cues;
 pub(crate) mod ebml;
+mod lacing;
 mod scan;
 pub(crate) mod texts;
 mod video;

@@ -8,15 +8,15 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Gathered, Part, Track, WebmOpus, end_of, late, units};
+use super::blocks::{Part, late};
+use super::{Gathered, Track, WebmOpus, end_of, units};
 use crate::frames::opus::RATE;
-use crate::frames::webm::beginning::{Beginning, LOOKED_AT, fits, stamp_of};
-use crate::frames::webm::{Block, Cluster, Cue, Gap, Index, Webm};
+use crate::frames::webm::{Block, Cue, Index, Webm};
+use crate::splice::SpliceError;
 use crate::splice::format::{self, Frames, Place, Spliced, Stream};
 use crate::splice::layout::Layout;
 use crate::splice::opus_sound::Length;
 use crate::splice::pictures::Found;
-use crate::splice::{self, SpliceError};
 
 /// Shorter files are read as a whole: there is little to be saved.
 const SHORT: u64 = if cfg!(fuzzing) { 0 } else { 2 << 20 };
@@ -390,59 +390,4 @@ impl format::Track for Parted<'_> {
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {
         self.whole(layout)?.splice(layout)
     }
-}
-
-/// Those clusters of a gap whose time has no place where the old one is, when they are so much later. Nothing is read of a gap in which none can be like that.
-pub(super) fn longer(
-    file: &WebmOpus<'_>,
-    index: &Index,
-    gap: &Gap,
-    later: i64,
-) -> Result<Vec<Cluster>, SpliceError> {
-    let wrong = || SpliceError::Corrupt {
-        offset: gap.bytes.start,
-    };
-    let next = index
-        .clusters
-        .partition_point(|cluster| cluster.start < gap.bytes.end);
-    let (Some(before), Some(after)) = (
-        next.checked_sub(1).map(|at| index.clusters[at].time),
-        index.clusters.get(next).map(|cluster| cluster.time),
-    ) else {
-        return Err(wrong());
-    };
-    let mut found = Vec::new();
-    for stamp in stamp_of(before)..stamp_of(after + later) {
-        // The first time that needs more bytes: what comes to it, or behind it.
-        let limit = 1_i64 << (8 * stamp);
-        let at = gap.cues.partition_point(|cue| cue.time < limit - later);
-        let mut start = at
-            .checked_sub(1)
-            .map_or(gap.bytes.start, |at| gap.cues[at].cluster);
-        while start < gap.bytes.end {
-            let len = (gap.bytes.end - start).min(LOOKED_AT as u64) as usize;
-            let bytes = splice::read(file.content, start, len, file.options.read_deadline)?;
-            let beginning = Beginning::parse(&bytes).ok_or_else(wrong)?;
-            let end = start + beginning.len;
-            if end > gap.bytes.end {
-                return Err(wrong());
-            }
-            if beginning.time >= limit {
-                break;
-            }
-            if !fits(beginning.stamp(), beginning.time + later) {
-                found.push(Cluster {
-                    start,
-                    end,
-                    time: beginning.time,
-                    first: 0,
-                    stamp: Some(beginning.stamp() as u8),
-                    blocks: beginning.blocks as u8,
-                });
-            }
-            start = end;
-        }
-    }
-    found.dedup_by_key(|cluster| cluster.start);
-    Ok(found)
 }
