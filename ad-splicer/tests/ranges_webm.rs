@@ -221,6 +221,85 @@ fn cues_that_are_not_so_at_a_break_are_as_none() {
     }
 }
 
+/// The same with no length of any cluster.
+fn with_endless_clusters(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let mut count = 0;
+    for at in 0..bytes.len() - 16 {
+        let len = bytes[at + 4].leading_zeros() as usize + 1;
+        if bytes[at..at + 4] == [0x1F, 0x43, 0xB6, 0x75] && len <= 8 && bytes[at + 4 + len] == 0xE7 {
+            bytes[at + 4..at + 4 + len].fill(0xFF);
+            bytes[at + 4] = 0xFF >> (len - 1);
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count} clusters");
+    bytes
+}
+
+/// The same sound in clusters of a tenth of a second, with those of their cues whose number and time in milliseconds are wanted.
+fn with_few_cues(bytes: &[u8], wanted: impl Fn(usize, u64) -> bool) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("content.webm");
+    let copied = [
+        "-v",
+        "error",
+        "-i",
+        "-",
+        "-c",
+        "copy",
+        "-cluster_time_limit",
+        "100",
+    ];
+    let args = [&copied[..], &[path.to_str().unwrap()]].concat();
+    common::run("ffmpeg", &args, Some(bytes));
+    let mut bytes = std::fs::read(path).unwrap();
+    let points =
+        (cues_of(&bytes)..bytes.len() - 16).filter(|at| bytes[*at] == 0xBB && bytes[*at + 2] == 0xB3);
+    let points: Vec<usize> = points.collect();
+    assert!(points.len() > 4_000, "{} cues", points.len());
+    for (number, at) in points.into_iter().enumerate() {
+        let len = usize::from(bytes[at + 3] & 0x7F);
+        let time = &bytes[at + 4..at + 4 + len];
+        let time = time.iter().fold(0, |time, byte| time << 8 | u64::from(*byte));
+        if !wanted(number, time) {
+            // An element that stands for nothing.
+            bytes[at] = 0xEC;
+        }
+    }
+    bytes
+}
+
+/// Where a read could not get from a cue to the cluster it is in, or could not change its time, all is read before anything is given.
+#[test]
+fn clusters_that_cannot_be_passed_unseen_are_read_through() {
+    let breaks = [
+        given(time(100_000), ad(48_000, 2, 48_000, 400.0)),
+        given(time(400_000), ad(48_000, 2, 48_000, 500.0)),
+    ];
+    for (what, bytes) in [
+        ("endless clusters", with_endless_clusters(sound())),
+        ("few cues", with_few_cues(sound(), |number, _| number % 300 == 0)),
+        (
+            "no cues for a while",
+            with_few_cues(sound(), |_, time| !(150_000..250_000).contains(&time)),
+        ),
+    ] {
+        let thorough = without_cues(&bytes);
+        let due = splice::prepare(&thorough, &breaks, &Options::default()).unwrap();
+        let origin = Origin::new(bytes.clone());
+        let rendition = splice::prepare(&origin, &breaks, &Options::default()).unwrap();
+        assert!(origin.fetched() >= bytes.len() - BLOCK as usize, "{what}");
+        assert!(
+            whole(&rendition, &origin) == whole(&due, &thorough),
+            "{what}: they differ"
+        );
+    }
+    // A cue for each of such clusters is enough.
+    let bytes = with_few_cues(sound(), |_, _| true);
+    laid_out("short clusters", &bytes, &breaks, 2 * MIB);
+}
+
 #[test]
 fn three_minutes_of_video_are_laid_out_from_the_clusters_around_the_cues() {
     let video = video();

@@ -62,7 +62,7 @@ struct Stage {
     rendition: Arc<Rendition>,
     offset: u64,
     /// Where the mark of FLAC is in it.
-    mark: u64,
+    mark: Option<u64>,
 }
 
 impl Stage {
@@ -222,8 +222,9 @@ impl Growing {
         };
         let rate = rendition.plan().sample_rate();
         let wanted = to.to_samples(rate);
+        let mark = mark?;
         let (point, mut head) = flac::frame_before(&read, mark, audio.clone(), wanted)?;
-        open_end(&rendition, mark, mark, &mut head);
+        open_end(&rendition, Some(mark), mark, &mut head);
         Some(Located {
             head: head.to_vec(),
             offset: point.offset - audio.start + first,
@@ -292,33 +293,33 @@ const FLAC_SIZES: Range<u64> = 8 + 4..8 + 10;
 const FLAC_SAMPLES: u64 = 8 + 13;
 const FLAC_MD5_END: u64 = 8 + 34;
 
-/// Where the mark of FLAC is in a rendition. (Other formats have none, and it counts for nothing.)
-fn mark(content: &dyn Content, rendition: &Rendition) -> u64 {
+/// Where the mark of FLAC is in a rendition, if it is found. (Other formats have none.)
+fn mark(content: &dyn Content, rendition: &Rendition) -> Option<u64> {
     if rendition.codec() != Codec::Flac {
-        return 0;
+        return None;
     }
     let deadline = Options::default().read_deadline;
     let read = |offset: u64, buffer: &mut [u8]| rendition.read_at(content, offset, buffer, deadline);
-    flac::mark(&read).unwrap_or(0)
+    flac::mark(&read)
 }
 
 /// Takes what a head says about the end out of `bytes`, which stand at `offset` of a rendition.
-fn open_end(rendition: &Rendition, mark: u64, offset: u64, bytes: &mut [u8]) {
+fn open_end(rendition: &Rendition, mark: Option<u64>, offset: u64, bytes: &mut [u8]) {
     let mut put = |place: u64, keep: u8, byte: u8| {
         let at = place.checked_sub(offset).and_then(|at| usize::try_from(at).ok());
         if let Some(there) = at.and_then(|at| bytes.get_mut(at)) {
             *there = *there & keep | byte;
         }
     };
-    match (rendition.codec(), rendition.audio()) {
-        (Codec::Wav, Some(audio)) => {
+    match (rendition.codec(), rendition.audio(), mark) {
+        (Codec::Wav, Some(audio), _) => {
             // The last field before the samples says how many bytes of them there are.
             for (place, byte) in (audio.start.saturating_sub(4)..).zip(OPEN_ENDED) {
                 put(place, 0, byte);
             }
         }
         // Zeros mean that nothing is known.
-        (Codec::Flac, Some(_)) => {
+        (Codec::Flac, Some(_), Some(mark)) => {
             put(mark + FLAC_SAMPLES, 0xF0, 0);
             for place in FLAC_SIZES.chain(FLAC_SAMPLES + 1..FLAC_MD5_END) {
                 put(mark + place, 0, 0);

@@ -245,7 +245,7 @@ impl<'a> Writer<'a> {
             let mut longer: Vec<(u64, u64)> = Vec::new();
             for cluster in &made {
                 self.shifted(from, cluster.start, later);
-                self.stay(cluster, cluster.time + later);
+                self.stay(cluster, cluster.time.saturating_add(later));
                 from = cluster.end;
                 longer.push((from, self.out.len()));
             }
@@ -268,7 +268,7 @@ impl<'a> Writer<'a> {
         };
         let track = self.webm.tracks[track].number;
         self.cues.extend(cues.iter().map(|cue| Entry {
-            time: cue.time + later,
+            time: cue.time.saturating_add(later),
             track,
             cluster: place(cue.cluster),
         }));

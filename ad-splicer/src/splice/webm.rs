@@ -355,8 +355,10 @@ impl<'a> Track<'a> {
     fn time(&self, packet: u64, content: Option<(u64, usize)>) -> i64 {
         let after = |packets: i64| units(packets * i64::from(self.sound.size), self.webm.scale);
         match content.map(|(own, block)| (own, self.index().blocks[block])) {
-            Some((own, block)) if !block.shares() => block.time + after(packet as i64 - own as i64),
-            _ => self.first + after(packet as i64),
+            Some((own, block)) if !block.shares() => {
+                block.time.saturating_add(after(packet as i64 - own as i64))
+            }
+            _ => self.first.saturating_add(after(packet as i64)),
         }
     }
 

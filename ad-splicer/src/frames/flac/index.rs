@@ -15,6 +15,8 @@ use crate::splice::SpliceError;
 
 /// How many ID3v2 tags in a row are stepped over.
 pub(crate) const MAX_TAGS: usize = 8;
+/// Most bytes of them together: they are taken into memory.
+const MOST_TAG_BYTES: u64 = 64 << 20;
 /// More bytes than any frame: eight channels of 65,535 samples of 24 bits, stored as they are.
 const MOST_FRAME_BYTES: u64 = 2 << 20;
 
@@ -40,6 +42,11 @@ pub(crate) fn head(content: &dyn Content, deadline: Duration) -> Result<Option<H
     }
     if window.get(start, 4)? != b"fLaC" {
         return Ok(None);
+    }
+    if start > MOST_TAG_BYTES {
+        return Err(SpliceError::Unsupported(format!(
+            "the tags before the audio are longer than {MOST_TAG_BYTES} bytes"
+        )));
     }
     let (metadata, len) = Metadata::read(|offset, len| Ok(window.get(start + offset, len)?.to_vec()))
         .map_err(|error: Failure| match error {
@@ -278,5 +285,16 @@ mod tests {
         assert_eq!(scan(&[192, 192, 100]).unwrap(), 484);
         assert!(scan(&[192, 192, 300]).is_err());
         assert!(scan(&[192, 100, 192]).is_err());
+    }
+
+    #[test]
+    fn tags_have_a_bound() {
+        let tagged = |len: u64| {
+            let size = [21, 14, 7, 0].map(|shift| (len >> shift) as u8 & 0x7F);
+            let tag = [&b"ID3\x04\0\0"[..], &size, &vec![0; len as usize]].concat();
+            head(&[tag, file(&[192])].concat(), Duration::ZERO)
+        };
+        assert!(tagged(1_000).unwrap().is_some());
+        assert!(matches!(tagged(MOST_TAG_BYTES), Err(SpliceError::Unsupported(_))));
     }
 }

@@ -250,7 +250,7 @@ impl<'a> Parted<'a> {
         for page in &stretch.pages {
             let whole = page.header.lacing.last() != Some(&255) && page.offset != self.last;
             if let Some(sample) = self.told(&page.header).filter(|_| whole) {
-                known.insert(sample, page.end());
+                known.entry(sample).or_insert(page.end());
             }
         }
         Ok(ends)

@@ -84,8 +84,8 @@ pub(super) fn late<'i>(
     let most = JITTER.div_ceil(scale) + 1;
     let blocks = own.iter().map(|block| &index.blocks[*block as usize]);
     (first..).zip(blocks).find_map(|(packet, block)| {
-        let due = time + units(packet as i64 * i64::from(size), scale);
-        let is_late = !block.shares() && (block.time - due).unsigned_abs() > most;
+        let due = time.saturating_add(units(packet as i64 * i64::from(size), scale));
+        let is_late = !block.shares() && block.time.abs_diff(due) > most;
         is_late.then_some(block)
     })
 }

@@ -1,19 +1,25 @@
 //! Clusters of content at other times: changed when they are read, since those between the cues were not looked at when they were laid out.
 //!
-//! Only what stands before the blocks of a cluster changes, byte for byte. A read begins at the last place before it where a cluster is said to begin and does, and goes from one to the next from there; what is no cluster stays as it is.
+//! Only what stands before the blocks of a cluster changes, byte for byte. A read begins at the last place before it where a cluster is said to begin and does, and goes from one to the next from there; what is no cluster stays as it is. A cluster whose time cannot be changed so is not read at all: it would come at a wrong one.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::content::Content;
-use crate::frames::webm::beginning::{Beginning, LOOKED_AT};
+use crate::frames::webm::beginning::{Beginning, LOOKED_AT, fits};
 use crate::frames::webm::ebml::{CLUSTER, Head};
 
 /// So many marks before a place at which no cluster begins are passed over,
 const TRIED: usize = 16;
-/// and so many clusters are gone through from one that does: what comes behind them, up to the next mark, stays as it is.
-const PASSED: usize = 256;
+/// and so many clusters are gone through from one that does: what comes behind them, up to the next mark, cannot be read.
+pub(super) const PASSED: usize = 256;
+
+/// What a cluster is whose time cannot be changed.
+fn damaged() -> io::Error {
+    let what = "a cluster of the WebM file is not like those that were looked at";
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
 
 /// Clusters of the content that follow each other, whole, and how much later they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,14 +70,18 @@ impl Shifted {
                 .and_then(|len| start.checked_add(len))
                 .filter(|over| *over <= end);
             match over {
-                Some(_) if passed == PASSED => {
-                    head.clear();
-                    break until;
-                }
+                Some(over) if over <= wanted && passed == PASSED => return Err(damaged()),
                 Some(over) if over <= wanted => (start, head) = (over, head_at(over)?),
                 over => break over.unwrap_or(until).min(until),
             }
             passed += 1;
+        };
+        let beginning = Beginning::parse(&head);
+        let changed = match &beginning {
+            Some(own) if fits(own.stamp(), own.time.saturating_add(self.later)) => own.shifted(self.later),
+            // Where nothing is later, it is right as it is.
+            None if self.later == 0 || Head::parse(&head).is_none_or(|head| head.id != CLUSTER) => Vec::new(),
+            _ => return Err(damaged()),
         };
         let most = usize::try_from(stop - wanted).unwrap_or(usize::MAX);
         let most = most.min(buffer.len());
@@ -79,8 +89,7 @@ impl Shifted {
         if count == 0 && most > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let changed = Beginning::parse(&head).map(|beginning| beginning.shifted(self.later));
-        for (at, byte) in changed.into_iter().flatten() {
+        for (at, byte) in changed {
             let at = (start + at as u64).checked_sub(wanted);
             if let Some(there) = at.and_then(|at| buffer[..count].get_mut(usize::try_from(at).ok()?)) {
                 *there = byte;
@@ -93,7 +102,7 @@ impl Shifted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::webm::ebml::{SIMPLE_BLOCK, VOID, element};
+    use crate::frames::webm::ebml::{SIMPLE_BLOCK, TIMESTAMP, VOID, element, unsigned_element};
     use proptest::prelude::*;
 
     use crate::frames::webm::beginning::made;
@@ -103,18 +112,19 @@ mod tests {
         [made(time, blocks.len() as u64), blocks].concat()
     }
 
-    fn read(run: &Shifted, content: &Vec<u8>, len: u64, step: usize) -> Vec<u8> {
+    /// What is read up to where it cannot be, and whether that is all.
+    fn read(run: &Shifted, content: &Vec<u8>, len: u64, step: usize) -> (Vec<u8>, bool) {
         let mut out = Vec::new();
         let mut buffer = vec![0; step];
         while (out.len() as u64) < len {
             let most = step.min((len - out.len() as u64) as usize);
             let place = (out.len() as u64, len);
-            let count = run
-                .read_at(content, place, &mut buffer[..most], Duration::ZERO)
-                .unwrap();
+            let Ok(count) = run.read_at(content, place, &mut buffer[..most], Duration::ZERO) else {
+                return (out, false);
+            };
             out.extend(&buffer[..count]);
         }
-        out
+        (out, true)
     }
 
     #[test]
@@ -143,7 +153,10 @@ mod tests {
                 marks: marks.into(),
             };
             for step in [1, 7, 64, 100_000] {
-                assert!(read(&run, &content, len, step) == all(400), "{step} at a time");
+                assert!(
+                    read(&run, &content, len, step) == (all(400), true),
+                    "{step} at a time"
+                );
             }
         }
     }
@@ -169,7 +182,48 @@ mod tests {
             vec![0; 100],
         ]
         .concat();
-        assert_eq!(read(&run, &content, content.len() as u64, 13), expected);
+        assert_eq!(read(&run, &content, content.len() as u64, 13), (expected, true));
+    }
+
+    #[test]
+    fn a_cluster_whose_time_cannot_be_changed_is_not_read() {
+        let blocks = element(SIMPLE_BLOCK, &[7; 40]);
+        let time = unsigned_element(TIMESTAMP, 600);
+        let late = element(
+            CLUSTER,
+            &[element(VOID, &[0; 90]), time.clone(), blocks.clone()].concat(),
+        );
+        let endless = [&CLUSTER.to_be_bytes()[..], &[0xFF], &time, &blocks].concat();
+        for (wrong, later) in [(late, 5), (endless, 5), (cluster(200, 30), 100)] {
+            let content = [cluster(300, 50), wrong, cluster(700, 10)].concat();
+            let len = content.len() as u64;
+            let run = |later| Shifted {
+                from: 0,
+                later,
+                marks: [].into(),
+            };
+            for step in [13, 1_000] {
+                let before = cluster(300 + later, 50);
+                assert_eq!(read(&run(later), &content, len, step), (before, false));
+                assert!(read(&run(0), &content, len, step) == (content.clone(), true));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_far_behind_the_last_mark_is_not_read() {
+        let content =
+            |later: i64| -> Vec<u8> { (300..900).flat_map(|time| cluster(time + later, 3)).collect() };
+        let (content, due) = (content(0), content(9));
+        let (one, len) = (cluster(300, 3).len(), content.len() as u64);
+        let run = |marks: &[usize]| Shifted {
+            from: 0,
+            later: 9,
+            marks: marks.iter().map(|mark| (mark * one) as u64).collect(),
+        };
+        let far = due[..(PASSED + 1) * one].to_vec();
+        assert!(read(&run(&[]), &content, len, 100) == (far, false));
+        assert!(read(&run(&[PASSED, 2 * PASSED]), &content, len, 100) == (due, true));
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::blocks::{Part, late};
+use super::gaps::{MOST_CLUSTERS, are_gone_through};
 use super::{Gathered, Track, WebmOpus, end_of, units};
 use crate::frames::opus::RATE;
 use crate::frames::webm::{Block, Cue, Index, Webm};
@@ -182,18 +183,24 @@ impl<'a> Parted<'a> {
             }
         })
         .map_err(corrupt(begin))?;
+        // What is between the cues will be read without having been looked at: it has to be of a kind that can.
+        if index.clusters.len() > MOST_CLUSTERS
+            || index.clusters.iter().any(|cluster| cluster.stamp.is_none())
+        {
+            return Err(wrong());
+        }
         let is_sound = |block: &u32| index.blocks[*block as usize].track() == self.file.sound;
         let own: Vec<u32> = (0..index.blocks.len() as u32).filter(is_sound).collect();
         let scale = self.webm.scale;
         let mut first = 0;
         if let Some(block) = own.first().filter(|_| number > 0) {
-            let time = index.blocks[*block as usize].time - self.first;
+            let time = index.blocks[*block as usize].time.saturating_sub(self.first);
             let second = i128::from(scale) * i128::from(RATE);
             let samples = (i128::from(time) * second / 1_000_000_000).max(0) as i64;
             let size = i64::from(self.size);
-            let packet = (samples + size / 2) / size;
+            let packet = samples.saturating_add(size / 2) / size;
             // Rounding alone may move it, or which packet it is could be mistaken.
-            if (units(packet * size, scale) - time).unsigned_abs() > 1 {
+            if units(packet.saturating_mul(size), scale).abs_diff(time) > 1 {
                 return Err(wrong());
             }
             first = packet as u64;
@@ -276,6 +283,9 @@ impl<'a> Parted<'a> {
                 }),
             }
             next = number + 1;
+        }
+        if !are_gone_through(&index) {
+            return Err(self.file.elsewhere());
         }
         let gathered = Gathered {
             webm: self.webm.clone(),

@@ -37,7 +37,7 @@ pub(super) fn points(webm: &Webm, cues: Vec<(i64, u64)>, first: i64) -> Vec<Seek
     let nanos = |units: i64| units.saturating_mul(webm.scale as i64);
     let point = |(time, offset): (i64, u64)| SeekPoint {
         offset,
-        sample: rescaled(nanos(time - first), RATE, 1_000_000_000_u32),
+        sample: rescaled(nanos(time.saturating_sub(first)), RATE, 1_000_000_000_u32),
     };
     cues.into_iter().map(point).collect()
 }
