@@ -250,8 +250,10 @@ impl Ledbat {
             .slowing_since
             .take()
             // The first slowdown follows at once: what was measured until now may be a queue.
-            .map_or(2 * trip, |since| now.saturating_duration_since(since) * BETWEEN)
-            .max(self.base.least().unwrap_or_default() * BETWEEN_TRIPS);
+            .map_or(2 * trip, |since| {
+                let least = self.base.least().unwrap_or_default() * BETWEEN_TRIPS;
+                least.max(now.saturating_duration_since(since) * BETWEEN)
+            });
         self.next_slowdown = Some(self.next_slowdown.unwrap_or(now + pause));
     }
 

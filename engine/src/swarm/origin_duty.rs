@@ -108,11 +108,17 @@ impl Swarm {
         if spared && now.saturating_duration_since(self.last_progress) <= NEGLECT {
             return;
         }
+        let fast = self.config.policy == OriginPolicy::Fast;
         if now < self.origin.scan_at {
+            // Without a duty that could fall to us, the end of a fetch is the next occasion, not the next tick.
+            if fast && !self.origin.has_duties {
+                self.draw_fast(now);
+            }
             return;
         }
         self.origin.scan_at = now + TICK;
         let mut due = self.due_pieces(false, now);
+        self.origin.has_duties = !due.is_empty();
         due.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut left: std::collections::BTreeSet<u32> = due.iter().map(|&(_, piece)| piece).collect();
         let limit = limit.min(self.alone_limit(now));
@@ -142,7 +148,7 @@ impl Swarm {
                 self.fetch(piece..end, Urgency::Far, now);
             }
         }
-        if self.config.policy == OriginPolicy::Fast {
+        if fast {
             self.draw_fast(now);
         }
     }
@@ -166,7 +172,7 @@ impl Swarm {
         let seeds: Vec<u64> = self
             .peers
             .values()
-            .filter(|p| of_seeds && p.have_blocks == all)
+            .filter(|p| of_seeds && self.is_seed(p))
             .map(|p| claimer(p.id))
             .collect();
         let running: usize = self.peers.values().map(|p| p.requests.len()).sum();

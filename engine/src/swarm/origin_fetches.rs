@@ -14,11 +14,16 @@ use super::bits::runs;
 use super::budget::Share;
 use super::layout::Layout;
 use super::score::Score;
-use super::types::{BLOCK_SIZE, BlockRun, Config, FetchId, OriginFailure, Output, Source, Urgency};
+use super::types::{
+    BLOCK_SIZE, BlockRun, Config, FetchId, OriginFailure, OriginPolicy, Output, Source, Urgency,
+};
 
 /// Most that is asked of the origin at a time, and before its rate is known.
 const MAX_QUEUE: u64 = 4 << 20;
 const FIRST_QUEUE: u64 = 256 << 10;
+/// So many times more fetches run at a time when the origin is to be used beside the peers: towards the end what is missing
+/// lies scattered, and a small range waits for a round trip or two behind our own uploads.
+const FAST: usize = 2;
 /// A fetch that brings nothing for this long is given up.
 const FETCH_STALL: Duration = Duration::from_secs(10);
 /// So few bytes are no sign of life: an origin that trickles would hold its blocks for ever.
@@ -55,6 +60,8 @@ pub(super) struct Origin {
     pub(super) share: Share,
     /// When the pieces are looked at again.
     pub(super) scan_at: Instant,
+    /// Whether pieces were due when they were looked at.
+    pub(super) has_duties: bool,
     /// Pieces that share one place in the order of duty, so that ranges are worth a request.
     pub(super) group: u32,
 }
@@ -75,6 +82,7 @@ impl Origin {
             busy_until: now,
             share: Share::new(now),
             scan_at: now,
+            has_duties: false,
             group: 1 << group.ilog2(),
         }
     }
@@ -117,8 +125,13 @@ impl Swarm {
     pub(super) fn has_room(&self, limit: u32) -> bool {
         let waiting = u64::from(self.origin.outstanding) * u64::from(BLOCK_SIZE);
         let queued = waiting.saturating_sub(self.origin.arrived);
+        let fetches = self.config.origin_fetches.max(1);
+        let most = match self.config.policy {
+            OriginPolicy::Thrifty => fetches,
+            OriginPolicy::Fast => fetches * FAST,
+        };
         self.affordable() > 0
-            && self.origin.fetches.len() < self.config.origin_fetches.max(1)
+            && self.origin.fetches.len() < most
             && queued < u64::from(limit) * u64::from(BLOCK_SIZE)
             // What arrived and could not be verified yet is in memory.
             && waiting < 2 * MAX_QUEUE.max(self.layout.piece_length().into())

@@ -24,6 +24,8 @@ pub(super) struct PeerState {
     pub(super) connected_at: Instant,
     pub(super) have: Bits,
     pub(super) have_blocks: u64,
+    /// Whether it was a viewer like us when we met: it lacked something.
+    pub(super) lacked: bool,
     /// Blocks that it holds and that we want and do not hold.
     pub(super) interest: u64,
     /// Whether it said what it holds.
@@ -53,6 +55,7 @@ impl Swarm {
                 connected_at: now,
                 have: Bits::new(self.layout.numbers()),
                 have_blocks: 0,
+                lacked: false,
                 interest: 0,
                 greeted: false,
                 choking: true,
@@ -152,6 +155,7 @@ impl Swarm {
             }
         }
         let lacks = state.have_blocks < all;
+        state.lacked |= lacks;
         self.seeds += usize::from(!lacks && !was_seed);
         self.uploads.set_interested(peer, lacks, now, &mut self.outputs);
         wanted

@@ -3,7 +3,7 @@
 //! With few seeds among many viewers, each asking the seed for whatever is rare to him, as much as two copies leave it
 //! that the viewers could have had from each other. `thrifty` viewers ask it by the origin's duty and tell it in the
 //! same claims: what nobody but seeds holds is asked for by the one whose turn it is (`origin_duty`). Not spared: a
-//! seed among other seeds, and by anybody for a deadline or for the last few blocks.
+//! seed among other seeds, a viewer that has finished, and by anybody for a deadline or for the last few blocks.
 
 use std::time::Instant;
 
@@ -19,9 +19,10 @@ const VIEWERS_TO_A_SEED: usize = 2;
 const LAST: u64 = 8;
 
 impl Swarm {
-    /// Whether a peer holds everything.
+    /// Whether a peer held everything when we met. Who was a viewer then has no reason to be spared: others wait for what
+    /// is ours to give while its uplink idles.
     pub(super) fn is_seed(&self, peer: &PeerState) -> bool {
-        peer.have_blocks == self.layout.total_blocks()
+        peer.have_blocks == self.layout.total_blocks() && !peer.lacked
     }
 
     /// Whether seeds are left alone unless it is our turn.
@@ -29,7 +30,9 @@ impl Swarm {
         if self.config.policy != OriginPolicy::Thrifty || self.missing_blocks <= LAST {
             return false;
         }
-        self.seeds > 0 && self.seeds * VIEWERS_TO_A_SEED <= self.peers.len() - self.seeds
+        // Who has finished takes its share of the work from them.
+        let many = self.seeds * VIEWERS_TO_A_SEED <= self.peers.len() - self.seeds;
+        self.seeds > 0 && many && self.peers.values().any(|p| self.is_seed(p))
     }
 
     /// Asks seeds for what is our duty.

@@ -42,3 +42,41 @@ fn half_a_second_of_data_is_always_on_its_way_from_the_origin() {
         assert!((400_000..800_000).contains(&waiting), "{waiting}");
     }
 }
+
+#[test]
+fn what_lies_scattered_is_asked_for_in_as_many_fetches_as_one_ends() {
+    let start = Instant::now();
+    let all = vec![BlockRun::new(0, 0, 400 * 4)];
+    let config = Config {
+        policy: OriginPolicy::Fast,
+        ..Config::default()
+    };
+    let most = config.origin_fetches * 2;
+    let mut swarm = core(400, config, start);
+    connect(&mut swarm, 1, all, start);
+    for piece in (0..400).step_by(2) {
+        let run = BlockRun::new(0, piece * 4, 4);
+        let source = Source::Peer(Peer(1));
+        give(&mut swarm, Input::Verified { run, source }, start);
+    }
+    let mut now = start;
+    let mut running = give(&mut swarm, Input::Discovery { pending: false }, now);
+    let ask = |running: &mut Vec<Output>| running.retain(|o| matches!(o, Output::OriginFetch { .. }));
+    ask(&mut running);
+    // 4 MB/s come, a piece every 16 ms: less than the core's tick.
+    for step in 0..60 {
+        let Output::OriginFetch { fetch, run, .. } = running.remove(0) else {
+            unreachable!("only those are kept")
+        };
+        assert_eq!(run.count, 4, "neighbours are held");
+        let (bytes, source) = (u64::from(run.count * BLOCK_SIZE), Source::Origin);
+        now += Duration::from_millis(16);
+        running.extend(give(&mut swarm, Input::OriginBytes { fetch, bytes }, now));
+        running.extend(give(&mut swarm, Input::Verified { run, source }, now));
+        running.extend(give(&mut swarm, Input::OriginDone { fetch }, now));
+        ask(&mut running);
+        if step >= 10 {
+            assert_eq!(running.len(), most, "after {step} fetches");
+        }
+    }
+}

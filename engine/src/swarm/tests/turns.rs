@@ -145,3 +145,26 @@ fn whoever_calls_everything_urgent_leaves_turns_to_others() {
     let sent = (0..20).filter(|_| line.send().is_some()).count();
     assert!(sent >= 18, "{sent}");
 }
+
+#[test]
+fn a_viewer_that_has_finished_is_asked_like_any_other() {
+    let start = Instant::now();
+    let all = BlockRun::new(0, 0, 64);
+    let half = BlockRun::new(0, 0, 32);
+    for finished in [false, true] {
+        let mut swarm = core(16, Config::default(), start);
+        let first = if finished { half } else { all };
+        connect(&mut swarm, 1, vec![first], start);
+        connect(&mut swarm, 2, Vec::new(), start);
+        connect(&mut swarm, 3, Vec::new(), start);
+        let peer = Peer(1);
+        let (run, source) = (half, Source::Peer(peer));
+        give(&mut swarm, Input::Verified { run, source }, start);
+        let runs = vec![all];
+        let outputs = give(&mut swarm, Input::PeerHave { peer, runs }, start);
+        assert_eq!(swarm.spares_seeds(), !finished);
+        assert_eq!(swarm.progress().seeds, 1, "both hold everything");
+        let asked = outputs.iter().any(|o| matches!(o, Output::Request { .. }));
+        assert_eq!(asked, finished, "the other half is asked of it");
+    }
+}
