@@ -1,6 +1,7 @@
 //! `grove node`: the always-on peer of a machine. It gives others what it has, and is the local gateway for players and podcast apps.
 //!
-//! What a person names is fetched whole and given to others; what players ask for (`gateway`) as far as they read it.
+//! What a person names is fetched whole and given to others; what players ask for (`gateway`) as far as they read it, and what is here of
+//! that is given to others again when the node is started again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +45,15 @@ pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
     let joining = async {
         // Held for as long as the node runs.
         let mut all = Vec::new();
+        let again = torrents.join_again().await;
+        if json {
+            print_json(&json!({ "event": "joined_again", "names": again }));
+        } else if !again.is_empty() {
+            eprintln!(
+                "what is here of {} episodes from before is given to others",
+                again.len()
+            );
+        }
         for source in &args.sources {
             match resolve(&context, Some(&node), source, None).await? {
                 Resolved::Torrent(found) => {

@@ -62,6 +62,23 @@ pub(crate) struct Torrent {
 }
 
 impl Torrent {
+    fn new(metainfo: Metainfo, via: Via) -> Self {
+        Torrent {
+            metainfo: Arc::new(metainfo),
+            via,
+            link_key: None,
+            peers: Vec::new(),
+            trackers: Vec::new(),
+            web_seeds: Vec::new(),
+            secret: None,
+        }
+    }
+
+    /// Metainfo that was kept from before, wherever it came from: it vouches for nobody.
+    pub(crate) fn remembered(metainfo: Metainfo) -> Self {
+        Self::new(metainfo, Via::Magnet)
+    }
+
     /// The engine's options: the peers that were named here and by the link, the link's trackers and secret.
     pub(crate) fn options(&self, named: &[SocketAddr]) -> AddOptions {
         AddOptions {
@@ -358,13 +375,5 @@ fn parse(bytes: &[u8], name: &str) -> anyhow::Result<Metainfo> {
 }
 
 fn torrent(metainfo: Metainfo, via: Via) -> Resolved {
-    Resolved::Torrent(Box::new(Torrent {
-        metainfo: Arc::new(metainfo),
-        via,
-        link_key: None,
-        peers: Vec::new(),
-        trackers: Vec::new(),
-        web_seeds: Vec::new(),
-        secret: None,
-    }))
+    Resolved::Torrent(Box::new(Torrent::new(metainfo, via)))
 }

@@ -36,6 +36,8 @@ struct Scene {
 struct Node {
     running: Running,
     addr: SocketAddr,
+    /// Where it listens for peers.
+    quic: String,
 }
 
 impl Scene {
@@ -157,6 +159,7 @@ impl Node {
         Self {
             running,
             addr: addr.expect("the address that it listens on"),
+            quic: listening["quic"][0].as_str().expect("an address").to_owned(),
         }
     }
 
@@ -556,6 +559,28 @@ fn what_cannot_be_had_is_said_in_a_sentence() {
         .expect(1)
         .says(&node.addr.to_string())
         .says("hint: choose another address with --http");
+    node.stop();
+}
+
+#[test]
+fn what_was_listened_to_is_given_to_others_also_after_a_restart() {
+    let scene = Scene::new();
+    scene.episode("e.mp3", 20, "-c:a libmp3lame -b:a 128k", &[]);
+    let master = std::fs::read(scene.web().join("e.mp3")).expect("the content");
+    let node = scene.node("viewer", &[]);
+    assert!(node.get(&scene.path("e.mp3"), &[]).expect(200).body == master);
+    node.stop();
+    let mut node = scene.node("viewer", &[]);
+    assert_eq!(node.running.wait_for("joined_again")["names"], json!(["e.mp3"]));
+    let torrent = scene.server.url("e.mp3.torrent");
+    grove(
+        scene.folder.path(),
+        ["get", &torrent, "--data", "other", "-o", "got.mp3"],
+    )
+    .args(["--no-origin", "--listen", "127.0.0.1:0", "--peer", &node.quic])
+    .run()
+    .expect(0);
+    assert!(std::fs::read(scene.folder.path().join("got.mp3")).expect("the result") == master);
     node.stop();
 }
 

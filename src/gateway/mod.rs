@@ -15,6 +15,7 @@ mod body;
 mod delivered;
 mod feed;
 mod held;
+mod kept;
 mod making;
 mod range;
 mod reading;

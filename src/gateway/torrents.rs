@@ -1,4 +1,5 @@
-//! The torrents that the gateway reads, and goes on giving to others: joined when they are first asked for, as many at a time as there is room for.
+//! The torrents that the gateway reads, and goes on giving to others: joined when they are first asked for, as many at a time as there is room
+//! for, and again when the node is started again.
 //!
 //! Of what a request led to only what is read is fetched; of what a person named when the node was started, all. Lock order: one lock, held
 //! while a torrent is joined, so that nobody joins it twice.
@@ -12,6 +13,7 @@ use engine::metainfo::InfoHash;
 use engine::node::{AddOptions, Node, State, Torrent};
 use tokio::sync::Mutex;
 
+use super::kept::Kept;
 use super::refusal::Refusal;
 use crate::cli::SwarmArgs;
 use crate::context::Context;
@@ -26,6 +28,7 @@ pub(crate) struct Torrents {
     context: Context,
     swarm: SwarmArgs,
     node: Arc<Node>,
+    kept: Kept,
     running: Mutex<HashMap<InfoHash, Running>>,
 }
 
@@ -46,6 +49,7 @@ pub(crate) struct Joined {
 impl Torrents {
     pub(crate) fn new(context: &Context, swarm: &SwarmArgs, node: Arc<Node>) -> Self {
         Self {
+            kept: Kept::new(&context.data),
             context: context.clone(),
             swarm: swarm.clone(),
             node,
@@ -71,9 +75,12 @@ impl Torrents {
                 .filter(|(_, known)| Arc::strong_count(&known.hold) == 1);
             let oldest = idle.min_by_key(|(_, known)| known.used).map(|(hash, _)| *hash);
             match oldest.and_then(|oldest| running.remove(&oldest)) {
-                Some(known) => known.torrent.stop().await,
+                Some(known) => {
+                    self.kept.forget(known.torrent.info_hash());
+                    known.torrent.stop().await;
+                }
                 None => anyhow::bail!(Full),
-            };
+            }
         }
         let options = AddOptions {
             whole_file: whole,
@@ -88,7 +95,24 @@ impl Torrents {
         };
         let joined = known.joined();
         running.insert(info_hash, known);
+        // What a person names is named again.
+        if !whole && let Err(error) = self.kept.keep(&found.metainfo) {
+            tracing::warn!("{} will not be joined again: {error:#}", found.metainfo.name());
+        }
         Ok(joined)
+    }
+
+    /// Joins what was joined before, to give others what is here of it. Gives the names.
+    pub(crate) async fn join_again(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for metainfo in self.kept.all().into_iter().take(MOST) {
+            let name = metainfo.name().to_owned();
+            match self.join(&source::Torrent::remembered(metainfo), false).await {
+                Ok(_) => names.push(name),
+                Err(error) => tracing::warn!("{name} cannot be joined again: {error:#}"),
+            }
+        }
+        names
     }
 }
 
