@@ -45,15 +45,7 @@ pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
     let joining = async {
         // Held for as long as the node runs.
         let mut all = Vec::new();
-        let again = torrents.join_again().await;
-        if json {
-            print_json(&json!({ "event": "joined_again", "names": again }));
-        } else if !again.is_empty() {
-            eprintln!(
-                "what is here of {} episodes from before is given to others",
-                again.len()
-            );
-        }
+        // First what is fetched whole: a torrent that runs already stays as it is.
         for source in &args.sources {
             match resolve(&context, Some(&node), source, None).await? {
                 Resolved::Torrent(found) => {
@@ -72,6 +64,15 @@ pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
                     eprintln!("note: there is no .torrent beside {url}; players are sent to it");
                 }
             }
+        }
+        let again = torrents.join_again().await;
+        if json {
+            print_json(&json!({ "event": "joined_again", "names": again }));
+        } else if !again.is_empty() {
+            eprintln!(
+                "what is here of {} episodes from before is given to others",
+                again.len()
+            );
         }
         anyhow::Ok(all)
     };

@@ -159,7 +159,12 @@ pub(crate) async fn resolve_asked(context: &Context, node: &Node, text: &str) ->
             return Err(bad_input("this is a personal link, which is for one receiver"))
                 .hint(|| "`grove get LINK` receives it".into());
         }
-        return from_magnet(context, Some(node), &magnet).await;
+        let mut found = from_magnet(context, Some(node), &magnet).await?;
+        if let Resolved::Torrent(found) = &mut found {
+            // Whoever wrote the link chose its key, and nobody here said that it counts.
+            found.link_key = None;
+        }
+        return Ok(found);
     }
     let url = Url::parse(text).or_bad_input(|| format!("{text} is no URL"))?;
     if !url.path().ends_with(".torrent") {

@@ -299,10 +299,7 @@ fn a_late_range_of_a_long_episode_costs_what_it_needs() {
     let later = late.start + 3_000_000..late.start + 3_300_000;
     assert!(node.range(&path, later.clone()).body == file[later]);
     let second = scene.sent.swap(0, Ordering::SeqCst);
-    assert!(
-        second <= 300_000 + 2 * 65_536,
-        "{second} bytes for a range of 300,000"
-    );
+    assert!(second <= 2 << 20, "{second} bytes for a range of 300,000");
     assert!(node.range(&path, late.clone()).body == file[late]);
     assert_eq!(
         scene.sent.load(Ordering::SeqCst),
@@ -407,12 +404,8 @@ fn heads_conditions_and_ranges_are_answered_as_http_says() {
         metainfo.info_hash_v2(),
         scene.server.url("e.mp3.torrent")
     );
-    let master = std::fs::read(scene.web().join("e.mp3")).expect("the content");
-    let by_link = node.get(&magnet, &[]).expect(200);
-    assert!(
-        by_link.body == file || by_link.body == master,
-        "its key was pinned, or it has no ads"
-    );
+    // The host vouched for its key before.
+    assert!(node.get(&magnet, &[]).expect(200).body == file);
 
     // A query is a part of the address.
     node.head(&format!("{path}?token=a%2Fb&x=1"), &[]).expect(200);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub(super) struct Held {
     /// The ads that are in it.
     pub(super) ready: Vec<Ready>,
     pub(super) delivery: Mutex<Option<Delivery>>,
+    /// Bytes that were sent, whichever and however often.
+    pub(super) sent: AtomicU64,
 }
 
 /// What can be said of it.
@@ -120,9 +123,19 @@ impl Held {
 
     /// Notes that bytes were sent; says whether that delivered an ad.
     pub(super) fn sent(&self, bytes: Range<u64>) -> bool {
+        self.sent.fetch_add(bytes.end - bytes.start, Ordering::Relaxed);
         self.delivery()
             .as_mut()
             .is_some_and(|delivery| delivery.sent(bytes))
+    }
+
+    /// Whether it came without the ads that it has room for (mostly because they were not there in time), and less than a minute of it was
+    /// sent.
+    pub(super) fn is_worth_another_try(&self) -> bool {
+        let minute = self.rate.saturating_mul(60);
+        self.what.ads.is_empty()
+            && !self.what.skipped.is_empty()
+            && self.sent.load(Ordering::Relaxed) < minute
     }
 
     fn named(&self, keys: &[String]) -> Vec<Ready> {

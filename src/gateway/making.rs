@@ -2,6 +2,7 @@
 //!
 //! What goes wrong with ads leaves them out, as everywhere: the content is given without them. What goes wrong with the source is a refusal.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,8 @@ impl Gateway {
             );
             return Err(Refusal::new(StatusCode::BAD_REQUEST, reason));
         }
+        // The semaphore is never closed; were it, nothing would be lost by going on.
+        let _place = self.making.acquire().await;
         let joined = self.torrents.join(&found, false).await;
         let joined = joined.map_err(|error| torrents::refusal(&error))?;
         let made = self.freeze(source, &found, joined).await;
@@ -182,6 +185,7 @@ fn hold(
         decided,
         ready,
         delivery: Mutex::new(delivery),
+        sent: AtomicU64::new(0),
     }
 }
 

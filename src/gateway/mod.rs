@@ -59,12 +59,16 @@ use crate::source;
 const MOST_RENDITIONS: usize = 64;
 /// Renditions that are being made at a time; others wait.
 const MOST_MADE: usize = 4;
+/// Feeds that are read and rewritten at a time; others wait.
+const MOST_FEEDS: usize = 4;
 /// Answers that are being sent at a time.
 const MOST_BODIES: usize = 128;
 /// Sources whose metainfo is remembered.
 const MOST_KNOWN: usize = 256;
 /// How often what is over is looked for, and what could not be reported is tried again.
 const SWEEP: Duration = Duration::from_secs(60);
+/// How long after it was last asked for what came without its ads is made anew, when little of it was sent.
+const SECOND_TRY: Duration = Duration::from_secs(30);
 /// How long an answer that is being sent may hold up the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -91,11 +95,14 @@ pub(crate) struct Inner {
     known: Known,
     shelf: Mutex<Shelf<Slot>>,
     making: Semaphore,
+    feeds: Semaphore,
     bodies: Arc<Semaphore>,
     /// An ad was delivered.
     delivered: Notify,
-    /// What makes renditions, and says farewell to them.
-    tasks: Mutex<JoinSet<()>>,
+    /// What makes renditions: the end cuts it off.
+    makers: Mutex<JoinSet<()>>,
+    /// What says farewell to them: the end waits for it.
+    farewells: Mutex<JoinSet<()>>,
 }
 
 impl std::ops::Deref for Gateway {
@@ -151,45 +158,51 @@ impl Gateway {
             listening,
             known: Known::default(),
             making: Semaphore::new(MOST_MADE),
+            feeds: Semaphore::new(MOST_FEEDS),
             bodies: Arc::new(Semaphore::new(MOST_BODIES)),
             delivered: Notify::new(),
-            tasks: Mutex::default(),
+            makers: Mutex::default(),
+            farewells: Mutex::default(),
         }))
     }
 
     /// Answers requests and reports what was delivered, until `stop` is ready; then reports what is left.
     pub(crate) async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let stopping = watch::Sender::new(false);
-        let mut told = stopping.subscribe();
         let router = Router::new().fallback(answer).with_state(self.clone());
-        let serving = listen::serve(listener, router, Doors::default(), async move {
-            // A sender that is gone means the same as one that spoke.
-            let _ = told.wait_for(|stop| *stop).await;
-        });
-        tokio::pin!(serving);
-        tokio::select! {
-            () = &mut serving => {}
-            () = self.report() => {}
-            () = stop => {}
-        }
-        stopping.send_replace(true);
-        // A player that has paused takes nothing for hours.
-        let _ = tokio::time::timeout(FAREWELL, serving).await;
-        let mut tasks = std::mem::take(&mut *self.tasks());
-        tasks.shutdown().await;
+        let serving = listen::serve(listener, router, Doors::default(), told(stopping.subscribe()));
+        let ended = stopping.subscribe();
+        let serving = async {
+            tokio::select! {
+                () = serving => {}
+                // A player that has paused takes nothing for hours.
+                () = async { told(ended).await; tokio::time::sleep(FAREWELL).await } => {}
+            }
+        };
+        let stop = async {
+            stop.await;
+            stopping.send_replace(true);
+        };
+        tokio::join!(serving, self.report(stopping.subscribe()), stop);
+        let mut makers = std::mem::take(&mut *lock(&self.makers));
+        makers.shutdown().await;
+        let farewells = std::mem::take(&mut *lock(&self.farewells));
+        farewells.join_all().await;
         let all = self.shelf().clear();
         for slot in all {
             farewell(&slot).await;
         }
     }
 
-    /// Reports what was delivered when it was, and looks for what is over.
-    async fn report(&self) {
+    /// Reports what was delivered when it was, and looks for what is over, until it is told to stop: not in the midst of it, where what is
+    /// being sent would be lost.
+    async fn report(&self, mut stop: watch::Receiver<bool>) {
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             tokio::select! {
                 () = self.delivered.notified() => {}
                 _ = sweep.tick() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
             }
             let over = self.shelf().sweep(Instant::now());
             for slot in over {
@@ -205,7 +218,7 @@ impl Gateway {
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf<Slot>> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shelf)
     }
 
     fn held(&self) -> Vec<Arc<Held>> {
@@ -213,33 +226,31 @@ impl Gateway {
         shelf.all().iter().filter_map(|slot| slot.held()).collect()
     }
 
-    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks();
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
+    fn spawn_farewell(&self, slot: Arc<Slot>) {
+        spawn(&self.farewells, async move { farewell(&slot).await });
     }
 
     /// What this client gets of a source: the same as before, or what is made for it now.
     async fn made(&self, key: &Key) -> Result<(Made, Arc<Slot>), Refusal> {
         let (sender, made) = watch::channel(None);
+        let again = self
+            .shelf()
+            .take_off_idle(key, Instant::now(), SECOND_TRY, Slot::is_worth_another_try);
+        if let Some(again) = again {
+            self.spawn_farewell(again);
+        }
         let found = self.shelf().find(key, Instant::now(), || Slot { made });
         let found = found.ok_or_else(|| {
             let reason = "too many episodes are being played at once";
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason)
         })?;
         if let Some(old) = found.taken_off {
-            self.spawn(async move { farewell(&old).await });
+            self.spawn_farewell(old);
         }
         if found.is_new {
             // It goes on when this client does not wait: others may, and a decision that was made is worth keeping.
             let (gateway, source) = (self.clone(), key.source.clone());
-            self.spawn(async move {
-                // The semaphore is never closed; were it, nothing would be lost by going on.
-                let _place = gateway.making.acquire().await;
+            spawn(&self.makers, async move {
                 let made = gateway.make(&source).await;
                 gateway.tell_made(&source, &made);
                 sender.send_replace(Some(made));
@@ -302,6 +313,25 @@ impl Slot {
             _ => None,
         }
     }
+
+    fn is_worth_another_try(&self) -> bool {
+        self.held().is_some_and(|held| held.is_worth_another_try())
+    }
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn spawn(tasks: &Mutex<JoinSet<()>>, task: impl Future<Output = ()> + Send + 'static) {
+    let mut tasks = lock(tasks);
+    while tasks.try_join_next().is_some() {}
+    tasks.spawn(task);
+}
+
+async fn told(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means the same as one that spoke.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Nobody reads it any more.
@@ -373,7 +403,7 @@ async fn respond(gateway: &Gateway, from: SocketAddr, request: &Parts) -> Result
         }
         Err(Unknown::Path) => {
             let reason = format!(
-                "there is nothing at {path}: write http://{host}/ and behind it the address of an episode, or http://{host}/feed/ and that of a feed"
+                "there is nothing at {path}: write http://{host}/ and behind it the address of an episode, or http://{host}/feed/ and that of a feed, with its http:// or https://"
             );
             Err(Refusal::new(StatusCode::NOT_FOUND, reason))
         }
@@ -437,7 +467,18 @@ async fn of_source(
     let body = if method == Method::HEAD || bytes.is_empty() {
         Body::empty()
     } else {
-        body::body(gateway, (&held, &slot), bytes.clone()).await?
+        match body::body(gateway, (&held, &slot), bytes.clone()).await {
+            Ok(body) => body,
+            Err(refusal) => {
+                // What was made may be of no use any more: the next request has it made anew, unless somebody is reading it.
+                if refusal.status != StatusCode::SERVICE_UNAVAILABLE
+                    && gateway.shelf().take_off_unread(key, &slot)
+                {
+                    gateway.spawn_farewell(slot);
+                }
+                return Err(refusal);
+            }
+        }
     };
     let mut response = (status, body).into_response();
     let mut set = |name: HeaderName, value: &str| {
@@ -489,8 +530,12 @@ async fn of_feed(gateway: &Gateway, host: &str, url: &Url, headers: &HeaderMap) 
         return Err(Refusal::new(StatusCode::BAD_GATEWAY, reason));
     }
     let place = response.url().clone();
+    // The semaphore is never closed; were it, nothing would be lost by going on.
+    let _place = gateway.feeds.acquire().await;
     let feed = response.bytes_limited(source::MAX_FEED).await.map_err(refused)?;
-    let Some(feed) = feed::through(&feed, &place, &format!("http://{host}/")) else {
+    // A name may hold what means something in XML.
+    let through = format!("http://{}/", quick_xml::escape::escape(host));
+    let Some(feed) = feed::through(&feed, &place, &through) else {
         let reason = format!("{} is no podcast feed", gate::shown(url));
         return Err(Refusal::new(StatusCode::BAD_GATEWAY, reason));
     };

@@ -30,6 +30,18 @@ impl Refusal {
             None if cause::<engine::node::Error>(error).is_some() => StatusCode::SERVICE_UNAVAILABLE,
             Some(_) | None => StatusCode::BAD_GATEWAY,
         };
+        if let Some(gate::Error::Forbidden(forbidden)) = cause::<gate::Error>(error) {
+            let gate::Forbidden { host, address, class } = forbidden;
+            let private = if class.is_private() {
+                " with --allow-private, or"
+            } else {
+                ""
+            };
+            let reason = format!(
+                "{host} is at {address}, a {class} address, which nobody reaches by asking over HTTP: start the node{private} with this source as an argument"
+            );
+            return Self::new(status, reason);
+        }
         Self::new(status, sentence(error))
     }
 }

@@ -100,6 +100,35 @@ impl<T> Shelf<T> {
         }
     }
 
+    /// Takes this one off, if it still stands there and nobody holds it but the caller; says whether.
+    pub(super) fn take_off_unread(&mut self, key: &Key, what: &Arc<T>) -> bool {
+        let stands = self
+            .places
+            .get(key)
+            .is_some_and(|place| Arc::ptr_eq(&place.what, what));
+        let take = stands && Arc::strong_count(what) == 2;
+        if take {
+            self.places.remove(key);
+        }
+        take
+    }
+
+    /// Takes off what stands there, if nobody holds it, it was last asked for so long ago, and `is_it` says so.
+    pub(super) fn take_off_idle(
+        &mut self,
+        key: &Key,
+        now: Instant,
+        idle: Duration,
+        is_it: impl FnOnce(&T) -> bool,
+    ) -> Option<Arc<T>> {
+        let place = self.places.get(key)?;
+        let is_idle = !place.is_in_use() && now.saturating_duration_since(place.used) >= idle;
+        if !is_idle || !is_it(&place.what) {
+            return None;
+        }
+        self.places.remove(key).map(|place| place.what)
+    }
+
     /// Takes off those whose time is over.
     pub(super) fn sweep(&mut self, now: Instant) -> Vec<Arc<T>> {
         let keep = self.keep;
@@ -165,6 +194,33 @@ mod tests {
         drop(third.what);
         assert_eq!(shelf.sweep(at(501)), [Arc::new(5)]);
         assert_eq!(shelf.sweep(at(510)), [Arc::new(4)]);
+        assert!(shelf.all().is_empty());
+    }
+
+    #[test]
+    fn what_is_read_stays_and_what_is_of_no_use_goes() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut shelf = Shelf::new(2, Duration::from_secs(100));
+        let first = shelf.find(&key("a"), start, || 1).unwrap().what;
+        let reader = Arc::clone(&first);
+        assert!(!shelf.take_off_unread(&key("a"), &first), "it is read");
+        drop(reader);
+        assert!(!shelf.take_off_unread(&key("a"), &Arc::new(1)), "another one");
+        assert!(shelf.take_off_unread(&key("a"), &first));
+        assert!(!shelf.take_off_unread(&key("a"), &first));
+
+        let second = shelf.find(&key("a"), start, || 2).unwrap().what;
+        let idle = Duration::from_secs(30);
+        assert!(
+            shelf.take_off_idle(&key("a"), at(40), idle, |_| true).is_none(),
+            "it is read"
+        );
+        drop(second);
+        assert!(shelf.take_off_idle(&key("a"), at(29), idle, |_| true).is_none());
+        assert!(shelf.take_off_idle(&key("a"), at(30), idle, |_| false).is_none());
+        let taken = shelf.take_off_idle(&key("a"), at(30), idle, |_| true);
+        assert_eq!(taken, Some(Arc::new(2)));
         assert!(shelf.all().is_empty());
     }
 

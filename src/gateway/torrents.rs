@@ -20,8 +20,8 @@ use crate::context::Context;
 use crate::joining::swarm_options;
 use crate::source;
 
-/// Torrents at a time.
-const MOST: usize = 64;
+/// Torrents at a time: more than there are renditions, each of which holds one, and sources that a person names.
+const MOST: usize = 256;
 
 /// See the module documentation.
 pub(crate) struct Torrents {
