@@ -58,7 +58,7 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
         ));
     }
     trust_typed(&context, &args.swarm);
-    let node = Arc::new(crate::node::start(&context, json && !to_stdout).await?);
+    let node = Arc::new(crate::starting::start(&context, json && !to_stdout).await?);
     let creatives = (!args.swarm.no_peers).then(|| Swarm::new(&context, Arc::clone(&node)));
     // What earlier commands could not report goes now, beside the download.
     let draining = beacons::Draining::begin(&context);
@@ -138,7 +138,7 @@ impl Job<'_> {
             Some(folder::Folder::new(metainfo, files, &destination)?)
         };
         let added = self.node.add(metainfo.clone(), options).await;
-        let torrent = added.map_err(crate::node::explain)?;
+        let torrent = added.map_err(crate::starting::explain)?;
         let progress = Progress::bytes(
             metainfo.name(),
             torrent.stats().total_bytes,

@@ -4,7 +4,6 @@
 
 mod ads;
 mod again;
-mod always_on;
 mod beacons;
 mod breaks;
 mod cli;
@@ -38,6 +37,7 @@ mod send;
 mod snap;
 mod source;
 mod splice;
+mod starting;
 mod tracker;
 mod trust;
 mod units;
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
                 drain(&args.net).await;
                 end(outcome, json)
             }
-            Command::Node(args) => end(Box::pin(always_on::run(&args, json)).await, json),
+            Command::Node(args) => end(Box::pin(node::run(&args, json)).await, json),
             Command::Splice(args) => end(splice::run(&args, json).await, json),
             Command::Ads(args) => {
                 let outcome = ads::run(&args, json).await;

@@ -1,87 +1,123 @@
-//! Starting the engine's node from the options that every command with a socket has.
+//! `grove node`: the always-on peer of a machine. It gives others what it has, and is the local gateway for players and podcast apps.
+//!
+//! What a person names is fetched whole and given to others; what players ask for (`gateway`) as far as they read it, and what is here of
+//! that is given to others again when the node is started again.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use engine::node::{DHT_BOOTSTRAP, Error, MappingConfig, Node, NodeConfig};
-use engine::store::StoreError;
+use anyhow::Context as _;
+use serde_json::json;
+use tokio::net::TcpListener;
 
+use crate::beacons;
+use crate::breaks::Swarm;
+use crate::cli::NodeArgs;
 use crate::context::Context;
-use crate::output::{Explain, bad_input, print_json, with_hint};
+use crate::gateway::{Gateway, Settings, Torrents};
+use crate::joining::trust_typed;
+use crate::output::{ExitStatus, Explain, Outcome, interrupted, print_json};
+use crate::source::{Resolved, resolve};
 
-/// Starts a node, and says where it listens.
-pub(crate) async fn start(context: &Context, json: bool) -> anyhow::Result<Node> {
-    let mut config = NodeConfig::new(&context.data, context.gate.clone());
-    config.up = context.net.up;
-    config.down = context.net.down;
-    if is_outside(context) && !context.net.no_discovery {
-        config.dht = DHT_BOOTSTRAP.map(str::to_owned).to_vec();
-        config.lan = true;
-        config.mapping = Some(MappingConfig::default());
-    }
-    if !context.net.dht.is_empty() {
-        trust(context, &context.net.dht)?;
-        config.dht.clone_from(&context.net.dht);
-    }
-    let any = [
-        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    ];
-    let both = NodeConfig {
-        listen: any.to_vec(),
-        ..config.clone()
+/// Serves until it is told to stop.
+pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
+    let context = Context::new(&args.net)?;
+    trust_typed(&context, &args.swarm);
+    let listener = TcpListener::bind(args.http)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.http))
+        .hint(|| "choose another address with --http; port 0 takes a free one".into())?;
+    let listening = listener
+        .local_addr()
+        .context("asking for the gateway's own address")?;
+    let node = Arc::new(crate::starting::start(&context, false).await?);
+    tell(listening, &node.local_addrs(), json);
+    let creatives = (!args.swarm.no_peers).then(|| Swarm::new(&context, Arc::clone(&node)));
+    let torrents = Arc::new(Torrents::new(&context, &args.swarm, Arc::clone(&node)));
+    let settings = Settings {
+        swarm: args.swarm.clone(),
+        freeze: args.freeze,
+        keep: args.keep,
+        json,
     };
-    let started = if context.net.listen.is_empty() {
-        match Node::start(both).await {
-            Ok(node) => Ok(node),
-            // A machine without IPv6.
-            Err(_) => Node::start(config).await,
+    let ours = (Arc::clone(&node), creatives.clone(), Arc::clone(&torrents));
+    let gateway = Gateway::new(&context, settings, ours, listening);
+    let joining = async {
+        // Held for as long as the node runs.
+        let mut all = Vec::new();
+        // First what is fetched whole: a torrent that runs already stays as it is.
+        for source in &args.sources {
+            match resolve(&context, Some(&node), source, None).await? {
+                Resolved::Torrent(found) => {
+                    let joined = torrents.join(&found, true).await?;
+                    let (name, info_hash) = (found.metainfo.name(), joined.torrent.info_hash());
+                    if json {
+                        print_json(
+                            &json!({ "event": "joined", "source": source, "info_hash": info_hash.to_string() }),
+                        );
+                    } else {
+                        eprintln!("{name} is fetched, and given to others");
+                    }
+                    all.push(joined);
+                }
+                Resolved::Plain(url) => {
+                    eprintln!("note: there is no .torrent beside {url}; players are sent to it");
+                }
+            }
         }
-    } else {
-        config.listen.clone_from(&context.net.listen);
-        Node::start(config).await
+        let again = torrents.join_again().await;
+        if json {
+            print_json(&json!({ "event": "joined_again", "names": again }));
+        } else if !again.is_empty() {
+            eprintln!(
+                "what is here of {} episodes from before is given to others",
+                again.len()
+            );
+        }
+        anyhow::Ok(all)
     };
-    let node = started.hint(|| "choose another address with --listen; port 0 takes a free one".into())?;
-    let addresses: Vec<String> = node.local_addrs().iter().map(ToString::to_string).collect();
+    let mut failed = None;
+    let stop = async {
+        let stay = async {
+            match joining.await {
+                Ok(_all) => std::future::pending().await,
+                Err(error) => error,
+            }
+        };
+        tokio::select! {
+            () = interrupted() => {}
+            error = stay => failed = Some(error),
+        }
+    };
+    Box::pin(gateway.serve(listener, stop)).await;
+    if let Some(creatives) = &creatives {
+        creatives.end().await;
+    }
+    node.stop().await;
+    beacons::drain(&context).await;
     if json {
-        print_json(&serde_json::json!({ "event": "listening", "quic": addresses }));
-    } else {
-        tracing::info!(?addresses, "listening for peers");
+        print_json(&json!({ "event": "done" }));
     }
-    Ok(node)
-}
-
-/// What there is to do about a torrent that cannot be added, when that is the same for every command.
-pub(crate) fn explain(error: Error) -> anyhow::Error {
-    match &error {
-        Error::Store(why) if matches!(**why, StoreError::Locked { .. }) => with_hint(
-            error.into(),
-            "wait until the other command ends, or give this one a folder of its own with --data DIR",
-        ),
-        _ => error.into(),
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(ExitStatus::Done),
     }
 }
 
-/// On loopback there is nobody to be found, and no router.
-fn is_outside(context: &Context) -> bool {
-    let listen = &context.net.listen;
-    listen.is_empty() || !listen.iter().all(|address| address.ip().is_loopback())
-}
-
-/// Whether peers are looked for where nobody named them.
-pub(crate) fn looks_around(context: &Context) -> bool {
-    !context.net.dht.is_empty() || (is_outside(context) && !context.net.no_discovery)
-}
-
-/// What a person typed is accepted, whatever its address.
-fn trust(context: &Context, nodes: &[String]) -> anyhow::Result<()> {
-    for node in nodes {
-        let parts = node
-            .rsplit_once(':')
-            .and_then(|(host, port)| Some((host, port.parse().ok()?)));
-        let (host, port) = parts
-            .ok_or_else(|| bad_input(format!("--dht {node:?} is not HOST:PORT")))
-            .hint(|| "for example --dht router.example.org:6881".into())?;
-        context.gate.trust(host, port);
+fn tell(listening: SocketAddr, quic: &[SocketAddr], json: bool) {
+    let quic: Vec<String> = quic.iter().map(ToString::to_string).collect();
+    if json {
+        print_json(&json!({ "event": "listening", "http": listening.to_string(), "quic": quic }));
+        return;
     }
-    Ok(())
+    eprintln!("open http://{listening}/ and behind it the address of an episode, in any player");
+    eprintln!(
+        "subscribe to http://{listening}/feed/ and behind it the address of a feed, in any podcast app"
+    );
+    eprintln!("listening for peers on {}", quic.join(", "));
+    if !listening.ip().is_loopback() {
+        eprintln!(
+            "note: whoever reaches {listening} can have this machine fetch public media, and takes the ads that are decided for it"
+        );
+    }
 }

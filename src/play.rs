@@ -80,12 +80,12 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
         )))
         .hint(|| "`grove get SOURCE --file PATTERN` fetches what you name of it".into());
     }
-    let node = Arc::new(crate::node::start(&context, json).await?);
+    let node = Arc::new(crate::starting::start(&context, json).await?);
     let creatives = (!args.swarm.no_peers).then(|| Swarm::new(&context, Arc::clone(&node)));
     let adding = async {
         let options = joining::swarm_options(&context, &args.swarm, &found).await?;
         let added = node.add(found.metainfo.clone(), options).await;
-        added.map_err(crate::node::explain)
+        added.map_err(crate::starting::explain)
     };
     let added = tokio::select! {
         added = adding => added,

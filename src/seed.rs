@@ -26,7 +26,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     for peer in &args.peer {
         context.gate.trust(&peer.ip().to_string(), peer.port());
     }
-    let node = crate::node::start(&context, json).await?;
+    let node = crate::starting::start(&context, json).await?;
     if !json {
         let addresses: Vec<String> = node.local_addrs().iter().map(ToString::to_string).collect();
         eprintln!("listening for peers on {}", addresses.join(", "));

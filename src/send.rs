@@ -218,11 +218,11 @@ async fn node(context: &Context, before: &[SocketAddr], json: bool) -> anyhow::R
         let mut context = context.clone();
         context.net.listen = before.to_vec();
         // Somebody else may have taken the port meanwhile: another will do.
-        if let Ok(node) = crate::node::start(&context, json).await {
+        if let Ok(node) = crate::starting::start(&context, json).await {
             return Ok(node);
         }
     }
-    crate::node::start(context, json).await
+    crate::starting::start(context, json).await
 }
 
 /// Hashes the file or folder.

@@ -299,7 +299,7 @@ async fn from_magnet(context: &Context, node: Option<&Node>, magnet: &Magnet) ->
         }
     }
     if let Some(info_hash) = magnet.info_hash
-        && (!magnet.peers.is_empty() || !magnet.trackers.is_empty() || crate::node::looks_around(context))
+        && (!magnet.peers.is_empty() || !magnet.trackers.is_empty() || crate::starting::looks_around(context))
     {
         let wanted = Wanted {
             info_hash,
@@ -313,7 +313,7 @@ async fn from_magnet(context: &Context, node: Option<&Node>, magnet: &Magnet) ->
             if let Some(node) = node {
                 return Ok(node.metainfo(wanted).await?);
             }
-            let node = crate::node::start(context, false).await?;
+            let node = crate::starting::start(context, false).await?;
             let found = node.metainfo(wanted).await;
             node.stop().await;
             anyhow::Ok(found?)

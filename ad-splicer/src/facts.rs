@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
 use crate::creatives::Profile;
-use crate::loudness::{Gated, Leveled};
+use crate::loudness::{Leveled, Meter};
 use crate::plan::PlanError;
 use crate::side_by_side::side_by_side;
 use crate::silence;
@@ -102,10 +102,10 @@ fn heard(track: &dyn Track, sample: u64) -> [Range<u64>; 2] {
 }
 
 /// Takes in a range of content samples; `None` when they are nothing that can be measured.
-fn listen(track: &dyn Track, span: &Range<u64>) -> Result<Option<Gated>, SpliceError> {
+fn listen(track: &dyn Track, span: &Range<u64>) -> Result<Option<Meter>, SpliceError> {
     let stream = track.stream();
     // Whatever can be decoded has a rate and channels that can be measured; what cannot is not known.
-    let Ok(mut meter) = Gated::new(Profile {
+    let Ok(mut meter) = Meter::of_loudness(Profile {
         sample_rate: stream.sample_rate,
         channels: stream.channels,
     }) else {
@@ -128,9 +128,9 @@ fn loudness_at(track: &dyn Track, samples: &[u64]) -> Result<Vec<Option<f64>>, S
     samples
         .iter()
         .map(|_| {
-            let both: Vec<Result<Option<Gated>, SpliceError>> = meters.by_ref().take(2).collect();
+            let both: Vec<Result<Option<Meter>, SpliceError>> = meters.by_ref().take(2).collect();
             match both.into_iter().collect::<Result<Vec<_>, _>>() {
-                Ok(both) => Ok(Gated::together(&both.into_iter().flatten().collect::<Vec<_>>())),
+                Ok(both) => Ok(Meter::together(&both.into_iter().flatten().collect::<Vec<_>>())),
                 Err(error) if error.break_index().is_some() => Ok(None),
                 Err(error) => Err(error),
             }
@@ -196,7 +196,7 @@ pub fn loudness_around(
     })
 }
 
-/// Works out the facts of `content` for cues at `cues`, in that order. All of the content is read, 60 seconds around each cue are decoded.
+/// Works out the facts of `content` for cues at `cues`, in that order. All of the content is read, where not enough is known of where things are in it; 60 seconds around each cue are decoded.
 ///
 /// # Errors
 /// Those of [`crate::splice::prepare`]; a cue after the end is one.

@@ -18,11 +18,9 @@ use crate::creatives::{Creative, Profile};
 use crate::cues::BreakLoudness;
 use crate::pcm::Pcm;
 
-mod gated;
 mod leveled;
 mod limiter;
 
-pub(crate) use gated::Gated;
 pub use leveled::Leveled;
 
 /// The quietest reference: content below it gets ads at this loudness. LUFS.
@@ -59,13 +57,21 @@ pub struct Meter {
 impl Meter {
     /// A meter for loudness and true peak of interleaved samples in `profile`.
     pub fn new(profile: Profile) -> Result<Self, LoudnessError> {
-        let mode = Mode::I | Mode::TRUE_PEAK;
+        Self::with_mode(profile, Mode::I | Mode::TRUE_PEAK)
+    }
+
+    fn with_mode(profile: Profile, mode: Mode) -> Result<Self, LoudnessError> {
         let inner = EbuR128::new(profile.channels.into(), profile.sample_rate, mode)
             .map_err(|_| LoudnessError { profile })?;
         Ok(Self {
             inner,
             channels: profile.channels.into(),
         })
+    }
+
+    /// A meter for loudness alone.
+    pub(crate) fn of_loudness(profile: Profile) -> Result<Self, LoudnessError> {
+        Self::with_mode(profile, Mode::I)
     }
 
     /// Takes in the next samples; an incomplete last frame is left out.
@@ -81,9 +87,22 @@ impl Meter {
             .filter_map(|channel| self.inner.true_peak(channel).ok())
             .fold(0.0, f64::max);
         Measured {
-            loudness: self.inner.loudness_global().ok().filter(|l| l.is_finite()),
+            loudness: self.loudness(),
             true_peak: to_db(peak),
         }
+    }
+
+    /// Gated loudness of what several meters took in, in LUFS; `None` when all of it is below the gate.
+    pub(crate) fn together(meters: &[Self]) -> Option<f64> {
+        let inner = meters.iter().map(|meter| &meter.inner);
+        EbuR128::loudness_global_multiple(inner)
+            .ok()
+            .filter(|loudness| loudness.is_finite())
+    }
+
+    /// Gated loudness so far, in LUFS; `None` when all of it is below the gate.
+    pub(crate) fn loudness(&self) -> Option<f64> {
+        self.inner.loudness_global().ok().filter(|l| l.is_finite())
     }
 }
 
@@ -112,9 +131,9 @@ pub fn measure(samples: &[f32], profile: Profile) -> Result<Measured, LoudnessEr
 
 /// Gated loudness of interleaved samples in LUFS; `None` when all of it is below the gate.
 pub fn loudness_of(samples: &[f32], profile: Profile) -> Result<Option<f64>, LoudnessError> {
-    let mut meter = Gated::new(profile)?;
+    let mut meter = Meter::with_mode(profile, Mode::I)?;
     meter.add(samples);
-    Ok(Gated::together(&[meter]))
+    Ok(meter.loudness())
 }
 
 /// The loudness that ads at a cue are brought to, in LUFS: that of the content around the cue (measured over 60 to

@@ -22,7 +22,7 @@ impl Kept {
         self.0.join(format!("{info_hash}.torrent"))
     }
 
-    /// Keeps it; the one that is there already counts as used now.
+    /// Keeps it, as what was joined last.
     pub(super) fn keep(&self, metainfo: &Metainfo) -> anyhow::Result<()> {
         write_whole(&self.path(metainfo.info_hash_v2()), metainfo.to_bytes())
     }
@@ -33,7 +33,7 @@ impl Kept {
         let _ = std::fs::remove_file(self.path(info_hash));
     }
 
-    /// All that is kept, what was used last first; what cannot be read is nothing that was kept.
+    /// All that is kept, what was joined last first; what cannot be read is nothing that was kept.
     pub(super) fn all(&self) -> Vec<Metainfo> {
         let Ok(entries) = std::fs::read_dir(&self.0) else {
             return Vec::new();

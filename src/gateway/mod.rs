@@ -1,16 +1,17 @@
 //! The local gateway: any player or podcast app opens `http://127.0.0.1:4768/` followed by the address of an episode, and gets the rendition that
 //! `grove get` would write, from the swarm, with ads that were decided for it; any range of it, by fetching what that range needs.
 //!
-//! A request: `address` says what it names and whether it was meant for us, `shelf` which rendition is this client's (all requests of one
+//! A request (`answer`): `address` says what it names and whether it was meant for us, `shelf` which rendition is this client's (all requests of one
 //! playback get the same), `making` makes it when there is none, `range` says which part is wanted, `body` reads it as the connection takes
 //! it (`held`, `reading`), and `delivered` sees from what was sent which ads were delivered. `feed` has a whole podcast come this way.
 //!
 //! Invariants: nobody who asks over HTTP is taken for the person at the machine, so what is asked for is fetched through the gate and reaches
 //! no private address unless the person said so; nothing tells a browser that other sites may read an answer; all that is kept is bounded.
 //!
-//! Lock order: the shelf's lock alone, never across an `.await`.
+//! Lock order: each lock alone, never across an `.await`.
 
 mod address;
+mod answer;
 mod body;
 mod delivered;
 mod feed;
@@ -29,22 +30,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _};
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use engine::listen::{self, Doors};
 use engine::node::Node;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
-use url::Url;
 
-use self::address::{Asked, Unknown};
 use self::held::Held;
 use self::making::Made;
-use self::range::Part;
 use self::refusal::Refusal;
 use self::shelf::{Key, Shelf};
 pub(crate) use self::torrents::Torrents;
@@ -124,7 +118,7 @@ struct Known(Mutex<HashMap<String, Box<source::Torrent>>>);
 
 impl Known {
     fn keep(&self, source: &str, found: &source::Torrent) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         if known.len() >= MOST_KNOWN {
             known.clear();
         }
@@ -132,11 +126,7 @@ impl Known {
     }
 
     fn find(&self, source: &str) -> Option<Box<source::Torrent>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(source)
-            .cloned()
+        lock(&self.0).get(source).cloned()
     }
 }
 
@@ -169,7 +159,7 @@ impl Gateway {
     /// Answers requests and reports what was delivered, until `stop` is ready; then reports what is left.
     pub(crate) async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let stopping = watch::Sender::new(false);
-        let router = Router::new().fallback(answer).with_state(self.clone());
+        let router = Router::new().fallback(answer::answer).with_state(self.clone());
         let serving = listen::serve(listener, router, Doors::default(), told(stopping.subscribe()));
         let ended = stopping.subscribe();
         let serving = async {
@@ -339,217 +329,4 @@ async fn farewell(slot: &Slot) {
     if let Some(held) = slot.held() {
         held.leave().await;
     }
-}
-
-/// Answers one request.
-async fn answer(
-    State(gateway): State<Gateway>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
-    let (request, _) = request.into_parts();
-    let is_head = request.method == Method::HEAD;
-    let answered = respond(&gateway, from, &request).await;
-    let mut response = answered.unwrap_or_else(Refusal::into_response);
-    // What it is was found out here, and is not to be guessed.
-    let headers = response.headers_mut();
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    if is_head {
-        let len = response.body().size_hint().exact();
-        if let (Some(len), false) = (len, response.headers().contains_key(header::CONTENT_LENGTH)) {
-            response.headers_mut().insert(header::CONTENT_LENGTH, len.into());
-        }
-        *response.body_mut() = Body::empty();
-    }
-    response
-}
-
-async fn respond(gateway: &Gateway, from: SocketAddr, request: &Parts) -> Result<Response, Refusal> {
-    let (method, headers) = (&request.method, &request.headers);
-    let named = request
-        .uri
-        .authority()
-        .map(|authority| authority.as_str().to_owned());
-    let host = named.or_else(|| Some(headers.get(header::HOST)?.to_str().ok()?.to_owned()));
-    let host = host.unwrap_or_else(|| gateway.listening.to_string());
-    if !address::is_ours(&host, gateway.listening) {
-        let reason = format!(
-            "{host} is not a name of this gateway: it answers to localhost, 127.0.0.1 and [::1], and to the address that --http named"
-        );
-        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, reason));
-    }
-    if address::is_embedded_elsewhere(headers) {
-        let reason = "a page of another site asked for this; open the address itself";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
-    }
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered");
-        let allow = [(header::ALLOW, "GET, HEAD")];
-        return Ok((allow, refusal).into_response());
-    }
-    let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
-    match address::asked(path) {
-        Ok(Asked::Root) => Ok(usage(&host).into_response()),
-        Ok(Asked::Feed(url)) => of_feed(gateway, &host, &url, headers).await,
-        Ok(Asked::Source(source)) => {
-            let key = Key {
-                client: from.ip(),
-                source,
-            };
-            of_source(gateway, &key, method, headers).await
-        }
-        Err(Unknown::Path) => {
-            let reason = format!(
-                "there is nothing at {path}: write http://{host}/ and behind it the address of an episode, or http://{host}/feed/ and that of a feed, with its http:// or https://"
-            );
-            Err(Refusal::new(StatusCode::NOT_FOUND, reason))
-        }
-        Err(Unknown::Url | Unknown::Feed) => {
-            let reason = format!("{path} holds no http or https URL and no magnet link");
-            Err(Refusal::new(StatusCode::BAD_REQUEST, reason))
-        }
-    }
-}
-
-fn usage(host: &str) -> String {
-    format!(
-        "Grove's local gateway.
-
-Any player opens an episode with this address before its own:
-  http://{host}/https://example.org/ep1.mp3
-A podcast app subscribes to a feed like this:
-  http://{host}/feed/https://example.org/feed.xml
-
-What has a .torrent (beside it, or named itself, or by a magnet link) comes from other viewers and from its web server, verified,
-with ads that are decided when it is first asked for.
-"
-    )
-}
-
-async fn of_source(
-    gateway: &Gateway,
-    key: &Key,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Response, Refusal> {
-    let (made, slot) = gateway.made(key).await?;
-    let held = match made {
-        Made::Rendition(held) => held,
-        Made::Elsewhere(url) => {
-            let place = [
-                (header::LOCATION, String::from(url)),
-                (header::CACHE_CONTROL, "no-store".into()),
-            ];
-            let reason = "there is no .torrent beside it: it comes from its own server\n";
-            return Ok((StatusCode::TEMPORARY_REDIRECT, place, reason).into_response());
-        }
-    };
-    let (etag, len) = (&held.what.etag, held.len());
-    let part = range::part(method, headers, etag, len);
-    let (status, bytes) = match part {
-        Part::Whole => (StatusCode::OK, 0..len),
-        Part::Bytes(bytes) => (StatusCode::PARTIAL_CONTENT, bytes),
-        Part::NotModified => (StatusCode::NOT_MODIFIED, 0..0),
-        Part::NotThat => {
-            let reason = "this is not the rendition that If-Match names";
-            return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, reason));
-        }
-        Part::Beyond => {
-            let reason = format!("there are {len} bytes");
-            let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, reason);
-            let all = [(header::CONTENT_RANGE, format!("bytes */{len}"))];
-            return Ok((all, refusal).into_response());
-        }
-    };
-    let body = if method == Method::HEAD || bytes.is_empty() {
-        Body::empty()
-    } else {
-        match body::body(gateway, (&held, &slot), bytes.clone()).await {
-            Ok(body) => body,
-            Err(refusal) => {
-                // What was made may be of no use any more: the next request has it made anew, unless somebody is reading it.
-                if refusal.status != StatusCode::SERVICE_UNAVAILABLE
-                    && gateway.shelf().take_off_unread(key, &slot)
-                {
-                    gateway.spawn_farewell(slot);
-                }
-                return Err(refusal);
-            }
-        }
-    };
-    let mut response = (status, body).into_response();
-    let mut set = |name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(name, value);
-        }
-    };
-    set(header::ETAG, etag);
-    set(header::ACCEPT_RANGES, "bytes");
-    set(header::CACHE_CONTROL, "private, no-cache");
-    if status != StatusCode::NOT_MODIFIED {
-        set(header::CONTENT_TYPE, held.what.media_type);
-        set(header::CONTENT_LENGTH, &(bytes.end - bytes.start).to_string());
-    }
-    if status == StatusCode::PARTIAL_CONTENT {
-        let range = format!("bytes {}-{}/{len}", bytes.start, bytes.end - 1);
-        set(header::CONTENT_RANGE, &range);
-    }
-    Ok(response)
-}
-
-/// A feed whose episodes come through here.
-async fn of_feed(gateway: &Gateway, host: &str, url: &Url, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let refused = |error: gate::Error| Refusal::of(&error.into());
-    let mut request = gateway
-        .context
-        .gate
-        .get(url.clone())
-        .timeout(source::DOCUMENT_TIMEOUT);
-    // Apps look again and again whether there is something new.
-    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
-        if let Some(value) = headers.get(&name) {
-            request = request.header(name, value.clone());
-        }
-    }
-    let response = request.send().await.map_err(refused)?;
-    let status = response.status();
-    let mut kept = HeaderMap::new();
-    for name in [header::ETAG, header::LAST_MODIFIED, header::CONTENT_TYPE] {
-        if let Some(value) = response.headers().get(&name) {
-            kept.insert(name, value.clone());
-        }
-    }
-    if status == StatusCode::NOT_MODIFIED {
-        return Ok((status, kept).into_response());
-    }
-    if !status.is_success() {
-        let reason = format!("cannot fetch {}: the server answered {status}", gate::shown(url));
-        return Err(Refusal::new(StatusCode::BAD_GATEWAY, reason));
-    }
-    let place = response.url().clone();
-    // The semaphore is never closed; were it, nothing would be lost by going on.
-    let _place = gateway.feeds.acquire().await;
-    let feed = response.bytes_limited(source::MAX_FEED).await.map_err(refused)?;
-    // A name may hold what means something in XML.
-    let through = format!("http://{}/", quick_xml::escape::escape(host));
-    let Some(feed) = feed::through(&feed, &place, &through) else {
-        let reason = format!("{} is no podcast feed", gate::shown(url));
-        return Err(Refusal::new(StatusCode::BAD_GATEWAY, reason));
-    };
-    kept.insert(header::VARY, HeaderValue::from_static("host"));
-    // A feed that holds a script is still no page of ours.
-    kept.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("sandbox; default-src 'none'"),
-    );
-    if !kept.contains_key(header::CONTENT_TYPE) {
-        kept.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/rss+xml"),
-        );
-    }
-    Ok((kept, feed).into_response())
 }

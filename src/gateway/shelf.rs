@@ -89,24 +89,21 @@ impl<T> Shelf<T> {
         })
     }
 
+    fn stands(&self, key: &Key, what: &Arc<T>) -> bool {
+        let place = self.places.get(key);
+        place.is_some_and(|place| Arc::ptr_eq(&place.what, what))
+    }
+
     /// Takes this one off, if it still stands there.
     pub(super) fn take_off(&mut self, key: &Key, what: &Arc<T>) {
-        if self
-            .places
-            .get(key)
-            .is_some_and(|place| Arc::ptr_eq(&place.what, what))
-        {
+        if self.stands(key, what) {
             self.places.remove(key);
         }
     }
 
     /// Takes this one off, if it still stands there and nobody holds it but the caller; says whether.
     pub(super) fn take_off_unread(&mut self, key: &Key, what: &Arc<T>) -> bool {
-        let stands = self
-            .places
-            .get(key)
-            .is_some_and(|place| Arc::ptr_eq(&place.what, what));
-        let take = stands && Arc::strong_count(what) == 2;
+        let take = self.stands(key, what) && Arc::strong_count(what) == 2;
         if take {
             self.places.remove(key);
         }

@@ -89,7 +89,7 @@ impl Torrents {
         };
         let torrent = self.node.add(found.metainfo.clone(), options).await;
         let known = Running {
-            torrent: torrent.map_err(crate::node::explain)?,
+            torrent: torrent.map_err(crate::starting::explain)?,
             used: Instant::now(),
             hold: Arc::default(),
         };

@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context, args: &InspectArgs, found: &Torrent, 
     for peer in &args.peer {
         context.gate.trust(&peer.ip().to_string(), peer.port());
     }
-    let node = crate::node::start(&context, json).await?;
+    let node = crate::starting::start(&context, json).await?;
     let options = AddOptions {
         use_origin: false,
         // Nothing is fetched.

@@ -76,7 +76,7 @@ impl Uploads {
     }
 
     /// Whether what is asked for can be sent soon, if it is urgent. With nobody before it, it is taken however slow we
-    /// are. Remembers who is refused.
+    /// are, unless many hold it. Remembers who is refused.
     pub(super) fn takes_in_time(&mut self, peer: Peer, asked: &Queued, now: Instant) -> bool {
         let own = urgent_blocks(asked.urgency, asked.run);
         if own > 0 && self.leaves_to_others(peer, asked, now) {

@@ -2,7 +2,7 @@
 //!
 //! Each player draws its next minute ahead. All of a crowd together fill the origin's queue with that, and what somebody
 //! needs at once waits behind it. So whoever sees the origin bring something late leaves it alone for a while with what
-//! has time, the longer the later it came: the queue stays short, and is never empty while there is something to draw.
+//! has time, the longer the later it came: the queue stays short.
 //! Not here: what is drawn ahead (`origin_duty`), what at once (`origin_urgent`). Downloads have no deadlines to keep, and
 //! their own bound.
 

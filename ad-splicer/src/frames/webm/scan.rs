@@ -129,13 +129,7 @@ impl Index {
         look: &mut Look<'_>,
     ) -> Result<Self, SpliceError> {
         let (mut at, end) = (webm.first, webm.segment.end);
-        let mut scan = Scan {
-            webm,
-            window: Window::new(content, deadline),
-            index: Self::default(),
-            look,
-            until: None,
-        };
+        let mut scan = Scan::new(webm, content, deadline, look);
         while at < end && scan.index.blocks.len() < count {
             let head = head_at(&mut scan.window, at)?;
             at = if head.id == ebml::CLUSTER {
@@ -155,12 +149,10 @@ impl Index {
         content: &dyn Content,
         deadline: Duration,
     ) -> Result<Self, SpliceError> {
+        let mut look = |_: &Block, _: &[u8]| Ok(());
         let mut scan = Scan {
-            webm,
-            window: Window::new(content, deadline),
-            index: Self::default(),
-            look: &mut |_, _| Ok(()),
             until: Some(until),
+            ..Scan::new(webm, content, deadline, &mut look)
         };
         let head = head_at(&mut scan.window, cluster)?;
         if head.id != ebml::CLUSTER {
@@ -178,13 +170,7 @@ impl Index {
         deadline: Duration,
         look: &mut Look<'_>,
     ) -> Result<Self, SpliceError> {
-        let mut scan = Scan {
-            webm,
-            window: Window::new(content, deadline),
-            index: Self::default(),
-            look,
-            until: None,
-        };
+        let mut scan = Scan::new(webm, content, deadline, look);
         let mut at = part.start;
         while at < part.end {
             let head = head_at(&mut scan.window, at)?;
@@ -224,13 +210,7 @@ impl Index {
     ) -> Result<Self, SpliceError> {
         let (mut at, end) = (webm.first, webm.segment.end);
         let mut later = Vec::new();
-        let mut scan = Scan {
-            webm,
-            window: Window::new(content, deadline),
-            index: Self::default(),
-            look,
-            until: None,
-        };
+        let mut scan = Scan::new(webm, content, deadline, look);
         while at < end {
             let head = head_at(&mut scan.window, at)?;
             if head.id == ebml::CLUSTER {
@@ -304,7 +284,17 @@ fn is_top_level(id: u32) -> bool {
     )
 }
 
-impl Scan<'_, '_> {
+impl<'a, 'b> Scan<'a, 'b> {
+    fn new(webm: &'a Webm, content: &'a dyn Content, deadline: Duration, look: &'a mut Look<'b>) -> Self {
+        Self {
+            webm,
+            window: Window::new(content, deadline),
+            index: Index::default(),
+            look,
+            until: None,
+        }
+    }
+
     fn has_enough(&self) -> bool {
         let last = self.index.blocks.last();
         self.until
