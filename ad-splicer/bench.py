@@ -192,8 +192,12 @@ def moving(path, size, seconds, length, rate):
 
 def decoded(path, *filters):
     """Interleaved stereo samples at 44,100 Hz."""
-    raw = ffmpeg("-i", path, "-map", "0:a", *filters, "-f", "f32le", "-ac", "2", "-ar", "44100", "-").stdout
-    return array.array("f", raw)
+    raw, source = None, ["-i", path, "-map", "0:a"]
+    if path.endswith(".ogg"):
+        # ffmpeg 5 laps the first block of a chained Vorbis stream over the last of the stream before, where RFC 5215 and libvorbis begin anew.
+        raw, source = run(["sox", path, "-t", "f32", "-"]).stdout, ["-f", "f32le", "-ac", "2", "-ar", "44100", "-i", "-"]
+    command = ["ffmpeg", "-y", "-v", "error", *source, *filters, "-f", "f32le", "-ac", "2", "-ar", "44100", "-"]
+    return array.array("f", run(command, input=raw or b"").stdout)
 
 
 def db(power):
