@@ -54,7 +54,7 @@ use crate::output::{ExitStatus, Outcome};
 const LAST_WORK: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    // Creatives are decoded in children of this program, which do nothing else.
+    // Creatives are decoded, and bridges coded, in children of this program, which do nothing else.
     if ad_splicer::conditioning::is_child(std::env::args_os()) {
         return ad_splicer::conditioning::child_main(std::env::args_os());
     }
@@ -70,6 +70,9 @@ fn main() -> ExitCode {
         }
     };
     output::start_logging(cli.verbose);
+    if let Ok(program) = std::env::current_exe() {
+        ad_splicer::bridge::in_children_of(program);
+    }
     gate::install_crypto_provider();
 
     let json = cli.json;

@@ -61,6 +61,7 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     let conditioner = Conditioner::new(std::env::current_exe().context("finding this program")?);
     let content = again::ready(Arc::new(content), &args.content, &conditioner).await?;
     let format = probe(&content, &args.content.display().to_string()).await?;
+    ad_splicer::bridge::get_ready(format.codec);
     let mut cues: Vec<CuePoint> = wanted.iter().map(|(cue, _)| cue.clone()).collect();
     placeable::check(&cues, format.duration, &args.content.display().to_string())?;
     let moved = snap::snap(&content, &mut cues, args.snap).await?;

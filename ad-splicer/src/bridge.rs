@@ -1,8 +1,9 @@
-//! Decoding and encoding short runs of frames with GStreamer, sample for sample: a file for each coding.
+//! Decoding and encoding short runs of frames with GStreamer, sample for sample: a file for each coding. MP3 is coded in this process, what needs larger libraries in one of its own ([`in_children_of`]).
 //!
 //! Both directions are whole: all input is given, all output is collected. A decoder must give exactly as many samples as the frames hold; anything else is an error, never a silent shift.
 //! Pipelines have no threads of ours: the bus is watched from here, and the pipeline is set to NULL on every way out.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,10 +15,18 @@ use gstreamer_app as gst_app;
 use crate::time::ContentTime;
 
 pub(crate) mod aac;
+mod apart;
+mod child;
 pub(crate) mod mp3;
 pub(crate) mod opus;
 pub(crate) mod pictures;
+mod task;
 pub(crate) mod vorbis;
+mod wire;
+
+pub(crate) use apart::MARK;
+pub use apart::{get_ready, in_children_of};
+pub(crate) use child::main as child_main;
 
 /// How long a run through a pipeline may go without giving anything.
 const STALL: Duration = Duration::from_secs(60);
@@ -41,13 +50,25 @@ pub(crate) enum BridgeError {
     TooLarge { most: usize },
     #[error("the encoder gave something else than was asked for: {0}")]
     WrongStream(String),
+    #[error("cannot start the process that codes: {0}")]
+    Child(#[source] std::io::Error),
+    #[error("the process that codes was stopped: {0}")]
+    Crashed(String),
+    #[error("the process that codes was not done after a long time")]
+    Late,
+    #[error("{0}")]
+    Said(String),
 }
 
-/// Sets the pipeline to NULL when it goes out of scope.
-struct Running(gst::Pipeline);
+/// Sets the pipeline to NULL when it goes out of scope, unless it stands still: that would wait for its threads.
+struct Running(gst::Pipeline, Cell<bool>);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if self.1.get() {
+            std::mem::forget(self.0.clone());
+            return;
+        }
         // Going to NULL cannot fail in a way that could be acted on here.
         let _ = self.0.set_state(gst::State::Null);
     }
@@ -118,7 +139,7 @@ fn run_within(
             })
             .build(),
     );
-    let pipeline = Running(gst::Pipeline::new());
+    let pipeline = Running(gst::Pipeline::new(), Cell::new(false));
     let chain: Vec<&gst::Element> = std::iter::once(source.upcast_ref())
         .chain(elements)
         .chain([sink.upcast_ref()])
@@ -152,6 +173,7 @@ fn run_within(
         if len != progress.0 {
             progress = (len, Instant::now());
         } else if progress.1.elapsed() > STALL {
+            pipeline.1.set(true);
             return Err(BridgeError::Stalled { doing });
         }
         Ok(false)

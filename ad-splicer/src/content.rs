@@ -27,6 +27,11 @@ pub trait Content: Send + Sync {
         None
     }
 
+    /// The file that it is, byte for byte, when all of it is here: then the kernel can copy from it.
+    fn file(&self) -> Option<&File> {
+        None
+    }
+
     /// Whether there are no bytes at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -77,6 +82,10 @@ impl Content for FileContent {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8], _deadline: Duration) -> io::Result<usize> {
         self.file.read_at(buffer, offset)
+    }
+
+    fn file(&self) -> Option<&File> {
+        Some(&self.file)
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub mod again;
 pub mod beacons;
-mod bridge;
+pub mod bridge;
 pub mod conditioning;
 pub mod content;
 pub mod creatives;

@@ -185,7 +185,7 @@ impl Picture {
         let size = (format.width as usize, format.height as usize);
         let planes = card::draw(size, name, format.turn);
         let count = lasts.as_secs() as usize + 1;
-        let coded = pictures::encode_still(&format, rate, planes, count)
+        let coded = pictures::encode_still(&format, rate, &planes, count)
             .map_err(|error| CardError(error.to_string()))?;
         let picture =
             Self::parse(&coded, format).ok_or_else(|| CardError("the encoder gave something else".into()))?;

@@ -1,7 +1,9 @@
 //! AAC-LC by libav, in both directions: packets are raw, without ADTS headers.
 
 use gstreamer as gst;
+use serde::{Deserialize, Serialize};
 
+use super::task::{Media, Task};
 use super::{BridgeError, element, floats, init, raw_caps, run, run_within, split_clips, stamped};
 use crate::frames::aac::{Config, SAMPLES};
 use crate::frames::padding::most_bytes;
@@ -25,10 +27,26 @@ fn caps(config: Config) -> gst::Caps {
 
 /// Decodes clips, each a run of packets of one stream. Gives for each clip its interleaved samples, as many as its packets hold; the first packet's are touched by what was decoded before it.
 pub(crate) fn decode(config: Config, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError> {
-    const DOING: &str = "decoding";
     if clips.iter().all(Vec::is_empty) {
         return Ok(clips.iter().map(|_| Vec::new()).collect());
     }
+    let counts: Vec<usize> = clips.iter().map(Vec::len).collect();
+    let size = SAMPLES as usize * usize::from(config.channels);
+    let due = counts.iter().map(|count| count * size);
+    let task = Task::AacDecode {
+        config,
+        clips: counts.clone(),
+    };
+    task.done(Media::of(clips.iter().flatten()))?.into_clips(due)
+}
+
+/// The same in this process, of clips of so many packets.
+pub(super) fn decode_here(
+    config: Config,
+    clips: &[usize],
+    packets: Vec<Vec<u8>>,
+) -> Result<Vec<Vec<f32>>, BridgeError> {
+    const DOING: &str = "decoding";
     init(DOING)?;
     let (rate, channels) = (config.sample_rate, usize::from(config.channels));
     let elements = [element("avdec_aac")?, element("audioconvert")?];
@@ -38,12 +56,12 @@ pub(crate) fn decode(config: Config, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f
         .field("layout", "interleaved")
         .field("channels", channels as i32)
         .build();
-    let input = clips.iter().flatten().enumerate().map(|(i, packet)| {
+    let input = packets.into_iter().enumerate().map(|(i, packet)| {
         let size = u64::from(SAMPLES);
-        stamped(packet.clone(), i as u64 * size, size, rate)
+        stamped(packet, i as u64 * size, size, rate)
     });
     let buffers = run(DOING, &caps(config), &elements, Some(&out), input)?;
-    split_clips(&buffers, clips.iter().map(Vec::len), SAMPLES as usize, channels)
+    split_clips(&buffers, clips.iter().copied(), SAMPLES as usize, channels)
 }
 
 /// Bits a second for bridges: so high that what is encoded twice loses next to nothing. It costs nothing, since packets are padded to the largest that there can be.
@@ -53,7 +71,7 @@ fn bit_rate(config: Config) -> i32 {
 }
 
 /// How libav looks for the steps of its quantizers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Coder {
     /// What was AAC before comes out nearly as it was: its own steps are found again.
     Exact,
@@ -84,6 +102,12 @@ impl Coder {
 
 /// Encodes interleaved samples into packets, followed by enough silence that all of it comes out. Of what is noise throughout libav makes packets that are larger than allowed; then with fewer bits.
 pub(crate) fn encode(config: Config, coder: Coder, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+    let task = Task::AacEncode { config, coder };
+    task.done(Media::clip(pcm))?.into_packets()
+}
+
+/// The same in this process.
+pub(super) fn encode_here(config: Config, coder: Coder, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
     let mut bit_rate = coder.bit_rate(config);
     loop {
         let most = if bit_rate < LEAST {

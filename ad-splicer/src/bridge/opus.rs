@@ -2,6 +2,7 @@
 
 use gstreamer as gst;
 
+use super::task::{Media, Task};
 use super::{BridgeError, element, floats, init, raw_caps, run, stamped};
 use crate::frames::opus::{Head, RATE, samples};
 
@@ -10,18 +11,38 @@ pub(crate) const DELAY: u32 = 312;
 
 /// Decodes clips, each a run of packets of one stream. Gives for each clip its interleaved samples, as many as its packets hold; the first packets' are touched by what was decoded before.
 pub(crate) fn decode(head: Head, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError> {
-    const DOING: &str = "decoding";
-    let lengths: Vec<usize> = clips
-        .iter()
-        .map(|clip| {
-            clip.iter()
-                .map(|packet| samples(packet).unwrap_or(0) as usize)
-                .sum()
-        })
-        .collect();
+    let lengths = lengths(clips.iter().map(Vec::as_slice));
     if lengths.iter().all(|length| *length == 0) {
         return Ok(clips.iter().map(|_| Vec::new()).collect());
     }
+    let task = Task::OpusDecode {
+        head,
+        clips: clips.iter().map(Vec::len).collect(),
+    };
+    let due = lengths.iter().map(|length| length * usize::from(head.channels));
+    task.done(Media::of(clips.iter().flatten()))?.into_clips(due)
+}
+
+/// How many samples of each channel the packets of each clip hold.
+fn lengths<'a>(clips: impl Iterator<Item = &'a [Vec<u8>]>) -> Vec<usize> {
+    let length = |packet: &Vec<u8>| samples(packet).unwrap_or(0) as usize;
+    clips.map(|clip| clip.iter().map(length).sum()).collect()
+}
+
+/// The same in this process, of clips of so many packets.
+pub(super) fn decode_here(
+    head: Head,
+    clips: &[usize],
+    packets: Vec<Vec<u8>>,
+) -> Result<Vec<Vec<f32>>, BridgeError> {
+    const DOING: &str = "decoding";
+    let mut rest = &packets[..];
+    let clips = clips.iter().map(|count| {
+        let (clip, after) = rest.split_at(rest.len().min(*count));
+        rest = after;
+        clip
+    });
+    let lengths = lengths(clips);
     init(DOING)?;
     let channels = usize::from(head.channels);
     let caps = gst::Caps::builder("audio/x-opus")
@@ -32,10 +53,10 @@ pub(crate) fn decode(head: Head, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>
         .build();
     let elements = [element("avdec_opus")?, element("audioconvert")?];
     let mut position = 0;
-    let input = clips.iter().flatten().map(move |packet| {
-        let count = u64::from(samples(packet).unwrap_or(0));
+    let input = packets.into_iter().map(move |packet| {
+        let count = u64::from(samples(&packet).unwrap_or(0));
         position += count;
-        stamped(packet.clone(), position - count, count, RATE)
+        stamped(packet, position - count, count, RATE)
     });
     let buffers = run(
         DOING,
@@ -86,6 +107,17 @@ fn before_dc_rejection(pcm: &[f32], channels: usize, resumes: usize) -> Vec<f32>
 
 /// Encodes interleaved samples into packets of `size` samples, followed by enough silence that all of it comes out. What is beyond ±1.0 is cut off. From sample `resumes` on they are content again, which owes nothing to the offset of the ad before it.
 pub(crate) fn encode(
+    head: Head,
+    size: u32,
+    pcm: &[f32],
+    resumes: usize,
+) -> Result<Vec<Vec<u8>>, BridgeError> {
+    let task = Task::OpusEncode { head, size, resumes };
+    task.done(Media::clip(pcm))?.into_packets()
+}
+
+/// The same in this process.
+pub(super) fn encode_here(
     head: Head,
     size: u32,
     pcm: &[f32],

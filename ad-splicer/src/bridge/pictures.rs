@@ -1,11 +1,13 @@
 //! Coding pictures as H.264 or VP9 that can stand among the content's.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use super::BridgeError;
+use super::task::{Media, Task};
 use crate::picture::{H264Profile, PictureCoding, PictureFormat};
 
 /// Quality that x264 is to keep, whatever bits it takes: nothing is seen to be lost.
@@ -116,6 +118,19 @@ pub(crate) fn head(format: &PictureFormat, coded: Option<&gst::CapsRef>) -> Opti
 pub(crate) fn encode_still(
     format: &PictureFormat,
     rate: (u32, u32),
+    planes: &[u8],
+    count: usize,
+) -> Result<Vec<u8>, BridgeError> {
+    let format = *format;
+    let task = Task::Still { format, rate, count };
+    let made = task.done(Media::Packets(vec![planes.into()]))?;
+    Ok(made.into_packets()?.concat())
+}
+
+/// The same in this process.
+pub(super) fn encode_still_here(
+    format: &PictureFormat,
+    rate: (u32, u32),
     planes: Vec<u8>,
     count: usize,
 ) -> Result<Vec<u8>, BridgeError> {
@@ -191,12 +206,32 @@ fn decoder(format: &PictureFormat, config: &[u8]) -> Result<(gst::Caps, gst::Ele
 pub(crate) fn recode(
     format: &PictureFormat,
     config: &[u8],
-    samples: Vec<(Vec<u8>, u64)>,
-    ranks: std::ops::Range<usize>,
+    samples: &[(Vec<u8>, u64)],
+    ranks: Range<usize>,
+) -> Result<Vec<u8>, BridgeError> {
+    let task = Task::Recode {
+        format: *format,
+        shown: samples.iter().map(|(_, shown)| *shown).collect(),
+        ranks,
+    };
+    let samples = samples.iter().map(|(sample, _)| sample.into());
+    let made = task.done(Media::Packets(
+        std::iter::once(config.into()).chain(samples).collect(),
+    ))?;
+    Ok(made.into_packets()?.concat())
+}
+
+/// The same in this process, of the configuration and what follows it.
+pub(super) fn recode_here(
+    format: &PictureFormat,
+    packets: Vec<Vec<u8>>,
+    shown: &[u64],
+    ranks: Range<usize>,
 ) -> Result<Vec<u8>, BridgeError> {
     const DOING: &str = "coding pictures of the content again";
     super::init(DOING)?;
-    let (caps, decoder) = decoder(format, config)?;
+    let mut packets = packets.into_iter();
+    let (caps, decoder) = decoder(format, &packets.next().unwrap_or_default())?;
     let convert = super::element("videoconvert")?;
     let filter = super::element("capsfilter")?;
     filter.set_property("caps", raw(format));
@@ -210,10 +245,10 @@ pub(crate) fn recode(
             }
         });
     }
-    let input = samples.into_iter().map(|(sample, shown)| {
+    let input = packets.zip(shown).map(|(sample, shown)| {
         let mut buffer = gst::Buffer::from_mut_slice(sample);
         if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(gst::ClockTime::from_nseconds(shown));
+            buffer.set_pts(gst::ClockTime::from_nseconds(*shown));
         }
         buffer
     });

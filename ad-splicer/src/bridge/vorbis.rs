@@ -2,6 +2,7 @@
 
 use gstreamer as gst;
 
+use super::task::{Media, Task};
 use super::{BridgeError, element, floats, init, raw_caps, run};
 
 /// High, so that what is coded twice loses next to nothing.
@@ -10,22 +11,34 @@ const QUALITY: f32 = 1.0;
 /// Decodes packets of one stream, after its three headers; `expected` samples of each channel are due.
 pub(crate) fn decode(
     headers: &[Vec<u8>],
+    packets: &[Vec<u8>],
+    (rate, channels): (u32, usize),
+    expected: usize,
+) -> Result<Vec<f32>, BridgeError> {
+    if expected == 0 {
+        return Ok(Vec::new());
+    }
+    let task = Task::VorbisDecode {
+        rate,
+        channels,
+        expected,
+    };
+    let made = task.done(Media::of(headers.iter().chain(packets)))?;
+    let clips = made.into_clips(std::iter::once(expected * channels))?;
+    Ok(clips.into_iter().flatten().collect())
+}
+
+/// The same in this process, of the headers and what follows them.
+pub(super) fn decode_here(
     packets: Vec<Vec<u8>>,
     (rate, channels): (u32, usize),
     expected: usize,
 ) -> Result<Vec<f32>, BridgeError> {
     const DOING: &str = "decoding";
-    if expected == 0 {
-        return Ok(Vec::new());
-    }
     init(DOING)?;
     let caps = gst::Caps::new_empty_simple("audio/x-vorbis");
     let elements = [element("vorbisdec")?, element("audioconvert")?];
-    let input = headers
-        .iter()
-        .cloned()
-        .chain(packets)
-        .map(gst::Buffer::from_slice);
+    let input = packets.into_iter().map(gst::Buffer::from_slice);
     let raw = raw_caps("F32LE", rate, channels);
     let buffers = run(DOING, &caps, &elements, Some(&raw), input)?;
     let samples: Vec<f32> = buffers
@@ -42,6 +55,12 @@ pub(crate) fn decode(
 
 /// Encodes interleaved samples as a stream of its own: three headers, then packets that hold at least as many samples.
 pub(crate) fn encode(pcm: &[f32], rate: u32, channels: usize) -> Result<Vec<Vec<u8>>, BridgeError> {
+    let task = Task::VorbisEncode { rate, channels };
+    task.done(Media::clip(pcm))?.into_packets()
+}
+
+/// The same in this process.
+pub(super) fn encode_here(pcm: &[f32], rate: u32, channels: usize) -> Result<Vec<Vec<u8>>, BridgeError> {
     const DOING: &str = "encoding";
     init(DOING)?;
     let encoder = gst::ElementFactory::make("vorbisenc")

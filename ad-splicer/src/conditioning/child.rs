@@ -25,7 +25,7 @@ use super::allowed::{self, Wanted};
 use super::job::{Job, Report, Trim};
 use super::unusable::{self, Lacking};
 use super::{mark, sandbox};
-use crate::bridge::pictures;
+use crate::bridge::{self, pictures};
 use crate::content::FileContent;
 use crate::mended::Mend;
 use crate::picture::PictureFormat;
@@ -41,14 +41,19 @@ pub(super) const MOTIONLESS: u32 = 12;
 /// Whether these arguments (with the program's name) are those of a child: then [`child_main`] is to be called before
 /// anything else is done.
 pub fn is_child(args: impl IntoIterator<Item = OsString>) -> bool {
-    args.into_iter().nth(1).is_some_and(|arg| arg == mark())
+    let mark_given = args.into_iter().nth(1);
+    mark_given.is_some_and(|arg| arg == mark() || arg == bridge::MARK)
 }
 
-/// The whole life of a child process, from its arguments (with the program's name). Its outcome is the last line on
-/// standard error.
+/// The whole life of a child process, from its arguments (with the program's name): one that conditions a creative, whose outcome
+/// is the last line on standard error, or one that codes for bridges.
 pub fn child_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let job = args.into_iter().nth(2).and_then(|arg| Job::from_arg(&arg));
-    let Some(job) = job else {
+    let mut args = args.into_iter().skip(1);
+    let (mark, what) = (args.next(), args.next());
+    if mark.is_some_and(|mark| mark == bridge::MARK) {
+        return bridge::child_main(&what.unwrap_or_default().to_string_lossy());
+    }
+    let Some(job) = what.and_then(|arg| Job::from_arg(&arg)) else {
         eprintln!("this command is started by the program itself only");
         return ExitCode::from(2);
     };
@@ -88,7 +93,7 @@ fn open(job: &Job) -> Result<(File, File), Failure> {
 }
 
 fn shut_in(job: &Job) -> Result<(), Failure> {
-    sandbox::limit(job)?;
+    sandbox::limit(&job.bounds())?;
     sandbox::shut_in()
 }
 

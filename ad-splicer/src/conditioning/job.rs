@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use serde::{Deserialize, Serialize};
 
 use super::mark;
+use super::sandbox::Bounds;
 use crate::again::Target;
 use crate::creatives::Profile;
 use crate::picture::PictureFormat;
@@ -46,6 +47,15 @@ impl Job {
         // A structure of numbers always has a JSON form.
         let json = serde_json::to_string(self).unwrap_or_default();
         [mark(), json.into()]
+    }
+
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds {
+            memory: self.memory,
+            cpu_seconds: self.cpu_seconds,
+            open_files: self.open_files,
+            output_bytes: self.output_bytes,
+        }
     }
 
     /// From the argument after the mark.

@@ -37,7 +37,7 @@ mod allowed;
 mod child;
 mod job;
 mod pictures;
-mod sandbox;
+pub(crate) mod sandbox;
 mod unusable;
 
 pub use child::{child_main, is_child};
@@ -193,6 +193,18 @@ const KEPT_ENVIRONMENT: [&str; 9] = [
     "GST_REGISTRY",
 ];
 
+/// Leaves to a child what it needs of the environment.
+pub(crate) fn environment(command: &mut std::process::Command) -> &mut std::process::Command {
+    let kept = KEPT_ENVIRONMENT.iter();
+    command
+        .env_clear()
+        .envs(kept.filter_map(|name| Some((name, std::env::var_os(name)?))))
+        // The list of plugins is used as it is: a child starts no scanner.
+        .env("GST_REGISTRY_UPDATE", "no")
+        .env("GST_REGISTRY_FORK", "no")
+        .env("GST_DEBUG", "0")
+}
+
 /// How long content may be coded again, in processor time and by the clock; and how many bytes may come out.
 const MOST_OF_CONTENT: Duration = Duration::from_secs(6 * 3600);
 const MOST_CODED_AGAIN: u64 = 4 << 30;
@@ -327,18 +339,9 @@ impl Conditioner {
     ) -> Result<u64, ConditionError> {
         let creative = name.to_owned();
         let mut command = tokio::process::Command::new(&self.program);
+        environment(command.as_std_mut());
         command
             .args(job.to_args())
-            .env_clear()
-            .envs(
-                KEPT_ENVIRONMENT
-                    .iter()
-                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
-            )
-            // The parent's registry of plugins is used as it is: the child starts no scanner and writes no file.
-            .env("GST_REGISTRY_UPDATE", "no")
-            .env("GST_REGISTRY_FORK", "no")
-            .env("GST_DEBUG", "0")
             .stdin(input)
             .stdout(output.try_clone().map_err(io("open the file of samples"))?)
             .stderr(Stdio::piped())

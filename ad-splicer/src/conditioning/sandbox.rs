@@ -15,22 +15,33 @@ use seccompiler::{
     sock_filter,
 };
 
-use super::job::Job;
-
 type Failure = Box<dyn std::error::Error>;
 
-/// Sets the limits of `job` on this process.
-pub(super) fn limit(job: &Job) -> std::io::Result<()> {
+/// What a child may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Writable memory in bytes.
+    pub(crate) memory: u64,
+    /// Processor time.
+    pub(crate) cpu_seconds: u64,
+    /// Files that may be open.
+    pub(crate) open_files: u64,
+    /// The longest file that may be written.
+    pub(crate) output_bytes: u64,
+}
+
+/// Sets these limits on this process.
+pub(crate) fn limit(bounds: &Bounds) -> std::io::Result<()> {
     let set = |resource: Resource, value: u64| resource.set(value, value);
     set(Resource::CORE, 0)?;
-    set(Resource::CPU, job.cpu_seconds)?;
-    set(Resource::FSIZE, job.output_bytes)?;
-    set(Resource::NOFILE, job.open_files)?;
-    set(Resource::DATA, job.memory)
+    set(Resource::CPU, bounds.cpu_seconds)?;
+    set(Resource::FSIZE, bounds.output_bytes)?;
+    set(Resource::NOFILE, bounds.open_files)?;
+    set(Resource::DATA, bounds.memory)
 }
 
 /// Installs the system call filters on every thread of this process.
-pub(super) fn shut_in() -> Result<(), Failure> {
+pub(crate) fn shut_in() -> Result<(), Failure> {
     // clone3 takes its flags through a pointer that a filter cannot follow; without it libc uses clone.
     let no_clone3 = program(BTreeMap::from([(libc::SYS_clone3, vec![])]), libc::ENOSYS)?;
     let program = program(refused()?, libc::EPERM)?;

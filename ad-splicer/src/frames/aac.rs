@@ -6,6 +6,8 @@ mod index;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub(crate) use self::index::Index;
 use crate::again::Again;
 use crate::content::Content;
@@ -27,7 +29,7 @@ const RATES: [u32; 13] = [
 ];
 
 /// An AAC-LC stream of one or two channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Config {
     pub(crate) sample_rate: u32,
     pub(crate) channels: u8,

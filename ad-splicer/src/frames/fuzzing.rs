@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{aac, flac, id3v2, mp4, ogg, opus, vorbis, vp9, wav, webm};
 use crate::picture::{Colour, H264Profile, Picture, PictureCoding, PictureFormat, Turn};
-use crate::splice::{self, Options};
+use crate::splice::{self, Ad, At, Break, Options};
 
 /// Reads and moves the chapters of a tag: an edited tag is a tag of the length that it says, with the same chapters.
 pub fn id3v2(bytes: &[u8]) {
@@ -45,6 +45,28 @@ pub fn pictures(bytes: &[u8]) {
     }
 }
 
+/// Puts an ad of a moment before all sound, where it can be: then the rendition is as long as it says.
+fn with_ad(content: &Vec<u8>, options: &Options) {
+    let Ok(stream) = splice::probe(content, options) else {
+        return;
+    };
+    let breaks = [Break {
+        at: At::Start,
+        replace: Duration::ZERO,
+        ads: vec![Ad {
+            id: String::new(),
+            pcm: vec![0.1; 500 * usize::from(stream.channels)].into(),
+            picture: None,
+        }],
+    }];
+    if let Ok(rendition) = splice::prepare(content, &breaks, options) {
+        let mut out = Vec::new();
+        if rendition.write_to(content, &mut out, options).is_ok() {
+            assert_eq!(out.len() as u64, rendition.len());
+        }
+    }
+}
+
 /// Reads Ogg: what was scanned can be read, and covered by its own pages; pages are looked for by their positions too. Packets are looked at as Opus.
 pub fn ogg(bytes: &[u8]) {
     let content = bytes.to_vec();
@@ -62,7 +84,7 @@ pub fn ogg(bytes: &[u8]) {
         read_deadline: Duration::ZERO,
         ..Options::default()
     };
-    let _ = splice::preview::cuts(&content, &[], Duration::ZERO, &options);
+    with_ad(&content, &options);
     // Headers may be any packets.
     let head = vorbis::Head::parse(&headers.packets[0], &headers.packets[1]);
     let mut seen = 0;
@@ -98,7 +120,7 @@ pub fn webm(bytes: &[u8]) {
         ..Options::default()
     };
     let _ = splice::probe(&content, &options);
-    let _ = splice::preview::cuts(&content, &[], Duration::ZERO, &options);
+    with_ad(&content, &options);
     let index = webm::Index::scan(&mut file, &content, Duration::ZERO, &mut |_, packet| {
         let _ = opus::samples(packet);
         let _ = (vp9::Frame::parse(packet), vp9::is_one_picture(packet));

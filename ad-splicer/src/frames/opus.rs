@@ -2,6 +2,8 @@
 //!
 //! All positions count samples at 48 kHz, whatever rate the encoder was given.
 
+use serde::{Deserialize, Serialize};
+
 use crate::splice::SpliceError;
 
 /// Samples a second.
@@ -10,7 +12,7 @@ pub(crate) const RATE: u32 = 48_000;
 const MOST_SAMPLES: u32 = 5_760;
 
 /// The identification header of a stream of one or two channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) channels: u8,
     /// Decoded samples before content time 0.

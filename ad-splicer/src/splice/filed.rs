@@ -12,7 +12,7 @@ use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+use rustix::fs::{Advice, FallocateFlags, copy_file_range, fadvise, fallocate};
 use rustix::io::Errno;
 
 use super::format::{self, Spliced, Track};
@@ -24,6 +24,8 @@ use crate::side_by_side::side_by_side;
 
 /// Bytes that are copied at once.
 const AT_ONCE: usize = 256 * 1024;
+/// The same where the kernel does it.
+const BY_KERNEL: usize = 1 << 20;
 /// After so many bytes the disk is set to work.
 const SOON: u64 = 8 << 20;
 
@@ -92,14 +94,18 @@ pub(super) fn copy(
         }
         let mut done = 0;
         while done < run.len {
-            let read = run.read_at(content, done, &mut buffer, options.read_deadline);
+            let by_kernel = copied_by_kernel(content, run, done, out).map(|count| Ok(Some(count)));
+            let is_there = by_kernel.is_some();
+            let read =
+                by_kernel.unwrap_or_else(|| run.read_at(content, done, &mut buffer, options.read_deadline));
             match read {
                 // A bridge.
                 Ok(None) => break,
                 Ok(Some(count)) => {
-                    let bytes = &buffer[..count];
-                    out.write_all_at(bytes, run.start + done)
-                        .map_err(SpliceError::Write)?;
+                    if !is_there {
+                        out.write_all_at(&buffer[..count], run.start + done)
+                            .map_err(SpliceError::Write)?;
+                    }
                     done += count as u64;
                     let until = run.start + done;
                     if until - begun >= SOON {
@@ -120,6 +126,19 @@ pub(super) fn copy(
         }
     }
     Ok(())
+}
+
+/// Has the kernel copy some of the content's own bytes, which then need not come through this process; how many. `None` where it cannot, or something is wrong, which is found out by reading and writing.
+fn copied_by_kernel(content: &dyn Content, run: &Run, done: u64, out: &File) -> Option<usize> {
+    let (Source::Content(from), Some(file)) = (&run.source, content.file()) else {
+        return None;
+    };
+    let (mut from, mut to) = (from + done, run.start + done);
+    let count = usize::try_from(run.len - done)
+        .unwrap_or(usize::MAX)
+        .min(BY_KERNEL);
+    let copied = copy_file_range(file, Some(&mut from), out, Some(&mut to), count);
+    copied.ok().filter(|count| *count > 0)
 }
 
 /// Writes a bridge wherever parts of it stand.

@@ -134,6 +134,13 @@ impl<'a> M4a<'a> {
             .ok_or_else(damaged)?;
         let packets = tables[track].take().unwrap_or_default();
         if media.timescale != config.sample_rate {
+            if u64::from(media.timescale) == 2 * u64::from(config.sample_rate) {
+                // As SBR has it, which may be in the packets without a word about it.
+                let places = packets.offsets.iter().zip(&packets.sizes).take(LOOKED_AT);
+                let looked_at = places.map(|(at, size)| super::read(content, *at, *size as usize, deadline));
+                refuse_sbr(config, looked_at.collect::<Result<_, _>>()?)
+                    .map_err(|error| with_pictures(error, pictures.is_some()))?;
+            }
             return Err(unsupported(
                 "the MP4 file's sound counts time in other steps than samples",
             ));

@@ -228,7 +228,7 @@ impl<'a> Track<'a> {
         let from = self.ends[first];
         let expected = (self.ends[last - 1] - from) as usize;
         let stream = (self.file.head.rate, channels);
-        let samples = bridge::decode(&self.file.headers.packets, packets, stream, expected)
+        let samples = bridge::decode(&self.file.headers.packets, &packets, stream, expected)
             .map_err(Vorbis::failed(0))?;
         let mut out = vec![0.0; (range.end - range.start) as usize * channels];
         let there = samples

@@ -79,7 +79,7 @@ impl Seen<'_> {
         let failed =
             |reason: String| unsupported(format!("pictures around a cue cannot be coded again: {reason}"));
         let count = ranks.len();
-        let coded = pictures::recode(&video.format, config, samples, ranks)
+        let coded = pictures::recode(&video.format, config, &samples, ranks)
             .map_err(|error| failed(error.to_string()))?;
         Picture::parse(&coded, video.format)
             .filter(|picture| picture.count() == count)

@@ -122,8 +122,8 @@ impl Track<'_> {
         };
         let mut kept = packets[..3].to_vec();
         kept.extend_from_slice(&packets[3 + first..3 + first + needed]);
-        let decoded = bridge::decode(&kept[..3], kept[3..].to_vec(), (rate, channels), *held as usize)
-            .map_err(&failed)?;
+        let decoded =
+            bridge::decode(&kept[..3], &kept[3..], (rate, channels), *held as usize).map_err(&failed)?;
         let error = |range: &Range<usize>| match (decoded.get(range.clone()), sound.pcm.get(range.clone())) {
             (Some(a), Some(b)) if !a.is_empty() => worst_block(a, b, channels),
             _ => FLOOR_DB,

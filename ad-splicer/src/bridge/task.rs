@@ -1,0 +1,199 @@
+//! What there is to decode and to encode, as values: so that it can be done here, or in a process of its own ([`super::apart`]) with the same result.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BridgeError, aac, apart, opus, pictures, vorbis};
+use crate::frames::aac::Config;
+use crate::frames::opus::Head;
+use crate::picture::{PictureCoding, PictureFormat};
+
+/// What is done with [`Media`]. Clips are told by how many packets each has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Task {
+    AacDecode {
+        config: Config,
+        clips: Vec<usize>,
+    },
+    AacEncode {
+        config: Config,
+        coder: aac::Coder,
+    },
+    OpusDecode {
+        head: Head,
+        clips: Vec<usize>,
+    },
+    OpusEncode {
+        head: Head,
+        size: u32,
+        resumes: usize,
+    },
+    /// The first three packets are the stream's headers.
+    VorbisDecode {
+        rate: u32,
+        channels: usize,
+        expected: usize,
+    },
+    VorbisEncode {
+        rate: u32,
+        channels: usize,
+    },
+    /// The first packet is the decoder's configuration.
+    Recode {
+        format: PictureFormat,
+        shown: Vec<u64>,
+        ranks: Range<usize>,
+    },
+    /// The one packet is the picture.
+    Still {
+        format: PictureFormat,
+        rate: (u32, u32),
+        count: usize,
+    },
+}
+
+/// What goes in, and what comes out.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Media<'a> {
+    /// Packets of a coding, or pictures.
+    Packets(Vec<Cow<'a, [u8]>>),
+    /// Interleaved samples of several clips.
+    Samples(Vec<Cow<'a, [f32]>>),
+}
+
+/// Whose libraries a process needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Kind {
+    Aac,
+    Opus,
+    Vorbis,
+    H264,
+    Vp9,
+}
+
+impl Kind {
+    /// What its pipelines are made of.
+    pub(super) fn elements(self) -> &'static [&'static str] {
+        match self {
+            Self::Aac => &["avdec_aac", "avenc_aac", "audioconvert"],
+            Self::Opus => &["avdec_opus", "opusenc", "audioconvert"],
+            Self::Vorbis => &["vorbisdec", "vorbisenc", "audioconvert"],
+            Self::H264 => &["avdec_h264", "x264enc", "videoconvert", "capsfilter"],
+            Self::Vp9 => &["vp9dec", "vp9enc", "videoconvert", "capsfilter"],
+        }
+    }
+}
+
+impl Task {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::AacDecode { .. } | Self::AacEncode { .. } => Kind::Aac,
+            Self::OpusDecode { .. } | Self::OpusEncode { .. } => Kind::Opus,
+            Self::VorbisDecode { .. } | Self::VorbisEncode { .. } => Kind::Vorbis,
+            Self::Recode { format, .. } | Self::Still { format, .. } => match format.coding {
+                PictureCoding::H264 { .. } => Kind::H264,
+                PictureCoding::Vp9 => Kind::Vp9,
+            },
+        }
+    }
+
+    /// Has it done: in a process of its own, where the program said which one that is.
+    pub(super) fn done(&self, media: Media<'_>) -> Result<Media<'static>, BridgeError> {
+        match apart::children() {
+            Some(children) => children.ask(self, &media),
+            None => self.run(media),
+        }
+    }
+
+    /// Does it in this process.
+    pub(super) fn run(&self, media: Media<'_>) -> Result<Media<'static>, BridgeError> {
+        let clips = |samples: Vec<Vec<f32>>| Media::Samples(samples.into_iter().map(Cow::Owned).collect());
+        Ok(match self {
+            Self::AacDecode {
+                config,
+                clips: counts,
+            } => clips(aac::decode_here(*config, counts, media.into_packets()?)?),
+            Self::AacEncode { config, coder } => {
+                Media::packets(aac::encode_here(*config, *coder, &media.into_samples()?)?)
+            }
+            Self::OpusDecode { head, clips: counts } => {
+                clips(opus::decode_here(*head, counts, media.into_packets()?)?)
+            }
+            Self::OpusEncode { head, size, resumes } => {
+                let pcm = media.into_samples()?;
+                Media::packets(opus::encode_here(*head, *size, &pcm, *resumes)?)
+            }
+            Self::VorbisDecode {
+                rate,
+                channels,
+                expected,
+            } => {
+                let packets = media.into_packets()?;
+                clips(vec![vorbis::decode_here(packets, (*rate, *channels), *expected)?])
+            }
+            Self::VorbisEncode { rate, channels } => {
+                Media::packets(vorbis::encode_here(&media.into_samples()?, *rate, *channels)?)
+            }
+            Self::Recode { format, shown, ranks } => {
+                let made = pictures::recode_here(format, media.into_packets()?, shown, ranks.clone())?;
+                Media::packets(vec![made])
+            }
+            Self::Still { format, rate, count } => {
+                let planes = media.into_packets()?.into_iter().next().unwrap_or_default();
+                let made = pictures::encode_still_here(format, *rate, planes, *count)?;
+                Media::packets(vec![made])
+            }
+        })
+    }
+}
+
+impl Media<'_> {
+    fn packets(packets: Vec<Vec<u8>>) -> Media<'static> {
+        Media::Packets(packets.into_iter().map(Cow::Owned).collect())
+    }
+
+    /// The packets that it is.
+    pub(super) fn into_packets(self) -> Result<Vec<Vec<u8>>, BridgeError> {
+        match self {
+            Self::Packets(packets) => Ok(packets.into_iter().map(Cow::into_owned).collect()),
+            Self::Samples(_) => Err(BridgeError::WrongStream("samples where packets were due".into())),
+        }
+    }
+
+    /// The samples of each clip that it is; `due` says how many each has.
+    pub(super) fn into_clips(self, due: impl Iterator<Item = usize>) -> Result<Vec<Vec<f32>>, BridgeError> {
+        match self {
+            Self::Samples(clips) if clips.iter().map(|clip| clip.len()).eq(due) => {
+                Ok(clips.into_iter().map(Cow::into_owned).collect())
+            }
+            _ => Err(BridgeError::WrongStream("other clips than were due".into())),
+        }
+    }
+}
+
+impl<'a> Media<'a> {
+    /// The samples of the one clip that it is.
+    fn into_samples(self) -> Result<Cow<'a, [f32]>, BridgeError> {
+        match self {
+            Self::Samples(mut clips) if clips.len() == 1 => Ok(clips.remove(0)),
+            _ => Err(BridgeError::WrongStream("no samples of one clip".into())),
+        }
+    }
+
+    /// One clip.
+    pub(super) fn clip(samples: &'a [f32]) -> Self {
+        Self::Samples(vec![Cow::Borrowed(samples)])
+    }
+
+    /// Packets, one after the other.
+    pub(super) fn of(packets: impl IntoIterator<Item = &'a Vec<u8>>) -> Self {
+        Self::Packets(
+            packets
+                .into_iter()
+                .map(|packet| Cow::Borrowed(&packet[..]))
+                .collect(),
+        )
+    }
+}
