@@ -328,7 +328,9 @@ mod tests {
             rate: 48_000,
             channels: 1,
         };
-        children.ask(&task, &Media::clip(&[0.5; 100_000])).unwrap_err()
+        children
+            .ask(&task, &Media::clip(&vec![0.5; 100_000]))
+            .unwrap_err()
     }
 
     #[test]
