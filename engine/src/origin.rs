@@ -263,13 +263,29 @@ impl Origin {
             .min()
     }
 
+    /// Ends the pauses that follow failures, where the server named no time itself. Says whether there were any.
+    pub fn end_pauses(&self) -> bool {
+        let now = Instant::now();
+        let mut seeds = self.seeds();
+        let paused = seeds
+            .iter_mut()
+            .filter(|seed| !seed.asked && seed.not_before.is_some_and(|until| until > now));
+        paused.map(|seed| seed.not_before = None).count() > 0
+    }
+
     /// Tells that this seed's bytes of a piece were wrong.
     pub fn wrong_piece(&self, seed: usize, piece: u32) {
         let text = {
             let mut seeds = self.seeds();
             let Some(seed) = seeds.get_mut(seed) else { return };
             seed.wrong_pieces += 1;
-            let url = seed.urls.iter().flatten().next().map_or("", Url::as_str);
+            let url = seed
+                .urls
+                .iter()
+                .flatten()
+                .next()
+                .map(gate::shown)
+                .unwrap_or_default();
             let text = format!("the web seed {url} sent wrong data for piece {piece}");
             seed.last_error = Some(text.clone());
             if seed.wrong_pieces >= MAX_WRONG_PIECES && seed.dropped.is_none() {
@@ -432,10 +448,9 @@ impl Origin {
         let total_length = self.lengths[file];
         let block_size = u64::from(BLOCK_SIZE);
         let wanted = u64::from(*next) * block_size..(u64::from(end) * block_size).min(total_length);
-        let mut request = self
-            .gate
-            .get(url.clone())
-            .header_text(header::ACCEPT_ENCODING, "identity");
+        // From here on as it may be shown.
+        let (request, url) = (self.gate.get(url.clone()), gate::shown(url));
+        let mut request = request.header_text(header::ACCEPT_ENCODING, "identity");
         if !whole {
             request = request.header_text(
                 header::RANGE,
@@ -521,7 +536,7 @@ impl Origin {
                 };
             }
         };
-        self.read_body((seed, file), url, &mut response, start..stop, next, end, sink)
+        self.read_body((seed, file), &url, &mut response, start..stop, next, end, sink)
             .await
     }
 
@@ -533,7 +548,7 @@ impl Origin {
     async fn read_body(
         &self,
         (seed, file): (usize, usize),
-        url: &Url,
+        url: &str,
         response: &mut gate::Response,
         range: Range<u64>,
         next: &mut u32,
@@ -701,6 +716,24 @@ mod tests {
             )
         };
         assert!(permanent(0) && !permanent(1));
+    }
+
+    #[test]
+    fn pauses_end_for_whoever_waits_but_those_that_a_server_named() {
+        let urls: Vec<String> = ["https://a.example/", "https://b.example/"]
+            .map(str::to_owned)
+            .into();
+        let down = Arc::new(Bucket::new(None));
+        let origin = Origin::new(Gate::default(), &urls, 5, down);
+        assert!(!origin.end_pauses(), "there are none");
+        let later = Instant::now() + Duration::from_secs(60);
+        for (seed, asked) in origin.seeds().iter_mut().zip([true, false]) {
+            (seed.not_before, seed.asked) = (Some(later), asked);
+        }
+        assert!(origin.choose(0, &[], Instant::now()).is_err());
+        assert!(origin.end_pauses() && !origin.end_pauses());
+        assert!(matches!(origin.choose(0, &[], Instant::now()), Ok((1, ..))));
+        assert!(origin.choose(0, &[1], Instant::now()).is_err());
     }
 
     #[test]

@@ -43,6 +43,7 @@ enum Step {
     Rtt(u8, u16),
     Size(u32),
     Discovery(bool),
+    OriginAgain,
     Open(u8, u8, u32, u8, bool),
     Move(u8, u64, u32, bool),
     Close(u8),
@@ -288,6 +289,7 @@ impl World {
             },
             Step::Size(size) => Input::SwarmSize(size),
             Step::Discovery(pending) => Input::Discovery { pending },
+            Step::OriginAgain => Input::OriginAgain,
             Step::Open(name, file, position, demand, playing) => Input::ReaderOpened {
                 reader: ReaderId((name % 3).into()),
                 file: FileIndex((file % 5).into()),

@@ -22,6 +22,7 @@ pub use reqwest::{Method, StatusCode};
 pub use url::Url;
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -139,7 +140,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The connection or the exchange failed.
-    #[error("requesting {url}: {}", chain(source))]
+    #[error("requesting {url}: {}", why(url, source))]
     Http {
         /// The URL.
         url: String,
@@ -201,6 +202,32 @@ pub fn shown(url: &Url) -> String {
         shown.set_query(Some("…"));
     }
     shown.to_string().replace("?%E2%80%A6", "?…")
+}
+
+/// Why an exchange failed: in plain words where they say more, with the system's own behind them.
+fn why(url: &str, error: &reqwest::Error) -> String {
+    let outermost: &(dyn std::error::Error + 'static) = error;
+    let causes = std::iter::successors(Some(outermost), |cause| cause.source());
+    let io = causes
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .last();
+    let place = Url::parse(url).ok().and_then(|url| {
+        let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+        Some(format!("{host}:{port}"))
+    });
+    match (io, place) {
+        (Some(io), Some(place)) if error.is_connect() => match io.kind() {
+            ErrorKind::ConnectionRefused => format!("nobody listens at {place}: {io}"),
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                format!("no way leads to {place}: {io}")
+            }
+            _ => chain(error),
+        },
+        (_, Some(place)) if error.is_connect() && error.is_timeout() => {
+            format!("{place} does not answer: {}", chain(error))
+        }
+        _ => chain(error),
+    }
 }
 
 /// An error with its causes: reqwest's own text stops at "error sending request".

@@ -48,6 +48,22 @@ async fn a_name_is_judged_by_what_it_resolves_to() {
 }
 
 #[tokio::test]
+async fn what_a_port_without_anybody_means_is_said_in_plain_words() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let gate = Gate::default();
+    gate.trust("127.0.0.1", address.port());
+    let text = format!("http://{address}/ep.mp3?key=secret");
+    let error = gate.get(url(&text)).send().await.unwrap_err();
+    assert!(error.is_transient());
+    let said = error.to_string();
+    let expected =
+        format!("requesting http://{address}/ep.mp3?…: nobody listens at {address}: Connection refused");
+    assert!(said.starts_with(&expected), "{said}");
+}
+
+#[tokio::test]
 async fn literal_addresses_are_judged() {
     let gate = Gate::default();
     for text in [

@@ -8,7 +8,7 @@
 
 use super::candidates::{Candidates, Heard};
 use super::conduct::{self, Conduct};
-use super::fetches::Fetch;
+use super::fetches::{self, Fetch};
 use super::inbox::Msg;
 use super::introduce::Meeting;
 use super::members::PeerState;
@@ -93,6 +93,8 @@ pub(super) struct Driver {
     pub(super) announcer: Option<watch::Sender<announce::Phase>>,
     pub(super) announcing: JoinSet<()>,
     pub(super) last_progress: Instant,
+    /// When the origin was last asked before its time.
+    pub(super) asked_again: Instant,
     /// Bytes that web seeds sent since they last counted as progress.
     pub(super) trickled: u64,
     pub(super) rate: (Instant, u64, u64),
@@ -188,6 +190,7 @@ impl Driver {
             announcer: None,
             announcing: JoinSet::new(),
             last_progress: now,
+            asked_again: now.checked_sub(fetches::ASKED_AGAIN).unwrap_or(now),
             trickled: 0,
             rate: (now, 0, 0),
         }
@@ -200,6 +203,8 @@ impl Driver {
         let mut paused = self.shared.paused.subscribe();
         // It may have been asked to pause before this began.
         paused.mark_changed();
+        let mut whole = self.shared.whole.subscribe();
+        whole.mark_changed();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -229,12 +234,28 @@ impl Driver {
                     let paused = *paused.borrow_and_update();
                     self.set_paused(paused);
                 }
+                Ok(()) = whole.changed() => {
+                    let whole = *whole.borrow_and_update();
+                    self.set_whole(whole);
+                }
+                () = self.shared.ask_again.notified() => self.ask_origin_again(),
                 _ = stop.wait_for(|stop| *stop) => break,
             }
             self.settle_fetches();
             self.check_complete();
         }
         self.end().await;
+    }
+
+    /// Whether everything is wanted.
+    fn set_whole(&mut self, whole: bool) {
+        if self.options.whole_file == whole {
+            return;
+        }
+        self.options.whole_file = whole;
+        self.core.whole_file = whole;
+        self.last_progress = Instant::now();
+        self.input(Input::Configure(self.core.clone()));
     }
 
     fn begin(&mut self) {

@@ -7,7 +7,11 @@ use super::driver::Driver;
 use crate::origin::OriginError;
 use crate::swarm::{BlockRun, FetchId, Input, OriginFailure};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
+
+/// An origin in trouble is asked before its time at most so often.
+pub(super) const ASKED_AGAIN: Duration = Duration::from_secs(5);
 
 /// One of them.
 pub(super) struct Fetch {
@@ -65,6 +69,14 @@ impl Driver {
         }
         for problem in self.ground.origin.take_problems() {
             self.problem(problem);
+        }
+    }
+
+    /// Somebody waits: the end of a pause that follows the origin's failures need not be waited for.
+    pub(super) fn ask_origin_again(&mut self) {
+        if self.asked_again.elapsed() >= ASKED_AGAIN && self.ground.origin.end_pauses() {
+            self.asked_again = Instant::now();
+            self.input(Input::OriginAgain);
         }
     }
 

@@ -71,7 +71,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use torrent::Shared;
 use transfer::{Counters, Ground};
 
@@ -212,6 +212,8 @@ impl Node {
             readers: reader::Readers::default(),
             stop: watch::Sender::new(false),
             paused: watch::Sender::new(false),
+            whole: watch::Sender::new(options.whole_file),
+            ask_again: Notify::new(),
             sheet: watch::Sender::new(options.cue_sheet.clone().map(Arc::new)),
         });
         let first = figures::first_stats(&shared, ground.verifier.layout());

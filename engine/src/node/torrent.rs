@@ -9,7 +9,7 @@ use crate::store::Store;
 use crate::swarm::{Demand, FileIndex};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// What the handles, the readers and the driver of one torrent share.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ pub(crate) struct Shared {
     pub(crate) sheet: watch::Sender<Option<Arc<SignedCueSheet>>>,
     /// Whether the torrent shall pause.
     pub(crate) paused: watch::Sender<bool>,
+    /// Whether everything is wanted, rather than what is read.
+    pub(crate) whole: watch::Sender<bool>,
+    /// Woken when somebody waits for what a web seed in trouble has.
+    pub(crate) ask_again: Notify,
 }
 
 impl Shared {
@@ -127,6 +131,17 @@ impl Torrent {
     /// Ends a pause.
     pub fn go_on(&self) {
         self.shared.paused.send_replace(false);
+    }
+
+    /// Wants everything from now on, as if it had been added with [`AddOptions::whole_file`](super::AddOptions::whole_file).
+    pub fn want_whole(&self) {
+        self.shared.whole.send_replace(true);
+    }
+
+    /// Somebody waits for what is missing: web seeds that are left alone after a failure are asked once before their pause is over, at most every
+    /// five seconds. Not those that named a time themselves.
+    pub fn ask_again(&self) {
+        self.shared.ask_again.notify_one();
     }
 
     /// Stops it: tells trackers, closes its streams, makes what is here safe, releases the store. Gives the final

@@ -233,6 +233,7 @@ impl Swarm {
             Input::OriginBytes { fetch, bytes } => self.origin_bytes(fetch, bytes, now),
             Input::OriginDone { fetch } => self.fetch_ended(fetch, None, now),
             Input::OriginFailed { fetch, reason } => self.fetch_ended(fetch, Some(reason), now),
+            Input::OriginAgain => self.origin.end_pause(now),
             Input::SwarmSize(size) => self.size.hear(size, now),
             Input::Discovery { pending } => {
                 self.discovering = pending;

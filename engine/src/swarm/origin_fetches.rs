@@ -97,6 +97,12 @@ impl Origin {
         self.hope(config) && self.retry_at.is_none_or(|at| at <= now)
     }
 
+    /// It may be asked at once.
+    pub(super) fn end_pause(&mut self, now: Instant) {
+        self.retry_at = None;
+        self.scan_at = now;
+    }
+
     /// Most bytes to have asked for: this much time at its measured rate, or at our own limit where that is lower.
     fn queue(&self, seconds: f64, piece: u64, down_limit: Option<u64>) -> u64 {
         let limit = down_limit.map_or(f64::INFINITY, |limit| limit as f64);

@@ -312,6 +312,8 @@ pub enum Input {
         /// Why.
         reason: OriginFailure,
     },
+    /// Somebody waits for what the origin has: the pause that follows its failures is over. It lengthens as before when it fails again.
+    OriginAgain,
     /// How many viewers and seeds the swarm has, ourselves included, as the tracker said. 1 means alone.
     SwarmSize(u32),
     /// Whether peers are still being looked for: `pending: false` once the first tracker answered (or there is none)

@@ -85,6 +85,46 @@ fn a_failing_origin_is_left_alone_as_long_as_it_says_and_claims_are_retracted() 
 }
 
 #[test]
+fn whoever_waits_has_a_failing_origin_asked_before_its_pause_is_over() {
+    let start = Instant::now();
+    let config = Config {
+        whole_file: false,
+        ..Config::default()
+    };
+    let mut swarm = core(4, config, start);
+    give(&mut swarm, Input::Discovery { pending: false }, start);
+    let reader = Input::ReaderOpened {
+        reader: ReaderId(1),
+        file: FileIndex(0),
+        position: 0,
+        demand: Demand::Part {
+            end: 65_536,
+            bitrate: 65_536,
+            playing: false,
+        },
+    };
+    let mut outputs = give(&mut swarm, reader, start);
+    let mut now = start;
+    // It fails so often that it is left alone for a while.
+    for _ in 0..6 {
+        while fetched(&outputs) == 0 {
+            now = swarm.next_timeout().expect("something is missing");
+            outputs = give(&mut swarm, Input::Timeout, now);
+        }
+        for output in std::mem::take(&mut outputs) {
+            if let Output::OriginFetch { fetch, .. } = output {
+                let reason = OriginFailure::Temporary { after: None };
+                outputs.extend(give(&mut swarm, Input::OriginFailed { fetch, reason }, now));
+            }
+        }
+        assert_eq!(fetched(&outputs), 0);
+    }
+    now += Duration::from_millis(100);
+    assert_eq!(fetched(&give(&mut swarm, Input::Timeout, now)), 0);
+    assert!(fetched(&give(&mut swarm, Input::OriginAgain, now)) > 0);
+}
+
+#[test]
 fn claims_that_are_renewed_for_ever_hold_nobody_back_for_ever() {
     let start = Instant::now();
     let mut swarm = core(4, Config::default(), start);
