@@ -305,17 +305,19 @@ impl Cache {
         limits: FetchLimits,
     ) -> Result<Original, FetchError> {
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(FetchError::Scheme { url: url.to_string() });
+            return Err(FetchError::Scheme {
+                url: gate::shown(url),
+            });
         }
         if let Some(hit) = expected.and_then(|hash| self.original(hash)) {
-            tracing::debug!(%url, sha256 = %hit.sha256, "creative taken from the cache");
+            tracing::debug!(url = gate::shown(url), sha256 = %hit.sha256, "creative taken from the cache");
             return Ok(hit);
         }
         let transfer = self.transfer(gate, url, expected, limits);
         match tokio::time::timeout(limits.timeout, transfer).await {
             Ok(result) => result,
             Err(_) => Err(FetchError::TimedOut {
-                url: url.to_string(),
+                url: gate::shown(url),
                 limit: limits.timeout,
             }),
         }
@@ -329,13 +331,13 @@ impl Cache {
         limits: FetchLimits,
     ) -> Result<Original, FetchError> {
         let too_large = || FetchError::TooLarge {
-            source_name: url.to_string(),
+            source_name: gate::shown(url),
             max: limits.max_bytes,
         };
         let mut response = gate.get(url.clone()).send().await?;
         if response.status().as_u16() != 200 {
             return Err(FetchError::Status {
-                url: url.to_string(),
+                url: gate::shown(url),
                 status: response.status().as_u16(),
             });
         }
@@ -358,7 +360,7 @@ impl Cache {
         }
         file.flush().await.map_err(&write_error)?;
         drop(file);
-        let name = url.to_string();
+        let name = gate::shown(url);
         self.keep_original(
             aside,
             ContentHash(hasher.finalize().into()),

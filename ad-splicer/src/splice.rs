@@ -289,6 +289,15 @@ pub struct SplicedAd {
     pub duration: Duration,
 }
 
+/// An ad that could not be put in after all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostAd {
+    /// The ad's id.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// Which side of a bridge a seam is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeamKind {
@@ -455,6 +464,19 @@ impl Rendition {
         if let Some(later) = &self.later {
             later.make_ahead(content, deadline);
         }
+    }
+
+    /// The ads in whose place there is silence, as turned out when they were read ([`Options::later`]): nobody hears them.
+    pub fn lost(&self) -> Vec<LostAd> {
+        let lost = self.later.as_ref().map(|later| later.lost()).unwrap_or_default();
+        let ads = self.report.ads.iter().filter_map(|ad| {
+            let (_, reason) = lost.iter().find(|(index, _)| *index == ad.index.break_index)?;
+            Some(LostAd {
+                id: ad.id.clone(),
+                reason: reason.clone(),
+            })
+        });
+        ads.collect()
     }
 
     /// Writes the whole rendition, in order. `content` must be what it was prepared from.

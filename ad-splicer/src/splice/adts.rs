@@ -308,9 +308,9 @@ impl format::Track for Track<'_> {
         })
     }
 
-    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<Bytes, SpliceError> {
-        let packets = Regions::new(self, self, layout).silence(number)?;
-        Ok(self.framed(&packets))
+    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<(Bytes, Vec<usize>), SpliceError> {
+        let (packets, breaks) = Regions::new(self, self, layout).silence(number)?;
+        Ok((self.framed(&packets), breaks))
     }
 
     fn audio(&self, runs: &[Run], _: &SplicePlan) -> Option<Range<u64>> {

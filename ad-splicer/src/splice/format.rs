@@ -219,8 +219,8 @@ pub(crate) trait Track: Sync {
         Err(SpliceError::Unsupported("there is no such bridge".into()))
     }
 
-    /// What stands in for a bridge that cannot be made: content and silence.
-    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<Bytes, SpliceError> {
+    /// What stands in for a bridge that cannot be made: content and silence; and the breaks whose ads are not heard, as indices into those that were given.
+    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<(Bytes, Vec<usize>), SpliceError> {
         let _ = (layout, number);
         Err(SpliceError::Unsupported("there is no such bridge".into()))
     }

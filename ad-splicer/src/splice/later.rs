@@ -1,10 +1,10 @@
 //! Bridges that are made when they are read. How long each is follows from the layout, so that the rest of a rendition does not wait for them.
 //!
 //! What a bridge holds follows from the content, the breaks and the options alone: whoever makes it, and whenever, gets the same bytes. What was made stays. One that cannot be made is content and silence
-//! of the same length, so that the rendition goes on. Lock order: only one bridge's at a time.
+//! of the same length, so that the rendition goes on, and which ads are lost by that can be asked. Lock order: only one bridge's at a time, then that of what is lost.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +24,8 @@ pub(super) struct Later {
     is_read_through: bool,
     /// How long each is, and what was made.
     bridges: Vec<(u64, Mutex<Option<Bytes>>)>,
+    /// Breaks that became silence, and why.
+    lost: Mutex<Vec<(usize, String)>>,
 }
 
 impl Later {
@@ -33,6 +35,7 @@ impl Later {
             options: *options,
             is_read_through,
             bridges: lens.iter().map(|len| (*len, Mutex::default())).collect(),
+            lost: Mutex::default(),
         }
     }
 
@@ -71,11 +74,24 @@ impl Later {
                 Ok(bridge) => Ok(bridge.bytes),
                 Err(error @ SpliceError::Bridge { .. }) => {
                     tracing::warn!(%error, "an ad was left out while its rendition was read");
-                    track.silence(&layout, number)
+                    let (bytes, breaks) = track.silence(&layout, number)?;
+                    let reason = error.to_string();
+                    self.lost_now()
+                        .extend(breaks.into_iter().map(|index| (index, reason.clone())));
+                    Ok(bytes)
                 }
                 Err(error) => Err(error),
             }
         })
+    }
+
+    fn lost_now(&self) -> MutexGuard<'_, Vec<(usize, String)>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The breaks that became silence so far, and why.
+    pub(super) fn lost(&self) -> Vec<(usize, String)> {
+        self.lost_now().clone()
     }
 
     /// Makes those that are not made yet, some at a time, in order: ahead of a reader, who meets what goes wrong.
@@ -157,7 +173,7 @@ mod tests {
                 at: At::Time(ContentTime::from_millis(4_017)),
                 replace: Duration::ZERO,
                 ads: vec![Ad {
-                    id: String::new(),
+                    id: "unreadable".into(),
                     pcm: unreadable,
                     picture: None,
                 }],
@@ -171,9 +187,13 @@ mod tests {
                 Err(SpliceError::Bridge { .. })
             ));
             let rendition = prepare(&content, &breaks, &options).unwrap();
+            assert!(rendition.lost().is_empty(), "nothing is made yet");
             let mut written = Vec::new();
             rendition.write_to(&content, &mut written, &options).unwrap();
             assert_eq!(written.len() as u64, rendition.len());
+            let lost = rendition.lost();
+            assert_eq!((lost.len(), lost[0].id.as_str()), (1, "unreadable"));
+            assert!(lost[0].reason.contains("break 0"), "{}", lost[0].reason);
             let (before, after) = (survey(&content, &[]).unwrap(), survey(&written, &[]).unwrap());
             let longer = after.samples - before.samples - AD;
             assert!(longer < size, "{longer} samples more than the ad's");

@@ -493,8 +493,8 @@ impl format::Track for Track<'_> {
         })
     }
 
-    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<Bytes, SpliceError> {
-        let packets = Regions::new(self, self, layout).silence(number)?;
-        Ok(joined(&packets))
+    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<(Bytes, Vec<usize>), SpliceError> {
+        let (packets, breaks) = Regions::new(self, self, layout).silence(number)?;
+        Ok((joined(&packets), breaks))
     }
 }

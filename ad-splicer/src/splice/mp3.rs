@@ -227,7 +227,7 @@ impl format::Track for Track<'_> {
         maker.make(&region)
     }
 
-    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<Bytes, SpliceError> {
+    fn silence(&self, layout: &Layout<'_>, number: usize) -> Result<(Bytes, Vec<usize>), SpliceError> {
         let maker = maker(self, layout);
         maker.silent(&maker.numbered(number)?)
     }

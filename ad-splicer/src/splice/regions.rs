@@ -157,8 +157,8 @@ impl<'a> Regions<'a> {
         Ok((all, self.seams(&region, errors)))
     }
 
-    /// Content and silence in the place of a bridge.
-    pub(crate) fn silence(&self, number: usize) -> Result<Vec<Vec<u8>>, SpliceError> {
+    /// Content and silence in the place of a bridge, and the breaks that are in it.
+    pub(crate) fn silence(&self, number: usize) -> Result<(Vec<Vec<u8>>, Vec<usize>), SpliceError> {
         let region = self.numbered(number)?;
         let spots = self.maker.spots(&region.join);
         let from = self.maker.cut(&spots[0]).start / self.size();
@@ -169,7 +169,8 @@ impl<'a> Regions<'a> {
         all.extend(std::iter::repeat_n(self.coding.silence(), between));
         all.append(&mut tail);
         all.truncate(region.packets as usize);
-        self.fixed(&region, &all)
+        let breaks = spots.iter().map(|spot| spot.index).collect();
+        Ok((self.fixed(&region, &all)?, breaks))
     }
 
     fn content(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {

@@ -139,8 +139,8 @@ impl Maker<'_> {
         })
     }
 
-    /// Content and silence in the place of a region.
-    pub(super) fn silent(&self, region: &Region) -> Result<Bytes, SpliceError> {
+    /// Content and silence in the place of a region, and the breaks that are in it.
+    pub(super) fn silent(&self, region: &Region) -> Result<(Bytes, Vec<usize>), SpliceError> {
         let spots = self.spots(&region.join);
         let last = &spots[spots.len() - 1];
         let (from, to) = (
@@ -158,7 +158,8 @@ impl Maker<'_> {
             .take(region.frames as usize)
             .map(Vec::as_slice)
             .collect();
-        self.laid(region, &all)
+        let breaks = spots.iter().map(|spot| spot.index).collect();
+        Ok((self.laid(region, &all)?, breaks))
     }
 
     /// Content frames; none when there are none in this range.
