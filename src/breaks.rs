@@ -6,6 +6,7 @@
 //!
 //! One break is filled in `one`. Not for: loudness, which needs the content around the cues (`rendition`); splicing, or counting what was delivered.
 
+mod later;
 mod one;
 mod swarm;
 
@@ -131,6 +132,8 @@ pub(crate) struct Prepared {
     pub(crate) all_or_nothing: bool,
     /// The breaks are to stand in the list of chapters.
     pub(crate) ad_chapters: bool,
+    /// Ads that were not ready in time, each with its break: see [`Preparer::ready_later`].
+    pub(crate) late: Vec<(usize, Ad)>,
 }
 
 /// What a break's task says.
@@ -138,6 +141,8 @@ enum Said {
     /// This ad is fetched and conditioned now.
     Trying(usize, Box<Ad>),
     Ready(Box<Ready>),
+    /// This ad was given up because it was not ready in time.
+    Late(usize, Box<Ad>),
     Skipped(usize, Skipped),
     /// Somebody is to hear of these.
     Problems(usize, Vec<Problem>),
@@ -350,6 +355,7 @@ impl Preparer {
                     this.trying = None;
                     this.pod.push(*ad);
                 }
+                Said::Late(index, ad) => prepared.late.push((index, *ad)),
                 Said::Skipped(index, skipped) => {
                     breaks.entry(index).or_default().code = skipped.vast_error.map(VastCode);
                     prepared.skipped.push(skipped);
@@ -378,6 +384,9 @@ impl Preparer {
                     "{late} within {:.1} s (`--freeze` allows more)",
                     freeze.as_secs_f64()
                 );
+                prepared
+                    .late
+                    .extend(this.trying.iter().map(|ad| (index, ad.clone())));
                 this.problems.extend(this.trying.take().map(|ad| Problem {
                     code: VastCode::NOT_READY,
                     text: reason.clone(),

@@ -2,7 +2,7 @@
 //!
 //! A command that does not exist yet is not here, so that the help tells the truth.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -398,8 +398,8 @@ pub(crate) struct NodeArgs {
     /// What to fetch whole and give to others (repeat for more); players can open anything else too
     #[arg(value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
-    /// Address for players and podcast apps; port 0 takes a free one. Others than loopback are open to whoever reaches them
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:4768")]
+    /// Port, or address, for players and podcast apps; port 0 takes a free one. Others than loopback are open to whoever reaches them
+    #[arg(long, value_name = "[IP:]PORT", default_value = "127.0.0.1:4768", value_parser = parse_http)]
     pub(crate) http: SocketAddr,
     /// Decide ads for at most so long before the first byte; breaks that are not ready then stay empty
     #[arg(long, value_name = "TIME", default_value = "2", value_parser = crate::units::parse_time)]
@@ -407,6 +407,9 @@ pub(crate) struct NodeArgs {
     /// How long an episode keeps its ads after it was last asked for
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = parse_span)]
     pub(crate) keep: Duration,
+    /// How long an answer that has begun waits for what does not come, before it breaks off
+    #[arg(long, value_name = "TIME", default_value = "60", value_parser = parse_span)]
+    pub(crate) wait: Duration,
     #[command(flatten)]
     pub(crate) swarm: SwarmArgs,
     #[command(flatten)]
@@ -539,11 +542,22 @@ fn parse_ports(text: &str) -> Result<std::ops::RangeInclusive<u16>, String> {
         .ok_or_else(|| format!("`{text}` is no range of ports: write FROM-TO, as in 40000-40063"))
 }
 
+/// Where to listen for HTTP: a port alone is one of this machine.
+fn parse_http(text: &str) -> Result<SocketAddr, String> {
+    let here = text.strip_prefix("localhost:").unwrap_or(text);
+    if let Ok(port) = here.parse::<u16>() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    text.parse().map_err(|_| {
+        format!("`{text}` is no address: write a port, as in 4768, or IP:PORT, as in 127.0.0.1:4768")
+    })
+}
+
 /// `grove tracker`
 #[derive(Args, Debug)]
 pub(crate) struct TrackerArgs {
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6969")]
+    /// Port, or address, to listen on; port 0 takes a free one
+    #[arg(long, value_name = "[IP:]PORT", default_value = "127.0.0.1:6969", value_parser = parse_http)]
     pub(crate) http: SocketAddr,
     /// Carry what two ends of `grove send` say, when they cannot reach each other; it stays encrypted between them
     #[arg(long)]
@@ -585,6 +599,27 @@ pub(crate) struct CompletionsArgs {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn a_port_is_an_address_of_this_machine() {
+        for (text, address) in [
+            ("4791", "127.0.0.1:4791"),
+            ("localhost:4791", "127.0.0.1:4791"),
+            ("0", "127.0.0.1:0"),
+            ("0.0.0.0:80", "0.0.0.0:80"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(
+                parse_http(text),
+                Ok(address.parse().expect("an address")),
+                "{text}"
+            );
+        }
+        for wrong in ["", "localhost", "127.0.0.1", "70000", "host.example:80", ":80"] {
+            let why = parse_http(wrong).expect_err(wrong);
+            assert!(why.contains("a port, as in 4768"), "{why}");
+        }
+    }
 
     #[test]
     fn the_definition_is_consistent() {

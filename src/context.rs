@@ -15,6 +15,8 @@ pub(crate) struct Context {
     pub(crate) data: PathBuf,
     pub(crate) gate: Gate,
     pub(crate) net: NetArgs,
+    /// Where `.torrent`s are kept by their URL; `None` has every server asked anew, as for who wants to know what it has.
+    pub(crate) documents: Option<PathBuf>,
 }
 
 impl Context {
@@ -35,6 +37,7 @@ impl Context {
             ..Policy::default()
         };
         Ok(Context {
+            documents: Some(data.join("documents")),
             data,
             gate: Gate::new(policy),
             net: net.clone(),

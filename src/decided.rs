@@ -101,6 +101,11 @@ impl Decided {
         beacons::store_not_used(&self.context, &self.playback, self.preparer.as_ref(), ads).await;
     }
 
+    /// What made the breaks ready; `None` when there were none.
+    pub(crate) fn preparer(&self) -> Option<&Preparer> {
+        self.preparer.as_ref()
+    }
+
     /// None of what was made ready will be delivered.
     pub(crate) async fn leave(&self) {
         self.not_used(&self.ready).await;

@@ -26,10 +26,32 @@ pub(crate) enum FeedError {
     Xml { offset: u64, reason: String },
     #[error("it is not an RSS feed: there is no <channel>")]
     NoChannel,
-    #[error("no item of it has the enclosure {url}")]
-    NoEnclosure { url: String },
+    #[error("no item of it has the enclosure {url}: {}", what_there_is(there))]
+    NoEnclosure {
+        url: String,
+        /// The enclosures that it has, those of the same name first.
+        there: Vec<String>,
+    },
     #[error("it has no episode `{wanted}`: it has {count} of them")]
     NoEpisode { wanted: String, count: usize },
+}
+
+/// Enclosures that are named where none fits.
+const MOST_NAMED: usize = 3;
+
+fn what_there_is(enclosures: &[String]) -> String {
+    let named = enclosures[..enclosures.len().min(MOST_NAMED)].join(", ");
+    match enclosures.len() {
+        0 => "it has none".to_owned(),
+        count if count > MOST_NAMED => format!("it has {named} and {} more", count - MOST_NAMED),
+        _ => format!("it has {named}"),
+    }
+}
+
+/// The last part of a URL's path.
+fn file_name(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// One `<item>`.
@@ -97,8 +119,17 @@ pub(crate) fn with_torrent(text: &str, addition: &Addition<'_>) -> Result<String
         .items
         .iter()
         .find(|item| item.enclosure.as_deref() == Some(addition.media_url));
-    let item = item.ok_or_else(|| FeedError::NoEnclosure {
-        url: addition.media_url.to_owned(),
+    let item = item.ok_or_else(|| {
+        let mut there: Vec<String> = feed
+            .items
+            .iter()
+            .filter_map(|item| item.enclosure.clone())
+            .collect();
+        there.sort_by_key(|url| file_name(url) != file_name(addition.media_url));
+        FeedError::NoEnclosure {
+            url: addition.media_url.to_owned(),
+            there,
+        }
     })?;
     let prefix = feed.prefix.as_deref().unwrap_or("podcast");
     let media_type = item.media_type.as_deref().unwrap_or(addition.media_type);
@@ -391,5 +422,10 @@ mod tests {
             with_torrent(FEED, &addition("https://other.example/")),
             Err(FeedError::NoEnclosure { .. })
         ));
+        let error = with_torrent(FEED, &addition("https://other.example/1.mp3")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no item of it has the enclosure https://other.example/1.mp3: it has https://x.example/1.mp3, https://x.example/2.mp3?a=1&b=2"
+        );
     }
 }

@@ -23,12 +23,17 @@ use crate::units::{human_bytes, human_time};
 
 /// Looks at one source.
 pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
-    let context = Context::new(&args.net)?;
+    let mut context = Context::new(&args.net)?;
+    // What it says is how things are now.
+    context.documents = None;
     let torrent = match resolve(&context, None, &args.source, args.episode.episode.as_deref()).await? {
         Resolved::Torrent(torrent) => torrent,
         Resolved::Plain(url) => {
-            return Err(bad_input(format!("there is no .torrent beside {url}")))
-                .hint(|| format!("`grove publish FILE --origin {url}` makes one"));
+            return Err(bad_input(format!(
+                "there is no .torrent beside {}",
+                gate::shown(&url)
+            )))
+            .hint(|| format!("`grove publish FILE --origin {url}` makes one"));
         }
     };
     let now = now()?;

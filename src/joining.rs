@@ -73,6 +73,15 @@ pub(crate) async fn known_sheet(
     Ok((sheet, publisher.or(found.link_key)))
 }
 
+/// Pins the publisher of what a person named, before anybody asks for it.
+pub(crate) async fn pin(context: &Context, found: &source::Torrent) -> anyhow::Result<()> {
+    let now = trust::now()?;
+    match trust::judge(context, found, now).await? {
+        Some(judged) => trust::keep(context, found, &judged, now).await,
+        None => Ok(()),
+    }
+}
+
 /// The cue sheet that counts for a source, peers' newer ones included. Otherwise what there is to say about that: nothing, when it has none.
 pub(crate) async fn cue_sheet(
     context: &Context,
@@ -105,7 +114,7 @@ pub(crate) async fn cue_sheet(
             tracing::warn!(name = found.metainfo.name(), reason, "the cue sheet is refused");
         }
     }
-    trust::keep(context, found.metainfo.info_hash_v2(), &judged, now).await?;
+    trust::keep(context, found, &judged, now).await?;
     if let Some(sheet) = judged.effective() {
         return Ok(Ok(sheet.sheet().clone()));
     }
@@ -117,8 +126,8 @@ pub(crate) async fn cue_sheet(
     }))
 }
 
-/// The cue sheet that peers have, when it is another one than the one that is held. It is waited for only when nothing
-/// is held and the link says whose it must be.
+/// The cue sheet that peers have, when it is newer than the one that is held, and of the same publisher: others may have come to this torrent by
+/// a source that names another one. It is waited for only when nothing is held and the link says whose it must be.
 async fn from_peers(
     found: &source::Torrent,
     torrent: &Torrent,
@@ -131,5 +140,12 @@ async fn from_peers(
         let _ = tokio::time::timeout(SHEET_WAIT, some).await;
     }
     let newest = sheet.borrow().as_deref().cloned();
-    newest.filter(|newest| Some(newest) != held)
+    newest.filter(|newest| is_newer(newest.sheet(), held.map(SignedCueSheet::sheet), found.link_key))
+}
+
+fn is_newer(newest: &CueSheet, held: Option<&CueSheet>, link_key: Option<PublicKey>) -> bool {
+    match held {
+        Some(held) => newest.publisher == held.publisher && newest.issued > held.issued,
+        None => Some(newest.publisher) == link_key,
+    }
 }

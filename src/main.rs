@@ -12,6 +12,7 @@ mod context;
 mod cues;
 mod decided;
 mod demo;
+mod documents;
 mod feed;
 mod files;
 mod gateway;

@@ -3,13 +3,17 @@
 //! What a person names is fetched whole and given to others; what players ask for (`gateway`) as far as they read it, and what is here of
 //! that is given to others again when the node is started again.
 
+mod named;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use self::named::Named;
 use crate::beacons;
 use crate::breaks::Swarm;
 use crate::cli::NodeArgs;
@@ -17,10 +21,13 @@ use crate::context::Context;
 use crate::gateway::{Gateway, Settings, Torrents};
 use crate::joining::trust_typed;
 use crate::output::{ExitStatus, Explain, Outcome, interrupted, print_json};
-use crate::source::{Resolved, resolve};
+use crate::source::check;
 
 /// Serves until it is told to stop.
 pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
+    for source in &args.sources {
+        check(source)?;
+    }
     let context = Context::new(&args.net)?;
     trust_typed(&context, &args.swarm);
     let listener = TcpListener::bind(args.http)
@@ -38,33 +45,18 @@ pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
         swarm: args.swarm.clone(),
         freeze: args.freeze,
         keep: args.keep,
+        wait: args.wait,
         json,
     };
     let ours = (Arc::clone(&node), creatives.clone(), Arc::clone(&torrents));
     let gateway = Gateway::new(&context, settings, ours, listening);
+    let named = Named {
+        context: &context,
+        node: &node,
+        torrents: &torrents,
+        json,
+    };
     let joining = async {
-        // Held for as long as the node runs.
-        let mut all = Vec::new();
-        // First what is fetched whole: a torrent that runs already stays as it is.
-        for source in &args.sources {
-            match resolve(&context, Some(&node), source, None).await? {
-                Resolved::Torrent(found) => {
-                    let joined = torrents.join(&found, true).await?;
-                    let (name, info_hash) = (found.metainfo.name(), joined.torrent.info_hash());
-                    if json {
-                        print_json(
-                            &json!({ "event": "joined", "source": source, "info_hash": info_hash.to_string() }),
-                        );
-                    } else {
-                        eprintln!("{name} is fetched, and given to others");
-                    }
-                    all.push(joined);
-                }
-                Resolved::Plain(url) => {
-                    eprintln!("note: there is no .torrent beside {url}; players are sent to it");
-                }
-            }
-        }
         let again = torrents.join_again().await;
         if json {
             print_json(&json!({ "event": "joined_again", "names": again }));
@@ -74,19 +66,19 @@ pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
                 again.len()
             );
         }
-        anyhow::Ok(all)
     };
-    let mut failed = None;
+    let stay = async {
+        // Held for as long as the node runs.
+        let (_all, ()) = tokio::join!(
+            join_all(args.sources.iter().map(|source| named.join(source))),
+            joining
+        );
+        std::future::pending().await
+    };
     let stop = async {
-        let stay = async {
-            match joining.await {
-                Ok(_all) => std::future::pending().await,
-                Err(error) => error,
-            }
-        };
         tokio::select! {
             () = interrupted() => {}
-            error = stay => failed = Some(error),
+            never = stay => match never {},
         }
     };
     Box::pin(gateway.serve(listener, stop)).await;
@@ -98,10 +90,7 @@ pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
     if json {
         print_json(&json!({ "event": "done" }));
     }
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(ExitStatus::Done),
-    }
+    Ok(ExitStatus::Done)
 }
 
 fn tell(listening: SocketAddr, quic: &[SocketAddr], json: bool) {

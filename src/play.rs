@@ -69,8 +69,11 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     let found = match resolved {
         Resolved::Torrent(found) => found,
         Resolved::Plain(url) => {
-            return Err(bad_input(format!("there is no .torrent beside {url}")))
-                .hint(|| format!("`grove get {url}` fetches it as it is"));
+            return Err(bad_input(format!(
+                "there is no .torrent beside {}",
+                gate::shown(&url)
+            )))
+            .hint(|| format!("`grove get {url}` fetches it as it is"));
         }
     };
     if !found.metainfo.is_single_file() {

@@ -211,7 +211,8 @@ async fn publish(
             integrity: &integrity,
         };
         *text = feed::with_torrent(text, &addition)
-            .or_bad_input(|| "cannot add the episode to the feed".into())?;
+            .or_bad_input(|| "cannot add the episode to the feed".into())
+            .hint(|| "give --origin the address that the episode has in the feed, or add the episode to the feed first".into())?;
     }
     write_whole(&torrent, metainfo.to_bytes())?;
 

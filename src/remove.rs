@@ -1,4 +1,4 @@
-//! `grove remove`: forgets what the data folder keeps of a source: its content and its record.
+//! `grove remove`: forgets what the data folder keeps of a source: its content and its record, its `.torrent`, and that the node joined it.
 //!
 //! Not for: files that were written with `-o`, or that `seed` serves where they lie. They are left alone.
 
@@ -6,9 +6,12 @@ use engine::magnet::Magnet;
 use engine::metainfo::InfoHash;
 use engine::node::Node;
 use serde_json::json;
+use url::Url;
 
 use crate::cli::RemoveArgs;
-use crate::context::Context;
+use crate::context::{Context, with_suffix};
+use crate::documents;
+use crate::gateway::Kept;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
 use crate::source::{Resolved, resolve};
 use crate::units::human_bytes;
@@ -23,6 +26,7 @@ pub(crate) async fn run(args: &RemoveArgs, json: bool) -> Outcome {
         let removed = removing
             .await?
             .hint(|| "stop the command that uses it first".into())?;
+        forget(&context, text, info_hash).await;
         if json {
             print_json(&json!({ "event": "removed", "info_hash": info_hash.to_string(), "bytes": removed }));
         } else if let Some(bytes) = removed {
@@ -32,6 +36,16 @@ pub(crate) async fn run(args: &RemoveArgs, json: bool) -> Outcome {
         }
     }
     Ok(ExitStatus::Done)
+}
+
+/// What is remembered of where it came from goes too.
+async fn forget(context: &Context, text: &str, info_hash: InfoHash) {
+    Kept::new(&context.data).forget(info_hash).await;
+    if let Ok(url) = Url::parse(text) {
+        for url in [with_suffix(&url, ".torrent"), url] {
+            documents::forget(context, &url).await;
+        }
+    }
 }
 
 /// The v2 info hash of a source, from the source itself where it says it.
@@ -46,7 +60,10 @@ async fn info_hash(context: &Context, text: &str) -> anyhow::Result<InfoHash> {
     }
     match resolve(context, None, text, None).await? {
         Resolved::Torrent(found) => Ok(found.metainfo.info_hash_v2()),
-        Resolved::Plain(url) => Err(bad_input(format!("there is no .torrent beside {url}")))
-            .hint(|| "nothing is kept of what has none".into()),
+        Resolved::Plain(url) => Err(bad_input(format!(
+            "there is no .torrent beside {}",
+            gate::shown(&url)
+        )))
+        .hint(|| "nothing is kept of what has none".into()),
     }
 }

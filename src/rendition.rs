@@ -107,6 +107,8 @@ impl Made {
 #[derive(Debug)]
 pub(crate) struct Frozen {
     pub(crate) rendition: Rendition,
+    /// Its breaks.
+    pub(crate) spots: Vec<Spot>,
     /// The ads that are in it, each with what was done to its sound.
     pub(crate) ready: Vec<(Ready, Leveled)>,
     pub(crate) skipped: Vec<Skipped>,
@@ -209,6 +211,7 @@ fn freeze_into(
         preview,
         all_or_nothing: _,
         ad_chapters: _,
+        late: _,
     } = prepared;
     let mut options = options;
     let plain = match splice::prepare(content, &[], options) {
@@ -221,6 +224,7 @@ fn freeze_into(
     };
     let mut frozen = Frozen {
         rendition: plain?,
+        spots: Vec::new(),
         ready: Vec::new(),
         skipped,
         failures,
@@ -238,6 +242,7 @@ fn freeze_into(
             }
         }
     }
+    frozen.spots = spots;
     Ok(frozen)
 }
 
@@ -291,24 +296,44 @@ fn with_ads(
 impl Frozen {
     /// Notes that an ad which was ready could not be spliced in.
     fn leave_out(&mut self, spots: &[Spot], ad: &Ready, reason: &str) {
-        self.skipped
-            .push(Skipped::new(&ad.break_id, reason, Some(VastCode::LINEAR.0)));
-        let spot = spots.iter().find(|spot| spot.index == ad.break_index);
-        self.failures.extend(spot.map(|spot| Failure {
-            cue: spot.cue.clone(),
-            break_index: ad.break_index,
-            at: ad.at,
-            content_duration: ad.content_duration,
-            problems: vec![Problem {
-                code: VastCode::LINEAR,
-                text: reason.to_owned(),
-                error_urls: ad.ad.errors.clone(),
-                ad_id: ad.ad.ad_id.clone(),
-            }],
-            not_used: Vec::new(),
-            empty: None,
-        }));
+        let (skipped, failure) = left_out(spots, ad, reason);
+        self.skipped.push(skipped);
+        self.failures.extend(failure);
     }
+
+    /// Leaves out what turned out to be silence when it was read.
+    fn lose(&mut self) {
+        let spots = std::mem::take(&mut self.spots);
+        for lost in self.rendition.lost() {
+            let place = self.ready.iter().position(|(ready, _)| ready.key == lost.id);
+            if let Some(place) = place {
+                let (ad, _) = self.ready.remove(place);
+                self.leave_out(&spots, &ad, &lost.reason);
+            }
+        }
+        self.spots = spots;
+    }
+}
+
+/// What is said, and reported, of an ad that was ready and is not in the rendition for this reason.
+pub(crate) fn left_out(spots: &[Spot], ad: &Ready, reason: &str) -> (Skipped, Option<Failure>) {
+    let skipped = Skipped::new(&ad.break_id, reason, Some(VastCode::LINEAR.0));
+    let spot = spots.iter().find(|spot| spot.index == ad.break_index);
+    let failure = spot.map(|spot| Failure {
+        cue: spot.cue.clone(),
+        break_index: ad.break_index,
+        at: ad.at,
+        content_duration: ad.content_duration,
+        problems: vec![Problem {
+            code: VastCode::LINEAR,
+            text: reason.to_owned(),
+            error_urls: ad.ad.errors.clone(),
+            ad_id: ad.ad.ad_id.clone(),
+        }],
+        not_used: Vec::new(),
+        empty: None,
+    });
+    (skipped, failure)
 }
 
 /// Freezes and writes the rendition. Blocks: for a thread of its own.
@@ -340,9 +365,10 @@ pub(crate) fn write(
             Ok(found.made(bytes))
         }
         Destination::Stdout => {
-            let found = Found::new(content.as_ref(), prepared, None)?;
+            let mut found = Found::new(content.as_ref(), prepared, None)?;
             let mut out = io::stdout().lock();
             let bytes = pour(content.as_ref(), found.spliced(), &mut out).map_err(reader_gone)?;
+            found.lose();
             Ok(found.made(bytes))
         }
     }
@@ -383,6 +409,15 @@ impl Found {
         match found.skipped.first().filter(|_| all_or_nothing) {
             Some(missing) => anyhow::bail!("{}", missing.reason),
             None => Ok(found),
+        }
+    }
+
+    /// Everything was read: what became silence is not in it.
+    fn lose(&mut self) {
+        if let Some(frozen) = &mut self.frozen {
+            frozen.lose();
+            self.skipped.append(&mut frozen.skipped);
+            self.failures.append(&mut frozen.failures);
         }
     }
 

@@ -36,8 +36,11 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
         let found = match resolve(&context, Some(&node), text, args.episode.episode.as_deref()).await? {
             Resolved::Torrent(found) => found,
             Resolved::Plain(url) => {
-                return Err(bad_input(format!("there is no .torrent beside {url}")))
-                    .hint(|| format!("`grove publish FILE --origin {url}` makes one"));
+                return Err(bad_input(format!(
+                    "there is no .torrent beside {}",
+                    gate::shown(&url)
+                )))
+                .hint(|| format!("`grove publish FILE --origin {url}` makes one"));
             }
         };
         let path = content_path(text, args.from.as_deref(), &found.metainfo);

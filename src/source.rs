@@ -20,17 +20,14 @@ use gate::Gate;
 use url::Url;
 
 use crate::context::{Context, with_suffix};
+use crate::documents::{self, Answer, DOCUMENT_TIMEOUT};
 use crate::feed;
 use crate::output::{Explain, bad_input, with_hint};
 
-/// The largest `.torrent` that is taken.
-const MAX_TORRENT: u64 = engine::metainfo::MAX_TORRENT as u64;
 /// A feed larger than this is no feed that a podcast app would take.
 pub(crate) const MAX_FEED: u64 = 32 << 20;
 /// Longest wait for metainfo of peers while nothing comes.
 const PEERS_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest wait for a document.
-pub(crate) const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Which document the metainfo came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +56,8 @@ pub(crate) struct Torrent {
     pub(crate) web_seeds: Vec<String>,
     /// The secret of a personal link.
     pub(crate) secret: Option<Secret>,
+    /// A program asked for it over HTTP, and no person named it: its publisher's key is not pinned.
+    pub(crate) asked: bool,
 }
 
 impl Torrent {
@@ -71,12 +70,16 @@ impl Torrent {
             trackers: Vec::new(),
             web_seeds: Vec::new(),
             secret: None,
+            asked: false,
         }
     }
 
     /// Metainfo that was kept from before, wherever it came from: it vouches for nobody.
     pub(crate) fn remembered(metainfo: Metainfo) -> Self {
-        Self::new(metainfo, Via::Magnet)
+        Self {
+            asked: true,
+            ..Self::new(metainfo, Via::Magnet)
+        }
     }
 
     /// The engine's options: the peers that were named here and by the link, the link's trackers and secret.
@@ -126,28 +129,22 @@ pub(crate) async fn resolve(
     }
     let url = match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url,
-        Ok(url) if url.scheme().len() > 1 && !Path::new(text).exists() => {
-            return Err(bad_input(format!(
-                "cannot use {text}: {} is not a scheme for a source",
-                url.scheme()
-            )))
-            .hint(|| "a source is a .torrent file, an http or https URL, or a magnet link".into());
-        }
-        _ => return from_file(gate, text, episode).await,
+        Ok(url) if url.scheme().len() > 1 && !Path::new(text).exists() => return Err(no_scheme(text, &url)),
+        _ => return from_file(context, text, episode).await,
     };
     gate.trust_url(&url);
     if let Some(episode) = episode {
         let xml = fetch(gate, &url, MAX_FEED).await?;
-        return from_feed(gate, text, &xml, episode).await;
+        return from_feed(context, &gate::shown(&url), &xml, episode).await;
     }
     if url.path().ends_with(".torrent") {
-        let bytes = fetch(gate, &url, MAX_TORRENT).await?;
-        return parse(&bytes, text).map(|metainfo| torrent(metainfo, Via::Named));
+        let metainfo = at(context, &url).await?;
+        return Ok(torrent(metainfo, Via::Named));
     }
     if is_feed_name(url.path()) {
-        return Err(no_episode(text));
+        return Err(no_episode(&gate::shown(&url)));
     }
-    beside(gate, &url).await
+    beside(context, &url).await
 }
 
 /// The same for what a program asks for over HTTP: no person typed it, so it names no files and no private links, none of its hosts is
@@ -163,30 +160,66 @@ pub(crate) async fn resolve_asked(context: &Context, node: &Node, text: &str) ->
         if let Resolved::Torrent(found) = &mut found {
             // Whoever wrote the link chose its key, and nobody here said that it counts.
             found.link_key = None;
+            found.asked = true;
         }
         return Ok(found);
     }
     let url = Url::parse(text).or_bad_input(|| format!("{text} is no URL"))?;
-    if !url.path().ends_with(".torrent") {
-        return beside(&context.gate, &url).await;
-    }
-    let bytes = fetch(&context.gate, &url, MAX_TORRENT).await?;
-    let metainfo = parse(&bytes, text)?;
-    let is_host = |seed: &String| Url::parse(seed).is_ok_and(|seed| seed.origin() == url.origin());
-    let via = if metainfo.web_seeds().iter().any(is_host) {
-        Via::ContentHost
+    let mut found = if url.path().ends_with(".torrent") {
+        let metainfo = at(context, &url).await?;
+        let is_host = |seed: &String| Url::parse(seed).is_ok_and(|seed| seed.origin() == url.origin());
+        let via = if metainfo.web_seeds().iter().any(is_host) {
+            Via::ContentHost
+        } else {
+            Via::Magnet
+        };
+        torrent(metainfo, via)
     } else {
-        Via::Magnet
+        beside(context, &url).await?
     };
-    Ok(torrent(metainfo, via))
+    if let Resolved::Torrent(found) = &mut found {
+        found.asked = true;
+    }
+    Ok(found)
 }
 
-async fn from_file(gate: &Gate, text: &str, episode: Option<&str>) -> anyhow::Result<Resolved> {
-    let bytes = std::fs::read(text)
+/// What is wrong with a source whoever is asked, and whenever: `Ok` when only asking can tell.
+pub(crate) fn check(text: &str) -> anyhow::Result<()> {
+    if text.starts_with("magnet:") {
+        return parse_magnet(text).map(drop);
+    }
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => {
+            if is_feed_name(url.path()) {
+                return Err(no_episode(&gate::shown(&url)));
+            }
+            Ok(())
+        }
+        Ok(url) if url.scheme().len() > 1 && !Path::new(text).exists() => Err(no_scheme(text, &url)),
+        _ => read_file(text).map(drop),
+    }
+}
+
+fn no_scheme(text: &str, url: &Url) -> anyhow::Error {
+    with_hint(
+        bad_input(format!(
+            "cannot use {text}: {} is not a scheme for a source",
+            url.scheme()
+        )),
+        "a source is a .torrent file, an http or https URL, or a magnet link",
+    )
+}
+
+fn read_file(text: &str) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(text)
         .or_bad_input(|| format!("cannot read {text}"))
-        .hint(|| "a source is a .torrent file, an http or https URL, or a magnet link".into())?;
+        .hint(|| "a source is a .torrent file, an http or https URL, or a magnet link".into())
+}
+
+async fn from_file(context: &Context, text: &str, episode: Option<&str>) -> anyhow::Result<Resolved> {
+    let bytes = read_file(text)?;
     if let Some(episode) = episode {
-        return from_feed(gate, text, &bytes, episode).await;
+        return from_feed(context, text, &bytes, episode).await;
     }
     if is_feed_name(text) {
         return Err(no_episode(text));
@@ -217,7 +250,7 @@ fn no_episode(text: &str) -> anyhow::Error {
     )
 }
 
-async fn from_feed(gate: &Gate, name: &str, bytes: &[u8], episode: &str) -> anyhow::Result<Resolved> {
+async fn from_feed(context: &Context, name: &str, bytes: &[u8], episode: &str) -> anyhow::Result<Resolved> {
     let text = std::str::from_utf8(bytes).or_bad_input(|| format!("the feed {name} is not UTF-8 text"))?;
     let items = feed::parse(text).or_bad_input(|| format!("cannot read the feed {name}"))?;
     let item = feed::choose(&items, episode).or_bad_input(|| format!("in the feed {name}"))?;
@@ -225,8 +258,8 @@ async fn from_feed(gate: &Gate, name: &str, bytes: &[u8], episode: &str) -> anyh
         let Ok(url) = Url::parse(torrent_url) else {
             continue;
         };
-        let bytes = fetch(gate, &url, MAX_TORRENT).await?;
-        return parse(&bytes, torrent_url).map(|metainfo| torrent(metainfo, Via::Feed));
+        let metainfo = at(context, &url).await?;
+        return Ok(torrent(metainfo, Via::Feed));
     }
     let media = item
         .enclosure
@@ -234,26 +267,41 @@ async fn from_feed(gate: &Gate, name: &str, bytes: &[u8], episode: &str) -> anyh
         .ok_or_else(|| bad_input(format!("episode {episode} of {name} has no enclosure")))?;
     let media = Url::parse(media)
         .or_bad_input(|| format!("episode {episode} of {name} has an enclosure that is no URL"))?;
-    beside(gate, &media).await
+    beside(context, &media).await
 }
 
 /// The `.torrent` beside a media URL; without one the URL itself.
-async fn beside(gate: &Gate, media: &Url) -> anyhow::Result<Resolved> {
+async fn beside(context: &Context, media: &Url) -> anyhow::Result<Resolved> {
     let url = with_suffix(media, ".torrent");
-    let response = gate.get(url.clone()).timeout(DOCUMENT_TIMEOUT).send().await?;
-    if !response.status().is_success() {
-        tracing::info!(%url, status = %response.status(), "no .torrent beside the media");
-        return Ok(Resolved::Plain(media.clone()));
-    }
-    let bytes = response.bytes_limited(MAX_TORRENT).await?;
-    match Metainfo::parse(&bytes) {
-        Ok(metainfo) => Ok(torrent(metainfo, Via::ContentHost)),
+    let shown = gate::shown(&url);
+    match documents::torrent(context, &url).await? {
+        Answer::Torrent(metainfo) => Ok(torrent(metainfo, Via::ContentHost)),
         // Many servers answer any name with a page and status 200: that is no torrent, rather than a broken one.
-        Err(error) if bytes.first() != Some(&b'd') => {
-            tracing::info!(%url, %error, "what lies beside the media is no .torrent");
+        Answer::Other(error, bytes) if bytes.first() != Some(&b'd') => {
+            tracing::info!(url = shown, %error, "what lies beside the media is no .torrent");
             Ok(Resolved::Plain(media.clone()))
         }
-        Err(error) => Err(error).or_bad_input(|| format!("{url} is not a valid .torrent")),
+        Answer::Other(error, _) => Err(error).or_bad_input(|| format!("{shown} is not a valid .torrent")),
+        Answer::Refused(status) => {
+            tracing::info!(url = shown, %status, "no .torrent beside the media");
+            Ok(Resolved::Plain(media.clone()))
+        }
+    }
+}
+
+/// The `.torrent` at this very URL.
+async fn at(context: &Context, url: &Url) -> anyhow::Result<Metainfo> {
+    let answer = documents::torrent(context, url)
+        .await
+        .map_err(with_private_hint)?;
+    match answer {
+        Answer::Torrent(metainfo) => Ok(metainfo),
+        Answer::Other(error, _) => {
+            Err(error).or_bad_input(|| format!("{} is not a valid .torrent", gate::shown(url)))
+        }
+        Answer::Refused(status) => {
+            anyhow::bail!("cannot fetch {}: the server answered {status}", gate::shown(url))
+        }
     }
 }
 
@@ -263,7 +311,6 @@ fn parse_magnet(text: &str) -> anyhow::Result<Magnet> {
 }
 
 async fn from_magnet(context: &Context, node: Option<&Node>, magnet: &Magnet) -> anyhow::Result<Resolved> {
-    let gate = &context.gate;
     let mut places: Vec<Url> = magnet
         .sources
         .iter()
@@ -279,15 +326,15 @@ async fn from_magnet(context: &Context, node: Option<&Node>, magnet: &Magnet) ->
     let mut last = None;
     for place in &places {
         let found = async {
-            let bytes = fetch(gate, place, MAX_TORRENT).await?;
-            let metainfo = parse(&bytes, place.as_str())?;
+            let metainfo = at(context, place).await?;
             let same = magnet.info_hash.map_or_else(
                 || magnet.info_hash_v1.is_some() && magnet.info_hash_v1 == metainfo.info_hash_v1(),
                 |wanted| wanted == metainfo.info_hash_v2(),
             );
             anyhow::ensure!(
                 same,
-                "{place} is the .torrent of something else than this magnet link names"
+                "{} is the .torrent of something else than this magnet link names",
+                gate::shown(place)
             );
             Ok(metainfo)
         };
@@ -347,6 +394,7 @@ fn of_magnet(metainfo: Metainfo, magnet: &Magnet) -> Resolved {
         trackers: magnet.trackers.clone(),
         web_seeds: magnet.web_seeds.clone(),
         secret: magnet.secret,
+        asked: false,
     }))
 }
 

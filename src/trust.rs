@@ -1,7 +1,7 @@
 //! Whether the cue sheet of a source counts here: the engine's rules, with what this machine remembers.
 //!
 //! What is remembered (pinned keys, the sheets that were trusted last) is in the engine's `library.db`. Looking (`judge`) never pins; only
-//! `keep` does.
+//! `keep` does, and only for what a person named: what a program asks for over HTTP counts for itself, and for nothing later.
 //!
 //! Not for: the rules themselves (`engine::cue_sheet::trust`).
 
@@ -11,7 +11,6 @@ use anyhow::Context as _;
 use engine::cue_sheet::trust::{Decision, Known, Source, check_time, decide};
 use engine::cue_sheet::{PublicKey, SignedCueSheet};
 use engine::library::{HeldSheet, Library, Pin};
-use engine::metainfo::InfoHash;
 
 use crate::context::Context;
 use crate::source::{Torrent, Via};
@@ -105,13 +104,14 @@ pub(crate) async fn judge(context: &Context, torrent: &Torrent, now: u64) -> any
     }))
 }
 
-/// Pins the key of a trusted sheet and holds the sheet.
+/// Pins the key of a trusted sheet and holds the sheet. Of what no person named only a sheet of the key that is pinned already is held.
 pub(crate) async fn keep(
     context: &Context,
-    info_hash: InfoHash,
+    torrent: &Torrent,
     judged: &Judged,
     now: u64,
 ) -> anyhow::Result<()> {
+    let info_hash = torrent.metainfo.info_hash_v2();
     let (Ok(why), Some(signed)) = (&judged.verdict, &judged.offered) else {
         return Ok(());
     };
@@ -129,8 +129,12 @@ pub(crate) async fn keep(
         issued: sheet.issued,
     };
     let library = Library::open(&context.data).await?;
-    let pinned = library.pin_first(info_hash, &pin).await?;
-    if pinned.publisher == pin.publisher {
+    let pinned = if torrent.asked {
+        library.pin(info_hash).await?
+    } else {
+        Some(library.pin_first(info_hash, &pin).await?)
+    };
+    if pinned.is_some_and(|pinned| pinned.publisher == pin.publisher) {
         // False says that another process holds a newer one by now, which is as good.
         library.keep_sheet(info_hash, &held).await?;
     }

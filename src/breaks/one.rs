@@ -88,6 +88,9 @@ impl OneBreak {
                     place += 1;
                 }
                 Err((code, reason)) => {
+                    if code == VastCode::NOT_READY.0 {
+                        self.say(Said::Late(self.index, Box::new(ad))).await;
+                    }
                     // Another ad stands at this place now, or the next one moved up to it.
                     let known = decision.problems.len();
                     decision.replace_failed(place, VastCode(code), reason.clone());
@@ -203,7 +206,7 @@ impl OneBreak {
     }
 
     /// Tries the media files of one ad in turn.
-    async fn ready(
+    pub(super) async fn ready(
         &self,
         ad: &Ad,
         place: usize,
@@ -289,7 +292,12 @@ impl OneBreak {
             .conditioner
             .condition_for(&preparer.cache, &original, wanted, standing)
             .await
-            .map_err(|error| (error.vast_code(), format!("cannot condition {url}: {error}")))?;
+            .map_err(|error| {
+                (
+                    error.vast_code(),
+                    format!("cannot condition {}: {error}", gate::shown(&url)),
+                )
+            })?;
         let duration = creative.duration();
         if ad
             .duration

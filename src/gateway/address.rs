@@ -1,6 +1,7 @@
 //! What a request to the gateway names, and whether it was meant for the gateway at all. Pure.
 //!
-//! A source stands in the path as it is, query and all (`/https://example.org/ep1.mp3?x=1`), or percent-encoded as a whole.
+//! A source stands in the path as it is, query and all (`/https://example.org/ep1.mp3?x=1`), or percent-encoded as a whole. What stands behind the
+//! gateway's own address there means what it would mean alone.
 //!
 //! **Whom it answers.** A name in `Host` that is not this machine's own says that a web page had its name lead here (DNS rebinding): it could
 //! read what it is told. A browser says so, too, when a page of another site puts our address into itself: it would have its visitors'
@@ -24,8 +25,33 @@ pub(super) enum Asked {
     Source(String),
 }
 
-/// What a path with its query names; otherwise what is wrong with it, as the end of a sentence.
-pub(super) fn asked(path_and_query: &str) -> Result<Asked, Unknown> {
+/// How often the gateway's own address may stand before a source.
+const MOST_NESTED: usize = 8;
+
+/// What a path with its query names, at a gateway that listens at `listening`; otherwise what is wrong with it, as the end of a sentence.
+pub(super) fn asked(path_and_query: &str, listening: SocketAddr) -> Result<Asked, Unknown> {
+    let mut asked = once(path_and_query)?;
+    for _ in 0..MOST_NESTED {
+        let url = match &asked {
+            Asked::Feed(url) => Some(url.clone()),
+            Asked::Source(text) => Url::parse(text).ok(),
+            Asked::Root => None,
+        };
+        let Some(inner) = url.filter(|url| leads_here(url, listening)) else {
+            return Ok(asked);
+        };
+        asked = once(&inner[url::Position::BeforePath..url::Position::AfterQuery])?;
+    }
+    Err(Unknown::Path)
+}
+
+fn leads_here(url: &Url, listening: SocketAddr) -> bool {
+    url.scheme() == "http"
+        && url.port_or_known_default() == Some(listening.port())
+        && is_ours(url.authority(), listening)
+}
+
+fn once(path_and_query: &str) -> Result<Asked, Unknown> {
     let rest = path_and_query.strip_prefix('/').unwrap_or(path_and_query);
     if rest.is_empty() {
         return Ok(Asked::Root);
@@ -119,6 +145,10 @@ pub(super) fn is_embedded_elsewhere(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
+    fn asked(path: &str) -> Result<Asked, Unknown> {
+        super::asked(path, "127.0.0.1:4768".parse().unwrap())
+    }
+
     fn source(path: &str) -> Option<String> {
         match asked(path) {
             Ok(Asked::Source(text)) => Some(text),
@@ -161,6 +191,34 @@ mod tests {
             asked("/feed/https://example.org/feed.xml?a=1"),
             Ok(Asked::Feed(feed))
         );
+    }
+
+    #[test]
+    fn what_stands_behind_our_own_address_is_meant() {
+        let here = "http://127.0.0.1:4768";
+        let episode = "https://example.org/ep1.mp3?a=1";
+        for path in [
+            format!("/{here}/{episode}"),
+            format!("/{here}/http://localhost:4768/{episode}"),
+            format!("/http%3A%2F%2F127.0.0.1%3A4768%2Fhttps%3A%2F%2Fexample.org%2Fep1.mp3?a=1"),
+        ] {
+            assert_eq!(source(&path).as_deref(), Some(episode), "{path}");
+        }
+        let feed = Asked::Feed(Url::parse("https://example.org/f.xml").unwrap());
+        assert_eq!(
+            asked(&format!("/feed/{here}/feed/https://example.org/f.xml")),
+            Ok(feed)
+        );
+        assert_eq!(asked(&format!("/{here}/")), Ok(Asked::Root));
+        assert_eq!(asked(&format!("/{here}/x")), Err(Unknown::Path));
+        let endless = format!("/{}{episode}", format!("{here}/").repeat(20));
+        assert_eq!(asked(&endless), Err(Unknown::Path));
+        for other in [
+            "http://127.0.0.1:4769/https://x.example/",
+            "https://127.0.0.1:4768/https://x.example/",
+        ] {
+            assert_eq!(source(&format!("/{other}")).as_deref(), Some(other));
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::range::{self, Part};
 use super::refusal::Refusal;
 use super::shelf::Key;
 use super::{body, feed};
+use crate::documents::DOCUMENT_TIMEOUT;
 use crate::source;
 
 /// Answers one request.
@@ -70,7 +71,7 @@ async fn respond(gateway: &Gateway, from: SocketAddr, request: &Parts) -> Result
         return Ok((allow, refusal).into_response());
     }
     let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
-    match address::asked(path) {
+    match address::asked(path, gateway.listening) {
         Ok(Asked::Root) => Ok(usage(&host).into_response()),
         Ok(Asked::Feed(url)) => of_feed(gateway, &host, &url, headers).await,
         Ok(Asked::Source(source)) => {
@@ -182,11 +183,7 @@ async fn of_source(
 /// A feed whose episodes come through here.
 async fn of_feed(gateway: &Gateway, host: &str, url: &Url, headers: &HeaderMap) -> Result<Response, Refusal> {
     let refused = |error: gate::Error| Refusal::of(&error.into());
-    let mut request = gateway
-        .context
-        .gate
-        .get(url.clone())
-        .timeout(source::DOCUMENT_TIMEOUT);
+    let mut request = gateway.context.gate.get(url.clone()).timeout(DOCUMENT_TIMEOUT);
     // Apps look again and again whether there is something new.
     for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
         if let Some(value) = headers.get(&name) {

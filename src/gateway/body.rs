@@ -5,6 +5,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -18,12 +19,17 @@ use super::Slot;
 use super::held::Held;
 use super::reading::Reading;
 use super::refusal::Refusal;
+use super::telling;
 
 /// Bytes of the first part, which somebody waits for, and of each later one.
 const FIRST: usize = 16 << 10;
 const PART: usize = 64 << 10;
 /// Longest wait for the first part: until then it can still be said that it does not come.
 const FIRST_WITHIN: Duration = Duration::from_secs(20);
+/// After such a wait an origin in trouble is asked again: whoever asks for something may know that it is back.
+const ASKED_AGAIN: Duration = Duration::from_millis(500);
+/// After such a wait more, or a quarter of the longest one, it is said what is waited for.
+const TOLD: Duration = Duration::from_secs(4);
 
 /// A body that is being sent.
 struct Sending {
@@ -42,16 +48,35 @@ struct Sending {
 }
 
 impl Sending {
-    async fn read(&self, len: usize, until: Option<Instant>) -> io::Result<Bytes> {
+    /// The next bytes, which may take so long. While they do not come, somebody is told.
+    async fn read(&self, len: usize, within: Duration) -> io::Result<Bytes> {
         let (held, reading) = (Arc::clone(&self.held), Arc::clone(&self.reading));
-        let (at, end) = (self.at, self.end);
-        let read = tokio::task::spawn_blocking(move || {
+        let (at, end, until) = (self.at, self.end, Instant::now() + within);
+        let mut read = tokio::task::spawn_blocking(move || {
             let mut buffer = vec![0; len];
             let count = held.read(&reading, at, end, &mut buffer, until)?;
             buffer.truncate(count);
             Ok(buffer.into())
         });
-        read.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        let is_told = AtomicBool::new(false);
+        let waiting = async {
+            tokio::time::sleep(ASKED_AGAIN.min(within / 4)).await;
+            self.held.torrent().ask_again();
+            tokio::time::sleep(TOLD.min(within / 4)).await;
+            self.gateway.tell_waiting(&self.held, at);
+            is_told.store(true, Ordering::Relaxed);
+            std::future::pending().await
+        };
+        let read = tokio::select! {
+            biased;
+            read = &mut read => read,
+            never = waiting => match never {},
+        };
+        let read = read.unwrap_or_else(|error| Err(io::Error::other(error)));
+        if read.is_ok() && is_told.into_inner() {
+            self.gateway.tell_going_on(&self.held);
+        }
+        read
     }
 
     /// The next part; `None` at the end.
@@ -61,9 +86,12 @@ impl Sending {
         }
         let part = match self.first.take() {
             Some(first) => first,
-            None => self.read(PART, None).await.inspect_err(|error| {
-                tracing::warn!(source = self.held.what.source, at = self.at, %error, "an answer breaks off");
-            })?,
+            None => {
+                let wait = self.gateway.settings.wait;
+                let read = self.read(PART, wait).await;
+                // As HTTP has it, the connection ends before what was promised is there.
+                read.inspect_err(|error| self.gateway.tell_broken_off(&self.held, self.at, wait, error))?
+            }
         };
         let sent = self.at..self.at + part.len() as u64;
         self.at = sent.end;
@@ -96,18 +124,19 @@ pub(super) async fn body(
         _slot: Arc::clone(slot),
         _room: room,
     };
-    let first = sending.read(FIRST, Some(Instant::now() + FIRST_WITHIN)).await;
-    sending.first = Some(first.map_err(|error| late(held, &error))?);
+    let within = FIRST_WITHIN.min(gateway.settings.wait);
+    let first = sending.read(FIRST, within).await;
+    sending.first = Some(first.map_err(|error| late(held, within, &error))?);
     Ok(Body::from_stream(stream::try_unfold(sending, Sending::next)))
 }
 
 /// Why nothing comes.
-fn late(held: &Held, error: &io::Error) -> Refusal {
-    let name = &held.what.source;
+fn late(held: &Held, within: Duration, error: &io::Error) -> Refusal {
+    let name = telling::shown(&held.what.source);
     let why = held.torrent().stats().problems.pop();
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
     if error.kind() == io::ErrorKind::TimedOut {
-        let seconds = FIRST_WITHIN.as_secs();
+        let seconds = within.as_secs_f64();
         let reason = format!("nothing of {name} came within {seconds} s{why}");
         return Refusal::new(StatusCode::GATEWAY_TIMEOUT, reason);
     }

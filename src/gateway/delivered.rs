@@ -76,6 +76,16 @@ impl Delivery {
         keys
     }
 
+    /// This ad is not there after all: nothing of it is delivered. Says whether that was not known yet.
+    pub(super) fn lose(&mut self, key: &str) -> bool {
+        let mut breaks = self.breaks.iter_mut().filter(|this| !this.told);
+        breaks.any(|this| {
+            let before = this.ads.len();
+            this.ads.retain(|ad| ad != key);
+            this.ads.len() < before
+        })
+    }
+
     /// The keys of the ads that were not delivered.
     pub(super) fn left(&self) -> Vec<String> {
         let left = self.breaks.iter().filter(|this| !this.told);
@@ -257,6 +267,15 @@ mod tests {
         assert!(scene.sent(1_400..1_401));
         assert_eq!(scene.take(), ["b"]);
         assert!(scene.left().is_empty() && scene.take().is_empty() && !scene.sent(0..1_500));
+    }
+
+    #[test]
+    fn an_ad_that_is_lost_is_not_delivered() {
+        let mut scene = scene(vec![ad("a", 30, 30), ad("b", 130, 140)]);
+        assert!(scene.lose("a") && !scene.lose("a") && !scene.lose("c"));
+        assert!(scene.sent(0..1_500));
+        assert_eq!(scene.take(), ["b"]);
+        assert!(scene.left().is_empty() && !scene.lose("b"), "it was told");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Changed are, of RSS and Atom: `enclosure`, `link rel="enclosure"`, `media:content` of sound and video, the sources of a
 //! `podcast:alternateEnclosure` (but not where its `podcast:integrity` tells what bytes have to come: with ads they are others), and
 //! `itunes:new-feed-url`, by which an app would leave. An episode whose `.torrent` the feed names elsewhere than beside the media is asked
-//! for by that. `length` stays what the publisher wrote: how long an episode is with its ads is decided when somebody listens.
+//! for by that. `length` stays what the publisher wrote: how long an episode is with its ads is decided when somebody listens. A `podcast:liveItem` is
+//! left alone: what is live has no `.torrent`. So is what leads to the gateway already.
 //!
 //! Whatever its encoding, as long as it holds ASCII: bytes above are passed as they are. Where it is not well-formed, what follows stays as
 //! it is. Not for: fetching it.
@@ -15,6 +16,9 @@ use quick_xml::events::{BytesStart, Event};
 use url::Url;
 
 use crate::feed::TORRENT_TYPE;
+
+/// How a section of text begins in which nothing is escaped.
+const CDATA: &str = "<![CDATA[";
 
 /// Edits: what is replaced, by what.
 type Edits = Vec<(Range<usize>, String)>;
@@ -33,6 +37,13 @@ pub(super) fn through(feed: &[u8], place: &Url, gateway: &str) -> Option<Vec<u8>
     }
     result.push_str(&text[done..]);
     Some(result.chars().map(|c| c as u8).collect())
+}
+
+/// What was written, of which each byte came as a character of its number: what is no UTF-8 is Latin 1.
+fn written(bytes: &str) -> String {
+    let all: Option<Vec<u8>> = bytes.chars().map(|c| u8::try_from(c).ok()).collect();
+    let text = all.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.unwrap_or_else(|| bytes.to_owned())
 }
 
 /// An address in the feed: where it stands, and as what.
@@ -65,6 +76,8 @@ struct Scan<'a> {
     edits: Edits,
     episode: Episode,
     alternate: Alternate,
+    /// Whether this is within something live.
+    is_live: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -76,6 +89,7 @@ impl<'a> Scan<'a> {
             edits: Vec::new(),
             episode: Episode::default(),
             alternate: Alternate::default(),
+            is_live: false,
         }
     }
 
@@ -93,15 +107,19 @@ impl<'a> Scan<'a> {
                 }
                 Ok(Event::Empty(element)) => {
                     self.element(&element);
-                    if element.name().as_ref().ends_with(":alternateEnclosure") {
-                        self.end_alternate();
+                    match element.name().as_ref() {
+                        name if name.ends_with(":alternateEnclosure") => self.end_alternate(),
+                        name if name.ends_with(":liveItem") => self.is_live = false,
+                        _ => {}
                     }
                 }
                 Ok(Event::Text(_)) if moves => self.new_place(start),
+                Ok(Event::CData(_)) if moves => self.new_place(start + CDATA.len()),
                 Ok(Event::End(element)) => {
                     moves = false;
                     match element.name().as_ref() {
                         "item" | "entry" => self.end_episode(),
+                        name if name.ends_with(":liveItem") => self.is_live = false,
                         name if name.ends_with(":alternateEnclosure") => self.end_alternate(),
                         _ => {}
                     }
@@ -119,6 +137,10 @@ impl<'a> Scan<'a> {
         let name = element.name();
         let local = name.as_ref().rsplit(':').next().unwrap_or_default();
         let has_prefix = local.len() < name.as_ref().len();
+        self.is_live |= local == "liveItem" && has_prefix;
+        if self.is_live {
+            return;
+        }
         let media_type = || self.attribute(element, "type").map(|(_, value)| value);
         match local {
             "enclosure" if !has_prefix => {
@@ -184,7 +206,9 @@ impl<'a> Scan<'a> {
     }
 
     fn address(&self, element: &BytesStart<'_>, name: &str, media_type: Option<String>) -> Option<Address> {
-        let (at, value) = self.attribute(element, name)?;
+        let (at, _) = self.attribute(element, name)?;
+        let raw = written(&self.text[at.clone()]);
+        let value = quick_xml::escape::unescape(&raw).map_or_else(|_| raw.clone(), Into::into);
         let url = self.place.join(value.trim()).ok();
         Some(Address {
             url: url.filter(|url| matches!(url.scheme(), "http" | "https")),
@@ -196,6 +220,10 @@ impl<'a> Scan<'a> {
     /// Has an address lead through the gateway, to another place when one is given.
     fn send_through(&mut self, address: &Address, instead: Option<&Url>) {
         let Some(url) = &address.url else { return };
+        // What came through the gateway before.
+        if url.as_str().starts_with(self.gateway) {
+            return;
+        }
         let raw = &self.text[address.at.clone()];
         let is_whole = ["http://", "https://"].iter().any(|scheme| {
             let beginning = raw.as_bytes().get(..scheme.len());
@@ -236,7 +264,8 @@ impl<'a> Scan<'a> {
     fn new_place(&mut self, start: usize) {
         let rest = &self.text[start..];
         let begin = start + (rest.len() - rest.trim_start().len());
-        if self.text[begin..].starts_with("http") {
+        let place = &self.text[begin..];
+        if place.starts_with("http") && !place.starts_with(self.gateway) {
             self.edits.push((begin..begin, format!("{}feed/", self.gateway)));
         }
     }
@@ -293,6 +322,53 @@ mod tests {
                 &format!(" {HERE}feed/https://new.example/"),
             );
         assert_eq!(result, changed);
+    }
+
+    #[test]
+    fn what_is_live_stays_where_it_is() {
+        let feed = r#"<rss><channel>
+<podcast:liveItem status="live"><enclosure url="https://live.example/1" type="audio/mpeg"/>
+<podcast:alternateEnclosure type="audio/mpeg"><podcast:source uri="https://live.example/2"/></podcast:alternateEnclosure></podcast:liveItem>
+<item><enclosure url="https://cdn.example/1.mp3" type="audio/mpeg"/>
+<podcast:alternateEnclosure type="audio/mpeg"><podcast:source uri="https://cdn.example/t.torrent" contentType="application/x-bittorrent"/></podcast:alternateEnclosure></item>
+</channel></rss>"#;
+        let changed = feed.replace(
+            "\"https://cdn.example/1.mp3\"",
+            &format!("\"{HERE}https://cdn.example/t.torrent\""),
+        );
+        assert_eq!(through_gateway(feed), changed);
+    }
+
+    #[test]
+    fn what_came_through_the_gateway_does_not_do_so_twice() {
+        let feed = r#"<rss><channel><itunes:new-feed-url><![CDATA[ https://new.example/f.xml]]></itunes:new-feed-url>
+<item><enclosure url="https://cdn.example/1.mp3"/></item></channel></rss>"#;
+        let once = through_gateway(feed);
+        assert!(
+            once.contains(&format!("<![CDATA[ {HERE}feed/https://new.example/f.xml]]>")),
+            "{once}"
+        );
+        assert!(
+            once.contains(&format!("\"{HERE}https://cdn.example/1.mp3\"")),
+            "{once}"
+        );
+        assert_eq!(through_gateway(&once), once);
+    }
+
+    #[test]
+    fn an_address_that_is_not_ascii_leads_where_it_did() {
+        let feed = r#"<rss><item><enclosure url="gespräche/über &amp; unter.mp3"/></item></rss>"#;
+        let result = through_gateway(feed);
+        let there = "https://example.org/shows/gespr%C3%A4che/%C3%BCber%20&amp;%20unter.mp3";
+        assert!(result.contains(&format!("\"{HERE}{there}\"")), "{result}");
+        let place = Url::parse("https://x.example/").unwrap();
+        let latin = b"<rss><item><enclosure url=\"\xfc.mp3\"/></item></rss>";
+        let result = through(latin, &place, HERE).unwrap();
+        let result = String::from_utf8(result).expect("it is ASCII now");
+        assert!(
+            result.contains(&format!("\"{HERE}https://x.example/%C3%BC.mp3\"")),
+            "{result}"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ad_splicer::content::Content as _;
 use ad_splicer::splice::{Rendition, Run, Source};
@@ -15,12 +15,10 @@ use tokio::sync::watch;
 use super::delivered::Delivery;
 use super::reading::{Index, Reading};
 use super::torrents::Joined;
-use crate::breaks::{Ready, Skipped};
+use crate::breaks::{Ready, Skipped, Spot};
 use crate::decided::Decided;
-use crate::rendition::PlacedAd;
+use crate::rendition::{PlacedAd, left_out};
 
-/// Longest wait for a part of a body once it has begun.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Content that is read in one go, however many runs it lies in.
 const MOST_IN_ONE_GO: u64 = 8 << 20;
 
@@ -31,6 +29,8 @@ pub(super) struct Held {
     pub(super) index: Index,
     /// The content with ads; without it the content is given as it is.
     pub(super) rendition: Option<Rendition>,
+    /// Its breaks.
+    pub(super) spots: Vec<Spot>,
     /// How many bytes a second of it are played.
     pub(super) rate: u64,
     pub(super) decided: Decided,
@@ -39,6 +39,15 @@ pub(super) struct Held {
     pub(super) delivery: Mutex<Option<Delivery>>,
     /// Bytes that were sent, whichever and however often.
     pub(super) sent: AtomicU64,
+}
+
+/// What was reported of its ads.
+#[derive(Debug, Default)]
+pub(super) struct Reported {
+    /// So many were delivered.
+    pub(super) delivered: usize,
+    /// These turned out to be silence when they were read.
+    pub(super) lost: Vec<Skipped>,
 }
 
 /// What can be said of it.
@@ -81,14 +90,14 @@ impl Held {
         Reading::new(self.torrent(), Arc::clone(&self.index), gone, None)
     }
 
-    /// Fills `buffer` from `offset` by `until`, or as much of it as lies before `end`. Blocks.
+    /// Fills `buffer` from `offset`, or as much of it as lies before `end`; nothing is waited for longer than until `until`. Blocks.
     pub(super) fn read(
         &self,
         reading: &Reading,
         offset: u64,
         end: u64,
         buffer: &mut [u8],
-        until: Option<Instant>,
+        until: Instant,
     ) -> io::Result<usize> {
         let wanted = usize::try_from(end - offset)
             .unwrap_or(usize::MAX)
@@ -97,7 +106,7 @@ impl Held {
         while done < wanted {
             let at = offset + done as u64;
             let rest = &mut buffer[done..wanted];
-            let patience = until.map_or(PATIENCE, |until| until.saturating_duration_since(Instant::now()));
+            let patience = until.saturating_duration_since(Instant::now());
             let read = if let Some(rendition) = &self.rendition {
                 reading.want(content_part(rendition.runs(), at, end), self.rate);
                 rendition.read_at(reading, at, rest, patience)
@@ -143,14 +152,39 @@ impl Held {
         ready.cloned().collect()
     }
 
-    /// Reports the ads that were delivered since this was last asked. Says how many.
-    pub(super) async fn report(&self) -> usize {
+    /// Reports the ads that were lost, or delivered, since this was last asked.
+    pub(super) async fn report(&self) -> Reported {
+        let lost = self.report_lost().await;
         let keys = self.delivery().as_mut().map(Delivery::take).unwrap_or_default();
         let ads = self.named(&keys);
         if !ads.is_empty() {
             self.decided.delivered(&ads).await;
         }
-        ads.len()
+        Reported {
+            delivered: ads.len(),
+            lost,
+        }
+    }
+
+    /// What turned out to be silence when it was read was delivered to nobody.
+    async fn report_lost(&self) -> Vec<Skipped> {
+        let lost = self.rendition.as_ref().map(Rendition::lost).unwrap_or_default();
+        let (mut all, mut failures) = (Vec::new(), Vec::new());
+        for ad in lost {
+            let is_new = self
+                .delivery()
+                .as_mut()
+                .is_some_and(|delivery| delivery.lose(&ad.id));
+            for ready in self.named(&[ad.id]).iter().filter(|_| is_new) {
+                let (skipped, failure) = left_out(&self.spots, ready, &ad.reason);
+                all.push(skipped);
+                failures.extend(failure);
+            }
+        }
+        if !failures.is_empty() {
+            self.decided.failed(&failures).await;
+        }
+        all
     }
 
     /// Nobody will read it any more: reports what was delivered, and that the rest is not used.

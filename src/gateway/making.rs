@@ -10,15 +10,17 @@ use ad_splicer::content::Content;
 use ad_splicer::splice::{self, Options, Rendition};
 use anyhow::Context as _;
 use axum::http::StatusCode;
+use engine::magnet::Magnet;
 use tokio::sync::watch;
 use url::Url;
 
-use super::Gateway;
 use super::delivered::Delivery;
 use super::held::{Held, What, etag};
 use super::reading::{self, Index, Reading};
 use super::refusal::Refusal;
+use super::telling;
 use super::torrents::{self, Joined};
+use super::{Gateway, spawn};
 use crate::breaks::{Prepared, Skipped};
 use crate::decided::{Decided, Wish, decide};
 use crate::media_type;
@@ -55,7 +57,8 @@ impl Gateway {
         };
         if !found.metainfo.is_single_file() {
             let reason = format!(
-                "{source} is a folder of several files, which cannot be given as one; `grove get` fetches what you name of it"
+                "{} is a folder of several files, which cannot be given as one; `grove get` fetches what you name of it",
+                telling::shown(source)
             );
             return Err(Refusal::new(StatusCode::BAD_REQUEST, reason));
         }
@@ -68,17 +71,30 @@ impl Gateway {
             .map_err(|error| Refusal::of(&error))
     }
 
-    /// What the source is; what was found out before, when nobody can be asked now.
+    /// What the source is; of a magnet link what was joined before, when nobody tells its metainfo now.
     async fn resolve(&self, source: &str) -> Result<Resolved, Refusal> {
-        let before = || self.known.find(source).map(Resolved::Torrent);
-        match resolve_asked(&self.context, &self.node, source).await {
-            Ok(Resolved::Torrent(found)) => {
-                self.known.keep(source, &found);
-                Ok(Resolved::Torrent(found))
-            }
-            // A server in trouble may have no `.torrent` for a while.
-            Ok(plain) => Ok(before().unwrap_or(plain)),
-            Err(error) => before().ok_or_else(|| Refusal::of(&error)),
+        let error = match resolve_asked(&self.context, &self.node, source).await {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let magnet = source
+            .parse::<Magnet>()
+            .ok()
+            .filter(|magnet| magnet.secret.is_none());
+        let info_hash = magnet.and_then(|magnet| magnet.info_hash);
+        let before = match info_hash {
+            Some(info_hash) => self.torrents.remembered(info_hash).await,
+            None => None,
+        };
+        let before = before.ok_or_else(|| Refusal::of(&error))?;
+        Ok(Resolved::Torrent(Box::new(before)))
+    }
+
+    /// What was late is made ready for the next time, however long that takes here.
+    fn ready_later(&self, prepared: &mut Prepared, decided: &Decided) {
+        let late = std::mem::take(&mut prepared.late);
+        if let (false, Some(preparer)) = (late.is_empty(), decided.preparer().cloned()) {
+            spawn(&self.makers, async move { preparer.ready_later(late).await });
         }
     }
 
@@ -106,6 +122,8 @@ impl Gateway {
             freeze,
         })
         .await?;
+        let (mut prepared, decided) = (prepared, decided);
+        self.ready_later(&mut prepared, &decided);
         let look = look.await.context("looking at the content")?;
         let (frozen, skipped) = lay_out(read(LAYING_OUT), prepared, &decided).await?;
         Ok(hold(
@@ -157,12 +175,12 @@ fn hold(
     look: &Look,
 ) -> Held {
     let ads = frozen.as_ref().map(rendition::placed).unwrap_or_default();
-    let (rendition, ready) = match frozen {
+    let (rendition, ready, spots) = match frozen {
         Some(frozen) => {
             let ready = frozen.ready.into_iter().map(|(ready, _)| ready);
-            (Some(frozen.rendition), ready.collect())
+            (Some(frozen.rendition), ready.collect(), frozen.spots)
         }
-        None => (None, Vec::new()),
+        None => (None, Vec::new(), Vec::new()),
     };
     let delivery = rendition
         .as_ref()
@@ -181,6 +199,7 @@ fn hold(
         joined,
         index,
         rendition,
+        spots,
         rate: look.rate,
         decided,
         ready,

@@ -3,7 +3,8 @@
 //!
 //! A request (`answer`): `address` says what it names and whether it was meant for us, `shelf` which rendition is this client's (all requests of one
 //! playback get the same), `making` makes it when there is none, `range` says which part is wanted, `body` reads it as the connection takes
-//! it (`held`, `reading`), and `delivered` sees from what was sent which ads were delivered. `feed` has a whole podcast come this way.
+//! it (`held`, `reading`), and `delivered` sees from what was sent which ads were delivered. `feed` has a whole podcast come this way. `telling` says what
+//! happens, and `waiting` (pure) when it is to be said that an origin sends nothing.
 //!
 //! Invariants: nobody who asks over HTTP is taken for the person at the machine, so what is asked for is fetched through the gate and reaches
 //! no private address unless the person said so; nothing tells a browser that other sites may read an answer; all that is kept is bounded.
@@ -22,9 +23,10 @@ mod range;
 mod reading;
 mod refusal;
 mod shelf;
+mod telling;
 mod torrents;
+mod waiting;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,16 +40,17 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::held::Held;
+pub(crate) use self::kept::Kept;
 use self::making::Made;
 use self::refusal::Refusal;
 use self::shelf::{Key, Shelf};
-pub(crate) use self::torrents::Torrents;
+pub(crate) use self::telling::shown;
+pub(crate) use self::torrents::{Joined, Torrents};
+use self::waiting::Waiting;
 use crate::beacons;
 use crate::breaks::Swarm;
 use crate::cli::SwarmArgs;
 use crate::context::Context;
-use crate::output::print_json;
-use crate::source;
 
 /// Renditions at a time.
 const MOST_RENDITIONS: usize = 64;
@@ -57,8 +60,6 @@ const MOST_MADE: usize = 4;
 const MOST_FEEDS: usize = 4;
 /// Answers that are being sent at a time.
 const MOST_BODIES: usize = 128;
-/// Sources whose metainfo is remembered.
-const MOST_KNOWN: usize = 256;
 /// How often what is over is looked for, and what could not be reported is tried again.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How long after it was last asked for what came without its ads is made anew, when little of it was sent.
@@ -72,6 +73,8 @@ pub(crate) struct Settings {
     pub(crate) swarm: SwarmArgs,
     pub(crate) freeze: Duration,
     pub(crate) keep: Duration,
+    /// Longest wait of an answer that has begun.
+    pub(crate) wait: Duration,
     pub(crate) json: bool,
 }
 
@@ -86,11 +89,11 @@ pub(crate) struct Inner {
     creatives: Option<Arc<Swarm>>,
     torrents: Arc<Torrents>,
     listening: SocketAddr,
-    known: Known,
     shelf: Mutex<Shelf<Slot>>,
     making: Semaphore,
     feeds: Semaphore,
     bodies: Arc<Semaphore>,
+    waiting: Mutex<Waiting>,
     /// An ad was delivered.
     delivered: Notify,
     /// What makes renditions: the end cuts it off.
@@ -112,24 +115,6 @@ struct Slot {
     made: watch::Receiver<Option<Result<Made, Refusal>>>,
 }
 
-/// What sources turned out to be.
-#[derive(Default)]
-struct Known(Mutex<HashMap<String, Box<source::Torrent>>>);
-
-impl Known {
-    fn keep(&self, source: &str, found: &source::Torrent) {
-        let mut known = lock(&self.0);
-        if known.len() >= MOST_KNOWN {
-            known.clear();
-        }
-        known.insert(source.to_owned(), Box::new(found.clone()));
-    }
-
-    fn find(&self, source: &str) -> Option<Box<source::Torrent>> {
-        lock(&self.0).get(source).cloned()
-    }
-}
-
 impl Gateway {
     /// A gateway that will listen at `listening`.
     pub(crate) fn new(
@@ -146,10 +131,10 @@ impl Gateway {
             creatives,
             torrents,
             listening,
-            known: Known::default(),
             making: Semaphore::new(MOST_MADE),
             feeds: Semaphore::new(MOST_FEEDS),
             bodies: Arc::new(Semaphore::new(MOST_BODIES)),
+            waiting: Mutex::default(),
             delivered: Notify::new(),
             makers: Mutex::default(),
             farewells: Mutex::default(),
@@ -200,8 +185,8 @@ impl Gateway {
             }
             let all = self.held();
             for held in all {
-                let ads = held.report().await;
-                self.tell_delivered(&held, ads);
+                let reported = held.report().await;
+                self.tell_reported(&held, &reported);
             }
             beacons::drain(&self.context).await;
         }
@@ -239,10 +224,15 @@ impl Gateway {
         }
         if found.is_new {
             // It goes on when this client does not wait: others may, and a decision that was made is worth keeping.
-            let (gateway, source) = (self.clone(), key.source.clone());
+            let (gateway, key, slot) = (self.clone(), key.clone(), Arc::clone(&found.what));
             spawn(&self.makers, async move {
-                let made = gateway.make(&source).await;
-                gateway.tell_made(&source, &made);
+                let made = gateway.make(&key.source).await;
+                gateway.tell_made(&key.source, &made);
+                if !matches!(made, Ok(Made::Rendition(_))) {
+                    // The next request tries anew, whether or not anybody waits for this.
+                    gateway.shelf().take_off(&key, &slot);
+                }
+                drop(slot);
                 sender.send_replace(Some(made));
             });
         }
@@ -254,45 +244,7 @@ impl Gateway {
             Err(_) => None,
         };
         let stops = || Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the gateway stops"));
-        let made = made.unwrap_or_else(stops);
-        if !matches!(made, Ok(Made::Rendition(_))) {
-            // The next request tries anew.
-            self.shelf().take_off(key, &slot);
-        }
-        Ok((made?, slot))
-    }
-
-    fn tell_made(&self, source: &str, made: &Result<Made, Refusal>) {
-        match made {
-            Ok(Made::Rendition(held)) => {
-                let what = &held.what;
-                if self.settings.json {
-                    print_json(&serde_json::json!({
-                        "event": "rendition", "source": what.source, "etag": what.etag, "bytes": what.bytes,
-                        "media_type": what.media_type, "ads": what.placed(), "skipped": what.skipped,
-                    }));
-                    return;
-                }
-                eprintln!("{source}: {} with {} ads", what.media_type, what.ads.len());
-                for skipped in &what.skipped {
-                    let others = what.ads.iter().any(|ad| ad.break_id == skipped.break_id);
-                    eprintln!("{}", skipped.sentence(others));
-                }
-            }
-            Ok(Made::Elsewhere(_)) if !self.settings.json => {
-                eprintln!("{source}: there is no .torrent beside it, so players are sent to it");
-            }
-            Err(refusal) if !self.settings.json => eprintln!("{source}: {}", refusal.sentence),
-            Ok(Made::Elsewhere(_)) | Err(_) => {}
-        }
-    }
-
-    fn tell_delivered(&self, held: &Held, ads: usize) {
-        if ads > 0 && self.settings.json {
-            print_json(&serde_json::json!({
-                "event": "delivered", "source": held.what.source, "etag": held.what.etag, "ads": ads,
-            }));
-        }
+        Ok((made.unwrap_or_else(stops)?, slot))
     }
 }
 

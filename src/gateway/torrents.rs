@@ -2,7 +2,7 @@
 //! for, and again when the node is started again.
 //!
 //! Of what a request led to only what is read is fetched; of what a person named when the node was started, all. Lock order: one lock, held
-//! while a torrent is joined, so that nobody joins it twice.
+//! while a torrent is joined, so that nobody joins it twice; files of `kept` are read and written without it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,16 +59,40 @@ impl Torrents {
 
     /// Joins its swarm, unless that was done before; `whole` fetches all of it.
     pub(crate) async fn join(&self, found: &source::Torrent, whole: bool) -> anyhow::Result<Joined> {
+        let (joined, is_new, gone) = self.run(found, whole).await?;
+        if let Some(gone) = gone {
+            self.kept.forget(gone).await;
+        }
+        // What a person names is named again.
+        if is_new
+            && !whole
+            && let Err(error) = self.kept.keep(&found.metainfo).await
+        {
+            tracing::warn!("{} will not be joined again: {error:#}", found.metainfo.name());
+        }
+        Ok(joined)
+    }
+
+    /// Has it run; says whether it did not before, and what made room for it.
+    async fn run(
+        &self,
+        found: &source::Torrent,
+        whole: bool,
+    ) -> anyhow::Result<(Joined, bool, Option<InfoHash>)> {
         let info_hash = found.metainfo.info_hash_v2();
         let mut running = self.running.lock().await;
         if let Some(known) = running.get_mut(&info_hash) {
             if !matches!(known.torrent.stats().state, State::Failed(_) | State::Stopped) {
                 known.used = Instant::now();
-                return Ok(known.joined());
+                if whole {
+                    known.torrent.want_whole();
+                }
+                return Ok((known.joined(), false, None));
             }
             known.torrent.stop().await;
             running.remove(&info_hash);
         }
+        let mut gone = None;
         if running.len() >= MOST {
             let idle = running
                 .iter()
@@ -76,7 +100,7 @@ impl Torrents {
             let oldest = idle.min_by_key(|(_, known)| known.used).map(|(hash, _)| *hash);
             match oldest.and_then(|oldest| running.remove(&oldest)) {
                 Some(known) => {
-                    self.kept.forget(known.torrent.info_hash());
+                    gone = Some(known.torrent.info_hash());
                     known.torrent.stop().await;
                 }
                 None => anyhow::bail!(Full),
@@ -95,17 +119,18 @@ impl Torrents {
         };
         let joined = known.joined();
         running.insert(info_hash, known);
-        // What a person names is named again.
-        if !whole && let Err(error) = self.kept.keep(&found.metainfo) {
-            tracing::warn!("{} will not be joined again: {error:#}", found.metainfo.name());
-        }
-        Ok(joined)
+        Ok((joined, true, gone))
+    }
+
+    /// What was joined before under this info hash.
+    pub(super) async fn remembered(&self, info_hash: InfoHash) -> Option<source::Torrent> {
+        self.kept.find(info_hash).await.map(source::Torrent::remembered)
     }
 
     /// Joins what was joined before, to give others what is here of it. Gives the names.
     pub(crate) async fn join_again(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for metainfo in self.kept.all().into_iter().take(MOST) {
+        for metainfo in self.kept.all().await.into_iter().take(MOST) {
             let name = metainfo.name().to_owned();
             match self.join(&source::Torrent::remembered(metainfo), false).await {
                 Ok(_) => names.push(name),

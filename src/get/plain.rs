@@ -19,7 +19,8 @@ use crate::results::{Results, check_name};
 pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bool) -> Outcome {
     let started = Instant::now();
     eprintln!(
-        "note: there is no .torrent beside {url}; it is fetched as it is, and cannot be verified or shared"
+        "note: there is no .torrent beside {}; it is fetched as it is, and cannot be verified or shared",
+        gate::shown(url)
     );
     let name = url
         .path_segments()
@@ -38,7 +39,8 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
     let status = response.status();
     anyhow::ensure!(
         status.is_success(),
-        "cannot fetch {url}: the server answered {status}"
+        "cannot fetch {}: the server answered {status}",
+        gate::shown(url)
     );
     let total = response.content_length().unwrap_or(0);
     let progress = Progress::bytes(name, total, json);

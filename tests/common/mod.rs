@@ -8,6 +8,7 @@
 pub mod ads;
 pub mod broadcast;
 pub mod facts;
+pub mod gateway;
 pub mod held;
 pub mod http;
 pub mod spaces;
@@ -181,7 +182,7 @@ impl Grove {
         let said = Arc::new(Mutex::new(String::new()));
         let mut stderr = child.stderr.take().expect("stderr is piped");
         let keep = Arc::clone(&said);
-        std::thread::spawn(move || {
+        let listening = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = stderr.read(&mut buffer) {
                 keep.lock()
@@ -194,6 +195,7 @@ impl Grove {
             child,
             lines,
             said,
+            listening: Some(listening),
             seen: Vec::new(),
         }
     }
@@ -261,6 +263,8 @@ pub struct Running {
     pub child: Child,
     lines: Receiver<String>,
     said: Arc<Mutex<String>>,
+    /// What it says on stderr.
+    listening: Option<std::thread::JoinHandle<()>>,
     seen: Vec<String>,
 }
 
@@ -312,11 +316,34 @@ impl Running {
     /// SIGINT, as Ctrl-C sends it; then reads to the end of its output. Returns the exit status and what it still said.
     #[track_caller]
     pub fn interrupt(mut self) -> (Option<i32>, Vec<Value>) {
+        self.signal();
+        self.finish()
+    }
+
+    /// The same; returns the exit status and all that it ever said, on stdout and on stderr.
+    #[track_caller]
+    pub fn end(mut self) -> (Option<i32>, String) {
+        self.signal();
+        let (status, _) = self.finish();
+        if let Some(listening) = self.listening.take() {
+            listening.join().expect("stderr can be read");
+        }
+        (
+            status,
+            [
+                self.seen.join("\n"),
+                self.said.lock().expect("not poisoned").clone(),
+            ]
+            .join("\n"),
+        )
+    }
+
+    #[track_caller]
+    fn signal(&self) {
         let id = i32::try_from(self.child.id()).expect("process ids are i32");
         let id = rustix::process::Pid::from_raw(id).expect("process ids are above zero");
         rustix::process::kill_process(id, rustix::process::Signal::INT)
             .expect("a running child can be signalled");
-        self.finish()
     }
 
     /// Reads to the end of its output. Returns the exit status and what it still said.

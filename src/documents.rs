@@ -1,0 +1,250 @@
+//! `.torrent`s by their URL, as servers gave them: what is here opens when the publisher's server is away, and what has not changed is not sent again.
+//!
+//! In `documents/` of the data folder, one file for each URL under the URL's SHA-256 (an address may hold a secret): a line of JSON with what
+//! validates it (RFC 9110 §8.8), then the bytes. Only what a server gave for that very URL is kept, so that it vouches for as much as that
+//! server does. What was used longest ago makes room. A server that answers is believed: what it has no more is not taken from here.
+//!
+//! Not for: content, which is in the store; feeds.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use engine::metainfo::{Metainfo, MetainfoError};
+use gate::{Gate, StatusCode, Url, header};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::context::Context;
+use crate::files::write_whole;
+
+/// The largest `.torrent` that is taken.
+pub(crate) const MAX_TORRENT: u64 = engine::metainfo::MAX_TORRENT as u64;
+/// Longest wait for a document.
+pub(crate) const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for one that is here already.
+const KNOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Documents that are kept, and their bytes.
+const MOST: usize = 1024;
+const MOST_BYTES: u64 = 64 << 20;
+/// The longest line of validators.
+const MOST_VALIDATORS: usize = 4096;
+
+/// What a server has at a URL.
+pub(crate) enum Answer {
+    Torrent(Metainfo),
+    /// Something that is no valid `.torrent`.
+    Other(MetainfoError, Bytes),
+    /// Nothing: this is what it answered.
+    Refused(StatusCode),
+}
+
+/// What validates a document, as the server said it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Validators {
+    etag: Option<String>,
+    last_modified: Option<String>,
+}
+
+/// A document that is here.
+struct Kept {
+    validators: Validators,
+    metainfo: Metainfo,
+}
+
+/// The `.torrent` at `url`. When its server cannot be asked, or is in trouble, the one that it gave before.
+pub(crate) async fn torrent(context: &Context, url: &Url) -> Result<Answer, gate::Error> {
+    let folder = context.documents.as_deref();
+    let kept = match folder {
+        Some(folder) => on_disk(folder, url, |path| Ok(find(path))).await.flatten(),
+        None => None,
+    };
+    let (answer, validators) = match (ask(&context.gate, url, kept.as_ref()).await, kept) {
+        (Ok((Answer::Refused(StatusCode::NOT_MODIFIED), _)), Some(kept)) => {
+            return Ok(Answer::Torrent(kept.metainfo));
+        }
+        (Ok((Answer::Refused(status), _)), Some(kept)) if is_trouble(status) => {
+            return Ok(instead(url, kept, &format!("the server answered {status}")));
+        }
+        (Err(error), Some(kept)) if error.is_transient() => {
+            return Ok(instead(url, kept, &error.to_string()));
+        }
+        (asked, _) => asked?,
+    };
+    if let (Answer::Torrent(metainfo), Some(folder)) = (&answer, folder) {
+        let bytes = metainfo.to_bytes().to_vec();
+        on_disk(folder, url, move |path| keep(path, &validators, &bytes)).await;
+    }
+    Ok(answer)
+}
+
+async fn ask(gate: &Gate, url: &Url, kept: Option<&Kept>) -> Result<(Answer, Validators), gate::Error> {
+    let patience = if kept.is_some() {
+        KNOWN_TIMEOUT
+    } else {
+        DOCUMENT_TIMEOUT
+    };
+    let mut request = gate.get(url.clone()).timeout(patience);
+    if let Some(Kept { validators, .. }) = kept {
+        if let Some(etag) = &validators.etag {
+            request = request.header_text(header::IF_NONE_MATCH, etag);
+        }
+        if let Some(time) = &validators.last_modified {
+            request = request.header_text(header::IF_MODIFIED_SINCE, time);
+        }
+    }
+    let response = request.send().await?;
+    let status = response.status();
+    if !status.is_success() {
+        return Ok((Answer::Refused(status), Validators::default()));
+    }
+    let text = |name| response.header(name).map(str::to_owned);
+    let validators = Validators {
+        etag: text(header::ETAG),
+        last_modified: text(header::LAST_MODIFIED),
+    };
+    let bytes = response.bytes_limited(MAX_TORRENT).await?;
+    let answer = match Metainfo::parse(&bytes) {
+        Ok(metainfo) => Answer::Torrent(metainfo),
+        Err(error) => Answer::Other(error, bytes),
+    };
+    Ok((answer, validators))
+}
+
+/// Whether a server that answers this may have the document all the same.
+fn is_trouble(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        )
+}
+
+fn instead(url: &Url, kept: Kept, why: &str) -> Answer {
+    eprintln!(
+        "note: {} cannot be had now, so the one from before is used: {why}",
+        gate::shown(url)
+    );
+    Answer::Torrent(kept.metainfo)
+}
+
+/// Does something with the file of a URL, on a thread that may wait. What fails is only not remembered.
+async fn on_disk<T: Send + 'static>(
+    folder: &Path,
+    url: &Url,
+    work: impl FnOnce(&Path) -> anyhow::Result<T> + Send + 'static,
+) -> Option<T> {
+    let path = folder.join(hex::encode(Sha256::digest(url.as_str())));
+    let done = tokio::task::spawn_blocking(move || work(&path)).await;
+    let done = done.map_err(anyhow::Error::from).flatten();
+    done.inspect_err(|error| tracing::warn!("a .torrent is not remembered: {error:#}"))
+        .ok()
+}
+
+/// Forgets what was at this URL.
+pub(crate) async fn forget(context: &Context, url: &Url) {
+    if let Some(folder) = context.documents.as_deref() {
+        on_disk(folder, url, |path| {
+            // What is not there need not be removed.
+            let _ = std::fs::remove_file(path);
+            Ok(())
+        })
+        .await;
+    }
+}
+
+/// What is there, used now.
+fn find(path: &Path) -> Option<Kept> {
+    let bytes = std::fs::read(path).ok()?;
+    let end = bytes
+        .iter()
+        .take(MOST_VALIDATORS)
+        .position(|byte| *byte == b'\n')?;
+    let (line, document) = (&bytes[..end], &bytes[end + 1..]);
+    let kept = Kept {
+        validators: serde_json::from_slice(line).ok()?,
+        metainfo: Metainfo::parse(document).ok()?,
+    };
+    // Where that cannot be, it makes room as if it had not been used.
+    let _ = std::fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    Some(kept)
+}
+
+fn keep(path: &Path, validators: &Validators, document: &[u8]) -> anyhow::Result<()> {
+    let mut bytes = serde_json::to_vec(validators)?;
+    if bytes.len() >= MOST_VALIDATORS {
+        bytes = serde_json::to_vec(&Validators::default())?;
+    }
+    bytes.push(b'\n');
+    bytes.extend_from_slice(document);
+    if std::fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    write_whole(path, &bytes)?;
+    make_room(crate::files::folder_of(path), MOST, MOST_BYTES);
+    Ok(())
+}
+
+/// Removes what was used longest ago, until there are no more than so many, and no more bytes.
+fn make_room(folder: &Path, most: usize, most_bytes: u64) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    let mut all: Vec<(SystemTime, u64, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let about = entry.metadata().ok()?;
+            Some((about.modified().ok()?, about.len(), entry.path()))
+        })
+        .collect();
+    all.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
+    let mut bytes = 0;
+    for (number, (_, len, path)) in all.iter().enumerate() {
+        bytes += len;
+        if number >= most || bytes > most_bytes {
+            // What cannot be removed is tried again the next time.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_longest_ago_makes_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let left = || {
+            let entries = std::fs::read_dir(folder.path()).expect("a folder");
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.expect("an entry").file_name())
+                .collect();
+            names.sort();
+            names
+        };
+        for (name, age) in [("a", 3), ("b", 1), ("c", 2), ("d", 4)] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, [0; 10]).expect("written");
+            let used = SystemTime::now() - Duration::from_secs(age * 60);
+            let file = std::fs::File::open(&path).expect("it is there");
+            file.set_modified(used).expect("a time");
+        }
+        make_room(folder.path(), 3, 1000);
+        assert_eq!(left(), ["a", "b", "c"]);
+        make_room(folder.path(), 3, 25);
+        assert_eq!(left(), ["b", "c"]);
+        make_room(folder.path(), 3, 0);
+        assert!(left().is_empty());
+    }
+
+    #[test]
+    fn what_is_damaged_is_nothing_that_was_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x");
+        for bytes in [&b""[..], b"{}", b"{}\n", b"{}\nd3:abc", b"x\nde", &[b' '; 9999]] {
+            std::fs::write(&path, bytes).expect("written");
+            assert!(find(&path).is_none(), "{bytes:?}");
+        }
+    }
+}

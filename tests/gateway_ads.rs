@@ -1,0 +1,277 @@
+//! The ads of what the gateway gives: decided once for each playback, reported when they were sent, and by whom they may be decided.
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::routing::get;
+use common::PATIENCE;
+use common::ads::AdServer;
+use common::gateway::{Node, Scene};
+use serde_json::json;
+use tokio::sync::watch;
+
+/// A server that keeps an ad back until it is told to give it.
+#[derive(Clone, Default)]
+struct Slow(Arc<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    ad: OnceLock<Vec<u8>>,
+    shut: watch::Sender<bool>,
+    seen: Mutex<Seen>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Seen {
+    asked: usize,
+    /// The last request that was answered, counted from 1.
+    answered: usize,
+}
+
+impl Slow {
+    fn answer(self) -> impl Fn() -> futures_util::future::BoxFuture<'static, Vec<u8>> + Clone {
+        move || {
+            let kept = Arc::clone(&self.0);
+            let number = kept.change(|seen| {
+                seen.asked += 1;
+                seen.asked
+            });
+            Box::pin(async move {
+                let mut shut = kept.shut.subscribe();
+                // The test is over when this fails.
+                let _ = shut.wait_for(|shut| !*shut).await;
+                kept.change(|seen| seen.answered = seen.answered.max(number));
+                kept.ad.get().cloned().unwrap_or_default()
+            })
+        }
+    }
+
+    fn set(&self, ad: Vec<u8>) {
+        self.0.ad.set(ad).expect("it is set once");
+    }
+
+    fn open(&self, open: bool) {
+        self.0.shut.send_replace(!open);
+    }
+
+    fn asked(&self) -> usize {
+        self.0.seen.lock().expect("not poisoned").asked
+    }
+
+    fn wait_for_requests(&self, count: usize) {
+        self.0.wait(|seen| seen.asked >= count);
+    }
+
+    fn wait_for_answer(&self, number: usize) {
+        self.0.wait(|seen| seen.answered >= number);
+    }
+}
+
+impl Kept {
+    fn change<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+        let changed = change(&mut self.seen.lock().expect("not poisoned"));
+        self.changed.notify_all();
+        changed
+    }
+
+    fn wait(&self, until: impl Fn(&Seen) -> bool) {
+        let seen = self.seen.lock().expect("not poisoned");
+        let waiting = self
+            .changed
+            .wait_timeout_while(seen, PATIENCE, |seen| !until(seen));
+        let (seen, timeout) = waiting.expect("not poisoned");
+        assert!(
+            !timeout.timed_out(),
+            "{} requests, the last answered {}",
+            seen.asked,
+            seen.answered
+        );
+    }
+}
+
+/// An ad server whose every answer is another ad.
+fn changing(asked: Arc<AtomicUsize>) -> Router {
+    let vast = move |request: Request| {
+        let host = request.headers()["host"].to_str().expect("text").to_owned();
+        let number = asked.fetch_add(1, Ordering::SeqCst);
+        async move {
+            format!(
+                "<VAST version='3.0'><Ad id='{number}'><InLine><AdSystem>x</AdSystem><AdTitle>x</AdTitle>
+                <Impression>http://{host}/seen/{number}</Impression><Creatives><Creative><Linear>
+                <Duration>00:00:0{}</Duration><MediaFiles><MediaFile type='audio/wav' delivery='progressive'>http://{host}/ad{}.wav</MediaFile>
+                </MediaFiles></Linear></Creative></Creatives></InLine></Ad></VAST>",
+                number % 2 + 1,
+                number % 2 + 1
+            )
+        }
+    };
+    Router::new()
+        .route("/vast", get(vast))
+        .route("/seen/{ad}", get(async || ""))
+}
+
+#[test]
+fn a_playback_keeps_its_ads_and_the_next_one_gets_others() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let scene = Scene::with(changing(Arc::clone(&asked)));
+    scene.sound("ad1.wav", 1, "");
+    scene.sound("ad2.wav", 2, "");
+    scene.sound("e.mp3", 20, "-c:a libmp3lame -b:a 128k");
+    scene.publish("e.mp3", &["--cue", "10", "--ads", &scene.server.url("vast")]);
+    let path = scene.path("e.mp3");
+
+    let mut node = scene.node("viewer", &[]);
+    let beginning = node.range(&path, 0..200_000);
+    let made = node.running.wait_for("rendition");
+    assert_eq!(
+        (
+            made["ads"][0]["ad_id"].as_str(),
+            made["ads"].as_array().map(Vec::len)
+        ),
+        (Some("0"), Some(1))
+    );
+    let rest = node
+        .get(
+            &path,
+            &[("range", "bytes=200000-"), ("if-range", beginning.header("etag"))],
+        )
+        .expect(206);
+    let whole = node.get(&path, &[]).expect(200);
+    assert!(whole.body == [beginning.body.as_slice(), rest.body.as_slice()].concat());
+    assert_eq!(whole.header("etag"), beginning.header("etag"));
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "it was decided once");
+    node.stop();
+
+    let mut node = scene.node("viewer", &[]);
+    let next = node
+        .get(
+            &path,
+            &[("range", "bytes=200000-"), ("if-range", beginning.header("etag"))],
+        )
+        .expect(200);
+    assert_eq!(node.running.wait_for("rendition")["ads"][0]["ad_id"], "1");
+    assert!(next.body.len() > whole.body.len() && next.header("etag") != whole.header("etag"));
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    node.stop();
+}
+
+#[test]
+fn an_ad_counts_as_delivered_once_all_of_it_was_sent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ads = AdServer::start(folder.path(), &[]);
+    let scene = Scene::new();
+    scene.sound("e.mp3", 40, "-c:a libmp3lame -b:a 128k");
+    let tag = format!("http://{}/vast?break=1&ads=1&key=[GROVE_KEY]", ads.addr);
+    scene.publish("e.mp3", &["--cue", "20", "--ads", &tag]);
+    let path = scene.path("e.mp3");
+
+    let mut node = scene.node("viewer", &[]);
+    let len: usize = node
+        .head(&path, &[])
+        .header("content-length")
+        .parse()
+        .expect("a length");
+    let made = node.running.wait_for("rendition");
+    assert_eq!(made["ads"].as_array().map(Vec::len), Some(1), "{made}");
+    // All but a little of it, in two parts, and one part twice.
+    node.range(&path, 0..len / 2);
+    node.range(&path, len / 2..len - 1000);
+    node.range(&path, 0..len / 2);
+    assert_eq!(ads.report()["impressions"], json!({"delivered": 0, "played": 0}));
+    node.range(&path, len - 1000..len);
+    assert_eq!(node.running.wait_for("delivered")["ads"], 1);
+    node.get(&path, &[]).expect(200);
+    node.stop();
+    let totals = ads.report();
+    assert_eq!(
+        totals["impressions"],
+        json!({"delivered": 1, "played": 0}),
+        "{totals}"
+    );
+
+    // What was decided and not read is told to be not used.
+    let node = scene.node("viewer", &[]);
+    node.range(&path, 0..len / 2);
+    node.stop();
+    let totals = ads.report();
+    assert_eq!(
+        totals["impressions"],
+        json!({"delivered": 1, "played": 0}),
+        "{totals}"
+    );
+    assert_eq!(
+        totals["not_used"],
+        json!({"delivered": 0, "played": 1}),
+        "{totals}"
+    );
+}
+
+#[test]
+fn an_ad_that_was_late_is_there_the_next_time() {
+    let slow = Slow::default();
+    let scene = Scene::with(Router::new().route("/slow.wav", get(slow.clone().answer())));
+    slow.set(std::fs::read(scene.web().join("ad.wav")).expect("the ad"));
+    scene.sound("e.mp3", 20, "-c:a libmp3lame -b:a 128k");
+    scene.publish(
+        "e.mp3",
+        &["--ad", &format!("10={}", scene.server.url("slow.wav"))],
+    );
+    let master = std::fs::read(scene.web().join("e.mp3")).expect("the content");
+    let args = ["--allow-private", "--freeze", "0.5", "--keep", "0"];
+    let node = Node::start(scene.folder.path(), "viewer", &args);
+    let path = scene.path("e.mp3");
+    slow.open(false);
+    let published = slow.asked();
+    // The beginning of the content, too, may be late.
+    while slow.asked() == published {
+        assert!(node.get(&path, &[]).expect(200).body == master);
+    }
+    // The rendition's own request is given up; the one that follows it is for the next time.
+    slow.wait_for_requests(published + 2);
+    slow.open(true);
+    slow.wait_for_answer(published + 2);
+    slow.open(false);
+    // Now nobody gets it but from the cache, where it comes to soon.
+    while node.get(&path, &[]).expect(200).body == master {}
+    node.stop();
+}
+
+#[test]
+fn what_programs_ask_for_pins_nobodys_key() {
+    let (ours, theirs) = (Scene::new(), Scene::new());
+    for (scene, cue) in [(&ours, "10"), (&theirs, "5")] {
+        scene.episode("e.mp3", 20, "-c:a libmp3lame -b:a 128k", &[cue]);
+    }
+    let (file, other) = (ours.get("e.mp3", "out", &[]), theirs.get("e.mp3", "out", &[]));
+    let magnet = |scene: &Scene| {
+        let torrent = std::fs::read(scene.web().join("e.mp3.torrent")).expect("it was published");
+        let metainfo = engine::metainfo::Metainfo::parse(&torrent).expect("a .torrent");
+        let hash = metainfo.info_hash_v2();
+        format!(
+            "/magnet:?xt=urn:btmh:1220{hash}&xs={}",
+            scene.server.url("e.mp3.torrent")
+        )
+    };
+    assert!(
+        magnet(&ours).starts_with(&magnet(&theirs)[..80]),
+        "both publish the same content"
+    );
+    let master = std::fs::read(ours.web().join("e.mp3")).expect("the content");
+    let node = ours.node("viewer", &[]);
+    // A page that leads to another host's copy gets that host's ads, and changes nothing for anybody else.
+    assert!(node.get(&theirs.path("e.mp3"), &[]).expect(200).body == other);
+    assert!(node.get(&ours.path("e.mp3"), &[]).expect(200).body == file);
+    assert!(node.get(&magnet(&theirs), &[]).expect(200).body == master);
+    node.stop();
+    // What a person names is pinned.
+    let mut node = ours.node("viewer", &[&ours.server.url("e.mp3")]);
+    node.running.wait_for("joined");
+    assert!(node.get(&magnet(&ours), &[]).expect(200).body == file);
+    assert!(node.get(&theirs.path("e.mp3"), &[]).expect(200).body != other);
+    node.stop();
+}

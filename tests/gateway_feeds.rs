@@ -1,0 +1,78 @@
+//! A podcast app that subscribes through the gateway gets the episodes through it.
+
+mod common;
+
+use common::fixtures;
+use common::gateway::Scene;
+
+#[test]
+fn a_feed_leads_its_episodes_through_the_gateway() {
+    let scene = Scene::new();
+    scene.episode("e.mp3", 20, "-c:a libmp3lame -b:a 128k", &["10"]);
+    let feed = std::fs::read_to_string(fixtures().join("feed.xml")).expect("the feed of the fixtures");
+    let feed = feed.replace("BASE/episode.mp3", &scene.server.url("e.mp3"));
+    assert!(feed.contains(&scene.server.url("e.mp3")), "{feed}");
+    std::fs::write(scene.web().join("feed.xml"), &feed).expect("written");
+    let node = scene.node("viewer", &[]);
+    let answer = node
+        .get(&format!("/feed{}", scene.path("feed.xml")), &[])
+        .expect(200);
+    let text = String::from_utf8(answer.body.clone()).expect("text");
+    let here = format!("http://{}/{}", node.addr, scene.server.url("e.mp3"));
+    assert!(text.contains(&here), "{text}");
+    assert_eq!(
+        text.replace(&here, &scene.server.url("e.mp3")),
+        feed,
+        "nothing else changes"
+    );
+    assert!(answer.header("content-type").contains("xml"), "{answer:?}");
+    let modified = answer.header("last-modified");
+    let again = node.get(
+        &format!("/feed{}", scene.path("feed.xml")),
+        &[("if-modified-since", modified)],
+    );
+    again.expect(304);
+    let episode = node
+        .get(here.trim_start_matches(&format!("http://{}", node.addr)), &[])
+        .expect(200);
+    assert!(episode.body == scene.get("e.mp3", "out", &[]));
+    node.stop();
+}
+
+#[test]
+fn a_feed_may_have_more_episodes_than_there_is_room_for_at_once() {
+    const EPISODES: usize = 70;
+    let scene = Scene::new();
+    scene.episode("e.mp3", 10, "-c:a libmp3lame -b:a 128k", &["5"]);
+    let items = (0..EPISODES).map(|number| {
+        let name = format!("e{number}.mp3");
+        let torrent = scene.web().join("e.mp3.torrent");
+        std::fs::copy(torrent, scene.web().join(format!("{name}.torrent"))).expect("space on the disk");
+        format!(
+            "<item><enclosure url='{}' type='audio/mpeg'/></item>",
+            scene.server.url(&name)
+        )
+    });
+    let items: String = items.collect();
+    let feed = format!("<rss><channel>{items}</channel></rss>");
+    std::fs::write(scene.web().join("feed.xml"), feed).expect("written");
+    let file = scene.get("e.mp3", "out", &[]);
+    let node = scene.node("viewer", &[]);
+    let answer = node
+        .get(&format!("/feed{}", scene.path("feed.xml")), &[])
+        .expect(200);
+    let feed = String::from_utf8(answer.body).expect("text");
+    let here = format!("http://{}", node.addr);
+    let paths: Vec<&str> = feed
+        .split('\'')
+        .filter_map(|part| part.strip_prefix(&here))
+        .collect();
+    assert_eq!(paths.len(), EPISODES);
+    for path in &paths {
+        let head = node.head(path, &[]).expect(200);
+        assert_eq!(head.header("content-length"), file.len().to_string(), "{path}");
+    }
+    // The first had to make room, and is had again.
+    assert!(node.get(paths[0], &[]).expect(200).body == file);
+    node.stop();
+}
