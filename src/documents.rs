@@ -32,7 +32,7 @@ const MOST_VALIDATORS: usize = 4096;
 
 /// What a server has at a URL.
 pub(crate) enum Answer {
-    Torrent(Metainfo),
+    Torrent(Box<Metainfo>),
     /// Something that is no valid `.torrent`.
     Other(MetainfoError, Bytes),
     /// Nothing: this is what it answered.
@@ -49,7 +49,7 @@ struct Validators {
 /// A document that is here.
 struct Kept {
     validators: Validators,
-    metainfo: Metainfo,
+    metainfo: Box<Metainfo>,
 }
 
 /// The `.torrent` at `url`. When its server cannot be asked, or is in trouble, the one that it gave before.
@@ -105,7 +105,7 @@ async fn ask(gate: &Gate, url: &Url, kept: Option<&Kept>) -> Result<(Answer, Val
     };
     let bytes = response.bytes_limited(MAX_TORRENT).await?;
     let answer = match Metainfo::parse(&bytes) {
-        Ok(metainfo) => Answer::Torrent(metainfo),
+        Ok(metainfo) => Answer::Torrent(Box::new(metainfo)),
         Err(error) => Answer::Other(error, bytes),
     };
     Ok((answer, validators))
@@ -163,7 +163,7 @@ fn find(path: &Path) -> Option<Kept> {
     let (line, document) = (&bytes[..end], &bytes[end + 1..]);
     let kept = Kept {
         validators: serde_json::from_slice(line).ok()?,
-        metainfo: Metainfo::parse(document).ok()?,
+        metainfo: Box::new(Metainfo::parse(document).ok()?),
     };
     // Where that cannot be, it makes room as if it had not been used.
     let _ = std::fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));

@@ -275,7 +275,7 @@ async fn beside(context: &Context, media: &Url) -> anyhow::Result<Resolved> {
     let url = with_suffix(media, ".torrent");
     let shown = gate::shown(&url);
     match documents::torrent(context, &url).await? {
-        Answer::Torrent(metainfo) => Ok(torrent(metainfo, Via::ContentHost)),
+        Answer::Torrent(metainfo) => Ok(torrent(*metainfo, Via::ContentHost)),
         // Many servers answer any name with a page and status 200: that is no torrent, rather than a broken one.
         Answer::Other(error, bytes) if bytes.first() != Some(&b'd') => {
             tracing::info!(url = shown, %error, "what lies beside the media is no .torrent");
@@ -295,7 +295,7 @@ async fn at(context: &Context, url: &Url) -> anyhow::Result<Metainfo> {
         .await
         .map_err(with_private_hint)?;
     match answer {
-        Answer::Torrent(metainfo) => Ok(metainfo),
+        Answer::Torrent(metainfo) => Ok(*metainfo),
         Answer::Other(error, _) => {
             Err(error).or_bad_input(|| format!("{} is not a valid .torrent", gate::shown(url)))
         }

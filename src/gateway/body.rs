@@ -84,14 +84,13 @@ impl Sending {
         if self.at == self.end {
             return Ok(None);
         }
-        let part = match self.first.take() {
-            Some(first) => first,
-            None => {
-                let wait = self.gateway.settings.wait;
-                let read = self.read(PART, wait).await;
-                // As HTTP has it, the connection ends before what was promised is there.
-                read.inspect_err(|error| self.gateway.tell_broken_off(&self.held, self.at, wait, error))?
-            }
+        let part = if let Some(first) = self.first.take() {
+            first
+        } else {
+            let wait = self.gateway.settings.wait;
+            let read = self.read(PART, wait).await;
+            // As HTTP has it, the connection ends before what was promised is there.
+            read.inspect_err(|error| self.gateway.tell_broken_off(&self.held, self.at, wait, error))?
         };
         let sent = self.at..self.at + part.len() as u64;
         self.at = sent.end;

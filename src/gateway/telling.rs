@@ -60,7 +60,7 @@ impl Gateway {
                 }
             }
             Ok(Made::Elsewhere(_)) if is_json => {
-                print_json(&json!({ "event": "elsewhere", "source": source }))
+                print_json(&json!({ "event": "elsewhere", "source": source }));
             }
             Ok(Made::Elsewhere(_)) => {
                 eprintln!("{source}: there is no .torrent beside it, so players are sent to it");

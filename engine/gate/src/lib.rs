@@ -140,12 +140,12 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The connection or the exchange failed.
-    #[error("requesting {url}: {}", why(url, source))]
+    #[error("requesting {url}: {}", why(url, cause))]
     Http {
         /// The URL.
         url: String,
-        /// Why.
-        source: reqwest::Error,
+        /// Why. All of it is told in the message.
+        cause: reqwest::Error,
     },
     /// Nothing came for too long.
     #[error("requesting {url}: no answer within {seconds:.1} s")]

@@ -146,7 +146,7 @@ impl Request {
                 *heard = heard_before || !source.is_connect();
                 Error::Http {
                     url: shown(&url),
-                    source: source.without_url(),
+                    cause: source.without_url(),
                 }
             })?;
             let location = match response.headers().get(header::LOCATION) {
@@ -267,7 +267,7 @@ impl Response {
         .await?;
         next.map_err(|source| Error::Http {
             url: shown(&self.url),
-            source: source.without_url(),
+            cause: source.without_url(),
         })
     }
 
