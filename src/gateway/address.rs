@@ -200,7 +200,7 @@ mod tests {
         for path in [
             format!("/{here}/{episode}"),
             format!("/{here}/http://localhost:4768/{episode}"),
-            format!("/http%3A%2F%2F127.0.0.1%3A4768%2Fhttps%3A%2F%2Fexample.org%2Fep1.mp3?a=1"),
+            "/http%3A%2F%2F127.0.0.1%3A4768%2Fhttps%3A%2F%2Fexample.org%2Fep1.mp3?a=1".to_owned(),
         ] {
             assert_eq!(source(&path).as_deref(), Some(episode), "{path}");
         }
