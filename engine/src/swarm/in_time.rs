@@ -18,6 +18,8 @@ const UNMEASURED: f64 = 4.0 * TURN;
 /// nobody would be asked where all are slow.
 const QUICK: f64 = 0.3;
 const QUICK_AGAIN: Duration = Duration::from_secs(5);
+/// No more than a usual request is kept for anybody, however much it asked for at a time.
+const USUAL: u32 = 4;
 /// Who was refused, and needs it still, asks again within this time.
 const OWED: Duration = Duration::from_millis(1_200);
 
@@ -95,7 +97,8 @@ impl Uploads {
         let most = self.rate().map_or(UNMEASURED, |rate| rate * IN_TIME);
         let taken = ahead == 0 || bytes <= most;
         if let Some(asker) = self.peers.get_mut(&peer) {
-            asker.refused = (!taken).then_some(Refused { blocks: own, at: now });
+            let blocks = own.min(USUAL);
+            asker.refused = (!taken).then_some(Refused { blocks, at: now });
         }
         taken
     }

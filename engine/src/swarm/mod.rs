@@ -12,7 +12,7 @@
 //! that the piece can be verified.
 //!
 //! Files: `blocks` and `readers` what is missing, and by when; `requests`, `peers`, `origin_fetches` what runs, `news`
-//! what is told. Decisions: `pick` what to request, `endgame` what to ask for again; `choke` whom to serve, `in_time`
+//! what is told. Decisions: `pick` what to request, `offers` of whom, `endgame` what to ask for again; `choke` whom to serve, `in_time`
 //! what comes too late to be served; `origin_duty` when to draw from the origin, `origin_urgent` what readers need at
 //! once, `origin_ease` whether it has time for the rest, `claims` how it is told; `seed_duty` when to ask a seed that
 //! is spared; `budget` how much of it is our share; `burden` when others should draw; `score` how good a peer is,
@@ -33,6 +33,7 @@ mod in_time;
 mod layout;
 pub mod neighbours;
 mod news;
+mod offers;
 mod origin_duty;
 mod origin_ease;
 mod origin_fetches;

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use super::Swarm;
 use super::readers::Reader;
-use super::types::Demand;
 
 /// A fetch takes this long beyond the time in which its media is played, at an origin that is at ease.
 const PROMPT: Duration = Duration::from_millis(300);
@@ -22,21 +21,17 @@ const LONGEST: Duration = Duration::from_secs(15);
 impl Swarm {
     /// A fetch of so many bytes came to its end.
     pub(super) fn origin_took(&mut self, bytes: u64, sent: Instant, now: Instant) {
-        let bitrate = |demand| match demand {
-            Demand::Stream { bitrate, .. } | Demand::Part { bitrate, .. } => Some(bitrate),
-            Demand::Whenever => None,
-        };
-        let Some(bitrate) = self.readers.values().filter_map(|r| bitrate(r.demand)).max() else {
-            return;
-        };
+        let Some(bitrate) = self.bitrate() else { return };
         let media = Duration::from_secs_f64(bytes as f64 / bitrate.max(1) as f64);
         let late = now.saturating_duration_since(sent).saturating_sub(media + PROMPT);
         let until = now + late.mul_f64(PATIENCE).min(LONGEST);
         self.origin.busy_until = self.origin.busy_until.max(until);
     }
 
-    /// Whether what has time may be drawn.
+    /// Whether what has time may be drawn. With nobody around who holds anything, a slow origin is all there is.
     pub(super) fn origin_is_at_ease(&self, now: Instant) -> bool {
-        self.origin.busy_until <= now || self.peers.is_empty() || !self.readers.values().any(Reader::streams)
+        self.origin.busy_until <= now
+            || self.peers.values().all(|p| p.have_blocks == 0)
+            || !self.readers.values().any(Reader::streams)
     }
 }

@@ -13,8 +13,16 @@ use super::pick::{HURRY, SETTLED, TURN};
 use super::readers::{Reader, START};
 use super::types::{Demand, FetchId, Output, Urgency};
 
-/// Needed this soon, and nobody has it: the origin is asked.
+/// Needed within so many seconds, and no peer was found for it: the origin is asked.
 const URGENT_SLACK: f64 = 6.0;
+/// What nobody has is asked for earlier, the faster our uplink can hand it on: whoever needs it first may be slow, and
+/// all who come behind would wait for that uplink, or ask the origin again. These are for uplinks faster than `FAST`
+/// times the media, for those slower than `SLOW` times, and for all others.
+const NEW_SLACK_FAST: f64 = 12.0;
+const NEW_SLACK_SLOW: f64 = 4.0;
+const NEW_SLACK: f64 = 8.0;
+const FAST: f64 = 1.5;
+const SLOW: f64 = 0.5;
 /// With less time than this, what another viewer draws is not waited for.
 const CLAIM_SLACK: f64 = 2.0;
 /// A start is worth asking the origin for what nobody has, when that is here within this time.
@@ -52,6 +60,7 @@ impl Swarm {
             .then(|| self.owned(false, false, now));
         let meeting = self.still_discovering(now);
         let assumed = self.assumed_rate();
+        let new_slack = self.new_slack();
         for need in needs {
             let piece = need.block / self.layout.piece_blocks();
             if self.requested.get(need.block)
@@ -66,7 +75,9 @@ impl Swarm {
             }
             let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
             let alone = self.peers.is_empty();
-            if (need.starting.is_none() && slack > URGENT_SLACK && !alone) || !self.has_room(limit) {
+            let new = !self.peers.values().any(|p| p.have.get(need.block));
+            let patience = if new { new_slack } else { URGENT_SLACK };
+            if (need.starting.is_none() && !alone && slack > patience) || !self.has_room(limit) {
                 continue;
             }
             if let (Some(waited), Some(owned)) = (started, &owned)
@@ -129,6 +140,16 @@ impl Swarm {
             && !self.requested_of_peers(piece)
             && !self.pieces[piece as usize].no_origin
             && !self.is_claimed(piece, &[], now)
+    }
+
+    /// With how much time left, in seconds, the origin is asked for what nobody has.
+    fn new_slack(&self) -> f64 {
+        let media = self.bitrate().map_or(f64::INFINITY, |bitrate| bitrate as f64);
+        match self.uploads.rate() {
+            Some(rate) if rate > FAST * media => NEW_SLACK_FAST,
+            Some(rate) if rate < SLOW * media => NEW_SLACK_SLOW,
+            _ => NEW_SLACK,
+        }
     }
 
     /// Seconds until the origin would have brought one more piece.

@@ -40,6 +40,8 @@ pub(super) struct PeerState {
     pub(super) urgent: u32,
     /// The value of `Swarm::released` when it had nothing to pick; it is not searched again before that changes.
     pub(super) dry: Option<u64>,
+    /// Whether it then had nothing to take over from others either; that may change with time.
+    pub(super) spent: bool,
     pub(super) bad_requests: u32,
 }
 
@@ -65,6 +67,7 @@ impl Swarm {
                 outstanding: 0,
                 urgent: 0,
                 dry: None,
+                spent: false,
                 bad_requests: 0,
             },
         );

@@ -6,8 +6,8 @@
 //! a minute, and *far*: the rest; both rarest first with random ties. The peer that would deliver soonest is asked
 //! next, until its pipeline (round trip and 0.3 s of data) or that of the whole swarm (1 s of data) is full.
 //!
-//! Not here: what is asked for a second time (`endgame`), what the origin is asked (`origin_duty`), how a peer is
-//! measured (`score`).
+//! Not here: what is asked for a second time (`endgame`), what the origin is asked (`origin_duty`), who would be soonest
+//! (`offers`), how a peer is measured (`score`).
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ const CHOICES: usize = 3;
 /// So long after a reader began to wait, whoever lets us ask has said so.
 pub(super) const SETTLED: Duration = Duration::from_millis(300);
 /// Requests running at one peer; it takes 128.
-const MAX_REQUESTS: usize = 64;
+pub(super) const MAX_REQUESTS: usize = 64;
 /// The whole swarm's pipeline before anything is measured, in blocks.
 const FIRST_PIPELINE: u32 = 32;
 
@@ -72,11 +72,22 @@ impl Swarm {
             .collect();
         let spared = self.spares_seeds();
         while let Some(peer) = self.next_asked(spared, now) {
-            if !self.pick_for(peer, &near, now) && !self.endgame(peer, now) {
-                let released = self.released;
-                if let Some(state) = self.peers.get_mut(&peer) {
-                    state.dry = Some(released);
-                }
+            // What is needed sooner waits for our line, too.
+            if streaming && self.line_is_taken(f64::INFINITY) {
+                break;
+            }
+            let dry = self.is_dry(peer);
+            if !dry && self.pick_for(peer, &near, now) {
+                continue;
+            }
+            let released = self.released;
+            if let Some(state) = self.peers.get_mut(&peer) {
+                (state.dry, state.spent) = (Some(released), false);
+            }
+            if !self.endgame(peer, now)
+                && let Some(state) = self.peers.get_mut(&peer)
+            {
+                state.spent = true;
             }
         }
     }
@@ -110,7 +121,7 @@ impl Swarm {
         let mut candidates: Vec<Peer> = self
             .peers
             .iter()
-            .filter(|(_, p)| p.counted && p.interest > 0 && p.dry != Some(self.released))
+            .filter(|(_, p)| p.counted && p.interest > 0 && !(p.spent && p.dry == Some(self.released)))
             .filter(|(_, p)| p.has_room(now) && !(spared && self.is_seed(p)))
             .map(|(&peer, _)| peer)
             .collect();
@@ -145,6 +156,13 @@ impl Swarm {
         first_run(span, max, |w| {
             state.have.word(w) & !self.have.word(w) & !self.requested.word(w)
         })
+    }
+
+    /// Whether it is known that the peer has nothing to ask for.
+    fn is_dry(&self, peer: Peer) -> bool {
+        self.peers
+            .get(&peer)
+            .is_some_and(|p| p.dry == Some(self.released))
     }
 
     /// Requests the rarest run that the peer can give; false when it has none.
@@ -216,7 +234,13 @@ impl Swarm {
         let assumed = self.assumed_rate();
         let mut covered = 0;
         let mut of_origin: Vec<u32> = Vec::new();
-        for need in self.urgent_needs(SAMPLE * 4) {
+        let needs = self.urgent_needs(SAMPLE * 4);
+        let blocks = || needs.iter().map(|need| need.block);
+        let (Some(first), Some(last)) = (blocks().min(), blocks().max()) else {
+            return;
+        };
+        let mut offers = self.offers(&(first..last + 1), assumed, now);
+        for need in needs {
             if need.block < covered || self.requested.get(need.block) {
                 continue;
             }
@@ -227,7 +251,7 @@ impl Swarm {
             if self.pieces[(need.block / self.layout.piece_blocks()) as usize].available == 0 {
                 continue;
             }
-            let Some((eta, peer)) = self.soonest(need.block, &[], assumed, now) else {
+            let Some((eta, peer)) = offers.soonest(need.block) else {
                 continue;
             };
             let piece = need.block / self.layout.piece_blocks();
@@ -258,25 +282,8 @@ impl Swarm {
                 let hurry = need.starting.is_some() || slack < HURRY;
                 let urgency = if hurry { Urgency::Urgent } else { Urgency::Near };
                 self.send_request(peer, span, urgency, Some(need.deadline), now);
+                self.update_offer(&mut offers, peer, now);
             }
         }
-    }
-
-    /// The peer that would have this block here soonest, with its time in seconds.
-    pub(super) fn soonest(
-        &self,
-        block: u32,
-        except: &[Peer],
-        assumed: f64,
-        now: Instant,
-    ) -> Option<(f64, Peer)> {
-        self.peers
-            .iter()
-            .filter(|&(&peer, p)| p.counted && p.have.get(block) && !except.contains(&peer))
-            .filter(|(_, p)| p.requests.len() < MAX_REQUESTS && p.score.paused_until(now).is_none())
-            .filter(|(_, p)| p.score.has_time(now))
-            // What is not urgent stands behind it there.
-            .map(|(&peer, p)| (p.score.promise(p.urgent, TURN, assumed), peer))
-            .min_by(|a, b| a.0.total_cmp(&b.0))
     }
 }

@@ -122,6 +122,15 @@ impl Swarm {
         reader.deadline((u64::from(first) * u64::from(BLOCK_SIZE)).max(reader.position))
     }
 
+    /// Bytes a second of the media that is read, the fastest of several; `None` when nothing is played.
+    pub(super) fn bitrate(&self) -> Option<u64> {
+        let bitrate = |reader: &Reader| match reader.demand {
+            Demand::Stream { bitrate, .. } | Demand::Part { bitrate, .. } => Some(bitrate),
+            Demand::Whenever => None,
+        };
+        self.readers.values().filter_map(bitrate).max()
+    }
+
     /// Whether a reader waits for its start: nothing else is fetched meanwhile.
     pub(super) fn start_is_missing(&self) -> bool {
         self.readers.values().any(|reader| {

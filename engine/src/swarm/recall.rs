@@ -20,7 +20,7 @@ impl Request {
     /// Whether it was asked ahead, some time ago, and nothing of it came.
     fn waits(&self, now: Instant) -> bool {
         let untouched = self.left == self.span.end - self.span.start;
-        !self.urgent && self.hedges == 0 && untouched && now.saturating_duration_since(self.sent) > YOUNG
+        !self.urgent && untouched && now.saturating_duration_since(self.sent) > YOUNG
     }
 }
 

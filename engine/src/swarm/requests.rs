@@ -188,7 +188,7 @@ impl Swarm {
         }
         // Time alone makes requests late that a peer with nothing else to do may take over.
         for state in self.peers.values_mut() {
-            state.dry = None;
+            state.spent = false;
         }
     }
 }

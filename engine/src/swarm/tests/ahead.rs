@@ -116,3 +116,51 @@ fn behind_a_slow_line_what_has_time_waits() {
         "a second of the line: {more:?}"
     );
 }
+
+#[test]
+fn a_line_that_the_origin_fills_is_left_to_what_is_needed_first() {
+    let start = Instant::now();
+    let mut swarm = core(400, Config::default(), start);
+    connect(&mut swarm, 1, vec![], start);
+    give(&mut swarm, Input::SwarmSize(2), start);
+    let (reader, file, position) = (ReaderId(1), FileIndex(0), 0);
+    let demand = Demand::Stream {
+        bitrate: 800_000,
+        playing: true,
+    };
+    let opened = Input::ReaderOpened {
+        reader,
+        file,
+        position,
+        demand,
+    };
+    let mut outputs = give(&mut swarm, opened, start);
+    outputs.extend(give(&mut swarm, Input::Discovery { pending: false }, start));
+    // The origin brings a block each ten milliseconds.
+    let mut coming: VecDeque<(FetchId, u32)> = VecDeque::new();
+    let mut now = start;
+    for _ in 0..200 {
+        for output in std::mem::take(&mut outputs) {
+            if let Output::OriginFetch { fetch, run, .. } = output {
+                coming.extend((run.first.0..run.first.0 + run.count).map(|block| (fetch, block)));
+            }
+        }
+        now += Duration::from_millis(10);
+        let Some((fetch, block)) = coming.pop_front() else {
+            continue;
+        };
+        let bytes = BLOCK_SIZE.into();
+        outputs.extend(give(&mut swarm, Input::OriginBytes { fetch, bytes }, now));
+        let (run, source) = (BlockRun::new(0, block, 1), Source::Origin);
+        outputs.extend(give(&mut swarm, Input::Verified { run, source }, now));
+    }
+    assert!(coming.len() > 80, "a second of the line: {}", coming.len());
+    let (peer, runs_held) = (Peer(1), vec![BlockRun::new(0, 0, 1_600)]);
+    let haves = Input::PeerHave {
+        peer,
+        runs: runs_held,
+    };
+    let requests = runs(&give(&mut swarm, haves, now));
+    let far = requests.iter().filter(|(_, _, urgency)| *urgency == Urgency::Far);
+    assert_eq!(far.count(), 0, "{requests:?}");
+}

@@ -5,15 +5,16 @@ use super::*;
 const BITRATE: u64 = 655_360;
 
 /// Blocks that a player draws within ten seconds, urgently and ahead, from an origin that takes so long for what it is
-/// asked for in the first two seconds, and a fifth of a second later. Its neighbour holds nothing.
-fn drawn(at_first: Duration) -> (u32, u32) {
+/// asked for in the first two seconds, and a fifth of a second later. Its neighbour holds so many of the last blocks.
+fn drawn(at_first: Duration, held: u32) -> (u32, u32) {
     let start = Instant::now();
     let config = Config {
         whole_file: false,
         ..Config::default()
     };
     let mut swarm = core(1_000, config, start);
-    connect(&mut swarm, 1, vec![], start);
+    let last = BlockRun::new(0, 4_000 - held, held);
+    connect(&mut swarm, 1, vec![last; usize::from(held > 0)], start);
     give(&mut swarm, Input::SwarmSize(2), start);
     give(&mut swarm, Input::Discovery { pending: false }, start);
     let reader = ReaderId(1);
@@ -80,9 +81,41 @@ fn drawn(at_first: Duration) -> (u32, u32) {
 
 #[test]
 fn an_origin_that_was_late_is_asked_for_what_has_no_time() {
-    let (_, ahead) = drawn(Duration::from_millis(200));
+    let (_, ahead) = drawn(Duration::from_millis(200), 1);
     assert!(ahead >= 80, "a good part of the next minute: {ahead}");
-    let (urgent, ahead) = drawn(Duration::from_millis(2_500));
+    let (urgent, ahead) = drawn(Duration::from_millis(2_500), 1);
     assert!(urgent >= 40, "{urgent}");
     assert!(ahead <= 20, "{ahead}");
+}
+
+#[test]
+fn a_slow_origin_is_all_there_is_while_nobody_holds_anything() {
+    let start = Instant::now();
+    let mut swarm = core(1_000, Config::default(), start);
+    connect(&mut swarm, 1, vec![], start);
+    let reader = Input::ReaderOpened {
+        reader: ReaderId(1),
+        file: FileIndex(0),
+        position: 0,
+        demand: Demand::Stream {
+            bitrate: BITRATE,
+            playing: true,
+        },
+    };
+    give(&mut swarm, Input::Discovery { pending: false }, start);
+    let outputs = give(&mut swarm, reader, start);
+    let fetch = |output: &Output| match *output {
+        Output::OriginFetch { fetch, run, .. } => Some((fetch, run)),
+        _ => None,
+    };
+    let (fetch, run) = outputs.iter().find_map(fetch).expect("nobody else has it");
+    let now = start + Duration::from_secs(3);
+    let bytes = u64::from(run.count * BLOCK_SIZE);
+    give(&mut swarm, Input::OriginBytes { fetch, bytes }, now);
+    let source = Source::Origin;
+    give(&mut swarm, Input::Verified { run, source }, now);
+    assert!(swarm.origin_is_at_ease(now), "late, but who else?");
+    let (peer, runs) = (Peer(1), vec![BlockRun::new(0, 3_999, 1)]);
+    give(&mut swarm, Input::PeerHave { peer, runs }, now);
+    assert!(!swarm.origin_is_at_ease(now));
 }

@@ -80,3 +80,50 @@ fn a_start_takes_from_a_silent_origin_what_a_peer_can_bring() {
         assert_eq!(asked(&out).len(), usize::from(met), "{out:?}");
     }
 }
+
+#[test]
+fn a_start_blames_its_own_line_for_no_longer_than_a_start_takes() {
+    let start = Instant::now();
+    let config = Config {
+        use_origin: false,
+        ..Config::default()
+    };
+    let mut swarm = core(10, config, start);
+    let reader = Input::ReaderOpened {
+        reader: ReaderId(1),
+        file: FileIndex(0),
+        position: 0,
+        demand: Demand::Stream {
+            bitrate: 250_000,
+            playing: false,
+        },
+    };
+    give(&mut swarm, reader, start);
+    let all = vec![BlockRun::new(0, 0, 40)];
+    let first = asked(&connect(&mut swarm, 1, all.clone(), start));
+    assert!(first.len() > 8, "{first:?}");
+    // The little that came at first makes the line look slow: what was asked for would take four seconds.
+    for (tick, block) in [(2, 0), (4, 1), (6, 2), (8, 3)] {
+        let (run, source) = (BlockRun::new(0, block, 1), Source::Peer(Peer(1)));
+        give(
+            &mut swarm,
+            Input::Verified { run, source },
+            start + TICK / 2 * tick,
+        );
+    }
+    connect(&mut swarm, 2, all, start + TICK * 4);
+    let mut last = Vec::new();
+    for tick in 5..=20 {
+        for output in give(&mut swarm, Input::Timeout, start + TICK * tick) {
+            if let Output::Request { peer, run, .. } = output
+                && run.first.0 + run.count == 40
+            {
+                last.push((tick, peer));
+            }
+        }
+    }
+    assert!(
+        matches!(last[..], [(15..=17, Peer(2))]),
+        "the last run of the start: {last:?}"
+    );
+}

@@ -45,12 +45,17 @@ impl Line {
 
     /// Whether an urgent request is taken.
     fn ask(&mut self, peer: u64) -> bool {
+        self.ask_for(peer, 4)
+    }
+
+    /// Whether an urgent request for so many blocks is taken.
+    fn ask_for(&mut self, peer: u64, blocks: u32) -> bool {
         let request = UploadId(self.next);
         self.next += 1;
         let outputs = self.give(Input::PeerRequest {
             peer: Peer(peer),
             request,
-            run: BlockRun::new(0, (self.next % 40 * 4) as u32, 4),
+            run: BlockRun::new(0, (self.next % 40 * 4) as u32 % (161 - blocks), blocks),
             urgency: Urgency::Urgent,
         });
         !outputs.iter().any(|o| matches!(o, Output::Refuse { .. }))
@@ -167,4 +172,30 @@ fn a_viewer_that_has_finished_is_asked_like_any_other() {
         let asked = outputs.iter().any(|o| matches!(o, Output::Request { .. }));
         assert_eq!(asked, finished, "the other half is asked of it");
     }
+}
+
+#[test]
+fn whoever_asks_for_much_at_a_time_is_kept_no_more_than_a_usual_turn() {
+    let mut line = Line::new();
+    for peer in 1..=3 {
+        line.give(Input::PeerConnected {
+            peer: Peer(peer),
+            id: PeerId([peer as u8; 32]),
+        });
+    }
+    // Three runs are taken at a time, at the rate that is seen.
+    for _ in 0..4 {
+        assert!(line.ask(1));
+        line.now += RUN;
+        let (peer, request) = line.sending.pop_front().expect("it is sent");
+        line.give(Input::SendDone {
+            peer: Peer(peer),
+            request,
+            bytes: 65_536,
+        });
+    }
+    assert!(line.ask(1));
+    assert!(!line.ask_for(2, 64), "it would take eight seconds");
+    assert!(!line.ask_for(1, 8), "a turn is kept for the other");
+    assert!(line.ask(1), "it fits in beside what is kept for the other");
 }
