@@ -155,12 +155,12 @@ impl Endpoint {
         server.incoming_buffer_size_total(8 << 20);
         let client = quinn::ClientConfig::new(identity.client.clone());
         let socket: std::net::UdpSocket = socket.into();
-        let quinn = quinn::Endpoint::new(
-            quinn::EndpointConfig::default(),
-            Some(server.clone()),
-            socket.try_clone()?,
-            runtime,
-        )?;
+        let mut config = quinn::EndpointConfig::default();
+        // Others send no larger packets than we say that we take, whatever they find to pass.
+        config
+            .max_udp_payload_size(LOOPBACK_MTU)
+            .map_err(io::Error::other)?;
+        let quinn = quinn::Endpoint::new(config, Some(server.clone()), socket.try_clone()?, runtime)?;
         Ok(Self {
             quinn,
             client,
@@ -503,6 +503,27 @@ mod tests {
             streams.push((send, recv));
         }
         (bytes, streams)
+    }
+
+    #[tokio::test]
+    async fn packets_are_large_on_loopback() {
+        gate::install_crypto_provider();
+        let node = Endpoint::bind(LOCAL, &Identity::generate().unwrap()).unwrap();
+        let (_from, ours, theirs) = connected(&node).await;
+        let (mut send, _unread) = ours.quinn().open_bi().await.unwrap();
+        send.write_all(&[0]).await.unwrap();
+        let (_unwritten, mut recv) = theirs.quinn().accept_bi().await.unwrap();
+        let largest = async {
+            let mut buffer = vec![0; 64 << 10];
+            // The search ends when no more than a few bytes could be won.
+            while ours.quinn().stats().path.current_mtu < LOOPBACK_MTU - 100 {
+                send.write_all(&[0; 4096]).await.unwrap();
+                recv.read(&mut buffer).await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), largest)
+            .await
+            .unwrap();
     }
 
     #[test]
