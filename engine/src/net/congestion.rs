@@ -85,6 +85,7 @@ impl ControllerFactory for Factory {
             packet,
             acknowledged: 0,
             trip: None,
+            smoothed: Duration::ZERO,
             since: now,
             delivered: 0,
         };
@@ -104,6 +105,8 @@ struct TwoModes {
     acknowledged: u64,
     /// The round trip of its last packet: the one whose acknowledgement waited least.
     trip: Option<Duration>,
+    /// The round trip as quinn knows it.
+    smoothed: Duration,
     /// Bytes acknowledged since then without a pause for want of more to send.
     since: Instant,
     delivered: u64,
@@ -119,7 +122,9 @@ impl TwoModes {
         }
         if !limited {
             let rate = self.delivered as f64 / time.as_secs_f64();
-            self.mode.moved.sends(rate as u64);
+            self.mode
+                .moved
+                .sends(rate, self.packet, self.window(), self.smoothed);
         }
         (self.since, self.delivered) = (now, 0);
     }
@@ -151,6 +156,7 @@ impl Controller for TwoModes {
     ) {
         self.acknowledged += bytes;
         self.trip = Some(now.saturating_duration_since(sent));
+        self.smoothed = rtt.get();
         if let Some(normal) = &mut self.normal {
             normal.on_ack(now, sent, bytes, limited, rtt);
         }

@@ -3,8 +3,8 @@
 //! What a swarm costs is wake-ups: about 50 µs each, for a packet or two. A thread that sleeps a few milliseconds after it last looked
 //! finds many packets at once. Pure: bytes and times in, a pause out. When nothing moves there is no pause, so that the first packet
 //! after a silence is answered at once; the faster data moves the shorter the pause, so that socket buffers and windows never fill.
-//! The faster one connection sends the shorter it is as well: quinn's pacer lets 10 packets or 2 ms of the window out at once
-//! (`pacing.rs` of quinn-proto), and a thread that slept for longer would leave a part of the window unused.
+//! It is no longer either than what quinn's pacer lets a connection send at once is enough for ([`paced`]): a thread that slept for
+//! longer would leave a part of the connection's window unused.
 
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,22 @@ const AT_ONCE: f64 = 384.0 * 1024.0;
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The time over which the rate is taken.
 const OVER: f64 = 0.05;
-/// Half of the 10 packets that the pacer lets out at once, so that a rate which it holds down is seen to grow.
-const PACED: f64 = 7_000.0;
-/// What it lets out at once is never less than goes in this time.
-const PACED_FOR: Duration = Duration::from_millis(2);
+/// What the pacer lets out at once: so many packets, or what goes in this time at the rate of a window a round trip, if that is more
+/// (`pacing.rs` of quinn-proto).
+const PACED: (u64, Duration) = (10, Duration::from_millis(2));
+/// The part of it that may be used at each look, so that a rate which the pacer holds down is seen to grow.
+const USED: f64 = 0.5;
 /// How long it counts that a connection was fast, in seconds.
 const FAST_FOR: f64 = 0.2;
+
+/// Looks that a connection needs a second while it has more to send than its pacer lets out: it sends so many bytes a second in
+/// packets of this size, and may have this window in flight, for each round trip of this length.
+pub(super) fn paced(rate: f64, packet: u16, window: u64, trip: Duration) -> f64 {
+    let (packets, time) = PACED;
+    let windows = time.as_secs_f64() / trip.as_secs_f64().max(1e-6);
+    let at_once = (window as f64 * windows).max((packets * u64::from(packet)) as f64);
+    (rate / (at_once * USED)).min(1.0 / time.as_secs_f64())
+}
 
 /// The state of one thread.
 #[derive(Debug)]
@@ -31,8 +41,8 @@ pub(super) struct Moderation {
     looked: Instant,
     /// Bytes a second, lately.
     rate: f64,
-    /// That of the fastest connection with more to send.
-    fastest: f64,
+    /// Looks a second that some connection needed.
+    paced: f64,
 }
 
 impl Moderation {
@@ -41,19 +51,19 @@ impl Moderation {
             asked: now,
             looked: now,
             rate: 0.0,
-            fastest: 0.0,
+            paced: 0.0,
         }
     }
 
     /// The thread has nothing to do. How long it may sleep, when `moved` bytes passed since it was asked last, and the
-    /// fastest connection that had more to send sent so many a second.
-    pub(super) fn pause(&mut self, moved: u64, fastest: u64, now: Instant) -> Duration {
+    /// connection that needed most had need of so many looks a second ([`paced`]).
+    pub(super) fn pause(&mut self, moved: u64, paced: f64, now: Instant) -> Duration {
         let seconds = now.saturating_duration_since(self.asked).as_secs_f64().max(1e-6);
         self.asked = now;
         let kept = (-seconds / OVER).exp();
         self.rate = self.rate * kept + moved as f64 / seconds * (1.0 - kept);
-        self.fastest = (self.fastest * (-seconds / FAST_FOR).exp()).max(fastest as f64);
-        let paced = Duration::from_secs_f64(PACED / self.fastest.max(1.0)).max(PACED_FOR);
+        self.paced = (self.paced * (-seconds / FAST_FOR).exp()).max(paced);
+        let paced = Duration::from_secs_f64(1.0 / self.paced.max(1.0));
         let all = Duration::from_secs_f64(AT_ONCE / self.rate.max(1.0));
         let interval = all.min(LONGEST).min(paced);
         let pause = interval.saturating_sub(now.saturating_duration_since(self.looked));
@@ -71,13 +81,13 @@ mod tests {
     use super::*;
 
     /// Looks whenever data comes in steps of `step` every `every`, for a second; gives how often.
-    fn looks(step: u64, every: Duration, fastest: u64) -> u32 {
+    fn looks(step: u64, every: Duration, paced: f64) -> u32 {
         let start = Instant::now();
         let mut moderation = Moderation::new(start);
         let (mut now, mut taken, mut looks) = (start, 0, 0);
         while now < start + Duration::from_secs(1) {
             let come = ((now - start).as_secs_f64() / every.as_secs_f64()) as u64 * step;
-            now += moderation.pause(come - taken, fastest, now);
+            now += moderation.pause(come - taken, paced, now);
             taken = come;
             looks += 1;
             // Parked until the next data.
@@ -88,23 +98,35 @@ mod tests {
 
     #[test]
     fn many_packets_are_looked_at_together() {
-        let n = looks(1_200, Duration::from_micros(100), 0);
+        let n = looks(1_200, Duration::from_micros(100), 0.0);
         assert!((100..200).contains(&n), "{n} looks a second at 12 MB/s");
     }
 
     #[test]
     fn a_fast_connection_is_looked_at_as_often_as_its_pacer_lets_packets_out() {
-        // The pacer lets 20 kB out at once where 10 MB/s are sent.
-        let n = looks(1_000, Duration::from_micros(100), 10_000_000);
+        // At 10 MB/s the window is just enough, and the pacer lets a fifth of it out at once.
+        let trip = Duration::from_millis(10);
+        let n = looks(
+            1_000,
+            Duration::from_micros(100),
+            paced(1e7, 1_400, 100_000, trip),
+        );
         assert!((450..=1_000).contains(&n), "{n} looks a second");
         // Ten connections that send as much together.
-        let n = looks(1_000, Duration::from_micros(100), 1_000_000);
+        let n = looks(1_000, Duration::from_micros(100), paced(1e6, 1_400, 10_000, trip));
+        assert!((100..200).contains(&n), "{n} looks a second");
+        // One whose window would be enough for ten times as much.
+        let n = looks(
+            1_000,
+            Duration::from_micros(100),
+            paced(1e7, 1_400, 1_000_000, trip),
+        );
         assert!((100..200).contains(&n), "{n} looks a second");
     }
 
     #[test]
     fn fast_data_is_not_held_up() {
-        let n = looks(12_000, Duration::from_micros(20), 0);
+        let n = looks(12_000, Duration::from_micros(20), 0.0);
         assert!(n > 20_000, "{n} looks a second at 600 MB/s");
     }
 
@@ -114,9 +136,9 @@ mod tests {
         let mut moderation = Moderation::new(start);
         for step in 1..100 {
             let now = start + Duration::from_millis(step * 10);
-            assert_eq!(moderation.pause(0, 0, now), Duration::ZERO);
+            assert_eq!(moderation.pause(0, 0.0, now), Duration::ZERO);
         }
-        let packet = moderation.pause(1_200, 0, start + Duration::from_secs(2));
+        let packet = moderation.pause(1_200, 0.0, start + Duration::from_secs(2));
         assert_eq!(
             packet,
             Duration::ZERO,

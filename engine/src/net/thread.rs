@@ -4,7 +4,7 @@
 //! ([`Moderation`]). Hashing and the disk are elsewhere (`spawn_blocking`, the store's own thread). Dropping it ends every task that
 //! was spawned on it and waits for the thread.
 
-use super::moderation::Moderation;
+use super::moderation::{self, Moderation};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncTimer, AsyncUdpSocket, TokioRuntime, UdpPoller};
 use std::io::{self, IoSliceMut};
@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
@@ -27,8 +27,8 @@ pub struct Moved(Arc<Movement>);
 #[derive(Debug, Default)]
 struct Movement {
     bytes: AtomicU64,
-    /// Bytes a second of the fastest connection that had more to send.
-    fastest: AtomicU64,
+    /// Looks a second, in thousandths, that the connection needed which needed most.
+    paced: AtomicU64,
 }
 
 impl Moved {
@@ -37,15 +37,17 @@ impl Moved {
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// A connection sends so many bytes a second, and has more to send.
-    pub(super) fn sends(&self, rate: u64) {
-        self.0.fastest.fetch_max(rate, Ordering::Relaxed);
+    /// A connection sends so many bytes a second in packets of this size, and has more to send, as long as no more than the window
+    /// is in flight, for each round trip of this length.
+    pub(super) fn sends(&self, rate: f64, packet: u16, window: u64, trip: Duration) {
+        let looks = moderation::paced(rate, packet, window, trip);
+        self.0.paced.fetch_max((looks * 1e3) as u64, Ordering::Relaxed);
     }
 
-    /// Bytes since this was asked last, and the fastest of those connections.
-    fn take(&self) -> (u64, u64) {
+    /// Bytes since this was asked last, and the looks a second that were needed.
+    fn take(&self) -> (u64, f64) {
         let taken = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
-        (taken(&self.0.bytes), taken(&self.0.fastest))
+        (taken(&self.0.bytes), taken(&self.0.paced) as f64 / 1e3)
     }
 }
 
@@ -70,8 +72,8 @@ impl NetThread {
             .max_blocking_threads(BLOCKING_THREADS)
             .on_thread_park(move || {
                 let mut moderation = moderation.lock().unwrap_or_else(PoisonError::into_inner);
-                let (bytes, fastest) = counted.take();
-                let pause = moderation.pause(bytes, fastest, Instant::now());
+                let (bytes, paced) = counted.take();
+                let pause = moderation.pause(bytes, paced, Instant::now());
                 if !pause.is_zero() {
                     std::thread::sleep(pause);
                 }
