@@ -21,12 +21,14 @@
 mod backing;
 mod folder;
 mod own;
+mod recent;
 mod state;
 mod writer;
 
 pub(crate) use backing::Backing;
 use backing::{Disk, FileSystem, ReadOnly, Stamp};
 use folder::Folder;
+use recent::Recent;
 use writer::{Command, GATHER, Home, Writer};
 
 use crate::metainfo::{InfoHash, Metainfo};
@@ -134,7 +136,7 @@ pub enum StoreEvent {
     Failed(Arc<StoreError>),
 }
 
-/// Which blocks are held, and the bytes of those that are not written yet.
+/// Which blocks are held, and the bytes of those that are not written yet, or were just now.
 #[derive(Debug, Default)]
 struct Held {
     bits: Bits,
@@ -142,6 +144,7 @@ struct Held {
     /// Of them the bytes of wanted files.
     wanted: u64,
     pending: HashMap<u32, Bytes>,
+    recent: Recent,
 }
 
 /// A set of block numbers.
@@ -225,6 +228,7 @@ impl Shared {
                 held.bits.set(block, false);
                 held.count(&self.verifier, block, false);
                 held.pending.remove(&block);
+                held.recent.remove(block);
             }
         }
         self.changed.send_modify(|n| *n += 1);
@@ -232,7 +236,7 @@ impl Shared {
     }
 
     fn read_block(&self, block: u32) -> io::Result<Bytes> {
-        if let Some(bytes) = self.held().pending.get(&block) {
+        if let Some(bytes) = self.held().in_memory(block) {
             return Ok(bytes.clone());
         }
         let mut buffer = BytesMut::zeroed(self.verifier.block_len(block));
@@ -243,6 +247,17 @@ impl Shared {
 }
 
 impl Held {
+    fn in_memory(&self, block: u32) -> Option<&Bytes> {
+        self.pending.get(&block).or_else(|| self.recent.get(block))
+    }
+
+    /// A block is written.
+    fn written(&mut self, block: u32) {
+        if let Some(data) = self.pending.remove(&block) {
+            self.recent.add(block, data);
+        }
+    }
+
     /// Counts a block that came or went.
     fn count(&mut self, verifier: &Verifier, block: u32, here: bool) {
         let bytes = verifier.block_len(block) as u64;
@@ -524,6 +539,7 @@ impl Store {
         // Before there is another name, so that every change shows.
         let stamp = self.shared.backing.stamp()?;
         self.shared.checked.get_or_init(|| stamp);
+        self.shared.held().recent.clear();
         let mut from = self.shared.path.clone();
         from.extend(inside);
         std::fs::hard_link(from, to)
@@ -654,7 +670,7 @@ impl Store {
         {
             // What was accepted a moment ago is relayed from memory, without a thread hop.
             let held = self.shared.held();
-            if let Some(all) = blocks.clone().map(|b| held.pending.get(&b).cloned()).collect() {
+            if let Some(all) = blocks.clone().map(|b| held.in_memory(b).cloned()).collect() {
                 return Ok(all);
             }
         }

@@ -189,7 +189,7 @@ impl Writer {
                     self.unsynced_bytes += block.data().len() as u64;
                     self.unsynced.push(index);
                     self.unsynced_since.get_or_insert_with(Instant::now);
-                    self.shared.held().pending.remove(&index);
+                    self.shared.held().written(index);
                 }
                 Err(error) if matches!(*error, StoreError::Full { .. }) => {
                     self.became_full(&error);
