@@ -1,12 +1,17 @@
 //! AAC-LC by libav, in both directions: packets are raw, without ADTS headers.
 
 use gstreamer as gst;
+use gstreamer::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::task::{Media, Task};
 use super::{BridgeError, element, floats, init, raw_caps, run, run_within, split_clips, stamped};
 use crate::frames::aac::{Config, SAMPLES};
 use crate::frames::padding::most_bytes;
+
+mod in_parts;
+
+pub(crate) use in_parts::encode_in_parts;
 
 /// Samples between the encoder's input and the decoder's output: input sample `n` is decoded sample `n + DELAY`.
 pub(crate) const DELAY: u32 = SAMPLES;
@@ -75,6 +80,8 @@ fn bit_rate(config: Config) -> i32 {
 pub(crate) enum Coder {
     /// What was AAC before comes out nearly as it was: its own steps are found again.
     Exact,
+    /// The same, but that nobody looks for what two channels have in common.
+    Plain,
     /// Bands that are nearly silent stay so.
     Careful,
     /// The same with half of the bits: more of what is nearly silent becomes silence.
@@ -87,14 +94,14 @@ pub(crate) const CAREFUL: [Coder; 2] = [Coder::Careful, Coder::Sparing];
 impl Coder {
     fn name(self) -> &'static str {
         match self {
-            Self::Exact => "fast",
+            Self::Exact | Self::Plain => "fast",
             Self::Careful | Self::Sparing => "twoloop",
         }
     }
 
     fn bit_rate(self, config: Config) -> i32 {
         match self {
-            Self::Exact | Self::Careful => bit_rate(config),
+            Self::Exact | Self::Plain | Self::Careful => bit_rate(config),
             Self::Sparing => bit_rate(config) / 2,
         }
     }
@@ -140,6 +147,10 @@ fn encode_at(
         .property_from_str("aac-coder", coder.name())
         .build()
         .map_err(|_| BridgeError::MissingElement { element: "avenc_aac" })?;
+    if coder == Coder::Plain {
+        // Not set to be true elsewhere: by itself it is as is best for each band, which has no name.
+        encoder.set_property("aac-ms", false);
+    }
     let out = gst::Caps::builder("audio/mpeg")
         .field("stream-format", "raw")
         .build();

@@ -216,8 +216,8 @@ impl Coding for Track<'_> {
         bridge::decode(self.file.head.config, clips)
     }
 
-    fn encode(&self, pcm: &[f32], _resumes: usize) -> Result<Vec<Vec<u8>>, BridgeError> {
-        bridge::encode(self.file.head.config, bridge::Coder::Exact, pcm)
+    fn encode(&self, pcm: &[f32], ads: &Range<usize>) -> Result<Vec<Vec<u8>>, BridgeError> {
+        bridge::encode_in_parts(self.file.head.config, pcm, ads)
     }
 
     fn encode_carefully(&self, pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {

@@ -44,8 +44,8 @@ pub(crate) trait Coding: Sync {
     /// Decodes runs of packets, each from nothing.
     fn decode(&self, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError>;
 
-    /// Encodes samples; silence follows, so that all of them come out. From sample `resumes` on they are content after an ad.
-    fn encode(&self, pcm: &[f32], resumes: usize) -> Result<Vec<Vec<u8>>, BridgeError>;
+    /// Encodes samples; silence follows, so that all of them come out. Before and after those of `ads` they are content.
+    fn encode(&self, pcm: &[f32], ads: &Range<usize>) -> Result<Vec<Vec<u8>>, BridgeError>;
 
     /// The same in ways that take more care of what is near silence, and are less exact elsewhere, if there are any.
     fn encode_carefully(&self, _pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
@@ -219,7 +219,7 @@ impl<'a> Maker<'a> {
         let at = (pcm.len() - after.len()) / channels;
         let mut packets = self
             .coding
-            .encode(&pcm, at)
+            .encode(&pcm, &(before.len() / channels..at))
             .map_err(|error| failed(break_index, &error))?;
         if join.exits.is_some() {
             resume(self.coding, &mut packets, &pcm, at, self.layout.fade)?;

@@ -393,8 +393,8 @@ impl Coding for Track<'_> {
         bridge::decode(self.0.config, clips)
     }
 
-    fn encode(&self, pcm: &[f32], _resumes: usize) -> Result<Vec<Vec<u8>>, BridgeError> {
-        bridge::encode(self.0.config, bridge::Coder::Exact, pcm)
+    fn encode(&self, pcm: &[f32], ads: &Range<usize>) -> Result<Vec<Vec<u8>>, BridgeError> {
+        bridge::encode_in_parts(self.0.config, pcm, ads)
     }
 
     fn encode_carefully(&self, pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
