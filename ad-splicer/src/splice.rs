@@ -47,6 +47,7 @@ use crate::facts;
 use crate::pcm::Pcm;
 use crate::picture::{Picture, PictureFormat};
 use crate::plan::{AdIndex, PlanError, SplicePlan};
+pub use crate::splice::flac::moved::Renumbered;
 use crate::splice::format::Track;
 use crate::splice::later::Later;
 use crate::splice::layout::Layout;

@@ -169,7 +169,7 @@ pub fn sound(bytes: &[u8]) {
     if let Ok(Some(head)) = flac::head(&content, Duration::ZERO)
         && let Ok(index) = flac::Index::scan(&content, &head, Duration::ZERO)
     {
-        assert!(index.offset(index.frames()) <= len);
+        assert!(index.end() <= len);
         for frame in 0..index.frames().min(8) {
             assert!(index.start(frame) < index.samples());
         }

@@ -15,7 +15,7 @@ use crate::content::Content;
 use crate::splice::flac::seek as flac;
 use crate::splice::opus::page_before;
 use crate::splice::vorbis::seek as vorbis;
-use crate::splice::{self, Codec, Moved, Options, Rendition, Run, SeekPoint, Source};
+use crate::splice::{self, Codec, Moved, Options, Rendition, Renumbered, Run, SeekPoint, Source};
 use crate::time::{ContentTime, PresentationTime, duration_of};
 
 use super::Located;
@@ -360,6 +360,9 @@ fn shared(a: (&[Run], u64), b: (&[Run], u64)) -> u64 {
         let same = match (one.0, other.0) {
             (Rest::Content(one), Rest::Content(other)) if one == other => most,
             (Rest::Pages(one, from), Rest::Pages(other, to)) if one == other && from == to => most,
+            (Rest::Frames(one, from), Rest::Frames(other, to)) if from == to && one.begins_like(&other) => {
+                most
+            }
             (Rest::Clusters(one, later), Rest::Clusters(other, same)) if one == other && later == same => {
                 most
             }
@@ -381,6 +384,8 @@ enum Rest<'a> {
     Content(u64),
     /// From so many bytes on.
     Pages(Moved, u64),
+    /// From so many bytes on.
+    Frames(Renumbered, u64),
     /// From there in the content on, so much later.
     Clusters(u64, i64),
     Made(&'a [u8]),
@@ -396,6 +401,7 @@ fn rest(runs: &[Run], offset: u64) -> Option<(Rest<'_>, u64)> {
         Source::Made(bytes) => Rest::Made(&bytes[within as usize..]),
         // What does not begin with the same page is taken for another.
         Source::Pages(pages) => Rest::Pages(*pages, within),
+        Source::Frames(frames) => Rest::Frames(*frames, within),
         Source::Clusters(clusters) => Rest::Clusters(clusters.from + within, clusters.later),
         // Nobody knows yet what it is.
         Source::Bridge { .. } => return None,

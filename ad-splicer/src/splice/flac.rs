@@ -1,6 +1,7 @@
 //! Splicing FLAC: samples outside the ads stay as they are, to the bit, and the content goes on with the next sample after the ads. For that its frames are numbered by samples, whatever they were numbered by: they keep
-//! what they hold and get new headers. The blocks at a join, and the ads, are encoded here, without loss. (For a rendition that grows see [`Options::growing`].) STREAMINFO gets the new length and the new MD5, for which everything is decoded once.
+//! what they hold and get new headers. The blocks at a join, and the ads, are encoded here, without loss. (For a rendition that grows see [`Options::growing`].) Of content that is read as a whole STREAMINFO gets the new MD5, for which everything is decoded once; long content is laid out from the pieces around the breaks, and its result has none.
 
+pub(crate) mod moved;
 pub(crate) mod seek;
 
 use std::ops::Range;
@@ -10,7 +11,7 @@ use md5::{Digest, Md5};
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
 use super::gathered::add_ads;
 use super::layout::Layout;
-use super::{Chapter, Codec, Options, Run, SpliceError};
+use super::{Chapter, Codec, Options, Renumbered, Run, SpliceError};
 use crate::content::Content;
 use crate::frames::flac::{
     BLOCK_SEEK_TABLE, BLOCK_VORBIS_COMMENT, Head, Header, Index, Numbering, SeekPoint, decode, encode, head,
@@ -89,12 +90,10 @@ impl format::Head for Flac<'_> {
     }
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
-        let index = Index::scan(self.content, &self.head, self.options.read_deadline)?;
+        let index = Index::open(self.content, &self.head, self.options.read_deadline)?;
         let declared = self.head.metadata.info.samples;
         if declared != 0 && declared > index.samples() {
-            return Err(SpliceError::Truncated {
-                offset: index.offset(index.frames()),
-            });
+            return Err(SpliceError::Truncated { offset: index.end() });
         }
         Ok(Box::new(Track { file: self, index }))
     }
@@ -128,8 +127,13 @@ impl Track<'_> {
     }
 
     fn frame<'w>(&self, window: &'w mut Window<'_>, frame: u64) -> Result<&'w [u8], SpliceError> {
-        let (start, end) = (self.index.offset(frame), self.index.offset(frame + 1));
+        let (start, end) = (self.offset(frame)?, self.offset(frame + 1)?);
         window.get(start, (end - start) as usize)
+    }
+
+    fn offset(&self, frame: u64) -> Result<u64, SpliceError> {
+        let Flac { content, options, .. } = self.file;
+        self.index.offset(*content, options.read_deadline, frame)
     }
 
     fn window(&self) -> Window<'_> {
@@ -142,7 +146,7 @@ impl Track<'_> {
         let mut window = self.window();
         let mut frame = self.index.frame_of(range.start);
         while frame < self.index.frames() && self.index.start(frame) < range.end {
-            let offset = self.index.offset(frame);
+            let offset = self.offset(frame)?;
             let block = decode(self.frame(&mut window, frame)?, self.bits())
                 .map_err(|_| SpliceError::Corrupt { offset })?;
             let start = self.index.start(frame);
@@ -196,7 +200,7 @@ impl format::Track for Track<'_> {
                 Numbering::Frame => self.index.first.block_size,
                 Numbering::Sample => 1,
             },
-            start: self.index.offset(0),
+            start: self.index.head.audio,
             bit_rate: None,
         }
     }
@@ -205,7 +209,7 @@ impl format::Track for Track<'_> {
         let frame = self.index.frame_of(sample).min(self.index.frames() - 1);
         Ok(Place {
             frame,
-            offset: self.index.offset(frame),
+            offset: self.offset(frame)?,
         })
     }
 
@@ -224,11 +228,12 @@ impl format::Track for Track<'_> {
         let mut made = Maker {
             track: self,
             runs: Runs::default(),
-            md5: Md5::new(),
+            md5: (!index.is_parted()).then(Md5::new),
             frames: 0,
             samples: 0,
             sizes: (u32::MAX, 0),
             starts: Vec::new(),
+            runs_of_frames: Vec::new(),
         };
         // Everything from here on in samples; `next` is the content frame that comes next.
         let mut next = 0;
@@ -286,13 +291,16 @@ impl format::Track for Track<'_> {
 struct Maker<'a> {
     track: &'a Track<'a>,
     runs: Runs,
-    md5: Md5,
+    /// Of all samples so far, if all of them are looked at.
+    md5: Option<Md5>,
     frames: u64,
     samples: u64,
     /// Shortest and longest frame, in bytes.
     sizes: (u32, u32),
     /// First sample, offset and size of the frames that seek points may name.
     starts: Vec<(u64, u64, u32)>,
+    /// The same of frames that were not looked at.
+    runs_of_frames: Vec<(u64, u64, Renumbered)>,
 }
 
 impl Maker<'_> {
@@ -310,6 +318,7 @@ impl Maker<'_> {
         self.frames += 1;
         self.samples += size as u64;
         self.sizes = (self.sizes.0.min(bytes as u32), self.sizes.1.max(bytes as u32));
+        let Some(md5) = &mut self.md5 else { return };
         let width = self.track.bits().div_ceil(8) as usize;
         let mut packed = Vec::with_capacity(size * channels.len() * width);
         for i in 0..size {
@@ -317,15 +326,24 @@ impl Maker<'_> {
                 packed.extend(&channel[i].to_le_bytes()[..width]);
             }
         }
-        self.md5.update(&packed);
+        md5.update(&packed);
     }
 
     /// Content frames, renumbered where that is needed.
     fn content(&mut self, range: Range<u64>) -> Result<(), SpliceError> {
         let track = self.track;
         let mut window = track.window();
+        let mut range = range;
+        if track.index.is_parted() {
+            // The last block may be a short one.
+            let even = range.start..range.end.min(track.index.frames() - 1);
+            if !even.is_empty() {
+                range.start = even.end;
+                self.unseen(even)?;
+            }
+        }
         for frame in range {
-            let (start, end) = (track.index.offset(frame), track.index.offset(frame + 1));
+            let (start, end) = (track.offset(frame)?, track.offset(frame + 1)?);
             let number = self.number();
             let bytes = track.frame(&mut window, frame)?;
             let corrupt = |_| SpliceError::Corrupt { offset: start };
@@ -349,6 +367,31 @@ impl Maker<'_> {
         Ok(())
     }
 
+    /// Content frames of blocks of one size, which are renumbered when they are read.
+    fn unseen(&mut self, range: Range<u64>) -> Result<(), SpliceError> {
+        let (track, numbering) = (self.track, self.track.numbering());
+        let like = track.index.first;
+        let (from, to) = (track.offset(range.start)?, track.offset(range.end)?);
+        let frames = Renumbered {
+            from,
+            bytes: to - from,
+            frames: range.end - range.start,
+            first: range.start,
+            number: self.number(),
+            step: match numbering {
+                Numbering::Frame => 1,
+                Numbering::Sample => like.block_size.into(),
+            },
+            numbering,
+            like,
+        };
+        self.runs_of_frames.push((self.samples, self.runs.len(), frames));
+        self.runs.frames(frames);
+        self.frames += frames.frames;
+        self.samples += frames.frames * u64::from(like.block_size);
+        Ok(())
+    }
+
     /// A block that is encoded here.
     fn block(&mut self, channels: &[Vec<i32>], bits: u32) {
         let header = Header {
@@ -369,12 +412,13 @@ impl Maker<'_> {
         let plan = &layout.plan;
         let mut metadata = index.head.metadata.clone();
         metadata.info.samples = self.samples;
-        metadata.info.md5 = self.md5.clone().finalize().into();
-        (metadata.info.min_frame, metadata.info.max_frame) = self.sizes;
-        let shortest = self.starts[..self.starts.len() - 1]
-            .iter()
-            .map(|start| start.2)
-            .min();
+        // Zeros where they are not known.
+        let md5 = self.md5.clone().map(|md5| md5.finalize().into());
+        let sizes = if md5.is_some() { self.sizes } else { (0, 0) };
+        metadata.info.md5 = md5.unwrap_or_default();
+        (metadata.info.min_frame, metadata.info.max_frame) = sizes;
+        let but_the_last = self.starts.split_last().map_or(&[][..], |(_, others)| others);
+        let shortest = but_the_last.iter().map(|start| start.2).min();
         if self.track.numbering() == Numbering::Sample
             && let Some(shortest) = shortest
         {
@@ -417,7 +461,7 @@ impl Maker<'_> {
         runs.made(&before);
         runs.made(&metadata.write());
         runs.append(self.runs);
-        runs.content(index.offset(index.frames()), file.content.len());
+        runs.content(index.end(), file.content.len());
         Ok(Spliced {
             runs: runs.into_runs(),
             left: Vec::new(),
@@ -427,11 +471,38 @@ impl Maker<'_> {
         })
     }
 
+    /// The frame that holds sample `wanted`, if it was not looked at: where the content's own seek point says.
+    fn unseen_point(&self, point: SeekPoint, wanted: u64) -> Option<SeekPoint> {
+        let index = &self.track.index;
+        let size = u64::from(index.first.block_size);
+        let (sample, offset, frames) = self
+            .runs_of_frames
+            .iter()
+            .find(|(sample, _, run)| (*sample..sample + run.frames * size).contains(&wanted))?;
+        let frame = frames.first + (wanted - sample) / size;
+        let at = index.head.audio.saturating_add(point.offset);
+        let is_its = point.sample == frame * size && (frames.from..frames.from + frames.bytes).contains(&at);
+        // Otherwise the first of them is near enough.
+        let (frame, at) = if is_its {
+            (frame, at)
+        } else {
+            (frames.first, frames.from)
+        };
+        Some(SeekPoint {
+            sample: sample + (frame - frames.first) * size,
+            offset: offset + frames.moved(frame, at),
+            samples: size as u16,
+        })
+    }
+
     fn seek_point(&self, plan: &SplicePlan, point: SeekPoint) -> SeekPoint {
         if point.sample == SeekPoint::PLACEHOLDER {
             return point;
         }
         let wanted = plan.content_to_presentation_or_next(point.sample);
+        if let Some(point) = self.unseen_point(point, wanted) {
+            return point;
+        }
         let at = self
             .starts
             .partition_point(|start| start.0 <= wanted)

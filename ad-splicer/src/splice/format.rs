@@ -12,8 +12,8 @@ use super::later::Made;
 use super::layout::{Layout, moved};
 use super::ogg::moved::Moved;
 use super::{
-    Chapter, Codec, Options, Run, Seam, SeekPoint, Shifted, Source, SpliceError, ad_chapters, adts, flac,
-    m4a, mp3, ogg, opus, vorbis, wav, webm,
+    Chapter, Codec, Options, Renumbered, Run, Seam, SeekPoint, Shifted, Source, SpliceError, ad_chapters,
+    adts, flac, m4a, mp3, ogg, opus, vorbis, wav, webm,
 };
 use crate::content::Content;
 use crate::frame_index::FrameIndex;
@@ -443,6 +443,15 @@ impl Runs {
             self.content(pages.from, pages.from + len);
         } else {
             self.push(len, Source::Pages(pages));
+        }
+    }
+
+    /// Adds frames of FLAC that may have other numbers.
+    pub(crate) fn frames(&mut self, frames: Renumbered) {
+        if frames.is_as_it_was() {
+            self.content(frames.from, frames.from + frames.bytes);
+        } else {
+            self.push(frames.len(), Source::Frames(frames));
         }
     }
 

@@ -274,7 +274,7 @@ fn points(index: &Index, runs: &[Run]) -> Vec<SeekPoint> {
                 frame += count;
             }
             // There are none in MP3.
-            Source::Pages(_) | Source::Clusters(_) => {}
+            Source::Pages(_) | Source::Clusters(_) | Source::Frames(_) => {}
             Source::Made(bytes) => {
                 let mut at = 0;
                 for count in 0.. {

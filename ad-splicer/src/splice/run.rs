@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Moved, Shifted};
+use super::{Moved, Renumbered, Shifted};
 use crate::content::Content;
 
 /// Where the bytes of a piece of a rendition come from.
@@ -19,6 +19,8 @@ pub enum Source {
     Pages(Moved),
     /// Clusters of WebM as the content has them, but for their times.
     Clusters(Shifted),
+    /// Frames of FLAC as the content has them, but for their numbers.
+    Frames(Renumbered),
     /// A bridge that is made when it is read, by its number, from one of its bytes on.
     Bridge {
         /// Which one.
@@ -35,6 +37,7 @@ impl Source {
             Self::Content(from) => Some(*from),
             Self::Pages(pages) => Some(pages.from),
             Self::Clusters(clusters) => Some(clusters.from),
+            Self::Frames(frames) => Some(frames.from),
             Self::Made(_) | Self::Bridge { .. } => None,
         }
     }
@@ -86,6 +89,7 @@ impl Run {
             Source::Clusters(clusters) => clusters
                 .read_at(content, (within, self.len), buffer, deadline)
                 .map(Some),
+            Source::Frames(frames) => frames.read_at(content, within, buffer, deadline).map(Some),
         }
     }
 }

@@ -66,11 +66,19 @@ fn write_number(value: u64, out: &mut Vec<u8>) {
         return;
     }
     // 2 bytes hold 11 bits, and each further one 5 more, up to 36.
-    let len = (2..=7).find(|len| value >> (5 * len + 1) == 0).unwrap_or(7);
+    let len = number_len(value);
     let mark = !(0xFF_u8 >> len);
     out.push(mark | (value >> (6 * (len - 1))) as u8);
     for rest in (0..len - 1).rev() {
         out.push(0x80 | (value >> (6 * rest)) as u8 & 0x3F);
+    }
+}
+
+/// How many bytes a number takes.
+pub(crate) fn number_len(value: u64) -> usize {
+    match value {
+        0..0x80 => 1,
+        _ => (2..=7).find(|len| value >> (5 * len + 1) == 0).unwrap_or(7),
     }
 }
 

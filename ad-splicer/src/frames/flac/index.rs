@@ -8,6 +8,7 @@ use super::FrameError;
 use super::crc::step16;
 use super::header::{Header, MAX_LEN, Numbering};
 use super::metadata::Metadata;
+use super::parted::Parted;
 use crate::content::Content;
 use crate::frames::id3v2;
 use crate::frames::window::Window;
@@ -85,13 +86,37 @@ pub(crate) struct Index {
     pub(crate) head: Head,
     /// The first frame's header.
     pub(crate) first: Header,
-    /// Offset of each frame, and of the end of the last.
-    offsets: Vec<u64>,
-    /// First sample of each frame when they are numbered by it, and the number of samples. Otherwise the last only.
-    starts: Vec<u64>,
+    places: Places,
+}
+
+#[derive(Debug)]
+enum Places {
+    All {
+        /// Offset of each frame, and of the end of the last.
+        offsets: Vec<u64>,
+        /// First sample of each frame when they are numbered by it, and the number of samples. Otherwise the last only.
+        starts: Vec<u64>,
+    },
+    Parted(Parted),
 }
 
 impl Index {
+    /// Looks at the ends, and reads all of the content where that does not tell enough.
+    pub(crate) fn open(content: &dyn Content, head: &Head, deadline: Duration) -> Result<Self, SpliceError> {
+        let mut window = Window::new(content, deadline);
+        let offset = head.audio;
+        let first = Header::parse(window.get(offset, MAX_LEN)?);
+        let first = first.map_err(|_| SpliceError::Corrupt { offset })?;
+        match Parted::open(content, head, &first, deadline)? {
+            Some(parted) => Ok(Self {
+                head: head.clone(),
+                first,
+                places: Places::Parted(parted),
+            }),
+            None => Self::scan(content, head, deadline),
+        }
+    }
+
     /// Reads all of the content once.
     pub(crate) fn scan(content: &dyn Content, head: &Head, deadline: Duration) -> Result<Self, SpliceError> {
         let mut window = Window::new(content, deadline);
@@ -100,16 +125,11 @@ impl Index {
             return Err(SpliceError::Corrupt { offset });
         };
         let info = &head.metadata.info;
-        let mut index = Self {
-            first,
-            offsets: vec![offset],
-            starts: Vec::new(),
-            head: head.clone(),
-        };
+        let (mut offsets, mut starts) = (vec![offset], Vec::new());
         let (mut header, mut samples) = (first, 0_u64);
         loop {
             let due = match header.numbering {
-                Numbering::Frame => index.offsets.len() as u64 - 1,
+                Numbering::Frame => offsets.len() as u64 - 1,
                 Numbering::Sample => samples,
             };
             let fits = header.numbering == first.numbering
@@ -120,7 +140,7 @@ impl Index {
                 return Err(SpliceError::Corrupt { offset });
             }
             if header.numbering == Numbering::Sample {
-                index.starts.push(samples);
+                starts.push(samples);
             }
             samples += u64::from(header.block_size);
             let Some((end, next)) = end_of(&mut window, content.len(), offset, &header)? else {
@@ -130,7 +150,7 @@ impl Index {
                     SpliceError::Corrupt { offset }
                 });
             };
-            index.offsets.push(end);
+            offsets.push(end);
             // In a stream numbered by frames all blocks but the last have one size, and the last has no more.
             if header.numbering == Numbering::Frame && header.block_size > first.block_size {
                 return Err(SpliceError::Corrupt { offset });
@@ -141,23 +161,54 @@ impl Index {
             }
             (header, offset) = (next, end);
         }
-        index.starts.push(samples);
-        Ok(index)
+        starts.push(samples);
+        Ok(Self {
+            head: head.clone(),
+            first,
+            places: Places::All { offsets, starts },
+        })
+    }
+
+    /// Whether frames are looked for where they are needed, and their blocks but for the last have one size.
+    pub(crate) fn is_parted(&self) -> bool {
+        matches!(self.places, Places::Parted(_))
     }
 
     /// How many frames there are, at least one.
     pub(crate) fn frames(&self) -> u64 {
-        self.offsets.len() as u64 - 1
+        match &self.places {
+            Places::All { offsets, .. } => offsets.len() as u64 - 1,
+            Places::Parted(parted) => parted.frames,
+        }
     }
 
     /// How many samples there are.
     pub(crate) fn samples(&self) -> u64 {
-        self.starts.last().copied().unwrap_or(0)
+        match &self.places {
+            Places::All { starts, .. } => starts.last().copied().unwrap_or(0),
+            Places::Parted(parted) => parted.samples,
+        }
     }
 
     /// Offset of a frame; past the last one, of the end of the audio.
-    pub(crate) fn offset(&self, frame: u64) -> u64 {
-        self.offsets[(frame as usize).min(self.offsets.len() - 1)]
+    pub(crate) fn offset(
+        &self,
+        content: &dyn Content,
+        deadline: Duration,
+        frame: u64,
+    ) -> Result<u64, SpliceError> {
+        match &self.places {
+            Places::All { offsets, .. } => Ok(offsets[(frame as usize).min(offsets.len() - 1)]),
+            Places::Parted(parted) => parted.offset(content, deadline, frame),
+        }
+    }
+
+    /// Where the last frame ends.
+    pub(crate) fn end(&self) -> u64 {
+        match &self.places {
+            Places::All { offsets, .. } => offsets[offsets.len() - 1],
+            Places::Parted(parted) => parted.end,
+        }
     }
 
     /// First sample of a frame; past the last one, the number of samples.
@@ -165,9 +216,9 @@ impl Index {
         if frame >= self.frames() {
             return self.samples();
         }
-        match self.first.numbering {
-            Numbering::Frame => frame * u64::from(self.first.block_size),
-            Numbering::Sample => self.starts[frame as usize],
+        match &self.places {
+            Places::All { starts, .. } if self.first.numbering == Numbering::Sample => starts[frame as usize],
+            _ => frame * u64::from(self.first.block_size),
         }
     }
 
@@ -184,15 +235,17 @@ impl Index {
         if sample >= self.samples() {
             return self.frames();
         }
-        match self.first.numbering {
-            Numbering::Frame => sample / u64::from(self.first.block_size),
-            Numbering::Sample => self.starts.partition_point(|start| *start <= sample) as u64 - 1,
+        match &self.places {
+            Places::All { starts, .. } if self.first.numbering == Numbering::Sample => {
+                starts.partition_point(|start| *start <= sample) as u64 - 1
+            }
+            _ => sample / u64::from(self.first.block_size),
         }
     }
 }
 
-/// Where the frame at `offset` ends, and the header of the one after it; `None` when it does not.
-fn end_of(
+/// Where the frame at `offset` ends, not after `len`, and the header of the one after it; `None` when it does not.
+pub(crate) fn end_of(
     window: &mut Window<'_>,
     len: u64,
     offset: u64,
@@ -207,6 +260,7 @@ fn end_of(
         // Enough that a header after the last byte looked at can be read.
         let bytes = window.at_least(at, 4 * MAX_LEN)?;
         let left = len - at;
+        let bytes = &bytes[..bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
         let usable = if bytes.len() as u64 == left {
             bytes.len()
         } else {

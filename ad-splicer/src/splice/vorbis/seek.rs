@@ -57,7 +57,11 @@ pub(crate) fn entrance(read: &ReadAt<'_>, runs: &[Run], wanted: i64) -> Option<E
 fn starts(runs: &[Run]) -> Vec<u64> {
     let begins = |run: &&Run| match &run.source {
         Source::Made(bytes) => Header::parse(bytes).is_some_and(|header| header.flags & BEGINS != 0),
-        Source::Content(_) | Source::Pages(_) | Source::Clusters(_) | Source::Bridge { .. } => false,
+        Source::Content(_)
+        | Source::Pages(_)
+        | Source::Clusters(_)
+        | Source::Frames(_)
+        | Source::Bridge { .. } => false,
     };
     let later = runs.iter().filter(|run| run.start > 0).filter(begins);
     [0].into_iter().chain(later.map(|run| run.start)).collect()
