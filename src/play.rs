@@ -402,7 +402,7 @@ impl<'a> Listening<'a> {
         let mut stopped_with = ExitStatus::Done;
         let mut paused = false;
         let mut muted = false;
-        let mut playing_ad = None;
+        let mut playing_ad: Option<AdStatus> = None;
         let mut saved = None;
         let mut heard_to = start;
         self.look_ahead(heard_to).await;
@@ -419,7 +419,12 @@ impl<'a> Listening<'a> {
                 key = next_key(&mut keys) => {
                     match key {
                         Key::Quit => controls.stop(),
-                        Key::Skip => controls.skip(),
+                        Key::Skip => {
+                            if !playing_ad.is_some_and(|ad| ad.skippable) {
+                                line.say("nothing can be skipped now");
+                            }
+                            controls.skip();
+                        }
                         Key::Pause => {
                             paused = !paused;
                             if paused { controls.pause() } else { controls.resume() }
@@ -638,10 +643,10 @@ impl<'a> Listening<'a> {
 
     /// Opens what the ad that plays now leads to, and stores that it was opened.
     async fn click(&self, ad: Option<AdStatus>, line: &Line) -> anyhow::Result<()> {
-        let Some((ad, ready)) = ad.and_then(|ad| Some((ad, self.find(ad.index)?))) else {
-            return Ok(());
-        };
-        let Some(url) = &ready.ad.click_through else {
+        let playing = ad.and_then(|ad| Some((ad, self.find(ad.index)?)));
+        let opens = playing.and_then(|(ad, ready)| Some((ad, ready.ad.click_through.as_ref()?)));
+        let Some((ad, url)) = opens else {
+            line.say("nothing can be opened now");
             return Ok(());
         };
         if !open_in_browser(url) {

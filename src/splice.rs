@@ -170,7 +170,12 @@ async fn condition(
     let (conditioned, picture) = conditioner
         .condition_for(cache, &original, wanted, standing)
         .await
-        .or_bad_input(|| format!("the creative {creative} cannot be used"))?;
+        .map_err(|error| {
+            bad_input(format!(
+                "the creative {creative} cannot be used: {}",
+                error.reason()
+            ))
+        })?;
     let duration: Duration = conditioned.duration();
     let title = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(Ready {

@@ -148,6 +148,20 @@ pub enum ConditionError {
 }
 
 impl ConditionError {
+    /// What is wrong, for who knows which creative it is.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Undecodable { reason, .. } => reason.clone(),
+            Self::Unsupported { what, .. } => what.clone(),
+            Self::NoAudio { .. } => "it has no audio".into(),
+            Self::NoPicture { .. } => "it has no pictures".into(),
+            Self::TooLong { limit, .. } => format!("it is longer than {} s", limit.as_secs()),
+            Self::TimedOut { limit, .. } => format!("it was not decoded after {} s", limit.as_secs_f64()),
+            Self::Crashed { how, .. } => format!("its decoder was stopped ({how})"),
+            Self::Profile(_) | Self::Io { .. } | Self::Card(_) | Self::Cache(_) => self.to_string(),
+        }
+    }
+
     /// The VAST error code to report (VAST 4.2 §2.3.6.3): 405 when the creative cannot be decoded, 400 when the fault
     /// is not the creative's.
     pub fn vast_code(&self) -> u16 {

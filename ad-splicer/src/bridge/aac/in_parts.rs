@@ -9,7 +9,7 @@ use super::{Coder, decode, encode};
 use crate::bridge::BridgeError;
 use crate::frames::aac::{Config, SAMPLES};
 use crate::side_by_side::side_by_side;
-use crate::splice::sound::{FLOOR_DB, worst_block};
+use crate::splice::sound::worst_block;
 
 /// Packets within ads that are encoded as those around them.
 const AROUND: usize = 6;
@@ -50,10 +50,11 @@ pub(crate) fn encode_in_parts(
     let size = SAMPLES as usize;
     // Packet `m` is about the samples from the one before `m * size` to the one after.
     let (enter, leave) = (ads.start / size + AROUND, (ads.end / size).saturating_sub(AROUND));
-    if config.channels == 2 && enter + WORTH < leave {
-        if let Some(packets) = joined(config, pcm, enter..leave)? {
-            return Ok(packets);
-        }
+    if config.channels == 2
+        && enter + WORTH < leave
+        && let Some(packets) = joined(config, pcm, enter..leave)?
+    {
+        return Ok(packets);
     }
     encode(config, Coder::Exact, pcm)
 }
@@ -109,7 +110,7 @@ fn joined(config: Config, pcm: &[f32], middle: Range<usize>) -> Result<Option<Ve
         };
         let whole = error(&heard[1], start).max(error(&heard[2], start.max(after.first)));
         let joined = error(&heard[0], start);
-        if joined > UNHEARD_DB.max(whole + MARGIN_DB) || joined <= FLOOR_DB && heard[0].is_empty() {
+        if joined > UNHEARD_DB.max(whole + MARGIN_DB) {
             return Ok(None);
         }
     }
@@ -128,7 +129,7 @@ fn joined(config: Config, pcm: &[f32], middle: Range<usize>) -> Result<Option<Ve
 mod tests {
     use super::*;
 
-    fn worst(config: Config, packets: Vec<Vec<u8>>, pcm: &[f32], packet: usize) -> f64 {
+    fn worst(config: Config, packets: &[Vec<u8>], pcm: &[f32], packet: usize) -> f64 {
         let (size, channels) = (SAMPLES as usize, usize::from(config.channels));
         let clip = packets[packet - HEARD..packet + HEARD].to_vec();
         let decoded = decode(config, &[clip]).unwrap().remove(0);
@@ -163,8 +164,8 @@ mod tests {
         );
         for packet in [enter + AROUND, leave - AROUND] {
             let (joined, one) = (
-                worst(config, parts.clone(), &pcm, packet),
-                worst(config, whole.clone(), &pcm, packet),
+                worst(config, &parts, &pcm, packet),
+                worst(config, &whole, &pcm, packet),
             );
             assert!(joined < one + 6.0, "{joined:.1} dBFS where one run has {one:.1}");
         }

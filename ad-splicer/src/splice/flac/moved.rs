@@ -148,9 +148,8 @@ impl Renumbered {
         };
         match read() {
             Ok(Some(count)) => Ok(count),
-            Ok(None) => Err(damaged()),
             Err(SpliceError::Read { source, .. }) => Err(source),
-            Err(_) => Err(damaged()),
+            Ok(None) | Err(_) => Err(damaged()),
         }
     }
 
