@@ -91,7 +91,11 @@ fn an_origin_that_was_late_is_asked_for_what_has_no_time() {
 #[test]
 fn a_slow_origin_is_all_there_is_while_nobody_holds_anything() {
     let start = Instant::now();
-    let mut swarm = core(1_000, Config::default(), start);
+    let config = Config {
+        whole_file: false,
+        ..Config::default()
+    };
+    let mut swarm = core(1_000, config, start);
     connect(&mut swarm, 1, vec![], start);
     let reader = Input::ReaderOpened {
         reader: ReaderId(1),
@@ -102,8 +106,8 @@ fn a_slow_origin_is_all_there_is_while_nobody_holds_anything() {
             playing: true,
         },
     };
-    give(&mut swarm, Input::Discovery { pending: false }, start);
-    let outputs = give(&mut swarm, reader, start);
+    let mut outputs = give(&mut swarm, Input::Discovery { pending: false }, start);
+    outputs.extend(give(&mut swarm, reader, start));
     let fetch = |output: &Output| match *output {
         Output::OriginFetch { fetch, run, .. } => Some((fetch, run)),
         _ => None,
