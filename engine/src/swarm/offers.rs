@@ -11,19 +11,14 @@ use super::peers::PeerState;
 use super::pick::{MAX_REQUESTS, TURN};
 use super::types::Peer;
 
-/// A peer that has time, how long it would take in seconds, and what it holds of the blocks in question.
-#[derive(Debug)]
-struct Offer {
-    eta: f64,
-    peer: Peer,
-    holds: Vec<u64>,
-}
-
 /// Those who have time, soonest first.
 #[derive(Debug)]
 pub(super) struct Offers {
-    list: Vec<Offer>,
-    first_word: usize,
+    /// How long each would take in seconds, and its place in `holds`.
+    list: Vec<(f64, Peer, usize)>,
+    /// What each holds of the blocks in question: so many words for one after the other.
+    holds: Vec<u64>,
+    words: Range<usize>,
     assumed: f64,
 }
 
@@ -42,42 +37,45 @@ impl PeerState {
 impl Offers {
     /// The peer that would have this block here soonest, with its time in seconds.
     pub(super) fn soonest(&self, block: u32) -> Option<(f64, Peer)> {
-        let word = (block / 64) as usize - self.first_word;
-        let holds = |offer: &&Offer| offer.holds[word] & (1 << (block % 64)) != 0;
-        self.list.iter().find(holds).map(|offer| (offer.eta, offer.peer))
+        let word = (block / 64) as usize - self.words.start;
+        let holds = |&&(_, _, at): &&(f64, Peer, usize)| {
+            self.holds[at * self.words.len() + word] & (1 << (block % 64)) != 0
+        };
+        self.list.iter().find(holds).map(|&(eta, peer, _)| (eta, peer))
     }
 
     fn sort(&mut self) {
-        self.list
-            .sort_by(|a, b| a.eta.total_cmp(&b.eta).then(a.peer.cmp(&b.peer)));
+        self.list.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     }
 }
 
 impl Swarm {
     /// The offers for blocks of this span.
     pub(super) fn offers(&self, span: &Range<u32>, assumed: f64, now: Instant) -> Offers {
-        let words = (span.start / 64) as usize..span.end.div_ceil(64) as usize;
-        let offer = |(&peer, state): (&Peer, &PeerState)| {
-            let eta = state.offer(assumed, now)?;
-            let holds = words.clone().map(|word| state.have.word(word)).collect();
-            Some(Offer { eta, peer, holds })
-        };
         let mut offers = Offers {
-            list: self.peers.iter().filter_map(offer).collect(),
-            first_word: words.start,
+            list: Vec::with_capacity(self.peers.len()),
+            holds: Vec::new(),
+            words: (span.start / 64) as usize..span.end.div_ceil(64) as usize,
             assumed,
         };
+        for (&peer, state) in &self.peers {
+            if let Some(eta) = state.offer(assumed, now) {
+                offers.list.push((eta, peer, offers.list.len()));
+                let words = offers.words.clone().map(|word| state.have.word(word));
+                offers.holds.extend(words);
+            }
+        }
         offers.sort();
         offers
     }
 
     /// The peer was asked for something.
     pub(super) fn update_offer(&self, offers: &mut Offers, peer: Peer, now: Instant) {
-        let Some(at) = offers.list.iter().position(|offer| offer.peer == peer) else {
+        let Some(at) = offers.list.iter().position(|offer| offer.1 == peer) else {
             return;
         };
         match self.peers.get(&peer).and_then(|p| p.offer(offers.assumed, now)) {
-            Some(eta) => offers.list[at].eta = eta,
+            Some(eta) => offers.list[at].0 = eta,
             None => drop(offers.list.remove(at)),
         }
         offers.sort();

@@ -52,6 +52,9 @@ impl Swarm {
         }
         self.take_back(now);
         self.give_back(now);
+        if !self.has_room(limit) {
+            return;
+        }
         let needs = self.urgent_needs(64);
         // At a start all is needed at once: what neighbours hold is theirs to bring, even before they let us ask.
         let owned = needs
@@ -75,9 +78,10 @@ impl Swarm {
             }
             let slack = need.deadline.saturating_duration_since(now).as_secs_f64();
             let alone = self.peers.is_empty();
-            let new = !self.peers.values().any(|p| p.have.get(need.block));
-            let patience = if new { new_slack } else { URGENT_SLACK };
-            if (need.starting.is_none() && !alone && slack > patience) || !self.has_room(limit) {
+            if !self.has_room(limit) {
+                break;
+            }
+            if need.starting.is_none() && !alone && self.has_time(need.block, slack, new_slack) {
                 continue;
             }
             if let (Some(waited), Some(owned)) = (started, &owned)
@@ -140,6 +144,15 @@ impl Swarm {
             && !self.requested_of_peers(piece)
             && !self.pieces[piece as usize].no_origin
             && !self.is_claimed(piece, &[], now)
+    }
+
+    /// Whether it is too early to ask the origin for what is needed in so many seconds.
+    fn has_time(&self, block: u32, slack: f64, new_slack: f64) -> bool {
+        if slack <= URGENT_SLACK.min(new_slack) || slack > URGENT_SLACK.max(new_slack) {
+            return slack > URGENT_SLACK;
+        }
+        let new = !self.peers.values().any(|p| p.have.get(block));
+        slack > if new { new_slack } else { URGENT_SLACK }
     }
 
     /// With how much time left, in seconds, the origin is asked for what nobody has.

@@ -239,7 +239,7 @@ impl Swarm {
         let (Some(first), Some(last)) = (blocks().min(), blocks().max()) else {
             return;
         };
-        let mut offers = self.offers(&(first..last + 1), assumed, now);
+        let mut offers = None;
         for need in needs {
             if need.block < covered || self.requested.get(need.block) {
                 continue;
@@ -251,6 +251,7 @@ impl Swarm {
             if self.pieces[(need.block / self.layout.piece_blocks()) as usize].available == 0 {
                 continue;
             }
+            let offers = offers.get_or_insert_with(|| self.offers(&(first..last + 1), assumed, now));
             let Some((eta, peer)) = offers.soonest(need.block) else {
                 continue;
             };
@@ -282,7 +283,7 @@ impl Swarm {
                 let hurry = need.starting.is_some() || slack < HURRY;
                 let urgency = if hurry { Urgency::Urgent } else { Urgency::Near };
                 self.send_request(peer, span, urgency, Some(need.deadline), now);
-                self.update_offer(&mut offers, peer, now);
+                self.update_offer(offers, peer, now);
             }
         }
     }

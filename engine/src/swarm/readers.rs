@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Swarm;
+use super::bits::runs;
 use super::types::{BLOCK_SIZE, BlockRun, Demand, FileIndex};
 
 /// A playing reader's urgent window.
@@ -99,10 +100,8 @@ impl Swarm {
         let mut needs = Vec::new();
         for reader in self.readers.values() {
             let span = self.urgent_span(reader);
-            for block in span
-                .filter(|&b| !self.have.get(b) && !self.requested.get(b))
-                .take(max)
-            {
+            let missing = runs(span, |w| !self.have.word(w) & !self.requested.word(w));
+            for block in missing.into_iter().flatten().take(max) {
                 let deadline = self.block_deadline(reader, block);
                 needs.push(Need {
                     block,
