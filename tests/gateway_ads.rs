@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
@@ -11,6 +12,7 @@ use axum::routing::get;
 use common::PATIENCE;
 use common::ads::AdServer;
 use common::gateway::{Node, Scene};
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -22,31 +24,30 @@ struct Slow(Arc<Kept>);
 struct Kept {
     ad: OnceLock<Vec<u8>>,
     shut: watch::Sender<bool>,
-    seen: Mutex<Seen>,
+    waiting: Mutex<usize>,
     changed: Condvar,
 }
 
-#[derive(Default)]
-struct Seen {
-    asked: usize,
-    /// The last request that was answered, counted from 1.
-    answered: usize,
+/// Somebody who asks for the ad, until it is given or not waited for any more.
+struct Asking(Arc<Kept>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        *self.0.waiting.lock().expect("not poisoned") -= 1;
+        self.0.changed.notify_all();
+    }
 }
 
 impl Slow {
-    fn answer(self) -> impl Fn() -> futures_util::future::BoxFuture<'static, Vec<u8>> + Clone {
+    fn answer(self) -> impl Fn() -> BoxFuture<'static, Vec<u8>> + Clone {
         move || {
-            let kept = Arc::clone(&self.0);
-            let number = kept.change(|seen| {
-                seen.asked += 1;
-                seen.asked
-            });
+            *self.0.waiting.lock().expect("not poisoned") += 1;
+            let asking = Asking(Arc::clone(&self.0));
             Box::pin(async move {
-                let mut shut = kept.shut.subscribe();
+                let mut shut = asking.0.shut.subscribe();
                 // The test is over when this fails.
                 let _ = shut.wait_for(|shut| !*shut).await;
-                kept.change(|seen| seen.answered = seen.answered.max(number));
-                kept.ad.get().cloned().unwrap_or_default()
+                asking.0.ad.get().cloned().unwrap_or_default()
             })
         }
     }
@@ -55,42 +56,23 @@ impl Slow {
         self.0.ad.set(ad).expect("it is set once");
     }
 
-    fn open(&self, open: bool) {
-        self.0.shut.send_replace(!open);
+    fn shut(&self) {
+        self.0.shut.send_replace(true);
     }
 
-    fn asked(&self) -> usize {
-        self.0.seen.lock().expect("not poisoned").asked
-    }
-
-    fn wait_for_requests(&self, count: usize) {
-        self.0.wait(|seen| seen.asked >= count);
-    }
-
-    fn wait_for_answer(&self, number: usize) {
-        self.0.wait(|seen| seen.answered >= number);
-    }
-}
-
-impl Kept {
-    fn change<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
-        let changed = change(&mut self.seen.lock().expect("not poisoned"));
-        self.changed.notify_all();
-        changed
-    }
-
-    fn wait(&self, until: impl Fn(&Seen) -> bool) {
-        let seen = self.seen.lock().expect("not poisoned");
-        let waiting = self
+    /// Gives it to whoever waits, and to nobody else.
+    fn give(&self) {
+        self.0.shut.send_replace(false);
+        let waiting = self.0.waiting.lock().expect("not poisoned");
+        let given = self
+            .0
             .changed
-            .wait_timeout_while(seen, PATIENCE, |seen| !until(seen));
-        let (seen, timeout) = waiting.expect("not poisoned");
+            .wait_timeout_while(waiting, PATIENCE, |waiting| *waiting > 0);
         assert!(
-            !timeout.timed_out(),
-            "{} requests, the last answered {}",
-            seen.asked,
-            seen.answered
+            !given.expect("not poisoned").1.timed_out(),
+            "somebody waits still"
         );
+        self.shut();
     }
 }
 
@@ -225,20 +207,53 @@ fn an_ad_that_was_late_is_there_the_next_time() {
     let args = ["--allow-private", "--freeze", "0.5", "--keep", "0"];
     let node = Node::start(scene.folder.path(), "viewer", &args);
     let path = scene.path("e.mp3");
-    slow.open(false);
-    let published = slow.asked();
-    // The beginning of the content, too, may be late.
-    while slow.asked() == published {
-        assert!(node.get(&path, &[]).expect(200).body == master);
+    slow.shut();
+    assert!(
+        node.get(&path, &[]).expect(200).body == master,
+        "it is not there yet"
+    );
+    // Nobody who waits for a rendition is ever given it: it comes from the cache, where what is made ready later puts it.
+    let began = Instant::now();
+    while node.get(&path, &[]).expect(200).body == master {
+        slow.give();
+        assert!(began.elapsed() < PATIENCE, "it is never there");
     }
-    // The rendition's own request is given up; the one that follows it is for the next time.
-    slow.wait_for_requests(published + 2);
-    slow.open(true);
-    slow.wait_for_answer(published + 2);
-    slow.open(false);
-    // Now nobody gets it but from the cache, where it comes to soon.
-    while node.get(&path, &[]).expect(200).body == master {}
     node.stop();
+}
+
+#[test]
+fn an_ad_that_turned_out_to_be_silence_is_an_error_and_no_delivery() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ads = AdServer::start(folder.path(), &[]);
+    let scene = Scene::new();
+    scene.sound("e.mp3", 40, "-c:a libmp3lame -b:a 128k");
+    let tag = format!("http://{}/vast?break=1&ads=1", ads.addr);
+    scene.publish("e.mp3", &["--cue", "20", "--ads", &tag]);
+    let path = scene.path("e.mp3");
+    let mut node = scene.node("viewer", &[]);
+    node.head(&path, &[]).expect(200);
+    let made = node.running.wait_for("rendition");
+    assert_eq!(made["ads"].as_array().map(Vec::len), Some(1), "{made}");
+    // The disk loses its samples before they are put in.
+    let creatives = std::fs::read_dir(scene.folder.path().join("viewer/creatives")).expect("the cache");
+    let samples = creatives.filter_map(|entry| Some(entry.ok()?.path()));
+    for samples in samples.filter(|path| path.extension().is_some_and(|ending| ending == "f32")) {
+        let file = std::fs::File::options().write(true).open(samples);
+        file.and_then(|file| file.set_len(0)).expect("it can be cut");
+    }
+    node.get(&path, &[]).expect(200);
+    let lost = node.running.wait_for("lost");
+    assert_eq!(lost["skipped"][0]["vast_error"], 400, "{lost}");
+    node.stop();
+    let totals = ads.report();
+    for event in ["impressions", "not_used"] {
+        assert_eq!(
+            totals[event],
+            json!({"delivered": 0, "played": 0}),
+            "{event}: {totals}"
+        );
+    }
+    assert_ne!(totals["errors"], json!({"delivered": 0, "played": 0}), "{totals}");
 }
 
 #[test]
