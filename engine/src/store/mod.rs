@@ -29,7 +29,7 @@ pub(crate) use backing::Backing;
 use backing::{Disk, FileSystem, ReadOnly, Stamp};
 use folder::Folder;
 use recent::Recent;
-use writer::{Command, GATHER, Home, Writer};
+use writer::{Command, GATHER, Home, RESTS, Writer};
 
 use crate::metainfo::{InfoHash, Metainfo};
 use crate::swarm::{BLOCK_SIZE, BlockRun, FileIndex, PieceIndex};
@@ -335,6 +335,7 @@ impl Store {
                     disk: Arc::new(disk),
                     folder,
                     gather: GATHER,
+                    rests: RESTS,
                 };
                 Self::at_home(home, metainfo, verifier, recheck)
             }

@@ -40,10 +40,13 @@ impl Recent {
         }
     }
 
-    /// Forgets all: from now on what the disk has is what counts.
+    /// Forgets all, and what it takes: from now on what the disk has is what counts.
     pub(super) fn clear(&mut self) {
-        self.blocks.clear();
-        self.order.clear();
+        *self = Self::default();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
     }
 }
 

@@ -51,10 +51,27 @@ pub(super) fn on_disk(
         disk: Arc::new(disk.clone()),
         folder: PathBuf::from(FOLDER),
         gather: std::time::Duration::ZERO,
+        rests: std::time::Duration::ZERO,
         // What a process holds that dies with it needs no lock here.
         _lock: tempfile::tempfile().unwrap(),
     };
     Store::at_home(home, metainfo, verifier.clone(), recheck)
+}
+
+#[tokio::test]
+async fn what_was_written_leaves_the_memory_when_nothing_more_comes() {
+    let data = content(PIECE as usize);
+    let verifier = verifier(&data);
+    let (store, _events) = on_disk(&FaultDisk::default(), &metainfo(&data), &verifier, false).unwrap();
+    for block in piece(&verifier, &data, 0) {
+        assert!(store.put(block).await.unwrap());
+    }
+    store.flush().await.unwrap();
+    while !store.shared.held().recent.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let whole = store.read_bytes(FileIndex(0), 0, PIECE).await.unwrap();
+    assert_eq!(whole, data);
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 pub(super) const GATHER: Duration = Duration::from_millis(8);
 /// Blocks that are written before it is looked whether to sync.
 const AT_ONCE: usize = (SYNC_BYTES / BLOCK_SIZE as u64) as usize;
+/// How long what was written last stays in memory when nothing more is written.
+pub(super) const RESTS: Duration = Duration::from_secs(10);
 /// How long to wait before a full disk is tried again.
 const RETRY_FULL: Duration = Duration::from_millis(500);
 
@@ -40,6 +42,8 @@ pub(super) struct Home {
     pub(super) folder: PathBuf,
     /// How long blocks are gathered before they are written: they are held meanwhile.
     pub(super) gather: Duration,
+    /// How long what was written last stays in memory when nothing more is written.
+    pub(super) rests: Duration,
     /// Held as long as this lives.
     pub(super) _lock: File,
 }
@@ -101,9 +105,11 @@ impl Writer {
             let pause = if self.full.is_some() {
                 RETRY_FULL
             } else {
+                let rests = self.home.as_ref().map_or(RESTS, |home| home.rests);
                 match self.unsynced_since {
                     Some(since) => SYNC_AFTER.saturating_sub(since.elapsed()),
-                    None => Duration::from_secs(3600),
+                    None if self.shared.held().recent.is_empty() => Duration::from_secs(3600),
+                    None => rests,
                 }
             };
             match next.take().map_or_else(|| inbox.recv_timeout(pause), Ok) {
@@ -153,6 +159,9 @@ impl Writer {
                     // What could not be made safe is not claimed; its event has been sent.
                     let _ = self.sync();
                     return;
+                }
+                Err(RecvTimeoutError::Timeout) if self.unsynced_since.is_none() => {
+                    self.shared.held().recent.clear();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
