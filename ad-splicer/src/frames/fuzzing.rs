@@ -45,6 +45,14 @@ pub fn pictures(bytes: &[u8]) {
     }
 }
 
+/// Nothing is waited for.
+fn options() -> Options {
+    Options {
+        read_deadline: Duration::ZERO,
+        ..Options::default()
+    }
+}
+
 /// Puts an ad of a moment before all sound, where it can be: then the rendition is as long as it says.
 fn with_ad(content: &Vec<u8>, options: &Options) {
     let Ok(stream) = splice::probe(content, options) else {
@@ -80,10 +88,7 @@ pub fn ogg(bytes: &[u8]) {
             let _ = parted.cover(&(first..first + 1));
         }
     }
-    let options = Options {
-        read_deadline: Duration::ZERO,
-        ..Options::default()
-    };
+    let options = options();
     with_ad(&content, &options);
     // Headers may be any packets.
     let head = vorbis::Head::parse(&headers.packets[0], &headers.packets[1]);
@@ -115,10 +120,7 @@ pub fn webm(bytes: &[u8]) {
         return;
     };
     let _ = webm::texts::chapters(&file);
-    let options = Options {
-        read_deadline: Duration::ZERO,
-        ..Options::default()
-    };
+    let options = options();
     let _ = splice::probe(&content, &options);
     with_ad(&content, &options);
     let index = webm::Index::scan(&mut file, &content, Duration::ZERO, &mut |_, packet| {
@@ -148,14 +150,11 @@ pub fn webm(bytes: &[u8]) {
 pub fn mp4(bytes: &[u8]) {
     let content = bytes.to_vec();
     let _ = mp4::chapters(&content, Duration::ZERO);
-    let options = Options {
-        read_deadline: Duration::ZERO,
-        ..Options::default()
-    };
+    let options = options();
     let _ = splice::probe(&content, &options);
 }
 
-/// Reads WAV, FLAC and ADTS: what is said to be sound lies within the bytes.
+/// Reads WAV, FLAC and ADTS: what is said to be sound lies within the bytes, and an ad can be put before it in the first two.
 pub fn sound(bytes: &[u8]) {
     let content = bytes.to_vec();
     let len = bytes.len() as u64;
@@ -173,6 +172,11 @@ pub fn sound(bytes: &[u8]) {
         for frame in 0..index.frames().min(8) {
             assert!(index.start(frame) < index.samples());
         }
+    }
+    if wav::Wav::parse(&content, Duration::ZERO).is_ok_and(|file| file.is_some())
+        || flac::head(&content, Duration::ZERO).is_ok_and(|head| head.is_some())
+    {
+        with_ad(&content, &options());
     }
     if let Ok(Some(head)) = aac::head(&content, Duration::ZERO)
         && let Ok(index) = aac::Index::scan(&content, &head, Duration::ZERO)
