@@ -43,7 +43,9 @@ impl<'a> Whole<'a> {
         let doing = || format!("cannot write {}", path.display());
         let folder = folder_of(path);
         std::fs::create_dir_all(folder).with_context(doing)?;
-        let file = beside(folder).with_context(doing)?;
+        let file = replacing(path)
+            .and_then(|()| beside(folder))
+            .with_context(doing)?;
         Ok(Self { path, file })
     }
 
@@ -69,7 +71,10 @@ pub(crate) fn can_write(path: &Path) -> anyhow::Result<()> {
     let doing = || format!("cannot write {}", path.display());
     let folder = folder_of(path);
     std::fs::create_dir_all(folder).with_context(doing)?;
-    beside(folder).map(drop).with_context(doing)
+    replacing(path)
+        .and_then(|()| beside(folder))
+        .map(drop)
+        .with_context(doing)
 }
 
 /// Copies a file in place of whatever stands at `to`. Where the file system can, both share their blocks.
@@ -78,7 +83,7 @@ pub(crate) fn copy_file(from: &Path, to: &Path) -> anyhow::Result<()> {
     let mut source = std::fs::File::open(from).with_context(doing)?;
     let folder = folder_of(to);
     std::fs::create_dir_all(folder).with_context(doing)?;
-    let mut file = beside(folder).with_context(doing)?;
+    let mut file = replacing(to).and_then(|()| beside(folder)).with_context(doing)?;
     // Between files the standard library has the kernel copy, which reflinks where it can.
     std::io::copy(&mut source, file.as_file_mut()).with_context(doing)?;
     persist(file, to).with_context(doing)
@@ -95,7 +100,9 @@ pub(crate) fn place_file(
         return Ok(());
     }
     let folder = folder_of(to);
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot write {}", to.display()))?;
+    std::fs::create_dir_all(folder)
+        .and_then(|()| replacing(to))
+        .with_context(|| format!("cannot write {}", to.display()))?;
     let linked = tempfile::Builder::new()
         .prefix(PREFIX)
         .suffix(SUFFIX)
@@ -137,6 +144,20 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
+}
+
+/// Refuses what no file may take the place of: a device, a pipe or a socket, which root could replace.
+fn replacing(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let Ok(about) = std::fs::metadata(path) else {
+        return Ok(());
+    };
+    let kind = about.file_type();
+    if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
+        let why = "it is a device, a pipe or a socket; with `-o -` it all goes to stdout";
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, why));
+    }
+    Ok(())
 }
 
 const PREFIX: &str = ".grove-";
@@ -192,6 +213,36 @@ fn persist(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (socket, link) = (folder.path().join("socket"), folder.path().join("link"));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        std::os::unix::fs::symlink("socket", &link).expect("a link");
+        let whole = folder.path().join("whole");
+        write_whole(&whole, b"all of it").expect("it can be written");
+        for place in [&socket, &link] {
+            let tries = [
+                write_whole(place, b"all of it"),
+                can_write(place),
+                copy_file(&whole, place),
+                place_file(&whole, place, |to| std::fs::hard_link(&whole, to)),
+            ];
+            for tried in tries {
+                let error = format!("{:#}", tried.expect_err("refused"));
+                assert!(error.contains("stdout"), "{error}");
+            }
+        }
+        use std::os::unix::fs::FileTypeExt as _;
+        let about = std::fs::symlink_metadata(&socket).expect("it is there");
+        assert!(about.file_type().is_socket());
+        assert!(
+            std::fs::symlink_metadata(&link)
+                .expect("it is there")
+                .is_symlink()
+        );
+    }
 
     #[test]
     fn what_was_left_behind_goes_and_what_is_being_written_stays() {

@@ -22,15 +22,24 @@ use tokio::task::JoinHandle;
 use crate::again;
 use crate::breaks::{Prepared, Ready, Spot, spot};
 use crate::cli::SpliceArgs;
-use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
+use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
 use crate::placeable;
 use crate::recoded;
 use crate::rendition::{self, Destination, Made, PATIENT};
 use crate::snap::{self, Moved};
 use crate::units::{human_bytes, human_time};
 
-/// Splices the creatives in, in the order of their cues.
+/// Splices the creatives in, in the order of their cues. Who interrupts it finds nothing left of it.
 pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
+    let spliced = Box::pin(splice_in(args, json));
+    tokio::select! {
+        biased;
+        () = interrupted() => Ok(ExitStatus::Interrupted),
+        outcome = spliced => outcome,
+    }
+}
+
+async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
     let to_stdout = args.output.as_os_str() == "-";
     if to_stdout && json {
         return Err(bad_input(
@@ -72,7 +81,8 @@ pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
         channels: format.channels,
     };
 
-    let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let scratch = tempfile::Builder::new().prefix("grove-splice-").tempdir();
+    let scratch = scratch.context("cannot make a temporary folder")?;
     let cache = Cache::open(scratch.path(), Cache::DEFAULT_MAX_BYTES)?;
     let mut prepared = Prepared {
         preview: args.preview,

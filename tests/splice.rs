@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::tools::loudness;
-use common::{cue, episode, fixtures, grove, sha256};
+use common::{PATIENCE, cue, episode, fixtures, grove, sha256};
 
 /// GStreamer's plugin registry is made by whoever is first, and its order changes when it is read again: neither may matter.
 #[test]
@@ -36,6 +36,34 @@ fn creatives_decode_with_a_fresh_plugin_registry_and_with_the_one_it_left() {
     );
     assert_eq!(results[0], results[1]);
     assert_eq!(results[1], results[2]);
+}
+
+#[test]
+fn who_interrupts_it_finds_nothing_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let scratch = tempfile::tempdir().expect("a folder");
+    let left = || std::fs::read_dir(scratch.path()).expect("the folder").count();
+    let ads = [
+        (20, "kettle.mp3"),
+        (60, "boots.wav"),
+        (100, "bank.m4a"),
+        (140, "library.ogg"),
+    ];
+    let ads = ads.map(|(at, creative)| format!("--ad={at}={}", fixtures().join(creative).display()));
+    let running = grove(folder.path(), ["splice", "-o", "result.mp3"])
+        .args(ads)
+        .arg(episode())
+        .env("TMPDIR", scratch.path())
+        .start();
+    let begin = std::time::Instant::now();
+    while left() == 0 {
+        assert!(begin.elapsed() < PATIENCE, "nothing was made ready");
+        std::thread::yield_now();
+    }
+    let (status, _) = running.interrupt();
+    // It may have been done just before.
+    assert!(matches!(status, Some(130 | 0)), "{status:?}");
+    assert_eq!(left(), 0, "in the folder for temporary files");
 }
 
 #[test]
