@@ -71,3 +71,60 @@ fn what_few_hold_is_asked_of_the_origin_too_when_they_are_slow() {
     assert!(left_to_the_origin(1) >= 4);
     assert_eq!(left_to_the_origin(10), 0, "each of them brings one");
 }
+
+/// Blocks that a player asks the origin for urgently when it comes, after it sent so many bytes in four seconds, if any.
+fn drawn_early(sent: Option<u64>) -> u32 {
+    let start = Instant::now();
+    let config = Config {
+        whole_file: false,
+        ..Config::default()
+    };
+    let mut swarm = core(20, config, start);
+    let (run, source) = (BlockRun::new(0, 79, 1), Source::Disk);
+    give(&mut swarm, Input::Verified { run, source }, start);
+    connect(&mut swarm, 1, vec![], start);
+    give(&mut swarm, Input::Discovery { pending: false }, start);
+    let now = start + Duration::from_secs(4);
+    if let Some(bytes) = sent {
+        let (peer, request) = (Peer(1), UploadId(1));
+        let urgency = Urgency::Far;
+        let ask = Input::PeerRequest {
+            peer,
+            request,
+            run,
+            urgency,
+        };
+        give(&mut swarm, ask, start);
+        let done = Input::SendDone { peer, request, bytes };
+        give(&mut swarm, done, now);
+    }
+    // A piece is 3.6 seconds of media.
+    let reader = Input::ReaderOpened {
+        reader: ReaderId(1),
+        file: FileIndex(0),
+        position: 0,
+        demand: Demand::Stream {
+            bitrate: 18_000,
+            playing: true,
+        },
+    };
+    let urgent = |output: &Output| match *output {
+        Output::OriginFetch {
+            run,
+            urgency: Urgency::Urgent,
+            ..
+        } => run.count,
+        _ => 0,
+    };
+    give(&mut swarm, reader, now).iter().map(urgent).sum()
+}
+
+#[test]
+fn whoever_can_hand_it_on_draws_early_what_nobody_has() {
+    let (slow, unknown, fast) = (
+        drawn_early(Some(1_000)),
+        drawn_early(None),
+        drawn_early(Some(100_000)),
+    );
+    assert_eq!((slow, unknown, fast), (8, 12, 16));
+}
