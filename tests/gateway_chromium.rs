@@ -84,7 +84,13 @@ fn a_browser_plays_through_an_ad() {
     });
     let profile = tempfile::tempdir().expect("a folder");
     let browser = Command::new(tool("chromium", "chromium"))
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ])
         .args([
             "--disable-background-networking",
             "--autoplay-policy=no-user-gesture-required",
