@@ -228,7 +228,7 @@ impl Preparer {
         };
         let cache = Cache::open(context.creatives(), Cache::DEFAULT_MAX_BYTES)
             .map_err(|error| nothing(error.to_string()))?;
-        let program = std::env::current_exe().map_err(|error| {
+        let program = ad_splicer::this_program().map_err(|error| {
             nothing(format!(
                 "cannot find this program to condition creatives with: {error}"
             ))

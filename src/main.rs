@@ -71,8 +71,11 @@ fn main() -> ExitCode {
         }
     };
     output::start_logging(cli.verbose);
-    if let Ok(program) = std::env::current_exe() {
-        ad_splicer::bridge::in_children_of(program);
+    match ad_splicer::this_program() {
+        Ok(program) => ad_splicer::bridge::in_children_of(program),
+        Err(error) => {
+            tracing::warn!(%error, "this program cannot be started again: what is decoded and encoded is not shut in");
+        }
     }
     gate::install_crypto_provider();
 

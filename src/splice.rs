@@ -67,7 +67,7 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
     }
     let content = FileContent::open(&args.content)
         .or_bad_input(|| format!("cannot read {}", args.content.display()))?;
-    let conditioner = Conditioner::new(std::env::current_exe().context("finding this program")?);
+    let conditioner = Conditioner::new(ad_splicer::this_program().context("finding this program")?);
     let content = again::ready(Arc::new(content), &args.content, &conditioner).await?;
     let format = probe(&content, &args.content.display().to_string()).await?;
     ad_splicer::bridge::get_ready(format.codec);

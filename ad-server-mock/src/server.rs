@@ -162,7 +162,7 @@ pub async fn serve(config: Config) -> Result<Running, Error> {
     };
     let program = match config.program {
         Some(program) => program,
-        None => std::env::current_exe().map_err(|e| Error::Stopped(e.to_string()))?,
+        None => ad_splicer::this_program().map_err(|e| Error::Stopped(e.to_string()))?,
     };
     let (ads, journal) = Ads::start(db, config.clock.clone()).await?;
     let app = Arc::new(App {

@@ -12,6 +12,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
+use crate::splice::SpliceError;
 use crate::time::ContentTime;
 
 pub(crate) mod aac;
@@ -21,6 +22,7 @@ pub(crate) mod mp3;
 pub(crate) mod opus;
 pub(crate) mod pictures;
 mod task;
+mod turns;
 pub(crate) mod vorbis;
 mod wire;
 
@@ -58,6 +60,26 @@ pub(crate) enum BridgeError {
     Late,
     #[error("{0}")]
     Said(String),
+}
+
+impl BridgeError {
+    /// Whether it is nothing that follows from what was to be decoded or encoded: where it happened, it may do otherwise next time.
+    fn is_process(&self) -> bool {
+        matches!(
+            self,
+            Self::Stalled { .. } | Self::Child(_) | Self::Crashed(_) | Self::Late
+        )
+    }
+
+    /// The same, of this break.
+    pub(crate) fn at(&self, break_index: usize) -> SpliceError {
+        let reason = self.to_string();
+        if self.is_process() {
+            SpliceError::Process { break_index, reason }
+        } else {
+            SpliceError::Bridge { break_index, reason }
+        }
+    }
 }
 
 /// Sets the pipeline to NULL when it goes out of scope, unless it stands still: that would wait for its threads.

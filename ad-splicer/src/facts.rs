@@ -121,27 +121,31 @@ fn listen(track: &dyn Track, span: &Range<u64>) -> Result<Option<Meter>, SpliceE
     Ok(Some(meter))
 }
 
-/// Gated loudness around each of these samples in LUFS; `None` when all of it is below the gate, or it cannot be decoded.
+/// Gated loudness around each of these samples in LUFS; `None` when all of it is below the gate, or it cannot be decoded. An error that has a break has the sample's number.
 fn loudness_at(track: &dyn Track, samples: &[u64]) -> Result<Vec<Option<f64>>, SpliceError> {
     let spans: Vec<Range<u64>> = samples.iter().flat_map(|sample| heard(track, *sample)).collect();
     let mut meters = side_by_side(&spans, |_, span| listen(track, span)).into_iter();
-    samples
-        .iter()
-        .map(|_| {
-            let both: Vec<Result<Option<Meter>, SpliceError>> = meters.by_ref().take(2).collect();
-            match both.into_iter().collect::<Result<Vec<_>, _>>() {
-                Ok(both) => Ok(Meter::together(&both.into_iter().flatten().collect::<Vec<_>>())),
-                Err(error) if error.break_index().is_some() => Ok(None),
-                Err(error) => Err(error),
-            }
-        })
+    (0..samples.len())
+        .map(|number| loudness_of(meters.by_ref().take(2)).map_err(|error| error.at_break(number)))
         .collect()
+}
+
+/// The loudness of what was taken in, unless it follows from the content that it is not known: what comes of an accident would be other bytes of the same rendition.
+fn loudness_of(
+    parts: impl Iterator<Item = Result<Option<Meter>, SpliceError>>,
+) -> Result<Option<f64>, SpliceError> {
+    match parts.collect::<Result<Vec<_>, _>>() {
+        Ok(parts) => Ok(Meter::together(&parts.into_iter().flatten().collect::<Vec<_>>())),
+        Err(error @ SpliceError::Process { .. }) => Err(error),
+        Err(error) if error.break_index().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Finds the gain of the ads of these breaks that it was not found of yet.
 ///
 /// # Errors
-/// [`SpliceError::Bridge`] when an ad's samples cannot be read; those of reading the content.
+/// [`SpliceError::Bridge`] when an ad's samples cannot be read; [`SpliceError::Process`]; those of reading the content.
 pub(crate) fn level(track: &dyn Track, breaks: &[(usize, &Break)]) -> Result<(), SpliceError> {
     let leveled = |given: &Break| -> Vec<Leveled> {
         given
@@ -156,7 +160,13 @@ pub(crate) fn level(track: &dyn Track, breaks: &[(usize, &Break)]) -> Result<(),
         .map(|(index, given)| sample_at(track, *index, given.at).map(|sample| (*index, sample)))
         .collect::<Result<_, _>>()?;
     let samples: Vec<u64> = asking.iter().map(|(_, sample)| *sample).collect();
-    let found = loudness_at(track, &samples)?;
+    let found = loudness_at(track, &samples).map_err(|error| {
+        let asked = error.break_index().and_then(|number| asking.get(number));
+        match asked {
+            Some((index, _)) => error.at_break(*index),
+            None => error,
+        }
+    })?;
     for (index, given) in breaks {
         let at = asking.iter().position(|(asked, _)| asked == index);
         let loudness = at.and_then(|at| found.get(at).copied().flatten());
@@ -257,4 +267,38 @@ fn survey_of(content: &dyn Content, track: &dyn Track, cues: &[At]) -> Result<Fa
         bit_rate: frames.bit_rate.map_or(0, u64::from),
         cues,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_content_is_to_blame_for_leaves_loudness_unknown() {
+        let profile = Profile {
+            sample_rate: 48_000,
+            channels: 1,
+        };
+        let loud = || {
+            let mut meter = Meter::of_loudness(profile).unwrap();
+            let tone = |i: u32| 0.5 * (i as f32 * 0.1).sin();
+            meter.add(&(0..48_000).map(tone).collect::<Vec<_>>());
+            Ok(Some(meter))
+        };
+        let (break_index, reason) = (3, String::new());
+        let undecodable = SpliceError::Bridge {
+            break_index,
+            reason: reason.clone(),
+        };
+        let accident = SpliceError::Process { break_index, reason };
+        let unread = SpliceError::Truncated { offset: 0 };
+        let with = |error| loudness_of([loud(), Err(error)].into_iter());
+        assert!(loudness_of([loud(), Ok(None)].into_iter()).unwrap().is_some());
+        assert!(with(undecodable).unwrap().is_none());
+        assert!(matches!(
+            with(accident),
+            Err(SpliceError::Process { break_index: 3, .. })
+        ));
+        assert!(matches!(with(unread), Err(SpliceError::Truncated { .. })));
+    }
 }

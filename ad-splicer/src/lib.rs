@@ -24,6 +24,9 @@ pub mod proof;
 mod side_by_side;
 mod silence;
 pub mod splice;
+mod this_program;
 pub mod time;
 pub mod timecode;
 mod xml;
+
+pub use this_program::this_program;

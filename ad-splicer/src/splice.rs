@@ -232,6 +232,14 @@ pub enum SpliceError {
         /// What failed.
         reason: String,
     },
+    /// What decodes or encodes did not come to an end of its own, whatever it was given.
+    #[error("cannot make the bridge at break {break_index}: {reason}")]
+    Process {
+        /// The (first) break that it was for.
+        break_index: usize,
+        /// What happened.
+        reason: String,
+    },
     /// The content could not be read.
     #[error("cannot read the content at byte {offset}: {source}")]
     Read {
@@ -269,8 +277,20 @@ impl SpliceError {
             Self::Plan(PlanError::Overlap(index) | PlanError::Outside(index))
             | Self::Bridge {
                 break_index: index, ..
+            }
+            | Self::Process {
+                break_index: index, ..
             } => Some(*index),
             _ => None,
+        }
+    }
+
+    /// The same error, of this break.
+    pub(crate) fn at_break(self, break_index: usize) -> Self {
+        match self {
+            Self::Bridge { reason, .. } => Self::Bridge { break_index, reason },
+            Self::Process { reason, .. } => Self::Process { break_index, reason },
+            other => other,
         }
     }
 }

@@ -15,6 +15,8 @@ use ad_splicer::splice::{self, Ad, Break, Options};
 
 /// Asks this program for renditions that are made without children.
 const HERE: &str = "make-renditions-here";
+/// The same of one whose file is no more, with children.
+const REMOVED: &str = "make-renditions-when-removed";
 
 const TESTS: &[(&str, fn())] = &[
     (
@@ -25,11 +27,20 @@ const TESTS: &[(&str, fn())] = &[
         "a_child_that_is_killed_holds_nothing_up",
         a_child_that_is_killed_holds_nothing_up,
     ),
+    (
+        "a_program_that_was_replaced_starts_itself",
+        a_program_that_was_replaced_starts_itself,
+    ),
 ];
 
 fn main() -> std::process::ExitCode {
     let mut args = std::env::args().skip(1);
-    if args.next().as_deref() == Some(HERE) {
+    let mode = args.next();
+    if mode.as_deref() == Some(REMOVED) {
+        std::fs::remove_file(std::env::current_exe().expect("a path")).expect("removed");
+        use_children();
+    }
+    if matches!(mode.as_deref(), Some(HERE | REMOVED)) {
         for content in args.map(PathBuf::from) {
             std::fs::write(here(&content), rendition(&content)).expect("a writable folder");
         }
@@ -39,7 +50,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn use_children() {
-    bridge::in_children_of(std::env::current_exe().expect("this program has a path"));
+    bridge::in_children_of(ad_splicer::this_program().expect("this program has a path"));
 }
 
 /// Where the rendition of a content is kept that was made without children.
@@ -125,6 +136,13 @@ fn coders() -> Vec<String> {
     all.filter(coding).collect()
 }
 
+/// How often a child began to wait: what reads its tasks does when it has read one.
+fn awoke(child: &str) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{child}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt"))?;
+    Some(line.to_owned())
+}
+
 fn kill(children: &[String]) {
     // One may be gone already.
     Command::new("kill")
@@ -145,17 +163,40 @@ fn a_child_that_is_killed_holds_nothing_up() {
     assert!(!idle.is_empty(), "a child waits for more");
     kill(&idle);
     assert!(rendition(&content) == expected, "after it was killed");
-    kill(&coders());
-    // One that is killed while it works, at whatever it is then.
-    let killer = std::thread::spawn(|| {
+    // One that is killed while it works, at whatever it is then: the one that all tasks are given to, as others are
+    // only started when it is gone.
+    let waiting: Vec<String> = coders();
+    let before: Vec<_> = waiting.iter().map(|child| awoke(child)).collect();
+    let killer = std::thread::spawn(move || {
         loop {
             let found = coders();
-            if !found.is_empty() {
-                return kill(&found[..1]);
+            let works = |child: &&String| match waiting.iter().position(|waiting| waiting == *child) {
+                Some(at) => awoke(child) != before[at],
+                None => true,
+            };
+            if let Some(child) = found.iter().find(works) {
+                return kill(std::slice::from_ref(child));
             }
+            std::thread::yield_now();
         }
     });
     let got = rendition(&content);
     killer.join().expect("a child was there to be killed");
     assert!(got == expected, "while it worked");
+}
+
+fn a_program_that_was_replaced_starts_itself() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let content = folder.path().join("content.opus");
+    let sound = "anoisesrc=c=pink:a=0.3:seed=7:r=48000:d=8";
+    children::ffmpeg(&["-f", "lavfi", "-i", sound, "-c:a", "libopus"], &content);
+    let program = folder.path().join("program");
+    let this = std::env::current_exe().expect("this program has a path");
+    std::fs::copy(this, &program).expect("a copy");
+    let status = Command::new(&program).arg(REMOVED).arg(&content).status();
+    assert!(status.expect("the copy starts").success());
+    assert!(!program.exists());
+    let made = std::fs::read(here(&content)).expect("a rendition");
+    use_children();
+    assert!(made == rendition(&content));
 }

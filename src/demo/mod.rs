@@ -335,7 +335,7 @@ async fn peaks(path: &Path, cache: &Path) -> anyhow::Result<Peaks> {
     const SLICES: usize = 600;
     let cache = Cache::open(cache, Cache::DEFAULT_MAX_BYTES)?;
     let original = cache.import(path, FetchLimits::default())?;
-    let conditioner = Conditioner::new(std::env::current_exe().context("finding the grove program")?);
+    let conditioner = Conditioner::new(ad_splicer::this_program().context("finding the grove program")?);
     let decoded = conditioner.condition(&cache, &original, PROFILE).await?;
     let samples = decoded.pcm(1.0);
     let samples = samples.samples()?;

@@ -285,7 +285,7 @@ async fn measure(cache: &Cache, original: &Original) -> anyhow::Result<Duration>
         sample_rate: 48_000,
         channels: 2,
     };
-    let creative = Conditioner::new(std::env::current_exe()?)
+    let creative = Conditioner::new(ad_splicer::this_program()?)
         .condition(cache, original, profile)
         .await?;
     Ok(creative.duration())

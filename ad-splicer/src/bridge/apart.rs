@@ -4,30 +4,38 @@
 //! and does what it is asked, some things at a time, until nothing was asked for a while or nobody is there to ask. A child that is gone is started anew, and what it was doing is done by one of its own: so what
 //! crashes a decoder fails alone. Results are the same as in this process.
 //!
+//! A child is believed nothing, as a stranger's file may have taken it over: answers are as long as can come of the task at most, one that answers what it was not asked, does not take what it is given, or
+//! closes its output is killed, and nothing is waited for longer than a task may take.
+//!
 //! Lock order: each lock is held alone.
 
 use std::collections::HashMap;
 use std::io::{BufReader, BufWriter};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::task::{Kind, Media, Task};
-use super::{BridgeError, wire};
+use super::turns::Turns;
+use super::wire::{self, Most};
+use super::{BridgeError, child};
 use crate::conditioning::environment;
 use crate::splice::Codec;
+use crate::this_program;
 
 /// How long one task may take, whatever it is.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Bytes that go through a pipe at once.
 pub(super) const AT_ONCE: usize = 64 << 10;
-/// How many children may end because nothing is to do, just when something is.
+/// How many children may be gone before a task is given to them.
 const TRIES: usize = 3;
+/// How many children there may be at once that have one task each.
+const ALONE: usize = 2;
 /// The hidden first argument of a child.
 pub(crate) const MARK: &str = "code-for-bridges";
 
@@ -36,10 +44,7 @@ static CHILDREN: OnceLock<Children> = OnceLock::new();
 /// From now on everything is coded by children of `program`: an executable that calls [`crate::conditioning::child_main`] first when [`crate::conditioning::is_child`] says so. Without it, it is done in this process.
 pub fn in_children_of(program: PathBuf) {
     // Who said so first said the same.
-    let _ = CHILDREN.set(Children {
-        program,
-        running: Mutex::default(),
-    });
+    let _ = CHILDREN.set(Children::of(move || this_program::command(&program), LONGEST));
 }
 
 /// Starts the child that will code sound of this kind, without waiting for it.
@@ -76,14 +81,18 @@ pub(super) enum Refusal {
 
 /// The children of this process.
 pub(super) struct Children {
-    program: PathBuf,
+    /// What starts one, but for its arguments.
+    command: Box<dyn Fn() -> Command + Send + Sync>,
+    /// How long one task may take.
+    longest: Duration,
     running: Mutex<HashMap<Kind, Arc<Running>>>,
+    alone: Turns,
 }
 
 /// Why nothing came back.
 enum Gone {
-    /// The child had ended by itself, with nothing to do.
-    Idle,
+    /// The child had ended before, or by itself with nothing to do.
+    Before(String),
     /// It died, or was killed.
     Died(String),
     Late,
@@ -94,21 +103,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Children {
+    fn of(command: impl Fn() -> Command + Send + Sync + 'static, longest: Duration) -> Self {
+        Self {
+            command: Box::new(command),
+            longest,
+            running: Mutex::default(),
+            alone: Turns::new(ALONE),
+        }
+    }
+
     /// Has a child do it.
     pub(super) fn ask(&self, task: &Task, media: &Media<'_>) -> Result<Media<'static>, BridgeError> {
         let kind = task.kind();
         for _ in 0..TRIES {
             let running = self.shared(kind)?;
-            match running.ask(task, media) {
+            match running.ask(task, media, self.longest) {
                 Ok(Err(stalled @ Refusal::Stalled(_))) => {
                     self.forget(kind, &running);
                     return Err(stalled.into());
                 }
                 Ok(answer) => return answer.map_err(BridgeError::from),
-                Err(Gone::Idle) => self.forget(kind, &running),
+                Err(Gone::Before(_)) => self.forget(kind, &running),
                 Err(Gone::Late) => {
                     self.forget(kind, &running);
-                    running.kill();
                     return Err(BridgeError::Late);
                 }
                 Err(Gone::Died(_)) => {
@@ -118,10 +135,10 @@ impl Children {
             }
         }
         // It may have been another task's fault.
-        match self.start(kind)?.ask(task, media) {
+        let _turn = self.alone.take();
+        match self.start(kind)?.ask(task, media, self.longest) {
             Ok(answer) => answer.map_err(BridgeError::from),
-            Err(Gone::Died(how)) => Err(BridgeError::Crashed(how)),
-            Err(Gone::Idle) => Err(BridgeError::Crashed("it ended by itself".into())),
+            Err(Gone::Died(how) | Gone::Before(how)) => Err(BridgeError::Crashed(how)),
             Err(Gone::Late) => Err(BridgeError::Late),
         }
     }
@@ -150,12 +167,15 @@ impl Children {
     }
 
     fn start(&self, kind: Kind) -> Result<Running, BridgeError> {
-        Running::start(&self.program, kind).map_err(BridgeError::Child)
+        Running::start(&mut (self.command)(), kind).map_err(BridgeError::Child)
     }
 }
 
-/// Where the answer to a task goes.
-type Waiting = Sender<Result<Media<'static>, Refusal>>;
+/// Who waits for the answer to a task.
+struct Waiting {
+    tell: Sender<Result<Media<'static>, Refusal>>,
+    most: Most,
+}
 
 /// What is known of a child.
 #[derive(Default)]
@@ -169,6 +189,8 @@ struct State {
 
 /// One child, until nobody holds it.
 struct Running {
+    /// As many as the child does at once: what waits for one was not given to it.
+    turns: Turns,
     input: Mutex<BufWriter<ChildStdin>>,
     state: Arc<Mutex<State>>,
     child: Arc<Mutex<Child>>,
@@ -176,8 +198,8 @@ struct Running {
 }
 
 impl Running {
-    fn start(program: &Path, kind: Kind) -> std::io::Result<Self> {
-        let mut child = environment(&mut Command::new(program))
+    fn start(command: &mut Command, kind: Kind) -> std::io::Result<Self> {
+        let mut child = environment(command)
             .arg(MARK)
             .arg(serde_json::to_string(&kind)?)
             .stdin(Stdio::piped())
@@ -194,6 +216,7 @@ impl Running {
             .name("bridges".into())
             .spawn(move || hear(output, &known, &heard))?;
         Ok(Self {
+            turns: Turns::new(child::at_once()),
             input: Mutex::new(BufWriter::with_capacity(AT_ONCE, input)),
             state,
             child,
@@ -201,28 +224,58 @@ impl Running {
         })
     }
 
-    fn ask(&self, task: &Task, media: &Media<'_>) -> Result<Result<Media<'static>, Refusal>, Gone> {
+    fn ask(
+        &self,
+        task: &Task,
+        media: &Media<'_>,
+        longest: Duration,
+    ) -> Result<Result<Media<'static>, Refusal>, Gone> {
+        // Who has one is done before long.
+        let _turn = self.turns.take();
         let (tell, told) = channel();
+        let most = task.most(media);
         let number = {
             let mut state = lock(&self.state);
-            if let Some((is_idle, how)) = &state.ended {
-                return Err(gone(*is_idle, how));
+            if let Some((_, how)) = &state.ended {
+                return Err(Gone::Before(how.clone()));
             }
             state.given += 1;
             let number = state.given;
-            state.waiting.insert(number, tell);
+            state.waiting.insert(number, Waiting { tell, most });
             number
         };
-        // A pipe that nobody reads is a child that is gone, which is heard at its other end.
-        let _ = wire::write(&mut *lock(&self.input), number, task, Some(media));
-        match told.recv_timeout(LONGEST) {
-            Ok(answer) => Ok(answer),
-            Err(RecvTimeoutError::Timeout) => Err(Gone::Late),
-            Err(RecvTimeoutError::Disconnected) => match &lock(&self.state).ended {
-                Some((is_idle, how)) => Err(gone(*is_idle, how)),
-                None => Err(gone(false, "it said something else than was asked")),
-            },
-        }
+        let late = Instant::now() + longest;
+        let left = || late.saturating_duration_since(Instant::now());
+        std::thread::scope(|scope| {
+            let (tell_written, written) = channel();
+            let write = move || {
+                // What is not read goes to a child that is gone, or of no use.
+                if wire::write(&mut *lock(&self.input), number, task, Some(media)).is_err() {
+                    self.kill();
+                }
+                // Who does not wait any more has killed it.
+                let _ = tell_written.send(());
+            };
+            let writing = std::thread::Builder::new().name("bridges".into());
+            if let Err(error) = writing.spawn_scoped(scope, write) {
+                lock(&self.state).waiting.remove(&number);
+                return Err(Gone::Died(error.to_string()));
+            }
+            let answer = told.recv_timeout(left());
+            // One may answer without having read all, and never read on.
+            let is_late = matches!(answer, Err(RecvTimeoutError::Timeout))
+                || written.recv_timeout(left()) == Err(RecvTimeoutError::Timeout);
+            if is_late {
+                // Nor is it written on then, for which this scope waits.
+                self.kill();
+                return Err(Gone::Late);
+            }
+            answer.map_err(|_| match &lock(&self.state).ended {
+                Some((true, how)) => Gone::Before(how.clone()),
+                Some((false, how)) => Gone::Died(how.clone()),
+                None => Gone::Died("it did not answer".into()),
+            })
+        })
     }
 
     fn kill(&self) {
@@ -241,20 +294,16 @@ impl Drop for Running {
     }
 }
 
-fn gone(is_idle: bool, how: &str) -> Gone {
-    if is_idle {
-        Gone::Idle
-    } else {
-        Gone::Died(how.to_owned())
-    }
-}
-
 /// Hands on what a child says, until it is gone.
 fn hear(output: ChildStdout, state: &Mutex<State>, child: &Mutex<Child>) {
     let mut output = BufReader::with_capacity(AT_ONCE, output);
     let mut said = None;
+    let most = |number| match number {
+        0 => Some(Most::NOTHING),
+        _ => lock(state).waiting.get(&number).map(|waiting| waiting.most),
+    };
     loop {
-        match wire::read::<Option<Refusal>>(&mut output) {
+        match wire::read::<Option<Refusal>>(&mut output, most) {
             Ok(Some((0, Some(Refusal::Setup(reason)), _))) => said = Some(reason),
             Ok(Some((number, refusal, media))) => {
                 let Some(waiting) = lock(state).waiting.remove(&number) else {
@@ -266,7 +315,7 @@ fn hear(output: ChildStdout, state: &Mutex<State>, child: &Mutex<Child>) {
                     (None, None) => Err(Refusal::Failed("nothing came back".into())),
                 };
                 // Who does not wait any more needs no answer.
-                let _ = waiting.send(answer);
+                let _ = waiting.tell.send(answer);
             }
             Ok(None) => break,
             Err(error) => {
@@ -276,12 +325,9 @@ fn hear(output: ChildStdout, state: &Mutex<State>, child: &Mutex<Child>) {
         }
     }
     let mut child = lock(child);
-    // What says something else than it should is not waited for.
-    let status = if said.is_some() {
-        child.kill().and_then(|()| child.wait())
-    } else {
-        child.wait()
-    };
+    // What says something else than it should, or nothing any more, is not waited for. One that is ending already does so as it would have.
+    let _ = child.kill();
+    let status = child.wait();
     drop(child);
     let is_idle = said.is_none() && status.as_ref().is_ok_and(std::process::ExitStatus::success);
     let how = match (said, status) {
@@ -318,19 +364,35 @@ impl From<BridgeError> for Refusal {
 mod tests {
     use super::*;
 
-    /// What asking a child for something ends in that is this program.
-    fn asked(program: &str) -> BridgeError {
-        let children = Children {
-            program: program.into(),
-            running: Mutex::default(),
-        };
+    /// Asks a child for something that is longer than what a pipe holds.
+    fn ask(children: &Children) -> Result<Media<'static>, BridgeError> {
         let task = Task::VorbisEncode {
             rate: 48_000,
             channels: 1,
         };
-        children
-            .ask(&task, &Media::clip(&vec![0.5; 100_000]))
-            .unwrap_err()
+        children.ask(&task, &Media::clip(&vec![0.5; 100_000]))
+    }
+
+    /// What that ends in when the child is this program.
+    fn asked(program: &'static str) -> BridgeError {
+        ask(&Children::of(move || Command::new(program), LONGEST)).unwrap_err()
+    }
+
+    /// Children that are a script of the shell.
+    fn scripted(script: String, longest: Duration) -> Children {
+        let command = move || {
+            let mut shell = Command::new("/bin/sh");
+            shell.arg("-c").arg(&script);
+            shell
+        };
+        Children::of(command, longest)
+    }
+
+    /// What in a script waits for a task and says this of the first.
+    fn answers(described: &str, media: &str) -> String {
+        let len = format!("\\{:03o}", described.len());
+        let zeros = "\\000".repeat(7);
+        format!("head -c 1 >/dev/null; printf '\\001{zeros}{len}{zeros}{described}{media}'; ")
     }
 
     #[test]
@@ -340,5 +402,52 @@ mod tests {
         assert!(matches!(asked("/bin/false"), BridgeError::Crashed(how) if how.contains("exit status: 1")));
         assert!(matches!(asked("/bin/true"), BridgeError::Crashed(_)));
         assert!(matches!(asked("/bin/echo"), BridgeError::Crashed(_)));
+    }
+
+    #[test]
+    fn a_child_that_does_not_end_is_killed() {
+        let soon = Duration::from_millis(200);
+        let early = answers(r#"{"what":null,"shape":"Nothing"}"#, "") + "exec sleep 1000";
+        for script in ["exec sleep 1000", "cat >/dev/null; exec sleep 1000", &early] {
+            let late = ask(&scripted(script.into(), soon));
+            assert!(matches!(late, Err(BridgeError::Late)), "{script}: {late:?}");
+        }
+        // At once, when it cannot answer any more, or be asked.
+        for script in ["exec >&-; exec sleep 1000", "exec <&-; exec sleep 1000"] {
+            let killed = ask(&scripted(script.into(), LONGEST));
+            assert!(
+                matches!(&killed, Err(BridgeError::Crashed(how)) if how.contains("signal: 9")),
+                "{script}: {killed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_child_says_no_more_than_can_come_of_what_it_was_asked() {
+        let whole = r#"{"what":null,"shape":{"Packets":[3,2]}}"#;
+        let script = answers(whole, "abcde") + "exec cat >/dev/null";
+        let made = ask(&scripted(script, LONGEST)).unwrap();
+        assert_eq!(made, Media::of(&[b"abc".to_vec(), b"de".to_vec()]));
+        let more = r#"{"what":null,"shape":{"Samples":[1000000000]}}"#;
+        let script = answers(more, "") + "exec cat >/dev/null";
+        let refused = ask(&scripted(script, LONGEST));
+        assert!(
+            matches!(&refused, Err(BridgeError::Crashed(how)) if how.contains("too long")),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn what_a_child_died_of_is_tried_once_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = folder.path().join("first").display().to_string();
+        let dies = format!("if mkdir '{first}' 2>/dev/null; then head -c 1 >/dev/null; kill -9 $$; fi; ");
+        let whole = answers(r#"{"what":null,"shape":{"Packets":[1]}}"#, "a");
+        let children = scripted(dies + &whole + "exec cat >/dev/null", LONGEST);
+        assert_eq!(ask(&children).unwrap(), Media::of(&[b"a".to_vec()]));
+        assert!(
+            lock(&children.running).is_empty(),
+            "the one that died is forgotten"
+        );
     }
 }

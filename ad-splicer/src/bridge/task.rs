@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::wire::Most;
 use super::{BridgeError, aac, apart, opus, pictures, vorbis};
-use crate::frames::aac::Config;
+use crate::frames::aac::{Config, SAMPLES};
 use crate::frames::opus::Head;
 use crate::picture::{PictureCoding, PictureFormat};
 
@@ -99,6 +100,72 @@ impl Task {
         }
     }
 
+    /// The most that can come of it: whoever did it is not trusted to say.
+    pub(super) fn most(&self, media: &Media<'_>) -> Most {
+        // More than an encoder adds after what it was given.
+        const MORE: u64 = 64;
+        // The same, in bytes: headers, and what stands between packets.
+        const BYTES: u64 = 1 << 20;
+        let of = |parts: u64, size: u64| Most {
+            parts,
+            bytes: parts.saturating_mul(size),
+        };
+        let clips = |count: usize, samples: u64| Most {
+            parts: count as u64,
+            bytes: samples.saturating_mul(4),
+        };
+        let given = media.count();
+        let pictures = |format: &PictureFormat, count: usize| {
+            // Three planes, the smaller two of which are a quarter each; noise takes about that much when it is coded.
+            let raw = u64::from(format.width) * u64::from(format.height) * 3 / 2;
+            Most {
+                parts: 1,
+                bytes: (2 * raw + 1024)
+                    .saturating_mul(count as u64)
+                    .saturating_add(BYTES),
+            }
+        };
+        match self {
+            Self::AacDecode {
+                config,
+                clips: counts,
+            } => {
+                let frames = counts
+                    .iter()
+                    .fold(0_u64, |sum, count| sum.saturating_add(*count as u64));
+                clips(
+                    counts.len(),
+                    frames.saturating_mul(u64::from(SAMPLES) * u64::from(config.channels)),
+                )
+            }
+            // The length of a frame in ADTS has 13 bits.
+            Self::AacEncode { config, .. } => {
+                let channels = u64::from(config.channels).max(1);
+                of(given / channels / u64::from(SAMPLES) + MORE, channels << 13)
+            }
+            // A packet holds 120 ms at most.
+            Self::OpusDecode { head, clips: counts } => clips(
+                counts.len(),
+                given.saturating_mul(5_760 * u64::from(head.channels)),
+            ),
+            // The encoder's packets have 4,000 bytes at most.
+            Self::OpusEncode { head, size, .. } => {
+                let channels = u64::from(head.channels).max(1);
+                of(given / channels / u64::from(*size).max(1) + MORE, 4_000)
+            }
+            Self::VorbisDecode {
+                channels, expected, ..
+            } => clips(1, (*expected as u64).saturating_mul(*channels as u64)),
+            // Packets of sound hold 32 samples at least, and none is as long as what it was made of.
+            Self::VorbisEncode { channels, .. } => Most {
+                parts: given / (*channels as u64).max(1) / 32 + MORE,
+                bytes: given.saturating_mul(4).saturating_add(BYTES),
+            },
+            Self::Recode { format, ranks, .. } => pictures(format, ranks.len()),
+            Self::Still { format, count, .. } => pictures(format, *count),
+        }
+    }
+
     /// Has it done: in a process of its own, where the program said which one that is.
     pub(super) fn done(&self, media: Media<'_>) -> Result<Media<'static>, BridgeError> {
         match apart::children() {
@@ -150,6 +217,14 @@ impl Task {
 }
 
 impl Media<'_> {
+    /// How many packets or samples it is.
+    fn count(&self) -> u64 {
+        match self {
+            Self::Packets(packets) => packets.len() as u64,
+            Self::Samples(clips) => clips.iter().map(|clip| clip.len() as u64).sum(),
+        }
+    }
+
     fn packets(packets: Vec<Vec<u8>>) -> Media<'static> {
         Media::Packets(packets.into_iter().map(Cow::Owned).collect())
     }

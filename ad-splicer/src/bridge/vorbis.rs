@@ -56,7 +56,20 @@ pub(super) fn decode_here(
 /// Encodes interleaved samples as a stream of its own: three headers, then packets that hold at least as many samples.
 pub(crate) fn encode(pcm: &[f32], rate: u32, channels: usize) -> Result<Vec<Vec<u8>>, BridgeError> {
     let task = Task::VorbisEncode { rate, channels };
-    task.done(Media::clip(pcm))?.into_packets()
+    checked(task.done(Media::clip(pcm))?.into_packets()?)
+}
+
+/// Three headers, and packets of sound.
+fn checked(packets: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, BridgeError> {
+    let kinds: Vec<u8> = packets
+        .iter()
+        .take(4)
+        .filter_map(|packet| packet.first().copied())
+        .collect();
+    match kinds[..] {
+        [1, 3, 5, sound] if sound & 1 == 0 => Ok(packets),
+        _ => Err(BridgeError::WrongStream(format!("packets of kinds {kinds:?}"))),
+    }
 }
 
 /// The same in this process.
@@ -68,14 +81,21 @@ pub(super) fn encode_here(pcm: &[f32], rate: u32, channels: usize) -> Result<Vec
         .build()
         .map_err(|_| BridgeError::MissingElement { element: "vorbisenc" })?;
     let raw = raw_caps("F32LE", rate, channels);
-    let packets = run(DOING, &raw, &[encoder], None, floats(pcm, rate, channels, 0))?;
-    let kinds: Vec<u8> = packets
-        .iter()
-        .take(4)
-        .filter_map(|packet| packet.first().copied())
-        .collect();
-    match kinds[..] {
-        [1, 3, 5, sound] if sound & 1 == 0 => Ok(packets),
-        _ => Err(BridgeError::WrongStream(format!("packets of kinds {kinds:?}"))),
+    run(DOING, &raw, &[encoder], None, floats(pcm, rate, channels, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_stream_is_refused() {
+        let stream = |kinds: &[u8]| kinds.iter().map(|kind| vec![*kind, 7]).collect::<Vec<_>>();
+        assert_eq!(checked(stream(&[1, 3, 5, 0, 2])).unwrap().len(), 5);
+        for kinds in [&[][..], &[1], &[1, 3, 5], &[1, 3, 5, 1], &[3, 1, 5, 0]] {
+            assert!(checked(stream(kinds)).is_err(), "{kinds:?}");
+        }
+        let hollow = vec![vec![1], vec![], vec![3], vec![5], vec![0]];
+        assert!(checked(hollow).is_err(), "a packet without bytes");
     }
 }

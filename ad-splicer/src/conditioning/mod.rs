@@ -31,6 +31,7 @@ use crate::frames::mp3::{DECODER_DELAY, find_head};
 use crate::loudness::{LoudnessError, Measured, Meter};
 use crate::pcm::read_sample;
 use crate::picture::CardError;
+use crate::this_program;
 
 mod again;
 mod allowed;
@@ -227,7 +228,7 @@ const MAX_SAID: u64 = 64 << 10;
 
 impl Conditioner {
     /// A conditioner whose children are `program`: an executable that calls [`child_main`] first when [`is_child`]
-    /// says so, usually `std::env::current_exe()`.
+    /// says so, usually [`crate::this_program`].
     pub fn new(program: PathBuf) -> Self {
         let processors = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
         Self {
@@ -352,7 +353,7 @@ impl Conditioner {
         wall: Duration,
     ) -> Result<u64, ConditionError> {
         let creative = name.to_owned();
-        let mut command = tokio::process::Command::new(&self.program);
+        let mut command = tokio::process::Command::from(this_program::command(&self.program));
         environment(command.as_std_mut());
         command
             .args(job.to_args())

@@ -26,7 +26,7 @@ const POINTS: u64 = 40;
 /// Refuses AAC that turns out to be HE-AAC when it is decoded.
 pub(crate) fn refuse_sbr(config: Config, packets: Vec<Vec<u8>>) -> Result<(), SpliceError> {
     match bridge::decode(config, &[packets]) {
-        Err(BridgeError::WrongLength { got, expected }) if got >= 2 * expected => Err(he_aac()),
+        Err(BridgeError::WrongLength { got, expected }) if got / 2 >= expected => Err(he_aac()),
         // Whatever else is wrong is found where it matters.
         _ => Ok(()),
     }

@@ -64,10 +64,7 @@ pub(crate) fn decoded(coding: &dyn Coding, range: Range<i64>) -> Result<Vec<f32>
     }
     let from = first.saturating_sub(coding.unsettled());
     let clip = coding.read(from..last)?;
-    let samples = coding
-        .decode(&[clip])
-        .map_err(|error| failed(0, &error))?
-        .remove(0);
+    let samples = coding.decode(&[clip]).map_err(|error| error.at(0))?.remove(0);
     let begin = (from * grid.size) as i64;
     let into = (begin - range.start).max(0) as usize * channels;
     let skip = (range.start - begin).max(0) as usize * channels;
@@ -173,10 +170,9 @@ impl<'a> Maker<'a> {
     pub(super) fn bridge(&self, join: &Join) -> Result<Bridge, SpliceError> {
         let spots = self.spots(join);
         let break_index = spots[0].index;
-        let mut bridge = self.encoded(join, spots).map_err(|error| match error {
-            SpliceError::Bridge { reason, .. } => SpliceError::Bridge { break_index, reason },
-            other => other,
-        })?;
+        let mut bridge = self
+            .encoded(join, spots)
+            .map_err(|error| error.at_break(break_index))?;
         let entry = bridge.entry.0 as i64;
         let needed = match bridge.exit {
             Some((exit, _)) => exit as i64 + self.shift(spots) - entry,
@@ -220,7 +216,7 @@ impl<'a> Maker<'a> {
         let mut packets = self
             .coding
             .encode(&pcm, &(before.len() / channels..at))
-            .map_err(|error| failed(break_index, &error))?;
+            .map_err(|error| error.at(break_index))?;
         if join.exits.is_some() {
             resume(self.coding, &mut packets, &pcm, at, self.layout.fade)?;
         }
@@ -272,7 +268,7 @@ impl<'a> Maker<'a> {
             clips.push(clip);
             places.push((entry, start));
         }
-        let decoded = self.coding.decode(&clips).map_err(|error| failed(0, &error))?;
+        let decoded = self.coding.decode(&clips).map_err(|error| error.at(0))?;
         let tried = places
             .into_iter()
             .zip(decoded)
@@ -307,7 +303,7 @@ impl<'a> Maker<'a> {
             clips.push(clip);
             places.push((exit, (at - from) as u64));
         }
-        let decoded = self.coding.decode(&clips).map_err(|error| failed(0, &error))?;
+        let decoded = self.coding.decode(&clips).map_err(|error| error.at(0))?;
         let tried = places
             .into_iter()
             .zip(decoded)

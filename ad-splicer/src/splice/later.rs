@@ -72,7 +72,7 @@ impl Later {
             let layout = Layout::new(&self.breaks, track, options.fade)?;
             match track.bridge(&layout, number) {
                 Ok(bridge) => Ok(bridge.bytes),
-                Err(error @ SpliceError::Bridge { .. }) => {
+                Err(error @ (SpliceError::Bridge { .. } | SpliceError::Process { .. })) => {
                     tracing::warn!(%error, "an ad was left out while its rendition was read");
                     let (bytes, breaks) = track.silence(&layout, number)?;
                     let reason = error.to_string();

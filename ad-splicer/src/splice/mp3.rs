@@ -305,10 +305,7 @@ fn failed(break_index: usize, reason: &dyn std::fmt::Display) -> SpliceError {
 
 /// The same error, of this break.
 fn at_break(error: SpliceError, break_index: usize) -> SpliceError {
-    match error {
-        SpliceError::Bridge { reason, .. } => SpliceError::Bridge { break_index, reason },
-        other => other,
-    }
+    error.at_break(break_index)
 }
 
 /// A run of frames of the result.

@@ -63,10 +63,7 @@ impl<'a> Vorbis<'a> {
     }
 
     fn failed(break_index: usize) -> impl Fn(BridgeError) -> SpliceError {
-        move |error| SpliceError::Bridge {
-            break_index,
-            reason: error.to_string(),
-        }
+        move |error| error.at(break_index)
     }
 }
 
