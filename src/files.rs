@@ -216,6 +216,8 @@ mod tests {
 
     #[test]
     fn what_is_no_file_is_not_replaced() {
+        use std::os::unix::fs::FileTypeExt as _;
+
         let folder = tempfile::tempdir().expect("a folder");
         let (socket, link) = (folder.path().join("socket"), folder.path().join("link"));
         let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
@@ -234,7 +236,6 @@ mod tests {
                 assert!(error.contains("stdout"), "{error}");
             }
         }
-        use std::os::unix::fs::FileTypeExt as _;
         let about = std::fs::symlink_metadata(&socket).expect("it is there");
         assert!(about.file_type().is_socket());
         assert!(
