@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use engine::metainfo::{Metainfo, MetainfoError};
+use engine::metainfo::{InfoHash, Metainfo, MetainfoError};
 use gate::{Gate, StatusCode, Url, header};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -71,9 +71,22 @@ pub(crate) async fn torrent(context: &Context, url: &Url) -> Result<Answer, gate
         }
         (asked, _) => asked?,
     };
-    if let (Answer::Torrent(metainfo), Some(folder)) = (&answer, folder) {
-        let bytes = metainfo.to_bytes().to_vec();
-        on_disk(folder, url, move |path| keep(path, &validators, &bytes)).await;
+    let Some(folder) = folder else {
+        return Ok(answer);
+    };
+    match &answer {
+        Answer::Torrent(metainfo) => {
+            let bytes = metainfo.to_bytes().to_vec();
+            on_disk(folder, url, move |path| keep(path, &validators, &bytes)).await;
+        }
+        Answer::Other(..) | Answer::Refused(StatusCode::NOT_FOUND | StatusCode::GONE) => {
+            on_disk(folder, url, |path| {
+                drop_it(path);
+                Ok(())
+            })
+            .await;
+        }
+        Answer::Refused(_) => {}
     }
     Ok(answer)
 }
@@ -141,33 +154,49 @@ async fn on_disk<T: Send + 'static>(
         .ok()
 }
 
-/// Forgets what was at this URL.
-pub(crate) async fn forget(context: &Context, url: &Url) {
-    if let Some(folder) = context.documents.as_deref() {
-        on_disk(folder, url, |path| {
-            // What is not there need not be removed.
-            let _ = std::fs::remove_file(path);
-            Ok(())
-        })
-        .await;
+/// Forgets all that are of this content, wherever they came from.
+pub(crate) async fn forget(context: &Context, info_hash: InfoHash) {
+    if let Some(folder) = context.documents.clone() {
+        // What fails is found again, and does no harm.
+        let _ = tokio::task::spawn_blocking(move || forget_in(&folder, info_hash)).await;
     }
+}
+
+fn forget_in(folder: &Path, info_hash: InfoHash) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if read(&path).is_some_and(|kept| kept.metainfo.info_hash_v2() == info_hash) {
+            drop_it(&path);
+        }
+    }
+}
+
+fn drop_it(path: &Path) {
+    // What is not there need not be removed; what cannot be makes room some day.
+    let _ = std::fs::remove_file(path);
 }
 
 /// What is there, used now.
 fn find(path: &Path) -> Option<Kept> {
+    let kept = read(path)?;
+    // Where that cannot be, it makes room as if it had not been used.
+    let _ = std::fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    Some(kept)
+}
+
+fn read(path: &Path) -> Option<Kept> {
     let bytes = std::fs::read(path).ok()?;
     let end = bytes
         .iter()
         .take(MOST_VALIDATORS)
         .position(|byte| *byte == b'\n')?;
     let (line, document) = (&bytes[..end], &bytes[end + 1..]);
-    let kept = Kept {
+    Some(Kept {
         validators: serde_json::from_slice(line).ok()?,
         metainfo: Box::new(Metainfo::parse(document).ok()?),
-    };
-    // Where that cannot be, it makes room as if it had not been used.
-    let _ = std::fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
-    Some(kept)
+    })
 }
 
 fn keep(path: &Path, validators: &Validators, document: &[u8]) -> anyhow::Result<()> {

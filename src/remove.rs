@@ -6,10 +6,9 @@ use engine::magnet::Magnet;
 use engine::metainfo::InfoHash;
 use engine::node::Node;
 use serde_json::json;
-use url::Url;
 
 use crate::cli::RemoveArgs;
-use crate::context::{Context, with_suffix};
+use crate::context::Context;
 use crate::documents;
 use crate::gateway::Kept;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
@@ -26,7 +25,9 @@ pub(crate) async fn run(args: &RemoveArgs, json: bool) -> Outcome {
         let removed = removing
             .await?
             .hint(|| "stop the command that uses it first".into())?;
-        forget(&context, text, info_hash).await;
+        // What is remembered of where it came from goes too.
+        Kept::new(&context.data).forget(info_hash).await;
+        documents::forget(&context, info_hash).await;
         if json {
             print_json(&json!({ "event": "removed", "info_hash": info_hash.to_string(), "bytes": removed }));
         } else if let Some(bytes) = removed {
@@ -36,16 +37,6 @@ pub(crate) async fn run(args: &RemoveArgs, json: bool) -> Outcome {
         }
     }
     Ok(ExitStatus::Done)
-}
-
-/// What is remembered of where it came from goes too.
-async fn forget(context: &Context, text: &str, info_hash: InfoHash) {
-    Kept::new(&context.data).forget(info_hash).await;
-    if let Ok(url) = Url::parse(text) {
-        for url in [with_suffix(&url, ".torrent"), url] {
-            documents::forget(context, &url).await;
-        }
-    }
 }
 
 /// The v2 info hash of a source, from the source itself where it says it.
