@@ -13,26 +13,21 @@ use super::one::OneBreak;
 
 /// Longest time for one of them.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Most of one rendition.
-const MOST: usize = 16;
-
 impl Preparer {
-    /// Makes these ready, one after the other, for nobody who waits. Dropping it ends that.
-    pub(crate) async fn ready_later(&self, late: Vec<(usize, Ad)>) {
-        for (index, ad) in late.into_iter().take(MOST) {
-            let deadline = Instant::now() + PATIENCE;
-            let (said, _) = mpsc::channel(1);
-            let one = OneBreak {
-                preparer: self.clone(),
-                index,
-                said,
-                deadline,
-            };
-            match timeout_at(deadline, one.ready(&ad, 0, None)).await {
-                Ok(Ok(_)) => tracing::info!("{} is ready for the next time", ad.name()),
-                Ok(Err((_, reason))) => tracing::info!("{} will not be ready: {reason}", ad.name()),
-                Err(_) => tracing::info!("{} was not ready within {} s", ad.name(), PATIENCE.as_secs()),
-            }
+    /// Makes an ad of a break ready, for nobody who waits. Dropping it ends that.
+    pub(crate) async fn ready_later(&self, index: usize, ad: &Ad) {
+        let deadline = Instant::now() + PATIENCE;
+        let (said, _) = mpsc::channel(1);
+        let one = OneBreak {
+            preparer: self.clone(),
+            index,
+            said,
+            deadline,
+        };
+        match timeout_at(deadline, one.ready(ad, 0, None)).await {
+            Ok(Ok(_)) => tracing::info!("{} is ready for the next time", ad.name()),
+            Ok(Err((_, reason))) => tracing::info!("{} will not be ready: {reason}", ad.name()),
+            Err(_) => tracing::info!("{} was not ready within {} s", ad.name(), PATIENCE.as_secs()),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::HeaderMap;
 use axum::http::uri::Authority;
 use percent_encoding::percent_decode_str;
-use url::Url;
+use url::{Host, Url};
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,8 +28,9 @@ pub(super) enum Asked {
 /// How often the gateway's own address may stand before a source.
 const MOST_NESTED: usize = 8;
 
-/// What a path with its query names, at a gateway that listens at `listening`; otherwise what is wrong with it, as the end of a sentence.
-pub(super) fn asked(path_and_query: &str, listening: SocketAddr) -> Result<Asked, Unknown> {
+/// What a path with its query names, at a gateway that listens at `listening` and was asked as `host`; otherwise what is wrong with it, as the
+/// end of a sentence.
+pub(super) fn asked(path_and_query: &str, host: &str, listening: SocketAddr) -> Result<Asked, Unknown> {
     let mut asked = once(path_and_query)?;
     for _ in 0..MOST_NESTED {
         let url = match &asked {
@@ -37,7 +38,7 @@ pub(super) fn asked(path_and_query: &str, listening: SocketAddr) -> Result<Asked
             Asked::Source(text) => Url::parse(text).ok(),
             Asked::Root => None,
         };
-        let Some(inner) = url.filter(|url| leads_here(url, listening)) else {
+        let Some(inner) = url.filter(|url| leads_here(url, host, listening)) else {
             return Ok(asked);
         };
         asked = once(&inner[url::Position::BeforePath..url::Position::AfterQuery])?;
@@ -45,10 +46,30 @@ pub(super) fn asked(path_and_query: &str, listening: SocketAddr) -> Result<Asked
     Err(Unknown::Path)
 }
 
-fn leads_here(url: &Url, listening: SocketAddr) -> bool {
-    url.scheme() == "http"
-        && url.port_or_known_default() == Some(listening.port())
-        && is_ours(url.authority(), listening)
+/// Whether it is an address of the gateway, as far as it knows them: a neighbour may have the same port.
+fn leads_here(url: &Url, host: &str, listening: SocketAddr) -> bool {
+    if url.scheme() != "http" {
+        return false;
+    }
+    let is_as_asked =
+        Url::parse(&format!("http://{host}/")).is_ok_and(|asked| asked.origin() == url.origin());
+    let is_known = || match url.host() {
+        Some(Host::Ipv4(ip)) => is_own(ip.into(), listening),
+        Some(Host::Ipv6(ip)) => is_own(ip.into(), listening),
+        Some(Host::Domain(name)) => is_local_name(name),
+        None => false,
+    };
+    is_as_asked || url.port_or_known_default() == Some(listening.port()) && is_known()
+}
+
+/// Whether it is this machine's alone, or what the gateway listens at.
+fn is_own(ip: IpAddr, listening: SocketAddr) -> bool {
+    ip.is_loopback() || ip == listening.ip()
+}
+
+fn is_local_name(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 fn once(path_and_query: &str) -> Result<Asked, Unknown> {
@@ -128,10 +149,9 @@ pub(super) fn is_ours(host: &str, listening: SocketAddr) -> bool {
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     if let Ok(ip) = bare.unwrap_or(name).parse::<IpAddr>() {
         // No name can be made to lead here by an address.
-        return ip.is_loopback() || ip == listening.ip() || listening.ip().is_unspecified();
+        return is_own(ip, listening) || listening.ip().is_unspecified();
     }
-    let name = name.to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost")
+    is_local_name(name)
 }
 
 /// Whether a page of another site put our address into itself.
@@ -146,7 +166,7 @@ mod tests {
     use super::*;
 
     fn asked(path: &str) -> Result<Asked, Unknown> {
-        super::asked(path, "127.0.0.1:4768".parse().unwrap())
+        super::asked(path, "127.0.0.1:4768", "127.0.0.1:4768".parse().unwrap())
     }
 
     fn source(path: &str) -> Option<String> {
@@ -219,6 +239,38 @@ mod tests {
         ] {
             assert_eq!(source(&format!("/{other}")).as_deref(), Some(other));
         }
+    }
+
+    #[test]
+    fn a_neighbour_with_the_same_port_is_another() {
+        let meant = |host: &str, inner: &str| {
+            let path = format!("/http://{inner}/https://x.example/e.mp3");
+            let asked = super::asked(&path, host, "0.0.0.0:4768".parse().unwrap());
+            asked == Ok(Asked::Source("https://x.example/e.mp3".into()))
+        };
+        let host = "192.168.1.5:4768";
+        for inner in [
+            host,
+            "127.0.0.1:4768",
+            "[::1]:4768",
+            "localhost:4768",
+            "0.0.0.0:4768",
+        ] {
+            assert!(meant(host, inner), "{inner}");
+        }
+        for inner in [
+            "192.168.1.20:4768",
+            "192.168.1.5:8000",
+            "192.168.1.5",
+            "nas.example:4768",
+        ] {
+            assert!(!meant(host, inner), "{inner}");
+        }
+        // Another port of a router may lead here.
+        assert!(meant("192.168.1.1:8080", "192.168.1.1:8080"));
+        let episode = "/http://192.168.1.20:4768/e.mp3";
+        let asked = super::asked(episode, host, "0.0.0.0:4768".parse().unwrap());
+        assert_eq!(asked, Ok(Asked::Source(episode[1..].into())));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::Gateway;
 use super::address::{self, Asked, Unknown};
+use super::held::Held;
 use super::making::Made;
 use super::range::{self, Part};
 use super::refusal::Refusal;
@@ -71,7 +72,7 @@ async fn respond(gateway: &Gateway, from: SocketAddr, request: &Parts) -> Result
         return Ok((allow, refusal).into_response());
     }
     let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
-    match address::asked(path, gateway.listening) {
+    match address::asked(path, &host, gateway.listening) {
         Ok(Asked::Root) => Ok(usage(&host).into_response()),
         Ok(Asked::Feed(url)) => of_feed(gateway, &host, &url, headers).await,
         Ok(Asked::Source(source)) => {
@@ -151,9 +152,7 @@ async fn of_source(
             Ok(body) => body,
             Err(refusal) => {
                 // What was made may be of no use any more: the next request has it made anew, unless somebody is reading it.
-                if refusal.status != StatusCode::SERVICE_UNAVAILABLE
-                    && gateway.shelf().take_off_unread(key, &slot)
-                {
+                if is_over(&held, &refusal) && gateway.shelf().take_off_unread(key, &slot) {
                     gateway.spawn_farewell(slot);
                 }
                 return Err(refusal);
@@ -178,6 +177,16 @@ async fn of_source(
         set(header::CONTENT_RANGE, &range);
     }
     Ok(response)
+}
+
+/// Whether a rendition that could not be read is of no use any more. What only does not come now may come later, and its player goes on with it
+/// then.
+fn is_over(held: &Held, refusal: &Refusal) -> bool {
+    match refusal.status {
+        StatusCode::SERVICE_UNAVAILABLE => false,
+        StatusCode::GATEWAY_TIMEOUT => held.has_ended(),
+        _ => true,
+    }
 }
 
 /// A feed whose episodes come through here.

@@ -5,7 +5,6 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -20,16 +19,15 @@ use super::held::Held;
 use super::reading::Reading;
 use super::refusal::Refusal;
 use super::telling;
+use super::waiting::{OneRead, Step};
 
 /// Bytes of the first part, which somebody waits for, and of each later one.
 const FIRST: usize = 16 << 10;
 const PART: usize = 64 << 10;
 /// Longest wait for the first part: until then it can still be said that it does not come.
 const FIRST_WITHIN: Duration = Duration::from_secs(20);
-/// After such a wait an origin in trouble is asked again: whoever asks for something may know that it is back.
-const ASKED_AGAIN: Duration = Duration::from_millis(500);
-/// After such a wait more, or a quarter of the longest one, it is said what is waited for.
-const TOLD: Duration = Duration::from_secs(4);
+/// How often it is looked at what is waited for: an origin in trouble is asked again, as whoever asks for something may know that it is back.
+const LOOKED: Duration = Duration::from_millis(500);
 
 /// A body that is being sent.
 struct Sending {
@@ -58,23 +56,33 @@ impl Sending {
             buffer.truncate(count);
             Ok(buffer.into())
         });
-        let is_told = AtomicBool::new(false);
-        let waiting = async {
-            tokio::time::sleep(ASKED_AGAIN.min(within / 4)).await;
-            self.held.torrent().ask_again();
-            tokio::time::sleep(TOLD.min(within / 4)).await;
-            self.gateway.tell_waiting(&self.held, at);
-            is_told.store(true, Ordering::Relaxed);
-            std::future::pending().await
-        };
-        let read = tokio::select! {
-            biased;
-            read = &mut read => read,
-            never = waiting => match never {},
+        let mut one = OneRead::new(within);
+        let read = loop {
+            let look = tokio::time::sleep(LOOKED.min(within / 4));
+            tokio::select! {
+                biased;
+                read = &mut read => break read,
+                () = look => {}
+            }
+            let waits = self.reading.waits();
+            let step = one.look(waits.map(|(_, since)| since.elapsed()));
+            if step != Step::Nothing {
+                self.held.torrent().ask_again();
+            }
+            if let (Step::AskAndTell, Some((offset, _))) = (step, waits) {
+                self.gateway.tell_waiting(&self.held, offset);
+            }
         };
         let read = read.unwrap_or_else(|error| Err(io::Error::other(error)));
-        if read.is_ok() && is_told.into_inner() {
-            self.gateway.tell_going_on(&self.held);
+        match &read {
+            Ok(_) if one.is_told() => self.gateway.tell_going_on(&self.held),
+            Ok(_) => {}
+            Err(_) => {
+                let late = self.reading.late().filter(|_| !one.is_told());
+                if let Some(offset) = late {
+                    self.gateway.tell_waiting(&self.held, offset);
+                }
+            }
         }
         read
     }

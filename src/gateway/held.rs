@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ad_splicer::content::Content as _;
 use ad_splicer::splice::{Rendition, Run, Source};
-use engine::node::Torrent;
+use engine::node::{State, Torrent};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
@@ -83,6 +83,11 @@ impl Held {
 
     pub(super) fn torrent(&self) -> &Torrent {
         &self.joined.torrent
+    }
+
+    /// Whether nothing of its content comes any more.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.torrent().stats().state, State::Failed(_) | State::Stopped)
     }
 
     /// A reader of its content, until the other end of `gone` is dropped.

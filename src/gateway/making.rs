@@ -20,7 +20,7 @@ use super::reading::{self, Index, Reading};
 use super::refusal::Refusal;
 use super::telling;
 use super::torrents::{self, Joined};
-use super::{Gateway, spawn};
+use super::{Gateway, later, spawn};
 use crate::breaks::{Prepared, Skipped};
 use crate::decided::{Decided, Wish, decide};
 use crate::media_type;
@@ -90,11 +90,21 @@ impl Gateway {
         Ok(Resolved::Torrent(Box::new(before)))
     }
 
-    /// What was late is made ready for the next time, however long that takes here.
+    /// What was late is made ready for the next time, when its turn comes.
     fn ready_later(&self, prepared: &mut Prepared, decided: &Decided) {
         let late = std::mem::take(&mut prepared.late);
-        if let (false, Some(preparer)) = (late.is_empty(), decided.preparer().cloned()) {
-            spawn(&self.makers, async move { preparer.ready_later(late).await });
+        let Some(preparer) = decided.preparer() else {
+            return;
+        };
+        for (index, ad) in late {
+            let Some(wish) = self.later.wish(later::name(&ad)) else {
+                continue;
+            };
+            let preparer = preparer.clone();
+            spawn(&self.makers, async move {
+                let _turn = wish.turn().await;
+                preparer.ready_later(index, &ad).await;
+            });
         }
     }
 

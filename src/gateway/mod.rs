@@ -4,7 +4,7 @@
 //! A request (`answer`): `address` says what it names and whether it was meant for us, `shelf` which rendition is this client's (all requests of one
 //! playback get the same), `making` makes it when there is none, `range` says which part is wanted, `body` reads it as the connection takes
 //! it (`held`, `reading`), and `delivered` sees from what was sent which ads were delivered. `feed` has a whole podcast come this way. `telling` says what
-//! happens, and `waiting` (pure) when it is to be said that an origin sends nothing.
+//! happens, `later` has late ads made ready for the next time, and `waiting` (pure) says when an origin that sends nothing is asked again, and when that is said.
 //!
 //! Invariants: nobody who asks over HTTP is taken for the person at the machine, so what is asked for is fetched through the gate and reaches
 //! no private address unless the person said so; nothing tells a browser that other sites may read an answer; all that is kept is bounded.
@@ -18,6 +18,7 @@ mod delivered;
 mod feed;
 mod held;
 mod kept;
+mod later;
 mod making;
 mod range;
 mod reading;
@@ -28,6 +29,7 @@ mod torrents;
 mod waiting;
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,12 +37,14 @@ use axum::Router;
 use axum::http::StatusCode;
 use engine::listen::{self, Doors};
 use engine::node::Node;
+use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use self::held::Held;
 pub(crate) use self::kept::Kept;
+use self::later::Later;
 use self::making::Made;
 use self::refusal::Refusal;
 use self::shelf::{Key, Shelf};
@@ -92,6 +96,7 @@ pub(crate) struct Inner {
     shelf: Mutex<Shelf<Slot>>,
     making: Semaphore,
     feeds: Semaphore,
+    later: Arc<Later>,
     bodies: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
     /// An ad was delivered.
@@ -133,6 +138,7 @@ impl Gateway {
             listening,
             making: Semaphore::new(MOST_MADE),
             feeds: Semaphore::new(MOST_FEEDS),
+            later: Later::new(),
             bodies: Arc::new(Semaphore::new(MOST_BODIES)),
             waiting: Mutex::default(),
             delivered: Notify::new(),
@@ -161,8 +167,10 @@ impl Gateway {
         tokio::join!(serving, self.report(stopping.subscribe()), stop);
         let mut makers = std::mem::take(&mut *lock(&self.makers));
         makers.shutdown().await;
-        let farewells = std::mem::take(&mut *lock(&self.farewells));
-        farewells.join_all().await;
+        let mut farewells = std::mem::take(&mut *lock(&self.farewells));
+        while let Some(ended) = farewells.join_next().await {
+            tell_broken(ended);
+        }
         let all = self.shelf().clear();
         for slot in all {
             farewell(&slot).await;
@@ -226,7 +234,7 @@ impl Gateway {
             // It goes on when this client does not wait: others may, and a decision that was made is worth keeping.
             let (gateway, key, slot) = (self.clone(), key.clone(), Arc::clone(&found.what));
             spawn(&self.makers, async move {
-                let made = gateway.make(&key.source).await;
+                let made = unbroken(gateway.make(&key.source)).await;
                 gateway.tell_made(&key.source, &made);
                 if !matches!(made, Ok(Made::Rendition(_))) {
                     // The next request tries anew, whether or not anybody waits for this.
@@ -267,8 +275,25 @@ fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn spawn(tasks: &Mutex<JoinSet<()>>, task: impl Future<Output = ()> + Send + 'static) {
     let mut tasks = lock(tasks);
-    while tasks.try_join_next().is_some() {}
+    while let Some(ended) = tasks.try_join_next() {
+        tell_broken(ended);
+    }
     tasks.spawn(task);
+}
+
+fn tell_broken(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!("a part of the gateway failed: {error}");
+    }
+}
+
+/// What it gives; when the program fails in it, that whoever waits is to be told so: the next request may do better.
+async fn unbroken<T>(making: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    let made = AssertUnwindSafe(making).catch_unwind().await;
+    made.unwrap_or_else(|_| {
+        let reason = "a part of the program failed while this was made ready; its log says where";
+        Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason))
+    })
 }
 
 async fn told(mut stop: watch::Receiver<bool>) {
@@ -280,5 +305,17 @@ async fn told(mut stop: watch::Receiver<bool>) {
 async fn farewell(slot: &Slot) {
     if let Some(held) = slot.held() {
         held.leave().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_when_the_program_fails() {
+        let made = unbroken::<()>(async { panic!("on purpose") }).await;
+        assert!(made.is_err_and(|refusal| refusal.status == StatusCode::INTERNAL_SERVER_ERROR));
+        assert!(unbroken(async { Ok(1) }).await.is_ok_and(|made| made == 1));
     }
 }

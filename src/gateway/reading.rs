@@ -3,6 +3,7 @@
 //! What a body reads ahead is bounded by its range and by how fast such media is played ([`Reading::want`]); whatever else is read (the head,
 //! the surroundings of cues, what bridges are made of) is wanted at once and exactly, and further ahead only while it is read in order.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,6 +59,11 @@ struct Wanted {
     /// Where the last read of anything else ended, and how far ahead it went.
     end: u64,
     ahead: u64,
+    /// Reads that wait: from where, and since when, by their number.
+    waits: BTreeMap<u64, (u64, Instant)>,
+    number: u64,
+    /// From where the last one read that got nothing in time.
+    late: Option<u64>,
 }
 
 impl Reading {
@@ -92,8 +98,26 @@ impl Reading {
         self.ahead.set_position(body.start, demand);
     }
 
+    /// The byte of the content that is waited for, and since when.
+    pub(super) fn waits(&self) -> Option<(u64, Instant)> {
+        self.wanted().waits.values().next().copied()
+    }
+
+    /// The byte of the content that did not come in time, when one did not.
+    pub(super) fn late(&self) -> Option<u64> {
+        self.wanted().late
+    }
+
     fn wanted(&self) -> std::sync::MutexGuard<'_, Wanted> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begins_to_wait(&self, offset: u64) -> u64 {
+        let mut wanted = self.wanted();
+        wanted.number += 1;
+        let number = wanted.number;
+        wanted.waits.insert(number, (offset, Instant::now()));
+        number
     }
 
     /// With what demand the bytes from `offset` to `end` are read.
@@ -145,14 +169,21 @@ impl Content for Reading {
             .map(|until| until.saturating_duration_since(Instant::now()));
         let deadline = left.map_or(deadline, |left| left.min(deadline));
         let mut gone = self.gone.clone();
+        let number = self.begins_to_wait(offset);
         let bytes = self.runtime.block_on(async {
             tokio::select! {
                 bytes = reader.read_at(offset, len, deadline) => Ok(bytes?),
                 // Nothing is ever said: it ends with its other end.
                 _ = gone.changed() => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
             }
-        })?;
-        self.wanted().begun = true;
+        });
+        let mut wanted = self.wanted();
+        wanted.waits.remove(&number);
+        let is_late = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        wanted.late = bytes.as_ref().is_err_and(is_late).then_some(offset);
+        let bytes = bytes?;
+        wanted.begun = true;
+        drop(wanted);
         buffer[..bytes.len()].copy_from_slice(&bytes);
         Ok(bytes.len())
     }

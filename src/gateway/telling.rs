@@ -93,7 +93,7 @@ impl Gateway {
         }
     }
 
-    /// An answer waits for the byte at `at`.
+    /// An answer waits for the byte of the content at `at`.
     pub(super) fn tell_waiting(&self, held: &Held, at: u64) {
         let torrent = held.torrent();
         let Some(origin) = origin(torrent) else { return };
@@ -137,9 +137,10 @@ impl Gateway {
     pub(super) fn tell_broken_off(&self, held: &Held, at: u64, waited: Duration, why: &std::io::Error) {
         let source = shown(&held.what.source);
         if self.settings.json {
-            print_json(
-                &json!({ "event": "broken_off", "source": source, "at": at, "reason": why.to_string() }),
-            );
+            print_json(&json!({
+                "event": "broken_off", "source": source, "at": at, "reason": why.to_string(),
+                "trouble": held.torrent().stats().problems.last(),
+            }));
             return;
         }
         if why.kind() == std::io::ErrorKind::TimedOut {

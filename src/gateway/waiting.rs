@@ -1,4 +1,5 @@
-//! Whether it is to be said that answers wait for an origin, and that it sends again: once for each origin and each time, not for each answer. Pure.
+//! What is done while an answer waits for content: its origin is asked again, and it is said; and that it sends again: once for each origin
+//! and each time, not for each answer. Pure.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,6 +8,54 @@ use std::time::{Duration, Instant};
 const AGAIN: Duration = Duration::from_secs(60);
 /// Origins that are remembered.
 const MOST: usize = 256;
+
+/// After such a wait, or a quarter of the longest one, it is said what is waited for.
+const TOLD: Duration = Duration::from_secs(4);
+
+/// A read that does not come, as it is looked at from time to time.
+#[derive(Debug)]
+pub(super) struct OneRead {
+    within: Duration,
+    is_told: bool,
+}
+
+/// What is to be done about it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It does not wait for content: it is being made.
+    Nothing,
+    /// An origin in trouble is to be asked again, which the engine does as often as it may be.
+    Ask,
+    /// So it is, and it is to be said.
+    AskAndTell,
+}
+
+impl OneRead {
+    /// It may take so long.
+    pub(super) fn new(within: Duration) -> Self {
+        Self {
+            within,
+            is_told: false,
+        }
+    }
+
+    /// It has waited for content for so long now.
+    pub(super) fn look(&mut self, waits: Option<Duration>) -> Step {
+        match waits {
+            None => Step::Nothing,
+            Some(waits) if waits >= TOLD.min(self.within / 4) && !self.is_told => {
+                self.is_told = true;
+                Step::AskAndTell
+            }
+            Some(_) => Step::Ask,
+        }
+    }
+
+    /// Whether it was to be said.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_told
+    }
+}
 
 /// What was said of origins.
 #[derive(Debug, Default)]
@@ -50,6 +99,21 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_has_the_origin_asked_again_and_again() {
+        let halves = |count: u32| Some(Duration::from_millis(500) * count);
+        let mut read = OneRead::new(Duration::from_secs(20));
+        assert_eq!(read.look(None), Step::Nothing, "a bridge is made");
+        assert!((0..8).all(|count| read.look(halves(count)) == Step::Ask));
+        assert!(!read.is_told());
+        assert_eq!(read.look(halves(8)), Step::AskAndTell);
+        assert!((9..40).all(|count| read.look(halves(count)) == Step::Ask));
+        assert_eq!(read.look(None), Step::Nothing);
+        assert!(read.is_told());
+        let mut short = OneRead::new(Duration::from_secs(2));
+        assert_eq!(short.look(halves(1)), Step::AskAndTell);
+    }
 
     #[test]
     fn an_origin_is_spoken_of_once_in_a_while() {
