@@ -143,6 +143,41 @@ fn a_playback_keeps_its_ads_and_the_next_one_gets_others() {
 }
 
 #[test]
+fn a_playback_keeps_its_ads_while_its_origin_is_away() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let scene = Scene::with(changing(Arc::clone(&asked)));
+    scene.sound("ad1.wav", 1, "");
+    scene.sound("ad2.wav", 2, "");
+    // So long that what is read for laying it out is little of it: of one bit rate, and so that it may be repeated.
+    let coding = "-c:a libmp3lame -b:a 128k -reservoir 0 -write_xing 0 -id3v2_version 0";
+    scene.sound("part.mp3", 10, coding);
+    let part = std::fs::read(scene.web().join("part.mp3")).expect("made");
+    std::fs::write(scene.web().join("e.mp3"), part.repeat(120)).expect("space on the disk");
+    scene.publish("e.mp3", &["--cue", "2:00", "--ads", &scene.server.url("vast")]);
+    let path = scene.path("e.mp3");
+    let mut node = scene.node("viewer", &["--wait", "1"]);
+    let etag = node.head(&path, &[]).expect(200).header("etag").to_owned();
+    let made = node.running.wait_for("rendition");
+    assert_eq!(made["ads"].as_array().map(Vec::len), Some(1), "{made}");
+    let rest = [("range", "bytes=14000000-14009999")];
+    scene.door.shut();
+    node.get(&path, &rest).expect(504);
+    scene.door.open();
+    let began = Instant::now();
+    // Under load it may not come within a second.
+    let answer = loop {
+        let answer = node.get(&path, &rest);
+        if answer.status != 504 {
+            break answer.expect(206);
+        }
+        assert!(began.elapsed() < PATIENCE, "{}", answer.text());
+    };
+    assert_eq!(answer.header("etag"), etag);
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "it was decided once");
+    node.stop();
+}
+
+#[test]
 fn an_ad_counts_as_delivered_once_all_of_it_was_sent() {
     let folder = tempfile::tempdir().expect("a folder");
     let ads = AdServer::start(folder.path(), &[]);
