@@ -231,8 +231,7 @@ fn make_room(folder: &Path, most: usize, most_bytes: u64) {
     for (number, (_, len, path)) in all.iter().enumerate() {
         bytes += len;
         if number >= most || bytes > most_bytes {
-            // What cannot be removed is tried again the next time.
-            let _ = std::fs::remove_file(path);
+            drop_it(path);
         }
     }
 }

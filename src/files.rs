@@ -41,11 +41,7 @@ impl<'a> Whole<'a> {
     /// Begins a file that will be at `path`; the folder is made if it is not there.
     pub(crate) fn begin(path: &'a Path) -> anyhow::Result<Self> {
         let doing = || format!("cannot write {}", path.display());
-        let folder = folder_of(path);
-        std::fs::create_dir_all(folder).with_context(doing)?;
-        let file = replacing(path)
-            .and_then(|()| beside(folder))
-            .with_context(doing)?;
+        let file = beside(path).with_context(doing)?;
         Ok(Self { path, file })
     }
 
@@ -69,12 +65,7 @@ impl<'a> Whole<'a> {
 /// Whether something can be written there: the folder is made if it is not there, and so is a file beside it, for a moment.
 pub(crate) fn can_write(path: &Path) -> anyhow::Result<()> {
     let doing = || format!("cannot write {}", path.display());
-    let folder = folder_of(path);
-    std::fs::create_dir_all(folder).with_context(doing)?;
-    replacing(path)
-        .and_then(|()| beside(folder))
-        .map(drop)
-        .with_context(doing)
+    beside(path).map(drop).with_context(doing)
 }
 
 /// Copies a file in place of whatever stands at `to`. Where the file system can, both share their blocks.
@@ -99,10 +90,7 @@ pub(crate) fn place_file(
     if is_same_file(from, to) {
         return Ok(());
     }
-    let folder = folder_of(to);
-    std::fs::create_dir_all(folder)
-        .and_then(|()| replacing(to))
-        .with_context(|| format!("cannot write {}", to.display()))?;
+    let folder = room_for(to).with_context(|| format!("cannot write {}", to.display()))?;
     let linked = tempfile::Builder::new()
         .prefix(PREFIX)
         .suffix(SUFFIX)
@@ -163,7 +151,17 @@ fn replacing(path: &Path) -> std::io::Result<()> {
 const PREFIX: &str = ".grove-";
 const SUFFIX: &str = ".part";
 
-fn beside(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+/// The folder of a file that is to be written: it is made if it is not there.
+fn room_for(path: &Path) -> std::io::Result<&Path> {
+    let folder = folder_of(path);
+    std::fs::create_dir_all(folder)?;
+    replacing(path)?;
+    Ok(folder)
+}
+
+/// A file in the folder of what it is to become.
+fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let folder = room_for(path)?;
     remove_left_behind(folder);
     loop {
         let file = tempfile::Builder::new()
@@ -252,7 +250,7 @@ mod tests {
         std::fs::write(&left, b"half").expect("space on the disk");
         let theirs = folder.path().join("theirs.part");
         std::fs::write(&theirs, b"not ours").expect("space on the disk");
-        let other = beside(folder.path()).expect("a file");
+        let other = beside(&folder.path().join("other")).expect("a file");
         assert!(!left.exists());
         write_whole(&folder.path().join("whole"), b"all of it").expect("it can be written");
         assert!(other.path().exists() && theirs.exists());

@@ -83,16 +83,19 @@ impl BridgeError {
 }
 
 /// Sets the pipeline to NULL when it goes out of scope, unless it stands still: that would wait for its threads.
-struct Running(gst::Pipeline, Cell<bool>);
+struct Running {
+    pipeline: gst::Pipeline,
+    stands_still: Cell<bool>,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.1.get() {
-            std::mem::forget(self.0.clone());
+        if self.stands_still.get() {
+            std::mem::forget(self.pipeline.clone());
             return;
         }
         // Going to NULL cannot fail in a way that could be acted on here.
-        let _ = self.0.set_state(gst::State::Null);
+        let _ = self.pipeline.set_state(gst::State::Null);
     }
 }
 
@@ -161,22 +164,23 @@ fn run_within(
             })
             .build(),
     );
-    let pipeline = Running(gst::Pipeline::new(), Cell::new(false));
+    let running = Running {
+        pipeline: gst::Pipeline::new(),
+        stands_still: Cell::new(false),
+    };
+    let pipeline = &running.pipeline;
     let chain: Vec<&gst::Element> = std::iter::once(source.upcast_ref())
         .chain(elements)
         .chain([sink.upcast_ref()])
         .collect();
     pipeline
-        .0
         .add_many(chain.iter().copied())
         .map_err(|error| failed(error.to_string()))?;
     gst::Element::link_many(chain.iter().copied()).map_err(|error| failed(error.to_string()))?;
     let bus = pipeline
-        .0
         .bus()
         .ok_or_else(|| failed("the pipeline has no bus".into()))?;
     pipeline
-        .0
         .set_state(gst::State::Playing)
         .map_err(|error| failed(error.to_string()))?;
     let mut progress = (0, Instant::now());
@@ -195,7 +199,7 @@ fn run_within(
         if len != progress.0 {
             progress = (len, Instant::now());
         } else if progress.1.elapsed() > STALL {
-            pipeline.1.set(true);
+            running.stands_still.set(true);
             return Err(BridgeError::Stalled { doing });
         }
         Ok(false)
@@ -219,7 +223,7 @@ fn run_within(
         return Err(BridgeError::TooLarge { most });
     }
     let caps = sink.static_pad("sink").and_then(|pad| pad.current_caps());
-    drop(pipeline);
+    drop(running);
     let buffers = std::mem::take(&mut *collected.lock().unwrap_or_else(PoisonError::into_inner));
     Ok((buffers, caps))
 }

@@ -13,6 +13,7 @@ use super::one::OneBreak;
 
 /// Longest time for one of them.
 const PATIENCE: Duration = Duration::from_secs(120);
+
 impl Preparer {
     /// Makes an ad of a break ready, for nobody who waits. Dropping it ends that.
     pub(crate) async fn ready_later(&self, index: usize, ad: &Ad) {

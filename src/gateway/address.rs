@@ -28,8 +28,7 @@ pub(super) enum Asked {
 /// How often the gateway's own address may stand before a source.
 const MOST_NESTED: usize = 8;
 
-/// What a path with its query names, at a gateway that listens at `listening` and was asked as `host`; otherwise what is wrong with it, as the
-/// end of a sentence.
+/// What a path with its query names, at a gateway that listens at `listening` and was asked as `host`; otherwise what is wrong with it.
 pub(super) fn asked(path_and_query: &str, host: &str, listening: SocketAddr) -> Result<Asked, Unknown> {
     let mut asked = once(path_and_query)?;
     for _ in 0..MOST_NESTED {

@@ -3,18 +3,18 @@
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use ad_splicer::content::Content as _;
 use ad_splicer::splice::{Rendition, Run, Source};
-use engine::node::{State, Torrent};
+use engine::node::Torrent;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use super::delivered::Delivery;
 use super::reading::{Index, Reading};
-use super::torrents::Joined;
+use super::torrents::{self, Joined};
 use crate::breaks::{Ready, Skipped, Spot};
 use crate::decided::Decided;
 use crate::rendition::{PlacedAd, left_out};
@@ -87,7 +87,7 @@ impl Held {
 
     /// Whether nothing of its content comes any more.
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.torrent().stats().state, State::Failed(_) | State::Stopped)
+        torrents::has_ended(self.torrent())
     }
 
     /// A reader of its content, until the other end of `gone` is dropped.
@@ -132,7 +132,7 @@ impl Held {
     }
 
     fn delivery(&self) -> MutexGuard<'_, Option<Delivery>> {
-        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+        super::lock(&self.delivery)
     }
 
     /// Notes that bytes were sent; says whether that delivered an ad.

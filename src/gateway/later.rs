@@ -4,7 +4,7 @@
 //! Not for how they are made ready ([`Preparer::ready_later`](crate::breaks::Preparer::ready_later)).
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ad_splicer::decide::Ad;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -47,7 +47,7 @@ impl Later {
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        super::lock(&self.known)
     }
 }
 

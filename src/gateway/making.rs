@@ -19,7 +19,7 @@ use super::held::{Held, What, etag};
 use super::reading::{self, Index, Reading};
 use super::refusal::Refusal;
 use super::telling;
-use super::torrents::{self, Joined};
+use super::torrents::Joined;
 use super::{Gateway, later, spawn};
 use crate::breaks::{Prepared, Skipped};
 use crate::decided::{Decided, Wish, decide};
@@ -65,7 +65,7 @@ impl Gateway {
         // The semaphore is never closed; were it, nothing would be lost by going on.
         let _place = self.making.acquire().await;
         let joined = self.torrents.join(&found, false).await;
-        let joined = joined.map_err(|error| torrents::refusal(&error))?;
+        let joined = joined.map_err(|error| Refusal::of(&error))?;
         let made = self.freeze(source, &found, joined).await;
         made.map(|held| Made::Rendition(Arc::new(held)))
             .map_err(|error| Refusal::of(&error))
@@ -122,7 +122,7 @@ impl Gateway {
             let (content, name) = (read(freeze), found.metainfo.name().to_owned());
             move || look(content.as_ref(), &name)
         });
-        let (prepared, decided) = decide(Wish {
+        let (mut prepared, decided) = decide(Wish {
             context: &self.context,
             swarm: &self.settings.swarm,
             found,
@@ -132,18 +132,10 @@ impl Gateway {
             freeze,
         })
         .await?;
-        let (mut prepared, decided) = (prepared, decided);
         self.ready_later(&mut prepared, &decided);
         let look = look.await.context("looking at the content")?;
-        let (frozen, skipped) = lay_out(read(LAYING_OUT), prepared, &decided).await?;
-        Ok(hold(
-            source,
-            joined.clone(),
-            index,
-            (frozen, skipped),
-            decided,
-            &look,
-        ))
+        let laid_out = lay_out(read(LAYING_OUT), prepared, &decided).await?;
+        Ok(hold(source, joined.clone(), index, laid_out, decided, &look))
     }
 }
 

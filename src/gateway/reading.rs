@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ad_splicer::content::Content;
@@ -109,7 +109,7 @@ impl Reading {
     }
 
     fn wanted(&self) -> std::sync::MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        super::lock(&self.wanted)
     }
 
     fn begins_to_wait(&self, offset: u64) -> u64 {

@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::torrents::Full;
 use crate::output::{ExitStatus, cause, sentence, status_of};
 
 /// See the module documentation.
@@ -26,6 +27,7 @@ impl Refusal {
             Some(gate::Error::Forbidden(_)) => StatusCode::FORBIDDEN,
             Some(gate::Error::Scheme { .. } | gate::Error::Url { .. }) => StatusCode::BAD_REQUEST,
             Some(gate::Error::Timeout { .. }) => StatusCode::GATEWAY_TIMEOUT,
+            None if cause::<Full>(error).is_some() => StatusCode::SERVICE_UNAVAILABLE,
             None if status_of(error) == ExitStatus::BadInput => StatusCode::BAD_REQUEST,
             None if cause::<engine::node::Error>(error).is_some() => StatusCode::SERVICE_UNAVAILABLE,
             Some(_) | None => StatusCode::BAD_GATEWAY,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use engine::node::Torrent;
 use serde_json::json;
-use url::Url;
+use url::{Position, Url};
 
 use super::held::{Held, Reported};
 use super::making::Made;
@@ -30,12 +30,9 @@ pub(crate) fn shown(source: &str) -> String {
 /// Where a torrent's content comes from when no peer has it.
 fn origin(torrent: &Torrent) -> Option<String> {
     let first = Url::parse(torrent.metainfo().web_seeds().first()?).ok()?;
-    let host = first.host_str()?;
-    Some(
-        first
-            .port()
-            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
-    )
+    first
+        .has_host()
+        .then(|| first[Position::BeforeHost..Position::AfterPort].to_owned())
 }
 
 impl Gateway {

@@ -8,13 +8,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::http::StatusCode;
 use engine::metainfo::InfoHash;
 use engine::node::{AddOptions, Node, State, Torrent};
 use tokio::sync::Mutex;
 
 use super::kept::Kept;
-use super::refusal::Refusal;
 use crate::cli::SwarmArgs;
 use crate::context::Context;
 use crate::joining::swarm_options;
@@ -82,7 +80,7 @@ impl Torrents {
         let info_hash = found.metainfo.info_hash_v2();
         let mut running = self.running.lock().await;
         if let Some(known) = running.get_mut(&info_hash) {
-            if !matches!(known.torrent.stats().state, State::Failed(_) | State::Stopped) {
+            if !has_ended(&known.torrent) {
                 known.used = Instant::now();
                 if whole {
                     known.torrent.want_whole();
@@ -150,16 +148,12 @@ impl Running {
     }
 }
 
+/// Whether nothing of its content comes any more.
+pub(super) fn has_ended(torrent: &Torrent) -> bool {
+    matches!(torrent.stats().state, State::Failed(_) | State::Stopped)
+}
+
 /// There is no room for another torrent.
 #[derive(Debug, thiserror::Error)]
 #[error("{MOST} episodes are being read at once, which is as many as there is room for")]
-struct Full;
-
-/// What a request is told whose torrent cannot be joined.
-pub(super) fn refusal(error: &anyhow::Error) -> Refusal {
-    let refusal = Refusal::of(error);
-    if error.is::<Full>() {
-        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, refusal.sentence);
-    }
-    refusal
-}
+pub(super) struct Full;

@@ -4,11 +4,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// An origin that goes on failing is spoken of so often.
-const AGAIN: Duration = Duration::from_secs(60);
-/// Origins that are remembered.
-const MOST: usize = 256;
-
 /// After such a wait, or a quarter of the longest one, it is said what is waited for.
 const TOLD: Duration = Duration::from_secs(4);
 
@@ -56,6 +51,11 @@ impl OneRead {
         self.is_told
     }
 }
+
+/// An origin that goes on failing is spoken of so often.
+const AGAIN: Duration = Duration::from_secs(60);
+/// Origins that are remembered.
+const MOST: usize = 256;
 
 /// What was said of origins.
 #[derive(Debug, Default)]

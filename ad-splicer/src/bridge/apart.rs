@@ -117,21 +117,15 @@ impl Children {
         let kind = task.kind();
         for _ in 0..TRIES {
             let running = self.shared(kind)?;
-            match running.ask(task, media, self.longest) {
-                Ok(Err(stalled @ Refusal::Stalled(_))) => {
-                    self.forget(kind, &running);
-                    return Err(stalled.into());
-                }
+            let answer = running.ask(task, media, self.longest);
+            if matches!(answer, Ok(Err(Refusal::Stalled(_))) | Err(_)) {
+                self.forget(kind, &running);
+            }
+            match answer {
                 Ok(answer) => return answer.map_err(BridgeError::from),
-                Err(Gone::Before(_)) => self.forget(kind, &running),
-                Err(Gone::Late) => {
-                    self.forget(kind, &running);
-                    return Err(BridgeError::Late);
-                }
-                Err(Gone::Died(_)) => {
-                    self.forget(kind, &running);
-                    break;
-                }
+                Err(Gone::Before(_)) => {}
+                Err(Gone::Late) => return Err(BridgeError::Late),
+                Err(Gone::Died(_)) => break,
             }
         }
         // It may have been another task's fault.

@@ -3,7 +3,7 @@
 use gstreamer as gst;
 
 use super::task::{Media, Task};
-use super::{BridgeError, element, floats, init, raw_caps, run, stamped};
+use super::{BridgeError, element, floats, init, raw_caps, run, split_clips, stamped};
 use crate::frames::opus::{Head, RATE, samples};
 
 /// Samples between the encoder's input and the decoder's output: input sample `n` is decoded sample `n + DELAY`.
@@ -65,19 +65,7 @@ pub(super) fn decode_here(
         Some(&raw_caps("F32LE", RATE, channels)),
         input,
     )?;
-    let mut all = buffers
-        .iter()
-        .flat_map(|bytes| bytes.chunks_exact(4))
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    let expected: usize = lengths.iter().sum();
-    let got = buffers.iter().map(Vec::len).sum::<usize>() / 4 / channels;
-    if got != expected {
-        return Err(BridgeError::WrongLength { got, expected });
-    }
-    Ok(lengths
-        .iter()
-        .map(|count| all.by_ref().take(count * channels).collect())
-        .collect())
+    split_clips(&buffers, lengths.into_iter(), 1, channels)
 }
 
 /// How long it takes until an ad's own offset is forgotten, in samples: the ad itself is faded out in that time.

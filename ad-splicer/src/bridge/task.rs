@@ -198,7 +198,7 @@ impl Task {
                 expected,
             } => {
                 let packets = media.into_packets()?;
-                clips(vec![vorbis::decode_here(packets, (*rate, *channels), *expected)?])
+                clips(vorbis::decode_here(packets, (*rate, *channels), *expected)?)
             }
             Self::VorbisEncode { rate, channels } => {
                 Media::packets(vorbis::encode_here(&media.into_samples()?, *rate, *channels)?)

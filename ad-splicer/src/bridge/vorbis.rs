@@ -3,7 +3,7 @@
 use gstreamer as gst;
 
 use super::task::{Media, Task};
-use super::{BridgeError, element, floats, init, raw_caps, run};
+use super::{BridgeError, element, floats, init, raw_caps, run, split_clips};
 
 /// High, so that what is coded twice loses next to nothing.
 const QUALITY: f32 = 1.0;
@@ -33,7 +33,7 @@ pub(super) fn decode_here(
     packets: Vec<Vec<u8>>,
     (rate, channels): (u32, usize),
     expected: usize,
-) -> Result<Vec<f32>, BridgeError> {
+) -> Result<Vec<Vec<f32>>, BridgeError> {
     const DOING: &str = "decoding";
     init(DOING)?;
     let caps = gst::Caps::new_empty_simple("audio/x-vorbis");
@@ -41,16 +41,7 @@ pub(super) fn decode_here(
     let input = packets.into_iter().map(gst::Buffer::from_slice);
     let raw = raw_caps("F32LE", rate, channels);
     let buffers = run(DOING, &caps, &elements, Some(&raw), input)?;
-    let samples: Vec<f32> = buffers
-        .iter()
-        .flat_map(|bytes| bytes.chunks_exact(4))
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect();
-    if samples.len() != expected * channels {
-        let got = samples.len() / channels;
-        return Err(BridgeError::WrongLength { got, expected });
-    }
-    Ok(samples)
+    split_clips(&buffers, std::iter::once(expected), 1, channels)
 }
 
 /// Encodes interleaved samples as a stream of its own: three headers, then packets that hold at least as many samples.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use self::assemble::assemble;
 use self::bridge::Maker;
 use self::decoder::Decoder;
+use super::bridged::failed;
 use super::format::{self, Frames, Place, Runs, Spliced, Stream, tag_chapters};
 use super::joins::Grid;
 use super::later::Made;
@@ -294,18 +295,6 @@ fn points(index: &Index, runs: &[Run]) -> Vec<SeekPoint> {
         }
     }
     points
-}
-
-fn failed(break_index: usize, reason: &dyn std::fmt::Display) -> SpliceError {
-    SpliceError::Bridge {
-        break_index,
-        reason: reason.to_string(),
-    }
-}
-
-/// The same error, of this break.
-fn at_break(error: SpliceError, break_index: usize) -> SpliceError {
-    error.at_break(break_index)
 }
 
 /// A run of frames of the result.

@@ -1,10 +1,11 @@
 //! Bridges of MP3: coding \[content | ads | content\] on the content's grid, and choosing where content and bridge meet.
 
 use super::decoder::{Clip, Decoder, RESERVOIR_FRAMES, UNSETTLED, clip};
-use super::{CHECKED, MOVE, OVERLAP, Track, failed};
+use super::{CHECKED, MOVE, OVERLAP, Track};
 use crate::bridge::mp3 as bridge;
 use crate::frames::mp3::{Header, LAME_TOTAL_DELAY, RepackError, hand_over, repack, reservoir};
 use crate::splice::SpliceError;
+use crate::splice::bridged::failed;
 use crate::splice::gathered::{Gathered, gather};
 use crate::splice::joins::{Cut, Grid, Join};
 use crate::splice::layout::{Layout, Spot};

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::failed;
 use crate::bridge::mp3 as bridge;
 use crate::frames::mp3::{Header, Index, carrier, reservoir};
 use crate::splice::SpliceError;
+use crate::splice::bridged::failed;
 
 /// Frames at the beginning of a clip that do not decode to what they should: a carrier, and two that it overlaps with.
 pub(super) const UNSETTLED: u64 = 3;

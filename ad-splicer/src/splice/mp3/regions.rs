@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::bridge::{Bridge, Exit, Handover, Maker};
 use super::decoder::RESERVOIR_FRAMES;
-use super::{at_break, failed};
 use crate::frames::mp3::{hand_over, lay_in_slots, silent, slot_len};
 use crate::plan::Segment;
+use crate::splice::bridged::failed;
 use crate::splice::joins::{Cut, Join, joins};
 use crate::splice::later::Made;
 use crate::splice::layout::Spot;
@@ -57,7 +57,7 @@ impl Maker<'_> {
     /// Where the region of a join is. Content around its exits is read.
     pub(super) fn region(&self, join: Join) -> Result<Region, SpliceError> {
         let break_index = self.spots(&join)[0].index;
-        let exits = self.exits(&join).map_err(|error| at_break(error, break_index))?;
+        let exits = self.exits(&join).map_err(|error| error.at_break(break_index))?;
         let shift = |spots: &[Spot<'_>]| spots.iter().map(|spot| self.shift(spot)).sum::<i64>();
         let first = *join.entries.start();
         let begins = (first as i64 + shift(&self.layout.spots[..join.cuts.start])) as u64;
@@ -96,7 +96,7 @@ impl Maker<'_> {
             mut frames,
             entry_db,
             exit_db,
-        } = bridge.map_err(|error| at_break(error, break_index))?;
+        } = bridge.map_err(|error| error.at_break(break_index))?;
         let shift: i64 = spots.iter().map(|spot| self.shift(spot)).sum();
         let before = entry - region.first;
         let needed = match &exit {
