@@ -51,11 +51,6 @@ fn video(copied: &[&str]) -> Video {
     );
     args.extend(["-c", "copy", &content]);
     run("ffmpeg", &args, None);
-    std::fs::copy(
-        &content,
-        format!("/tmp/formats/edit-{}.mp4", copied[1].len() * 100 + copied.len()),
-    )
-    .unwrap();
     Video {
         dir,
         content: PathBuf::from(content),
