@@ -16,6 +16,7 @@ use ad_splicer::picture::PictureFormat;
 use ad_splicer::splice::{self, At, Codec};
 use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
+use futures_util::stream;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
@@ -174,7 +175,7 @@ async fn condition(
         .import(&path, FetchLimits::default())
         .or_bad_input(|| format!("the creative {creative}"))?;
     let standing = Standing {
-        image: std::future::ready(None),
+        images: stream::empty(),
         name: &path.file_stem().unwrap_or_default().to_string_lossy(),
     };
     let (conditioned, picture) = conditioner

@@ -14,6 +14,7 @@ use ad_splicer::loudness;
 use ad_splicer::splice;
 
 use children::{Bench, ffmpeg, text};
+use futures_util::stream;
 
 const STEREO: Profile = Profile {
     sample_rate: 44_100,
@@ -299,9 +300,9 @@ fn something_stands_for_what_a_creative_has_not() {
     let options = splice::Options::default();
     let format = splice::probe(&content, &options).expect("video").picture;
     let import = |path: &Path| bench.cache.import(path, FetchLimits::default()).expect("a file");
-    let condition = |path: &Path, image: Option<&Path>| {
+    let condition = |path: &Path, images: &[&Path]| {
         let standing = Standing {
-            image: std::future::ready(image.map(import)),
+            images: stream::iter(images.iter().map(|image| import(image))),
             name: "Acme",
         };
         let original = import(path);
@@ -311,17 +312,25 @@ fn something_stands_for_what_a_creative_has_not() {
         bench.runtime.block_on(conditioned)
     };
 
-    let (silence, picture) = condition(&mute, None).expect("a video ad without sound");
+    let (silence, picture) = condition(&mute, &[]).expect("a video ad without sound");
     assert_eq!(
         (silence.samples, picture.expect("pictures").count()),
         (88_200, 50)
     );
     assert!(samples_of(&silence).iter().all(|sample| *sample == 0.0));
-    let error = condition(&unknown, None).expect_err("sound that cannot be decoded");
+    let error = condition(&unknown, &[]).expect_err("sound that cannot be decoded");
     assert!(matches!(error, ConditionError::Unsupported { .. }), "{error}");
 
-    for (image, is_shown) in images.iter().zip([true, true, false]) {
-        let (creative, picture) = condition(&heard, Some(image)).expect("an ad that is only heard");
+    let [png, jpeg, none] = &images;
+    let shown: [(&[&Path], bool); 4] = [
+        (&[png], true),
+        (&[jpeg], true),
+        (&[none], false),
+        // One that cannot be decoded makes room for the next.
+        (&[none, png], true),
+    ];
+    for (images, is_shown) in shown {
+        let (creative, picture) = condition(&heard, images).expect("an ad that is only heard");
         let ad = splice::Ad {
             id: "ad".into(),
             pcm: creative.pcm(1.0),
@@ -343,7 +352,7 @@ fn something_stands_for_what_a_creative_has_not() {
             ffmpeg(&[&["-ss", "1", "-i", text(&out)][..], &raw].concat(), &pixel);
             let pixel = std::fs::read(&pixel).expect("a pixel");
             let is_red = pixel[0] > 150 && pixel[1] < 60 && pixel[2] < 60;
-            assert_eq!(is_red, red, "{} {crop}: {pixel:?}", image.display());
+            assert_eq!(is_red, red, "{images:?} {crop}: {pixel:?}");
         }
     }
 }

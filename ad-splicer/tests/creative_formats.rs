@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use ad_splicer::conditioning::{ConditionError, Standing};
 use ad_splicer::content::FileContent;
-use ad_splicer::creatives::{Creative, FetchLimits, Original, Profile};
+use ad_splicer::creatives::{Creative, FetchLimits, Profile};
 use ad_splicer::picture::Picture;
 use ad_splicer::splice;
 
 use children::{Bench, ffmpeg, text};
+use futures_util::stream;
 
 const TESTS: &[(&str, fn())] = &[
     ("every_kind_of_file_is_decoded", every_kind_of_file_is_decoded),
@@ -79,7 +80,7 @@ impl Show {
             .import(creative, FetchLimits::default())
             .expect("a file");
         let standing = Standing {
-            image: std::future::ready(None::<Original>),
+            images: stream::empty(),
             name: "Acme",
         };
         let job = bench

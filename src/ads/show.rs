@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use ad_splicer::beacons::{Scheduled, schedule};
 use ad_splicer::cues::{Action, BreakEvent, CuePoint};
-use ad_splicer::decide::{Ad, AdKind, BreakDecision, Decision, MediaPreference, Offset, Problem, select};
+use ad_splicer::decide::{
+    Ad, AdKind, BreakDecision, Companion, Decision, MediaPreference, Offset, Problem, select,
+};
 use serde_json::{Map, Value, json};
 
 use super::Resolved;
@@ -136,7 +138,11 @@ fn ad_json(ad: &Ad, media: MediaPreference) -> Value {
         "click_through": ad.click_through,
         "click_tracking": ad.click_tracking,
         "verifications": ad.verifications,
-        "companions": ad.companions,
+        "companions": ad.companions.iter().map(|companion| {
+            let mut value = json!(companion);
+            value["shown"] = json!(images(ad, media).first() == Some(&companion));
+            value
+        }).collect::<Vec<_>>(),
         "wrappers": ad.chain,
         "expires_at": ad.expires_at,
         "reports": schedule(ad).iter().map(|scheduled| json!({
@@ -153,6 +159,17 @@ fn skip_offset(ad: &Ad) -> Value {
         (None, _) => Value::Null,
         (Some(Offset::Percent(percent)), None) => json!(percent.to_string()),
         (Some(offset), duration) => json!(offset.resolve(duration.unwrap_or_default()).as_secs_f64()),
+    }
+}
+
+/// The companions that are tried as images, in this order: beside an ad that is only heard, in content that is seen.
+fn images(ad: &Ad, media: MediaPreference) -> Vec<&Companion> {
+    let is_seen = !matches!(media, MediaPreference::Audio { .. });
+    let has_pictures = ad.media_file().is_none_or(|file| file.mime.starts_with("video/"));
+    if is_seen && !has_pictures {
+        ad.images()
+    } else {
+        Vec::new()
     }
 }
 
@@ -269,7 +286,12 @@ fn ad_text(lead: &str, ad: &Ad, media: MediaPreference) {
             .resource
             .as_deref()
             .unwrap_or("of no resource that is known");
-        print_line(&format!("    companion   {size} {what}, not shown"));
+        let shown = match images(ad, media).iter().position(|image| *image == companion) {
+            Some(0) => "shown in video",
+            Some(_) => "shown in video if the one before cannot be",
+            None => "not shown",
+        };
+        print_line(&format!("    companion   {size} {what}, {shown}"));
     }
     for Scheduled { event, at, url } in schedule(ad) {
         let when = at.map_or("if it happens".to_owned(), clock);

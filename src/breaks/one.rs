@@ -12,13 +12,14 @@ use ad_splicer::creatives::{ContentHash, FetchLimits, Original};
 use ad_splicer::cues::AdSource;
 use ad_splicer::decide::{self, Ad, Companion, Decision, Problem, VastCode, limits};
 use ad_splicer::memory::{Kept, MemoryError};
+use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use url::Url;
 
 use super::{Place, Preparer, Ready, Said, Skipped};
 
-/// What the image of a companion may cost: a plain card does as well.
+/// What the image of a companion may cost.
 const IMAGE_LIMITS: FetchLimits = FetchLimits {
     max_bytes: 8 << 20,
     timeout: Duration::from_secs(5),
@@ -246,25 +247,25 @@ impl OneBreak {
             .ok()
     }
 
-    /// The image of the ad's largest companion.
-    async fn image(&self, ad: &Ad) -> Option<Original> {
-        let preparer = &self.preparer;
-        let size = |companion: &&Companion| {
-            let (width, height) = (companion.width.unwrap_or(0), companion.height.unwrap_or(0));
-            u64::from(width) * u64::from(height)
+    /// The images of the ad's companions, fetched as they are asked for; no more of them once a quarter of the time that is left then has
+    /// passed: a card does as well, and the ad has to be ready.
+    fn images(&self, ad: &Ad) -> impl Stream<Item = Original> {
+        let fetch = move |image: &Companion| {
+            let url = image.resource.as_deref().and_then(|url| Url::parse(url).ok());
+            async move {
+                let (preparer, url) = (&self.preparer, url?);
+                let gate = &preparer.context.gate;
+                let fetched = preparer.cache.fetch(gate, &url, None, IMAGE_LIMITS).await;
+                fetched
+                    .inspect_err(|error| tracing::info!("a companion of {} is not shown: {error}", ad.name()))
+                    .ok()
+            }
         };
-        let images = ad
-            .companions
-            .iter()
-            .filter(|companion| companion.resource.is_some());
-        let url = Url::parse(images.max_by_key(size)?.resource.as_deref()?).ok()?;
-        let fetched = preparer
-            .cache
-            .fetch(&preparer.context.gate, &url, None, IMAGE_LIMITS);
-        fetched
-            .await
-            .inspect_err(|error| tracing::info!("the companion of {} is not shown: {error}", ad.name()))
-            .ok()
+        let over = async move {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            tokio::time::sleep(left / 4).await;
+        };
+        stream::iter(ad.images()).filter_map(fetch).take_until(over)
     }
 
     async fn try_media(&self, ad: &Ad, place: usize, url: &str) -> Result<Ready, (u16, String)> {
@@ -284,7 +285,7 @@ impl OneBreak {
         let name = ad.advertiser.clone().unwrap_or_else(|| ad.name());
         let standing = Standing {
             // It is large, and seldom wanted.
-            image: Box::pin(self.image(ad)),
+            images: Box::pin(self.images(ad)),
             name: &name,
         };
         let wanted = (preparer.profile, preparer.pictures);

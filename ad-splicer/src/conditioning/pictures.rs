@@ -1,9 +1,10 @@
 //! The pictures of creatives, and what stands for them.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
 
 use super::job::Job;
 use super::{ConditionError, Conditioner, io};
@@ -18,9 +19,9 @@ const MOST_CODED: u64 = 512 << 20;
 /// What is seen of a creative that is only heard.
 #[derive(Debug)]
 pub struct Standing<'a, I> {
-    /// Gives an image, when there is one: it is waited for only when it is wanted.
-    pub image: I,
-    /// Written on a plain card when there is no image, or it cannot be decoded.
+    /// Images, of which the first that can be decoded is shown: each is waited for only when it is wanted.
+    pub images: I,
+    /// Written on a plain card when there is no such image.
     pub name: &'a str,
 }
 
@@ -131,7 +132,7 @@ impl Conditioner {
         cache: &Cache,
         original: &Original,
         (profile, pictures): (Profile, Option<PictureFormat>),
-        standing: Standing<'_, impl Future<Output = Option<Original>>>,
+        standing: Standing<'_, impl Stream<Item = Original> + Unpin>,
     ) -> Result<(Creative, Option<Arc<Picture>>), ConditionError> {
         let Some(format) = pictures else {
             return Ok((self.condition(cache, original, profile).await?, None));
@@ -171,14 +172,14 @@ impl Conditioner {
         &self,
         cache: &Cache,
         format: PictureFormat,
-        Standing { image, name }: Standing<'_, impl Future<Output = Option<Original>>>,
+        Standing { mut images, name }: Standing<'_, impl Stream<Item = Original> + Unpin>,
         lasts: Duration,
     ) -> Result<Arc<Picture>, ConditionError> {
-        if let Some(image) = image.await {
-            let count = (lasts.as_secs() + 1) * format.whole_rate();
+        let count = (lasts.as_secs() + 1) * format.whole_rate();
+        while let Some(image) = images.next().await {
             match self.pictures(cache, &image, format, Some(count as u32)).await {
                 Ok(picture) => return Ok(picture),
-                Err(error) => tracing::info!("a card is shown instead of an image: {error}"),
+                Err(error) => tracing::info!("an image is not shown: {error}"),
             }
         }
         let name = name.to_owned();

@@ -3,11 +3,14 @@
 //! Plain data that can be stored and read back (serde), so that an unexpired decision plays offline. URLs are kept with
 //! their macros: they are filled when the event happens. Every URL here is http or https.
 
-use std::{fmt, time::Duration};
+use std::{cmp::Reverse, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{beacons::UnixMillis, timecode};
+
+/// Most images that are tried for one ad: a plain card does as well.
+const MOST_IMAGES: usize = 3;
 
 /// What would play in a break, and what would be reported.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -207,6 +210,20 @@ impl Ad {
         self.media_files.first()
     }
 
+    /// The companions that may be images, in the order in which they are tried: the largest first, those of one size as they
+    /// are listed.
+    pub fn images(&self) -> Vec<&Companion> {
+        let images = self
+            .companions
+            .iter()
+            .filter(|companion| companion.resource.is_some() && may_be_image(companion.mime.as_deref()));
+        let mut images: Vec<&Companion> = images.collect();
+        let pixels = |side: Option<u32>| u64::from(side.unwrap_or(0));
+        images.sort_by_key(|image| Reverse(pixels(image.width) * pixels(image.height)));
+        images.truncate(MOST_IMAGES);
+        images
+    }
+
     /// True when it may not be played any more.
     pub fn expired(&self, now: UnixMillis) -> bool {
         self.expires_at.is_some_and(|at| now >= at)
@@ -350,8 +367,16 @@ pub struct Companion {
     pub height: Option<u32>,
     /// URL of its static or iframe resource.
     pub resource: Option<String>,
+    /// What is told of it: `creativeType`, and of an iframe that it is a page.
+    #[serde(default)]
+    pub mime: Option<String>,
     /// `CompanionClickThrough`.
     pub click_through: Option<String>,
+}
+
+/// Whether a companion of this type may be shown beside an ad that is only heard; many tell none.
+pub(super) fn may_be_image(mime: Option<&str>) -> bool {
+    mime.is_none_or(|mime| mime.is_empty() || mime.starts_with("image/"))
 }
 
 /// One wrapper on the way to an ad.

@@ -4,6 +4,7 @@ use super::{AdElement, Document, Linear, MediaFileElement, Wrapper, usable_url};
 use crate::{
     decide::decision::{
         Category, Companion, FrequencyCap, Offset, Tracking, UniversalAdId, VastCode, Verification,
+        may_be_image,
     },
     timecode,
     xml::{self, Element, XmlError},
@@ -316,15 +317,38 @@ fn tracking(parent: &Element) -> Vec<Tracking> {
         .collect()
 }
 
+/// The type that an attribute tells, without its parameters.
+fn mime(element: &Element, attribute: &str) -> Option<String> {
+    let mime = element.attribute(attribute)?.split(';').next()?;
+    Some(mime.trim().to_ascii_lowercase())
+}
+
+/// Of several resources the first that may be an image, or else the first.
 fn companion(element: &Element) -> Companion {
     let number = |name: &str| element.attribute(name).and_then(|n| n.parse().ok());
+    let mut resources: Vec<_> = ["StaticResource", "IFrameResource"]
+        .into_iter()
+        .flat_map(|name| element.all(name).map(move |resource| (name, resource)))
+        .take(MOST_URLS)
+        .filter_map(|(name, resource)| {
+            let mime = match name {
+                "IFrameResource" => Some("text/html".to_owned()),
+                _ => mime(resource, "creativeType"),
+            };
+            Some((usable_url(resource.value()?)?, mime))
+        })
+        .collect();
+    resources.sort_by_key(|(_, mime)| !may_be_image(mime.as_deref()));
+    let (resource, mime) = match resources.into_iter().next() {
+        Some((url, mime)) => (Some(url), mime),
+        None => (None, None),
+    };
     Companion {
         id: element.attribute("id").map(str::to_owned),
         width: number("width"),
         height: number("height"),
-        resource: ["StaticResource", "IFrameResource"]
-            .iter()
-            .find_map(|name| element.child_value(name).and_then(usable_url)),
+        resource,
+        mime,
         click_through: element.child_value("CompanionClickThrough").and_then(usable_url),
     }
 }
@@ -381,10 +405,7 @@ fn media_file(element: &Element) -> Option<MediaFileElement> {
     let range = || Some(number("minBitrate")?.midpoint(number("maxBitrate")?));
     Some(MediaFileElement {
         url: usable_url(element.value()?)?,
-        mime: element
-            .attribute("type")
-            .and_then(|mime| mime.split(';').next())
-            .map(|mime| mime.trim().to_ascii_lowercase()),
+        mime: mime(element, "type"),
         streaming: element
             .attribute("delivery")
             .is_some_and(|delivery| delivery.eq_ignore_ascii_case("streaming")),
@@ -429,6 +450,33 @@ mod tests {
                 parse(&format!("<VAST version='{version}'/>")).is_ok(),
                 "{version}"
             );
+        }
+    }
+
+    #[test]
+    fn images_of_companions_are_told_from_pages_and_scripts() {
+        let companion = |resources: &str| {
+            one(&format!(
+                "<InLine><Creatives><Creative><CompanionAds><Companion>{resources}</Companion></CompanionAds></Creative></Creatives></InLine>"
+            ))
+            .companions
+            .remove(0)
+        };
+        let (page, script) = (
+            "<IFrameResource>http://c.example/page</IFrameResource>",
+            "<StaticResource creativeType='application/x-javascript'>http://c.example/script</StaticResource>",
+        );
+        let image = "<StaticResource creativeType=' Image/PNG; q=1'>http://c.example/image</StaticResource>";
+        let untold = "<StaticResource>http://c.example/untold</StaticResource>";
+        for (resources, name, mime) in [
+            ([page, ""], "page", Some("text/html")),
+            ([script, page], "script", Some("application/x-javascript")),
+            ([script, image], "image", Some("image/png")),
+            ([page, untold], "untold", None),
+        ] {
+            let companion = companion(&resources.concat());
+            assert_eq!(companion.resource, Some(format!("http://c.example/{name}")));
+            assert_eq!(companion.mime.as_deref(), mime, "{name}");
         }
     }
 
