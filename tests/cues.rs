@@ -215,3 +215,71 @@ fn breaks_are_suggested_and_cues_are_snapped_when_publishing() {
         "{seen} still has {off}, which is near {near}"
     );
 }
+
+#[test]
+fn two_cue_points_at_one_time_are_refused_but_in_vmap() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::copy(episode(), folder.path().join("episode.mp3")).expect("the episode");
+    let origin = format!("http://{}/episode.mp3", common::closed_port());
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    let publish = |args: &[&str]| {
+        grove(folder.path(), ["publish", "episode.mp3", "--origin", &origin])
+            .args(args)
+            .run()
+    };
+    write("labels.txt", LABELS);
+    write("twice.txt", "42.54\t42.54\tad\n42.54\t42.54\tad two\n");
+    write("back.txt", "79.2\t79.2\tad\n0\t0\tIntro\n42.54\t42.54\tad\n");
+    write(
+        "chapters.json",
+        "{\"chapters\":[{\"startTime\":79.2,\"title\":\"Break\"}]}",
+    );
+    let vmap = |times: &[&str]| {
+        let breaks = times.iter().enumerate().map(|(number, time)| {
+            format!("<vmap:AdBreak timeOffset='{time}' breakType='linear' breakId='vmap-{number}'/>")
+        });
+        let breaks: String = breaks.collect();
+        format!(
+            "<vmap:VMAP xmlns:vmap='http://www.iab.net/videosuite/vmap' version='1.0'>{breaks}</vmap:VMAP>"
+        )
+    };
+    write("two.xml", &vmap(&["00:00:20.000", "00:00:20.000"]));
+    write("one.xml", &vmap(&["00:00:20.000"]));
+    for (args, named) in [
+        (
+            &["--cues", "twice.txt"][..],
+            ["label-1 of twice.txt", "label-2 of twice.txt"],
+        ),
+        (
+            &["--cue", "42.54", "--cues", "labels.txt"],
+            ["--cue 42.54", "label-2 of labels.txt"],
+        ),
+        (
+            &["--cues", "labels.txt", "--cues", "chapters.json"],
+            ["label-3 of labels.txt", "chapter-1 of chapters.json"],
+        ),
+        (
+            &["--cue", "20", "--cues", "one.xml"],
+            ["--cue 20", "vmap-0 of one.xml"],
+        ),
+    ] {
+        let [one, other] = named;
+        publish(args)
+            .expect(2)
+            .says("there are two cue points at ")
+            .says(&format!(": {one} and {other}"));
+    }
+    publish(&["--cues", "back.txt"])
+        .expect(2)
+        .says("line 3: the cue point at 00:00:42.540 comes after the one at 00:01:19.200");
+    // In VMAP they play in their order.
+    let finished = publish(&["--cues", "two.xml", "--json"]).expect(0);
+    let published = finished.event("published");
+    let ids: Vec<_> = published["cues"]
+        .as_array()
+        .expect("cues")
+        .iter()
+        .map(|cue| &cue["id"])
+        .collect();
+    assert_eq!(ids, ["vmap-0", "vmap-1"]);
+}

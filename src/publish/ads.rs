@@ -2,6 +2,7 @@
 //!
 //! Not for: deciding or splicing; the viewer does both.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use ad_splicer::conditioning::Conditioner;
 use ad_splicer::content::{Content, FileContent};
 use ad_splicer::creatives::{Cache, FetchLimits, Original, Profile};
 use ad_splicer::cues::{
-    AdArgument, AdSource, BreakLoudness, CueArgument, CuePoint, CueSource, MOST_CUES, vmap,
+    AdArgument, AdSource, BreakLoudness, CueArgument, CuePoint, CueSource, MOST_CUES, PlacedCue, in_order,
+    vmap,
 };
 use ad_splicer::decide::vast::inline_for_creative;
 use ad_splicer::time::ContentTime;
@@ -54,11 +56,14 @@ pub(super) async fn cues(
     if let Some(tag) = &args.ads {
         check_tag(tag)?;
     }
+    // Whose each cue point is, by its id.
+    let mut origins = HashMap::new();
     for text in &args.cue {
         let mut argument: CueArgument = text.parse().or_bad_input(|| format!("--cue {text}"))?;
         argument.loudness = argument.loudness.or(args.loudness);
         let mut cue = argument.into_cue(format!("cue-{}", cues.points.len() + 1));
         cue.ads = args.ads.clone().map(AdSource::Tag);
+        origins.insert(cue.id.clone(), format!("--cue {text}"));
         cues.points.push(cue);
     }
     for text in &args.ad {
@@ -68,12 +73,15 @@ pub(super) async fn cues(
         let (vast, upload) = inline(context, &argument.creative, media_url).await?;
         let mut cue = argument.cue.into_cue(id);
         cue.ads = Some(AdSource::Inline(vast));
+        origins.insert(cue.id.clone(), format!("--ad {text}"));
         cues.points.push(cue);
         cues.uploads.extend(upload);
     }
     for path in &args.cues {
         for mut cue in read_cues(path, &args.marks)? {
+            let origin = format!("{} of {}", cue.id, path.display());
             cue.id = unused(&cues.points, cue.id);
+            origins.insert(cue.id.clone(), origin);
             if cue.ads.is_none() {
                 cue.ads = args.ads.clone().map(AdSource::Tag);
             }
@@ -108,7 +116,9 @@ pub(super) async fn cues(
         cues.snapped = snap::snap(&content, &mut cues.points, args.snap).await?;
         snap::tell(&cues.snapped);
         recoded::tell(&content, &cues.points).await?;
-        order(&mut cues.points, format.duration, media)?;
+        placeable::check(&cues.points, format.duration, &media.display().to_string())?;
+        once(&cues.points, format.duration, &origins)?;
+        order(&mut cues.points, format.duration);
     }
     Ok(cues)
 }
@@ -123,31 +133,38 @@ fn check_tag(tag: &str) -> anyhow::Result<()> {
         .hint(|| "it is the ad server's whole URL, as in https://ads.example/vast?max=30".into())
 }
 
-/// Puts cue points in the order of their times and numbers those of the command line by it. Refuses what can be no break ([`placeable`]),
-/// and one time twice on the command line (in VMAP, breaks at one time play in their order).
-fn order(points: &mut [CuePoint], duration: ContentTime, media: &Path) -> anyhow::Result<()> {
+/// Refuses two cue points at one time: in VMAP alone breaks at one time play in their order.
+fn once(points: &[CuePoint], duration: ContentTime, origins: &HashMap<String, String>) -> anyhow::Result<()> {
+    let placed = in_order(points, duration);
+    let both = placed
+        .windows(2)
+        .filter(|pair| pair[0].at == pair[1].at)
+        .find(|pair| pair.iter().any(|placed| placed.cue.source != CueSource::Vmap));
+    let Some([one, other]) = both else {
+        return Ok(());
+    };
+    let origin = |placed: &PlacedCue<'_>| origins.get(&placed.cue.id).cloned().unwrap_or_default();
+    Err(bad_input(format!(
+        "there are two cue points at {}: {} and {}",
+        shown(one.at),
+        origin(one),
+        origin(other)
+    )))
+    .hint(|| {
+        let has_its_ad = |placed: &&PlacedCue<'_>| matches!(placed.cue.ads, Some(AdSource::Inline(_)));
+        if [one, other].iter().any(has_its_ad) {
+            "--ad makes a cue point by itself: give one --ad, and no other cue point, for a place".into()
+        } else {
+            "give --ads to a break with several ads, or a limit: TIME,ads=2".into()
+        }
+    })
+}
+
+/// Puts cue points in the order of their times and numbers those of the command line by it.
+fn order(points: &mut [CuePoint], duration: ContentTime) {
     let at = |cue: &CuePoint| cue.position.resolve(duration);
     let typed = |cue: &CuePoint| cue.source == CueSource::CommandLine;
     points.sort_by_key(at);
-    placeable::check(points, duration, &media.display().to_string())?;
-    for pair in points.windows(2) {
-        if at(&pair[0]) == at(&pair[1]) && pair.iter().all(typed) {
-            let one_has_its_ad = pair
-                .iter()
-                .any(|cue| matches!(cue.ads, Some(AdSource::Inline(_))));
-            return Err(bad_input(format!(
-                "there are two cue points at {}",
-                shown(at(&pair[0]))
-            )))
-            .hint(|| {
-                if one_has_its_ad {
-                    "--ad makes a cue point by itself: give one --ad, and no --cue, for a place".into()
-                } else {
-                    "give --ads to a break with several ads, or a limit: TIME,ads=2".into()
-                }
-            });
-        }
-    }
     let kept: Vec<String> = points
         .iter()
         .filter(|cue| !typed(cue))
@@ -167,7 +184,6 @@ fn order(points: &mut [CuePoint], duration: ContentTime, media: &Path) -> anyhow
             );
         }
     }
-    Ok(())
 }
 
 /// The cue points of a file of marks.

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, cue};
+use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, Order, cue};
 use super::{CueSource, Position};
 use crate::content::Content;
 use crate::frames::webm::{Webm, texts};
@@ -33,34 +34,53 @@ struct Chapter {
 pub(super) fn of_json(text: &str, options: &Options) -> Result<Marks, MarksError> {
     let document: Document = serde_json::from_str(text)?;
     let mut marks = Vec::new();
+    let mut order = Order::default();
     for (index, chapter) in document.chapters.into_iter().enumerate() {
         let number = index + 1;
+        let fail = |reason: String| MarksError::Line {
+            line: line(text, index),
+            reason: format!("chapter {number}: {reason}"),
+        };
         let time = |name: &str, seconds: f64| {
             if seconds.is_finite() && (0.0..=timecode::LONGEST.as_secs_f64()).contains(&seconds) {
                 Ok(ContentTime::from_secs_f64(seconds))
             } else {
-                Err(MarksError::Chapter {
-                    number,
-                    reason: format!("has {name} {seconds}, which is no time in a recording"),
-                })
+                Err(fail(format!(
+                    "{name} is {seconds}, which is no time in a recording"
+                )))
             }
         };
         let start = time("startTime", chapter.start_time)?;
         let end = chapter.end_time.map(|end| time("endTime", end)).transpose()?;
         if end.is_some_and(|end| end < start) {
-            return Err(MarksError::Chapter {
-                number,
-                reason: "ends before it starts".into(),
-            });
+            return Err(fail("it ends before it starts".into()));
         }
         let title = chapter.title.unwrap_or_default();
-        marks.push(mark(format!("chapter-{number}"), start, end, title, options));
+        let mark = mark(format!("chapter-{number}"), start, end, title, options);
+        if mark.cue.is_some() {
+            order.goes_on(start).map_err(fail)?;
+        }
+        marks.push(mark);
     }
     Ok(Marks {
         format: MarksFormat::ChaptersJson,
         marks,
         notes: Vec::new(),
     })
+}
+
+/// The line where a chapter of a document begins that could be read, from 1.
+fn line(text: &str, index: usize) -> usize {
+    #[derive(Deserialize)]
+    struct Document<'a> {
+        #[serde(borrow)]
+        chapters: Vec<&'a RawValue>,
+    }
+    let document: Option<Document<'_>> = serde_json::from_str(text).ok();
+    let chapter = document.and_then(|document| Some(document.chapters.get(index)?.get()));
+    // It is borrowed from the text.
+    let begins = chapter.map_or(0, |chapter| chapter.as_ptr().addr() - text.as_ptr().addr());
+    1 + text.bytes().take(begins).filter(|byte| *byte == b'\n').count()
 }
 
 /// Takes the chapters of an ID3v2 tag.
@@ -214,11 +234,15 @@ mod tests {
             ("{\"title\":\"x\"}", "missing field `chapters`"),
             (
                 "{\"chapters\":[{\"startTime\":-1}]}",
-                "chapter 1 has startTime -1",
+                "line 1: chapter 1: startTime is -1, ",
             ),
             (
-                "{\"chapters\":[{\"startTime\":1},{\"startTime\":9,\"endTime\":3}]}",
-                "chapter 2 ends before it starts",
+                "{\"chapters\": [\n  {\"startTime\":1},\n  {\n\"startTime\":9,\n\"endTime\":3}]}",
+                "line 3: chapter 2: it ends before it starts",
+            ),
+            (
+                "{\"chapters\":[{\"startTime\":9,\"title\":\"ad\"},\n{\"startTime\":3},\n{\"startTime\":8,\"title\":\"ad\"}]}",
+                "line 3: chapter 3: the cue point at 00:00:08 comes after the one at 00:00:09",
             ),
         ] {
             let error = of_json(text, &Options::default()).expect_err(text).to_string();

@@ -1,11 +1,12 @@
 //! Label tracks of audio editors: a line for each, `start TAB end TAB title`, in seconds (Audacity, *Export Labels*).
 //!
 //! A label whose title says so is a cue point: a point inserts, a region replaces what it spans. Lines that begin with
-//! a backslash hold the frequencies of the label before and are passed over.
+//! a backslash hold the frequencies of the label before and are passed over. Several tracks may follow each other in one
+//! file, but cue points go on in time.
 
 use std::time::Duration;
 
-use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, cue};
+use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, Order, cue};
 use super::{CueSource, Position};
 use crate::time::ContentTime;
 use crate::timecode;
@@ -13,6 +14,7 @@ use crate::timecode;
 /// Reads a label track.
 pub(super) fn parse(text: &str, options: &Options) -> Result<Marks, MarksError> {
     let mut marks = Vec::new();
+    let mut order = Order::default();
     for (number, line) in text.lines().enumerate() {
         if line.trim().is_empty() || line.starts_with('\\') {
             continue;
@@ -38,6 +40,9 @@ pub(super) fn parse(text: &str, options: &Options) -> Result<Marks, MarksError> 
         let replaced = end.saturating_sub(start);
         let position = Position::Time(ContentTime::from(start));
         let is_cue = options.pattern.matches(&title);
+        if is_cue {
+            order.goes_on(ContentTime::from(start)).map_err(fail)?;
+        }
         marks.push(Mark {
             position,
             end: (!replaced.is_zero()).then(|| ContentTime::from(end)),
@@ -111,6 +116,10 @@ mod tests {
             ("1\t\tad\n", "line 1: the end \"\""),
             ("3\t2\tad\n", "line 1: the label ends before"),
             ("-1\t2\tad\n", "no time in a recording"),
+            (
+                "9\t9\tone\n8\t8\tad\n42.5\t42.5\tad\n10\t10\tad\n",
+                "line 4: the cue point at 00:00:10 comes after the one at 00:00:42.500",
+            ),
             ("nan\t2\tad\n", "no time in a recording"),
         ] {
             let error = read(text).expect_err(text).to_string();

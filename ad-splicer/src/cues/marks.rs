@@ -290,6 +290,22 @@ fn of_vmap(read: vmap::Vmap) -> Marks {
     }
 }
 
+/// Sees that cue points that a file lists go on in time: where they go back, something is wrong with it.
+#[derive(Debug, Default)]
+pub(super) struct Order(ContentTime);
+
+impl Order {
+    /// The next cue point is here; `Err` says what is wrong with that.
+    pub(super) fn goes_on(&mut self, at: ContentTime) -> Result<(), String> {
+        let last = std::mem::replace(&mut self.0, at);
+        if last <= at {
+            return Ok(());
+        }
+        let (at, last) = (Position::Time(at), Position::Time(last));
+        Err(format!("the cue point at {at} comes after the one at {last}"))
+    }
+}
+
 /// The cue point of a mark that replaces this much content, or inserts when it is nothing.
 pub(super) fn cue(id: String, position: Position, replaced: Duration, source: CueSource) -> CuePoint {
     CuePoint {
