@@ -216,7 +216,7 @@ fn parse_sets(config: &[u8], format: &PictureFormat, set: u8) -> Option<Paramete
     let ([sequence], [picture]) = (&sets.sequence[..], &sets.picture[..]) else {
         return None;
     };
-    let described = h264::describe(&sets).ok()?;
+    let described = h264::describe(&sets, &h264::Told::default()).ok()?;
     let is_due = sets.numbers().ok()? == ([set].into(), [set].into())
         && (described.width, described.height) == (format.width, format.height)
         && sets.length_size == 4;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ad_splicer::conditioning::{ConditionError, Standing};
 use ad_splicer::content::FileContent;
 use ad_splicer::creatives::{Creative, FetchLimits, Profile};
-use ad_splicer::picture::Picture;
-use ad_splicer::splice;
+use ad_splicer::picture::{Colour, Picture};
+use ad_splicer::splice::{self, SpliceError, StreamFormat};
 
 use children::{Bench, ffmpeg, text};
 use futures_util::stream;
@@ -22,6 +22,18 @@ const TESTS: &[(&str, fn())] = &[
     ("every_kind_of_sound_is_decoded", every_kind_of_sound_is_decoded),
     ("half_pictures_become_whole_ones", half_pictures_become_whole_ones),
     ("colours_beyond_ads_are_refused", colours_beyond_ads_are_refused),
+    ("pixels_keep_their_shape", pixels_keep_their_shape),
+    ("hdr_content_is_refused", hdr_content_is_refused),
+    (
+        "colours_that_the_file_tells_count",
+        colours_that_the_file_tells_count,
+    ),
+    ("pixels_keep_their_shape", pixels_keep_their_shape),
+    ("hdr_content_is_refused", hdr_content_is_refused),
+    (
+        "colours_that_the_file_tells_count",
+        colours_that_the_file_tells_count,
+    ),
     (
         "ads_stand_upright_in_turned_content",
         ads_stand_upright_in_turned_content,
@@ -51,6 +63,16 @@ const MONO: Profile = Profile {
 const PICTURES: [&str; 4] = ["-f", "lavfi", "-i", "testsrc2=d=1:s=160x90:r=25"];
 const SOUND: [&str; 4] = ["-f", "lavfi", "-i", "sine=d=1:r=44100"];
 const H264: [&str; 4] = ["-c:v", "libx264", "-pix_fmt", "yuv420p"];
+const VP9: [&str; 8] = [
+    "-pix_fmt",
+    "yuv420p",
+    "-c:v",
+    "libvpx-vp9",
+    "-deadline",
+    "realtime",
+    "-cpu-used",
+    "8",
+];
 
 /// Video that ads go into, and what conditions them for it.
 struct Show {
@@ -65,16 +87,34 @@ impl Show {
 
     /// Video that was coded with these options too.
     fn coded(more: &[&str]) -> Self {
+        Self::of("mp4", &[&H264[..], more, &["-c:a", "aac"]].concat())
+    }
+
+    /// Video in WebM that was coded with these options too.
+    fn webm(more: &[&str]) -> Self {
+        Self::of("webm", &[&VP9[..], more, &["-c:a", "libopus"]].concat())
+    }
+
+    fn of(ending: &str, coding: &[&str]) -> Self {
         let bench = Bench::new();
-        let input = [&PICTURES[..], &SOUND, &H264, more, &["-c:a", "aac"]].concat();
-        let content = bench.make("content.mp4", &input);
+        let input = [&PICTURES[..], &SOUND, coding].concat();
+        let content = bench.make(&format!("content.{ending}"), &input);
         Self { bench, content }
+    }
+
+    /// What ads must be like, or why none can be put in.
+    fn probe(&self) -> Result<StreamFormat, SpliceError> {
+        let content = FileContent::open(&self.content).expect("content");
+        splice::probe(&content, &splice::Options::default())
     }
 
     fn condition(&self, creative: &Path) -> Result<(Creative, Arc<Picture>), ConditionError> {
         let bench = &self.bench;
-        let content = FileContent::open(&self.content).expect("content");
-        let probed = splice::probe(&content, &splice::Options::default()).expect("video");
+        let probed = self.probe().expect("video");
+        let profile = Profile {
+            sample_rate: probed.sample_rate,
+            channels: probed.channels,
+        };
         let original = bench
             .cache
             .import(creative, FetchLimits::default())
@@ -83,9 +123,10 @@ impl Show {
             images: stream::empty(),
             name: "Acme",
         };
-        let job = bench
-            .conditioner
-            .condition_for(&bench.cache, &original, (MONO, probed.picture), standing);
+        let job =
+            bench
+                .conditioner
+                .condition_for(&bench.cache, &original, (profile, probed.picture), standing);
         let (sound, picture) = bench.runtime.block_on(job)?;
         Ok((sound, picture.expect("pictures")))
     }
@@ -103,7 +144,10 @@ impl Show {
             }],
         }];
         let content = FileContent::open(&self.content).expect("content");
-        let out = self.bench.path("out.mp4");
+        let out = self
+            .content
+            .with_file_name("out")
+            .with_extension(self.content.extension().expect("one"));
         let mut file = std::fs::File::create(&out).expect("a writable folder");
         splice::splice(&content, &breaks, &splice::Options::default(), &mut file).expect("spliced");
         out
@@ -292,6 +336,104 @@ fn ads_stand_upright_in_turned_content() {
     assert!(bars.iter().all(|value| *value < 40), "bars above it {bars:?}");
 }
 
+/// Red at an instant of the ad, or a bar beside it.
+#[track_caller]
+fn is_red(video: &Path, crop: &str, due: bool) {
+    let colour = colour(video, "0.5", crop);
+    let is = colour[0] > 150 && colour[1] < 80;
+    assert!(
+        is == due && (is || colour.iter().all(|value| *value < 40)),
+        "{crop}: {colour:?}"
+    );
+}
+
+/// Pixels that are twice as wide as they are high, in content, in an ad, and in both.
+fn pixels_keep_their_shape() {
+    let wide = ["-vf", "setsar=2"];
+    let red = ["-f", "lavfi", "-i", "color=red:d=1:s=160x90:r=25"];
+    let (above, left, middle) = ("8:8:76:4", "8:8:8:41", "8:8:76:41");
+    for (content, creative, bars) in [
+        (&wide[..], &[][..], Some(left)),
+        (&[], &wide, Some(above)),
+        (&wide, &wide, None),
+    ] {
+        let show = Show::coded(content);
+        let creative = show.bench.make("ad.mp4", &[&red[..], &H264, creative].concat());
+        let out = show.with(&creative);
+        is_red(&out, middle, true);
+        for crop in [above, left] {
+            is_red(&out, crop, bars != Some(crop));
+        }
+    }
+}
+
+/// How ffmpeg is told of colours.
+fn colour_options([primaries, transfer, matrix]: [&str; 3]) -> [&str; 6] {
+    [
+        "-color_primaries",
+        primaries,
+        "-color_trc",
+        transfer,
+        "-colorspace",
+        matrix,
+    ]
+}
+
+const PQ: [&str; 3] = ["bt2020", "smpte2084", "bt2020nc"];
+const HLG: [&str; 3] = ["bt2020", "arib-std-b67", "bt2020nc"];
+
+/// What pictures of H.264 tell of their colours is taken away; what the file tells of them stays.
+const UNTOLD: [&str; 2] = [
+    "-bsf:v",
+    "h264_metadata=colour_primaries=2:transfer_characteristics=2:matrix_coefficients=2",
+];
+
+fn hdr_content_is_refused() {
+    for told in [PQ, HLG].map(colour_options) {
+        for show in [
+            Show::coded(&told),
+            Show::coded(&[&told[..], &UNTOLD].concat()),
+            Show::webm(&told),
+        ] {
+            let error = show.probe().expect_err("HDR").to_string();
+            assert!(error.contains("its colours are HDR"), "{told:?}: {error}");
+        }
+    }
+}
+
+fn colours_that_the_file_tells_count() {
+    // So small a picture is taken for BT.601 where nothing is told.
+    let told = colour_options(["bt709"; 3]);
+    let colour = |show: &Show| show.probe().expect("video").picture.expect("pictures").colour;
+    assert_eq!(colour(&Show::new()), Colour::Bt601);
+    assert_eq!(colour(&Show::coded(&told)), Colour::Bt709);
+    assert_eq!(
+        colour(&Show::coded(&[&told[..], &UNTOLD].concat())),
+        Colour::Bt709
+    );
+}
+
+/// The colours that every one of the 50 pictures of content and ad tells.
+fn colours_told(show: &Show) {
+    let creative = show.bench.make("ad.mp4", &[&PICTURES[..], &H264].concat());
+    let out = show.with(&creative);
+    let probed = std::process::Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v", "-of", "csv=p=0"])
+        .args([
+            "-show_entries",
+            "frame=color_space,color_primaries,color_transfer",
+        ])
+        .arg(&out)
+        .output()
+        .expect("ffprobe is needed: apt-get install ffmpeg");
+    let told = String::from_utf8_lossy(&probed.stdout).into_owned();
+    let lines = told.lines().map(|line| line.trim_end_matches(','));
+    let mut lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.len(), 50, "{told}");
+    lines.dedup();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+}
+
 fn colours_are_told_as_the_content_tells_them() {
     for [primaries, transfer, matrix] in [
         ["bt2020", "bt2020-10", "bt2020nc"],
@@ -299,25 +441,7 @@ fn colours_are_told_as_the_content_tells_them() {
         ["bt709", "bt709", "bt709"],
     ] {
         let tags = format!("colorprim={primaries}:transfer={transfer}:colormatrix={matrix}");
-        let show = Show::coded(&["-x264-params", &tags]);
-        let creative = show.bench.make("ad.mp4", &[&PICTURES[..], &H264].concat());
-        let out = show.with(&creative);
-        let probed = std::process::Command::new("ffprobe")
-            .args(["-v", "error", "-select_streams", "v", "-of", "csv=p=0"])
-            .args([
-                "-show_entries",
-                "frame=color_space,color_primaries,color_transfer",
-            ])
-            .arg(&out)
-            .output()
-            .expect("ffprobe is needed: apt-get install ffmpeg");
-        let told = String::from_utf8_lossy(&probed.stdout).into_owned();
-        let lines = told.lines().map(|line| line.trim_end_matches(','));
-        let mut lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-        assert_eq!(lines.len(), 50, "{told}");
-        // The ad's and the content's alike.
-        lines.dedup();
-        assert_eq!(lines.len(), 1, "{tags}: {lines:?}");
+        colours_told(&Show::coded(&["-x264-params", &tags]));
     }
 }
 

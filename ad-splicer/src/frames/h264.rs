@@ -40,6 +40,15 @@ pub(crate) struct Description {
     pub(crate) full_range: bool,
 }
 
+/// What a file tells of pictures, as far as it does: it counts where the pictures themselves tell nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Primaries, transfer and matrix by the numbers of ISO/IEC 23091-2.
+    pub(crate) colour: Option<(u8, u8, u8)>,
+    pub(crate) full_range: Option<bool>,
+    pub(crate) pixel: Option<(u32, u32)>,
+}
+
 impl Sets {
     pub(crate) fn parse(avcc: &[u8]) -> Result<Self, String> {
         Self::read(avcc).ok_or_else(|| "its decoder configuration makes no sense".into())
@@ -128,11 +137,11 @@ fn exp_golomb(bytes: &[u8]) -> Option<u32> {
     (count == zeros).then_some((1 << zeros) - 1 + value)
 }
 
-/// What all sequence parameter sets agree on.
-pub(crate) fn describe(sets: &Sets) -> Result<Description, String> {
+/// What all sequence parameter sets, and what is `told` beside them, agree on.
+pub(crate) fn describe(sets: &Sets, told: &Told) -> Result<Description, String> {
     let mut found = None;
     for set in &sets.sequence {
-        let described = describe_one(set)?;
+        let described = describe_one(set, told)?;
         if found.is_some_and(|found| found != described) {
             return Err("it changes its size or profile".into());
         }
@@ -141,7 +150,7 @@ pub(crate) fn describe(sets: &Sets) -> Result<Description, String> {
     found.ok_or_else(|| "it has no parameter sets".into())
 }
 
-fn describe_one(set: &[u8]) -> Result<Description, String> {
+fn describe_one(set: &[u8], outside: &Told) -> Result<Description, String> {
     let sps = SeqParameterSet::from_bits(RefNal::new(set, &[], true).rbsp_bits())
         .map_err(|error| format!("a parameter set makes no sense ({error:?})"))?;
     let profile = match sps.profile_idc.into() {
@@ -172,11 +181,23 @@ fn describe_one(set: &[u8]) -> Result<Description, String> {
     let pixel = vui
         .and_then(|vui| vui.aspect_ratio_info.as_ref())
         .and_then(h264_reader::nal::sps::AspectRatioInfo::get)
-        .filter(|(wide, high)| *wide > 0 && *high > 0)
-        .map_or((1, 1), |(wide, high)| (wide.into(), high.into()));
+        .map(|(wide, high)| (wide.into(), high.into()))
+        .or(outside.pixel)
+        .filter(|(wide, high)| (1..1 << 16).contains(wide) && (1..1 << 16).contains(high))
+        .unwrap_or((1, 1));
     let signal = vui.and_then(|vui| vui.video_signal_type.as_ref());
-    let told = signal.and_then(|signal| signal.colour_description.as_ref());
-    if told.is_some_and(|told| matches!(told.transfer_characteristics, 16 | 18)) {
+    let told = signal
+        .and_then(|signal| signal.colour_description.as_ref())
+        .map(|told| {
+            (
+                told.colour_primaries,
+                told.transfer_characteristics,
+                told.matrix_coefficients,
+            )
+        })
+        .filter(|told| *told != (2, 2, 2))
+        .or(outside.colour);
+    if matches!(told, Some((_, 16 | 18, _))) {
         return Err("its colours are HDR, and ads are not made in HDR".into());
     }
     // Where nothing is told players go by the size.
@@ -186,13 +207,7 @@ fn describe_one(set: &[u8]) -> Result<Description, String> {
         Colour::Bt601
     };
     let colour = told
-        .and_then(|told| {
-            Colour::told(
-                told.colour_primaries,
-                told.transfer_characteristics,
-                told.matrix_coefficients,
-            )
-        })
+        .and_then(|(primaries, transfer, matrix)| Colour::told(primaries, transfer, matrix))
         .unwrap_or(by_size);
     Ok(Description {
         width,
@@ -200,7 +215,9 @@ fn describe_one(set: &[u8]) -> Result<Description, String> {
         pixel,
         profile,
         colour,
-        full_range: signal.is_some_and(|signal| signal.video_full_range_flag),
+        full_range: signal.map_or(outside.full_range == Some(true), |signal| {
+            signal.video_full_range_flag
+        }),
     })
 }
 
@@ -334,7 +351,7 @@ mod tests {
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..100), size in 1_u8..5) {
             if let Ok(sets) = Sets::parse(&bytes) {
-                let _ = (describe(&sets), sets.numbers(), sets.write());
+                let _ = (describe(&sets, &Told::default()), sets.numbers(), sets.write());
             }
             let _ = (is_idr(&bytes, size), slices_only(&bytes, &mut Vec::new()));
         }

@@ -2,6 +2,7 @@
 
 use super::boxes::{Atom, Body};
 use crate::frames::aac::Config;
+use crate::frames::h264::Told;
 use crate::picture::Turn;
 use crate::splice::SpliceError;
 
@@ -320,25 +321,65 @@ pub(crate) fn turn_of(track: &Atom) -> Turn {
     Turn::of_matrix(header.get(at..).unwrap_or_default())
 }
 
-/// Where the one description of a track's pictures has its `avcC` box within `stsd`; `None` when there are several, or it is no H.264.
-fn avcc_at(stsd: &[u8]) -> Option<std::ops::Range<usize>> {
+/// Where the boxes are of the one description of a track's pictures within `stsd`; none when there are several, or it is no H.264.
+fn of_description(stsd: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
     // Version, number of descriptions; the description's length and kind, and 78 bytes of a visual sample entry.
-    if word(stsd, 4) != Some(1) || stsd.get(12..16) != Some(b"avc1") {
-        return None;
-    }
-    let end = (8 + word(stsd, 8)? as usize).min(stsd.len());
+    let is_one = word(stsd, 4) == Some(1) && stsd.get(12..16) == Some(b"avc1");
+    let len = word(stsd, 8).filter(|_| is_one).unwrap_or(0) as usize;
+    let end = (8 + len).min(stsd.len());
     let mut at = 8 + 8 + 78;
-    while at + 8 <= end {
-        let len = word(stsd, at)? as usize;
-        if len < 8 || at + len > end {
-            return None;
+    std::iter::from_fn(move || {
+        let len = word(stsd, at).filter(|_| at + 8 <= end)? as usize;
+        let found = at..at + len;
+        at = found.end;
+        (len >= 8 && found.end <= end).then_some(found)
+    })
+}
+
+/// Where the description has its `avcC` box.
+fn avcc_at(stsd: &[u8]) -> Option<std::ops::Range<usize>> {
+    of_description(stsd).find(|at| stsd.get(at.start + 4..at.start + 8) == Some(b"avcC"))
+}
+
+/// What the description of a track of H.264 tells beside the decoder configuration.
+pub(crate) fn told_of(track: &Atom) -> Told {
+    let stsd = track
+        .bytes(&[b"mdia", b"minf", b"stbl", b"stsd"])
+        .unwrap_or_default();
+    let mut told = Told::default();
+    for at in of_description(stsd) {
+        let Some((kind, body)) = stsd[at.start + 4..at.end].split_first_chunk::<4>() else {
+            continue;
+        };
+        match (kind, body) {
+            (b"pasp", _) if told.pixel.is_none() => told.pixel = word(body, 0).zip(word(body, 4)),
+            // What was first written for QuickTime tells no range; colour profiles tell nothing of this.
+            (
+                b"colr",
+                [
+                    b'n',
+                    b'c',
+                    b'l',
+                    kind @ (b'x' | b'c'),
+                    0,
+                    primaries,
+                    0,
+                    transfer,
+                    0,
+                    matrix,
+                    rest @ ..,
+                ],
+            ) if told.colour.is_none() => {
+                told.colour = Some((*primaries, *transfer, *matrix));
+                told.full_range = rest
+                    .first()
+                    .filter(|_| *kind == b'x')
+                    .map(|range| range & 0x80 != 0);
+            }
+            _ => {}
         }
-        if stsd.get(at + 4..at + 8) == Some(b"avcC") {
-            return Some(at..at + len);
-        }
-        at += len;
     }
-    None
+    told
 }
 
 /// The decoder configuration of a track of H.264.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Video, rate_of, rescaled, unsupported};
 use crate::frames::h264::{self, Sets};
-use crate::frames::mp4::{Atom, Edit, Samples, avc_config, turn_of};
+use crate::frames::mp4::{Atom, Edit, Samples, avc_config, told_of, turn_of};
 use crate::picture::{Picture, PictureCoding, PictureFormat};
 use crate::splice::SpliceError;
 
@@ -31,7 +31,7 @@ impl Avc {
         })?;
         let refused = |reason: String| unsupported(format!("no ads can be put into this video: {reason}"));
         let sets = Sets::parse(config).map_err(refused)?;
-        let description = h264::describe(&sets).map_err(refused)?;
+        let description = h264::describe(&sets, &told_of(track)).map_err(refused)?;
         if sets.length_size != 4 {
             return Err(refused(format!(
                 "lengths in its samples have {} bytes, not 4",
