@@ -1,6 +1,6 @@
-//! A browser plays what the gateway gives, through the seams of an ad, without an error.
+//! A browser plays what the gateway gives, through the seams of an ad, without an error, and finds a picture at every instant around it.
 //!
-//! How smoothly is not judged: that is a matter of the machine, too.
+//! How smoothly it plays is not judged: that is a matter of the machine, too. So pictures are looked for one by one, however long that takes.
 
 mod common;
 
@@ -15,12 +15,34 @@ use common::tools::tool;
 use common::{PATIENCE, Server};
 use serde_json::Value;
 
-/// Plays what its query names, one after the other and four times as fast, and says how that ended.
+/// Where the ad is, of a second: between key frames.
+const CUE: f64 = 4.52;
+/// Pictures in a second of content and ad.
+const RATE: f64 = 25.0;
+
+/// Plays what its query names, one after the other and four times as fast, and says how that ended, and which picture is shown each 25th of a second around the ad.
 const PAGE: &str = r"<!doctype html><body><script>
+const until = (media, name) => new Promise(done => media.addEventListener(name, done, { once: true }));
+const look = async media => {
+    const seen = [];
+    for (let i = 0; media.videoWidth && i < 75; i++) {
+        const shown = new Promise(done => media.requestVideoFrameCallback((now, picture) => done(picture.mediaTime)));
+        const sought = until(media, 'seeked'), at = 3.54 + i / 25;
+        media.currentTime = at;
+        await sought;
+        seen.push([at, await shown]);
+    }
+    return seen;
+};
 const play = source => new Promise(ended => {
     const media = document.createElement('video'), events = [];
-    const end = how => ended({
-        how, events, at: media.currentTime, duration: media.duration, error: media.error && media.error.message });
+    const end = async how => {
+        const told = {
+            how, events: events.slice(), at: media.currentTime, duration: media.duration, error: media.error && media.error.message };
+        if (how === 'ended') told.seen = await look(media);
+        media.remove();
+        ended(told);
+    };
     media.muted = true;
     for (const name of ['loadedmetadata', 'playing', 'waiting', 'stalled', 'seeking'])
         media.addEventListener(name, () => events.push([name, media.currentTime]));
@@ -72,8 +94,10 @@ fn a_browser_plays_through_an_ad() {
         ("c.mp4", h264),
         ("c.webm", vp9),
     ];
+    scene.sound("ad.mp4", 1, h264);
     for (name, coding) in formats {
-        scene.episode(name, 8, coding, &["4"]);
+        scene.sound(name, 8, coding);
+        scene.publish(name, &["--ad", &format!("{CUE}=web/ad.mp4")]);
     }
     let mut node = scene.node("viewer", &[]);
     let (pages, reports) = pages();
@@ -123,6 +147,19 @@ fn a_browser_plays_through_an_ad() {
                 .is_some_and(|time| (8.9..9.3).contains(&time));
             assert!(is_all, "{name}: {report}");
         }
+        println!("{name}: {}", report["events"]);
+        let seen: Vec<(f64, f64)> = serde_json::from_value(report["seen"].clone()).expect("times");
+        assert_eq!(seen.len(), if name == "c.mp3" { 0 } else { 75 }, "{name}");
+        // The ad's last picture takes what the sound is longer by: up to a frame of AAC.
+        let longest = 1.0 / RATE + 1024.0 / 48_000.0;
+        for (at, shown) in &seen {
+            let since = at - shown;
+            assert!(
+                (-0.001..longest + 0.001).contains(&since),
+                "{name}: at {at} the picture of {shown}"
+            );
+        }
+        assert!(seen.is_sorted_by_key(|(_, shown)| *shown), "{name}: {seen:?}");
     }
     node.stop();
 }

@@ -40,7 +40,7 @@ fn made(folder: &Path, name: &str, coding: &str) -> FileContent {
     FileContent::open(&path).expect("the file was made")
 }
 
-/// An ad of two seconds at 3 s, and a card to be seen with it.
+/// An ad of two seconds at 3.52 s, between key frames, and a card to be seen with it.
 fn ad_of(content: &FileContent) -> [Break; 1] {
     let format = splice::probe(content, &Options::default()).expect("it is known");
     let card = Picture::card(format.picture.expect("pictures"), "Acme", Duration::from_secs(2));
@@ -48,7 +48,7 @@ fn ad_of(content: &FileContent) -> [Break; 1] {
         picture: Some(Arc::new(card.expect("a card"))),
         ..ad(SOUND, 1, 2 * SOUND, 700.0)
     };
-    [at(3000, vec![shown])]
+    [at(3520, vec![shown])]
 }
 
 fn with_an_ad(content: &FileContent) -> Rendition {
