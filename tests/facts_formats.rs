@@ -199,5 +199,8 @@ fn sound_in_ogg_and_webm() {
 #[test]
 fn video() {
     let coding = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 50 -c:a aac -b:a 96k";
-    facts_change_nothing(&Published::new("c.mp4", 8, coding, "0:04"));
+    let vp9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 50 -c:a libopus";
+    for (name, coding) in [("c.mp4", coding), ("c.webm", vp9)] {
+        facts_change_nothing(&Published::new(name, 8, coding, "0:04"));
+    }
 }

@@ -129,6 +129,8 @@ fn a_playback_keeps_its_ads_and_the_next_one_gets_others() {
     assert_eq!(asked.load(Ordering::SeqCst), 1, "it was decided once");
     node.stop();
 
+    let (sent, length) = (scene.sent_of("e.mp3"), scene.web().join("e.mp3"));
+    assert!(sent >= std::fs::metadata(length).expect("the content").len());
     let mut node = scene.node("viewer", &[]);
     let next = node
         .get(
@@ -139,6 +141,11 @@ fn a_playback_keeps_its_ads_and_the_next_one_gets_others() {
     assert_eq!(node.running.wait_for("rendition")["ads"][0]["ad_id"], "1");
     assert!(next.body.len() > whole.body.len() && next.header("etag") != whole.header("etag"));
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert_eq!(
+        scene.sent_of("e.mp3"),
+        sent,
+        "nothing of the content is fetched again"
+    );
     node.stop();
 }
 

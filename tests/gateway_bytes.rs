@@ -77,7 +77,8 @@ fn ogg_and_webm_are_the_same_bytes_everywhere() {
 #[test]
 fn video_is_the_same_bytes_everywhere() {
     let coding = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 50 -c:a aac -b:a 96k";
-    the_same_bytes(&[("c.mp4", coding, 8)], 100);
+    let vp9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 50 -c:a libopus";
+    the_same_bytes(&[("c.mp4", coding, 8), ("c.webm", vp9, 8)], 100);
 }
 
 #[test]

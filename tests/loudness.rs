@@ -5,6 +5,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
+use common::gateway::Scene;
 use common::tools::{loudness, true_peak};
 use common::{fixtures, grove};
 
@@ -110,4 +111,38 @@ fn in_video() {
             "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus",
         ),
     ]);
+}
+
+/// What a publisher asks for counts with every viewer: a target for all ads, and a read that stays as it was mixed.
+#[test]
+fn as_the_publisher_says() {
+    let scene = Scene::new();
+    for name in ["kettle.mp3", "boots.wav"] {
+        std::fs::copy(fixtures().join(name), scene.web().join(name)).expect("space on the disk");
+    }
+    scene.sound("e.mp3", 20, "-c:a libmp3lame -b:a 128k");
+    let target = -22.0;
+    let ads = ["5=web/kettle.mp3", "15,loudness=as-is=web/boots.wav"];
+    let args = ["--loudness", "-22", "--ad", ads[0], "--ad", ads[1]];
+    scene.publish("e.mp3", &args);
+    let folder = scene.folder.path();
+    let finished = grove(folder, ["get", &scene.server.url("e.mp3"), "--allow-private"])
+        .args(["--json", "--data", "viewer", "--freeze", "60", "-o", "out.mp3"])
+        .run()
+        .expect(0);
+    let complete = finished.event("complete");
+    let spliced = complete["ads"].as_array().expect("ads");
+    assert_eq!(spliced.len(), 2, "{complete}");
+    for (ad, asked) in spliced.iter().zip([Some(target), None]) {
+        let number = |name: &str| ad[name].as_f64().expect("a number");
+        let duration = number("duration");
+        let due = asked.unwrap_or_else(|| loudness(&fixtures().join("boots.wav"), 0.0, duration));
+        assert!(
+            (due - target).abs() > 1.0 || asked.is_some(),
+            "{due} LUFS tells nothing"
+        );
+        let is = loudness(&folder.join("out.mp3"), number("start"), duration);
+        println!("{is} LUFS, {due} due");
+        assert!((is - due).abs() <= 0.5, "{is} LUFS, {due} due: {ad}");
+    }
 }

@@ -1,5 +1,6 @@
 //! A publisher's web server and a gateway (`grove node`) of somebody who trusts it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,6 +27,8 @@ pub struct Scene {
     pub server: Server,
     /// Bytes of media that left the server.
     pub sent: Arc<AtomicU64>,
+    /// The same, of each path.
+    sent_of: Arc<Mutex<HashMap<String, u64>>>,
     pub door: Arc<Door>,
 }
 
@@ -89,8 +92,11 @@ impl Scene {
         std::fs::create_dir(&web).expect("a folder");
         let sent = Arc::new(AtomicU64::new(0));
         let door = Arc::new(Door::default());
-        let (counter, guard) = (Arc::clone(&sent), Arc::clone(&door));
-        let count = move |request: Request, next: Next| count(counter.clone(), guard.clone(), request, next);
+        let sent_of: Arc<Mutex<HashMap<String, u64>>> = Arc::default();
+        let (counter, each, guard) = (Arc::clone(&sent), Arc::clone(&sent_of), Arc::clone(&door));
+        let count = move |request: Request, next: Next| {
+            count(counter.clone(), each.clone(), guard.clone(), request, next)
+        };
         let router = router
             .fallback_service(ServeDir::new(&web))
             .layer(middleware::from_fn(count));
@@ -98,10 +104,17 @@ impl Scene {
             server: Server::start(router),
             folder,
             sent,
+            sent_of,
             door,
         };
         scene.sound("ad.wav", 1, "");
         scene
+    }
+
+    /// Bytes of one file that left the server.
+    pub fn sent_of(&self, name: &str) -> u64 {
+        let sent = self.sent_of.lock().expect("not poisoned");
+        sent.get(&format!("/{name}")).copied().unwrap_or(0)
     }
 
     pub fn web(&self) -> PathBuf {
@@ -171,7 +184,13 @@ impl Scene {
     }
 }
 
-async fn count(counter: Arc<AtomicU64>, door: Arc<Door>, request: Request, next: Next) -> Response {
+async fn count(
+    counter: Arc<AtomicU64>,
+    each: Arc<Mutex<HashMap<String, u64>>>,
+    door: Arc<Door>,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path().to_owned();
     if door.shut.load(Ordering::SeqCst) {
         let shut = Response::builder().status(503).body(Body::empty());
@@ -185,6 +204,11 @@ async fn count(counter: Arc<AtomicU64>, door: Arc<Door>, request: Request, next:
     let body = body.into_data_stream().map(move |part| {
         let part = door.pass(part?)?;
         counter.fetch_add(part.len() as u64, Ordering::SeqCst);
+        *each
+            .lock()
+            .expect("not poisoned")
+            .entry(path.clone())
+            .or_default() += part.len() as u64;
         Ok::<_, axum::Error>(part)
     });
     Response::from_parts(parts, Body::from_stream(body))
