@@ -7,6 +7,8 @@ a long way; and how two such seeds share the line when one comes later.
 The queue is in the router's namespace (0.2 s, drop-tail), not in the sender's, where TCP would see it and hold back. Shares are of what the
 line can carry, headers included; TCP's is of what the same connection has when it is alone. `normal` is the same seed with `--up` far above the line, which competes as others do. Whoever comes late
 measures a way whose queue is never empty, and would take all of the line if it took that for the length of the way.
+
+Exits with status 1 when something in the background misses a goal (`GOALS`) by more than `TOLERANCE`.
 """
 
 import argparse
@@ -27,6 +29,11 @@ from harness.programs import Grove
 RATE = 10_000_000
 QUEUE = 0.2
 FAR = 0.1
+# Of each figure the least and the most: shares, and milliseconds of queue near the 60 that LEDBAT++ aims for.
+GOALS = {"alone": (0.85, 1.1), "queue": (30, 90), "tcp": (0.95, 1.1), "again": (0.85, 1.1)}
+LATE_GOALS = {"late": (0.3, 0.7), "both": (0.85, 1.1), "queue": (0, 120)}
+# What a measurement of some seconds on a machine with other work may differ by, as a part of the goal.
+TOLERANCE = 0.03
 SINK = """
 import socket, sys
 s = socket.create_server((sys.argv[1], 9000)); print('{"event":"listening"}', flush=True)
@@ -163,6 +170,12 @@ COLUMNS = [
 LATE = [("program", "", ""), ("late", "who came late has", ".0%"), ("both", "both: of the line", ".0%"), ("queue", "queue, ms", ".0f")]
 
 
+def missed(row, goals):
+    """What of a row is outside of its goals, in words."""
+    return [f"{row['program']}: {key} is {row[key]:.3g}, and should be from {least:g} to {most:g}"
+            for key, (least, most) in goals.items() if not least * (1 - TOLERANCE) <= row[key] <= most * (1 + TOLERANCE)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", default=programs.ROOT / "target/bench/background.json")
@@ -171,15 +184,17 @@ def main():
         sys.exit(f"bench: {programs.GROVE} is missing; `make build` makes it")
     work = Path(tempfile.mkdtemp(prefix="grove-bench-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
-        rows = [run(Grove("thrifty", label="background"), work / "background"),
-                run(Grove("thrifty", label=f"background, {FAR * 1e3:g} ms away"), work / "far", FAR),
-                run(Grove("thrifty", seed_up=1_000_000_000, label="normal"), work / "normal")]
+        background = [run(Grove("thrifty", label="background"), work / "background"),
+                      run(Grove("thrifty", label=f"background, {FAR * 1e3:g} ms away"), work / "far", FAR)]
+        rows = [*background, run(Grove("thrifty", seed_up=1_000_000_000, label="normal"), work / "normal")]
         shares = [share(Grove("thrifty", label="background"), work / "late")]
     finally:
         shutil.rmtree(work, ignore_errors=True)
     table.show(f"a seed behind a router of {RATE / 1e6:g} MB/s with a queue of {QUEUE * 1e3:g} ms", COLUMNS, rows, [])
     table.show("two such seeds behind the same router, the second 10 s after the first", LATE, shares, [str(programs.versions())])
     table.write(args.json, rows=rows, shares=shares, versions=programs.versions())
+    wrong = [why for row in background for why in missed(row, GOALS)] + [why for row in shares for why in missed(row, LATE_GOALS)]
+    sys.exit("\n".join(f"bench: {why}" for why in wrong) if wrong else 0)
 
 
 main()
