@@ -88,6 +88,7 @@ fn main() -> ExitCode {
         }
     };
     let status = runtime.block_on(async {
+        pausing::survive_signals();
         match cli.command {
             // The ad server is a program of its own, with exit statuses of its own.
             Command::Adserver(args) => ad_server_mock::cli::run(*args).await,

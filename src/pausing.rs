@@ -21,7 +21,7 @@ pub(crate) struct Pausing {
 }
 
 impl Pausing {
-    /// Listens from now on; without it these signals end a process, so it is to be made early. With `json` the terminal's keys are left alone.
+    /// Listens from now on, so it is to be made early. With `json` the terminal's keys are left alone.
     pub(crate) fn listen(json: bool) -> Self {
         Self {
             // A terminal that cannot be read from gives no keys, and a system without these signals none.
@@ -77,6 +77,14 @@ impl Pausing {
                 );
             }
         }
+    }
+}
+
+/// From now on these signals end no process: they say nothing to a command that does not listen. To be called in a runtime.
+pub(crate) fn survive_signals() {
+    for kind in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
+        // Whoever took one stays its handler to the end. A system without these signals sends none.
+        let _ = signal(kind);
     }
 }
 

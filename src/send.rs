@@ -26,6 +26,7 @@ use crate::cli::{SendArgs, Until};
 use crate::context::Context;
 use crate::files::write_whole;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json, print_line};
+use crate::pausing::Pausing;
 use crate::units::human_bytes;
 
 /// How long the other side has to hang up by itself once it has everything.
@@ -52,6 +53,7 @@ struct Sending {
 /// Sends until it is delivered, or for as long as was asked.
 pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
+    let mut pausing = Pausing::listen(json);
     for tracker in &args.tracker {
         context.gate.trust_url(tracker);
     }
@@ -84,6 +86,7 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
     let outcome = tokio::select! {
         outcome = wait(&sending.torrent, args.until, json) => outcome,
         never = show(&sending.torrent, json) => match never {},
+        never = pausing.obey(std::iter::once(&sending.torrent)) => match never {},
         () = &mut stop => Ok(ExitStatus::Interrupted),
     };
     let stats = sending.torrent.stop().await;

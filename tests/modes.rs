@@ -344,6 +344,64 @@ fn signals_pause_a_seed_and_have_it_serve_again() {
 }
 
 #[test]
+fn signals_pause_a_send() {
+    use rustix::process::Signal;
+    let place = tempfile::tempdir().expect("a folder");
+    publish(place.path());
+    let mut send = grove(place.path(), ["send", "thing.bin", "--json", "--data", "sender"])
+        .args(LOOPBACK)
+        .start();
+    let link = send.wait_for("link")["link"].as_str().expect("a link").to_owned();
+    signal(&send, Signal::USR1);
+    send.wait_for("paused");
+    // It is paused already.
+    signal(&send, Signal::USR1);
+    let mut get = grove(
+        place.path(),
+        ["get", &link, "--json", "--data", "receiver", "-o", "got.bin"],
+    )
+    .args(LOOPBACK)
+    .start();
+    get.wait_for("listening");
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        said.push(send.wait_for("progress"));
+    }
+    assert!(
+        said.iter()
+            .all(|line| line["uploaded"] == 0 && line["peers"] == 0),
+        "{said:?}"
+    );
+    signal(&send, Signal::USR2);
+    send.wait_until("that it goes on, once", |line| {
+        assert_ne!(line["event"], "paused", "twice");
+        line["event"] == "resumed"
+    });
+    signal(&send, Signal::USR2);
+    get.wait_for("complete");
+    assert_eq!(get.finish().0, Some(0));
+    assert_eq!(send.finish().0, Some(0));
+    assert_eq!(
+        sha256(&place.path().join("got.bin")),
+        sha256(&place.path().join("thing.bin"))
+    );
+}
+
+#[test]
+fn nothing_dies_of_a_signal_that_it_does_not_heed() {
+    use rustix::process::Signal;
+    let place = tempfile::tempdir().expect("a folder");
+    for command in ["node", "tracker"] {
+        let mut running = grove(place.path(), [command, "--json", "--http", "127.0.0.1:0"]).start();
+        running.wait_for("listening");
+        signal(&running, Signal::USR1);
+        signal(&running, Signal::USR2);
+        let (status, rest) = running.interrupt();
+        assert_eq!(status, Some(0), "{command}: {rest:?}");
+    }
+}
+
+#[test]
 fn without_peers_everything_comes_from_the_origin_and_without_both_nobody_is_asked() {
     let held = Held::publish();
     held.open();
