@@ -20,6 +20,7 @@ const FILES: &[(&[&str], usize)] = &[
     (&["b", "d.bin"], 20_000),
 ];
 pub(super) const CONTENT: &str = "/data/store/x/content";
+const STATE: &str = "/data/store/x/state";
 /// Different mixtures of what is left without power, for each operation.
 const CUTS: u64 = 6;
 
@@ -111,6 +112,14 @@ impl Case {
         &self.files[file].1[start..start + self.wise.block_len(block)]
     }
 
+    /// Puts a block, as a peer brings it: its hashes first.
+    async fn put(&self, store: &Store, verifier: &Verifier, block: u32) -> Result<bool, StoreError> {
+        let run = self.run_of(block);
+        let proof = self.wise.proof(run).unwrap();
+        verifier.insert_proof(run, &proof.leaves, &proof.uncles).unwrap();
+        store.put(self.block(block)).await
+    }
+
     /// Runs the script as far as the disk lets it, and tells which blocks were flushed.
     pub(super) async fn run(&self, disk: &FaultDisk) -> BTreeSet<u32> {
         let verifier = self.verifier();
@@ -120,10 +129,7 @@ impl Case {
         };
         for step in SCRIPT {
             for &block in *step {
-                let run = self.run_of(block);
-                let proof = self.wise.proof(run).unwrap();
-                verifier.insert_proof(run, &proof.leaves, &proof.uncles).unwrap();
-                let _ = store.put(self.block(block)).await;
+                let _ = self.put(&store, &verifier, block).await;
             }
             if store.flush().await.is_ok() {
                 flushed.extend(step.iter().copied());
@@ -290,6 +296,28 @@ async fn whatever_sync_is_the_first_to_fail_nothing_is_claimed_that_is_not_there
         };
         check_plans(&case, failing.map(plan)).await;
     }
+}
+
+#[tokio::test]
+async fn what_was_put_is_safe_soon_though_nobody_flushes() {
+    let (case, disk) = (Case::file(), FaultDisk::default());
+    let verifier = case.verifier();
+    let (store, _events) = case.open(&disk, &verifier).unwrap();
+    // Of a piece that is not whole: without the record nobody could tell that they are right.
+    let put = BTreeSet::from([8, 9]);
+    for &block in &put {
+        assert!(case.put(&store, &verifier, block).await.unwrap());
+    }
+    let is_recorded = |disk: &FaultDisk| disk.contents(Path::new(STATE)).is_some();
+    let safe = async {
+        while !(is_recorded(&disk) && (0..CUTS).all(|seed| is_recorded(&disk.after_power_cut(seed)))) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let soon = tokio::time::timeout(30 * SYNC_AFTER, safe).await;
+    soon.expect("it is recorded");
+    case.check_ends(&disk, &put, "not flushed").await;
+    store.close().await;
 }
 
 #[tokio::test]
