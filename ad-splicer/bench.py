@@ -6,6 +6,8 @@ worst block of 576 samples within half a second of a cue, clicks are what is abo
 ebur128 on the ad's interval against the 60 seconds around the cue; where there are pictures, how sound and pictures stand to each other
 is told by the packets that stayed as they were. A spectrogram of one join of each format is left in the folder.
 
+Each goal is named beside what was reached; the exit status is 1 when one was missed.
+
 Give the program (grove), the fixtures' folder, and a folder to work in. `--only speed|quality` does a part, `--formats mp3 opus` some formats.
 """
 
@@ -37,10 +39,16 @@ FORMATS = [
     ("ogg", ["-c:a", "libvorbis", "-b:a", "128k"], ["-c:a", "libvorbis", "-b:a", "256k"]),
     ("webm", ["-c:a", "libopus", "-b:a", "96k"], ["-c:a", "libopus", "-b:a", "192k"]),
     ("mp4", ["-c:a", "aac", "-b:a", "128k", "-aac_pns", "0"], ["-c:a", "aac", "-b:a", "256k"]),
+    ("vp9.webm", ["-c:a", "libopus", "-b:a", "96k"], ["-c:a", "libopus", "-b:a", "192k"]),
 ]
-# What is seen in the format that has pictures: no two alike, an IDR picture every two seconds.
-PICTURES = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25,noise=alls=12:allf=t"]
-PICTURES_CODED = ["-map", "0:a", "-map", "1:v", "-shortest", "-c:v", "libx264", "-preset", "veryfast", "-b:v", "300k", "-bf", "3", "-g", "50", "-keyint_min", "50", "-sc_threshold", "0", "-pix_fmt", "yuv420p"]
+# What is seen in the formats that have pictures: no two alike, an IDR picture (or key frame) every two seconds.
+PICTURES = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25,noise=alls=12:allf=t", "-map", "0:a", "-map", "1:v", "-shortest", "-b:v", "300k", "-g", "50", "-keyint_min", "50", "-pix_fmt", "yuv420p"]
+PICTURES_CODED = {
+    "mp4": ["-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-sc_threshold", "0"],
+    "vp9.webm": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"],
+}
+# Below this level around a cue it lies in a pause.
+PAUSE = -50.0
 
 
 def run(command, **options):
@@ -147,10 +155,11 @@ def race(grove, work, content, creative, ready, cues, length):
         first = first_byte([grove, "splice", content, *ads, "-o", "-"])
         rows.append((json.loads(done.stdout)["seconds"], whole, cp, synced, concat, first, *peak(command)))
     spliced, whole, cp, synced, concat, first, resident, anonymous = (min(column) for column in zip(*rows))
-    print(f"  splice {spliced:.2f} s (with conditioning and starting: {whole:.2f} s), peak {resident:.0f} MB resident without what codes in its children, {anonymous:.0f} MB of it no file's (the goal is 64 MB)")
-    print(f"  first byte {first:.3f} s after the creatives are there (the goal is 0.05 s)")
-    print(f"  cp {cp:.3f} s; cp and fsync, which splice does too, {synced:.3f} s; ffmpeg concat -c copy {concat:.2f} s")
-    return cp, concat
+    name = os.path.basename(content)
+    print(f"  splice {spliced:.2f} s (with conditioning and starting: {whole:.2f} s); cp {cp:.3f} s; cp and fsync, which splice does too, {synced:.3f} s; ffmpeg concat -c copy {concat:.2f} s")
+    goal(f"{name}: memory without what codes in its children, in MB ({anonymous:.0f} of it no file's)", resident, 64)
+    goal(f"{name}: first byte after the creatives are there, in s", first, 0.05)
+    return spliced, cp, concat
 
 
 def speed(grove, fixtures, work):
@@ -164,8 +173,9 @@ def speed(grove, fixtures, work):
     ffmpeg("-i", creative, "-ac", "2", "-ar", "44100", "-c:a", "libmp3lame", "-b:a", "128k", f"{work}/ad.mp3")
     cues = [600, 1800, 3000]
     print(f"\n60-minute MP3, {os.path.getsize(hour) / 1e6:.1f} MB, {len(cues)} breaks, best of three")
-    cp, concat = race(grove, work, hour, creative, f"{work}/ad.mp3", cues, 3600)
-    print(f"  goals: 3 × cp + 0.06 s a seam is {3 * cp + 0.06 * 2 * len(cues):.2f} s, 0.4 × ffmpeg is {0.4 * concat:.2f} s", flush=True)
+    spliced, cp, concat = race(grove, work, hour, creative, f"{work}/ad.mp3", cues, 3600)
+    goal("hour.mp3: splicing it, in s (3 × cp and 0.06 s a seam)", spliced, 3 * cp + 0.06 * 2 * len(cues))
+    goal("hour.mp3: splicing it, in s (0.4 × ffmpeg)", spliced, 0.4 * concat)
 
     creative = f"{work}/ad.mp4"
     moving(creative, "1280x720", 15, 15, "2700k")
@@ -178,8 +188,9 @@ def speed(grove, fixtures, work):
             os.rename(f"{work}/making.mp4", content)
         cues = [minutes * 12, minutes * 30, minutes * 48]
         print(f"\n{minutes}-minute MP4, {size}, {os.path.getsize(content) / 1e6:.1f} MB, {len(cues)} breaks at IDR pictures, best of three")
-        cp, concat = race(grove, work, content, creative, creative, cues, 60 * minutes)
-        print(f"  goals: 2 × cp is {2 * cp:.2f} s, 0.5 × ffmpeg is {0.5 * concat:.2f} s", flush=True)
+        spliced, cp, concat = race(grove, work, content, creative, creative, cues, 60 * minutes)
+        goal(f"{minutes}-minutes.mp4: splicing it, in s (2 × cp)", spliced, 2 * cp)
+        goal(f"{minutes}-minutes.mp4: splicing it, in s (0.5 × ffmpeg)", spliced, 0.5 * concat)
 
 
 def conditioning(grove, work, creative):
@@ -194,7 +205,8 @@ def conditioning(grove, work, creative):
         theirs, _ = timed(["ffmpeg", "-nostdin", "-y", "-v", "error", "-i", creative, "-c:v", "libx264", "-preset", "veryfast", "-c:a", "aac", f"{work}/theirs.mp4"])
         rows.append((ours, theirs))
     ours, theirs = (min(column) for column in zip(*rows))
-    print(f"\nconditioning a video creative of 15 s, 1280x720: {ours:.2f} s; ffmpeg -preset veryfast {theirs:.2f} s; the goal is {1.2 * theirs:.2f} s", flush=True)
+    print("\na video creative of 15 s, 1280x720, best of three")
+    goal("conditioning it, in s (1.2 × ffmpeg -preset veryfast)", ours, 1.2 * theirs)
 
 
 def moving(path, size, seconds, length, rate):
@@ -216,6 +228,21 @@ def decoded(path, *filters):
         raw, source = run(["sox", path, "-t", "f32", "-"]).stdout, ["-f", "f32le", "-ac", "2", "-ar", "44100", "-i", "-"]
     command = ["ffmpeg", "-y", "-v", "error", *source, *filters, "-f", "f32le", "-ac", "2", "-ar", "44100", "-"]
     return array.array("f", run(command, input=raw or b"").stdout)
+
+
+def middle(values):
+    return sorted(values)[len(values) // 2]
+
+
+def goal(what, value, most):
+    """Says whether something is at most what it should be; what is not is said again at the end."""
+    met = value <= most
+    print(f"  {what}: {value:.2f}; the goal is {most}{'' if met else ': MISSED'}", flush=True)
+    if not met:
+        missed.append(f"{what}: {value:.2f} instead of {most}")
+
+
+missed = []
 
 
 def db(power):
@@ -248,8 +275,9 @@ def loudness(path, start, length):
 
 def make(source, coding, path):
     """Content of what is heard in `source`."""
-    seen, coded = (PICTURES, PICTURES_CODED) if path.endswith(".mp4") else ([], [])
-    ffmpeg("-i", source, *seen, "-map_metadata", "-1", *coded, *coding, path)
+    coded = PICTURES_CODED.get(os.path.basename(path).split(".", 1)[1])
+    seen = [*PICTURES, *coded] if coded else []
+    ffmpeg("-i", source, *seen, "-map_metadata", "-1", *coding, path)
 
 
 def packets(path):
@@ -345,13 +373,21 @@ def quality(grove, fixtures, work, only):
             table.append((cue / 44100, level, entry, exit_, reference, got - target, peak, ad["gain_db"], ad["limited_db"]))
             shown = "" if reference is None else f"{reference:8.1f}"
             print(f"  {cue / 44100:7.2f}  {level:6.1f}  {entry:7.1f}  {exit_:7.1f}  {shown:>8}  {got - target:+5.2f} LU  {peak:5.1f} dBFS", flush=True)
-        middle = lambda values: sorted(values)[len(values) // 2]
-        seams = [row[2] for row in table] + [row[3] for row in table]
-        print(f"  median {middle(seams):.1f}, worst {max(seams):.1f} dBFS; loudness within {max(abs(row[5]) for row in table):.2f} LU; highest peak {max(row[6] for row in table):.1f} dBFS")
-        if name == "mp4":
+        pauses = [max(row[2:4]) for row in table if row[1] < PAUSE]
+        music = [row for row in table if row[1] >= PAUSE]
+        goal(f"{name}: seams at the {len(pauses)} cues in pauses, median, in dBFS", middle(pauses), -60)
+        if coded:
+            beyond = [max(row[2:4]) - row[4] for row in music]
+            goal(f"{name}: seams at the {len(music)} cues in sound beyond a plain encode's, median, in dB (the worst is {max(beyond):+.1f})", middle(beyond), 3)
+        else:
+            goal(f"{name}: seams at the {len(music)} cues in sound, worst, in dBFS", max(max(row[2:4]) for row in music), FLOOR)
+        goal(f"{name}: loudness beside its reference, worst, in LU", max(abs(row[5]) for row in table), 0.5)
+        goal(f"{name}: true peak, in dBTP", max(row[6] for row in table), -1)
+        if name in PICTURES_CODED:
             offsets = apart(content, out)
             kept = [max((off for time, off in offsets if start <= time < end), default=math.nan) for start, end in zip(CUES, [*CUES[1:], math.inf])]
-            print(f"  {len(offsets)} pictures stayed; sound and pictures stand apart by at most {max(off for _, off in offsets):.3f} ms otherwise than in the content; after each cue: {' '.join(f'{off:.3f}' for off in kept)}")
+            print(f"  {len(offsets)} pictures stayed; sound and pictures stand apart otherwise than in the content, after each cue, in ms: {' '.join(f'{off:.3f}' for off in kept)}")
+            goal(f"{name}: sound and pictures apart otherwise than in the content, most, in ms", max(off for _, off in offsets), 1)
         picture = f"{work}/{name}.png"
         first = report["ads"][8]
         ffmpeg("-i", out, "-lavfi", f"atrim={first['start'] - 2:.3f}:{first['start'] + 2:.3f},showspectrumpic=s=1000x512:mode=combined:legend=0:scale=log:win_func=blackman:drange=110:stop=16000", picture)
@@ -367,7 +403,8 @@ def quality(grove, fixtures, work, only):
             start, end = round((ad["start"] - 0.3) * 44100), round((ad["start"] + ad["duration"] + 0.3) * 44100)
             for at in range(start, end, 441):
                 loudest = max(loudest, db(sum(x * x for x in high[2 * at : 2 * (at + 441)]) / 882))
-        print(f"  click on the sine: {loudest:.1f} dBFS above 4 kHz (the sine itself, as coded: {floor:.1f}); picture {picture}", flush=True)
+        goal(f"{name}: click on the sine above 4 kHz, in dBFS (the sine itself, as coded, has {floor:.1f})", loudest, -95)
+        print(f"  picture {picture}", flush=True)
 
 
 def main():
@@ -383,6 +420,8 @@ def main():
         speed(args.grove, args.fixtures, args.work)
     if args.only != "speed":
         quality(args.grove, args.fixtures, args.work, args.formats)
+    if missed:
+        sys.exit("\nbench-splice: goals that were missed:\n  " + "\n  ".join(missed))
 
 
 main()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness import programs, table
 from harness.content import Content
+from harness.goals import Goals
 from harness.net import Local, Network
 from harness.programs import Grove, Libtorrent, Program
 
@@ -98,6 +99,12 @@ def main():
     notes = ["every file was compared with the original", str(programs.versions())]
     table.show(f"{args.mib} MiB to one viewer, unlimited", COLUMNS, rows, notes)
     table.write(args.json, rows=rows, versions=programs.versions())
+    goals = Goals()
+    for row in rows:
+        if row["program"] == "grove" and row["ratio"]:
+            name = f"{row['place']}, {row['sources']} seed{'s' if row['sources'] > 1 else ''}"
+            goals.at_least(f"{name}: rate ÷ libtorrent's", row["ratio"], 1.3 if row["place"] == "loopback" else 1)
+    goals.close()
 
 
 main()

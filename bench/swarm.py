@@ -4,7 +4,7 @@
     bench/swarm.py [--only LABEL]... [--viewers N] [--mib N] [--json FILE]
 
 Uplinks are shaped by the kernel in network namespaces: the seed's to 20 MB/s, each viewer's to 10 MB/s. The bound is what no protocol can
-beat: max(F/seed, N·F/(seed + Σ viewers)). Copies are bytes of content that left the seed ÷ the size of the file (those of aria2 are
+beat: max(F/seed, N·F/(seed + Σ viewers)); T(1) is what none can that takes one copy of the seed: max(F/seed, (N − 1)·F/Σ viewers). Copies are bytes of content that left the seed ÷ the size of the file (those of aria2 are
 counted on the wire, headers included). CPU is the viewers' user and system time until the last one is complete, per 10⁹ bytes downloaded.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from harness import programs, table
 from harness.content import Content
+from harness.goals import Goals
 from harness.net import Network
 from harness.process import Process
 from harness.programs import Aria2, Grove, Libtorrent, Nginx
@@ -28,6 +29,11 @@ SEED, VIEWER = 20_000_000, 10_000_000
 # What of a shaped line content can have without a queue: QUIC's and IP's headers take 4 %, and a little more drains it.
 CONTENT = 0.94
 TIMEOUT = 120
+
+
+def bounds(count, size):
+    """Seconds that nobody can beat, and that nobody can who takes one copy of the seed."""
+    return max(size / SEED, count * size / (SEED + count * VIEWER)), max(size / SEED, (count - 1) * size / (count * VIEWER))
 
 
 def announced(hub, tracker):
@@ -103,17 +109,36 @@ def run(program, web, count, size, folder, traced):
         wrong = [i for i in range(count) if not content.is_right(program.result(folder / f"v{i}"))]
         if wrong:
             raise SystemExit(f"bench: the files of viewers {wrong} of {program.label} are wrong, see {folder}")
-    bound = max(size / SEED, count * size / (SEED + count * VIEWER))
+    bound, one_copy = bounds(count, size)
     return {
         "program": program.label, "source": "nginx" if web else "seed",
-        "seconds": max(times.values()), "first": min(times.values()), "ratio": max(times.values()) / bound,
+        "seconds": max(times.values()), "first": min(times.values()), "ratio": max(times.values()) / bound, "one_copy": max(times.values()) / one_copy,
         "copies": (uploaded if uploaded is not None else wire) / size, "wire_copies": wire / size,
         "cpu_per_gb": cpu / (count * size / 1e9), "rss_mb": memory / 1e6,
     }
 
 
+def judge(rows):
+    """The goals; of programs that are told their lines, since the others have to find them."""
+    goals = Goals()
+    for row in rows:
+        if not row["program"].startswith("grove") or "--up" not in row["program"]:
+            continue
+        name = f"{row['program']} from {row['source']}"
+        if "thrifty" in name:
+            goals.at_most(f"{name}: time ÷ T(1)", row["one_copy"], 1.12)
+            goals.at_most(f"{name}: copies", row["copies"], 1.12)
+        else:
+            goals.at_most(f"{name}: time ÷ bound", row["ratio"], 1.12)
+        goals.at_most(f"{name}: memory of a viewer in MB", row["rss_mb"], 60)
+        for peer in rows:
+            if (peer["program"], peer["source"]) == ("libtorrent", row["source"]):
+                goals.at_most(f"{name}: CPU ÷ libtorrent's", row["cpu_per_gb"] / peer["cpu_per_gb"], 1)
+    return goals
+
+
 COLUMNS = [
-    ("program", "", ""), ("source", "from", ""), ("seconds", "seconds", ".2f"), ("ratio", "÷ bound", ".2f"), ("copies", "copies", ".2f"),
+    ("program", "", ""), ("source", "from", ""), ("seconds", "seconds", ".2f"), ("ratio", "÷ bound", ".2f"), ("one_copy", "÷ T(1)", ".2f"), ("copies", "copies", ".2f"),
     ("cpu_per_gb", "CPU-s/GB", ".1f"), ("rss_mb", "RSS MB", ".0f"),
 ]
 
@@ -131,7 +156,7 @@ def main():
         sys.exit(f"bench: {programs.GROVE} is missing; `make build` makes it")
     limits = {"up": int(VIEWER * CONTENT), "seed_up": int(SEED * CONTENT)}
     cases = [(program, web) for web in (False, True)
-             for program in (Grove("fast", **limits), Grove("thrifty", **limits), Libtorrent(), Aria2())]
+             for program in (Grove("fast", **limits), Grove("thrifty", **limits), Grove("fast"), Grove("thrifty"), Libtorrent(), Aria2())]
     if args.only:
         cases = [(p, web) for p, web in cases if any(o in f"{p.label} from {'nginx' if web else 'seed'}" for o in args.only)]
     size = args.mib << 20
@@ -148,12 +173,13 @@ def main():
     finally:
         if not args.keep:
             shutil.rmtree(work, ignore_errors=True)
-    bound = max(size / SEED, args.viewers * size / (SEED + args.viewers * VIEWER))
+    bound, one_copy = bounds(args.viewers, size)
     table.show(
-        f"{args.viewers} viewers at once, {args.mib} MiB, seed {SEED / 1e6:g} MB/s, viewers {VIEWER / 1e6:g} MB/s up; bound {bound:.2f} s",
+        f"{args.viewers} viewers at once, {args.mib} MiB, seed {SEED / 1e6:g} MB/s, viewers {VIEWER / 1e6:g} MB/s up; bound {bound:.2f} s, T(1) {one_copy:.2f} s",
         COLUMNS, rows, ["every file was compared with the original", str(programs.versions())],
     )
-    table.write(args.json, bound=bound, rows=rows, versions=programs.versions())
+    table.write(args.json, bound=bound, one_copy=one_copy, rows=rows, versions=programs.versions())
+    judge(rows).close()
 
 
 main()
