@@ -70,6 +70,50 @@ fn what_waits_at_a_peer_is_asked_anew_when_it_is_needed_soon() {
 }
 
 #[test]
+fn what_was_moved_to_another_peer_is_asked_anew_like_all_that_waits() {
+    let start = Instant::now();
+    // The third piece is needed after eight seconds.
+    let (mut swarm, outputs) = playing(4, 16_384, start);
+    let third = |outputs: &[Output]| {
+        outputs.iter().find_map(|output| match *output {
+            Output::Request {
+                peer,
+                request,
+                run,
+                urgency,
+                ..
+            } if run.first.0 == 8 => Some((peer, request, urgency)),
+            _ => None,
+        })
+    };
+    let (peer, early, _) = third(&outputs).expect("it is within fifteen seconds");
+    assert_eq!(peer, Peer(1));
+    // A second peer shows what it can with the first piece, holds everything, and has nothing new to be asked for.
+    connect(&mut swarm, 2, vec![BlockRun::new(0, 0, 16)], start);
+    let (run, source) = (BlockRun::new(0, 0, 4), Source::Peer(Peer(2)));
+    let mut outputs = give(&mut swarm, Input::Verified { run, source }, start + TICK);
+    for tick in 2..=20 {
+        outputs.extend(give(&mut swarm, Input::Timeout, start + TICK * tick));
+    }
+    assert!(outputs.contains(&Output::Cancel {
+        peer: Peer(1),
+        request: early
+    }));
+    let (peer, moved, urgency) = third(&outputs).expect("the first peer is silent");
+    assert_eq!((peer, urgency), (Peer(2), Urgency::Far));
+    let mut outputs = Vec::new();
+    for tick in 21..=45 {
+        outputs.extend(give(&mut swarm, Input::Timeout, start + TICK * tick));
+    }
+    assert!(outputs.contains(&Output::Cancel {
+        peer: Peer(2),
+        request: moved
+    }));
+    let (_, _, urgency) = third(&outputs).expect("it is needed soon");
+    assert_eq!(urgency, Urgency::Urgent);
+}
+
+#[test]
 fn behind_a_slow_line_what_has_time_waits() {
     let start = Instant::now();
     let config = Config {
