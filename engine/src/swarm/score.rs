@@ -210,6 +210,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_ahead_covers_the_round_trip_and_a_little_more() {
+        let start = Instant::now();
+        let mut score = Score::new(start);
+        score.set_busy(true, start);
+        // Forty blocks a second.
+        for tick in 1..=400 {
+            score.delivered(BLOCK_SIZE.into(), start + Duration::from_millis(tick * 25));
+        }
+        for (rtt, blocks) in [(0, 12), (100, 16), (300, 24), (1_000, 52)] {
+            score.set_rtt(Duration::from_millis(rtt));
+            assert!(
+                score.pipeline().abs_diff(blocks) <= 1,
+                "{rtt} ms: {}",
+                score.pipeline()
+            );
+        }
+    }
+
+    #[test]
     fn who_misses_deadlines_promises_less() {
         let mut score = Score::new(Instant::now());
         let fresh = score.promise(0, 4, 65_536.0);

@@ -15,6 +15,7 @@ mod fast;
 mod hedges;
 mod origin;
 mod parts;
+mod picks;
 mod places;
 mod random;
 mod size;
