@@ -16,13 +16,15 @@ use common::{PATIENCE, Server, grove, sha256};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
-/// Large enough that several kills fall into it, and that what they cost shows.
-const LENGTH: usize = 32_000_000;
+/// Large enough that each life fetches more than a kill may cost.
+const LENGTH: usize = 22_000_000;
 /// Bytes a second.
-const RATE: usize = 4_000_000;
-const KILLS: usize = 5;
-/// What a kill may cost at most: 2 s at this rate, which is also less than 8 MiB.
-const LOSS: usize = 2 * RATE;
+const RATE: usize = 2_000_000;
+const KILLS: usize = 2;
+/// What a kill may cost at most, with all that was on its way; 2 s at this rate are less.
+const LOSS: usize = 8 << 20;
+/// What a life fetches at least: so much that something of it must be kept.
+const LIFE: usize = LOSS + RATE / 2;
 /// How the origin cuts its answers.
 const CHUNK: usize = 16 * 1024;
 
@@ -147,7 +149,7 @@ fn a_killed_download_goes_on_where_it_was() {
     let (mut viewer, mut have) = start();
     assert_eq!(have, 0, "nothing is here at first");
     for _ in 0..KILLS {
-        let more: usize = random.random_range(RATE / 4..LENGTH / (KILLS + 1));
+        let more: usize = random.random_range(LIFE..(LENGTH - RATE) / KILLS);
         meter.wait_for(sent + more);
         viewer.kill();
         assert!(
