@@ -54,7 +54,7 @@ struct Windows {
 }
 
 /// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectionFailure {
     /// It could not be begun.
     #[error("cannot dial: {0}")]

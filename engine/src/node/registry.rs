@@ -18,6 +18,8 @@ use crate::rate::Bucket;
 use crate::swarm::PeerId;
 use crate::tracker::pairs::Token;
 use crate::wire::ReplyStatus;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, WeakShared};
 use gate::{Forbidden, Gate, household};
 use mainline::async_dht::AsyncDht;
 use std::collections::HashMap;
@@ -46,7 +48,7 @@ pub(super) const FLOOD: &str = "it floods us with requests that are refused";
 const MAX_OPENING: usize = 128;
 
 /// Why a dial brought no connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum DialError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
@@ -71,6 +73,8 @@ impl DialError {
     }
 }
 
+type Dial = BoxFuture<'static, Result<Connection, DialError>>;
+
 #[derive(Debug)]
 pub(crate) struct Registry {
     config: NodeConfig,
@@ -85,6 +89,8 @@ pub(crate) struct Registry {
     runtime: Handle,
     moved: Moved,
     connections: Mutex<HashMap<PeerId, Connection>>,
+    /// Dials that go on. However many torrents know an address, it is dialled once at a time.
+    dials: Mutex<HashMap<SocketAddr, WeakShared<Dial>>>,
     torrents: Mutex<HashMap<[u8; 32], mpsc::Sender<Msg>>>,
     /// Our places at the relays of trackers, by the tracker's URL, and the relays' addresses.
     relays: Mutex<HashMap<String, (Token, SocketAddr)>>,
@@ -151,6 +157,7 @@ impl Registry {
             salt: rand::random(),
             endpoints,
             connections: Mutex::default(),
+            dials: Mutex::default(),
             torrents: Mutex::default(),
             relays: Mutex::default(),
             bans: Mutex::default(),
@@ -399,6 +406,21 @@ impl Registry {
         if let Some(connection) = open {
             return Ok(connection);
         }
+        let dial = {
+            let mut dials = lock(&self.dials);
+            dials.retain(|_, dial| dial.upgrade().is_some());
+            let others = dials.get(&address).and_then(WeakShared::upgrade);
+            // One that is over may not have been dropped yet.
+            others.filter(|dial| dial.peek().is_none()).unwrap_or_else(|| {
+                let dial = self.clone().dial(address).boxed().shared();
+                dials.extend(dial.downgrade().map(|dial| (address, dial)));
+                dial
+            })
+        };
+        dial.await
+    }
+
+    async fn dial(self: Arc<Self>, address: SocketAddr) -> Result<Connection, DialError> {
         let endpoint = self
             .endpoints
             .iter()
