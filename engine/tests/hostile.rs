@@ -7,10 +7,13 @@ use bytes::{BufMut, BytesMut};
 use common::raw::*;
 use common::*;
 use engine::metainfo::Metainfo;
-use engine::net::{Connection, Endpoint, Identity, Incoming, accept_stream, open_control, open_request};
-use engine::node::{AddOptions, Location, Node, NodeConfig};
-use engine::swarm::{BlockRun, Claim, PieceIndex};
-use engine::wire::Message;
+use engine::net::{
+    Connection, ControlWriter, Endpoint, Identity, Incoming, accept_stream, open_control, open_request,
+};
+use engine::node::{AddOptions, Location, Node, NodeConfig, Wanted};
+use engine::swarm::{BlockRun, Claim, FileIndex, PieceIndex, RefuseReason};
+use engine::wire::{Message, MetadataKind, ReplyStatus, Request};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::UdpSocket;
@@ -194,29 +197,26 @@ async fn a_flood_of_requests_is_answered_with_a_ban() {
     let (folder, data) = (tempfile::tempdir().unwrap(), content(1_000_000, 33));
     let metainfo = metainfo(&data, &[], &[]);
     let (node, torrent) = seed(folder.path(), &metainfo, &data).await;
-    // Beyond the end; and blocks of a piece's border, which is no request: banned after a few. Refused ones: after many.
-    let bad = endpoint();
-    let connection = bad.connect(node.local_addrs()[0], None).await.unwrap();
-    let (mut writer, mut reader) = open_control(&connection).await.unwrap();
-    writer.send(&hello(&metainfo)).await.unwrap();
-    within("hello", reader.next()).await.unwrap();
-    let flood = async {
-        loop {
-            let Ok(mut reply) = open_request(&connection, &request(&metainfo, 50_000)).await else {
-                return;
-            };
-            if reply.header(1).await.is_err() {
-                return;
-            }
-        }
+    // Beyond the end, and across a piece's border, which is no request either: banned after a few. Refused ones: after many.
+    let across = Request {
+        run: BlockRun::new(0, 3, 2),
+        ..request(&metainfo, 3)
     };
-    within("the ban", flood).await;
-    let stats = until(&torrent, |s| s.banned == 1).await;
-    assert!(
-        stats.problems.iter().any(|p| p.contains("broke the protocol")),
-        "{:?}",
-        stats.problems
-    );
+    for (n, asked) in [request(&metainfo, 50_000), across].into_iter().enumerate() {
+        let (_endpoint, connection, _writer, _reader) = greet(&node, &metainfo, 0).await;
+        let flood = async {
+            while let Ok(mut reply) = open_request(&connection, &asked).await {
+                let Ok(header) = reply.header(asked.run.count).await else {
+                    return;
+                };
+                assert_eq!(header.status, ReplyStatus::Refused(RefuseReason::Invalid));
+            }
+        };
+        within("the ban", flood).await;
+        let stats = until(&torrent, |s| s.banned == n + 1).await;
+        let why = stats.problems.iter().filter(|p| p.contains("broke the protocol"));
+        assert_eq!(why.count(), n + 1, "{:?}", stats.problems);
+    }
     viewer_completes(&metainfo, &data, address(&node)).await;
     node.stop().await;
 }
@@ -346,13 +346,63 @@ async fn connections_are_bounded_and_those_that_serve_nothing_make_room() {
     node.stop().await;
 }
 
+/// A tracker that answers everybody with these addresses, in the compact form of BEP 23.
+async fn tracker_that_names(tasks: &mut JoinSet<()>, peers: &[u8]) -> String {
+    let mut answer = format!("d8:intervali60e5:peers{}:", peers.len()).into_bytes();
+    answer.extend(peers);
+    answer.push(b'e');
+    let listener = tokio::net::TcpListener::bind(LOCAL).await.unwrap();
+    let tracker = format!("http://{}/announce", listener.local_addr().unwrap());
+    let app = axum::Router::new().route("/announce", axum::routing::get(move || async move { answer }));
+    tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    tracker
+}
+
+/// The connection id of who dials, of an Initial (RFC 9000 §17.2.2): each dial makes it anew.
+fn id_of_dial(packet: &[u8]) -> &[u8] {
+    assert_eq!(packet[0] & 0xF0, 0xC0, "an Initial");
+    let rest = &packet[6 + usize::from(packet[5])..];
+    &rest[1..][..rest[0].into()]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tracker_that_names_thousands_of_addresses_is_believed_within_bounds() {
+async fn an_address_is_dialled_once_at_a_time_however_many_torrents_name_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let victim = UdpSocket::bind(LOCAL).await.unwrap();
+    let address = victim.local_addr().unwrap().to_string();
+    let node = node(folder.path()).await;
+    let mut torrents = Vec::new();
+    for seed in 0..2 {
+        let metainfo = metainfo(&content(100_000, 50 + seed), &[], &[]);
+        let options = AddOptions {
+            give_up: None,
+            ..only_peers(std::slice::from_ref(&address))
+        };
+        torrents.push(node.add(metainfo, options).await.unwrap());
+    }
+    // What is not answered is sent again, by the same dial.
+    let (mut dials, mut packet) = (Vec::<Vec<u8>>::new(), [0; 2_048]);
+    for _ in 0..6 {
+        let (length, _) = within("a dial", victim.recv_from(&mut packet)).await.unwrap();
+        dials.push(id_of_dial(&packet[..length]).to_vec());
+    }
+    let distinct: BTreeSet<_> = dials.iter().collect();
+    let one_after_the_other = dials.chunk_by(PartialEq::eq).count() == distinct.len();
+    assert!(one_after_the_other, "two dials at a time: {dials:?}");
+    // How it ended is told to both.
+    for torrent in &torrents {
+        until(torrent, |s| s.problems.iter().any(|p| p.contains("no answer"))).await;
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn private_addresses_that_a_tracker_names_by_the_thousand_are_not_dialled() {
     let mut tasks = JoinSet::new();
     let folder = tempfile::tempdir().unwrap();
     let data = content(500_000, 37);
     let (_origin, url) = origin(&mut tasks, &data, Vice::None).await;
-    // Sockets of ours, so that each dial is seen: 10,000 names of 20 sockets and of private networks.
+    // 10,000 names, of private networks and of a socket of ours, so that a dial is seen.
     let victim = UdpSocket::bind(LOCAL).await.unwrap();
     let port = victim.local_addr().unwrap().port();
     let mut peers = Vec::new();
@@ -366,13 +416,7 @@ async fn a_tracker_that_names_thousands_of_addresses_is_believed_within_bounds()
             port.to_be_bytes()
         });
     }
-    let mut answer = format!("d8:intervali60e5:peers{}:", peers.len()).into_bytes();
-    answer.extend(&peers);
-    answer.push(b'e');
-    let listener = tokio::net::TcpListener::bind(LOCAL).await.unwrap();
-    let tracker = format!("http://{}/announce", listener.local_addr().unwrap());
-    let app = axum::Router::new().route("/announce", axum::routing::get(move || async move { answer }));
-    tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let tracker = tracker_that_names(&mut tasks, &peers).await;
     let metainfo = metainfo(&data, &[url], &[tracker]);
     // Private addresses are refused, but for the two that this test needs.
     let gate = gate::Gate::new(gate::Policy::default());
@@ -468,4 +512,75 @@ async fn peers_of_a_private_torrent_are_named_to_nobody_and_name_nobody() {
         );
     }
     node.stop().await;
+}
+
+/// A peer answers a question for metadata, with a bit of `wrong` flipped.
+async fn answer_metadata(
+    writer: &mut ControlWriter,
+    metainfo: &Metainfo,
+    message: Message,
+    wrong: Option<MetadataKind>,
+) {
+    let Message::MetadataRequest { kind, offset, length } = message else {
+        return;
+    };
+    let (mut data, total) = metainfo.metadata(kind, offset, length).unwrap();
+    if wrong == Some(kind) {
+        data[0] ^= 1;
+    }
+    let answer = Message::Metadata {
+        kind,
+        offset,
+        total,
+        data: data.into(),
+    };
+    writer.send(&answer).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lies_about_the_metadata_is_asked_no_more_and_it_comes_from_another() {
+    let metainfo = metainfo(&content(500_000, 41), &[], &[]);
+    for wrong in [MetadataKind::Info, MetadataKind::PieceLayer(FileIndex(0))] {
+        let folder = tempfile::tempdir().unwrap();
+        let node = node(folder.path()).await;
+        let liar = endpoint();
+        let wanted = Wanted {
+            info_hash: metainfo.info_hash_v2(),
+            secret: None,
+            peers: vec![liar.local_addr().unwrap().to_string()],
+            trackers: Vec::new(),
+            web_seeds: Vec::new(),
+            give_up: PATIENCE,
+        };
+        let looking = node.metainfo(wanted);
+        let answering = async {
+            let dial = within("a dial", liar.accept()).await.unwrap();
+            let connection = dial.finish(false).await.unwrap().unwrap();
+            let stream = accept_stream(&connection).await.unwrap().await.unwrap();
+            let Some(Incoming::Control(mut writer, mut reader)) = stream else {
+                panic!("it begins with a control stream");
+            };
+            writer.send(&hello(&metainfo)).await.unwrap();
+            while let Ok(Some(message)) = within("the end of its patience", reader.next()).await {
+                answer_metadata(&mut writer, &metainfo, message, Some(wrong)).await;
+            }
+            // Nor is it greeted again when it comes back.
+            let (mut writer, mut reader) = open_control(&connection).await.unwrap();
+            writer.send(&hello(&metainfo)).await.unwrap();
+            let greeted = within("an end", reader.next()).await;
+            assert!(!matches!(greeted, Ok(Some(_))), "{wrong:?}: {greeted:?}");
+            let (_endpoint, _connection, mut writer, mut reader) = greet(&node, &metainfo, 0).await;
+            while let Ok(Some(message)) = within("a question", reader.next()).await {
+                answer_metadata(&mut writer, &metainfo, message, None).await;
+            }
+            std::future::pending().await
+        };
+        let found = tokio::select! {
+            found = looking => found.unwrap(),
+            never = answering => match never {},
+        };
+        assert_eq!(found.info_hash_v2(), metainfo.info_hash_v2());
+        assert!(found.files()[0].piece_layer().is_some(), "{wrong:?}");
+        node.stop().await;
+    }
 }
