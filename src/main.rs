@@ -56,8 +56,8 @@ const LAST_WORK: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     // Creatives are decoded, and bridges coded, in children of this program, which do nothing else.
-    if ad_splicer::conditioning::is_child(std::env::args_os()) {
-        return ad_splicer::conditioning::child_main(std::env::args_os());
+    if ad_splicer::is_child(std::env::args_os()) {
+        return ad_splicer::child_main(std::env::args_os());
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

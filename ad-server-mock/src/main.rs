@@ -7,8 +7,8 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     // Uploaded creatives are decoded in children of this program, which do nothing else.
-    if ad_splicer::conditioning::is_child(std::env::args_os()) {
-        return ad_splicer::conditioning::child_main(std::env::args_os());
+    if ad_splicer::is_child(std::env::args_os()) {
+        return ad_splicer::child_main(std::env::args_os());
     }
     let args = ad_server_mock::cli::Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));

@@ -3,6 +3,7 @@
 pub mod again;
 pub mod beacons;
 pub mod bridge;
+mod child;
 pub mod conditioning;
 pub mod content;
 pub mod creatives;
@@ -21,6 +22,7 @@ pub mod picture;
 pub mod plan;
 pub mod play;
 pub mod proof;
+mod sandbox;
 mod side_by_side;
 mod silence;
 pub mod splice;
@@ -29,4 +31,5 @@ pub mod time;
 pub mod timecode;
 mod xml;
 
+pub use child::{child_main, is_child};
 pub use this_program::this_program;

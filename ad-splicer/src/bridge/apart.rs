@@ -24,7 +24,6 @@ use super::task::{Kind, Media, Task};
 use super::turns::Turns;
 use super::wire::{self, Most};
 use super::{BridgeError, child};
-use crate::conditioning::environment;
 use crate::splice::Codec;
 use crate::this_program;
 
@@ -41,7 +40,7 @@ pub(crate) const MARK: &str = "code-for-bridges";
 
 static CHILDREN: OnceLock<Children> = OnceLock::new();
 
-/// From now on everything is coded by children of `program`: an executable that calls [`crate::conditioning::child_main`] first when [`crate::conditioning::is_child`] says so. Without it, it is done in this process.
+/// From now on everything is coded by children of `program`: an executable that calls [`crate::child_main`] first when [`crate::is_child`] says so. Without it, it is done in this process.
 pub fn in_children_of(program: PathBuf) {
     // Who said so first said the same.
     let _ = CHILDREN.set(Children::of(move || this_program::command(&program), LONGEST));
@@ -193,7 +192,7 @@ struct Running {
 
 impl Running {
     fn start(command: &mut Command, kind: Kind) -> std::io::Result<Self> {
-        let mut child = environment(command)
+        let mut child = command
             .arg(MARK)
             .arg(serde_json::to_string(&kind)?)
             .stdin(Stdio::piped())

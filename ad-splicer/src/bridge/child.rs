@@ -20,7 +20,7 @@ use gstreamer::prelude::*;
 use super::apart::{AT_ONCE, Refusal};
 use super::task::{Kind, Media, Task};
 use super::wire::{self, Most};
-use crate::conditioning::sandbox::{self, Bounds};
+use crate::sandbox::{self, Bounds};
 
 /// After so long without anything to do it ends.
 const IDLE: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@
 //! sound or of pictures as the job is; everything else is taken out of its registry, so a creative cannot choose an obscure parser.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -24,11 +24,11 @@ use super::again::{Recoding, elements};
 use super::allowed::{self, Wanted};
 use super::job::{Job, Report, Trim};
 use super::unusable::{self, Lacking};
-use super::{mark, sandbox};
-use crate::bridge::{self, pictures};
+use crate::bridge::pictures;
 use crate::content::FileContent;
 use crate::mended::Mend;
 use crate::picture::PictureFormat;
+use crate::sandbox;
 
 /// How much is read at once where nobody says how much is wanted.
 const READ: usize = 64 << 10;
@@ -38,22 +38,9 @@ const READ: usize = 64 << 10;
 pub(super) const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(250);
 pub(super) const MOTIONLESS: u32 = 12;
 
-/// Whether these arguments (with the program's name) are those of a child: then [`child_main`] is to be called before
-/// anything else is done.
-pub fn is_child(args: impl IntoIterator<Item = OsString>) -> bool {
-    let mark_given = args.into_iter().nth(1);
-    mark_given.is_some_and(|arg| arg == mark() || arg == bridge::MARK)
-}
-
-/// The whole life of a child process, from its arguments (with the program's name): one that conditions a creative, whose outcome
-/// is the last line on standard error, or one that codes for bridges.
-pub fn child_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut args = args.into_iter().skip(1);
-    let (mark, what) = (args.next(), args.next());
-    if mark.is_some_and(|mark| mark == bridge::MARK) {
-        return bridge::child_main(&what.unwrap_or_default().to_string_lossy());
-    }
-    let Some(job) = what.and_then(|arg| Job::from_arg(&arg)) else {
+/// The whole life of such a child, from the argument after its mark; the outcome is the last line on standard error.
+pub(crate) fn main(job: &OsStr) -> ExitCode {
+    let Some(job) = Job::from_arg(job) else {
         eprintln!("this command is started by the program itself only");
         return ExitCode::from(2);
     };

@@ -7,11 +7,11 @@ use std::ffi::{OsStr, OsString};
 
 use serde::{Deserialize, Serialize};
 
-use super::mark;
-use super::sandbox::Bounds;
+use super::MARK;
 use crate::again::Target;
 use crate::creatives::Profile;
 use crate::picture::PictureFormat;
+use crate::sandbox::Bounds;
 
 /// Samples, at the creative's own rate, that belong to the encoder and not to the ad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ impl Job {
     pub(super) fn to_args(&self) -> [OsString; 2] {
         // A structure of numbers always has a JSON form.
         let json = serde_json::to_string(self).unwrap_or_default();
-        [mark(), json.into()]
+        [MARK.into(), json.into()]
     }
 
     pub(super) fn bounds(&self) -> Bounds {

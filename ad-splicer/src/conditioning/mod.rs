@@ -1,6 +1,6 @@
 //! Conditioning: making a creative match the content's rate and channels, in a child process that is shut in.
 //!
-//! A creative is a stranger's file and decoders are C; so the program starts itself again ([`child_main`]) with the
+//! A creative is a stranger's file and decoders are C; so the program starts itself again ([`crate::child_main`]) with the
 //! creative as standard input and a file for the samples as standard output, and nothing else of value. The child
 //! limits itself before it reads a byte: memory, processor time, open files, size of what it writes; it cannot open
 //! files, connect, or start programs (`sandbox`). The parent holds the wall clock and believes nothing: it counts,
@@ -12,7 +12,6 @@
 //!
 //! Not for: loudness (see `loudness`; samples are kept as they were mixed).
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
@@ -38,10 +37,9 @@ mod allowed;
 mod child;
 mod job;
 mod pictures;
-pub(crate) mod sandbox;
 mod unusable;
 
-pub use child::{child_main, is_child};
+pub(crate) use child::main as child_main;
 use job::{Job, Report, Trim};
 use pictures::Held;
 pub use pictures::Standing;
@@ -195,31 +193,8 @@ pub struct Conditioner {
     held: Arc<Held>,
 }
 
-/// The environment that a child keeps: where libraries, plugins and the plugin registry are. Nothing else is passed on.
-const KEPT_ENVIRONMENT: [&str; 9] = [
-    "PATH",
-    "HOME",
-    "XDG_CACHE_HOME",
-    "LD_LIBRARY_PATH",
-    "GST_PLUGIN_PATH",
-    "GST_PLUGIN_PATH_1_0",
-    "GST_PLUGIN_SYSTEM_PATH",
-    "GST_PLUGIN_SYSTEM_PATH_1_0",
-    "GST_REGISTRY",
-];
-
-/// Leaves to a child what it needs of the environment.
-pub(crate) fn environment(command: &mut std::process::Command) -> &mut std::process::Command {
-    let kept = KEPT_ENVIRONMENT.iter();
-    command
-        .env_clear()
-        .envs(kept.filter_map(|name| Some((name, std::env::var_os(name)?))))
-        // The list of plugins is used as it is: a child starts no scanner.
-        .env("GST_REGISTRY_UPDATE", "no")
-        .env("GST_REGISTRY_FORK", "no")
-        .env("GST_DEBUG", "0")
-}
-
+/// The hidden first argument of a child.
+pub(crate) const MARK: &str = "condition-a-creative";
 /// How long content may be coded again, in processor time and by the clock; and how many bytes may come out.
 const MOST_OF_CONTENT: Duration = Duration::from_secs(6 * 3600);
 const MOST_CODED_AGAIN: u64 = 4 << 30;
@@ -227,7 +202,7 @@ const MOST_CODED_AGAIN: u64 = 4 << 30;
 const MAX_SAID: u64 = 64 << 10;
 
 impl Conditioner {
-    /// A conditioner whose children are `program`: an executable that calls [`child_main`] first when [`is_child`]
+    /// A conditioner whose children are `program`: an executable that calls [`crate::child_main`] first when [`crate::is_child`]
     /// says so, usually [`crate::this_program`].
     pub fn new(program: PathBuf) -> Self {
         let processors = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
@@ -354,7 +329,6 @@ impl Conditioner {
     ) -> Result<u64, ConditionError> {
         let creative = name.to_owned();
         let mut command = tokio::process::Command::from(this_program::command(&self.program));
-        environment(command.as_std_mut());
         command
             .args(job.to_args())
             .stdin(input)
@@ -473,11 +447,6 @@ fn describe(status: ExitStatus, said: &str) -> String {
         Some(last) => format!("{how}; {}", last.chars().take(200).collect::<String>()),
         None => how,
     }
-}
-
-/// The hidden first argument of a child.
-fn mark() -> OsString {
-    "condition-a-creative".into()
 }
 
 #[cfg(test)]

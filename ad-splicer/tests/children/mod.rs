@@ -5,8 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ad_splicer::conditioning::{ConditionError, Conditioner, Limits, child_main, is_child};
+use ad_splicer::conditioning::{ConditionError, Conditioner, Limits};
 use ad_splicer::creatives::{Cache, Creative, FetchLimits, Profile};
+use ad_splicer::{child_main, is_child};
 
 /// The whole life of such a program: of a child, or of what runs the tests whose names have one of the arguments in them.
 pub(crate) fn main(tests: &[(&str, fn())]) -> ExitCode {

@@ -1,4 +1,4 @@
-//! Shutting the child in, before it reads a byte of the creative.
+//! Shutting a child in that is this program, before it reads a byte of a stranger's file.
 //!
 //! Two layers. Resource limits (setrlimit(2)) stop a decoder that wants too much. System call filters (seccomp(2))
 //! take away everything that decoding does not need and harm does: the network, opening or changing files, other
