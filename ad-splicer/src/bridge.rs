@@ -73,12 +73,19 @@ impl BridgeError {
 
     /// The same, of this break.
     pub(crate) fn at(&self, break_index: usize) -> SpliceError {
-        let reason = self.to_string();
-        if self.is_process() {
-            SpliceError::Process { break_index, reason }
-        } else {
-            SpliceError::Bridge { break_index, reason }
-        }
+        self.of_process(break_index)
+            .unwrap_or_else(|| SpliceError::Bridge {
+                break_index,
+                reason: self.to_string(),
+            })
+    }
+
+    /// The same, of this break, when it is [nothing that follows from what was given](Self::is_process).
+    pub(crate) fn of_process(&self, break_index: usize) -> Option<SpliceError> {
+        self.is_process().then(|| SpliceError::Process {
+            break_index,
+            reason: self.to_string(),
+        })
     }
 }
 

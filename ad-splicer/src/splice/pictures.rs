@@ -294,7 +294,8 @@ impl Video {
         let ending = last.map_or_else(|| whole(self.count()), |cut| cut.end.clone());
         let (mut next, mut shifted, mut shift) = (&beginning, 0_i64, 0_i64);
         for (spot, cut) in layout.spots.iter().zip(cuts) {
-            self.keep(&mut out, next, &cut.start, shift, recode)?;
+            self.keep(&mut out, next, &cut.start, shift, recode)
+                .map_err(|error| error.at_break(spot.index))?;
             let begins = sound.clock.heard(spot.span.start) + shifted;
             let after = shifted + spot.shift();
             // What follows, or what would: when it is decoded and shown.
@@ -337,7 +338,9 @@ impl Video {
         }
         if *next != ending || layout.spots.is_empty() {
             let kept_to_the_end = self.shown_after(next).is_some();
-            self.keep(&mut out, next, &ending, shift, recode)?;
+            let last = layout.spots.last().map_or(0, |spot| spot.index);
+            self.keep(&mut out, next, &ending, shift, recode)
+                .map_err(|error| error.at_break(last))?;
             if kept_to_the_end {
                 out.end = (self.starts[self.count()] as i64 + shift) as u64;
                 out.over = self.over + shift;

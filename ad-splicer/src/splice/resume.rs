@@ -2,7 +2,7 @@
 //! is careful about silence is less so, with more bits or with fewer. All are asked, and the packets around that place are those whose high frequencies are nearest to the sound.
 
 use super::SpliceError;
-use super::bridged::{Coding, failed};
+use super::bridged::Coding;
 use super::sound::worst_block;
 
 /// Packets that are encoded before the first that may be used.
@@ -49,7 +49,7 @@ pub(super) fn resume(
     let Some(part) = pcm.get(begin * size * channels..until) else {
         return Ok(());
     };
-    let ways = coding.encode_carefully(part).map_err(|error| failed(0, &error))?;
+    let ways = coding.encode_carefully(part).map_err(|error| error.at(0))?;
     let from = first - AROUND;
     let own = packets[from..end + AROUND].to_vec();
     let mut clips = vec![own];
@@ -63,7 +63,7 @@ pub(super) fn resume(
     if clips.len() < 2 {
         return Ok(());
     }
-    let decoded = coding.decode(&clips).map_err(|error| failed(0, &error))?;
+    let decoded = coding.decode(&clips).map_err(|error| error.at(0))?;
     // The first packets lack what comes before them.
     let skipped = coding.unsettled() as usize + 1;
     let Some(wanted) = ((from + skipped) * size)
@@ -86,4 +86,86 @@ pub(super) fn resume(
         packets[first..end].clone_from_slice(&clips[best][AROUND..AROUND + TAKEN]);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::*;
+    use crate::bridge::BridgeError;
+    use crate::splice::joins::Grid;
+
+    const SIZE: usize = 1024;
+
+    /// A coding whose careful way, or else whose decoder, fails for a reason of its own.
+    struct Failing {
+        encodes: bool,
+    }
+
+    impl Coding for Failing {
+        fn grid(&self) -> Grid {
+            Grid {
+                size: SIZE as u64,
+                frames: 40,
+                end: 40 * SIZE as u64,
+                fade: 0,
+                overlap: 0,
+                checked: 3,
+                reach: 0,
+            }
+        }
+
+        fn skip(&self) -> u64 {
+            0
+        }
+
+        fn channels(&self) -> usize {
+            1
+        }
+
+        fn delay(&self) -> u64 {
+            0
+        }
+
+        fn unsettled(&self) -> u64 {
+            1
+        }
+
+        fn preroll(&self) -> u64 {
+            1
+        }
+
+        fn read(&self, _: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
+            Ok(Vec::new())
+        }
+
+        fn decode(&self, _: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError> {
+            Err(BridgeError::Late)
+        }
+
+        fn encode(&self, _: &[f32], _: &Range<usize>) -> Result<Vec<Vec<u8>>, BridgeError> {
+            Ok(Vec::new())
+        }
+
+        fn encode_carefully(&self, pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
+            if self.encodes {
+                return Ok(vec![vec![vec![0]; pcm.len() / SIZE]]);
+            }
+            Err(BridgeError::Crashed("signal: 9".into()))
+        }
+    }
+
+    #[test]
+    fn a_child_that_is_killed_is_not_the_contents_fault() {
+        for encodes in [false, true] {
+            let mut packets = vec![vec![1]; 40];
+            let pcm = vec![0.5; 40 * SIZE];
+            let resumed = resume(&Failing { encodes }, &mut packets, &pcm, 20 * SIZE, 240);
+            assert!(
+                matches!(resumed, Err(SpliceError::Process { .. })),
+                "{encodes}: {resumed:?}"
+            );
+        }
+    }
 }

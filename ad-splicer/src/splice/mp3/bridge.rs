@@ -157,14 +157,14 @@ impl Maker<'_> {
             .len()
             .min((first_frames * self.grid.size) as usize * self.channels)];
         for bit_rate in bridge::bridge_bit_rates(self.header) {
-            let encoded = bridge::encode(self.header, bit_rate, beginning)
-                .map_err(|error| failed(break_index, &error))?;
+            let encoded =
+                bridge::encode(self.header, bit_rate, beginning).map_err(|error| error.at(break_index))?;
             let entry = self.best_entry(join, origin, &encoded, &before, first_sample)?;
             if entry.is_none() {
                 continue;
             }
             let encoded =
-                bridge::encode(self.header, bit_rate, &pcm).map_err(|error| failed(break_index, &error))?;
+                bridge::encode(self.header, bit_rate, &pcm).map_err(|error| error.at(break_index))?;
             let Some((Entry { frame: entry, first }, entry_db, entry_free)) =
                 self.best_entry(join, origin, &encoded, &before, first_sample)?
             else {
@@ -237,7 +237,7 @@ impl Maker<'_> {
             candidates.push((Entry { frame: entry, first }, start));
         }
         let free = candidates.len() == join.entries.clone().count();
-        let decoded = bridge::decode(&clips).map_err(|error| failed(join.cuts.start, &error))?;
+        let decoded = bridge::decode(&clips).map_err(|error| error.at(join.cuts.start))?;
         let best = candidates
             .into_iter()
             .zip(decoded)
@@ -296,7 +296,7 @@ impl Maker<'_> {
             candidates.push((exit, before));
         }
         let free = candidates.len() == exits.len();
-        let decoded = bridge::decode(&clips).map_err(|error| failed(0, &error))?;
+        let decoded = bridge::decode(&clips).map_err(|error| error.at(0))?;
         let best = candidates
             .into_iter()
             .zip(decoded)

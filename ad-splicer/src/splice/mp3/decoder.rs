@@ -5,7 +5,6 @@ use std::ops::Range;
 use crate::bridge::mp3 as bridge;
 use crate::frames::mp3::{Header, Index, carrier, reservoir};
 use crate::splice::SpliceError;
-use crate::splice::bridged::failed;
 
 /// Frames at the beginning of a clip that do not decode to what they should: a carrier, and two that it overlaps with.
 pub(super) const UNSETTLED: u64 = 3;
@@ -45,9 +44,7 @@ impl Decoder<'_> {
         else {
             return Ok(out);
         };
-        let samples = bridge::decode(&[clip])
-            .map_err(|error| failed(0, &error))?
-            .remove(0);
+        let samples = bridge::decode(&[clip]).map_err(|error| error.at(0))?.remove(0);
         // At the beginning of the file there is nothing to be wrong.
         let (begin, skip) = if at == 0 {
             (0, 0)

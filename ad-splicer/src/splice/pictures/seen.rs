@@ -77,12 +77,12 @@ impl Seen<'_> {
             })
             .collect::<Result<Vec<_>, SpliceError>>()?;
         let failed =
-            |reason: String| unsupported(format!("pictures around a cue cannot be coded again: {reason}"));
+            |reason: &str| unsupported(format!("pictures around a cue cannot be coded again: {reason}"));
         let count = ranks.len();
         let coded = pictures::recode(&video.format, config, &samples, ranks)
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| error.of_process(0).unwrap_or_else(|| failed(&error.to_string())))?;
         Picture::parse(&coded, video.format)
             .filter(|picture| picture.count() == count)
-            .ok_or_else(|| failed("other pictures came out than were due".into()))
+            .ok_or_else(|| failed("other pictures came out than were due"))
     }
 }
