@@ -47,7 +47,7 @@ struct Validators {
 }
 
 /// A document that is here.
-struct Kept {
+struct Document {
     validators: Validators,
     metainfo: Box<Metainfo>,
 }
@@ -91,14 +91,14 @@ pub(crate) async fn torrent(context: &Context, url: &Url) -> Result<Answer, gate
     Ok(answer)
 }
 
-async fn ask(gate: &Gate, url: &Url, kept: Option<&Kept>) -> Result<(Answer, Validators), gate::Error> {
+async fn ask(gate: &Gate, url: &Url, kept: Option<&Document>) -> Result<(Answer, Validators), gate::Error> {
     let patience = if kept.is_some() {
         KNOWN_TIMEOUT
     } else {
         DOCUMENT_TIMEOUT
     };
     let mut request = gate.get(url.clone()).timeout(patience);
-    if let Some(Kept { validators, .. }) = kept {
+    if let Some(Document { validators, .. }) = kept {
         if let Some(etag) = &validators.etag {
             request = request.header_text(header::IF_NONE_MATCH, etag);
         }
@@ -133,7 +133,7 @@ fn is_trouble(status: StatusCode) -> bool {
         )
 }
 
-fn instead(url: &Url, kept: Kept, why: &str) -> Answer {
+fn instead(url: &Url, kept: Document, why: &str) -> Answer {
     eprintln!(
         "note: {} cannot be had now, so the one from before is used: {why}",
         gate::shown(url)
@@ -179,21 +179,21 @@ fn drop_it(path: &Path) {
 }
 
 /// What is there, used now.
-fn find(path: &Path) -> Option<Kept> {
+fn find(path: &Path) -> Option<Document> {
     let kept = read(path)?;
     // Where that cannot be, it makes room as if it had not been used.
     let _ = std::fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
     Some(kept)
 }
 
-fn read(path: &Path) -> Option<Kept> {
+fn read(path: &Path) -> Option<Document> {
     let bytes = std::fs::read(path).ok()?;
     let end = bytes
         .iter()
         .take(MOST_VALIDATORS)
         .position(|byte| *byte == b'\n')?;
     let (line, document) = (&bytes[..end], &bytes[end + 1..]);
-    Some(Kept {
+    Some(Document {
         validators: serde_json::from_slice(line).ok()?,
         metainfo: Box::new(Metainfo::parse(document).ok()?),
     })

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cli::RemoveArgs;
 use crate::context::Context;
 use crate::documents;
-use crate::gateway::Kept;
+use crate::gateway::KeptTorrents;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
 use crate::source::{Resolved, resolve};
 use crate::units::human_bytes;
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: &RemoveArgs, json: bool) -> Outcome {
             .await?
             .hint(|| "stop the command that uses it first".into())?;
         // What is remembered of where it came from goes too.
-        Kept::new(&context.data).forget(info_hash).await;
+        KeptTorrents::new(&context.data).forget(info_hash).await;
         documents::forget(&context, info_hash).await;
         if json {
             print_json(&json!({ "event": "removed", "info_hash": info_hash.to_string(), "bytes": removed }));

@@ -34,7 +34,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What is kept of a transfer.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct Transfer {
     path: PathBuf,
     /// 32 hex digits.
     secret: String,
@@ -186,15 +186,15 @@ fn options(args: &SendArgs, secret: Secret, path: &Path) -> AddOptions {
 }
 
 /// What was kept of this path, if all of it can be read.
-fn load(state: &Path, path: &Path) -> Option<(Kept, Secret, Arc<Metainfo>)> {
-    let kept: Kept = serde_json::from_slice(&std::fs::read(state).ok()?).ok()?;
+fn load(state: &Path, path: &Path) -> Option<(Transfer, Secret, Arc<Metainfo>)> {
+    let kept: Transfer = serde_json::from_slice(&std::fs::read(state).ok()?).ok()?;
     let secret = kept.secret.parse().ok().filter(|_| kept.path == path)?;
     let metainfo = Metainfo::parse(&std::fs::read(state.with_extension("torrent")).ok()?).ok()?;
     Some((kept, secret, Arc::new(metainfo)))
 }
 
 fn keep(sending: &Sending, path: &Path) -> anyhow::Result<()> {
-    let kept = Kept {
+    let kept = Transfer {
         path: path.to_owned(),
         secret: sending.secret.to_hex(),
         listen: sending.node.local_addrs(),

@@ -41,7 +41,7 @@ pub enum MemoryError {
 
 /// A decision and the session under which what happens to it is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredDecision {
     /// The id of the rendition or playback that it was made for.
     pub session: String,
     /// That one's seed.
@@ -81,7 +81,7 @@ impl Memory {
         &self,
         content: &str,
         place: &str,
-        kept: &Kept,
+        kept: &StoredDecision,
         now: UnixMillis,
     ) -> Result<bool, MemoryError> {
         const DOING: &str = "keeping a decision";
@@ -121,7 +121,7 @@ impl Memory {
         content: &str,
         place: &str,
         now: UnixMillis,
-    ) -> Result<Option<Kept>, MemoryError> {
+    ) -> Result<Option<StoredDecision>, MemoryError> {
         const DOING: &str = "looking for a decision that was kept";
         let row = sqlx::query(
             "SELECT session, seed, decision FROM decision WHERE content = ?1 AND place = ?2 AND expires_at > ?3",
@@ -136,7 +136,7 @@ impl Memory {
         let text: String = row.try_get("decision").map_err(failed(DOING))?;
         let seed: i64 = row.try_get("seed").map_err(failed(DOING))?;
         // What another version wrote and this one cannot read is as if it were not there.
-        Ok(serde_json::from_str(&text).ok().map(|decision| Kept {
+        Ok(serde_json::from_str(&text).ok().map(|decision| StoredDecision {
             session: row.try_get("session").unwrap_or_default(),
             seed: seed.cast_unsigned(),
             decision,
@@ -208,13 +208,13 @@ mod tests {
         (folder, memory)
     }
 
-    fn kept(expires: Option<u64>) -> Kept {
+    fn kept(expires: Option<u64>) -> StoredDecision {
         let ad = Ad {
             ad_id: Some("a".into()),
             expires_at: expires.map(|seconds| NOW.after(Duration::from_secs(seconds))),
             ..Ad::default()
         };
-        Kept {
+        StoredDecision {
             session: "s".into(),
             seed: u64::MAX,
             decision: Decision {

@@ -11,10 +11,10 @@ use crate::loudness::Leveled;
 
 /// Interleaved samples, ±1.0. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Pcm(Kept);
+pub struct Pcm(Samples);
 
 #[derive(Clone, Debug)]
-enum Kept {
+enum Samples {
     Held(Arc<[f32]>),
     /// 32-bit float, little-endian, each to be multiplied with `factor`.
     Filed {
@@ -29,7 +29,7 @@ enum Kept {
 impl Pcm {
     /// The first `count` samples of a file, each multiplied with `factor`. The file's position does not matter, and stays.
     pub(crate) fn filed(file: Arc<File>, count: usize, factor: f32) -> Self {
-        Self(Kept::Filed { file, count, factor })
+        Self(Samples::Filed { file, count, factor })
     }
 
     /// Writes samples into a file without a name in this folder.
@@ -45,16 +45,16 @@ impl Pcm {
     /// How many there are, of all channels.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Kept::Held(samples) => samples.len(),
-            Kept::Filed { count, .. } => *count,
-            Kept::Leveled(leveled) => leveled.len(),
+            Samples::Held(samples) => samples.len(),
+            Samples::Filed { count, .. } => *count,
+            Samples::Leveled(leveled) => leveled.len(),
         }
     }
 
     /// The creative that it is, when its gain is found first.
     pub(crate) fn leveled(&self) -> Option<&Leveled> {
         match &self.0 {
-            Kept::Leveled(leveled) => Some(leveled),
+            Samples::Leveled(leveled) => Some(leveled),
             _ => None,
         }
     }
@@ -70,8 +70,8 @@ impl Pcm {
     /// When they are in a file that cannot be read, or how loud they have to be is not known yet.
     pub fn samples(&self) -> io::Result<Cow<'_, [f32]>> {
         match &self.0 {
-            Kept::Held(samples) => Ok(Cow::Borrowed(samples)),
-            Kept::Filed { .. } | Kept::Leveled(_) => {
+            Samples::Held(samples) => Ok(Cow::Borrowed(samples)),
+            Samples::Filed { .. } | Samples::Leveled(_) => {
                 let mut samples = Vec::with_capacity(self.len());
                 self.append_to(&mut samples)?;
                 Ok(Cow::Owned(samples))
@@ -82,12 +82,12 @@ impl Pcm {
     /// Adds all of them to others.
     pub(crate) fn append_to(&self, out: &mut Vec<f32>) -> io::Result<()> {
         let (file, count, factor) = match &self.0 {
-            Kept::Held(samples) => {
+            Samples::Held(samples) => {
                 out.extend_from_slice(samples);
                 return Ok(());
             }
-            Kept::Filed { file, count, factor } => (file, *count, *factor),
-            Kept::Leveled(leveled) => {
+            Samples::Filed { file, count, factor } => (file, *count, *factor),
+            Samples::Leveled(leveled) => {
                 let pcm = leveled.pcm();
                 let pcm =
                     pcm.ok_or_else(|| io::Error::other("how loud the ad has to be is not known yet"))?;
@@ -110,19 +110,19 @@ impl Pcm {
 
 impl From<Vec<f32>> for Pcm {
     fn from(samples: Vec<f32>) -> Self {
-        Self(Kept::Held(samples.into()))
+        Self(Samples::Held(samples.into()))
     }
 }
 
 impl From<Leveled> for Pcm {
     fn from(leveled: Leveled) -> Self {
-        Self(Kept::Leveled(leveled))
+        Self(Samples::Leveled(leveled))
     }
 }
 
 impl From<Arc<[f32]>> for Pcm {
     fn from(samples: Arc<[f32]>) -> Self {
-        Self(Kept::Held(samples))
+        Self(Samples::Held(samples))
     }
 }
 
@@ -153,7 +153,7 @@ mod tests {
         );
         assert_eq!((filed.len(), filed.is_empty()), (40_000, false));
         assert_eq!(*filed.samples().unwrap(), written);
-        let Pcm(Kept::Filed { file, .. }) = filed else {
+        let Pcm(Samples::Filed { file, .. }) = filed else {
             panic!("it is in a file");
         };
         let mut out = vec![9.0];

@@ -11,7 +11,7 @@ use ad_splicer::conditioning::Standing;
 use ad_splicer::creatives::{ContentHash, FetchLimits, Original};
 use ad_splicer::cues::AdSource;
 use ad_splicer::decide::{self, Ad, Companion, Decision, Problem, VastCode, limits};
-use ad_splicer::memory::{Kept, MemoryError};
+use ad_splicer::memory::{MemoryError, StoredDecision};
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -175,7 +175,7 @@ impl OneBreak {
             return;
         };
         let (session, seed) = preparer.decided_for.clone();
-        let kept = Kept {
+        let kept = StoredDecision {
             session,
             seed,
             decision: decision.clone(),

@@ -13,9 +13,9 @@ use crate::files::write_whole;
 
 /// The folder of one data folder.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept(PathBuf);
+pub(crate) struct KeptTorrents(PathBuf);
 
-impl Kept {
+impl KeptTorrents {
     pub(crate) fn new(data: &Path) -> Self {
         Self(data.join("node"))
     }

@@ -43,7 +43,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use self::held::Held;
-pub(crate) use self::kept::Kept;
+pub(crate) use self::kept::KeptTorrents;
 use self::later::Later;
 use self::making::Made;
 use self::refusal::Refusal;

@@ -12,7 +12,7 @@ use engine::metainfo::InfoHash;
 use engine::node::{AddOptions, Node, State, Torrent};
 use tokio::sync::Mutex;
 
-use super::kept::Kept;
+use super::kept::KeptTorrents;
 use crate::cli::SwarmArgs;
 use crate::context::Context;
 use crate::joining::swarm_options;
@@ -26,7 +26,7 @@ pub(crate) struct Torrents {
     context: Context,
     swarm: SwarmArgs,
     node: Arc<Node>,
-    kept: Kept,
+    kept: KeptTorrents,
     running: Mutex<HashMap<InfoHash, Running>>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Joined {
 impl Torrents {
     pub(crate) fn new(context: &Context, swarm: &SwarmArgs, node: Arc<Node>) -> Self {
         Self {
-            kept: Kept::new(&context.data),
+            kept: KeptTorrents::new(&context.data),
             context: context.clone(),
             swarm: swarm.clone(),
             node,

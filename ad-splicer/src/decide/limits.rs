@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::decision::{Ad, Decision, Problem, VastCode};
 
 /// Ads that a limit keeps from being presented, each with the reason.
-pub type Kept = Vec<(Ad, String)>;
+pub type OverLimit = Vec<(Ad, String)>;
 
 /// What a creative is known by: every `UniversalAdId`, else its hash, else the ad server's ids.
 pub fn names(ad: &Ad) -> Vec<String> {
@@ -36,7 +36,7 @@ pub fn names(ad: &Ad) -> Vec<String> {
 
 /// Takes out of a decision what is over a limit. `presented` says how often a creative of these names was presented here
 /// within a time.
-pub fn enforce(decision: &mut Decision, presented: impl Fn(&[String], Duration) -> u32) -> Kept {
+pub fn enforce(decision: &mut Decision, presented: impl Fn(&[String], Duration) -> u32) -> OverLimit {
     let mut kept = Vec::new();
     let over_cap = |ad: &Ad| {
         let names = names(ad);

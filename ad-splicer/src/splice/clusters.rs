@@ -64,7 +64,7 @@ struct Entry {
 
 /// A gap that stays in the result.
 #[derive(Clone, Debug)]
-pub(super) struct Kept<'a> {
+pub(super) struct KeptGap<'a> {
     pub(super) gap: &'a Gap,
     /// Those of its clusters whose new time has no place where the old one is.
     pub(super) made: Vec<Cluster>,
@@ -79,7 +79,7 @@ pub(super) struct Writer<'a> {
     /// For a player alone.
     is_played: bool,
     /// What was not looked at, in order.
-    gaps: VecDeque<Kept<'a>>,
+    gaps: VecDeque<KeptGap<'a>>,
     /// Where clusters of the content begin.
     marks: Arc<[u64]>,
     out: Runs,
@@ -109,7 +109,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What stays of what was not looked at.
-    pub(super) fn set_gaps(&mut self, gaps: Vec<Kept<'a>>) {
+    pub(super) fn set_gaps(&mut self, gaps: Vec<KeptGap<'a>>) {
         self.gaps = gaps.into();
     }
 
@@ -237,7 +237,7 @@ impl<'a> Writer<'a> {
     /// Adds what was not looked at before a block, so much later than it was.
     fn pass(&mut self, block: usize, later: i64) {
         while self.gaps.front().is_some_and(|kept| kept.gap.before <= block)
-            && let Some(Kept { gap, made }) = self.gaps.pop_front()
+            && let Some(KeptGap { gap, made }) = self.gaps.pop_front()
         {
             self.close();
             let (begin, mut from) = (self.out.len(), gap.bytes.start);

@@ -5,7 +5,7 @@ use super::{Track, WebmOpus};
 use crate::frames::webm::beginning::{Beginning, LOOKED_AT, fits, stamp_of};
 use crate::frames::webm::{Cluster, Gap, Index};
 use crate::splice::bridged::Piece;
-use crate::splice::clusters::Kept;
+use crate::splice::clusters::KeptGap;
 use crate::splice::opus_sound::silent;
 use crate::splice::pictures::{From, Shot, Shots};
 use crate::splice::{self, SpliceError};
@@ -15,7 +15,11 @@ pub(super) const MOST_CLUSTERS: usize = PASSED / 2;
 
 impl Track<'_> {
     /// What stays in a result of what was not looked at.
-    pub(super) fn kept(&self, pieces: &[Piece], shots: Option<&Shots>) -> Result<Vec<Kept<'_>>, SpliceError> {
+    pub(super) fn kept(
+        &self,
+        pieces: &[Piece],
+        shots: Option<&Shots>,
+    ) -> Result<Vec<KeptGap<'_>>, SpliceError> {
         let packets = &self.sound.packets;
         let between = packets.parts.windows(2).zip(&self.index().gaps);
         let mut kept = Vec::new();
@@ -39,7 +43,7 @@ impl Track<'_> {
                 return Err(self.file.elsewhere());
             }
             let made = longer(self.file, self.index(), gap, later)?;
-            kept.push(Kept { gap, made });
+            kept.push(KeptGap { gap, made });
         }
         Ok(kept)
     }
