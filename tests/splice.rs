@@ -83,6 +83,58 @@ fn a_file_is_never_overwritten_by_its_own_result() {
     assert_eq!(sha256(&mine), sha256(&episode()));
 }
 
+/// Files of which not all is there, as an interrupted download leaves them.
+#[test]
+fn what_ends_early_is_said_to_be_not_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ad = format!("--ad=1={}", fixtures().join("kettle.mp3").display());
+    let of = "of at least";
+    for (name, coding, told) in [
+        ("cbr.mp3", "-map 0:a -c:a libmp3lame -b:a 128k", of),
+        ("adts.aac", "-map 0:a -c:a aac", "within what begins at byte"),
+        ("late.m4a", "-map 0:a -c:a aac", of),
+        ("early.m4a", "-map 0:a -c:a aac -movflags +faststart", of),
+        ("opus.opus", "-map 0:a -c:a libopus", "within what begins at byte"),
+        (
+            "vorbis.ogg",
+            "-map 0:a -c:a libvorbis",
+            "within what begins at byte",
+        ),
+        ("flac.flac", "-map 0:a -c:a flac", "it ends after"),
+        ("pcm.wav", "-map 0:a", of),
+        ("video.mp4", "-c:v libx264 -c:a aac -movflags +faststart", of),
+        (
+            "video.webm",
+            "-c:v libvpx-vp9 -deadline realtime -c:a libopus",
+            of,
+        ),
+    ] {
+        let whole = folder.path().join(name);
+        let sound = "anoisesrc=c=pink:a=0.2:seed=3:r=48000:d=5";
+        let made = std::process::Command::new("ffmpeg")
+            .args(["-v", "error", "-f", "lavfi", "-i", sound])
+            .args(["-f", "lavfi", "-i", "testsrc2=s=128x72:r=25:d=5"])
+            .args(coding.split(' '))
+            .arg(&whole)
+            .status();
+        assert!(made.expect("ffmpeg runs (`make setup` installs it)").success());
+        let whole = std::fs::read(whole).expect("what ffmpeg wrote");
+        for percent in [50, 99] {
+            let len = whole.len() * percent / 100;
+            let cut = format!("cut-{percent}-{name}");
+            std::fs::write(folder.path().join(&cut), &whole[..len]).expect("room");
+            let spliced = grove(folder.path(), ["splice", &cut, &ad, "-o", "out"]).run();
+            let said = format!("is not whole: it ends after {len} ");
+            assert!(
+                spliced.stderr.contains(&said) && spliced.stderr.contains(told),
+                "{cut}: {}",
+                spliced.stderr
+            );
+            assert!(!spliced.status.success() && !folder.path().join("out").exists());
+        }
+    }
+}
+
 #[test]
 fn a_reader_that_has_had_enough_ends_it_quietly() {
     let folder = tempfile::tempdir().expect("a folder");

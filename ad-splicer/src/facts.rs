@@ -291,7 +291,7 @@ mod tests {
             reason: reason.clone(),
         };
         let accident = SpliceError::Process { break_index, reason };
-        let unread = SpliceError::Truncated { offset: 0 };
+        let unread = SpliceError::Corrupt { offset: 0 };
         let with = |error| loudness_of([loud(), Err(error)].into_iter());
         assert!(loudness_of([loud(), Ok(None)].into_iter()).unwrap().is_some());
         assert!(with(undecodable).unwrap().is_none());
@@ -299,6 +299,6 @@ mod tests {
             with(accident),
             Err(SpliceError::Process { break_index: 3, .. })
         ));
-        assert!(matches!(with(unread), Err(SpliceError::Truncated { .. })));
+        assert!(matches!(with(unread), Err(SpliceError::Corrupt { .. })));
     }
 }

@@ -203,11 +203,15 @@ pub enum SpliceError {
     /// The content is not of a kind that can be spliced.
     #[error("{0}")]
     NotAudio(String),
-    /// The content ends within a frame.
-    #[error("the audio ends within a frame, at byte {offset}")]
+    /// The content ends before it should: not all of it was copied, or written.
+    #[error("the content is not whole: it ends after {len} {}", missing(*offset, *len, *due))]
     Truncated {
-        /// Where the frame begins.
+        /// Where what is cut off begins.
         offset: u64,
+        /// How many bytes there are.
+        len: u64,
+        /// How many there should be at least, when it is known.
+        due: Option<u64>,
     },
     /// Something that is not audio lies within the audio.
     #[error("no audio frame at byte {offset}, within the audio")]
@@ -253,6 +257,15 @@ pub enum SpliceError {
     Write(#[source] io::Error),
 }
 
+/// What is said of content that ends after so many.
+fn missing(offset: u64, len: u64, due: Option<u64>) -> String {
+    match due {
+        Some(due) => format!("of at least {due} bytes"),
+        None if offset < len => format!("bytes, within what begins at byte {offset}"),
+        None => "bytes".into(),
+    }
+}
+
 /// `len` bytes of content at `start`.
 pub(crate) fn read(
     content: &dyn Content,
@@ -271,6 +284,13 @@ pub(crate) fn read(
 }
 
 impl SpliceError {
+    /// The content ends within what begins at `offset`, and goes on up to `due` at least, when that is known.
+    pub(crate) fn truncated(content: &dyn Content, offset: u64, due: Option<u64>) -> Self {
+        let len = content.len();
+        let due = due.filter(|due| *due > len);
+        Self::Truncated { offset, len, due }
+    }
+
     /// The break that is at fault, as an index into those given; `None` when it is the content or the result.
     pub fn break_index(&self) -> Option<usize> {
         match self {

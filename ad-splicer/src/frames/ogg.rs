@@ -244,12 +244,12 @@ pub(crate) fn headers(
         let Some(header) = Header::parse(bytes) else {
             return match first {
                 None => Ok(None),
-                Some(_) => Err(broken(bytes, offset)),
+                Some(_) => Err(broken(content, bytes, offset)),
             };
         };
         let body = bytes
             .get(header.len()..header.len() + header.body())
-            .ok_or(SpliceError::Truncated { offset })?;
+            .ok_or_else(|| SpliceError::truncated(content, offset, None))?;
         match &first {
             None if header.flags & BEGINS == 0 => return Ok(None),
             Some(_) if header.flags & BEGINS != 0 => {
@@ -291,9 +291,9 @@ pub(crate) fn headers(
     }
 }
 
-fn broken(bytes: &[u8], offset: u64) -> SpliceError {
+fn broken(content: &dyn Content, bytes: &[u8], offset: u64) -> SpliceError {
     if bytes.len() < HEADER_LEN || bytes.starts_with(b"OggS\0") {
-        SpliceError::Truncated { offset }
+        SpliceError::truncated(content, offset, None)
     } else {
         SpliceError::Corrupt { offset }
     }
@@ -324,7 +324,7 @@ impl Pages {
         let mut sequence = headers.first.sequence.wrapping_add(headers.pages);
         while offset < content.len() {
             let bytes = window.get(offset, MOST_PAGE)?;
-            let header = Header::parse(bytes).ok_or_else(|| broken(bytes, offset))?;
+            let header = Header::parse(bytes).ok_or_else(|| broken(content, bytes, offset))?;
             if header.flags & BEGINS != 0 || header.serial != headers.first.serial {
                 return Err(SpliceError::Unsupported(format!(
                     "another stream begins at byte {offset} of the Ogg file, and ads can be put into those with one"
@@ -337,7 +337,7 @@ impl Pages {
             }
             let body = bytes
                 .get(header.len()..header.len() + header.body())
-                .ok_or(SpliceError::Truncated { offset })?;
+                .ok_or_else(|| SpliceError::truncated(content, offset, None))?;
             let page = Page {
                 offset,
                 header,
@@ -356,7 +356,7 @@ impl Pages {
         }
         if open {
             // The last packet has no end.
-            return Err(SpliceError::Truncated { offset });
+            return Err(window.truncated(offset));
         }
         Ok(Self {
             pages,

@@ -139,9 +139,7 @@ impl Wav {
                     (size, _) => u64::from(size),
                 };
                 if size > left {
-                    return Err(SpliceError::Truncated {
-                        offset: content.len(),
-                    });
+                    return Err(SpliceError::truncated(content, at, Some(at.saturating_add(size))));
                 }
                 let block = u64::from(channels) * coding_bytes(coding);
                 let samples = size / block;
@@ -164,7 +162,7 @@ impl Wav {
             }
             let data = window.get(at, size as usize)?.to_vec();
             if data.len() < size as usize {
-                return Err(SpliceError::Truncated { offset: at });
+                return Err(SpliceError::truncated(content, at, Some(at + u64::from(size))));
             }
             at += u64::from(size) + u64::from(size % 2);
             if at > MOST_BYTES {

@@ -33,6 +33,16 @@ impl<'a> Window<'a> {
             .map(|bytes| &bytes[..count.min(bytes.len())])
     }
 
+    /// Length of the content in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.content.len()
+    }
+
+    /// The content ends within what begins at `offset`.
+    pub(crate) fn truncated(&self, offset: u64) -> SpliceError {
+        SpliceError::truncated(self.content, offset, None)
+    }
+
     /// All bytes of the window from `offset` on: `count`, or as many as there are before the end, and perhaps more.
     pub(crate) fn at_least(&mut self, offset: u64, count: usize) -> Result<&[u8], SpliceError> {
         let count = usize::try_from(self.content.len().saturating_sub(offset))

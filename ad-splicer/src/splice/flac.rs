@@ -93,7 +93,7 @@ impl format::Head for Flac<'_> {
         let index = Index::open(self.content, &self.head, self.options.read_deadline)?;
         let declared = self.head.metadata.info.samples;
         if declared != 0 && declared > index.samples() {
-            return Err(SpliceError::Truncated { offset: index.end() });
+            return Err(SpliceError::truncated(self.content, index.end(), None));
         }
         Ok(Box::new(Track { file: self, index }))
     }

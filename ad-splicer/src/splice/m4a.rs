@@ -89,10 +89,9 @@ impl<'a> M4a<'a> {
         let Some(boxes) = top_level(content, deadline)? else {
             return Ok(None);
         };
-        let moov = boxes
-            .iter()
-            .find(|one| &one.kind == b"moov")
-            .ok_or_else(|| unsupported("the MP4 file has no movie box"))?;
+        let moov = boxes.iter().find(|one| &one.kind == b"moov").ok_or_else(|| {
+            unsupported("the MP4 file has no movie box, as if it had not been written to its end")
+        })?;
         let mut moov = read_tree(content, moov, deadline)?;
         let mut tables = gather(content, &boxes, &moov, deadline)?;
         if let Some(children) = moov.children_mut()
@@ -208,16 +207,17 @@ impl<'a> M4a<'a> {
             samples,
             moov,
         };
-        let outside = |(offset, size): (&u64, &u32)| offset + u64::from(*size) > content.len();
         let listed = [
             Some(&file.packets),
             file.pictures.as_ref().map(|avc| &avc.video.samples),
         ];
-        for samples in listed.into_iter().flatten() {
-            let mut all = samples.offsets.iter().zip(&samples.sizes);
-            if let Some((offset, _)) = all.find(|one| outside(*one)) {
-                return Err(SpliceError::Truncated { offset: *offset });
-            }
+        let listed = listed.into_iter().flatten();
+        let ends = listed.flat_map(|samples| samples.offsets.iter().zip(&samples.sizes));
+        let due = ends
+            .map(|(offset, size)| offset.saturating_add((*size).into()))
+            .max();
+        if let Some(due) = due.filter(|due| *due > content.len()) {
+            return Err(SpliceError::truncated(content, content.len(), Some(due)));
         }
         Ok(Some(file))
     }

@@ -46,7 +46,7 @@ impl<'a> Index<'a> {
                     break;
                 }
                 return Err(if content.len() - offset < HEADER_LEN as u64 {
-                    SpliceError::Truncated { offset }
+                    window.truncated(offset)
                 } else {
                     SpliceError::Corrupt { offset }
                 });
@@ -61,7 +61,7 @@ impl<'a> Index<'a> {
             }
             let next = offset + header.len as u64;
             if next > content.len() {
-                return Err(SpliceError::Truncated { offset });
+                return Err(window.truncated(offset));
             }
             offset = next;
             offsets.push(offset);

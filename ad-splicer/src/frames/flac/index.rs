@@ -145,7 +145,7 @@ impl Index {
             samples += u64::from(header.block_size);
             let Some((end, next)) = end_of(&mut window, content.len(), offset, &header)? else {
                 return Err(if content.len() - offset < MOST_FRAME_BYTES {
-                    SpliceError::Truncated { offset }
+                    window.truncated(offset)
                 } else {
                     SpliceError::Corrupt { offset }
                 });

@@ -49,6 +49,13 @@ impl Head {
     pub fn audio(&self) -> u64 {
         self.start + self.info.as_ref().map_or(0, |info| info.len as u64)
     }
+
+    /// The content ends within what begins at `offset`; its information frame may say where it should.
+    fn truncated(&self, content: &dyn Content, offset: u64) -> SpliceError {
+        let bytes = self.info.as_ref().and_then(|info| info.xing.bytes);
+        let due = bytes.map(|bytes| self.start + u64::from(bytes));
+        SpliceError::truncated(content, offset, due)
+    }
 }
 
 /// The header at an offset, in a stream that `like` is of.
@@ -206,7 +213,7 @@ impl<'a> Index<'a> {
             constant &= header.bit_rate() == first.bit_rate();
             let next = offset + header.frame_len() as u64;
             if next > content.len() {
-                return Err(SpliceError::Truncated { offset });
+                return Err(head.truncated(content, offset));
             }
             offset = next;
             offsets.push(offset);
@@ -218,7 +225,7 @@ impl<'a> Index<'a> {
             // What is left is shorter than a header, or no header.
             let left = content.len() - offset;
             return Err(if left < 4 {
-                SpliceError::Truncated { offset }
+                head.truncated(content, offset)
             } else {
                 SpliceError::Corrupt { offset }
             });
@@ -506,7 +513,7 @@ mod tests {
         cut.truncate(4 * 417 + 100);
         assert!(matches!(
             Index::scan(&cut, DEADLINE),
-            Err(SpliceError::Truncated { offset: 1668 })
+            Err(SpliceError::Truncated { offset: 1668, .. })
         ));
         let mut hole = frames(5);
         hole[2 * 417] = 0;

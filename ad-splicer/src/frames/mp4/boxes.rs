@@ -68,7 +68,7 @@ pub(crate) fn top_level(
             if found.is_empty() {
                 return Ok(None);
             }
-            return Err(SpliceError::Truncated { offset: at });
+            return Err(SpliceError::truncated(content, at, Some(end)));
         }
         found.push(TopBox {
             kind,

@@ -60,8 +60,8 @@ impl Webm {
             return Ok(Vec::new());
         };
         let mut window = Window::new(content, deadline);
-        let body =
-            head_at(&mut window, at).and_then(|head| Ok((head.id, body_of(at, head, self.segment.end)?)));
+        let body = head_at(&mut window, at)
+            .and_then(|head| Ok((head.id, body_of(&window, at, head, self.segment.end)?)));
         let body = match body {
             Ok((ebml::CUES, body)) if body.end - body.start <= MOST_ELEMENT => body,
             Err(error @ SpliceError::Read { .. }) => return Err(error),

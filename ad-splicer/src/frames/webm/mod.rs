@@ -103,7 +103,7 @@ impl Webm {
         let start = (len as u64)
             .checked_add(size)
             .filter(|start| *start < content.len())
-            .ok_or(SpliceError::Truncated { offset: 0 })?;
+            .ok_or_else(|| window.truncated(0))?;
         let head = head_at(&mut window, start)?;
         if head.id != ebml::SEGMENT {
             return Err(damaged("no segment follows its header"));
@@ -111,7 +111,7 @@ impl Webm {
         let data = start + head.len as u64;
         let end = head.size.map_or(content.len(), |size| data.saturating_add(size));
         if end > content.len() {
-            return Err(SpliceError::Truncated { offset: start });
+            return Err(SpliceError::truncated(content, start, Some(end)));
         }
         let mut webm = Self {
             ebml: 0..start,
@@ -131,7 +131,7 @@ impl Webm {
                 webm.first = at;
                 break;
             }
-            let body = body_of(at, head, end)?;
+            let body = body_of(&window, at, head, end)?;
             if head.id == ebml::SEEK_HEAD {
                 let list = node_at(content, head.id, &body, &mut webm.held, deadline)?;
                 elsewhere.extend(seeks(&list, is_taken_in));
@@ -153,7 +153,7 @@ impl Webm {
                 continue;
             };
             let head = head_at(&mut window, at)?;
-            webm.take(content, at, head.id, &body_of(at, head, end)?, deadline)?;
+            webm.take(content, at, head.id, &body_of(&window, at, head, end)?, deadline)?;
         }
         webm.read_tracks()?;
         Ok(Some(webm))
@@ -252,18 +252,19 @@ fn head_at(window: &mut Window<'_>, offset: u64) -> Result<Head, SpliceError> {
     let bytes = window.get(offset, MOST_HEAD)?;
     match Head::parse(bytes) {
         Some(head) => Ok(head),
-        None if bytes.len() < MOST_HEAD => Err(SpliceError::Truncated { offset }),
+        None if bytes.len() < MOST_HEAD => Err(window.truncated(offset)),
         None => Err(SpliceError::Corrupt { offset }),
     }
 }
 
 /// What is in the element at an offset: it ends where what it is in does, at the latest.
-fn body_of(offset: u64, head: Head, end: u64) -> Result<Range<u64>, SpliceError> {
+fn body_of(window: &Window<'_>, offset: u64, head: Head, end: u64) -> Result<Range<u64>, SpliceError> {
     let start = offset + head.len as u64;
     let size = head.size.ok_or(SpliceError::Corrupt { offset })?;
     match start.checked_add(size) {
         Some(to) if to <= end => Ok(start..to),
-        _ => Err(SpliceError::Truncated { offset }),
+        to if to.is_none_or(|to| to > window.len()) => Err(window.truncated(offset)),
+        _ => Err(SpliceError::Corrupt { offset }),
     }
 }
 

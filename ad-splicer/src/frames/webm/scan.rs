@@ -135,7 +135,7 @@ impl Index {
             at = if head.id == ebml::CLUSTER {
                 scan.cluster(at, head)?
             } else {
-                body_of(at, head, end)?.end
+                body_of(&scan.window, at, head, end)?.end
             };
         }
         Ok(scan.index)
@@ -222,7 +222,7 @@ impl Index {
                     "another file begins at byte {at} of the WebM file"
                 )));
             }
-            let body = body_of(at, head, end)?;
+            let body = body_of(&scan.window, at, head, end)?;
             if is_taken_in(head.id) {
                 later.push((at, head.id, body.clone()));
             }
@@ -306,7 +306,7 @@ impl<'a, 'b> Scan<'a, 'b> {
     fn cluster(&mut self, start: u64, head: Head) -> Result<u64, SpliceError> {
         let mut at = start + head.len as u64;
         let end = match head.size {
-            Some(_) => body_of(start, head, self.webm.segment.end)?.end,
+            Some(_) => body_of(&self.window, start, head, self.webm.segment.end)?.end,
             None => self.webm.segment.end,
         };
         let beginning = Beginning::parse(self.window.get(start, beginning::LOOKED_AT)?);
@@ -316,7 +316,7 @@ impl<'a, 'b> Scan<'a, 'b> {
             if head.size.is_none() && is_top_level(inner.id) {
                 return Ok(at);
             }
-            let body = body_of(at, inner, end)?;
+            let body = body_of(&self.window, at, inner, end)?;
             let around = Around {
                 start: at,
                 end: body.end,
@@ -363,7 +363,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         around.key = Some(true);
         while at < group.end {
             let head = head_at(&mut self.window, at)?;
-            let body = body_of(at, head, group.end)?;
+            let body = body_of(&self.window, at, head, group.end)?;
             match head.id {
                 ebml::BLOCK => block = Some(body.clone()),
                 ebml::REFERENCE_BLOCK => around.key = Some(false),
