@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ad_splicer::content::Content;
+use ad_splicer::content::{Content, Findings};
 use ad_splicer::decide::{Problem, VastCode};
 use ad_splicer::frame_index::FrameIndex;
 use ad_splicer::loudness::Leveled;
@@ -119,6 +119,7 @@ pub(crate) struct Frozen {
 pub(crate) struct Arriving {
     reader: BlockingReader,
     frame_index: Option<FrameIndex>,
+    findings: Findings,
 }
 
 impl Arriving {
@@ -134,6 +135,7 @@ impl Arriving {
                 .reader_of(file, Demand::Whenever)
                 .blocking(tokio::runtime::Handle::current()),
             frame_index: torrent.metainfo().frame_index().and_then(FrameIndex::parse),
+            findings: Findings::default(),
         }
     }
 }
@@ -149,6 +151,10 @@ impl Content for Arriving {
 
     fn frame_index(&self) -> Option<&FrameIndex> {
         self.frame_index.as_ref()
+    }
+
+    fn findings(&self) -> Option<&Findings> {
+        Some(&self.findings)
     }
 }
 

@@ -3,10 +3,12 @@
 //! The content may still be downloading; a read waits until the bytes are there, or says that they did not come in time. Where the bytes come from (peers, an origin,
 //! a file) is not known here. Content is read roughly in order, except that its head, its tail and the surroundings of cues may be asked for first.
 
+use std::any::Any;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::frame_index::FrameIndex;
@@ -24,6 +26,11 @@ pub trait Content: Send + Sync {
 
     /// The index of its frames that came with its identity, when there is one.
     fn frame_index(&self) -> Option<&FrameIndex> {
+        None
+    }
+
+    /// Where to keep what was found out about it, so that nobody has to find it out again.
+    fn findings(&self) -> Option<&Findings> {
         None
     }
 
@@ -55,11 +62,29 @@ pub trait Content: Send + Sync {
     }
 }
 
+/// What was found out about content: one thing, for as long as the content is held. It follows from the bytes alone.
+#[derive(Debug, Default)]
+pub struct Findings(OnceLock<Arc<dyn Any + Send + Sync>>);
+
+impl Findings {
+    /// What was found out before, if it is of this kind.
+    pub(crate) fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.get().and_then(|found| Arc::clone(found).downcast().ok())
+    }
+
+    /// Keeps what was found out, unless something is kept.
+    pub(crate) fn keep<T: Send + Sync + 'static>(&self, found: &Arc<T>) {
+        // Who was first found the same.
+        let _ = self.0.set(found.clone());
+    }
+}
+
 /// Content that is a whole file on this machine.
 #[derive(Debug)]
 pub struct FileContent {
     file: File,
     len: u64,
+    findings: Findings,
 }
 
 impl FileContent {
@@ -71,7 +96,8 @@ impl FileContent {
     /// An open file, as long as it is now. Reading does not move its position.
     pub fn new(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();
-        Ok(Self { file, len })
+        let findings = Findings::default();
+        Ok(Self { file, len, findings })
     }
 }
 
@@ -82,6 +108,10 @@ impl Content for FileContent {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8], _deadline: Duration) -> io::Result<usize> {
         self.file.read_at(buffer, offset)
+    }
+
+    fn findings(&self) -> Option<&Findings> {
+        Some(&self.findings)
     }
 
     fn file(&self) -> Option<&File> {

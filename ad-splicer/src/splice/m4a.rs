@@ -5,7 +5,8 @@
 //! Priming is what the edit list (or iTunes' tag) declares, and stays. Tracks that are not the sound (chapters' titles, their pictures) keep their samples; each begins where its time has moved to. Tags and
 //! cover art are copied.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use super::pictures::{Avc, Heard, Seen, rescaled};
 use super::regions::{Fixed, Piece, Regions, joined};
 use super::{Chapter, Codec, Options, SpliceError, ad_chapters};
 use crate::bridge::{BridgeError, aac as bridge};
-use crate::content::Content;
+use crate::content::{Content, Findings};
 use crate::frames::aac::{Config, SAMPLES};
 use crate::frames::mp4::{
     Atom, Samples, TopBox, audio_config, edit_list, full_duration, gather, nero_chapters, priming, read_tree,
@@ -41,6 +42,19 @@ const LATE_SOUND: &str = "the content's sound begins more than half a second aft
 pub(crate) struct M4a<'a> {
     content: &'a dyn Content,
     pub(super) options: &'a Options,
+    parsed: Arc<Parsed>,
+}
+
+impl Deref for M4a<'_> {
+    type Target = Parsed;
+
+    fn deref(&self) -> &Parsed {
+        &self.parsed
+    }
+}
+
+/// What its tables say: as long as the file is, and so found out once for all who have the same content.
+pub(crate) struct Parsed {
     pub(super) boxes: Vec<TopBox>,
     pub(super) moov: Atom,
     /// Which of `moov`'s children is the sound.
@@ -85,7 +99,28 @@ fn coding(track: &Atom) -> &[u8] {
 impl<'a> M4a<'a> {
     /// `None` when it is something else.
     pub(crate) fn new(content: &'a dyn Content, options: &'a Options) -> Result<Option<Self>, SpliceError> {
-        let deadline = options.read_deadline;
+        let findings = content.findings();
+        let parsed = if let Some(parsed) = findings.and_then(Findings::get) {
+            parsed
+        } else if let Some(parsed) = Parsed::read(content, options.read_deadline)? {
+            Arc::new(parsed)
+        } else {
+            return Ok(None);
+        };
+        if let Some(findings) = findings {
+            findings.keep(&parsed);
+        }
+        Ok(Some(Self {
+            content,
+            options,
+            parsed,
+        }))
+    }
+}
+
+impl Parsed {
+    /// `None` when the content is something else.
+    fn read(content: &dyn Content, deadline: Duration) -> Result<Option<Self>, SpliceError> {
         let Some(boxes) = top_level(content, deadline)? else {
             return Ok(None);
         };
@@ -123,7 +158,7 @@ impl<'a> M4a<'a> {
         }
         let config = audio_config(sound).map_err(|error| with_pictures(error, pictures.is_some()))?;
         let damaged = || unsupported("the MP4 file does not say how long it is");
-        let movie = moov
+        let header = moov
             .bytes(&[b"mvhd"])
             .and_then(full_duration)
             .ok_or_else(damaged)?;
@@ -154,18 +189,18 @@ impl<'a> M4a<'a> {
                 "the MP4 file's sound is not in packets of {SAMPLES} samples that follow each other"
             )));
         }
-        let edit = edit_list(sound, movie.timescale)?;
+        let edit = edit_list(sound, header.timescale)?;
         // Sound that begins later stays so much later than pictures and titles.
         let lead = edit.map_or(0, |edit| {
-            rescaled(edit.lead as i64, media.timescale, movie.timescale).max(0) as u64
+            rescaled(edit.lead as i64, media.timescale, header.timescale).max(0) as u64
         });
         let pictures = match pictures {
             Some((child, track)) => {
                 let scale = track.bytes(&[b"mdia", b"mdhd"]).and_then(full_duration);
                 let scale = scale.ok_or_else(damaged)?.timescale;
                 let samples = tables[child].take().unwrap_or_default();
-                let edit = edit_list(track, movie.timescale)?;
-                Some(Avc::new(child, track, samples, edit, (scale, movie.timescale))?)
+                let edit = edit_list(track, header.timescale)?;
+                Some(Avc::new(child, track, samples, edit, (scale, header.timescale))?)
             }
             None => None,
         };
@@ -178,10 +213,10 @@ impl<'a> M4a<'a> {
         let samples = match (edit, declared) {
             (Some(edit), _) => {
                 let wanted =
-                    u128::from(edit.duration) * u128::from(media.timescale) / u128::from(movie.timescale);
+                    u128::from(edit.duration) * u128::from(media.timescale) / u128::from(header.timescale);
                 let wanted = i64::try_from(wanted).unwrap_or(i64::MAX / 2);
                 // Movie time is often milliseconds: what is that near to the end is meant to be it.
-                let unit = u64::from(media.timescale / movie.timescale) + 1;
+                let unit = u64::from(media.timescale / header.timescale) + 1;
                 let until = wanted + lead as i64;
                 if wanted == 0 || until.abs_diff(clock.heard(all)) <= unit {
                     all
@@ -192,13 +227,11 @@ impl<'a> M4a<'a> {
             (None, Some((_, samples))) => samples.min(all),
             (None, None) => all,
         };
-        let file = Self {
-            content,
-            options,
+        let movie = Self {
             boxes: boxes.clone(),
             track,
             config,
-            movie_scale: movie.timescale,
+            movie_scale: header.timescale,
             packets,
             pictures,
             tables,
@@ -208,8 +241,8 @@ impl<'a> M4a<'a> {
             moov,
         };
         let listed = [
-            Some(&file.packets),
-            file.pictures.as_ref().map(|avc| &avc.video.samples),
+            Some(&movie.packets),
+            movie.pictures.as_ref().map(|avc| &avc.video.samples),
         ];
         let listed = listed.into_iter().flatten();
         let ends = listed.flat_map(|samples| samples.offsets.iter().zip(&samples.sizes));
@@ -219,9 +252,11 @@ impl<'a> M4a<'a> {
         if let Some(due) = due.filter(|due| *due > content.len()) {
             return Err(SpliceError::truncated(content, content.len(), Some(due)));
         }
-        Ok(Some(file))
+        Ok(Some(movie))
     }
+}
 
+impl M4a<'_> {
     pub(super) fn read_at(&self, start: u64, len: u64) -> Result<Vec<u8>, SpliceError> {
         super::read(self.content, start, len as usize, self.options.read_deadline)
     }

@@ -17,7 +17,7 @@ use super::regions::Piece;
 use super::{SpliceError, ad_chapters};
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4::{
-    Atom, Tables, edit_chapters, edit_list, full_duration, is_title, sample_of, set_avc_config,
+    Atom, Tables, edit_chapters, edit_list, full_duration, is_title, move_chunks, sample_of, set_avc_config,
     set_durations, set_edit, set_tables,
 };
 use crate::plan::{Segment, SplicePlan};
@@ -154,15 +154,23 @@ impl<'a> Packets<'a> {
 
     /// Chunks of packets that stand beside each other, `start` bytes further on.
     fn chunks(&self, start: u64) -> Vec<(u64, u32)> {
-        let mut chunks: Vec<(u64, u32)> = Vec::new();
-        let mut end = None;
-        for (place, size) in self.places.iter().zip(&self.sizes) {
-            match chunks.last_mut() {
-                Some((_, count)) if end == Some(*place) && (*count as usize) < CHUNK => *count += 1,
-                _ => chunks.push((start + place, 1)),
-            }
-            end = Some(place + u64::from(*size));
-        }
+        let each = || {
+            let mut packets = self.places.iter().zip(&self.sizes).peekable();
+            std::iter::from_fn(move || {
+                let (place, size) = packets.next()?;
+                let (mut end, mut count) = (place + u64::from(*size), 1);
+                while (count as usize) < CHUNK
+                    && let Some((_, size)) = packets.next_if(|(place, _)| **place == end)
+                {
+                    end += u64::from(*size);
+                    count += 1;
+                }
+                Some((start + place, count))
+            })
+        };
+        // There may be as many as packets: no more room is taken than they need.
+        let mut chunks = Vec::with_capacity(each().count());
+        chunks.extend(each());
         chunks
     }
 }
@@ -250,16 +258,15 @@ struct Shown<'a> {
     compositions: Vec<(u32, i32)>,
     sync: Option<Vec<u32>>,
     config: Vec<u8>,
-    shots: &'a Shots,
+    /// How much later than it is decoded the first one is shown.
+    first: i32,
+    shots: &'a Shots<'a>,
 }
 
 impl<'a> Shown<'a> {
-    fn new(avc: &'a Avc, shots: &'a Shots) -> Result<Self, SpliceError> {
-        let list = &shots.list;
-        let ends = list.iter().skip(1).map(|shot| shot.start).chain([shots.end]);
-        let durations = list.iter().zip(ends).map(|(shot, end)| (end - shot.start) as u32);
-        let compositions = runs_of(list.iter().map(|shot| shot.composition));
-        let sync = list
+    fn new(avc: &'a Avc, shots: &'a Shots<'a>) -> Result<Self, SpliceError> {
+        let compositions = runs_of(shots.iter().map(|shot| shot.composition));
+        let sync = shots
             .iter()
             .enumerate()
             .filter(|(_, shot)| shot.sync)
@@ -267,21 +274,22 @@ impl<'a> Shown<'a> {
             .collect::<Vec<_>>();
         Ok(Self {
             avc,
-            durations: runs_of(durations),
+            durations: runs_of(shots.lasts()),
             compositions: if compositions.iter().all(|run| run.1 == 0) {
                 Vec::new()
             } else {
                 compositions
             },
-            sync: (sync.len() < list.len()).then_some(sync),
+            sync: (sync.len() < shots.len()).then_some(sync),
             config: avc.config(&shots.ads)?,
+            first: shots.iter().next().map_or(0, |first| first.composition),
             shots,
         })
     }
 
     fn packets(&self) -> Packets<'a> {
-        let mut packets = Packets::with_capacity(self.shots.list.len());
-        for shot in &self.shots.list {
+        let mut packets = Packets::with_capacity(self.shots.len());
+        for shot in self.shots.iter() {
             match shot.from {
                 From::Content(offset) => packets.push(shot.size, offset),
                 From::Ad(ad, i) => {
@@ -295,8 +303,7 @@ impl<'a> Shown<'a> {
 
     /// When a picture is shown, in nanoseconds, as if all were as much after their decoding as the first.
     fn time(&self, i: usize) -> i64 {
-        let first = self.shots.list.first().map_or(0, |first| first.composition);
-        let ticks = self.shots.list[i].start as i64 + i64::from(first) - self.avc.video.zero;
+        let ticks = self.shots.shot(i).start as i64 + i64::from(self.first) - self.avc.video.zero;
         rescaled(ticks, 1_000_000_000_u32, self.avc.video.scale)
     }
 }
@@ -427,7 +434,7 @@ pub(super) fn assemble(
     file: &M4a<'_>,
     layout: &Layout<'_>,
     pieces: &[Piece],
-    shots: Option<&Shots>,
+    shots: Option<&Shots<'_>>,
 ) -> Result<(Runs, Option<Played>), SpliceError> {
     let plan = &layout.plan;
     let mut sound = sound_packets(file, pieces);
@@ -505,11 +512,12 @@ pub(super) fn assemble(
     let picture_edit = shown.as_ref().map(picture_edit).transpose()?;
     let movie_duration = sound_ends.max(picture_edit.map_or(0, |(ends, _)| ends));
     let mut moov = file.moov.clone();
-    let place = |moov: &mut Atom, start: u64| {
-        let mut at = start;
-        let Some(children) = moov.children_mut() else {
-            return;
-        };
+    set_durations(&mut moov, movie_duration, None);
+    let padding = (count * u64::from(SAMPLES)).saturating_sub(file.clock.skip() + plan.samples());
+    edit_chapters(&mut moov, &file.nero(plan), padding, plan.samples());
+    if let Some(children) = moov.children_mut() {
+        // Where everything begins follows from how long the tables are.
+        let mut at = 0;
         for other in &others {
             let track = &mut children[other.child];
             let tables = Tables {
@@ -550,25 +558,18 @@ pub(super) fn assemble(
             set_edit(track, file.movie_scale, lasts);
             set_durations(track, ends, Some(shown.shots.end));
         }
-    };
-    set_durations(&mut moov, movie_duration, None);
-    let padding = (count * u64::from(SAMPLES)).saturating_sub(file.clock.skip() + plan.samples());
-    edit_chapters(&mut moov, &file.nero(plan), padding, plan.samples());
-    // The tables' length does not depend on the offsets in them.
-    place(&mut moov, 0);
+    }
+    drop((sound, pictures, shown));
     let head_len = if wide { 16 } else { 8 };
-    let movie_len = moov.len();
-    let start = ftyp_len + movie_len + kept_len + head_len;
-    place(&mut moov, start);
-    let mut movie = Vec::with_capacity(movie_len as usize);
-    moov.write(&mut movie);
-    drop(moov);
+    let start = ftyp_len + moov.len() + kept_len + head_len;
+    let tracks = moov.children_mut().into_iter().flatten();
+    tracks.for_each(|track| move_chunks(track, start));
 
     let mut runs = Runs::default();
     if let Some(ftyp) = ftyp {
         runs.content(ftyp.start, ftyp.end);
     }
-    runs.shared(movie.into());
+    moov.into_parts().into_iter().for_each(|part| runs.shared(part));
     for one in kept {
         runs.content(one.start, one.end);
     }

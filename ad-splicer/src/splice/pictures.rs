@@ -81,33 +81,120 @@ pub(super) struct Shot {
     pub(super) from: From,
 }
 
-/// All pictures of the result.
+/// All pictures of the result. Those of the content are as many as it has, so nothing is held of each.
 #[derive(Debug)]
-pub(super) struct Shots {
-    pub(super) list: Vec<Shot>,
+pub(super) struct Shots<'a> {
+    video: &'a Video,
+    /// Each with the number of its first picture in the result.
+    parts: Vec<(usize, Part)>,
+    count: usize,
     pub(super) ads: Vec<Arc<Picture>>,
     /// When the last one is over: decoding, and showing.
     pub(super) end: u64,
     pub(super) over: i64,
 }
 
-impl Shots {
+/// Pictures of the result that follow each other.
+#[derive(Debug)]
+enum Part {
+    /// The content's own from this one on, decoded so much later.
+    Kept(usize, i64),
+    Other(Vec<Shot>),
+}
+
+impl<'a> Shots<'a> {
+    fn new(video: &'a Video) -> Self {
+        Self {
+            video,
+            parts: Vec::new(),
+            count: 0,
+            ads: Vec::new(),
+            end: 0,
+            over: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// One of them.
+    pub(super) fn shot(&self, i: usize) -> Shot {
+        let part = self.parts.partition_point(|(begin, _)| *begin <= i) - 1;
+        let (begin, part) = &self.parts[part];
+        self.of(part, i - begin)
+    }
+
+    fn of(&self, part: &Part, i: usize) -> Shot {
+        match part {
+            Part::Kept(first, shift) => self.video.kept(first + i, *shift),
+            Part::Other(shots) => shots[i],
+        }
+    }
+
+    /// All of them, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Shot> + Clone + '_ {
+        let next = self.parts.iter().skip(1).map(|(begin, _)| *begin);
+        let ends = next.chain([self.count]);
+        let parts = self.parts.iter().zip(ends);
+        parts.flat_map(move |((begin, part), end)| (0..end - begin).map(move |i| self.of(part, i)))
+    }
+
+    /// How long each is decoded before the next.
+    pub(super) fn lasts(&self) -> impl Iterator<Item = u32> + '_ {
+        let starts = self.iter().map(|shot| shot.start);
+        let ends = starts.clone().skip(1).chain([self.end]);
+        starts.zip(ends).map(|(start, end)| (end - start) as u32)
+    }
+
     /// When a picture is decoded that is shown at a time, so long before that as usual, but after the one before it.
     fn earliest(&self, time: i64, delay: i64) -> i64 {
-        let before = self.list.last().map_or(-1, |last| last.start as i64);
+        let last = self.count.checked_sub(1).map(|last| self.shot(last));
+        let before = last.map_or(-1, |last| last.start as i64);
         (time - delay).max(before + 1).max(0)
+    }
+
+    /// Adds pictures of the content as they are, decoded so much later.
+    fn push_kept(&mut self, range: Range<usize>, shift: i64) {
+        if !range.is_empty() {
+            self.parts.push((self.count, Part::Kept(range.start, shift)));
+            self.count += range.len();
+        }
     }
 
     /// Adds a picture that was made: of the one that is put into [`Shots::ads`] next.
     fn push_made(&mut self, picture: &Picture, i: usize, start: i64, time: i64) {
         let frame = &picture.frames[i];
-        self.list.push(Shot {
+        self.push(Shot {
             size: frame.bytes.len() as u32,
             start: start as u64,
             composition: (time - start) as i32,
             sync: frame.sync,
             from: From::Ad(self.ads.len() as u32, i as u32),
         });
+    }
+
+    fn push(&mut self, shot: Shot) {
+        match self.parts.last_mut() {
+            Some((_, Part::Other(shots))) => shots.push(shot),
+            _ => self.parts.push((self.count, Part::Other(vec![shot]))),
+        }
+        self.count += 1;
+    }
+
+    /// Puts another picture in the place of the first.
+    fn set_first(&mut self, shot: Shot) {
+        let kept = match self.parts.first_mut() {
+            Some((_, Part::Other(shots))) => {
+                shots[0] = shot;
+                return;
+            }
+            Some((begin, Part::Kept(first, _))) => (begin, first),
+            None => return,
+        };
+        *kept.0 += 1;
+        *kept.1 += 1;
+        self.parts.insert(0, (0, Part::Other(vec![shot])));
     }
 }
 
@@ -270,14 +357,9 @@ impl Video {
         cuts: &[Range<Cut>],
         sound: &Heard<'_>,
         recode: Recode<'_>,
-    ) -> Result<Shots, SpliceError> {
+    ) -> Result<Shots<'_>, SpliceError> {
         let ticks = |samples: i64| rescaled(samples, self.scale, sound.rate);
-        let mut out = Shots {
-            list: Vec::with_capacity(self.count() + 1024),
-            ads: Vec::new(),
-            end: 0,
-            over: 0,
-        };
+        let mut out = Shots::new(self);
         // What is left out at an end is not kept before or behind an ad either.
         let first = cuts
             .first()
@@ -346,15 +428,20 @@ impl Video {
                 out.over = self.over + shift;
             }
         }
-        if let Some(first) = out.list.first_mut() {
+        if out.len() > 0 {
             // Decoding begins with the track. An ad without pictures before everything holds the first one: it is shown from the beginning.
+            let first = out.shot(0);
             let shown = first.start as i64 + i64::from(first.composition);
-            first.composition = i32::try_from(shown.min(self.visible.max(first.composition.into())))
+            let composition = i32::try_from(shown.min(self.visible.max(first.composition.into())))
                 .map_err(|_| unsupported("its first picture is shown too late"))?;
-            first.start = 0;
+            out.set_first(Shot {
+                start: 0,
+                composition,
+                ..first
+            });
         }
-        let in_order = out.list.windows(2).all(|pair| pair[0].start < pair[1].start);
-        if !in_order || out.list.last().is_none_or(|last| last.start >= out.end) {
+        let starts = out.iter().map(|shot| shot.start).chain([out.end]);
+        if out.len() == 0 || !starts.is_sorted_by(|one, next| one < next) {
             return Err(unsupported(
                 "pictures of the content are decoded at the same time, or so far before they are shown that ads would be too",
             ));
@@ -365,7 +452,7 @@ impl Video {
     /// Keeps pictures of the content from one cut to another, so much later.
     fn keep(
         &self,
-        out: &mut Shots,
+        out: &mut Shots<'_>,
         from: &Cut,
         to: &Cut,
         shift: i64,
@@ -378,32 +465,34 @@ impl Video {
             let ranks = from.rank..from.group.len();
             self.keep_recoded(out, &from.group, ranks, shift, recode)?;
         }
-        self.keep_as_they_are(out, from.group.end..to.group.start, shift)?;
+        let kept = from.group.end..to.group.start;
+        if !kept.is_empty() && (self.starts[kept.start] as i64) < -shift {
+            return Err(unsupported(
+                "pictures of the content would be decoded before the beginning",
+            ));
+        }
+        out.push_kept(kept, shift);
         if to.group.is_empty() {
             return Ok(());
         }
         self.keep_recoded(out, &to.group, 0..to.rank, shift, recode)
     }
 
-    fn keep_as_they_are(&self, out: &mut Shots, range: Range<usize>, shift: i64) -> Result<(), SpliceError> {
-        for i in range {
-            let start = u64::try_from(self.starts[i] as i64 + shift)
-                .map_err(|_| unsupported("pictures of the content would be decoded before the beginning"))?;
-            out.list.push(Shot {
-                size: self.samples.sizes[i],
-                start,
-                composition: self.composition(i),
-                sync: self.sync(i),
-                from: From::Content(self.samples.offsets[i]),
-            });
+    /// A picture of the content as it is, decoded so much later.
+    fn kept(&self, i: usize, shift: i64) -> Shot {
+        Shot {
+            size: self.samples.sizes[i],
+            start: self.starts[i].saturating_add_signed(shift),
+            composition: self.composition(i),
+            sync: self.sync(i),
+            from: From::Content(self.samples.offsets[i]),
         }
-        Ok(())
     }
 
     /// Puts pictures of a group that are coded again where they were shown, so much later.
     fn keep_recoded(
         &self,
-        out: &mut Shots,
+        out: &mut Shots<'_>,
         group: &Range<usize>,
         ranks: Range<usize>,
         shift: i64,
@@ -438,11 +527,11 @@ impl Video {
     }
 
     /// Puts an ad's pictures where it is shown; those that would be decoded after `until` are left out.
-    fn put_ad(&self, out: &mut Shots, picture: &Arc<Picture>, shown: Range<i64>, delay: i64, until: i64) {
+    fn put_ad(&self, out: &mut Shots<'_>, picture: &Arc<Picture>, shown: Range<i64>, delay: i64, until: i64) {
         let rate = picture.rate;
         let unit = u64::from(self.scale) * u64::from(rate.1);
         let wanted = rescaled(shown.end - shown.start, rate.0, unit).max(1) as usize;
-        let before = out.list.len();
+        let before = out.len();
         for i in 0..wanted.min(picture.count()) {
             let time = shown.start + rescaled(i as i64, unit, rate.0);
             let start = out.earliest(time, delay);
@@ -451,7 +540,7 @@ impl Video {
             }
             out.push_made(picture, i, start, time);
         }
-        if out.list.len() > before {
+        if out.len() > before {
             out.ads.push(Arc::clone(picture));
         }
     }

@@ -1,14 +1,21 @@
 //! Boxes: those of a file, and the tree within `moov`.
 
+use std::ops::Range;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::content::Content;
 use crate::splice::{self, SpliceError};
 
 /// Longest `moov` that is held in memory, in bytes.
 const MOST_MOOV: u64 = 64 << 20;
+/// Bytes of boxes that are read at once: there are many short ones in fragments.
+const AT_ONCE: u64 = 1 << 20;
 /// How many boxes there may be in a file, or beside each other in the tree.
 const MOST_BOXES: usize = 200_000;
+/// What is longer than this in a box is not copied when its bytes are taken apart.
+const LONG: usize = 4096;
 /// Boxes that hold boxes.
 const NESTED: [&[u8; 4]; 9] = [
     b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"udta", b"mvex", b"traf",
@@ -47,21 +54,12 @@ pub(crate) fn top_level(
         // What a box holds may be much: nothing of it is read.
         let len = (content.len() - at).min(16) as usize;
         let head = splice::read(content, at, len, deadline)?;
-        let Some(&[a, b, c, d, k0, k1, k2, k3]) = head.first_chunk::<8>() else {
+        let Some((kind, own, len)) = box_head(&head, content.len() - at) else {
             break;
         };
-        let kind = [k0, k1, k2, k3];
         if found.is_empty() && !matches!(&kind, b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip") {
             return Ok(None);
         }
-        let (len, own) = match u32::from_be_bytes([a, b, c, d]) {
-            0 => (content.len() - at, 8),
-            1 => match head.get(8..16).and_then(|bytes| bytes.try_into().ok()) {
-                Some(bytes) => (u64::from_be_bytes(bytes), 16),
-                None => break,
-            },
-            len => (u64::from(len), 8),
-        };
         let end = at.checked_add(len).filter(|_| len >= own);
         let Some(end) = end else { break };
         if end > content.len() {
@@ -98,43 +96,63 @@ pub(crate) fn read_tree(
             "a movie box of the MP4 file is longer than 64 MiB".into(),
         ));
     }
-    let len = (moov.end - moov.body) as usize;
-    let bytes = splice::read(content, moov.body, len, deadline)?;
+    let (len, all) = (moov.end - moov.body, moov.body..moov.end);
+    let children = if len <= AT_ONCE {
+        let bytes = splice::read(content, moov.body, len as usize, deadline)?;
+        read_boxes(&bytes, 0..len, 0, deadline)
+    } else {
+        read_boxes(content, all, 0, deadline)
+    };
     Ok(Atom {
         kind: moov.kind,
-        body: Body::Nested(parse(&bytes).ok_or_else(damaged)?),
+        body: Body::Nested(children?.ok_or_else(damaged)?),
     })
 }
 
-/// Boxes beside each other; the recursion is bounded, as a kind that nests is never within itself more often than the bytes allow and each level takes 8 of them.
-fn parse(bytes: &[u8]) -> Option<Vec<Atom>> {
-    parse_at(bytes, 0)
+/// Boxes beside each other, nothing of which is held twice; `None` when they make no sense. The recursion is bounded, as a kind that nests is never within itself more often than the bytes allow and each level takes 8 of them.
+fn read_boxes(
+    content: &dyn Content,
+    range: Range<u64>,
+    depth: u32,
+    deadline: Duration,
+) -> Result<Option<Vec<Atom>>, SpliceError> {
+    let (mut at, mut found) = (range.start, Vec::new());
+    while at < range.end {
+        let left = range.end - at;
+        let head = splice::read(content, at, left.min(16) as usize, deadline)?;
+        let Some((kind, own, len)) = box_head(&head, left) else {
+            return Ok(None);
+        };
+        if len < own || len > left || found.len() > MOST_BOXES {
+            return Ok(None);
+        }
+        let body = at + own..at + len;
+        at = body.end;
+        let nested = if NESTED.contains(&&kind) && depth < 8 {
+            read_boxes(content, body.clone(), depth + 1, deadline)?
+        } else {
+            None
+        };
+        let body = if let Some(children) = nested {
+            Body::Nested(children)
+        } else {
+            let len = (body.end - body.start) as usize;
+            Body::Raw(splice::read(content, body.start, len, deadline)?)
+        };
+        found.push(Atom { kind, body });
+    }
+    Ok(Some(found))
 }
 
-fn parse_at(mut bytes: &[u8], depth: u32) -> Option<Vec<Atom>> {
-    let mut found = Vec::new();
-    while !bytes.is_empty() {
-        let [a, b, c, d, k0, k1, k2, k3] = *bytes.first_chunk::<8>()?;
-        let (len, own) = match u32::from_be_bytes([a, b, c, d]) {
-            0 => (bytes.len(), 8),
-            1 => (u64::from_be_bytes(*bytes.get(8..)?.first_chunk()?) as usize, 16),
-            len => (len as usize, 8),
-        };
-        if len < own || found.len() > MOST_BOXES {
-            return None;
-        }
-        let body = bytes.get(own..len)?;
-        let kind = [k0, k1, k2, k3];
-        let nested = (NESTED.contains(&&kind) && depth < 8)
-            .then(|| parse_at(body, depth + 1))
-            .flatten();
-        found.push(Atom {
-            kind,
-            body: nested.map_or_else(|| Body::Raw(body.to_vec()), Body::Nested),
-        });
-        bytes = &bytes[len..];
-    }
-    Some(found)
+/// The kind of a box, the length of its head, and its own, where so many bytes are left.
+fn box_head(head: &[u8], left: u64) -> Option<([u8; 4], u64, u64)> {
+    let [a, b, c, d, k0, k1, k2, k3] = *head.first_chunk::<8>()?;
+    let (own, len) = match u32::from_be_bytes([a, b, c, d]) {
+        0 => (8, left),
+        1 => (16, u64::from_be_bytes(*head.get(8..)?.first_chunk()?)),
+        len => (8, u64::from(len)),
+    };
+    Some(([k0, k1, k2, k3], own, len))
 }
 
 impl Atom {
@@ -224,10 +242,41 @@ impl Atom {
     }
 }
 
+impl Atom {
+    /// The box's bytes, in parts: what is long in it is handed on as it is.
+    pub(crate) fn into_parts(self) -> Vec<Bytes> {
+        let (mut parts, mut open) = (Vec::new(), Vec::new());
+        self.take_apart(&mut parts, &mut open);
+        parts.push(open.into());
+        parts
+    }
+
+    fn take_apart(self, parts: &mut Vec<Bytes>, open: &mut Vec<u8>) {
+        open.extend((self.len() as u32).to_be_bytes());
+        open.extend(self.kind);
+        match self.body {
+            Body::Raw(bytes) if bytes.len() > LONG => {
+                parts.extend([std::mem::take(open).into(), bytes.into()]);
+            }
+            Body::Raw(bytes) => open.extend(bytes),
+            Body::Nested(children) => {
+                for child in children {
+                    child.take_apart(parts, open);
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn parse(bytes: &[u8]) -> Option<Vec<Atom>> {
+        let len = bytes.len() as u64;
+        read_boxes(&bytes.to_vec(), 0..len, 0, Duration::ZERO).unwrap()
+    }
 
     #[test]
     fn unknown_boxes_are_kept() {
@@ -240,6 +289,27 @@ mod tests {
             atom.write(&mut out);
         }
         assert_eq!(out, tree);
+        let parts = parsed.into_iter().flat_map(Atom::into_parts);
+        assert_eq!(parts.collect::<Vec<_>>().concat(), tree);
+    }
+
+    #[test]
+    fn what_is_long_is_handed_on_as_it_is() {
+        let table = vec![7; LONG + 1];
+        let place = table.as_ptr();
+        let stbl = |table| Atom {
+            kind: *b"stbl",
+            body: Body::Nested(vec![
+                Atom::raw(*b"stco", b"some".to_vec()),
+                Atom::raw(*b"stsz", table),
+                Atom::raw(*b"stss", b"more".to_vec()),
+            ]),
+        };
+        let mut whole = Vec::new();
+        stbl(table.clone()).write(&mut whole);
+        let parts = stbl(table).into_parts();
+        assert_eq!(parts.concat(), whole);
+        assert_eq!(parts[1].as_ptr(), place);
     }
 
     proptest! {

@@ -26,6 +26,22 @@ pub(super) fn long(bytes: &[u8], at: usize) -> Option<u64> {
     ))
 }
 
+/// So many rows of a table, from a place on.
+fn rows<const N: usize>(table: &[u8], at: usize, count: usize) -> Option<&[[u8; N]]> {
+    let end = count.checked_mul(N)?.checked_add(at)?;
+    Some(table.get(at..end)?.as_chunks().0)
+}
+
+/// The rows of a table that says how many it has.
+fn counted<const N: usize>(table: &[u8]) -> Option<&[[u8; N]]> {
+    rows(table, 8, word(table, 4)? as usize)
+}
+
+/// The two numbers that a row begins with.
+fn pair(row: &[u8]) -> Option<(u32, u32)> {
+    Some((word(row, 0)?, word(row, 4)?))
+}
+
 /// Where samples are, and how long they last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Samples {
@@ -59,34 +75,32 @@ impl Samples {
                 return None;
             }
             match one {
-                0 => (0..count)
-                    .map(|i| word(stsz, 12 + 4 * i))
-                    .collect::<Option<Vec<_>>>()?,
+                0 => rows(stsz, 12, count)?
+                    .iter()
+                    .map(|size| u32::from_be_bytes(*size))
+                    .collect(),
                 size => vec![size; count],
             }
         };
-        let chunks: Vec<u64> = if let Some(stco) = stbl.bytes(&[b"stco"]) {
-            (0..word(stco, 4)? as usize)
-                .map(|i| word(stco, 8 + 4 * i).map(u64::from))
-                .collect::<Option<_>>()?
+        let chunks: Box<dyn Iterator<Item = u64>> = if let Some(stco) = stbl.bytes(&[b"stco"]) {
+            Box::new(
+                counted(stco)?
+                    .iter()
+                    .map(|place| u32::from_be_bytes(*place).into()),
+            )
         } else {
-            let co64 = stbl.bytes(&[b"co64"])?;
-            (0..word(co64, 4)? as usize)
-                .map(|i| long(co64, 8 + 8 * i))
-                .collect::<Option<_>>()?
+            let places = counted(stbl.bytes(&[b"co64"])?)?;
+            Box::new(places.iter().map(|place| u64::from_be_bytes(*place)))
         };
-        let stsc = stbl.bytes(&[b"stsc"])?;
-        let runs = (0..word(stsc, 4)? as usize)
-            .map(|i| Some((word(stsc, 8 + 12 * i)?, word(stsc, 12 + 12 * i)?)))
-            .collect::<Option<Vec<_>>>()?;
+        let runs: &[[u8; 12]] = counted(stbl.bytes(&[b"stsc"])?)?;
         let mut offsets = Vec::with_capacity(sizes.len());
         let mut run = 0;
-        for (i, chunk) in chunks.iter().enumerate() {
-            while runs.get(run + 1).is_some_and(|next| next.0 as usize <= i + 1) {
+        for (i, mut at) in chunks.enumerate() {
+            let begins = |run: &[u8; 12]| word(run, 0).is_some_and(|first| first as usize <= i + 1);
+            while runs.get(run + 1).is_some_and(begins) {
                 run += 1;
             }
-            let mut at = *chunk;
-            for _ in 0..runs.get(run)?.1 {
+            for _ in 0..pair(runs.get(run)?)?.1 {
                 let Some(size) = sizes.get(offsets.len()) else {
                     break;
                 };
@@ -95,14 +109,13 @@ impl Samples {
             }
         }
         let stts = stbl.bytes(&[b"stts"])?;
-        let durations = (0..word(stts, 4)? as usize)
-            .map(|i| Some((word(stts, 8 + 8 * i)?, word(stts, 12 + 8 * i)?)))
-            .collect::<Option<Vec<_>>>()?;
+        let durations: Vec<(u32, u32)> = counted::<8>(stts)?.iter().filter_map(|run| pair(run)).collect();
         let timed: u64 = durations.iter().map(|run| u64::from(run.0)).sum();
         let mut compositions = Vec::new();
         if let Some(ctts) = stbl.bytes(&[b"ctts"]) {
-            for i in 0..word(ctts, 4)? as usize {
-                let (count, offset) = (word(ctts, 8 + 8 * i)? as usize, word(ctts, 12 + 8 * i)?);
+            compositions.reserve_exact(sizes.len());
+            for (count, offset) in counted::<8>(ctts)?.iter().filter_map(|run| pair(run)) {
+                let count = count as usize;
                 if count > sizes.len() - compositions.len() {
                     return None;
                 }
@@ -113,9 +126,9 @@ impl Samples {
         }
         let sync = match stbl.bytes(&[b"stss"]) {
             Some(stss) => {
-                let one = |i| word(stss, 8 + 4 * i)?.checked_sub(1);
-                let found = (0..word(stss, 4)? as usize)
-                    .map(one)
+                let numbers = counted(stss)?.iter().map(|number| u32::from_be_bytes(*number));
+                let found = numbers
+                    .map(|number| number.checked_sub(1))
                     .collect::<Option<Vec<_>>>()?;
                 if !found.is_sorted() || found.last().is_some_and(|last| *last as usize >= sizes.len()) {
                     return None;
@@ -256,7 +269,8 @@ pub(crate) fn set_tables(track: &mut Atom, tables: &Tables<'_>, wide: bool) {
         _ => true,
     });
     let table = |head: &[u32], rows: &mut dyn Iterator<Item = u32>| {
-        let mut out = vec![0; 4];
+        let mut out = Vec::with_capacity(4 * (1 + head.len() + rows.size_hint().0));
+        out.extend([0; 4]);
         head.iter()
             .copied()
             .chain(rows)
@@ -267,13 +281,14 @@ pub(crate) fn set_tables(track: &mut Atom, tables: &Tables<'_>, wide: bool) {
         &[durations.len() as u32],
         &mut durations.iter().flat_map(|run| [run.0, run.1]),
     );
-    let mut groups: Vec<[u32; 3]> = Vec::new();
-    for (i, (_, samples)) in chunks.iter().enumerate() {
-        if groups.last().is_none_or(|last| last[1] != *samples) {
-            groups.push([i as u32 + 1, *samples, 1]);
-        }
-    }
-    let stsc = table(&[groups.len() as u32], &mut groups.iter().flatten().copied());
+    let groups = || chunks.chunk_by(|one, next| one.1 == next.1);
+    let mut first = 1;
+    let mut group = groups().flat_map(|group| {
+        let row = [first, group[0].1, 1];
+        first += group.len() as u32;
+        row
+    });
+    let stsc = table(&[groups().count() as u32], &mut group);
     let stsz = table(&[0, count], &mut sizes.iter().copied());
     let places = if wide {
         let halves = chunks
@@ -311,6 +326,23 @@ pub(crate) fn set_tables(track: &mut Atom, tables: &Tables<'_>, wide: bool) {
         .into_iter()
         .chain(more),
     );
+}
+
+/// Has the chunks of a track stand so many bytes further on.
+pub(crate) fn move_chunks(track: &mut Atom, by: u64) {
+    let Some(stbl) = track.find_mut(&STBL) else {
+        return;
+    };
+    if let Some(stco) = stbl.bytes_mut(&[b"stco"]) {
+        for place in stco.get_mut(8..).unwrap_or_default().as_chunks_mut().0 {
+            *place = u32::from_be_bytes(*place).wrapping_add(by as u32).to_be_bytes();
+        }
+    }
+    if let Some(co64) = stbl.bytes_mut(&[b"co64"]) {
+        for place in co64.get_mut(8..).unwrap_or_default().as_chunks_mut().0 {
+            *place = (u64::from_be_bytes(*place) + by).to_be_bytes();
+        }
+    }
 }
 
 /// How players turn a track's pictures.

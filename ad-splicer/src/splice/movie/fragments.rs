@@ -129,13 +129,13 @@ impl Streams<'_, '_> {
     /// When a picture is decoded.
     fn decoded(&self, i: usize) -> i64 {
         self.shown.as_ref().map_or(0, |shown| {
-            let media = shown.shots.list[i].start as i64 - shown.avc.video.zero;
+            let media = shown.shots.shot(i).start as i64 - shown.avc.video.zero;
             rescaled(media, SECOND, shown.avc.video.scale)
         })
     }
 
     fn is_sync(&self, i: usize) -> bool {
-        self.shown.as_ref().is_some_and(|shown| shown.shots.list[i].sync)
+        self.shown.as_ref().is_some_and(|shown| shown.shots.shot(i).sync)
     }
 
     /// The parameter sets that stand before a picture: of each that was made and where decoding can begin.
@@ -143,7 +143,7 @@ impl Streams<'_, '_> {
         let Some(shots) = self.shown.as_ref().map(|shown| shown.shots) else {
             return Vec::new();
         };
-        let shot = &shots.list[i];
+        let shot = shots.shot(i);
         let sets = match shot.from {
             From::Ad(ad, _) if shot.sync => shots.ads[ad as usize].sets.as_ref(),
             _ => None,
@@ -179,20 +179,24 @@ impl Streams<'_, '_> {
     /// The pictures, and when the first of them is shown; `None` when there are none.
     fn part_of_pictures(&self, pictures: Range<usize>, zero: u64) -> Option<(Part, i64)> {
         let shown = self.shown.as_ref().filter(|_| !pictures.is_empty())?;
-        let (list, video) = (&shown.shots.list, &shown.avc.video);
-        let first = &list[pictures.start];
+        let (shots, video) = (shown.shots, &shown.avc.video);
+        let first = shots.shot(pictures.start);
         let begins = first.start as i64 - video.zero;
         let start = zero as i64 * i64::from(video.scale) + begins;
-        let end_of = |i: usize| list.get(i + 1).map_or(shown.shots.end, |next| next.start);
+        let end_of = |i: usize| match i + 1 {
+            next if next < shots.len() => shots.shot(next).start,
+            _ => shots.end,
+        };
         let part = Part {
             track: self.number_of(shown.avc.child),
             start: start.max(0) as u64,
             samples: pictures
-                .map(|i| Sample {
-                    duration: (end_of(i) - list[i].start) as u32,
-                    size: list[i].size + self.sets(i).len() as u32,
-                    sync: list[i].sync,
-                    composition: list[i].composition,
+                .map(|i| (i, shots.shot(i)))
+                .map(|(i, shot)| Sample {
+                    duration: (end_of(i) - shot.start) as u32,
+                    size: shot.size + self.sets(i).len() as u32,
+                    sync: shot.sync,
+                    composition: shot.composition,
                 })
                 .collect(),
         };

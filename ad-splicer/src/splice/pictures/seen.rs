@@ -20,7 +20,7 @@ pub(in crate::splice) struct Seen<'a> {
     pub(in crate::splice) heard: Heard<'a>,
 }
 
-impl Seen<'_> {
+impl<'a> Seen<'a> {
     fn cut_at(&self, sample: u64) -> Result<Cut, String> {
         self.video.cut(self.content, self.deadline, sample, &self.heard)
     }
@@ -42,7 +42,11 @@ impl Seen<'_> {
     }
 
     /// Lays out all pictures. `config` is the decoder configuration that the content's coding needs.
-    pub(in crate::splice) fn shots(&self, layout: &Layout<'_>, config: &[u8]) -> Result<Shots, SpliceError> {
+    pub(in crate::splice) fn shots(
+        &self,
+        layout: &Layout<'_>,
+        config: &[u8],
+    ) -> Result<Shots<'a>, SpliceError> {
         let cuts = layout.spots.iter().map(|spot| {
             let start = self.cut_at(spot.span.start);
             let end = if spot.span.is_empty() {

@@ -18,7 +18,7 @@ impl Track<'_> {
     pub(super) fn kept(
         &self,
         pieces: &[Piece],
-        shots: Option<&Shots>,
+        shots: Option<&Shots<'_>>,
     ) -> Result<Vec<KeptGap<'_>>, SpliceError> {
         let packets = &self.sound.packets;
         let between = packets.parts.windows(2).zip(&self.index().gaps);
@@ -49,7 +49,7 @@ impl Track<'_> {
     }
 
     /// Whether the first picture after a gap is so much later than it was.
-    fn moves_alike(&self, shots: &Shots, gap: &Gap, later: i64) -> bool {
+    fn moves_alike(&self, shots: &Shots<'_>, gap: &Gap, later: i64) -> bool {
         let Some(pictures) = &self.pictures else {
             return true;
         };
@@ -58,10 +58,9 @@ impl Track<'_> {
             return true;
         };
         let shot = shots
-            .list
             .iter()
             .find(|shot| matches!(shot.from, From::Content(offset) if offset == picture.offset));
-        let time = |shot: &Shot| pictures.begins + shot.start as i64 + i64::from(shot.composition);
+        let time = |shot: Shot| pictures.begins + shot.start as i64 + i64::from(shot.composition);
         shot.is_some_and(|shot| time(shot) - picture.time == later)
     }
 }

@@ -100,7 +100,7 @@ impl WebmOpus<'_> {
 
 impl Track<'_> {
     /// How many clusters of the content are in a result as they are, at its beginning.
-    pub(super) fn unchanged(&self, pieces: &[Piece], shots: Option<&Shots>) -> usize {
+    pub(super) fn unchanged(&self, pieces: &[Piece], shots: Option<&Shots<'_>>) -> usize {
         let index = self.index();
         let all = index.blocks.len();
         let heard = match pieces.first() {

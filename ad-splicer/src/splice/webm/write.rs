@@ -64,12 +64,12 @@ pub(super) fn about(
 
 /// The pictures of a result as frames of this track, when the first picture of the content is at `begins`.
 pub(super) fn frames_of<'a>(
-    shots: &'a Shots,
+    shots: &'a Shots<'a>,
     index: &'a Index,
     track: usize,
     begins: i64,
 ) -> impl Iterator<Item = Frame<'a>> {
-    shots.list.iter().map(move |shot| {
+    shots.iter().map(move |shot| {
         let bytes = match shot.from {
             From::Content(offset) => {
                 // Blocks are in the order in which they stand.
