@@ -159,7 +159,7 @@ fn a_sine_goes_into_an_ad_without_a_click_and_ads_are_as_loud_as_they_were() {
     let own = common::above_4k(&left(&decode(&fixture.content), 2)[cue - 100_000..cue], 44_100);
     println!("above 4 kHz {energy:.1} dBFS, {own:.1} in the content alone");
     // The goal is -95: where two streams meet, two codings of the content meet without an overlap.
-    assert!(energy < -65.0, "{energy:.1} dBFS");
+    assert!(energy < -80.0, "{energy:.1} dBFS");
     let (given, got) = (
         loudness(&breaks[0].ads[0].pcm.samples().unwrap(), 44_100, 2),
         loudness(&whole[cue * 2..(cue + 90_001) * 2], 44_100, 2),

@@ -1,4 +1,7 @@
 //! What stands in a break's stream: the samples, and their coding.
+//!
+//! libvorbis gives tones back louder than they were, at its highest quality by a hundredth, and noise as it was. Where two streams meet without an overlap that is a step, and heard as a click; so what goes in is
+//! quieter by as much as the content there is found to come out louder.
 
 use std::ops::Range;
 
@@ -13,6 +16,13 @@ use crate::splice::sound::{FLOOR_DB, worst_block};
 /// Samples of content that are coded before a break's stream, and not used: about so many, and at most.
 const LEAD: u64 = 6_000;
 const MOST_LEAD: u64 = 16_384;
+/// Samples of content, and of the ad beside it, by which it is found how much louder it comes out; at both ends the coder has to settle.
+const TRIED: usize = 8_192;
+const SETTLED: usize = 2_048;
+/// Content is made quieter by so much at most: then more is wrong than how loud it is.
+const MOST_QUIETER: f64 = 0.02;
+/// Samples of an ad in which that goes away.
+const EASED: f32 = 2_205.0;
 /// How often it is tried to have a packet end where content ends.
 const ATTEMPTS: usize = 5;
 
@@ -34,6 +44,46 @@ struct Sound {
     after: Vec<f32>,
 }
 
+impl Sound {
+    /// The same as it goes into the coder that makes the content before and after the ads so many times as loud.
+    fn evened(&self, [before, after]: [f64; 2], channels: usize) -> Self {
+        let [before, after] = [before, after].map(|louder| (1.0 / louder) as f32);
+        let all = |samples: &[f32], factor: f32| samples.iter().map(|sample| sample * factor).collect();
+        let (ads, resumed) = (self.head.end / channels, self.tail.start / channels);
+        let part = |within: usize| (1.0 - within as f32 / EASED).max(0.0);
+        let factor = |i: usize| {
+            let near = [part(i.saturating_sub(ads)), part(resumed.saturating_sub(i))];
+            (1.0 + (before - 1.0) * near[0]) * (1.0 + (after - 1.0) * near[1])
+        };
+        let frames = self.pcm.chunks(channels).enumerate();
+        let pcm = frames.flat_map(|(i, frame)| {
+            let factor = factor(i);
+            frame.iter().map(move |sample| sample * factor)
+        });
+        Self {
+            pcm: pcm.collect(),
+            before: all(&self.before, before),
+            after: all(&self.after, after),
+            head: self.head.clone(),
+            tail: self.tail.clone(),
+        }
+    }
+}
+
+/// How many times as loud samples became.
+fn louder(samples: &[f32], became: &[f32]) -> f64 {
+    let product = |one: &[f32], other: &[f32]| -> f64 {
+        let pairs = one.iter().zip(other);
+        pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let power = product(samples, samples);
+    if power > 0.0 {
+        (product(samples, became) / power).clamp(1.0 - MOST_QUIETER, 1.0 + MOST_QUIETER)
+    } else {
+        1.0
+    }
+}
+
 /// A stream that was made: three headers and packets.
 pub(super) struct Made {
     pub(super) packets: Vec<Vec<u8>>,
@@ -41,6 +91,10 @@ pub(super) struct Made {
     pub(super) ends: Vec<u64>,
     /// How many samples are heard.
     pub(super) samples: u64,
+}
+
+fn wrong(what: &str, break_index: usize) -> SpliceError {
+    BridgeError::WrongStream(what.into()).at(break_index)
 }
 
 impl Track<'_> {
@@ -78,9 +132,7 @@ impl Track<'_> {
     /// that the coder does not begin from nothing there. Where the coder's packets end depends on what it hears, so this may
     /// take several attempts; without an end there, nothing comes before.
     fn encode(&self, sound: &Sound, break_index: usize) -> Result<Coded, SpliceError> {
-        let failed = Vorbis::failed(break_index);
-        let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
-        let wrong = |what: &str| failed(BridgeError::WrongStream(what.into()));
+        let channels = usize::from(self.file.head.channels);
         let most = (sound.before.len() / channels) as u64;
         let mut lead = LEAD.min(most);
         for attempt in 0..=ATTEMPTS {
@@ -89,13 +141,7 @@ impl Track<'_> {
             }
             let from = sound.before.len() - lead as usize * channels;
             let pcm = [&sound.before[from..], &sound.pcm, &sound.after].concat();
-            let packets = bridge::encode(&pcm, rate, channels).map_err(&failed)?;
-            let head = Head::parse(&packets[0], &packets[2])?.ok_or_else(|| wrong("no Vorbis"))?;
-            let mut ends = Ends::default();
-            for packet in &packets[3..] {
-                ends.push(head.block(packet).ok_or_else(|| wrong("no packets of sound"))?);
-            }
-            let ends = ends.ends;
+            let (packets, ends) = self.coded(&pcm, break_index)?;
             if let Ok(first) = ends.binary_search(&lead) {
                 return Ok(Coded { packets, ends, first });
             }
@@ -103,7 +149,51 @@ impl Track<'_> {
             let next = ends.iter().copied().filter(|end| *end <= most);
             lead = next.min_by_key(|end| end.abs_diff(LEAD)).unwrap_or(0);
         }
-        Err(wrong("no packet of sound"))
+        Err(wrong("no packet of sound", break_index))
+    }
+
+    /// Three headers and packets, and where the samples of each packet end.
+    fn coded(&self, pcm: &[f32], break_index: usize) -> Result<(Vec<Vec<u8>>, Vec<u64>), SpliceError> {
+        let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
+        let wrong = |what: &str| wrong(what, break_index);
+        let packets = bridge::encode(pcm, rate, channels).map_err(Vorbis::failed(break_index))?;
+        let head = Head::parse(&packets[0], &packets[2])?.ok_or_else(|| wrong("no Vorbis"))?;
+        let mut ends = Ends::default();
+        for packet in &packets[3..] {
+            ends.push(head.block(packet).ok_or_else(|| wrong("no packets of sound"))?);
+        }
+        Ok((packets, ends.ends))
+    }
+
+    /// How many times as loud the content before the ads and after them comes out of the coder.
+    fn louder(&self, sound: &Sound, break_index: usize) -> Result<[f64; 2], SpliceError> {
+        let (pcm, reach) = (&sound.pcm, TRIED * usize::from(self.file.head.channels));
+        let before = &sound.before[sound.before.len().saturating_sub(reach)..];
+        let after = &sound.after[..reach.min(sound.after.len())];
+        let entry = [before, &pcm[..pcm.len().min(sound.head.end + reach)]].concat();
+        let lead = reach.min(sound.tail.start);
+        let exit = [&pcm[sound.tail.start - lead..], after].concat();
+        Ok([
+            self.came_louder(&entry, 0..before.len() + sound.head.end, break_index)?,
+            self.came_louder(&exit, lead..exit.len(), break_index)?,
+        ])
+    }
+
+    /// The same of a part of what is coded.
+    fn came_louder(&self, pcm: &[f32], part: Range<usize>, break_index: usize) -> Result<f64, SpliceError> {
+        let channels = usize::from(self.file.head.channels);
+        let settled = SETTLED * channels;
+        let part = part.start.max(settled)..part.end.min(pcm.len().saturating_sub(settled));
+        if part.len() < settled {
+            return Ok(1.0);
+        }
+        let (packets, ends) = self.coded(pcm, break_index)?;
+        let held = ends.last().map_or(0, |end| *end as usize);
+        let stream = (self.file.head.rate, channels);
+        let became = bridge::decode(&packets[..3], &packets[3..], stream, held)
+            .map_err(Vorbis::failed(break_index))?;
+        let both = pcm.get(part.clone()).zip(became.get(part));
+        Ok(both.map_or(1.0, |(samples, became)| louder(samples, became)))
     }
 
     /// Codes samples, and decodes them again to see what became of the content in them: the errors before the ads and after them.
@@ -112,13 +202,14 @@ impl Track<'_> {
         let failed = Vorbis::failed(break_index);
         let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
         let sound = self.samples(layout, join)?;
-        let Coded { packets, ends, first } = self.encode(&sound, break_index)?;
+        let louder = self.louder(&sound, break_index)?;
+        let Coded { packets, ends, first } = self.encode(&sound.evened(louder, channels), break_index)?;
         let samples = (sound.pcm.len() / channels) as u64;
         let ends: Vec<u64> = ends[first..].iter().map(|end| end - ends[first]).collect();
         // Packets whose samples are all beyond the end are not needed.
         let needed = ends.partition_point(|end| *end < samples) + 1;
         let Some(held) = ends.get(needed - 1).filter(|_| needed >= 3) else {
-            return Err(failed(BridgeError::WrongStream("too few samples".into())));
+            return Err(wrong("too few samples", break_index));
         };
         let mut kept = packets[..3].to_vec();
         kept.extend_from_slice(&packets[3 + first..3 + first + needed]);
