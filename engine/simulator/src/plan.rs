@@ -25,13 +25,20 @@ pub struct Network {
     pub outage: Option<OriginOutage>,
 }
 
-/// When the origin stops working, for good.
+/// When the origin does not work.
 #[derive(Debug, Clone, Copy)]
 pub enum OriginOutage {
-    /// From this time on.
+    /// From this time on, for good.
     At(Duration),
-    /// Once it has sent this many copies of the content.
+    /// Once it has sent this many copies of the content, for good.
     AfterCopies(f64),
+    /// It works for so long, then fails for so long, again and again.
+    Turns {
+        /// From the beginning.
+        works: Duration,
+        /// Then.
+        fails: Duration,
+    },
 }
 
 /// When a viewer comes.

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{MB, network, stalls, starts};
+use common::{MB, network, stalls, starts, table};
 use engine::cue_sheet::Budget;
 use engine::swarm::{Config, OriginPolicy};
 use simulator::{Arrival, Network, OriginOutage, Player, Report, Simulation, Viewer};
@@ -195,19 +195,11 @@ fn a_thrifty_crowd_takes_one_copy_from_its_seed() {
 /// known to all as long as that takes, or they draw it again.
 #[test]
 fn a_crowd_of_strangers_takes_one_copy() {
-    let viewers: Vec<Viewer> = include_str!("../viewers.csv")
-        .lines()
-        .skip(1)
-        .cycle()
-        .take(300)
+    let viewers: Vec<Viewer> = table(300)
         .enumerate()
-        .map(|(index, row)| {
-            let columns: Vec<&str> = row.split(',').collect();
-            let mbit = |column: usize| columns[column].parse::<f64>().unwrap() / 8.0;
-            Viewer {
-                arrival: Arrival::At(Duration::from_millis(index as u64 * 6)),
-                ..Viewer::new(mbit(0) * MB, mbit(1) * MB)
-            }
+        .map(|(index, row)| Viewer {
+            arrival: Arrival::At(Duration::from_millis(index as u64 * 6)),
+            ..row.viewer
         })
         .collect();
     let network = Network {
@@ -229,19 +221,11 @@ fn a_crowd_of_strangers_takes_one_copy() {
 #[test]
 fn whoever_comes_first_into_a_crowd_leaves_the_origin_to_it() {
     for seed in 37..=38 {
-        let mut viewers: Vec<Viewer> = include_str!("../viewers.csv")
-            .lines()
-            .skip(1)
-            .cycle()
-            .take(400)
+        let mut viewers: Vec<Viewer> = table(400)
             .enumerate()
-            .map(|(index, row)| {
-                let columns: Vec<&str> = row.split(',').collect();
-                let mbit = |column: usize| columns[column].parse::<f64>().unwrap() / 8.0;
-                Viewer {
-                    arrival: Arrival::At(Duration::from_micros(index as u64 * 6_250)),
-                    ..Viewer::new(mbit(0) * MB, mbit(1) * MB)
-                }
+            .map(|(index, row)| Viewer {
+                arrival: Arrival::At(Duration::from_micros(index as u64 * 6_250)),
+                ..row.viewer
             })
             .collect();
         (viewers[0].up, viewers[0].down) = (0.125 * MB, 12.5 * MB);
@@ -287,7 +271,8 @@ fn a_crowd_keeps_to_the_publishers_budget() {
     }
 }
 
-/// An origin of 3 Mbit/s for forty who play 1 Mbit/s and come within 20 s: a fifth more would be 4 Mbit/s.
+/// An origin of 3 Mbit/s for forty who play 1 Mbit/s and come within 20 s: the media of two seconds for each who joins would
+/// be 4 Mbit/s.
 #[test]
 fn a_narrow_origin_does_not_collapse() {
     let player = Some(Player { bitrate: 125_000 });
@@ -315,7 +300,7 @@ fn a_narrow_origin_does_not_collapse() {
     );
     assert!(report.all_complete());
     assert_eq!(starts.len(), 40);
-    // The goal for 99 % of the starts at an origin that is five times too narrow.
+    // The goal for 99 % of the starts even at an origin that is five times too narrow (`streaming.rs`).
     assert!(starts[38] <= 3.0);
     // The goal is none; in the first seconds the front still runs dry.
     assert!(stalls(&report) <= 30);

@@ -49,6 +49,10 @@ impl Simulation {
             Some(OriginOutage::AfterCopies(copies)) => {
                 self.origin_bytes as f64 >= copies * self.network.length as f64
             }
+            Some(OriginOutage::Turns { works, fails }) => {
+                let turn = (works + fails).as_secs_f64();
+                (self.now - self.start).as_secs_f64() % turn >= works.as_secs_f64()
+            }
         };
         if down {
             self.nodes[from].fetches.remove(&fetch);
