@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use engine::cue_sheet::{CueSheet, SecretKey, SignedCueSheet};
+use engine::cue_sheet::{Budget, CueSheet, SecretKey, SignedCueSheet};
 use engine::metainfo::{Builder, Metainfo};
 use engine::node::{AddOptions, Location, Node, NodeConfig, Torrent, Wanted};
 use engine::personal::Secret;
@@ -153,11 +153,11 @@ async fn private_torrents_and_personal_swarms_leave_the_dht_alone() {
     node.stop().await;
 }
 
-fn sheet(key: &SecretKey, metainfo: &Metainfo, issued: u64) -> SignedCueSheet {
+fn sheet(key: &SecretKey, metainfo: &Metainfo, issued: u64, budget: Option<Budget>) -> SignedCueSheet {
     let sheet = CueSheet {
         vmap: "<vmap/>".into(),
         facts: bt_bencode::Value::Dict(std::collections::BTreeMap::new()),
-        budget: None,
+        budget,
         issued,
         expires: issued + 1_000_000,
         publisher: key.public(),
@@ -165,20 +165,22 @@ fn sheet(key: &SecretKey, metainfo: &Metainfo, issued: u64) -> SignedCueSheet {
     sheet.sign(key, &metainfo.info_hash_v2()).unwrap()
 }
 
+fn unix_seconds() -> u64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_cue_sheet_of_the_same_publisher_spreads_from_peer_to_peer_and_no_other() {
     let data = content(300_000, 24);
     let metainfo = metainfo(&data, &[], &[]);
     let (publisher, stranger) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
+    let now = unix_seconds();
     let (old, new) = (
-        sheet(&publisher, &metainfo, now - 1_000),
-        sheet(&publisher, &metainfo, now - 10),
+        sheet(&publisher, &metainfo, now - 1_000, None),
+        sheet(&publisher, &metainfo, now - 10, None),
     );
-    let newest_of_all = sheet(&stranger, &metainfo, now);
+    let newest_of_all = sheet(&stranger, &metainfo, now, None);
     let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
     let knows = |cue_sheet: Option<&SignedCueSheet>, peers: &[String]| AddOptions {
         cue_sheet: cue_sheet.cloned(),
@@ -223,6 +225,46 @@ async fn a_newer_cue_sheet_of_the_same_publisher_spreads_from_peer_to_peer_and_n
     for node in [first, liar, middle, edge] {
         node.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_newer_cue_sheet_allows_of_the_origin_counts_at_once() {
+    let mut tasks = JoinSet::new();
+    let data = content(1_000_000, 26);
+    let (_origin, url) = origin(&mut tasks, &data, Vice::None).await;
+    let metainfo = metainfo(&data, &[url], &[]);
+    let publisher = SecretKey::generate().unwrap();
+    let budget = |bytes_per_second| {
+        Some(Budget {
+            bytes_per_second,
+            requests_per_second: 100,
+        })
+    };
+    let now = unix_seconds();
+    // The first piece would take more than a day, or an eighth of a second.
+    let old = sheet(&publisher, &metainfo, now - 1_000, budget(1));
+    let new = sheet(&publisher, &metainfo, now - 10, budget(1_000_000));
+    let folders: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let knows = |cue_sheet: SignedCueSheet| AddOptions {
+        cue_sheet: Some(cue_sheet),
+        publisher: Some(publisher.public()),
+        ..AddOptions::default()
+    };
+    let viewer = node(folders[0].path()).await;
+    let viewing = viewer.add(metainfo.clone(), knows(old)).await.unwrap();
+    let other = node(folders[1].path()).await;
+    let teller = AddOptions {
+        use_origin: false,
+        peers: vec![address(&viewer)],
+        ..knows(new.clone())
+    };
+    let telling = other.add(metainfo, teller).await.unwrap();
+    let stats = completed(&viewing).await;
+    assert_eq!(stats.from_origin, data.len() as u64);
+    assert_eq!(viewing.cue_sheet().borrow().as_deref(), Some(&new));
+    assert_eq!(telling.stats().from_origin, 0);
+    viewer.stop().await;
+    other.stop().await;
 }
 
 /// A tracker that knows nobody, and the info hashes that it was asked about.
