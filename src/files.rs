@@ -134,6 +134,14 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
+/// Says it when the folder of a file that a person named will be made.
+pub(crate) fn tell_new_folder(path: &Path) {
+    let folder = folder_of(path);
+    if !folder.exists() {
+        eprintln!("note: there is no folder {}, so it is made", folder.display());
+    }
+}
+
 /// Refuses what no file may take the place of: a device, a pipe or a socket, which root could replace.
 fn replacing(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::FileTypeExt as _;

@@ -25,8 +25,9 @@ use crate::breaks::{self, Swarm};
 use crate::cli::GetArgs;
 use crate::context::Context;
 use crate::decided::{Decided, Wish, decide};
-use crate::files::{can_write, is_on_one_disk, place_file};
+use crate::files::{can_write, is_on_one_disk, place_file, tell_new_folder};
 use crate::joining::{swarm_options, trust_typed};
+use crate::media_type;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
 use crate::pausing::{self, Pausing};
 use crate::rendition::{self, Arriving, Destination, Made};
@@ -126,6 +127,7 @@ impl Job<'_> {
         let results = Results::of(self.context, &info_hash);
         if let Destination::File(path) = &destination {
             tokio::task::block_in_place(|| self.may_write(&results, metainfo, files.as_deref(), path))?;
+            tell_place(path, metainfo.is_single_file().then(|| metainfo.name()));
         }
         let options = AddOptions {
             files: files.clone(),
@@ -422,6 +424,14 @@ async fn noted(torrent: &Torrent) -> bool {
         eprintln!("note: the sender is not there to hear that all has arrived");
     }
     noted
+}
+
+/// Says what may surprise about where a result goes, and a file of this name.
+fn tell_place(path: &Path, file: Option<&str>) {
+    tell_new_folder(path);
+    if let Some(name) = file {
+        media_type::tell_misnamed(path, media_type::of_name(name));
+    }
 }
 
 fn is_folder(path: &Path) -> bool {

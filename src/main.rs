@@ -5,6 +5,7 @@
 mod ads;
 mod again;
 mod beacons;
+mod beforehand;
 mod breaks;
 mod cli;
 mod completions;
@@ -28,7 +29,6 @@ mod pausing;
 mod placeable;
 mod play;
 mod publish;
-mod recoded;
 mod remove;
 mod rendition;
 mod results;

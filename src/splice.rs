@@ -21,11 +21,13 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::again;
+use crate::beforehand;
 use crate::breaks::{Prepared, Ready, Spot, spot};
 use crate::cli::SpliceArgs;
+use crate::files::tell_new_folder;
+use crate::media_type;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
 use crate::placeable;
-use crate::recoded;
 use crate::rendition::{self, Destination, Made, PATIENT};
 use crate::snap::{self, Moved};
 use crate::units::{human_bytes, human_time};
@@ -72,11 +74,15 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
     let content = again::ready(Arc::new(content), &args.content, &conditioner).await?;
     let format = probe(&content, &args.content.display().to_string()).await?;
     ad_splicer::bridge::get_ready(format.codec);
+    if !to_stdout {
+        tell_new_folder(&args.output);
+        media_type::tell_misnamed(&args.output, media_type::of_codec(format.codec));
+    }
     let mut cues: Vec<CuePoint> = wanted.iter().map(|(cue, _)| cue.clone()).collect();
     placeable::check(&cues, format.duration, &args.content.display().to_string())?;
     let moved = snap::snap(&content, &mut cues, args.snap).await?;
     snap::tell(&moved);
-    recoded::tell(&content, &cues).await?;
+    beforehand::tell(&content, format.codec, &cues).await?;
     let profile = Profile {
         sample_rate: format.sample_rate,
         channels: format.channels,

@@ -7,7 +7,7 @@ use engine::node::Ways;
 use url::Url;
 
 use super::report::{Report, tell};
-use super::{destination, is_folder};
+use super::{destination, is_folder, tell_place};
 use crate::cli::GetArgs;
 use crate::context::Context;
 use crate::files::write_file;
@@ -29,6 +29,9 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
         .unwrap_or("download");
     let destination = destination(args.output.as_deref(), name);
     let results = Results::of(context, url.as_str());
+    if let Destination::File(path) = &destination {
+        tell_place(path, Some(name));
+    }
     if let Destination::File(path) = &destination
         && args.output.as_deref().is_none_or(is_folder)
     {

@@ -20,12 +20,12 @@ use ad_splicer::{facts, splice};
 use anyhow::Context as _;
 use url::Url;
 
+use crate::beforehand;
 use crate::breaks::place;
 use crate::cli::{MarkArgs, PublishArgs};
 use crate::context::Context;
 use crate::output::{Explain, bad_input};
 use crate::placeable::{self, shown};
-use crate::recoded;
 use crate::snap::{self, Moved};
 
 /// The cue points of one file, and the creatives that must be uploaded for them.
@@ -115,7 +115,7 @@ pub(super) async fn cues(
         let content: Arc<dyn Content> = Arc::new(content);
         cues.snapped = snap::snap(&content, &mut cues.points, args.snap).await?;
         snap::tell(&cues.snapped);
-        recoded::tell(&content, &cues.points).await?;
+        beforehand::tell(&content, format.codec, &cues.points).await?;
         placeable::check(&cues.points, format.duration, &media.display().to_string())?;
         once(&cues.points, format.duration, &origins)?;
         order(&mut cues.points, format.duration);

@@ -1,18 +1,25 @@
-//! Says before it is done how much of video is coded again, where its key frames are far apart. Common to `publish` and `splice`.
+//! Says before content is spliced what nobody expects of it: how much of video is coded again, where its key frames are far apart, and what Vorbis
+//! becomes. Common to `publish` and `splice`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ad_splicer::content::Content;
 use ad_splicer::cues::CuePoint;
-use ad_splicer::splice::{Options, notes};
+use ad_splicer::splice::{Codec, Options, notes};
 use anyhow::Context as _;
 
 use crate::breaks::place;
 use crate::units::human_time;
 
-/// Notes it for each cue point.
-pub(crate) async fn tell(content: &Arc<dyn Content>, cues: &[CuePoint]) -> anyhow::Result<()> {
+/// Notes it of content with ads at these cue points.
+pub(crate) async fn tell(content: &Arc<dyn Content>, codec: Codec, cues: &[CuePoint]) -> anyhow::Result<()> {
+    if codec == Codec::OggVorbis {
+        eprintln!(
+            "note: Vorbis with ads is a chain of streams: players that do not know chained Ogg, ffmpeg and browsers among them, misread its \
+             length or end at the first ad"
+        );
+    }
     let places: Vec<_> = cues.iter().map(|cue| place(cue.position)).collect();
     let content = content.clone();
     let found =
