@@ -30,6 +30,7 @@ use crate::joining::{swarm_options, trust_typed};
 use crate::media_type;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
 use crate::pausing::{self, Pausing};
+use crate::quiet::Quiet;
 use crate::rendition::{self, Arriving, Destination, Made};
 use crate::results::{Results, check_name};
 use crate::selection::select;
@@ -37,7 +38,7 @@ use crate::source::{self, Resolved};
 use crate::units::human_bytes;
 use plain::plain;
 pub(crate) use report::of_ways;
-use report::{ProgressLine, Report, state_name, tell};
+use report::{ProgressLine, Report, state_name, tell, tell_quiet};
 
 /// Gets every source in turn.
 pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
@@ -286,6 +287,7 @@ impl Job<'_> {
         let mut tick = tokio::time::interval(Duration::from_millis(if self.json { 1000 } else { 250 }));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut paused = false;
+        let (mut quiet, mut came) = (Quiet::new(), Instant::now());
         let mut pausing = self.pausing.lock().await;
         pausing.begin(torrent);
         loop {
@@ -317,6 +319,12 @@ impl Job<'_> {
                 eprintln!("paused: {why}");
             }
             paused = matches!(stats.state, State::Paused(_));
+            if stats.state != State::Downloading || stats.down_rate > 0 || stats.is_complete() {
+                came = Instant::now();
+            }
+            if quiet.is_told(came.elapsed()) {
+                tell_quiet(torrent.metainfo().name(), &stats);
+            }
             let message = format!(
                 "{}/s · origin {} · peers {} ({})",
                 human_bytes(stats.down_rate),

@@ -33,9 +33,8 @@ pub(crate) fn add_options(swarm: &SwarmArgs, found: &source::Torrent) -> AddOpti
             .map(ToString::to_string)
             .chain(found.web_seeds.iter().cloned())
             .collect(),
-        // A sender who is restarted is waited for.
         give_up: match found.secret {
-            Some(_) => Some(Duration::from_secs(300)),
+            Some(_) => Some(source::SENDER_TIMEOUT),
             None => AddOptions::default().give_up,
         },
         use_origin: !swarm.no_origin,

@@ -29,6 +29,7 @@ mod pausing;
 mod placeable;
 mod play;
 mod publish;
+mod quiet;
 mod remove;
 mod rendition;
 mod results;

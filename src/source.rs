@@ -5,6 +5,7 @@
 //!
 //! Not for: judging the cue sheet, or joining a swarm.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,20 +15,24 @@ use anyhow::Context as _;
 use engine::cue_sheet::PublicKey;
 use engine::magnet::Magnet;
 use engine::metainfo::Metainfo;
-use engine::node::{AddOptions, Node, Wanted};
+use engine::node::{AddOptions, Node, Search, Wanted};
 use engine::personal::Secret;
 use gate::Gate;
+use tokio::sync::watch;
 use url::Url;
 
 use crate::context::{Context, with_suffix};
 use crate::documents::{self, Answer, DOCUMENT_TIMEOUT};
 use crate::feed;
 use crate::output::{Explain, bad_input, with_hint};
+use crate::quiet::Quiet;
 
 /// A feed larger than this is no feed that a podcast app would take.
 pub(crate) const MAX_FEED: u64 = 32 << 20;
 /// Longest wait for metainfo of peers while nothing comes.
 const PEERS_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same of a personal link, and longest wait for its content: a sender who is restarted is waited for.
+pub(crate) const SENDER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Which document the metainfo came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,19 +359,26 @@ async fn from_magnet(context: &Context, node: Option<&Node>, magnet: &Magnet) ->
             peers: magnet.peers.iter().map(ToString::to_string).collect(),
             trackers: magnet.trackers.clone(),
             web_seeds: magnet.web_seeds.clone(),
-            give_up: PEERS_TIMEOUT,
+            give_up: if magnet.secret.is_some() {
+                SENDER_TIMEOUT
+            } else {
+                PEERS_TIMEOUT
+            },
         };
+        let (told, search) = watch::channel(Search::default());
+        let waiting = tell_quiet(&search, magnet, wanted.give_up);
         let asking = async {
             if let Some(node) = node {
-                return Ok(node.metainfo(wanted).await?);
+                return Ok(node.search(wanted, told).await?);
             }
             let node = crate::starting::start(context, false).await?;
-            let found = node.metainfo(wanted).await;
+            let found = node.search(wanted, told).await;
             node.stop().await;
             anyhow::Ok(found?)
         };
         let found = tokio::select! {
             found = asking => found,
+            never = waiting => match never {},
             () = crate::output::interrupted() => anyhow::bail!("interrupted while looking for peers"),
         };
         return match found {
@@ -382,6 +394,28 @@ async fn from_magnet(context: &Context, node: Option<&Node>, magnet: &Magnet) ->
             "this magnet link says no place where its .torrent is, and no peer or tracker (no xs, ws, tr or x.grove)",
         ))
         .hint(|| "ask for a link with xs= or tr=, or for the .torrent itself".into()),
+    }
+}
+
+/// Says from time to time that nobody is there.
+async fn tell_quiet(search: &watch::Receiver<Search>, magnet: &Magnet, give_up: Duration) -> Infallible {
+    let what = magnet.name.as_deref().map_or_else(
+        || "the metainfo of this link".to_owned(),
+        |name| format!("{name:?}"),
+    );
+    let mut quiet = Quiet::new();
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        look.tick().await;
+        let Search { progress, trouble } = search.borrow().clone();
+        let waited = progress.elapsed();
+        if quiet.is_told(waited) {
+            let trouble = trouble.map_or_else(String::new, |trouble| format!(" ({trouble})"));
+            let rest = give_up.saturating_sub(waited).as_secs();
+            eprintln!(
+                "nobody who has {what} can be reached{trouble}; the search goes on for {rest} s, Ctrl-C ends it"
+            );
+        }
     }
 }
 

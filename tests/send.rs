@@ -194,6 +194,28 @@ fn both_sides_are_killed_and_go_on() {
 }
 
 #[test]
+fn who_waits_for_a_sender_that_is_gone_hears_of_it_and_goes_on_when_it_is_back() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    bytes(&at.join("thing.bin"), LENGTH as usize, 9);
+    let (sender, link) = send(at, "thing.bin", LOOPBACK);
+    let address = part(&link, "x.grove")[0].to_owned();
+    sender.kill();
+    let mut receiver = get(at, &link, "got.bin").start();
+    receiver.hear("nobody who has \"thing.bin\" can be reached");
+    // It comes back, and goes in the middle of it.
+    let (sender, again) = send(at, "thing.bin", &["--up", "1M", "--listen", &address]);
+    assert_eq!(again, link);
+    receiver.wait_until("something arrived", |said| said["have_bytes"].as_u64() > Some(0));
+    sender.kill();
+    receiver.hear("nothing of thing.bin comes: no peer who has it can be reached");
+    let (sender, _) = send(at, "thing.bin", &["--listen", &address]);
+    assert_eq!(receiver.finish().0, Some(0));
+    assert_eq!(sha256(&at.join("got.bin")), sha256(&at.join("thing.bin")));
+    delivered(sender);
+}
+
+#[test]
 fn what_was_changed_gets_a_new_link_and_what_cannot_be_sent_is_said() {
     let place = tempfile::tempdir().expect("a folder");
     let at = place.path();

@@ -111,6 +111,19 @@ pub(super) fn state_name(state: &State) -> &'static str {
     }
 }
 
+/// Says that nothing comes, and what is known of why.
+pub(super) fn tell_quiet(name: &str, stats: &Stats) {
+    let peers = match stats.peers {
+        0 => "no peer who has it can be reached".to_owned(),
+        peers => format!("none of {peers} peers sends it"),
+    };
+    let trouble = stats.problems.last();
+    let trouble = trouble.map_or_else(String::new, |trouble| format!(" (the latest trouble: {trouble})"));
+    eprintln!(
+        "nothing of {name} comes: {peers}{trouble}; waiting goes on, Ctrl-C ends it and keeps what is here"
+    );
+}
+
 pub(super) fn tell(report: &Report) {
     let place = report
         .path

@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -179,15 +179,15 @@ impl Grove {
                 }
             }
         });
-        let said = Arc::new(Mutex::new(String::new()));
+        let said = Arc::new((Mutex::new(String::new()), Condvar::new()));
         let mut stderr = child.stderr.take().expect("stderr is piped");
         let keep = Arc::clone(&said);
         let listening = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-                keep.lock()
-                    .expect("not poisoned")
-                    .push_str(&String::from_utf8_lossy(&buffer[..count]));
+                let words = String::from_utf8_lossy(&buffer[..count]);
+                keep.0.lock().expect("not poisoned").push_str(&words);
+                keep.1.notify_all();
             }
         });
         Running {
@@ -262,8 +262,8 @@ pub struct Running {
     what: String,
     pub child: Child,
     lines: Receiver<String>,
-    said: Arc<Mutex<String>>,
-    /// What it says on stderr.
+    /// What it says on stderr, and that it says more.
+    said: Arc<(Mutex<String>, Condvar)>,
     listening: Option<std::thread::JoinHandle<()>>,
     seen: Vec<String>,
 }
@@ -274,8 +274,25 @@ impl Running {
             "{}\nstdout:\n{}\nstderr:\n{}",
             self.what,
             self.seen.join("\n"),
-            self.said.lock().expect("not poisoned")
+            self.said.0.lock().expect("not poisoned")
         )
+    }
+
+    /// Waits until it has said this on stderr.
+    #[track_caller]
+    pub fn hear(&self, words: &str) {
+        let said = self.said.0.lock().expect("not poisoned");
+        let waited = self
+            .said
+            .1
+            .wait_timeout_while(said, PATIENCE, |said| !said.contains(words));
+        let (said, waited) = waited.expect("not poisoned");
+        drop(said);
+        assert!(
+            !waited.timed_out(),
+            "stderr does not say {words:?}\n{}",
+            self.story()
+        );
     }
 
     /// The next JSON object, `None` at the end of the output.
@@ -332,7 +349,7 @@ impl Running {
             status,
             [
                 self.seen.join("\n"),
-                self.said.lock().expect("not poisoned").clone(),
+                self.said.0.lock().expect("not poisoned").clone(),
             ]
             .join("\n"),
         )

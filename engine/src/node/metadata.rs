@@ -26,7 +26,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// A peer that answers nothing for so long is asked again after a pause.
@@ -53,9 +53,32 @@ pub struct Wanted {
     pub give_up: Duration,
 }
 
+/// How a search stands.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// When something came last, or when it began.
+    pub progress: Instant,
+    /// The latest trouble, for people to read.
+    pub trouble: Option<String>,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self {
+            progress: Instant::now(),
+            trouble: None,
+        }
+    }
+}
+
 impl Node {
     /// Looks for the metainfo of a torrent among its peers. An error after [`Wanted::give_up`] without any progress.
     pub async fn metainfo(&self, wanted: Wanted) -> Result<Metainfo, Error> {
+        self.search(wanted, watch::Sender::default()).await
+    }
+
+    /// The same, and tells how it stands.
+    pub async fn search(&self, wanted: Wanted, told: watch::Sender<Search>) -> Result<Metainfo, Error> {
         let membership = Membership::new(wanted.info_hash, wanted.secret);
         let (sender, inbox) = mpsc::channel(INBOX);
         let name = wanted.info_hash.to_string();
@@ -68,7 +91,7 @@ impl Node {
         // Peers must find the name free again however this ends.
         let _guard = Registered(self.registry.clone(), membership.swarm);
         let finder = Finder::new(self.registry.clone(), membership, wanted, sender, inbox);
-        finder.run().await.map_err(|why| Error::NoMetainfo {
+        finder.run(told).await.map_err(|why| Error::NoMetainfo {
             name,
             why: why.into(),
         })
@@ -171,7 +194,7 @@ impl Finder {
         }
     }
 
-    async fn run(mut self) -> Result<Metainfo, String> {
+    async fn run(mut self, told: watch::Sender<Search>) -> Result<Metainfo, String> {
         for name in self.wanted.peers.clone() {
             let (gate, sender) = (self.registry.gate().clone(), self.sender.clone());
             self.tasks.spawn(async move {
@@ -214,6 +237,10 @@ impl Finder {
                         return Err(self.why.unwrap_or_else(|| "no peer was found".to_owned()));
                     }
                     self.tick();
+                    told.send_replace(Search {
+                        progress: self.progress,
+                        trouble: self.why.clone(),
+                    });
                 }
             }
             while self.tasks.try_join_next().is_some() {}

@@ -53,7 +53,7 @@ pub use config::{AddOptions, Location, NodeConfig, OriginPolicy};
 pub use dht::DHT_BOOTSTRAP;
 pub use error::Error;
 pub use mapping::MappingConfig;
-pub use metadata::Wanted;
+pub use metadata::{Search, Wanted};
 pub use reader::{BlockingReader, Reader};
 pub use stats::{NeighbourStats, PieceSource, State, Stats, Ways};
 pub use torrent::Torrent;
