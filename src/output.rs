@@ -181,7 +181,7 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
     let mut told = String::new();
     for cause in error.chain() {
         let text = cause.to_string();
-        let text = text.trim_end_matches('.').replace('\n', " ");
+        let text = without_full_stop(&text).replace('\n', " ");
         if told.is_empty() {
             told = text;
         } else if !told.contains(&text) {
@@ -190,6 +190,13 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
         }
     }
     told
+}
+
+/// A sentence without what ends it. The dots of a name, as of the folder `.`, are its own.
+fn without_full_stop(text: &str) -> &str {
+    let ends_a_word =
+        |rest: &&str| rest.ends_with(|end: char| end.is_alphanumeric() || ")\"'`”".contains(end));
+    text.strip_suffix('.').filter(ends_a_word).unwrap_or(text)
 }
 
 /// Prints an error as the house does, and gives the exit status that belongs to it.
@@ -381,6 +388,18 @@ mod tests {
         let error = anyhow::Error::from(inner).context("cannot connect: refused");
         assert_eq!(sentence(&error), "cannot connect: refused");
         assert_eq!(status_of(&error), ExitStatus::Failed);
+    }
+
+    #[test]
+    fn the_folder_that_is_a_dot_is_named() {
+        for (text, said) in [
+            ("cannot write .", "cannot write ."),
+            ("cannot read ../..", "cannot read ../.."),
+            ("It is locked.", "It is locked"),
+            ("it waits (for you).", "it waits (for you)"),
+        ] {
+            assert_eq!(sentence(&anyhow::anyhow!("{text}")), said);
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use url::Url;
 use crate::beacons;
 use crate::cli::PublishArgs;
 use crate::context::{Context, with_suffix};
-use crate::feed;
+use crate::feed::{self, FeedError};
 use crate::files::{folder_of, is_same_file, write_whole};
 use crate::origin_check::{Compared, compare, gives_ranges};
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, print_json, print_line};
@@ -163,8 +163,10 @@ async fn publish(
         } else {
             ads::survey(file, &cues.points).await?
         };
-        let path = args.key.clone().unwrap_or_else(|| context.publisher_key());
-        let key = SecretKey::load_or_create(&path)?;
+        let key = match &args.key {
+            Some(path) => SecretKey::load_or_create(path).map_err(|error| bad_input(error.to_string()))?,
+            None => SecretKey::load_or_create(&context.publisher_key())?,
+        };
         let issued = crate::trust::now()?;
         let sheet = CueSheet {
             vmap: cues.vmap()?,
@@ -210,9 +212,12 @@ async fn publish(
             length: metainfo.length(),
             integrity: &integrity,
         };
-        *text = feed::with_torrent(text, &addition)
-            .or_bad_input(|| "cannot add the episode to the feed".into())
-            .hint(|| "give --origin the address that the episode has in the feed, or add the episode to the feed first".into())?;
+        *text = match feed::with_torrent(text, &addition) {
+            Err(error @ FeedError::NoEnclosure { .. }) => Err(error)
+                .or_bad_input(|| "cannot add the episode to the feed".into())
+                .hint(|| "give --origin the address that the episode has in the feed, or add the episode to the feed first".into())?,
+            added => added.or_bad_input(|| "cannot add the episode to the feed".into())?,
+        };
     }
     write_whole(&torrent, metainfo.to_bytes())?;
 
@@ -229,10 +234,14 @@ async fn publish(
             },
         );
     }
-    upload.extend(cues.uploads.iter().map(|(file, to)| Upload {
-        file: file.clone(),
-        to: to.to_string(),
-    }));
+    for (file, to) in &cues.uploads {
+        let to = to.to_string();
+        // The same creative may stand at several cue points.
+        if upload.iter().all(|upload| upload.to != to) {
+            let file = file.clone();
+            upload.push(Upload { file, to });
+        }
+    }
     Ok(Published {
         event: "published",
         file: file.to_owned(),

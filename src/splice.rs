@@ -68,6 +68,10 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
         )))
         .hint(|| "name another file with -o".into());
     }
+    if args.output.is_dir() {
+        return Err(bad_input(format!("{} is a folder", args.output.display())))
+            .hint(|| "name a file with -o".into());
+    }
     let content = FileContent::open(&args.content)
         .or_bad_input(|| format!("cannot read {}", args.content.display()))?;
     let conditioner = Conditioner::new(ad_splicer::this_program().context("finding this program")?);
@@ -179,7 +183,7 @@ async fn condition(
     }
     let original = cache
         .import(&path, FetchLimits::default())
-        .or_bad_input(|| format!("the creative {creative}"))?;
+        .map_err(|error| unusable(creative, &error.reason()))?;
     let standing = Standing {
         images: stream::empty(),
         name: &path.file_stem().unwrap_or_default().to_string_lossy(),
@@ -187,12 +191,7 @@ async fn condition(
     let (conditioned, picture) = conditioner
         .condition_for(cache, &original, wanted, standing)
         .await
-        .map_err(|error| {
-            bad_input(format!(
-                "the creative {creative} cannot be used: {}",
-                error.reason()
-            ))
-        })?;
+        .map_err(|error| unusable(creative, &error.reason()))?;
     let duration: Duration = conditioned.duration();
     let title = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(Ready {
@@ -213,6 +212,11 @@ async fn condition(
         creative: conditioned,
         picture,
     })
+}
+
+/// The creative that a person named is no good.
+pub(crate) fn unusable(creative: &str, reason: &str) -> anyhow::Error {
+    bad_input(format!("the creative {creative} cannot be used: {reason}"))
 }
 
 /// `took`: levelling, laying out and writing. Conditioning is done before, and so is measuring the content, meanwhile.

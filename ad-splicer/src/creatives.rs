@@ -203,7 +203,15 @@ pub enum FetchError {
         /// What came.
         actual: ContentHash,
     },
-    /// A local file, or the cache's folder, could not be read or written.
+    /// The creative is a local file, which cannot be read.
+    #[error("cannot read the creative {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The cache's folder could not be read or written.
     #[error("cannot {doing} {path}: {source}")]
     Io {
         /// What was being done.
@@ -216,6 +224,23 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// What is wrong, for who knows which creative it is.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Scheme { .. } => "only http and https URLs are fetched".into(),
+            Self::Status { status, .. } => format!("the server answered {status}"),
+            Self::TimedOut { limit, .. } => format!("it was not complete after {} s", limit.as_secs_f64()),
+            Self::Gate(error) => error.to_string(),
+            Self::TooLarge { max, .. } => format!("it is larger than {max} bytes"),
+            Self::Empty { .. } => "it is empty".into(),
+            Self::Hash { expected, actual, .. } => {
+                format!("its SHA-256 is {actual}, the ad response said {expected}")
+            }
+            Self::Read { source, .. } => format!("it cannot be read: {source}"),
+            Self::Io { .. } => self.to_string(),
+        }
+    }
+
     /// The VAST error code to report (VAST 4.2 §2.3.6.3): 401 not found or refused, 402 timeout, 405 undecodable,
     /// 400 anything else.
     pub fn vast_code(&self) -> u16 {
@@ -226,6 +251,7 @@ impl FetchError {
             | Self::Scheme { .. }
             | Self::TooLarge { .. }
             | Self::Hash { .. }
+            | Self::Read { .. }
             | Self::Io { .. } => 400,
             Self::Status { .. } | Self::Gate(_) => 401,
         }
@@ -391,15 +417,17 @@ impl Cache {
         expected: Option<ContentHash>,
         limits: FetchLimits,
     ) -> Result<Original, FetchError> {
-        let mut input = File::open(path).map_err(io_error("open the creative", path))?;
+        let unreadable = |source| FetchError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let mut input = File::open(path).map_err(unreadable)?;
         let mut aside = self.aside()?;
         let mut hasher = Sha256::new();
         let mut bytes = 0;
         let mut buffer = vec![0; 1 << 16];
         loop {
-            let n = input
-                .read(&mut buffer)
-                .map_err(io_error("read the creative", path))?;
+            let n = input.read(&mut buffer).map_err(unreadable)?;
             if n == 0 {
                 break;
             }

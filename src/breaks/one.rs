@@ -296,7 +296,11 @@ impl OneBreak {
             .map_err(|error| {
                 (
                     error.vast_code(),
-                    format!("cannot condition {}: {error}", gate::shown(&url)),
+                    format!(
+                        "cannot use the creative {}: {}",
+                        gate::shown(&url),
+                        error.reason()
+                    ),
                 )
             })?;
         let duration = creative.duration();

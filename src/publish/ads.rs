@@ -5,11 +5,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ad_splicer::conditioning::Conditioner;
 use ad_splicer::content::{Content, FileContent};
-use ad_splicer::creatives::{Cache, FetchLimits, Original, Profile};
+use ad_splicer::creatives::{Cache, FetchLimits, Profile};
 use ad_splicer::cues::{
     AdArgument, AdSource, BreakLoudness, CueArgument, CuePoint, CueSource, MOST_CUES, PlacedCue, in_order,
     vmap,
@@ -27,6 +26,7 @@ use crate::context::Context;
 use crate::output::{Explain, bad_input};
 use crate::placeable::{self, shown};
 use crate::snap::{self, Moved};
+use crate::splice::unusable;
 
 /// The cue points of one file, and the creatives that must be uploaded for them.
 #[derive(Debug, Default)]
@@ -273,13 +273,20 @@ async fn inline(
             url.set_query(None);
             let original = cache
                 .import(&path, FetchLimits::default())
-                .or_bad_input(|| format!("--ad {creative}"))?;
+                .map_err(|error| unusable(creative, &error.reason()))?;
             (original, url.clone(), Some((path, url)))
         }
     };
-    let duration = measure(&cache, &original)
+    // How long it is only decoding it tells.
+    let profile = Profile {
+        sample_rate: 48_000,
+        channels: 2,
+    };
+    let duration = Conditioner::new(ad_splicer::this_program()?)
+        .condition(&cache, &original, profile)
         .await
-        .or_bad_input(|| format!("--ad {creative} cannot be decoded"))?;
+        .map_err(|error| unusable(creative, &error.reason()))?
+        .duration();
     let name = url
         .path_segments()
         .and_then(|mut segments| segments.next_back())
@@ -293,16 +300,4 @@ async fn inline(
         crate::media_type::of_name(&name),
     );
     Ok((vast, upload))
-}
-
-/// How long a creative is, which only decoding it tells.
-async fn measure(cache: &Cache, original: &Original) -> anyhow::Result<Duration> {
-    let profile = Profile {
-        sample_rate: 48_000,
-        channels: 2,
-    };
-    let creative = Conditioner::new(ad_splicer::this_program()?)
-        .condition(cache, original, profile)
-        .await?;
-    Ok(creative.duration())
 }

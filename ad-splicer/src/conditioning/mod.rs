@@ -157,7 +157,8 @@ impl ConditionError {
             Self::TooLong { limit, .. } => format!("it is longer than {} s", limit.as_secs()),
             Self::TimedOut { limit, .. } => format!("it was not decoded after {} s", limit.as_secs_f64()),
             Self::Crashed { how, .. } => format!("its decoder was stopped ({how})"),
-            Self::Profile(_) | Self::Io { .. } | Self::Card(_) | Self::Cache(_) => self.to_string(),
+            Self::Cache(error) => error.reason(),
+            Self::Profile(_) | Self::Io { .. } | Self::Card(_) => self.to_string(),
         }
     }
 

@@ -105,7 +105,7 @@ pub enum Error {
         source: url::ParseError,
     },
     /// The name could not be resolved.
-    #[error("cannot resolve {host}: {source}")]
+    #[error("the address of {host} cannot be found: {source}")]
     Resolve {
         /// The name.
         host: String,

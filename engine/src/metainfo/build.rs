@@ -16,7 +16,7 @@ use crate::merkle::{BLOCK, FileHasher, Hash};
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// Nothing to deliver.
-    #[error("{0:?} is empty: there is nothing to publish")]
+    #[error("it is empty")]
     Empty(String),
     /// The name cannot be a file name.
     #[error("{0:?} cannot be the name of a published file")]

@@ -1,0 +1,119 @@
+//! What commands say of wrong input: one sentence that names each thing once, a hint where there is something to do, and the exit status for bad input.
+
+mod common;
+
+use common::{episode, fixtures, grove};
+
+#[test]
+fn a_mistake_is_told_once_and_by_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let path = |name: &str| at.join(name);
+    std::fs::copy(fixtures().join("kettle.mp3"), path("talk.mp3")).expect("space on the disk");
+    std::fs::write(path("words.txt"), "hello\n").expect("space on the disk");
+    std::fs::write(path("empty.mp3"), "").expect("space on the disk");
+    std::fs::create_dir(path("hollow")).expect("a folder");
+    let hollow = path("hollow").canonicalize().expect("it is there");
+    let sending = format!("error: cannot send {}: it is empty", hollow.display());
+    let origin = "--origin=http://127.0.0.1:9/";
+    for (args, said) in [
+        (
+            &["splice", "talk.mp3", "-o", "o.mp3", "--ad=1=none.mp3"][..],
+            "error: the creative none.mp3 cannot be used: it cannot be read: No such file or directory (os error 2)",
+        ),
+        (
+            &["splice", "talk.mp3", "-o", "o.mp3", "--ad=1=empty.mp3"],
+            "error: the creative empty.mp3 cannot be used: it is empty",
+        ),
+        (
+            &["splice", "talk.mp3", "-o", "o.mp3", "--ad=1=."],
+            "error: the creative . cannot be used: it cannot be read: Is a directory (os error 21)",
+        ),
+        (
+            &["splice", ".", "-o", "o.mp3", "--ad=1=talk.mp3"],
+            "error: ads cannot be put into .: cannot read the content at byte 0: Is a directory (os error 21)",
+        ),
+        (
+            &["splice", "talk.mp3", "-o", ".", "--ad=1=talk.mp3"],
+            "error: . is a folder\nhint: name a file with -o",
+        ),
+        (
+            &["publish", "talk.mp3", origin, "--ad=1=words.txt"],
+            "error: the creative words.txt cannot be used: Could not determine type of stream",
+        ),
+        (
+            &["publish", "talk.mp3", origin, "--ad=1=none.mp3"],
+            "error: the creative none.mp3 cannot be used: it cannot be read: No such file or directory (os error 2)",
+        ),
+        (
+            &["publish", "empty.mp3", origin],
+            "error: cannot publish empty.mp3: it is empty",
+        ),
+        (&["send", "hollow"], &sending),
+    ] {
+        let ended = grove(at, args).run().expect(2);
+        let told: Vec<&str> = ended
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error: ") || line.starts_with("hint: "))
+            .collect();
+        assert_eq!(told.join("\n"), said, "{args:?}");
+    }
+    assert!(!path("o.mp3").exists());
+}
+
+#[test]
+fn what_is_no_key_and_what_is_no_feed_are_bad_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let words = folder.path().join("words.txt");
+    std::fs::write(&words, "hello\n").expect("space on the disk");
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&words, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
+    }
+    let publish = || {
+        grove(
+            folder.path(),
+            ["publish", "--origin", "http://127.0.0.1:9/", "--out", "out"],
+        )
+        .arg(episode())
+    };
+    let key = publish().args(["--cue", "10", "--key", "words.txt"]).run();
+    key.expect(2)
+        .says("error: the key file words.txt does not hold a key");
+    let feed = publish().args(["--feed", "words.txt"]).run().expect(2);
+    assert!(!feed.stderr.contains("hint:"), "{}", feed.stderr);
+}
+
+#[test]
+fn a_creative_that_stands_twice_is_uploaded_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kettle = fixtures().join("kettle.mp3");
+    let ads = [10, 60].map(|at| format!("--ad={at}={}", kettle.display()));
+    let args = [
+        "publish",
+        "--origin",
+        "http://127.0.0.1:9/",
+        "--out",
+        "out",
+        "--json",
+    ];
+    let published = grove(folder.path(), args)
+        .args(ads)
+        .arg(episode())
+        .run()
+        .expect(0);
+    let upload = published.event("published")["upload"].clone();
+    let files: Vec<&str> = upload
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|upload| upload["file"].as_str())
+        .collect();
+    assert_eq!(
+        files.iter().filter(|file| file.ends_with("kettle.mp3")).count(),
+        1,
+        "{files:?}"
+    );
+    assert_eq!(files.len(), 3, "{files:?}");
+}
