@@ -26,6 +26,7 @@ use ad_splicer::splice::{self, At};
 use ad_splicer::time::ContentTime;
 use engine::cue_sheet::CueSheet;
 use engine::metainfo::Metainfo;
+use engine::node::Torrent;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
@@ -55,6 +56,10 @@ impl Skipped {
             reason: reason.into(),
             vast_error,
         }
+    }
+
+    fn is_late(&self) -> bool {
+        self.vast_error == Some(VastCode::NOT_READY.0)
     }
 
     /// For people; `others` when the break has ads nevertheless.
@@ -134,6 +139,24 @@ pub(crate) struct Prepared {
     pub(crate) ad_chapters: bool,
     /// Ads that were not ready in time, each with its break: see [`Preparer::ready_later`].
     pub(crate) late: Vec<(usize, Ad)>,
+}
+
+impl Prepared {
+    /// Adds to what says that content was late why it was.
+    pub(crate) fn explain_late(mut self, torrent: &Torrent) -> Self {
+        let late = self.skipped.iter_mut().filter(|skipped| skipped.is_late());
+        late.for_each(|skipped| skipped.reason.push_str(why_late(torrent)));
+        self
+    }
+}
+
+/// Why the content of a torrent is late, where that is known; it follows what says that it is.
+pub(crate) fn why_late(torrent: &Torrent) -> &'static str {
+    if torrent.stats().whole_only {
+        "; its server gives whole files only, so that everything before has to come first"
+    } else {
+        ""
+    }
 }
 
 /// What a break's task says.
@@ -240,7 +263,7 @@ impl Preparer {
             Ok(Err(error)) => return Err(every(&cues, &error.to_string(), 900)),
             Err(_) => {
                 let reason = "the beginning of the content did not come in time (`--freeze` allows more)";
-                return Err(every(&cues, reason, 304));
+                return Err(every(&cues, reason, VastCode::NOT_READY.0));
             }
         };
         let breaks: Arc<[Place]> = in_order(&cues, format.duration)

@@ -74,7 +74,7 @@ impl Decided {
         let preparer = Preparer::new(wish.context, metainfo, &sheet, wish.content, &asking, deadline).await;
         let preparer = match preparer {
             Ok(preparer) => preparer,
-            Err(without) => return Ok(without),
+            Err(without) => return Ok(without.explain_late(wish.torrent)),
         };
         let all: Vec<usize> = (0..preparer.breaks().len()).collect();
         let left = deadline.saturating_duration_since(Instant::now());

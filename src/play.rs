@@ -207,7 +207,7 @@ impl<'a> Listening<'a> {
             )
             .await?;
             match asked {
-                Err(without) => prepared = without,
+                Err(without) => prepared = without.explain_late(torrent),
                 Ok(asked) => {
                     let places: Vec<ContentTime> = asked.breaks().iter().map(|place| place.at).collect();
                     // A format that cannot grow holds what is ready now, wherever playback begins.

@@ -2,15 +2,18 @@
 
 mod common;
 
+use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::body::{Body, Bytes};
+use axum::http::{StatusCode, header};
 use axum::routing::get;
-use common::gateway::Scene;
+use common::gateway::{Node, Scene};
 use common::http::{ask_part, open};
 use common::{PATIENCE, Server, closed_port, grove};
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::sync::watch;
 use tower_http::services::ServeDir;
@@ -226,5 +229,41 @@ fn what_failed_is_tried_anew_though_nobody_waited_for_it() {
     let found = std::fs::read(scene.web().join("e.mp3.torrent")).expect("it was published");
     torrent.set(found).expect("it is set once");
     node.get(&path, &[]).expect(200);
+    node.stop();
+}
+
+#[test]
+fn a_break_that_a_server_of_whole_files_makes_late_says_so() {
+    let file = Arc::new(OnceLock::<Vec<u8>>::new());
+    let given = Arc::clone(&file);
+    // Whatever part is asked for, it sends from the beginning, and does not come to the end.
+    let whole = move || {
+        let given = Arc::clone(&given);
+        async move {
+            let file = Bytes::from(given.get().cloned().ok_or(StatusCode::NOT_FOUND)?);
+            let half = file.slice(..file.len() / 2);
+            let body = stream::iter([Ok::<_, Infallible>(half)]).chain(stream::pending());
+            let headers = [(header::CONTENT_LENGTH, file.len())];
+            Ok::<_, StatusCode>((headers, Body::from_stream(body)))
+        }
+    };
+    let scene = Scene::with(Router::new().route("/e.m4a", get(whole)));
+    // Where its packets are stands at its end.
+    scene.episode("e.m4a", 60, "-c:a aac -b:a 128k", &["10"]);
+    let made = std::fs::read(scene.web().join("e.m4a")).expect("the content");
+    file.set(made).expect("it is set once");
+    let mut node = Node::start(
+        scene.folder.path(),
+        "viewer",
+        &["--allow-private", "--freeze", "8"],
+    );
+    let player = open(node.addr, "GET", &scene.path("e.m4a"), &[]);
+    let rendition = node.running.wait_for("rendition");
+    let reason = rendition["skipped"][0]["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("did not come in time") && reason.contains("gives whole files only"),
+        "{rendition}"
+    );
+    drop(player);
     node.stop();
 }

@@ -244,6 +244,13 @@ impl Origin {
             .any(|seed| files.clone().any(|file| seed.gives(file, now)))
     }
 
+    /// Whether all that may be asked are known to give whole files only.
+    pub fn is_whole_only(&self) -> bool {
+        let seeds = self.seeds();
+        let mut usable = seeds.iter().filter(|seed| seed.dropped.is_none()).peekable();
+        usable.peek().is_some() && usable.all(|seed| seed.whole_only)
+    }
+
     /// Why no seed has been of use, one sentence for each.
     pub fn reasons(&self) -> Vec<String> {
         let seeds = self.seeds();

@@ -2,15 +2,17 @@
 //!
 //! What goes wrong with ads leaves them out, as everywhere: the content is given without them. What goes wrong with the source is a refusal.
 
+use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ad_splicer::content::Content;
-use ad_splicer::splice::{self, Options, Rendition};
+use ad_splicer::splice::{self, Options, Rendition, SpliceError};
 use anyhow::Context as _;
 use axum::http::StatusCode;
 use engine::magnet::Magnet;
+use engine::node::Torrent;
 use tokio::sync::watch;
 use url::Url;
 
@@ -21,7 +23,7 @@ use super::refusal::Refusal;
 use super::telling;
 use super::torrents::Joined;
 use super::{Gateway, later, spawn};
-use crate::breaks::{Prepared, Skipped};
+use crate::breaks::{Prepared, Skipped, why_late};
 use crate::decided::{Decided, Wish, decide};
 use crate::media_type;
 use crate::rendition::{self, AS_READ, Frozen};
@@ -134,14 +136,14 @@ impl Gateway {
         .await?;
         self.ready_later(&mut prepared, &decided);
         let look = look.await.context("looking at the content")?;
-        let laid_out = lay_out(read(LAYING_OUT), prepared, &decided).await?;
+        let laid_out = lay_out((torrent, read(LAYING_OUT)), prepared, &decided).await?;
         Ok(hold(source, joined.clone(), index, laid_out, decided, &look))
     }
 }
 
 /// The rendition, when there are ads in it, and what is not in it. What cannot be laid out is given without ads.
 async fn lay_out(
-    content: Arc<dyn Content>,
+    (torrent, content): (&Torrent, Arc<dyn Content>),
     mut prepared: Prepared,
     decided: &Decided,
 ) -> anyhow::Result<(Option<Frozen>, Vec<Skipped>)> {
@@ -161,7 +163,14 @@ async fn lay_out(
         }
         Err(error) => {
             decided.leave().await;
-            let reason = format!("the content around the breaks could not be read in time: {error}");
+            let reason = match &error {
+                SpliceError::Read { offset, source } if source.kind() == io::ErrorKind::TimedOut => format!(
+                    "byte {offset} of the content, which is needed to lay the ads out, did not come within {} s{}",
+                    LAYING_OUT.as_secs(),
+                    why_late(torrent)
+                ),
+                _ => format!("the content around the breaks could not be read: {error}"),
+            };
             skipped.extend(breaks.iter().map(|id| Skipped::new(id, reason.clone(), None)));
             Ok((None, skipped))
         }

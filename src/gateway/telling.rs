@@ -35,6 +35,17 @@ fn origin(torrent: &Torrent) -> Option<String> {
         .then(|| first[Position::BeforeHost..Position::AfterPort].to_owned())
 }
 
+/// How many ads there are, and why none when nothing else says it.
+fn of_ads(count: usize, none_skipped: bool, no_ads: bool) -> String {
+    match count {
+        0 if no_ads => "without ads (--no-ads)".to_owned(),
+        0 if none_skipped => "without ads: it has no break for them".to_owned(),
+        0 => "without ads".to_owned(),
+        1 => "with 1 ad".to_owned(),
+        count => format!("with {count} ads"),
+    }
+}
+
 impl Gateway {
     /// What became of a source that somebody asked for.
     pub(super) fn tell_made(&self, source: &str, made: &Result<Made, Refusal>) {
@@ -50,7 +61,12 @@ impl Gateway {
             }
             Ok(Made::Rendition(held)) => {
                 let what = &held.what;
-                eprintln!("{source}: {} with {} ads", what.media_type, what.ads.len());
+                let ads = of_ads(
+                    what.ads.len(),
+                    what.skipped.is_empty(),
+                    self.settings.swarm.no_ads,
+                );
+                eprintln!("{source}: {} {ads}", what.media_type);
                 for skipped in &what.skipped {
                     let others = what.ads.iter().any(|ad| ad.break_id == skipped.break_id);
                     eprintln!("{}", skipped.sentence(others));
@@ -152,6 +168,15 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_ads_have_a_reason() {
+        assert_eq!(of_ads(2, false, false), "with 2 ads");
+        assert_eq!(of_ads(1, true, false), "with 1 ad");
+        assert_eq!(of_ads(0, false, false), "without ads", "each break says why");
+        assert!(of_ads(0, true, true).contains("--no-ads"));
+        assert!(of_ads(0, true, false).contains("no break"));
+    }
 
     #[test]
     fn no_secret_is_shown() {

@@ -27,6 +27,7 @@ pub(super) fn first_stats(shared: &Shared, layout: &Layout) -> Stats {
         viewers: None,
         neighbours: Vec::new(),
         down_rate: 0,
+        whole_only: false,
         pieces: vec![None; layout.pieces() as usize].into(),
         problems: Vec::new(),
     }
@@ -105,6 +106,7 @@ impl Driver {
             viewers: self.viewers,
             neighbours: self.neighbours(),
             down_rate: self.rate.2,
+            whole_only: self.ground.origin.is_whole_only(),
             pieces,
             problems: self.problems.iter().cloned().collect(),
         });
