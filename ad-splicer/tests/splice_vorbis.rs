@@ -3,47 +3,16 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use ad_splicer::splice::{Break, Report, SeamKind, SpliceError};
 use common::{
-    Fixture, SINE, ad, at, decode, ends, hashes, judge_ad, left, loudness, mid_rolls, ogg_pages, worst_db,
+    Fixture, MUSIC, SINE, ad, at, decode, ends, hashes, judge_ad, left, loudness, mid_rolls, ogg_pages,
+    worst_db,
 };
 
 /// Most samples of a packet.
 const FRAME: usize = 1_024;
-
-/// The streams of a chain, each as a file.
-fn streams(fixture: &Fixture, path: &PathBuf) -> Vec<PathBuf> {
-    let bytes = std::fs::read(path).unwrap();
-    let mut starts: Vec<usize> = ogg_pages(&bytes)
-        .into_iter()
-        .filter(|page| bytes[page.start + 5] & 2 != 0)
-        .map(|page| page.start)
-        .collect();
-    starts.push(bytes.len());
-    let mut serials = std::collections::HashSet::new();
-    starts
-        .windows(2)
-        .enumerate()
-        .map(|(i, pair)| {
-            let bytes = &bytes[pair[0]..pair[1]];
-            assert!(
-                serials.insert(bytes[14..18].to_vec()),
-                "streams have numbers of their own"
-            );
-            let pages = ogg_pages(bytes);
-            for (number, page) in pages.iter().enumerate() {
-                let sequence = &bytes[page.start + 18..page.start + 22];
-                assert_eq!(sequence, (number as u32).to_le_bytes(), "pages are numbered");
-                assert_eq!(bytes[page.start + 5] & 4 != 0, number + 1 == pages.len());
-            }
-            let path = fixture.dir.path().join(format!("stream-{i}.ogg"));
-            std::fs::write(&path, bytes).unwrap();
-            path
-        })
-        .collect()
-}
 
 /// Splices and judges; gives the samples of the whole, the report, and the errors around the ads.
 fn judged(fixture: &Fixture, name: &str, breaks: &[Break]) -> (Vec<f32>, Report, Vec<f64>) {
@@ -52,7 +21,7 @@ fn judged(fixture: &Fixture, name: &str, breaks: &[Break]) -> (Vec<f32>, Report,
     let (before, old) = (decode(&fixture.content), hashes(&fixture.content, "0:a"));
     let mut whole = Vec::new();
     let (mut kept, mut heard) = (0, 0);
-    for stream in streams(fixture, &path) {
+    for stream in common::ogg_streams(fixture.dir.path(), &path) {
         let samples = decode(&stream);
         let packets = hashes(&stream, "0:a");
         // Steady sound repeats itself, so packets are looked for from where the last ones were.
@@ -168,6 +137,41 @@ fn a_sine_goes_into_an_ad_without_a_click_and_ads_are_as_loud_as_they_were() {
 }
 
 #[test]
+fn a_span_is_replaced() {
+    let fixture = Fixture::new("content.ogg", 44_100, 2, &["-c:a", "libvorbis", "-q:a", "6"]);
+    let (channels, given) = (fixture.channels, ad(44_100, 2, 90_001, 500.0));
+    let replaced = 3 * fixture.rate;
+    let breaks = [Break {
+        replace: Duration::from_secs(3),
+        ..at(MUSIC, vec![given.clone()])
+    }];
+    let (path, report) = fixture.splice("replaced.ogg", &breaks);
+    let heard: Vec<f32> = common::ogg_streams(fixture.dir.path(), &path)
+        .iter()
+        .flat_map(|stream| decode(stream))
+        .collect();
+    let before = decode(&fixture.content);
+    let whole = before.len() - replaced * channels + 90_001 * channels;
+    assert_eq!(heard.len(), whole);
+    assert_eq!(heard.len() / channels, fixture.samples(report.duration));
+    let cue = fixture.sample_at(report.ads[0].presentation);
+    assert_eq!(cue, (44_100 * MUSIC as usize).div_ceil(1_000), "to the sample");
+    let pcm = given.pcm.samples().unwrap();
+    judge_ad("the ad", &heard[cue * channels..], &pcm, 441 * channels, channels);
+    // What is beside the span is content as it was, but for up to two packets that are coded again.
+    let (end, next) = (cue + 90_001, cue + replaced);
+    let beside = 2 * FRAME;
+    assert!(heard[..(cue - beside) * channels] == before[..(cue - beside) * channels]);
+    assert!(heard[(end + beside) * channels..] == before[(next + beside) * channels..]);
+    for (now, was) in [(cue - beside, cue - beside), (end, next)] {
+        let now = &heard[now * channels..(now + beside) * channels];
+        let error = worst_db(now, &before[was * channels..], channels);
+        println!("{error:.1} dBFS");
+        assert!(error < -45.0, "{error:.1} dBFS");
+    }
+}
+
+#[test]
 fn tags_chapters_and_ranges() {
     let coding = [
         "-c:a",
@@ -180,7 +184,7 @@ fn tags_chapters_and_ranges() {
     let fixture = Fixture::new("content.ogg", 44_100, 2, &coding);
     let breaks: Vec<Break> = mid_rolls(44_100, 2).into_iter().chain(ends(44_100, 2)).collect();
     let (path, report) = fixture.splice("whole.ogg", &breaks);
-    let first = &streams(&fixture, &path)[0];
+    let first = &common::ogg_streams(fixture.dir.path(), &path)[0];
     let said = common::probe(first);
     assert_eq!(said["streams"][0]["tags"]["title"], "Episode", "{said}");
     let found = common::chapters(first);

@@ -594,6 +594,38 @@ pub(crate) fn ogg_pages(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     found
 }
 
+/// The streams of a chain of Ogg, each as a file in a folder.
+pub(crate) fn ogg_streams(folder: &Path, path: &Path) -> Vec<PathBuf> {
+    let bytes = std::fs::read(path).unwrap();
+    let mut starts: Vec<usize> = ogg_pages(&bytes)
+        .into_iter()
+        .filter(|page| bytes[page.start + 5] & 2 != 0)
+        .map(|page| page.start)
+        .collect();
+    starts.push(bytes.len());
+    let mut serials = std::collections::HashSet::new();
+    starts
+        .windows(2)
+        .enumerate()
+        .map(|(i, pair)| {
+            let bytes = &bytes[pair[0]..pair[1]];
+            assert!(
+                serials.insert(bytes[14..18].to_vec()),
+                "streams have numbers of their own"
+            );
+            let pages = ogg_pages(bytes);
+            for (number, page) in pages.iter().enumerate() {
+                let sequence = &bytes[page.start + 18..page.start + 22];
+                assert_eq!(sequence, (number as u32).to_le_bytes(), "pages are numbered");
+                assert_eq!(bytes[page.start + 5] & 4 != 0, number + 1 == pages.len());
+            }
+            let path = folder.join(format!("stream-{i}.ogg"));
+            std::fs::write(&path, bytes).unwrap();
+            path
+        })
+        .collect()
+}
+
 /// Decoded samples before content time 0, as the head of an Opus stream says, in whatever it is contained.
 pub(crate) fn pre_skip(fixture: &Fixture) -> usize {
     let bytes = std::fs::read(&fixture.content).unwrap();
