@@ -171,6 +171,8 @@ pub(super) enum Packets {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -239,5 +241,68 @@ mod tests {
             .map(|run| u64::from(run.0 * run.1))
             .sum();
         assert_eq!(time, clock.start(9) + 1024);
+    }
+
+    /// When each packet begins and how long it lasts, by counting.
+    fn counted(durations: &[(u32, u32)]) -> Vec<(u64, u64)> {
+        let lasts = durations
+            .iter()
+            .flat_map(|run| std::iter::repeat_n(u64::from(run.1), run.0 as usize));
+        lasts
+            .scan(0, |time, lasts| {
+                let begins = *time;
+                *time += lasts;
+                Some((begins, lasts))
+            })
+            .collect()
+    }
+
+    fn durations(from: u32) -> impl Strategy<Value = Vec<(u32, u32)>> {
+        let lasts = prop_oneof![3 => Just(SIZE), 1 => from..3 * SIZE];
+        proptest::collection::vec((1_u32..6, lasts), 1..8)
+    }
+
+    const SIZE: u32 = 1024;
+
+    proptest! {
+        #[test]
+        fn packets_begin_where_those_before_them_end(
+            durations in durations(0),
+            zero in 0_u64..9000,
+            lead in 0_u64..9000,
+            times in proptest::collection::vec(0_i64..60_000, 2..9),
+        ) {
+            let (clock, counted) = (Clock::new(SIZE, &durations, zero, lead), counted(&durations));
+            for (packet, (begins, _)) in (0..).zip(&counted) {
+                prop_assert_eq!(clock.start(packet), *begins);
+            }
+            prop_assert_eq!(self::counted(&clock.durations()), counted);
+            // Later times never lead to earlier samples.
+            let mut times = times;
+            times.sort_unstable();
+            let found: Vec<u64> = times.iter().map(|time| clock.content(*time)).collect();
+            prop_assert!(found.is_sorted(), "{found:?}");
+        }
+
+        #[test]
+        fn with_gaps_alone_what_is_heard_leads_back_to_its_sample(
+            durations in durations(SIZE),
+            zero in 0_u64..9000,
+            lead in 0_u64..9000,
+            parts in proptest::collection::vec(0.0..1.0, 9),
+        ) {
+            let clock = Clock::new(SIZE, &durations, zero, lead);
+            let last = (clock.samples() - clock.skip()).saturating_sub(1);
+            let mut before = None;
+            let mut samples: Vec<u64> = parts.iter().map(|part| (part * last as f64) as u64).collect();
+            samples.sort_unstable();
+            samples.dedup();
+            for sample in samples {
+                let heard = clock.heard(sample);
+                prop_assert_eq!(clock.content(heard), sample);
+                prop_assert!(before.is_none_or(|before| before < heard));
+                before = Some(heard);
+            }
+        }
     }
 }
