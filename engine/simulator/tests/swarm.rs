@@ -216,6 +216,34 @@ fn a_crowd_of_strangers_takes_one_copy() {
     assert!(report.origin_copies() <= 1.15);
 }
 
+/// A quarter of the table's viewers say what they hold and that they serve it, and refuse.
+#[test]
+fn what_free_riders_hold_is_not_waited_for() {
+    let viewers: Vec<Viewer> = table(100)
+        .enumerate()
+        .map(|(index, row)| Viewer {
+            arrival: Arrival::At(Duration::from_millis(index as u64 * 100)),
+            free_rider: row.free_rider,
+            ..row.viewer
+        })
+        .collect();
+    let network = Network {
+        length: 8 << 20,
+        origin_rate: 12.5 * MB,
+        neighbours: 30,
+        most_neighbours: 80,
+        unit: 4,
+        ..network()
+    };
+    let report = run("free-riders", network, viewers, 40);
+    println!("  {:?}", report.again);
+    assert!(report.all_complete());
+    // What they draw themselves is lost to all others: 0.19 copies here.
+    assert!(report.origin_copies() <= 1.35);
+    // With their haves among those that count it takes 25 s.
+    assert!(report.slowest() < Duration::from_secs(23));
+}
+
 /// A hundred and sixty join in each second, and the first of them is behind a slow line: all that it asks the origin for
 /// before it meets anybody would have to leave its uplink, for half a minute.
 #[test]
