@@ -358,11 +358,66 @@ async fn tracker_that_names(tasks: &mut JoinSet<()>, peers: &[u8]) -> String {
     tracker
 }
 
-/// The connection id of who dials, of an Initial (RFC 9000 §17.2.2): each dial makes it anew.
-fn id_of_dial(packet: &[u8]) -> &[u8] {
+/// The connection ids of an Initial (RFC 9000 §17.2.2): those of who is dialled and of who dials, which each dial makes anew.
+fn ids_of_initial(packet: &[u8]) -> (&[u8], &[u8]) {
     assert_eq!(packet[0] & 0xF0, 0xC0, "an Initial");
-    let rest = &packet[6 + usize::from(packet[5])..];
-    &rest[1..][..rest[0].into()]
+    let (to, rest) = packet[6..].split_at(packet[5].into());
+    (to, &rest[1..][..rest[0].into()])
+}
+
+/// Says that no version of QUIC is spoken here (RFC 9000 §17.2.1), so that a dial is over at once.
+fn no_such_version(initial: &[u8]) -> Vec<u8> {
+    let (to, from) = ids_of_initial(initial);
+    let mut packet = vec![0x80, 0, 0, 0, 0];
+    for id in [from, to] {
+        packet.push(id.len() as u8);
+        packet.extend(id);
+    }
+    packet.extend([0x0A; 4]);
+    packet
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tracker_that_names_thousands_of_addresses_is_believed_within_bounds() {
+    // More than are kept of one host.
+    const SOCKETS: usize = 150;
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    // 10,000 names of sockets of ours, each of which sees who dials.
+    let (seeing, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let mut sockets = Vec::new();
+    for _ in 0..SOCKETS {
+        let socket = UdpSocket::bind(LOCAL).await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        sockets.push([&[127, 0, 0, 1], &port.to_be_bytes()[..]].concat());
+        let seeing = seeing.clone();
+        tasks.spawn(async move {
+            let mut packet = [0; 2_048];
+            while let Ok((length, dialler)) = socket.recv_from(&mut packet).await {
+                let initial = &packet[..length];
+                let _ = seeing.send((port, ids_of_initial(initial).1.to_vec()));
+                socket.send_to(&no_such_version(initial), dialler).await.unwrap();
+            }
+        });
+    }
+    let peers: Vec<u8> = sockets.into_iter().cycle().take(10_000).flatten().collect();
+    let tracker = tracker_that_names(&mut tasks, &peers).await;
+    let node = node(folder.path()).await;
+    let options = AddOptions {
+        give_up: None,
+        ..only_peers(&[])
+    };
+    let metainfo = metainfo(&content(500_000, 40), &[], &[tracker]);
+    let _torrent = node.add(metainfo, options).await.unwrap();
+    // Each of those that are known has been dialled about three times by then.
+    let mut dials = BTreeSet::new();
+    while dials.len() < 300 {
+        dials.insert(within("a dial", seen.recv()).await.unwrap());
+    }
+    let dialled: BTreeSet<u16> = dials.iter().map(|(port, _)| *port).collect();
+    println!("of {SOCKETS} sockets {} were dialled", dialled.len());
+    assert!(dialled.len() <= 100, "{} of one host were dialled", dialled.len());
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -384,7 +439,7 @@ async fn an_address_is_dialled_once_at_a_time_however_many_torrents_name_it() {
     let (mut dials, mut packet) = (Vec::<Vec<u8>>::new(), [0; 2_048]);
     for _ in 0..6 {
         let (length, _) = within("a dial", victim.recv_from(&mut packet)).await.unwrap();
-        dials.push(id_of_dial(&packet[..length]).to_vec());
+        dials.push(ids_of_initial(&packet[..length]).1.to_vec());
     }
     let distinct: BTreeSet<_> = dials.iter().collect();
     let one_after_the_other = dials.chunk_by(PartialEq::eq).count() == distinct.len();
