@@ -1,8 +1,9 @@
-//! MP3 files: the index of frames, as it is found and as it is given, tags, and rewriting frames so that they stand alone.
+//! MP3 files: the index of frames, as it is found and as it is given, tags, rewriting frames so that they stand alone, and breaks.
 #![no_main]
 
 use ad_splicer::content::Content;
 use ad_splicer::frame_index::FrameIndex;
+use ad_splicer::frames::fuzzing::laid_out;
 use ad_splicer::frames::mp3::{Index, find_head, hand_over, repack, reservoir};
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
@@ -27,7 +28,7 @@ fn seeds() -> Vec<Vec<u8>> {
     xing[43] = 0x0F;
     xing[47] = 9;
     xing[156..160].copy_from_slice(b"LAME");
-    let mono = frames([0xFF, 0xF3, 0x84, 0xC0], 417 / 2);
+    let mono = frames([0xFF, 0xF3, 0x84, 0xC0], 192);
     vec![plain, tagged, xing, mono]
 }
 
@@ -53,4 +54,5 @@ fuzz_target!(init: fuzz::seed(seeds()), |data: &[u8]| {
             assert!(frame.len() >= 4);
         }
     }
+    laid_out(&content);
 });

@@ -1,10 +1,14 @@
 //! What the fuzzers reach of this folder that nobody else does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{aac, flac, id3v2, mp4, ogg, opus, vorbis, vp9, wav, webm};
-use crate::picture::{Colour, H264Profile, Picture, PictureCoding, PictureFormat, Turn};
-use crate::splice::{self, Ad, At, Break, Options};
+use crate::picture::{
+    Colour, Frame, H264Profile, ParameterSets, Picture, PictureCoding, PictureFormat, Turn,
+};
+use crate::splice::{self, Ad, At, Break, Options, StreamFormat};
+use crate::time::ContentTime;
 
 /// Reads and moves the chapters of a tag: an edited tag is a tag of the length that it says, with the same chapters.
 pub fn id3v2(bytes: &[u8]) {
@@ -53,20 +57,59 @@ fn options() -> Options {
     }
 }
 
+/// A break of an ad of a moment.
+fn break_at(at: At, stream: &StreamFormat) -> [Break; 1] {
+    [Break {
+        at,
+        replace: Duration::ZERO,
+        ads: vec![Ad {
+            id: String::new(),
+            pcm: vec![0.1; 500 * usize::from(stream.channels)].into(),
+            picture: stream.picture.map(|format| Arc::new(shown(format))),
+        }],
+    }]
+}
+
+/// One picture in this format, as it could have come out of a child.
+fn shown(format: PictureFormat) -> Picture {
+    Picture {
+        sets: matches!(format.coding, PictureCoding::H264 { .. }).then(|| ParameterSets {
+            sequence: vec![0x67, 0x64, 0, 12],
+            picture: vec![0x68],
+        }),
+        frames: vec![Frame {
+            bytes: vec![0, 0, 0, 1, 0x65].into(),
+            sync: true,
+        }],
+        format,
+        rate: format.rate,
+    }
+}
+
+/// Lays out a break in the middle, and one before everything, where it can be: what would be coded is left for later.
+pub fn laid_out(content: &Vec<u8>) {
+    let options = Options {
+        later: true,
+        ..options()
+    };
+    let Ok(stream) = splice::probe(content, &options) else {
+        return;
+    };
+    let middle = ContentTime::from_nanos(stream.duration.as_nanos() / 2);
+    for at in [At::Start, At::Time(middle)] {
+        if let Ok(rendition) = splice::prepare(content, &break_at(at, &stream), &options) {
+            assert_eq!(rendition.report().ads.len(), 1);
+            assert!(!rendition.is_empty());
+        }
+    }
+}
+
 /// Puts an ad of a moment before all sound, where it can be: then the rendition is as long as it says.
 fn with_ad(content: &Vec<u8>, options: &Options) {
     let Ok(stream) = splice::probe(content, options) else {
         return;
     };
-    let breaks = [Break {
-        at: At::Start,
-        replace: Duration::ZERO,
-        ads: vec![Ad {
-            id: String::new(),
-            pcm: vec![0.1; 500 * usize::from(stream.channels)].into(),
-            picture: None,
-        }],
-    }];
+    let breaks = break_at(At::Start, &stream);
     if let Ok(rendition) = splice::prepare(content, &breaks, options) {
         let mut out = Vec::new();
         if rendition.write_to(content, &mut out, options).is_ok() {
@@ -91,7 +134,10 @@ pub fn ogg(bytes: &[u8]) {
     let options = options();
     with_ad(&content, &options);
     // Headers may be any packets.
-    let head = vorbis::Head::parse(&headers.packets[0], &headers.packets[1]);
+    let head = match ogg::headers(&content, 3, Duration::ZERO) {
+        Ok(Some(three)) => vorbis::Head::parse(&three.packets[0], &three.packets[2]),
+        _ => vorbis::Head::parse(&headers.packets[0], &headers.packets[1]),
+    };
     let mut seen = 0;
     let pages = ogg::Pages::scan(&content, &headers, Duration::ZERO, &mut |packet, _| {
         seen += 1;
@@ -146,15 +192,14 @@ pub fn webm(bytes: &[u8]) {
     assert_eq!(read.map(|read| read.len()).ok(), Some(index.blocks.len()));
 }
 
-/// Reads MP4 as content and for its chapters.
+/// Reads MP4 as content and for its chapters, and lays out a break in it.
 pub fn mp4(bytes: &[u8]) {
     let content = bytes.to_vec();
     let _ = mp4::chapters(&content, Duration::ZERO);
-    let options = options();
-    let _ = splice::probe(&content, &options);
+    laid_out(&content);
 }
 
-/// Reads WAV, FLAC and ADTS: what is said to be sound lies within the bytes, and an ad can be put before it in the first two.
+/// Reads WAV, FLAC and ADTS: what is said to be sound lies within the bytes, and an ad can be put before it in the first two; in the last a break is laid out.
 pub fn sound(bytes: &[u8]) {
     let content = bytes.to_vec();
     let len = bytes.len() as u64;
@@ -185,6 +230,7 @@ pub fn sound(bytes: &[u8]) {
         for frame in 0..index.frames() {
             assert!(aac::packet(&bytes[offset(frame)..offset(frame + 1)]).is_some());
         }
+        laid_out(&content);
     }
     let _ = aac::Config::parse(bytes);
 }

@@ -47,6 +47,9 @@ impl Clock {
 
     /// Adds packets that follow each other from a media time on.
     fn add(&mut self, count: u64, time: u64) {
+        if count == 0 {
+            return;
+        }
         if self.jumps.is_empty() || self.start(self.packets) != time {
             self.jumps.push((self.packets, time));
         }
@@ -303,6 +306,41 @@ mod tests {
                 prop_assert!(before.is_none_or(|before| before < heard));
                 before = Some(heard);
             }
+        }
+
+        #[test]
+        fn content_keeps_its_own_deltas_between_what_is_made(
+            durations in durations(SIZE),
+            parts in proptest::collection::vec((0.0..1.0, 0.0..1.0, 0_u64..9), 1..4),
+        ) {
+            let clock = Clock::new(SIZE, &durations, 0, 0);
+            // Pieces of content in order, and packets after each.
+            let (mut pieces, mut at) = (Vec::new(), 0);
+            for (left_out, kept, made) in parts {
+                let from = at + ((clock.packets - at) as f64 * left_out * 0.5) as u64;
+                let to = from + ((clock.packets - from) as f64 * kept) as u64;
+                pieces.extend([Packets::Content(from..to), Packets::Made(made)]);
+                at = to;
+            }
+            let spliced = clock.spliced(pieces.iter().cloned(), None);
+            let mut place = 0;
+            for piece in &pieces {
+                match piece {
+                    Packets::Made(count) => place += count,
+                    Packets::Content(range) => {
+                        for packet in range.clone() {
+                            let (is, was) = (spliced.start(place + packet - range.start), clock.start(packet));
+                            let first = spliced.start(place);
+                            prop_assert_eq!(is - first, was - clock.start(range.start));
+                        }
+                        place += range.end - range.start;
+                    }
+                }
+            }
+            prop_assert_eq!(spliced.packets, place);
+            let told: u64 = spliced.durations().iter().map(|run| u64::from(run.0)).sum();
+            prop_assert_eq!(told, place);
+            prop_assert!(spliced.jumps.is_sorted_by_key(|jump| jump.1), "{:?}", spliced.jumps);
         }
     }
 }
