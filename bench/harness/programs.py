@@ -54,7 +54,8 @@ class Grove(Program):
 
     def _common(self, host, folder, up):
         limit = ["--up", int(up)] if up else []
-        return ["--data", folder, "--listen", f"{host.address}:{PORT}", "--allow-private", "--json", *limit]
+        # Neither looks for peers beside the tracker; libtorrent is told so too.
+        return ["--data", folder, "--listen", f"{host.address}:{PORT}", "--no-discovery", "--allow-private", "--json", *limit]
 
     def seeder(self, host, content, folder, log):
         process = Process(host, [GROVE, "seed", content.hybrid, "--from", content.folder, *self._common(host, folder, self.seed_up)], log)
