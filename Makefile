@@ -62,8 +62,7 @@ bench-pair: setup
 ## whether uploads give way to TCP behind a router that is full, and whether limits hold (root; a quiet machine)
 bench-background: setup
 	$(CARGO) build --release --package grove
-	/usr/bin/python3 bench/background.py $(BENCH_ARGS)
-	/usr/bin/python3 bench/limits.py
+	missed=0; /usr/bin/python3 bench/background.py $(BENCH_ARGS) || missed=1; /usr/bin/python3 bench/limits.py || missed=1; exit $$missed
 
 ## a minute of fuzzing for everything that strangers send: readers of files and messages, and the swarm core (any toolchain; without sanitizers)
 fuzz: setup fuzz/Cargo.lock

@@ -237,9 +237,9 @@ def middle(values):
 def goal(what, value, most):
     """Says whether something is at most what it should be; what is not is said again at the end."""
     met = value <= most
-    print(f"  {what}: {value:.2f}; the goal is {most}{'' if met else ': MISSED'}", flush=True)
+    print(f"  {what}: {value:.2f}; the goal is {most:g}{'' if met else ': MISSED'}", flush=True)
     if not met:
-        missed.append(f"{what}: {value:.2f} instead of {most}")
+        missed.append(f"{what}: {value:.2f} instead of {most:g}")
 
 
 missed = []
@@ -338,7 +338,8 @@ def quality(grove, fixtures, work, only):
         make(source, coding, content)
         report, why = splice(grove, content, ads, out)
         if report is None:
-            print(f"\n{name}: not spliced: {why}")
+            missed.append(f"{name}: not spliced: {why}")
+            print(f"\n{missed[-1]}", flush=True)
             continue
         if len(report["ads"]) != len(CUES):
             sys.exit(f"bench-splice: {name} got {len(report['ads'])} ads")

@@ -323,7 +323,9 @@ impl Job<'_> {
                 came = Instant::now();
             }
             if quiet.is_told(came.elapsed()) {
-                tell_quiet(torrent.metainfo().name(), &stats);
+                let metainfo = torrent.metainfo();
+                let served = !self.args.swarm.no_origin && !metainfo.web_seeds().is_empty();
+                tell_quiet(metainfo.name(), served, &stats);
             }
             let message = format!(
                 "{}/s · origin {} · peers {} ({})",

@@ -237,9 +237,19 @@ async fn publish(
     for (file, to) in &cues.uploads {
         let to = to.to_string();
         // The same creative may stand at several cue points.
-        if upload.iter().all(|upload| upload.to != to) {
-            let file = file.clone();
-            upload.push(Upload { file, to });
+        match upload.iter().find(|upload| upload.to == to) {
+            Some(other) if other.file != *file => {
+                return Err(bad_input(format!(
+                    "{} and {} would both be uploaded to {to}: give one of them another name",
+                    other.file.display(),
+                    file.display()
+                )));
+            }
+            Some(_) => {}
+            None => upload.push(Upload {
+                file: file.clone(),
+                to,
+            }),
         }
     }
     Ok(Published {

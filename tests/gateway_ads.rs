@@ -129,8 +129,8 @@ fn a_playback_keeps_its_ads_and_the_next_one_gets_others() {
     assert_eq!(asked.load(Ordering::SeqCst), 1, "it was decided once");
     node.stop();
 
-    let (sent, length) = (scene.sent_of("e.mp3"), scene.web().join("e.mp3"));
-    assert!(sent >= std::fs::metadata(length).expect("the content").len());
+    let (sent, content) = (scene.sent_of("e.mp3"), scene.web().join("e.mp3"));
+    assert!(sent >= std::fs::metadata(content).expect("the content").len());
     let mut node = scene.node("viewer", &[]);
     let next = node
         .get(

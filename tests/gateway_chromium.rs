@@ -131,7 +131,7 @@ fn a_browser_plays_through_an_ad() {
         .expect("chromium starts");
     let browser = Browser(browser);
     let report = reports
-        .recv_timeout(PATIENCE)
+        .recv_timeout(5 * PATIENCE)
         .expect("the page tells how it ended");
     drop(browser);
     let report: Vec<Value> = serde_json::from_str(&report).expect("JSON");

@@ -146,7 +146,7 @@ fn every_picture_of_content_and_ads_is_shown() {
 fn pictures_begin_where_playback_does() {
     let (events, pictures, _) = play(PresentationTime::from_millis(2000));
     let expected = Pictures {
-        shown: 25 + 2 + 3 * 25,
+        shown: 4 * 25 + 2,
         late: 0,
     };
     assert_eq!(pictures, Some(expected));

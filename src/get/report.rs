@@ -111,10 +111,12 @@ pub(super) fn state_name(state: &State) -> &'static str {
     }
 }
 
-/// Says that nothing comes, and what is known of why.
-pub(super) fn tell_quiet(name: &str, stats: &Stats) {
+/// Says that nothing comes, and what is known of why; `served` says whether there is a web server to ask.
+pub(super) fn tell_quiet(name: &str, served: bool, stats: &Stats) {
     let peers = match stats.peers {
+        0 if served => "its web server sends nothing now, and no peer who has it can be reached".to_owned(),
         0 => "no peer who has it can be reached".to_owned(),
+        peers if served => format!("neither its web server nor any of {peers} peers sends it now"),
         peers => format!("none of {peers} peers sends it"),
     };
     let trouble = stats.problems.last();

@@ -40,7 +40,8 @@ pub(crate) struct Description {
     pub(crate) full_range: bool,
 }
 
-/// What a file tells of pictures, as far as it does: it counts where the pictures themselves tell nothing.
+/// What a file tells of pictures, as far as it does. The shape of a pixel counts before what the pictures tell, as players have it; colours where
+/// the pictures tell nothing, but for HDR, which is heeded wherever it is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
     /// Primaries, transfer and matrix by the numbers of ISO/IEC 23091-2.
@@ -178,12 +179,14 @@ fn describe_one(set: &[u8], outside: &Told) -> Result<Description, String> {
         return Err(format!("its size is {width}x{height}"));
     }
     let vui = sps.vui_parameters.as_ref();
-    let pixel = vui
+    let own = vui
         .and_then(|vui| vui.aspect_ratio_info.as_ref())
         .and_then(h264_reader::nal::sps::AspectRatioInfo::get)
-        .map(|(wide, high)| (wide.into(), high.into()))
-        .or(outside.pixel)
-        .filter(|(wide, high)| (1..1 << 16).contains(wide) && (1..1 << 16).contains(high))
+        .map(|(wide, high)| (wide.into(), high.into()));
+    let pixel = [outside.pixel, own]
+        .into_iter()
+        .flatten()
+        .find(|(wide, high)| (1..1 << 16).contains(wide) && (1..1 << 16).contains(high))
         .unwrap_or((1, 1));
     let signal = vui.and_then(|vui| vui.video_signal_type.as_ref());
     let told = signal
@@ -197,7 +200,10 @@ fn describe_one(set: &[u8], outside: &Told) -> Result<Description, String> {
         })
         .filter(|told| *told != (2, 2, 2))
         .or(outside.colour);
-    if matches!(told, Some((_, 16 | 18, _))) {
+    if [told, outside.colour]
+        .iter()
+        .any(|told| matches!(told, Some((_, 16 | 18, _))))
+    {
         return Err("its colours are HDR, and ads are not made in HDR".into());
     }
     // Where nothing is told players go by the size.

@@ -216,7 +216,7 @@ fn a_crowd_of_strangers_takes_one_copy() {
     assert!(report.origin_copies() <= 1.15);
 }
 
-/// A quarter of the table's viewers say what they hold and that they serve it, and refuse.
+/// A fifth of the table's first hundred viewers say what they hold and that they serve it, and refuse.
 #[test]
 fn what_free_riders_hold_is_not_waited_for() {
     let viewers: Vec<Viewer> = table(100)

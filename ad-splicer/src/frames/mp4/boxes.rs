@@ -128,16 +128,19 @@ fn read_boxes(
         }
         let body = at + own..at + len;
         at = body.end;
-        let nested = if NESTED.contains(&&kind) && depth < 8 {
-            read_boxes(content, body.clone(), depth + 1, deadline)?
-        } else {
+        let len = body.end - body.start;
+        let nested = if !NESTED.contains(&&kind) || depth >= 8 {
             None
+        } else if len <= AT_ONCE {
+            let bytes = splice::read(content, body.start, len as usize, deadline)?;
+            read_boxes(&bytes, 0..len, depth + 1, deadline)?
+        } else {
+            read_boxes(content, body.clone(), depth + 1, deadline)?
         };
         let body = if let Some(children) = nested {
             Body::Nested(children)
         } else {
-            let len = (body.end - body.start) as usize;
-            Body::Raw(splice::read(content, body.start, len, deadline)?)
+            Body::Raw(splice::read(content, body.start, len as usize, deadline)?)
         };
         found.push(Atom { kind, body });
     }
