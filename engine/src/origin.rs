@@ -92,6 +92,8 @@ struct Seed {
     /// It does not honour Range.
     whole_only: bool,
     failures: u32,
+    /// When it failed last.
+    failed: Option<Instant>,
     not_before: Option<Instant>,
     /// The server itself named `not_before`.
     asked: bool,
@@ -106,6 +108,27 @@ struct Seed {
 impl Seed {
     fn has(&self, file: usize) -> bool {
         self.urls.get(file).is_some_and(Option::is_some)
+    }
+
+    /// Something that may pass, of a request that was sent at `asked`. What it was asked before it failed last tells of the same trouble,
+    /// which is counted once.
+    fn fails(&mut self, after: Option<Duration>, asked: Instant, now: Instant) {
+        if after.is_none() && self.failed.is_some_and(|failed| failed >= asked) {
+            return;
+        }
+        let pause = after.map_or_else(
+            || (BACKOFF.0 * 2_u32.saturating_pow(self.failures.min(10))).min(BACKOFF.1),
+            |after| after.min(MAX_RETRY_AFTER),
+        );
+        self.failures += 1;
+        self.failed = Some(now);
+        self.not_before = Some(now + pause);
+        self.asked = after.is_some();
+    }
+
+    /// Whether it may be asked for a file now.
+    fn is_ready(&self, file: usize, now: Instant) -> bool {
+        self.gives(file, now) && self.not_before.is_none_or(|at| at <= now)
     }
 
     /// Whether it may be asked for a file, as far as refusals go.
@@ -164,6 +187,8 @@ pub struct Origin {
     seeds: Mutex<Vec<Seed>>,
     /// Held while a whole file is streamed from a server that ignores ranges.
     whole: tokio::sync::Mutex<()>,
+    /// That file, and the block of it that comes next.
+    streamed: Mutex<Option<(usize, u32)>>,
     /// Troubles for people to read: taken by the driver.
     problems: Mutex<Vec<String>>,
 }
@@ -196,6 +221,7 @@ impl Origin {
                             urls,
                             whole_only: false,
                             failures: 0,
+                            failed: None,
                             not_before: None,
                             asked: false,
                             refused: HashMap::new(),
@@ -214,6 +240,7 @@ impl Origin {
             down,
             seeds: Mutex::new(seeds),
             whole: tokio::sync::Mutex::default(),
+            streamed: Mutex::default(),
             problems: Mutex::new(problems),
         }
     }
@@ -249,6 +276,16 @@ impl Origin {
         let seeds = self.seeds();
         let mut usable = seeds.iter().filter(|seed| seed.dropped.is_none()).peekable();
         usable.peek().is_some() && usable.all(|seed| seed.whole_only)
+    }
+
+    /// Whether these blocks of a file, or the last of them, are still to come in a stream of all of it, whoever asked for it.
+    pub fn streams(&self, file: usize, blocks: Range<u32>) -> bool {
+        let streamed = *self.streamed.lock().unwrap_or_else(PoisonError::into_inner);
+        streamed.is_some_and(|(streamed, next)| streamed == file && next < blocks.end)
+    }
+
+    fn streams_from(&self, place: Option<(usize, u32)>) {
+        *self.streamed.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
     /// Why no seed has been of use, one sentence for each.
@@ -311,9 +348,10 @@ impl Origin {
     /// The seed to ask now: honouring ranges before not, fewer failures first. Or why there is none.
     fn choose(&self, file: usize, tried: &[usize], now: Instant) -> Result<(usize, Url, bool), OriginError> {
         let seeds = self.seeds();
-        let ready = seeds.iter().enumerate().filter(|(i, s)| {
-            s.gives(file, now) && s.not_before.is_none_or(|at| at <= now) && !tried.contains(i)
-        });
+        let ready = seeds
+            .iter()
+            .enumerate()
+            .filter(|(i, s)| s.is_ready(file, now) && !tried.contains(i));
         let ready = ready.filter_map(|(i, s)| Some((i, s, s.urls.get(file)?.as_ref()?)));
         if let Some((i, s, url)) = ready.min_by_key(|(i, s, _)| (s.whole_only, s.failures, *i)) {
             return Ok((i, url.clone(), s.whole_only));
@@ -381,14 +419,21 @@ impl Origin {
                 return Ok(());
             }
             let (index, url, whole_only) = self.choose(file, &tried, Instant::now())?;
-            let attempt = if whole_only {
-                let _only_one = self.whole.lock().await;
-                if (next..blocks.end).any(|block| sink.wants(block)) {
-                    self.attempt((index, file), &url, &mut next, blocks.end, true, sink)
-                        .await
-                } else {
-                    Attempt::Done
-                }
+            // Until it is known how it ended: who waits for the whole file need not ask when that failed just now.
+            let _alone = if whole_only {
+                Some(self.whole.lock().await)
+            } else {
+                None
+            };
+            let asked = Instant::now();
+            let attempt = if whole_only && !(next..blocks.end).any(|block| sink.wants(block)) {
+                Attempt::Done
+            } else if !self.seeds()[index].is_ready(file, asked) {
+                continue;
+            } else if whole_only {
+                let mut stream = Stream::begin(self, file, sink);
+                self.attempt((index, file), &url, &mut next, blocks.end, true, &mut stream)
+                    .await
             } else {
                 self.attempt((index, file), &url, &mut next, blocks.end, false, sink)
                     .await
@@ -411,13 +456,7 @@ impl Origin {
                     }
                 }
                 Attempt::Later { why, after } => {
-                    let pause = after.map_or_else(
-                        || (BACKOFF.0 * 2_u32.saturating_pow(seed.failures.min(10))).min(BACKOFF.1),
-                        |after| after.min(MAX_RETRY_AFTER),
-                    );
-                    seed.failures += 1;
-                    seed.not_before = Some(Instant::now() + pause);
-                    seed.asked = after.is_some();
+                    seed.fails(after, asked, Instant::now());
                     seed.last_error = Some(why.clone());
                     drop(seeds);
                     self.problem(why);
@@ -619,6 +658,46 @@ impl Origin {
     }
 }
 
+/// Notes where a stream of a whole file stands.
+struct Stream<'a, S> {
+    origin: &'a Origin,
+    file: usize,
+    sink: &'a mut S,
+}
+
+impl<'a, S: Sink> Stream<'a, S> {
+    fn begin(origin: &'a Origin, file: usize, sink: &'a mut S) -> Self {
+        origin.streams_from(Some((file, 0)));
+        Self { origin, file, sink }
+    }
+}
+
+impl<S> Drop for Stream<'_, S> {
+    fn drop(&mut self) {
+        self.origin.streams_from(None);
+    }
+}
+
+impl<S: Sink> Sink for Stream<'_, S> {
+    fn wants(&self, block: u32) -> bool {
+        self.sink.wants(block)
+    }
+
+    async fn block(&mut self, seed: usize, block: u32, data: Bytes) -> bool {
+        let goes_on = self.sink.block(seed, block, data).await;
+        self.origin.streams_from(Some((self.file, block + 1)));
+        goes_on
+    }
+
+    fn received(&mut self, bytes: u64) {
+        self.sink.received(bytes);
+    }
+
+    fn wasted(&mut self, bytes: u64) {
+        self.sink.wasted(bytes);
+    }
+}
+
 /// The range and the total of `Content-Range: bytes A-B/TOTAL` (RFC 9110 §14.4).
 fn content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
     let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
@@ -741,6 +820,28 @@ mod tests {
         assert!(origin.end_pauses() && !origin.end_pauses());
         assert!(matches!(origin.choose(0, &[], Instant::now()), Ok((1, ..))));
         assert!(origin.choose(0, &[1], Instant::now()).is_err());
+    }
+
+    #[test]
+    fn requests_that_fail_in_one_trouble_are_one_failure() {
+        let urls = ["https://a.example/".to_owned()];
+        let origin = Origin::new(Gate::default(), &urls, 5, Arc::new(Bucket::new(None)));
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let pause = |asked, now| {
+            let mut seeds = origin.seeds();
+            seeds[0].fails(None, at(asked), at(now));
+            seeds[0].not_before.map(|until| until - began)
+        };
+        let until = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(pause(0, 10), until(11));
+        for _ in 0..8 {
+            assert_eq!(pause(5, 10), until(11), "they were sent before it was known");
+        }
+        assert_eq!(pause(11, 11), until(13), "it was asked again");
+        let mut seeds = origin.seeds();
+        seeds[0].fails(Some(Duration::from_secs(60)), at(5), at(12));
+        assert_eq!(seeds[0].not_before, Some(at(72)), "what a server names counts");
     }
 
     #[test]

@@ -2,11 +2,19 @@
 
 mod common;
 
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse as _;
+use bytes::Bytes;
 use common::*;
+use engine::metainfo::Builder;
 use engine::node::{AddOptions, PieceSource, State};
-use engine::swarm::Demand;
-use std::sync::atomic::Ordering;
+use engine::origin::{Origin, OriginError, Sink};
+use engine::rate::Bucket;
+use engine::swarm::{BLOCK_SIZE, Demand};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,6 +108,98 @@ async fn trouble_that_passes_is_waited_for() {
         assert_eq!(stored(&torrent), data, "{vice:?}");
         node.stop().await;
     }
+}
+
+/// Wants all, and keeps nothing.
+struct Wanting;
+
+impl Sink for Wanting {
+    fn wants(&self, _block: u32) -> bool {
+        true
+    }
+
+    async fn block(&mut self, _seed: usize, _block: u32, _data: Bytes) -> bool {
+        true
+    }
+
+    fn received(&mut self, _bytes: u64) {}
+
+    fn wasted(&mut self, _bytes: u64) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_ranges_that_is_in_trouble_is_not_asked_by_each_fetch() {
+    const FETCHES: u32 = 4;
+    let length = u64::from(FETCHES) * u64::from(BLOCK_SIZE);
+    let (ranges, wholes) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (asked, count) = (Arc::clone(&ranges), Arc::clone(&wholes));
+    let answer = move |headers: HeaderMap| {
+        let (asked, count) = (Arc::clone(&asked), Arc::clone(&count));
+        async move {
+            if headers.contains_key(header::RANGE) {
+                asked.add_permits(1);
+                // Each of them is told that it has no ranges.
+                let _all = asked.acquire_many(FETCHES).await;
+                return vec![0; length as usize].into_response();
+            }
+            count.fetch_add(1, Ordering::SeqCst);
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "60")]).into_response()
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let app = axum::Router::new().route("/", axum::routing::get(answer));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let origin = Arc::new(Origin::new(
+        open_gate(),
+        &[url],
+        length,
+        Arc::new(Bucket::new(None)),
+    ));
+    let mut fetches = JoinSet::new();
+    for block in 0..FETCHES {
+        let origin = Arc::clone(&origin);
+        fetches.spawn(async move { origin.fetch(0, block..block + 1, &mut Wanting).await });
+    }
+    while let Some(ended) = fetches.join_next().await {
+        assert!(matches!(ended.unwrap(), Err(OriginError::Temporary { .. })));
+    }
+    assert_eq!(wholes.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_falls_silent_goes_on_where_it_was() {
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(4 << 20, 10);
+    let (origin, url) = gated_origin(&mut tasks, &data).await;
+    *origin.vice.lock().unwrap() = Vice::IgnoresRange;
+    let permits = origin.gate.as_ref().unwrap();
+    let node = node(folder.path()).await;
+    let metainfo = Builder::new("episode.bin").piece_length(256 << 10).web_seed(url);
+    let metainfo = metainfo.hash(&data[..], data.len() as u64, |_| {}).unwrap();
+    let torrent = node.add(Arc::new(metainfo), alone()).await.unwrap();
+    // A piece and a half; what was sent to who asked for parts is lost.
+    let reader = torrent.reader(Demand::Whenever);
+    while torrent.stats().have_bytes < 256 << 10 {
+        permits.add_permits(1);
+        let _ = reader.read_at(0, 1, Duration::from_millis(50)).await;
+    }
+    permits.add_permits(2);
+    // For longer than a request is waited for that brings nothing.
+    let silent = reader.read_at(1 << 20, 1, Duration::from_secs(13)).await;
+    assert!(silent.is_err(), "it sends nothing");
+    let asked = origin.requests.load(Ordering::SeqCst);
+    permits.add_permits(10_000);
+    completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    assert_eq!(
+        origin.requests.load(Ordering::SeqCst),
+        asked,
+        "it was not asked again"
+    );
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

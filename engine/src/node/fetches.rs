@@ -74,8 +74,15 @@ impl Driver {
 
     /// Somebody waits: the end of a pause that follows the origin's failures need not be waited for.
     pub(super) fn ask_origin_again(&mut self) {
-        if self.asked_again.elapsed() >= ASKED_AGAIN && self.ground.origin.end_pauses() {
-            self.asked_again = Instant::now();
+        let now = Instant::now();
+        if now.saturating_duration_since(self.asked_again) < ASKED_AGAIN {
+            return;
+        }
+        let origin = &self.ground.origin;
+        // Who was silent is spared by the core alone.
+        let is_spared = || self.swarm.spares_origin(now) && origin.named_pause().is_none();
+        if origin.end_pauses() || is_spared() {
+            self.asked_again = now;
             self.input(Input::OriginAgain);
         }
     }
@@ -92,9 +99,16 @@ impl Driver {
     }
 
     fn piece_is_fetched(&self, piece: u32) -> bool {
-        self.fetches
-            .values()
-            .any(|f| f.ended.is_none() && self.pieces_of(f.run).contains(&piece))
+        let is_asked = |f: &Fetch| f.ended.is_none() && self.pieces_of(f.run).contains(&piece);
+        self.fetches.values().any(is_asked) || self.piece_is_streamed(piece)
+    }
+
+    /// Whether a stream of the whole file, which another fetch may have asked for, is still to bring the rest of this piece.
+    fn piece_is_streamed(&self, piece: u32) -> bool {
+        let verifier = &self.ground.verifier;
+        let run = verifier.layout().run(verifier.piece_blocks(piece));
+        let end = run.first.0 + run.count;
+        self.ground.origin.streams(run.file.0 as usize, run.first.0..end)
     }
 
     /// Ends all fetches, with what could not be judged yet.

@@ -326,6 +326,11 @@ impl Swarm {
             .collect()
     }
 
+    /// Whether the origin is left alone for a while, after failures.
+    pub fn spares_origin(&self, now: Instant) -> bool {
+        self.origin.pauses(now)
+    }
+
     /// Where it stands.
     pub fn progress(&self) -> Progress {
         let block = u64::from(BLOCK_SIZE);

@@ -94,7 +94,12 @@ impl Origin {
 
     /// Whether it may be asked now.
     pub(super) fn usable(&self, config: &Config, now: Instant) -> bool {
-        self.hope(config) && self.retry_at.is_none_or(|at| at <= now)
+        self.hope(config) && !self.pauses(now)
+    }
+
+    /// Whether it is left alone for a while, after failures.
+    pub(super) fn pauses(&self, now: Instant) -> bool {
+        self.retry_at.is_some_and(|at| at > now)
     }
 
     /// It may be asked at once.
@@ -288,10 +293,15 @@ impl Swarm {
     }
 
     fn back_off(&mut self, after: Option<Duration>, now: Instant) {
+        // Fetches that end while it is left alone tell of the same trouble, which is counted once.
+        let is_known = self.origin.pauses(now);
         let usual = Duration::from_secs(1 << self.origin.failures.min(6)).min(Duration::from_secs(60));
-        self.origin.failures += 1;
+        let Some(pause) = after.or((!is_known).then_some(usual)) else {
+            return;
+        };
+        self.origin.failures += u32::from(!is_known);
         let jitter = Duration::from_millis(self.rng.random_range(0..250));
-        let until = now + after.unwrap_or(usual).min(Duration::from_secs(3_600)) + jitter;
+        let until = now + pause.min(Duration::from_secs(3_600)) + jitter;
         self.origin.retry_at = Some(self.origin.retry_at.map_or(until, |at| at.max(until)));
         // Timers begin anew, and not for everybody at the same instant.
         for piece in &mut self.pieces {

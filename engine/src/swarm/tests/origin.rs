@@ -125,6 +125,27 @@ fn whoever_waits_has_a_failing_origin_asked_before_its_pause_is_over() {
 }
 
 #[test]
+fn fetches_that_end_in_one_trouble_are_one_failure() {
+    let start = Instant::now();
+    let mut swarm = core(100, Config::default(), start);
+    let out = give(&mut swarm, Input::Discovery { pending: false }, start);
+    let is_fetch = |o: &&Output| matches!(o, Output::OriginFetch { .. });
+    assert!(out.iter().filter(is_fetch).count() > 1, "{out:?}");
+    // It is silent for so long that all of them are given up.
+    let mut now = start;
+    while !swarm.spares_origin(now) {
+        now = swarm.next_timeout().expect("something is missing");
+        give(&mut swarm, Input::Timeout, now);
+    }
+    let silent_at = now;
+    while swarm.spares_origin(now) {
+        now = swarm.next_timeout().expect("something is missing");
+        give(&mut swarm, Input::Timeout, now);
+    }
+    assert!(now - silent_at < Duration::from_secs(2), "{:?}", now - silent_at);
+}
+
+#[test]
 fn claims_that_are_renewed_for_ever_hold_nobody_back_for_ever() {
     let start = Instant::now();
     let mut swarm = core(4, Config::default(), start);
