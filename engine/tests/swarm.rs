@@ -3,11 +3,12 @@
 mod common;
 
 use bytes::BytesMut;
-use common::raw::{endpoint, hello, within};
+use common::raw::{endpoint, greet, hello, request, within};
 use common::*;
-use engine::metainfo::Metainfo;
+use engine::metainfo::{Builder, Metainfo};
 use engine::net::{
-    Connection, ControlReader, ControlWriter, Endpoint, Identity, Incoming, accept_stream, send_reply_header,
+    Connection, ControlReader, ControlWriter, Endpoint, Identity, Incoming, accept_stream, open_request,
+    send_reply_header,
 };
 use engine::node::{AddOptions, PieceSource, State, Torrent};
 use engine::swarm::BlockRun;
@@ -227,6 +228,8 @@ enum Lie {
     Block,
     Leaf,
     Uncle,
+    /// No lie, but of all that it is asked for it sends the first block alone.
+    Stall,
 }
 
 /// A peer that says it holds everything and answers each request with something wrong.
@@ -237,9 +240,8 @@ fn liar(metainfo: Arc<Metainfo>, data: Vec<u8>, lie: Lie, tasks: &mut JoinSet<()
     let address = endpoint.local_addr().unwrap();
     tasks.spawn(async move {
         let verifier = Arc::new(Verifier::new(&metainfo).unwrap());
-        for piece in 0..verifier.layout().pieces() {
-            let start = piece as usize * 65_536;
-            verifier.check_stored(piece, &data[start..data.len().min(start + 65_536)]);
+        for (piece, data) in data.chunks(metainfo.piece_length() as usize).enumerate() {
+            verifier.check_stored(piece as u32, data);
         }
         let swarm = *metainfo.info_hash_v2().as_bytes();
         let data = Arc::new(data);
@@ -261,7 +263,7 @@ async fn lie_to(
     data: Arc<Vec<u8>>,
     lie: Lie,
 ) {
-    let mut controls = Vec::new();
+    let (mut controls, mut stalled) = (Vec::new(), Vec::new());
     while let Ok(stream) = accept_stream(&connection).await {
         match stream.await {
             Ok(Some(Incoming::Control(mut writer, mut reader))) => {
@@ -275,7 +277,7 @@ async fn lie_to(
                     observed: None,
                     extensions: Vec::new(),
                 };
-                let all = BlockRun::new(0, 0, verifier.numbers());
+                let all = BlockRun::new(0, 0, data.len().div_ceil(16_384) as u32);
                 for message in [Message::Hello(hello), Message::Have(vec![all]), Message::Unchoke] {
                     if writer.send(&message).await.is_err() {
                         return;
@@ -301,10 +303,14 @@ async fn lie_to(
                         Some(uncle) => uncle[0] ^= 1,
                         None => header.uncles.push([0; 32]),
                     },
+                    Lie::Stall => bytes.truncate(if stalled.is_empty() { 16_384 } else { 0 }),
                 }
                 if send_reply_header(&mut send, &header).await.is_ok() && send.write_all(&bytes).await.is_ok()
                 {
-                    let _ = send.finish();
+                    match lie {
+                        Lie::Stall => stalled.push(send),
+                        _ => drop(send.finish()),
+                    }
                 }
             }
             _ => {}
@@ -352,6 +358,43 @@ async fn a_peer_that_lies_is_dropped_and_what_it_owed_comes_from_elsewhere() {
         );
         node.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_is_relayed_while_the_rest_of_its_run_has_yet_to_come() {
+    let (mut tasks, folder) = (JoinSet::new(), tempfile::tempdir().unwrap());
+    let data = content(2_000_000, 20);
+    // Of such pieces a request is a part.
+    let builder = Builder::new("episode.bin").piece_length(524_288);
+    let metainfo = Arc::new(builder.hash(&data[..], data.len() as u64, |_| {}).unwrap());
+    let slow = liar(metainfo.clone(), data.clone(), Lie::Stall, &mut tasks);
+    let node = node(folder.path()).await;
+    let torrent = node
+        .add(metainfo.clone(), only_peers(&[slow.to_string()]))
+        .await
+        .unwrap();
+    let (_endpoint, connection, mut writer, mut reader) = greet(&node, &metainfo, 0).await;
+    writer.send(&Message::Have(Vec::new())).await.unwrap();
+    let (mut told, mut welcome) = (None, false);
+    while told.is_none() || !welcome {
+        match within("what it holds", reader.next()).await.unwrap() {
+            Some(Message::Have(runs)) => told = runs.first().copied().or(told),
+            Some(Message::Unchoke) => welcome = true,
+            Some(_) => {}
+            None => panic!("it hung up: {:?}", torrent.stats()),
+        }
+    }
+    let run = told.unwrap();
+    assert_eq!(run.count, 1, "nobody has sent more");
+    let mut reply = open_request(&connection, &request(&metainfo, run.first.0))
+        .await
+        .unwrap();
+    let header = within("an answer", reply.header(1)).await.unwrap();
+    assert_eq!(header.status, ReplyStatus::Ok);
+    let block = within("the block", reply.block(16_384)).await.unwrap();
+    let start = run.first.0 as usize * 16_384;
+    assert_eq!(block, data[start..start + 16_384]);
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
