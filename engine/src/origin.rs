@@ -11,6 +11,8 @@
 //! - 410, 416, 401 and other 4xx: not asked for this file again; 429, 5xx and network trouble: asked again after
 //!   `Retry-After`, or after 1 s, doubled at each failure up to 60 s.
 //!
+//! When a seed may be asked again is kept in `seed`.
+//!
 //! Invariants: nothing is buffered beyond one block; bytes are unverified until the [`Sink`] has judged them; the lock
 //! over the seeds is never held across an await.
 
@@ -18,21 +20,18 @@ use crate::rate::Bucket;
 use crate::swarm::BLOCK_SIZE;
 use bytes::{Bytes, BytesMut};
 use gate::{Gate, StatusCode, Url, header};
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+
+mod seed;
+
+use seed::{BACKOFF, Seed};
 
 /// Web seeds that are used; more are ignored.
 pub const MAX_SEEDS: usize = 8;
 /// Pieces of wrong data after which a web seed is not asked again.
 const MAX_WRONG_PIECES: u32 = 3;
-/// First and longest pause after failures that may pass.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// First pause after a refusal that somebody may yet lift, and how long that is hoped for.
-const REFUSED: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(3600));
-/// Longest `Retry-After` that is believed.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Who takes the bytes. Implemented by the torrent's driver, which verifies them.
 pub trait Sink: Send {
@@ -74,93 +73,6 @@ pub enum OriginError {
         /// Each seed's reason.
         why: String,
     },
-}
-
-/// A file that a web seed refuses, perhaps not for ever.
-#[derive(Clone, Copy, Debug)]
-struct Refused {
-    since: Instant,
-    pause: Duration,
-    until: Instant,
-}
-
-/// What is known of a web seed.
-#[derive(Debug)]
-struct Seed {
-    /// Where each file is; `None` for one that has no bytes, or that it is not asked for again.
-    urls: Vec<Option<Url>>,
-    /// It does not honour Range.
-    whole_only: bool,
-    failures: u32,
-    /// When it failed last.
-    failed: Option<Instant>,
-    not_before: Option<Instant>,
-    /// The server itself named `not_before`.
-    asked: bool,
-    /// Files that it refused when it was last asked.
-    refused: HashMap<usize, Refused>,
-    wrong_pieces: u32,
-    last_error: Option<String>,
-    /// Why it is never asked again: about one file of several, or at all.
-    dropped: Option<String>,
-}
-
-impl Seed {
-    fn has(&self, file: usize) -> bool {
-        self.urls.get(file).is_some_and(Option::is_some)
-    }
-
-    /// Something that may pass, of a request that was sent at `asked`. What it was asked before it failed last tells of the same trouble,
-    /// which is counted once.
-    fn fails(&mut self, after: Option<Duration>, asked: Instant, now: Instant) {
-        if after.is_none() && self.failed.is_some_and(|failed| failed >= asked) {
-            return;
-        }
-        let pause = after.map_or_else(
-            || (BACKOFF.0 * 2_u32.saturating_pow(self.failures.min(10))).min(BACKOFF.1),
-            |after| after.min(MAX_RETRY_AFTER),
-        );
-        self.failures += 1;
-        self.failed = Some(now);
-        self.not_before = Some(now + pause);
-        self.asked = after.is_some();
-    }
-
-    /// Whether it may be asked for a file now.
-    fn is_ready(&self, file: usize, now: Instant) -> bool {
-        self.gives(file, now) && self.not_before.is_none_or(|at| at <= now)
-    }
-
-    /// Whether it may be asked for a file, as far as refusals go.
-    fn gives(&self, file: usize, now: Instant) -> bool {
-        self.dropped.is_none()
-            && self.has(file)
-            && self.refused.get(&file).is_none_or(|refused| refused.until <= now)
-    }
-
-    /// Not to be asked for this file for a while, longer each time, and in the end not any more.
-    fn refuses(&mut self, file: usize, why: &str, now: Instant) {
-        let before = self.refused.get(&file).copied();
-        let since = before.map_or(now, |refused| refused.since);
-        if now.saturating_duration_since(since) >= REFUSED.1 {
-            return self.drop_file(file, why);
-        }
-        let pause = before.map_or(REFUSED.0, |refused| refused.pause * 2);
-        let until = now + pause;
-        self.refused.insert(file, Refused { since, pause, until });
-        self.last_error = Some(why.to_owned());
-    }
-
-    /// Not to be asked for this file any more; when none is left, at all.
-    fn drop_file(&mut self, file: usize, why: &str) {
-        self.last_error = Some(why.to_owned());
-        if let Some(url) = self.urls.get_mut(file) {
-            *url = None;
-        }
-        if self.urls.iter().all(Option::is_none) {
-            self.dropped = Some(why.to_owned());
-        }
-    }
 }
 
 /// What one request came to.
@@ -217,18 +129,7 @@ impl Origin {
                         .map(|(url, &length)| (length > 0).then_some(url))
                         .collect();
                     if seeds.len() < MAX_SEEDS && seeds.iter().all(|s| s.urls != urls) {
-                        seeds.push(Seed {
-                            urls,
-                            whole_only: false,
-                            failures: 0,
-                            failed: None,
-                            not_before: None,
-                            asked: false,
-                            refused: HashMap::new(),
-                            wrong_pieces: 0,
-                            last_error: None,
-                            dropped: None,
-                        });
+                        seeds.push(Seed::new(urls));
                     }
                 }
                 Err((text, e)) => problems.push(format!("the web seed {text:?} is not a URL: {e}")),
