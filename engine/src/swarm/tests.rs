@@ -27,6 +27,13 @@ fn core(pieces: u64, config: Config, now: Instant) -> Swarm {
     Swarm::new(Arc::new(layout), config, 1, now)
 }
 
+fn peers_only() -> Config {
+    Config {
+        use_origin: false,
+        ..Config::default()
+    }
+}
+
 fn drain(swarm: &mut Swarm) -> Vec<Output> {
     std::iter::from_fn(|| swarm.poll_output()).collect()
 }
@@ -63,13 +70,23 @@ fn fetched(outputs: &[Output]) -> u32 {
 }
 
 /// What is asked of whom.
-fn asked(outputs: &[Output]) -> Vec<(u64, RequestId)> {
+fn requests(outputs: &[Output]) -> Vec<(u64, RequestId, BlockRun)> {
     outputs
         .iter()
         .filter_map(|output| match output {
-            Output::Request { peer, request, .. } => Some((peer.0, *request)),
+            Output::Request {
+                peer, request, run, ..
+            } => Some((peer.0, *request, *run)),
             _ => None,
         })
+        .collect()
+}
+
+/// The same without what.
+fn asked(outputs: &[Output]) -> Vec<(u64, RequestId)> {
+    requests(outputs)
+        .iter()
+        .map(|&(peer, request, _)| (peer, request))
         .collect()
 }
 

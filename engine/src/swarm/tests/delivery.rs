@@ -5,25 +5,6 @@ use super::*;
 
 const BLOCK: u64 = BLOCK_SIZE as u64;
 
-fn requests(outputs: &[Output]) -> Vec<(u64, RequestId, BlockRun)> {
-    outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Request {
-                peer, request, run, ..
-            } => Some((peer.0, *request, *run)),
-            _ => None,
-        })
-        .collect()
-}
-
-fn peers_only() -> Config {
-    Config {
-        use_origin: false,
-        ..Config::default()
-    }
-}
-
 /// A peer brings all of a request.
 fn bring(swarm: &mut Swarm, (peer, request, run): (u64, RequestId, BlockRun), now: Instant) -> Vec<Output> {
     let source = Source::Peer(Peer(peer));

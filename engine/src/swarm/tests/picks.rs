@@ -2,32 +2,12 @@
 
 use super::*;
 
-/// What is asked of whom.
-fn asked_for(outputs: &[Output]) -> Vec<(u64, RequestId, BlockRun)> {
-    outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Request {
-                peer, request, run, ..
-            } => Some((peer.0, *request, *run)),
-            _ => None,
-        })
-        .collect()
-}
-
-fn without_origin() -> Config {
-    Config {
-        use_origin: false,
-        ..Config::default()
-    }
-}
-
 #[test]
 fn what_one_peer_alone_holds_is_asked_of_it_first() {
     for alone in [5, 23, 38] {
         let now = Instant::now();
         // One piece is nowhere, so that nobody is a seed.
-        let mut swarm = core(41, without_origin(), now);
+        let mut swarm = core(41, peers_only(), now);
         let rest = [
             BlockRun::new(0, 0, alone * 4),
             BlockRun::new(0, alone * 4 + 4, 156 - alone * 4),
@@ -36,7 +16,7 @@ fn what_one_peer_alone_holds_is_asked_of_it_first() {
             connect(&mut swarm, peer, rest.to_vec(), now);
         }
         let outputs = connect(&mut swarm, 1, vec![BlockRun::new(0, 0, 160)], now);
-        let asked = asked_for(&outputs);
+        let asked = requests(&outputs);
         assert!(
             matches!(asked[..], [(1, _, run)] if run == BlockRun::new(0, alone * 4, 4)),
             "{asked:?}"
@@ -57,7 +37,7 @@ const BITRATE: u64 = 65_536;
 impl Player {
     fn new() -> Self {
         let now = Instant::now();
-        let mut swarm = core(PIECES, without_origin(), now);
+        let mut swarm = core(PIECES, peers_only(), now);
         let (run, source) = (BlockRun::new(0, 0, PIECES as u32 * 4), Source::Disk);
         give(&mut swarm, Input::Verified { run, source }, now);
         let demand = Demand::Stream {
