@@ -315,6 +315,26 @@ fn a_loss_halves_once_a_round_trip() {
 }
 
 #[test]
+fn a_loss_behind_a_queue_of_others_leaves_them_the_line() {
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    // What is lost where the queue is as long, and what stays of the window.
+    for (queue, window) in [(0.0, 50_000), (1.4, 50_000), (1.6, 2_500), (3.0, 2_500)] {
+        let mut ledbat = Ledbat::new(1_250, start);
+        ledbat.take_over(100_000);
+        ledbat.measured(Duration::from_millis(20), start);
+        for ms in 1..=4 {
+            ledbat.measured(Duration::from_millis(20) + TARGET.mul_f64(queue), at(ms));
+        }
+        ledbat.lost(at(5), false, at(200));
+        assert_eq!(ledbat.window(), window, "at a queue of {queue} targets");
+        // What was sent before is part of the same loss.
+        ledbat.lost(at(6), false, at(201));
+        assert_eq!(ledbat.window(), window);
+    }
+}
+
+#[test]
 fn on_a_long_way_no_slowdown_comes_soon_after_it_looked_for_room() {
     let start = Instant::now();
     let trip = Duration::from_millis(100);
