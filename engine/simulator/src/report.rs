@@ -122,7 +122,15 @@ impl Report {
 
     /// Bytes in the origin's busiest second.
     pub fn origin_peak(&self) -> u64 {
-        self.origin_seconds.iter().copied().max().unwrap_or(0)
+        self.origin_busiest(1)
+    }
+
+    /// The most bytes that left the origin in so many seconds on end.
+    pub fn origin_busiest(&self, seconds: usize) -> u64 {
+        let sums = self
+            .origin_seconds
+            .windows(seconds.min(self.origin_seconds.len()).max(1));
+        sums.map(|window| window.iter().sum()).max().unwrap_or(0)
     }
 
     /// The share of what viewers got that did not leave the origin.

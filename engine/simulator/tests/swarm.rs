@@ -272,30 +272,40 @@ fn whoever_comes_first_into_a_crowd_leaves_the_origin_to_it() {
     }
 }
 
-/// The publisher allows 1 MB/s, the web server could do five: together the viewers keep to it, and all are served.
+/// Fifty come in one instant. The publisher allows 300 kB/s or 1 MB/s, the web server could do five: together the viewers
+/// keep to it, at no time more than half as much again in five seconds, and all are served.
 #[test]
 fn a_crowd_keeps_to_the_publishers_budget() {
-    let config = Config {
-        origin_budget: Some(Budget {
-            bytes_per_second: 1_000_000,
-            requests_per_second: 10,
-        }),
-        ..Config::default()
-    };
     for policy in [OriginPolicy::Thrifty, OriginPolicy::Fast] {
-        let mut viewers = fifty();
-        for viewer in &mut viewers {
-            viewer.config = Config {
+        for allowed in [300_000, 1_000_000] {
+            let config = Config {
                 policy,
-                ..config.clone()
+                origin_budget: Some(Budget {
+                    bytes_per_second: allowed,
+                    requests_per_second: 10,
+                }),
+                ..Config::default()
             };
+            let viewers = fifty().into_iter().map(|viewer| Viewer {
+                config: config.clone(),
+                ..viewer
+            });
+            let report = run("budget", network(), viewers.collect(), 31);
+            let seconds = report.ended.as_secs_f64();
+            let budgets = |bytes: u64| bytes as f64 / allowed as f64;
+            println!(
+                "  {policy:?}, {allowed} B/s: {:.2} of the budget, {:.2} in the busiest five seconds, {:.2} in one",
+                budgets(report.origin_bytes) / seconds,
+                budgets(report.origin_busiest(5)) / 5.0,
+                budgets(report.origin_peak())
+            );
+            assert!(report.all_complete());
+            assert!(budgets(report.origin_bytes) <= seconds);
+            // 1.2 and 1.8 here; where all begin with nothing and draw in one instant, 2 and 8.
+            assert!(budgets(report.origin_busiest(5)) <= 1.5 * 5.0);
+            assert!(budgets(report.origin_peak()) <= 2.5);
+            assert!(report.origin_requests as f64 <= 10.0 * seconds);
         }
-        let report = run("budget", network(), viewers, 31);
-        let seconds = report.ended.as_secs_f64();
-        println!("  {} B in the busiest second", report.origin_peak());
-        assert!(report.all_complete());
-        assert!(report.origin_bytes as f64 <= 1.0 * MB * seconds);
-        assert!(report.origin_requests as f64 <= 10.0 * seconds);
     }
 }
 

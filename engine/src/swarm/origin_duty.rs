@@ -53,9 +53,14 @@ fn place(group: u32, claimer: u64) -> u64 {
     mix(claimer ^ mix(u64::from(group).wrapping_add(0x9e37_79b9_7f4a_7c15)))
 }
 
+/// Uniform in (0, 1].
+fn unit(place: u64) -> f64 {
+    ((place >> 11) + 1) as f64 / (1u64 << 53) as f64
+}
+
 /// −ln H for H uniform in (0, 1]: small for those who come first.
 fn exponent(place: u64) -> f64 {
-    -(((place >> 11) + 1) as f64 / (1u64 << 53) as f64).ln()
+    -unit(place).ln()
 }
 
 /// Whether the timer of a viewer has run out `elapsed` seconds after the piece became eligible.
@@ -93,7 +98,8 @@ impl Swarm {
         if let Some(budget) = self.config.origin_budget {
             let viewers = self.viewers();
             let piece = self.layout.piece_length().into();
-            self.origin.share.advance(budget, viewers, piece, now);
+            let part = unit(mix(claimer(self.config.id)));
+            self.origin.share.advance(budget, viewers, piece, part, now);
         }
         let limit = self.queue_limit(1.0);
         self.draw_urgent(limit, now);
