@@ -146,8 +146,30 @@ async fn publish(
         eprintln!("note: viewers will fetch {name} from {url}; a folder's URL ends in /");
     }
 
-    let (metainfo, digest) = hash(file, &name, &url, &args.tracker, json).await?;
+    if file.is_dir() {
+        return Err(bad_input(format!(
+            "cannot publish {}: it is a folder",
+            file.display()
+        )))
+        .hint(|| {
+            "name its files, with the folder's URL (ending in /) as --origin; `grove send` gives folders"
+                .into()
+        });
+    }
+    // Hashing takes longer than finding that an argument is wrong.
     let cues = ads::cues(context, args, file, &url).await?;
+    let torrent_url = with_suffix(&url, ".torrent");
+    let torrent = format!("{name}.torrent");
+    let torrent = match &args.out {
+        Some(dir) => dir.join(torrent),
+        None => file.with_file_name(torrent),
+    };
+    let own = [
+        (file.to_owned(), url.clone()),
+        (torrent.clone(), torrent_url.clone()),
+    ];
+    let mut upload = uploads(own.iter().chain(&cues.uploads))?;
+    let (metainfo, digest) = hash(file, &name, &url, &args.tracker, json).await?;
     let (metainfo, publisher) = if cues.points.is_empty() && args.origin_budget.is_none() {
         if let Some(key) = &args.key {
             eprintln!(
@@ -192,14 +214,9 @@ async fn publish(
         );
     }
 
-    let torrent_url = with_suffix(&url, ".torrent");
-    let torrent = match &args.out {
-        Some(dir) => {
-            std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-            dir.join(format!("{name}.torrent"))
-        }
-        None => file.with_file_name(format!("{name}.torrent")),
-    };
+    if let Some(dir) = &args.out {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
     if let Some(text) = feed {
         let integrity = format!(
             "sha256-{}",
@@ -221,36 +238,8 @@ async fn publish(
     }
     write_whole(&torrent, metainfo.to_bytes())?;
 
-    let mut upload = vec![Upload {
-        file: torrent.clone(),
-        to: torrent_url.to_string(),
-    }];
-    if compared != Compared::Same {
-        upload.insert(
-            0,
-            Upload {
-                file: file.to_owned(),
-                to: url.to_string(),
-            },
-        );
-    }
-    for (file, to) in &cues.uploads {
-        let to = to.to_string();
-        // The same creative may stand at several cue points.
-        match upload.iter().find(|upload| upload.to == to) {
-            Some(other) if other.file != *file => {
-                return Err(bad_input(format!(
-                    "{} and {} would both be uploaded to {to}: give one of them another name",
-                    other.file.display(),
-                    file.display()
-                )));
-            }
-            Some(_) => {}
-            None => upload.push(Upload {
-                file: file.clone(),
-                to,
-            }),
-        }
+    if compared == Compared::Same {
+        upload.remove(0);
     }
     Ok(Published {
         event: "published",
@@ -289,6 +278,29 @@ async fn publish(
     })
 }
 
+/// What is to be uploaded where, each once: the same creative may stand at several cue points.
+fn uploads<'a>(wanted: impl Iterator<Item = &'a (PathBuf, Url)>) -> anyhow::Result<Vec<Upload>> {
+    let mut uploads: Vec<Upload> = Vec::new();
+    for (file, to) in wanted {
+        let to = to.to_string();
+        match uploads.iter().find(|upload| upload.to == to) {
+            Some(other) if other.file != *file => {
+                return Err(bad_input(format!(
+                    "{} and {} would both be uploaded to {to}: give one of them another name",
+                    other.file.display(),
+                    file.display()
+                )));
+            }
+            Some(_) => {}
+            None => uploads.push(Upload {
+                file: file.clone(),
+                to,
+            }),
+        }
+    }
+    Ok(uploads)
+}
+
 /// Hashes the file once for everything: pieces, tree, and the feed's integrity value. Where frames have to be counted that is done before.
 async fn hash(
     file: &Path,
@@ -302,16 +314,6 @@ async fn hash(
         .created_by(concat!("grove ", env!("CARGO_PKG_VERSION")));
     for tracker in trackers {
         builder = builder.tracker(tracker.as_str());
-    }
-    if file.is_dir() {
-        return Err(bad_input(format!(
-            "cannot publish {}: it is a folder",
-            file.display()
-        )))
-        .hint(|| {
-            "name its files, with the folder's URL (ending in /) as --origin; `grove send` gives folders"
-                .into()
-        });
     }
     let path = file.to_owned();
     let label = name.to_owned();

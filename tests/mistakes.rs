@@ -117,3 +117,23 @@ fn a_creative_that_stands_twice_is_uploaded_once() {
     );
     assert_eq!(files.len(), 3, "{files:?}");
 }
+
+#[test]
+fn two_creatives_of_one_name_are_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ads = ["kettle.mp3", "other.mp3"].map(|creative| {
+        let own = folder.path().join(creative).with_extension("");
+        std::fs::create_dir(&own).expect("space on the disk");
+        std::fs::copy(fixtures().join("kettle.mp3"), own.join("ad.mp3")).expect("space on the disk");
+        format!("--ad=10={}", own.join("ad.mp3").display())
+    });
+    let origin = ["publish", "--origin", "http://127.0.0.1:9/", "--out", "out"];
+    grove(folder.path(), origin)
+        .arg(&ads[0])
+        .arg(ads[1].replace("=10=", "=60="))
+        .arg(episode())
+        .run()
+        .expect(2)
+        .says("would both be uploaded to http://127.0.0.1:9/ad.mp3");
+    assert!(!folder.path().join("out").exists(), "something was written");
+}
