@@ -8,6 +8,7 @@
 
 mod chain;
 mod coding;
+mod meeting;
 mod parted;
 pub(crate) mod seek;
 
@@ -124,18 +125,25 @@ struct Track<'a> {
 }
 
 /// Decoded samples at which packets end, by the sizes of their blocks.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Ends {
     ends: Vec<u64>,
-    block: Option<u32>,
+    blocks: Vec<u32>,
 }
 
 impl Ends {
     fn push(&mut self, block: u32) {
-        let own = self.block.map_or(0, |before| (before + block) / 4);
+        let own = self.blocks.last().map_or(0, |before| (before + block) / 4);
         let before = self.ends.last().copied().unwrap_or(0);
         self.ends.push(before + u64::from(own));
-        self.block = Some(block);
+        self.blocks.push(block);
+    }
+
+    fn part(&self, range: Range<usize>) -> Self {
+        Self {
+            ends: self.ends[range.clone()].to_vec(),
+            blocks: self.blocks[range].to_vec(),
+        }
     }
 }
 

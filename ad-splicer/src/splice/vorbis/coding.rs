@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::meeting::{Meeting, Side};
 use super::{Ends, Join, Track, Vorbis};
 use crate::bridge::{BridgeError, vorbis as bridge};
 use crate::frames::vorbis::Head;
@@ -27,10 +28,10 @@ const EASED: f32 = 2_205.0;
 const ATTEMPTS: usize = 5;
 
 /// Samples that were coded: three headers and packets, where the samples of each packet end, and the number of the first that is used.
-struct Coded {
-    packets: Vec<Vec<u8>>,
-    ends: Vec<u64>,
-    first: usize,
+pub(super) struct Coded {
+    pub(super) packets: Vec<Vec<u8>>,
+    pub(super) ends: Ends,
+    pub(super) first: usize,
 }
 
 /// Samples of a stream that is made.
@@ -45,6 +46,12 @@ struct Sound {
 }
 
 impl Sound {
+    /// All that is coded, with so many samples of the content before.
+    fn whole(&self, lead: u64, channels: usize) -> Vec<f32> {
+        let from = self.before.len() - lead as usize * channels;
+        [&self.before[from..], &self.pcm, &self.after].concat()
+    }
+
     /// The same as it goes into the coder that makes the content before and after the ads so many times as loud.
     fn evened(&self, [before, after]: [f64; 2], channels: usize) -> Self {
         let [before, after] = [before, after].map(|louder| (1.0 / louder) as f32);
@@ -139,21 +146,19 @@ impl Track<'_> {
             if attempt == ATTEMPTS {
                 lead = 0;
             }
-            let from = sound.before.len() - lead as usize * channels;
-            let pcm = [&sound.before[from..], &sound.pcm, &sound.after].concat();
-            let (packets, ends) = self.coded(&pcm, break_index)?;
-            if let Ok(first) = ends.binary_search(&lead) {
+            let (packets, ends) = self.coded(&sound.whole(lead, channels), break_index)?;
+            if let Ok(first) = ends.ends.binary_search(&lead) {
                 return Ok(Coded { packets, ends, first });
             }
             // Perhaps a packet ends here when the coder begins that much earlier.
-            let next = ends.iter().copied().filter(|end| *end <= most);
+            let next = ends.ends.iter().copied().filter(|end| *end <= most);
             lead = next.min_by_key(|end| end.abs_diff(LEAD)).unwrap_or(0);
         }
         Err(wrong("no packet of sound", break_index))
     }
 
     /// Three headers and packets, and where the samples of each packet end.
-    fn coded(&self, pcm: &[f32], break_index: usize) -> Result<(Vec<Vec<u8>>, Vec<u64>), SpliceError> {
+    pub(super) fn coded(&self, pcm: &[f32], break_index: usize) -> Result<(Vec<Vec<u8>>, Ends), SpliceError> {
         let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
         let wrong = |what: &str| wrong(what, break_index);
         let packets = bridge::encode(pcm, rate, channels).map_err(Vorbis::failed(break_index))?;
@@ -162,7 +167,7 @@ impl Track<'_> {
         for packet in &packets[3..] {
             ends.push(head.block(packet).ok_or_else(|| wrong("no packets of sound"))?);
         }
-        Ok((packets, ends.ends))
+        Ok((packets, ends))
     }
 
     /// How many times as loud the content before the ads and after them comes out of the coder.
@@ -188,12 +193,39 @@ impl Track<'_> {
             return Ok(1.0);
         }
         let (packets, ends) = self.coded(pcm, break_index)?;
-        let held = ends.last().map_or(0, |end| *end as usize);
+        let held = ends.ends.last().map_or(0, |end| *end as usize);
         let stream = (self.file.head.rate, channels);
         let became = bridge::decode(&packets[..3], &packets[3..], stream, held)
             .map_err(Vorbis::failed(break_index))?;
         let both = pcm.get(part.clone()).zip(became.get(part));
         Ok(both.map_or(1.0, |(samples, became)| louder(samples, became)))
+    }
+
+    /// Makes the stream's ends meet the content's: they are wanted as in the first sound, and were coded from the second.
+    fn meet_content(
+        &self,
+        coded: &mut Coded,
+        (sound, evened): (&Sound, &Sound),
+        join: &Join<'_>,
+    ) -> Result<(), SpliceError> {
+        let channels = usize::from(self.file.head.channels);
+        let lead = coded.ends.ends[coded.first];
+        let (wanted, input) = (sound.whole(lead, channels), evened.whole(lead, channels));
+        let end = lead + (sound.pcm.len() / channels) as u64;
+        let entry = (join.entry > 0).then_some((lead, Side::Entry));
+        let exit = join.exit.map(|_| (end, Side::Exit));
+        let mut locked = lead;
+        for (at, side) in entry.into_iter().chain(exit) {
+            let (wanted, input) = (&wanted, &input);
+            let meeting = Meeting {
+                wanted,
+                input,
+                at,
+                side,
+            };
+            locked = self.meet(coded, &meeting, locked, join.spots[0].index)?;
+        }
+        Ok(())
     }
 
     /// Codes samples, and decodes them again to see what became of the content in them: the errors before the ads and after them.
@@ -203,8 +235,12 @@ impl Track<'_> {
         let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
         let sound = self.samples(layout, join)?;
         let louder = self.louder(&sound, break_index)?;
-        let Coded { packets, ends, first } = self.encode(&sound.evened(louder, channels), break_index)?;
+        let evened = sound.evened(louder, channels);
+        let mut coded = self.encode(&evened, break_index)?;
         let samples = (sound.pcm.len() / channels) as u64;
+        self.meet_content(&mut coded, (&sound, &evened), join)?;
+        let Coded { packets, ends, first } = coded;
+        let ends = ends.ends;
         let ends: Vec<u64> = ends[first..].iter().map(|end| end - ends[first]).collect();
         // Packets whose samples are all beyond the end are not needed.
         let needed = ends.partition_point(|end| *end < samples) + 1;
