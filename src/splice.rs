@@ -2,17 +2,18 @@
 //!
 //! The same conditioning, loudness and splicing as a download has; the result has the bytes that a viewer would get, or with `--preview` what they are around the breaks.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ad_splicer::conditioning::{Conditioner, Standing};
 use ad_splicer::content::{Content, FileContent};
-use ad_splicer::creatives::{Cache, FetchLimits, Profile};
+use ad_splicer::creatives::{Cache, ContentHash, Creative, FetchLimits, Original, Profile};
 use ad_splicer::cues::{AdArgument, CuePoint, PlacedCue, in_order};
 use ad_splicer::decide::Ad;
 use ad_splicer::facts::loudness_around;
-use ad_splicer::picture::PictureFormat;
+use ad_splicer::picture::{Picture, PictureFormat};
 use ad_splicer::splice::{self, At, Codec};
 use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
@@ -109,23 +110,28 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
         .collect();
     // Meanwhile decoders of creatives are busy in processes of their own.
     let hearing = hear(&content, format.codec, &prepared.spots);
+    // Each is read and conditioned once, however often it is named; all are read while there is still something else to wait for.
+    let mut originals = HashMap::new();
+    for creative in wanted.iter().map(|(_, creative)| creative.as_str()) {
+        if !originals.contains_key(creative) {
+            originals.insert(creative, import(&cache, creative)?);
+        }
+    }
+    let mut conditioned: HashMap<&str, (Creative, Option<Arc<Picture>>)> = HashMap::new();
     for (index, placed) in placed.into_iter().enumerate() {
-        let creative = wanted
-            .iter()
-            .find(|(cue, _)| cue.id == placed.cue.id)
-            .map(|(_, creative)| creative.clone())
-            .unwrap_or_default();
-        let ready = condition(
-            &cache,
-            &conditioner,
-            (profile, format.picture),
-            format.duration,
-            &placed,
-            index,
-            &creative,
-        )
-        .await?;
-        prepared.ready.push(ready);
+        let Some((_, name)) = wanted.iter().find(|(cue, _)| cue.id == placed.cue.id) else {
+            continue;
+        };
+        let original = &originals[name.as_str()];
+        if !conditioned.contains_key(name.as_str()) {
+            let fitted = condition(&cache, &conditioner, (profile, format.picture), name, original);
+            conditioned.insert(name, fitted.await?);
+        }
+        let (creative, picture) = conditioned[name.as_str()].clone();
+        let (sha256, lasts) = (original.sha256, format.duration);
+        prepared
+            .ready
+            .push(ready((&placed, index), name, sha256, lasts, creative, picture));
     }
     // What cannot be measured is said when it is spliced.
     for (spot, heard) in prepared.spots.iter_mut().zip(hearing.await.unwrap_or_default()) {
@@ -167,34 +173,44 @@ fn hear(content: &Arc<dyn Content>, codec: Codec, spots: &[Spot]) -> JoinHandle<
     })
 }
 
-async fn condition(
-    cache: &Cache,
-    conditioner: &Conditioner,
-    wanted: (Profile, Option<PictureFormat>),
-    content_duration: ContentTime,
-    placed: &PlacedCue<'_>,
-    index: usize,
-    creative: &str,
-) -> anyhow::Result<Ready> {
-    let path = PathBuf::from(creative);
+/// Takes in the creative that a person named.
+fn import(cache: &Cache, creative: &str) -> anyhow::Result<Original> {
     if creative.starts_with("http://") || creative.starts_with("https://") {
         return Err(bad_input(format!("the creative {creative} is a URL")))
             .hint(|| "`grove splice` works on local files, without a network: fetch it first".into());
     }
-    let original = cache
-        .import(&path, FetchLimits::default())
-        .map_err(|error| unusable(creative, &error.reason()))?;
+    cache
+        .import(Path::new(creative), FetchLimits::default())
+        .map_err(|error| unusable(creative, &error.reason()))
+}
+
+async fn condition(
+    cache: &Cache,
+    conditioner: &Conditioner,
+    wanted: (Profile, Option<PictureFormat>),
+    name: &str,
+    original: &Original,
+) -> anyhow::Result<(Creative, Option<Arc<Picture>>)> {
+    let stem = Path::new(name).file_stem().unwrap_or_default();
     let standing = Standing {
         images: stream::empty(),
-        name: &path.file_stem().unwrap_or_default().to_string_lossy(),
+        name: &stem.to_string_lossy(),
     };
-    let (conditioned, picture) = conditioner
-        .condition_for(cache, &original, wanted, standing)
-        .await
-        .map_err(|error| unusable(creative, &error.reason()))?;
-    let duration: Duration = conditioned.duration();
-    let title = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok(Ready {
+    let conditioned = conditioner.condition_for(cache, original, wanted, standing).await;
+    conditioned.map_err(|error| unusable(name, &error.reason()))
+}
+
+/// An ad for a break of content of this length.
+fn ready(
+    (placed, index): (&PlacedCue<'_>, usize),
+    name: &str,
+    sha256: ContentHash,
+    content_duration: ContentTime,
+    creative: Creative,
+    picture: Option<Arc<Picture>>,
+) -> Ready {
+    let title = Path::new(name).file_name();
+    Ready {
         key: index.to_string(),
         break_id: placed.cue.id.clone(),
         break_index: index,
@@ -204,14 +220,14 @@ async fn condition(
         impressions_on: None,
         decided_for: None,
         ad: Ad {
-            title,
+            title: title.map(|name| name.to_string_lossy().into_owned()),
             ..Ad::default()
         },
-        sha256: original.sha256,
-        duration,
-        creative: conditioned,
+        sha256,
+        duration: creative.duration(),
+        creative,
         picture,
-    })
+    }
 }
 
 /// The creative that a person named is no good.

@@ -6,7 +6,7 @@
 //! cover art are copied.
 
 use std::ops::{Deref, Range};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,6 +69,8 @@ pub(crate) struct Parsed {
     /// How many samples after the beginning of the presentation the sound begins.
     pub(super) lead: u64,
     pub(super) samples: u64,
+    /// Set when its first packets were decoded and found to be what they are said to be.
+    heard: OnceLock<()>,
 }
 
 fn unsupported(what: &str) -> SpliceError {
@@ -239,6 +241,7 @@ impl Parsed {
             lead,
             samples,
             moov,
+            heard: OnceLock::new(),
         };
         let listed = [
             Some(&movie.packets),
@@ -363,9 +366,13 @@ impl format::Head for M4a<'_> {
 
     fn open(&self) -> Result<Box<dyn format::Track + '_>, SpliceError> {
         let track = Track(self);
-        let looked_at = self.packets.sizes.len().min(LOOKED_AT) as u64;
-        refuse_sbr(self.config, track.read(0..looked_at)?)
-            .map_err(|error| with_pictures(error, self.pictures.is_some()))?;
+        if self.heard.get().is_none() {
+            let looked_at = self.packets.sizes.len().min(LOOKED_AT) as u64;
+            refuse_sbr(self.config, track.read(0..looked_at)?)
+                .map_err(|error| with_pictures(error, self.pictures.is_some()))?;
+            // Who else looked found the same.
+            let _ = self.heard.set(());
+        }
         Ok(Box::new(track))
     }
 }

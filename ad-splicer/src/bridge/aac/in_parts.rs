@@ -39,6 +39,13 @@ impl Part {
         self.packets
             .get(range.start.checked_sub(self.first)?..range.end.checked_sub(self.first)?)
     }
+
+    /// The same of one that is not needed any more: they are not copied.
+    fn into_packets(mut self, range: Range<usize>) -> Option<Vec<Vec<u8>>> {
+        self.get(range.clone())?;
+        self.packets.truncate(range.end - self.first);
+        Some(self.packets.split_off(range.start - self.first))
+    }
 }
 
 /// Encodes interleaved samples, of which those of `ads` are none of the content's.
@@ -114,15 +121,12 @@ fn joined(config: Config, pcm: &[f32], middle: Range<usize>) -> Result<Option<Ve
             return Ok(None);
         }
     }
-    let parts = [
-        made[0].get(0..middle.start),
-        made[1].get(middle.clone()),
-        made[2].get(middle.end..made[2].first + made[2].packets.len()),
-    ];
-    Ok(parts
-        .into_iter()
-        .collect::<Option<Vec<_>>>()
-        .map(|parts| parts.concat()))
+    let last = middle.end..made[2].first + made[2].packets.len();
+    let ranges = [0..middle.start, middle, last];
+    let parts = made.into_iter().zip(ranges);
+    let parts = parts.map(|(part, range)| part.into_packets(range));
+    let parts: Option<Vec<Vec<Vec<u8>>>> = parts.collect();
+    Ok(parts.map(|parts| parts.into_iter().flatten().collect()))
 }
 
 #[cfg(test)]
