@@ -4,43 +4,66 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use ad_splicer::again;
+use ad_splicer::again::{self, Again};
 use ad_splicer::conditioning::Conditioner;
-use ad_splicer::content::{Content, FileContent};
-use ad_splicer::splice::notes;
+use ad_splicer::content::Content;
+use ad_splicer::splice::{At, SpliceError, notes};
 use anyhow::Context as _;
 
 use crate::rendition::PATIENT;
 
-/// The content, or what it became: a file without a name, which is gone when nobody reads it any more.
+/// The content with ads at these places, or what it became: what was coded is in files without names, which are gone when nobody reads them any more.
 pub(crate) async fn ready(
     content: Arc<dyn Content>,
     path: &Path,
     conditioner: &Conditioner,
+    cues: Vec<At>,
 ) -> anyhow::Result<Arc<dyn Content>> {
     let looked_at = content.clone();
     let found = tokio::task::spawn_blocking(move || notes::again(looked_at.as_ref(), &PATIENT));
-    let Some(found) = found.await.context("looking at the content")? else {
-        return Ok(content);
+    let content = match found.await.context("looking at the content")? {
+        Some(found) => coded(found, content, path, conditioner).await?,
+        None => content,
     };
-    eprintln!(
-        "note: {found}: the whole content is encoded as {}",
-        found.becomes()
-    );
+    // Where pictures can be cut shows only when the sound can be.
+    let looked_at = content.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        notes::pictures_again(looked_at.as_ref(), &cues, notes::MOST_RECODED, &PATIENT)
+    });
+    match found.await.context("looking for key frames")? {
+        Some(found) => coded(found, content, path, conditioner).await,
+        None => Ok(content),
+    }
+}
+
+/// What it becomes.
+async fn coded(
+    found: Again,
+    content: Arc<dyn Content>,
+    path: &Path,
+    conditioner: &Conditioner,
+) -> anyhow::Result<Arc<dyn Content>> {
+    eprintln!("note: {found}: {}", found.what());
     let target = found.target(content.as_ref())?;
     let name = path.display().to_string();
-    let input = File::open(path).with_context(|| format!("cannot read {name}"))?;
-    let mut coded = tempfile::tempfile().context("cannot make a temporary file")?;
+    let part = tempfile::tempfile().context("cannot make a temporary file")?;
+    let of = content.clone();
+    let apart = tokio::task::spawn_blocking(move || {
+        Ok::<_, SpliceError>((again::part(found, of.as_ref(), &part)?, part))
+    });
+    let input = match apart.await.context("taking out what is encoded")? {
+        Ok((true, part)) => part,
+        Ok((false, _)) => File::open(path).with_context(|| format!("cannot read {name}"))?,
+        Err(error) => return Err(error).with_context(|| format!("{name} cannot be coded again")),
+    };
+    let coded = tempfile::tempfile().context("cannot make a temporary file")?;
     conditioner
         .code_again(&input, &name, target, &coded)
         .await
         .with_context(|| format!("{name} cannot be coded again"))?;
-    let finish = move || {
-        again::finish(&mut coded, target, content.as_ref())?;
-        anyhow::Ok(FileContent::new(coded)?)
-    };
-    let finished = tokio::task::spawn_blocking(finish)
+    let finished = tokio::task::spawn_blocking(move || again::finish(coded, found, target, content));
+    finished
         .await
-        .context("finishing it")?;
-    Ok(Arc::new(finished?))
+        .context("finishing it")?
+        .with_context(|| format!("{name} cannot be coded again"))
 }

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::again;
 use crate::beforehand;
-use crate::breaks::{Prepared, Ready, Spot, spot};
+use crate::breaks::{Prepared, Ready, Spot, place, spot};
 use crate::cli::SpliceArgs;
 use crate::files::tell_new_folder;
 use crate::media_type;
@@ -76,14 +76,15 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
     let content = FileContent::open(&args.content)
         .or_bad_input(|| format!("cannot read {}", args.content.display()))?;
     let conditioner = Conditioner::new(ad_splicer::this_program().context("finding this program")?);
-    let content = again::ready(Arc::new(content), &args.content, &conditioner).await?;
+    let mut cues: Vec<CuePoint> = wanted.iter().map(|(cue, _)| cue.clone()).collect();
+    let places = cues.iter().map(|cue| place(cue.position)).collect();
+    let content = again::ready(Arc::new(content), &args.content, &conditioner, places).await?;
     let format = probe(&content, &args.content.display().to_string()).await?;
     ad_splicer::bridge::get_ready(format.codec);
     if !to_stdout {
         tell_new_folder(&args.output);
         media_type::tell_misnamed(&args.output, media_type::of_codec(format.codec));
     }
-    let mut cues: Vec<CuePoint> = wanted.iter().map(|(cue, _)| cue.clone()).collect();
     placeable::check(&cues, format.duration, &args.content.display().to_string())?;
     let moved = snap::snap(&content, &mut cues, args.snap).await?;
     snap::tell(&moved);

@@ -138,3 +138,70 @@ fn he_aac_and_vorbis_in_webm_are_coded_again_after_that_was_said() {
         );
     }
 }
+
+/// The pictures of a file, each by its hash.
+fn pictures(path: &Path) -> Vec<String> {
+    let form = ["-map", "0:v", "-c", "copy", "-f", "framemd5", "-"];
+    let list = printed(
+        "ffmpeg",
+        &[&["-i", path.to_str().expect("a name")][..], &form].concat(),
+    );
+    let list = String::from_utf8(list).expect("text");
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.rsplit(", ").next().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn beside_pictures_the_sound_alone_is_coded_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let sources =
+        "-f lavfi -i testsrc2=s=160x90:r=25:d=6 -f lavfi -i sine=r=24000:d=6 -g 25 -pix_fmt yuv420p";
+    let made = |name: &str, coding: &str| {
+        let all = sources.split(' ').chain(coding.split(' '));
+        let file = path.join(name);
+        printed(
+            "ffmpeg",
+            &all.chain([file.to_str().expect("a name")]).collect::<Vec<_>>(),
+        );
+        file
+    };
+    let he = made("he.mp4", "-c:v libx264 -preset ultrafast -c:a aac");
+    let mut bytes = std::fs::read(&he).expect("a file");
+    let at = bytes.windows(3).position(|three| three == [0x56, 0xE5, 0]);
+    bytes[at.expect("where SBR would be announced") + 2] = 0x80 | 3 << 3;
+    std::fs::write(&he, bytes).expect("a file");
+    made(
+        "vorbis.webm",
+        "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libvorbis",
+    );
+    let ad = path.join("ad.wav");
+    printed(
+        "ffmpeg",
+        &["-f", "lavfi", "-i", "anullsrc=d=2", ad.to_str().expect("a name")],
+    );
+    for (name, out, words) in [
+        (
+            "he.mp4",
+            "out.mp4",
+            "note: HE-AAC (AAC with SBR) cannot be cut without coding it again: all of its sound is encoded as AAC-LC, and its pictures stay",
+        ),
+        (
+            "vorbis.webm",
+            "out.webm",
+            "note: Vorbis in WebM cannot be cut without coding it again: all of its sound is encoded as Opus, and its pictures stay",
+        ),
+    ] {
+        grove(path, ["splice", name, "--ad", "3=ad.wav", "-o", out])
+            .run()
+            .expect(0)
+            .says(words);
+        let (before, after) = (pictures(&path.join(name)), pictures(&path.join(out)));
+        // The ad has a card between them; at most the group of pictures around the cue is coded again.
+        assert!(after.len() > before.len(), "{name}");
+        let kept = before.iter().filter(|hash| after.contains(hash)).count();
+        assert!(kept + 25 >= before.len(), "{name}: {kept} of {}", before.len());
+    }
+}

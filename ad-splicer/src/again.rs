@@ -1,35 +1,53 @@
 //! Content that cannot be cut where it is wanted, and is coded again as a whole before ads are put in: what it is, what it becomes, and what its new file keeps of the old one.
 //!
-//! Coding is done in a child that is shut in ([`crate::conditioning`]), piece by piece. Tags, cover art and chapters stay in M4A. Not for: content that listeners get from each other, which has to stay what
-//! was published.
+//! Coding is done in a child that is shut in ([`crate::conditioning`]), piece by piece. Tags, cover art and chapters stay in M4A. Of video only what cannot be cut is coded again: the other track keeps each
+//! packet and its time. Not for: content that listeners get from each other, which has to stay what was published.
+
+mod laid;
+mod movie;
+mod pictures;
+mod webm;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::laid::Laid;
 use crate::content::{Content, FileContent};
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4;
-use crate::splice::SpliceError;
+use crate::picture::PictureFormat;
+use crate::splice::format::Runs;
+use crate::splice::{self, Options, SpliceError};
 
 /// Content that has to be coded again as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
     /// AAC with SBR, with which the samples of a packet depend on more than those beside it.
     HeAac,
+    /// The same beside pictures, which stay.
+    HeAacBeside,
     /// Vorbis in WebM, whose codebooks cannot change within the file.
     WebmVorbis,
+    /// The same beside pictures, which stay.
+    WebmVorbisBeside,
+    /// Pictures without key frames near a cue.
+    Pictures,
 }
 
 impl Again {
-    /// What it becomes.
-    pub fn becomes(self) -> &'static str {
+    /// What is done, in words.
+    pub fn what(self) -> &'static str {
         match self {
-            Self::HeAac => "AAC-LC",
-            Self::WebmVorbis => "Opus",
+            Self::HeAac => "the whole content is encoded as AAC-LC",
+            Self::HeAacBeside => "all of its sound is encoded as AAC-LC, and its pictures stay",
+            Self::WebmVorbis => "the whole content is encoded as Opus",
+            Self::WebmVorbisBeside => "all of its sound is encoded as Opus, and its pictures stay",
+            Self::Pictures => "all of its pictures are encoded again, and its sound stays",
         }
     }
 
@@ -44,7 +62,9 @@ impl Again {
             .read_exact_at(0, &mut head[..len], Duration::from_secs(60))
             .map_err(|source| SpliceError::Read { offset: 0, source })?;
         Ok(match self {
-            Self::WebmVorbis => Target::WebmOpus,
+            Self::WebmVorbis | Self::WebmVorbisBeside => Target::WebmOpus,
+            Self::HeAacBeside => Target::M4a,
+            Self::Pictures => Target::Pictures(format_of(content)?),
             Self::HeAac if &head[4..] == b"ftyp" => Target::M4a,
             Self::HeAac => Target::Adts,
         })
@@ -54,8 +74,11 @@ impl Again {
 impl fmt::Display for Again {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::HeAac => "HE-AAC (AAC with SBR) cannot be cut without coding it again",
-            Self::WebmVorbis => "Vorbis in WebM cannot be cut without coding it again",
+            Self::HeAac | Self::HeAacBeside => "HE-AAC (AAC with SBR) cannot be cut without coding it again",
+            Self::WebmVorbis | Self::WebmVorbisBeside => {
+                "Vorbis in WebM cannot be cut without coding it again"
+            }
+            Self::Pictures => "the key frames (IDR) around a cue are too far apart for a cut between them",
         })
     }
 }
@@ -69,6 +92,18 @@ pub enum Target {
     M4a,
     /// Opus in WebM.
     WebmOpus,
+    /// Pictures alone, each after its length: see [`crate::picture`].
+    Pictures(PictureFormat),
+}
+
+/// What the content's pictures are like.
+fn format_of(content: &dyn Content) -> Result<PictureFormat, SpliceError> {
+    let format = splice::probe(content, &Options::default())?.picture;
+    format.ok_or_else(|| SpliceError::Unsupported("the content has no pictures".into()))
+}
+
+fn is_movie(content: &dyn Content) -> Result<bool, SpliceError> {
+    Ok(mp4::top_level(content, DEADLINE)?.is_some())
 }
 
 /// Samples that an encoder of AAC puts before the first.
@@ -76,15 +111,74 @@ const PRIMING: u32 = SAMPLES;
 /// How long the file that was written may be waited for.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Makes the file that was coded whole: how its sound begins, and what the content's file has beside its sound.
+/// Writes what is to be coded of content, where that is not all of it, into an empty file; says whether it did.
 ///
 /// # Errors
-/// When one of them cannot be read, or the new one not be written.
-pub fn finish(coded: &mut File, target: Target, content: &dyn Content) -> Result<(), SpliceError> {
+/// When the content cannot be read or makes no sense, or the file not be written.
+pub fn part(again: Again, content: &dyn Content, out: &File) -> Result<bool, SpliceError> {
+    let runs = match again {
+        // What decodes leaves the pictures of WebM out itself.
+        Again::HeAac | Again::WebmVorbis | Again::WebmVorbisBeside => return Ok(false),
+        Again::Pictures if !is_movie(content)? => return Ok(false),
+        Again::HeAacBeside => movie::sound_alone(content)?,
+        Again::Pictures => movie::pictures_alone(content)?,
+    };
+    let mut out = BufWriter::new(out);
+    let mut buffer = vec![0; 1 << 16];
+    for run in runs.into_runs() {
+        let mut at = 0;
+        while at < run.len {
+            let read = run.read_at(content, at, &mut buffer, DEADLINE);
+            let count = read.map_err(|source| SpliceError::Read { offset: at, source })?;
+            let count = count.unwrap_or(0);
+            out.write_all(&buffer[..count]).map_err(SpliceError::Write)?;
+            at += count as u64;
+        }
+    }
+    out.flush().map_err(SpliceError::Write)?;
+    Ok(true)
+}
+
+/// The content with what was coded in the place of what it was. Its own bytes are read where they are.
+///
+/// # Errors
+/// When one of them cannot be read, or what was coded is not all that there was, or not be written.
+pub fn finish(
+    mut coded: File,
+    again: Again,
+    target: Target,
+    content: Arc<dyn Content>,
+) -> Result<Arc<dyn Content>, SpliceError> {
+    let unreadable = |source: io::Error| SpliceError::Read { offset: 0, source };
+    let runs: fn(&dyn Content, &dyn Content) -> Result<Runs, SpliceError> = match again {
+        Again::HeAac | Again::WebmVorbis => {
+            complete(&mut coded, target, content.as_ref())?;
+            return Ok(Arc::new(FileContent::new(coded).map_err(unreadable)?));
+        }
+        Again::HeAacBeside => movie::with_sound,
+        Again::WebmVorbisBeside => webm::with_sound,
+        Again::Pictures => {
+            let format = format_of(content.as_ref())?;
+            let (pictures, taken) = pictures::take(&coded, format)?;
+            let runs = if is_movie(content.as_ref())? {
+                movie::with_pictures(content.as_ref(), taken)?
+            } else {
+                webm::with_pictures(content.as_ref(), &taken)?
+            };
+            return Ok(Arc::new(Laid::new(content, pictures, runs)));
+        }
+    };
+    let coded = FileContent::new(coded).map_err(unreadable)?;
+    let runs = runs(content.as_ref(), &coded)?;
+    Ok(Arc::new(Laid::new(content, coded, runs)))
+}
+
+/// Makes the file that was coded whole: how its sound begins, and what the content's file has beside its sound.
+fn complete(coded: &mut File, target: Target, content: &dyn Content) -> Result<(), SpliceError> {
     let written = coded.try_clone().and_then(FileContent::new);
     let written = written.map_err(|source| SpliceError::Read { offset: 0, source })?;
     let patches = match target {
-        Target::Adts | Target::WebmOpus => None,
+        Target::Adts | Target::WebmOpus | Target::Pictures(_) => None,
         Target::M4a => movie(&written, content)?,
     };
     let mut end = written.len();

@@ -146,13 +146,7 @@ impl Picture {
         let mut kept = Vec::with_capacity(written.len());
         let mut ends = Vec::new();
         while let Some(unit) = next() {
-            let sync = match format.coding {
-                PictureCoding::H264 { .. } => h264::slices_only(unit, &mut kept)?,
-                PictureCoding::Vp9 => {
-                    kept.extend(unit);
-                    parse_vp9(unit, &format)?
-                }
-            };
+            let sync = take_one(unit, &format, &mut kept)?;
             if ends.is_empty() && !sync {
                 return None;
             }
@@ -210,8 +204,19 @@ impl Picture {
     }
 }
 
+/// Takes what is known to be needed of one picture that an encoder's process wrote, and says whether decoding can begin with it; `None` when it is anything else.
+pub(crate) fn take_one(unit: &[u8], format: &PictureFormat, kept: &mut Vec<u8>) -> Option<bool> {
+    match format.coding {
+        PictureCoding::H264 { .. } => h264::slices_only(unit, kept),
+        PictureCoding::Vp9 => {
+            kept.extend(unit);
+            parse_vp9(unit, format)
+        }
+    }
+}
+
 /// The parameter sets that are due, one of each kind, with this number.
-fn parse_sets(config: &[u8], format: &PictureFormat, set: u8) -> Option<ParameterSets> {
+pub(crate) fn parse_sets(config: &[u8], format: &PictureFormat, set: u8) -> Option<ParameterSets> {
     let sets = h264::Sets::parse(config).ok()?;
     let ([sequence], [picture]) = (&sets.sequence[..], &sets.picture[..]) else {
         return None;

@@ -8,7 +8,7 @@ mod ad_chapters;
 mod adts;
 mod bridged;
 mod clock;
-mod clusters;
+pub(crate) mod clusters;
 mod filed;
 pub(crate) mod flac;
 pub(crate) mod format;

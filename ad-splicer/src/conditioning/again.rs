@@ -23,6 +23,8 @@ pub(super) fn elements(target: Target) -> &'static [&'static str] {
         Target::Adts => &["avenc_aac", "aacparse", "fdsink"],
         Target::M4a => &["avenc_aac", "aacparse", "mp4mux", "fdsink"],
         Target::WebmOpus => &["opusenc", "webmmux", "fdsink"],
+        // Coded as those of ads are.
+        Target::Pictures(_) => &[],
     }
 }
 
@@ -46,7 +48,7 @@ fn caps(target: Target) -> (gst::Caps, Option<gst::Caps>) {
             let adts = gst::Caps::builder("audio/mpeg").field("stream-format", "adts");
             (raw.build(), Some(adts.build()))
         }
-        Target::M4a => (raw.build(), None),
+        Target::M4a | Target::Pictures(_) => (raw.build(), None),
         Target::WebmOpus => (raw.field("rate", 48_000).build(), None),
     }
 }

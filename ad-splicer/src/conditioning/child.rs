@@ -99,7 +99,7 @@ struct Prepared {
 impl Prepared {
     fn new(job: &Job, input: File, output: File) -> Result<Self, Failure> {
         if let Some(format) = job.picture {
-            return Self::of_pictures(format, job.still, input, output);
+            return Self::of_pictures(format, job, input, output);
         }
 
         let caps = gst::Caps::builder("audio/x-raw")
@@ -147,12 +147,7 @@ impl Prepared {
     }
 
     /// For pictures: decoded, whole ones made of half ones, turned upright, fitted into the content's frame with bars beside them, in its rate, and coded.
-    fn of_pictures(
-        format: PictureFormat,
-        still: Option<u32>,
-        input: File,
-        output: File,
-    ) -> Result<Self, Failure> {
+    fn of_pictures(format: PictureFormat, job: &Job, input: File, output: File) -> Result<Self, Failure> {
         let make = gst::ElementFactory::make;
         let pipeline = gst::Pipeline::new();
         let source = source_of(&input)?;
@@ -172,7 +167,7 @@ impl Prepared {
             .build()?;
         let convert = make("videoconvert").build()?;
         let scale = make("videoscale").property("add-borders", true).build()?;
-        let rate = match still {
+        let rate = match job.still {
             Some(count) => make("imagefreeze")
                 .property("num-buffers", i32::try_from(count)?)
                 .build()?,
@@ -182,31 +177,32 @@ impl Prepared {
         let turn = make("videoflip")
             .property_from_str("video-direction", format.turn.back())
             .build()?;
-        let filter = make("capsfilter")
-            .property("caps", pictures::raw(&format))
-            .build()?;
+        let mut raw = pictures::raw(&format);
+        if job.whole {
+            // However long each of them lasts, and with the colours and pixels that it has.
+            raw.make_mut()
+                .iter_mut()
+                .for_each(|one| one.remove_fields(["framerate", "colorimetry", "pixel-aspect-ratio"]));
+        }
+        let filter = make("capsfilter").property("caps", raw).build()?;
         let encode = pictures::encoder(&format)?;
         let sink = gst_app::AppSink::builder()
             .caps(&pictures::coded(&format))
             .sync(false)
             .max_buffers(16)
             .build();
-        let chain = [
-            &accept,
-            &deinterlace,
-            &upright,
-            &convert,
-            &scale,
-            &rate,
-            &turn,
-            &filter,
-            &encode,
-            sink.upcast_ref(),
-        ];
+        let fitting = [&deinterlace, &upright, &convert, &scale, &rate, &turn];
+        let fitting = if job.whole { &[][..] } else { &fitting };
+        let ends = [&filter, &encode, sink.upcast_ref()];
+        let chain: Vec<_> = [&accept]
+            .into_iter()
+            .chain(fitting.iter().copied())
+            .chain(ends)
+            .collect();
         pipeline.add_many([source.upcast_ref(), &decode])?;
-        pipeline.add_many(chain)?;
+        pipeline.add_many(&chain)?;
         source.link(&decode)?;
-        gst::Element::link_many(chain)?;
+        gst::Element::link_many(&chain)?;
         let entrance = accept.static_pad("sink").ok_or("videoconvert has no sink pad")?;
         link_first(&decode, entrance.clone());
         Ok(Self {

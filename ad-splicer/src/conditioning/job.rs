@@ -30,6 +30,8 @@ pub(super) struct Job {
     pub(super) picture: Option<PictureFormat>,
     /// What is read is one image, which is wanted so many times.
     pub(super) still: Option<u32>,
+    /// All pictures are wanted as they follow each other, whenever they are shown: none more, none less, and none turned or fitted.
+    pub(super) whole: bool,
     /// All of its sound is wanted, coded in such a file.
     pub(super) again: Option<Target>,
     /// The most samples of each channel, or pictures, that are written.

@@ -267,6 +267,7 @@ impl Conditioner {
             profile,
             picture: None,
             still: None,
+            whole: false,
             again: None,
             max_samples,
             trim: trim_of(&input),
@@ -289,7 +290,7 @@ impl Conditioner {
         Ok(())
     }
 
-    /// Codes all sound of content again, into an empty file of its own.
+    /// Codes all sound or all pictures of content again, into an empty file of its own.
     ///
     /// The caller may give up at any time by dropping the future: the child is killed then.
     pub async fn code_again(
@@ -299,15 +300,20 @@ impl Conditioner {
         target: Target,
         output: &File,
     ) -> Result<(), ConditionError> {
+        let (picture, again) = match target {
+            Target::Pictures(format) => (Some(format), None),
+            sound => (None, Some(sound)),
+        };
         let job = Job {
             profile: Profile {
                 sample_rate: 48_000,
                 channels: 2,
             },
-            picture: None,
+            picture,
             still: None,
-            again: Some(target),
-            max_samples: 0,
+            whole: picture.is_some(),
+            again,
+            max_samples: u64::MAX,
             trim: None,
             memory: self.limits.memory,
             cpu_seconds: MOST_OF_CONTENT.as_secs(),

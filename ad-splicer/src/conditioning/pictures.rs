@@ -92,6 +92,7 @@ impl Conditioner {
             },
             picture: Some(format),
             still,
+            whole: false,
             again: None,
             max_samples: most,
             trim: None,

@@ -19,24 +19,26 @@ const LONGEST_PLAYED: u64 = 1_000_000_000;
 
 /// Where a frame's bytes are.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Bytes<'a> {
+pub(crate) enum Bytes<'a> {
     /// In the content: the block with this index.
     Content(usize),
+    /// In the content, at an offset and so many, in no block that is known.
+    At(u64, u32),
     Made(&'a [u8]),
 }
 
 /// A frame of the result.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     /// Index of its track.
-    pub(super) track: usize,
+    pub(crate) track: usize,
     /// When it is, in units of the file.
-    pub(super) time: i64,
+    pub(crate) time: i64,
     /// Whether decoding can begin with it.
-    pub(super) key: bool,
-    pub(super) bytes: Bytes<'a>,
+    pub(crate) key: bool,
+    pub(crate) bytes: Bytes<'a>,
     /// Nanoseconds at its end that are not heard.
-    pub(super) discard: i64,
+    pub(crate) discard: i64,
 }
 
 /// A cluster that is not at its end.
@@ -71,7 +73,7 @@ pub(super) struct KeptGap<'a> {
 }
 
 /// Collects frames in the order in which they stand.
-pub(super) struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     webm: &'a Webm,
     index: &'a Index,
     /// The track whose frames one seeks by: each frame where decoding can begin, or the first in a cluster.
@@ -89,7 +91,7 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// `by_keys` is the track of pictures.
-    pub(super) fn new(webm: &'a Webm, index: &'a Index, by_keys: Option<usize>, is_played: bool) -> Self {
+    pub(crate) fn new(webm: &'a Webm, index: &'a Index, by_keys: Option<usize>, is_played: bool) -> Self {
         let known = index.clusters.iter().map(|cluster| cluster.start);
         let told = index.gaps.iter().flat_map(|gap| &gap.cues);
         let mut marks: Vec<u64> = known.chain(told.map(|cue| cue.cluster)).collect();
@@ -114,7 +116,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Adds a frame.
-    pub(super) fn push(&mut self, frame: &Frame<'_>) {
+    pub(crate) fn push(&mut self, frame: &Frame<'_>) {
         let place = match frame.bytes {
             Bytes::Content(block) => {
                 self.pass(block, frame.time - self.index.blocks[block].time);
@@ -122,7 +124,7 @@ impl<'a> Writer<'a> {
                 let begins = self.index.clusters[cluster].time;
                 Some((cluster, self.index.blocks[block].time - begins))
             }
-            Bytes::Made(_) => None,
+            Bytes::At(..) | Bytes::Made(_) => None,
         };
         let longest = (LONGEST / self.webm.scale.max(1)) as i64;
         let most = (LONGEST_PLAYED / self.webm.scale.max(1)) as i64;
@@ -192,6 +194,13 @@ impl<'a> Writer<'a> {
                 open.made.extend(head);
                 open.flush();
                 open.body.content(block.offset, end);
+                open.made.extend(discarded(frame));
+            }
+            Bytes::At(offset, size) => {
+                let head = block_head(number, relative, frame, size.into());
+                open.made.extend(head);
+                open.flush();
+                open.body.content(offset, offset + u64::from(size));
                 open.made.extend(discarded(frame));
             }
             Bytes::Made(bytes) => {
@@ -275,7 +284,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The whole file: `nodes` are the elements about it, written.
-    pub(super) fn finish(mut self, nodes: &[(u32, Vec<u8>)]) -> Runs {
+    pub(crate) fn finish(mut self, nodes: &[(u32, Vec<u8>)]) -> Runs {
         self.close();
         let attached: u64 = self
             .webm

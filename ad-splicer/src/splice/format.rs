@@ -194,6 +194,12 @@ pub(crate) trait Track: Sync {
         None
     }
 
+    /// Whether more than so many bytes of pictures would have to be coded again for a cut at a sample, since no key pictures are near it.
+    fn lacks_keys(&self, sample: u64, most: u64) -> bool {
+        let _ = (sample, most);
+        false
+    }
+
     /// Whether the content around all cuts is what it was taken for, where it was not read before: asked before anything else is done with a layout, so that everybody who has the same finds the same.
     fn check(&self, layout: &Layout<'_>) -> Result<(), SpliceError> {
         let _ = layout;

@@ -22,6 +22,7 @@ use super::movie::assemble;
 use super::pictures::{Avc, Heard, Seen, rescaled};
 use super::regions::{Fixed, Piece, Regions, joined};
 use super::{Chapter, Codec, Options, SpliceError, ad_chapters};
+use crate::again::Again;
 use crate::bridge::{BridgeError, aac as bridge};
 use crate::content::{Content, Findings};
 use crate::frames::aac::{Config, SAMPLES};
@@ -77,12 +78,10 @@ fn unsupported(what: &str) -> SpliceError {
     SpliceError::Unsupported(what.to_owned())
 }
 
-/// Only sound alone is coded again as a whole.
+/// Beside pictures the sound alone is coded again.
 fn with_pictures(error: SpliceError, has_pictures: bool) -> SpliceError {
     match error {
-        SpliceError::Again(again) if has_pictures => {
-            unsupported(&format!("{again}, and beside pictures that is not done yet"))
-        }
+        SpliceError::Again(Again::HeAac) if has_pictures => SpliceError::Again(Again::HeAacBeside),
         other => other,
     }
 }
@@ -158,12 +157,27 @@ impl Parsed {
         if sounds.next().is_some() {
             return Err(unsupported("the MP4 file has more than one track of sound"));
         }
-        let config = audio_config(sound).map_err(|error| with_pictures(error, pictures.is_some()))?;
         let damaged = || unsupported("the MP4 file does not say how long it is");
         let header = moov
             .bytes(&[b"mvhd"])
             .and_then(full_duration)
             .ok_or_else(damaged)?;
+        let config = match audio_config(sound) {
+            Err(error) if !matches!(error, SpliceError::Again(_)) => return Err(error),
+            found => found,
+        };
+        // Beside pictures that nothing can be put among no sound is worth being coded again.
+        let pictures = match pictures {
+            Some((child, track)) => {
+                let scale = track.bytes(&[b"mdia", b"mdhd"]).and_then(full_duration);
+                let scale = scale.ok_or_else(damaged)?.timescale;
+                let samples = tables[child].take().unwrap_or_default();
+                let edit = edit_list(track, header.timescale)?;
+                Some(Avc::new(child, track, samples, edit, (scale, header.timescale))?)
+            }
+            None => None,
+        };
+        let config = config.map_err(|error| with_pictures(error, pictures.is_some()))?;
         let media = sound
             .bytes(&[b"mdia", b"mdhd"])
             .and_then(full_duration)
@@ -196,16 +210,6 @@ impl Parsed {
         let lead = edit.map_or(0, |edit| {
             rescaled(edit.lead as i64, media.timescale, header.timescale).max(0) as u64
         });
-        let pictures = match pictures {
-            Some((child, track)) => {
-                let scale = track.bytes(&[b"mdia", b"mdhd"]).and_then(full_duration);
-                let scale = scale.ok_or_else(damaged)?.timescale;
-                let samples = tables[child].take().unwrap_or_default();
-                let edit = edit_list(track, header.timescale)?;
-                Some(Avc::new(child, track, samples, edit, (scale, header.timescale))?)
-            }
-            None => None,
-        };
         let declared = priming(&moov).filter(|_| edit.is_none());
         let zero = edit
             .map(|edit| edit.media_time)
@@ -504,6 +508,11 @@ impl format::Track for Track<'_> {
 
     fn recodes_long(&self, sample: u64) -> Option<Duration> {
         self.0.seen()?.recodes_long(self.meant(sample))
+    }
+
+    fn lacks_keys(&self, sample: u64, most: u64) -> bool {
+        let sample = self.meant(sample);
+        self.0.seen().is_some_and(|seen| seen.lacks_keys(sample, most))
     }
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {

@@ -12,13 +12,28 @@ use crate::content::Content;
 pub fn again(content: &dyn Content, options: &Options) -> Option<Again> {
     let found = recognise(content, options).and_then(|head| match head.stream().codec {
         // Whether there is SBR shows when it is decoded.
-        Codec::Adts | Codec::M4a => head.open().map(drop),
+        Codec::Adts | Codec::M4a | Codec::Mp4 => head.open().map(drop),
         _ => Ok(()),
     });
     match found {
         Err(SpliceError::Again(again)) => Some(again),
         _ => None,
     }
+}
+
+/// The most bytes of pictures between two key frames that are coded again for a cue by themselves.
+pub const MOST_RECODED: u64 = super::pictures::MOST_RECODED;
+
+/// Whether all pictures have to be coded again, since more than `most` bytes of them lie between the key frames around one of the cues; what else is wrong with the content is said when it is spliced.
+pub fn pictures_again(content: &dyn Content, cues: &[At], most: u64, options: &Options) -> Option<Again> {
+    let head = recognise(content, options).ok()?;
+    head.picture()?;
+    let lacks = with_track(head.as_ref(), |track| {
+        let stream = track.stream();
+        let sample = |cue: &At| sample_of(*cue, stream.sample_rate, stream.samples);
+        Ok(cues.iter().any(|cue| track.lacks_keys(sample(cue), most)))
+    });
+    lacks.unwrap_or(false).then_some(Again::Pictures)
 }
 
 /// For each cue how long the pictures are that are coded again around it, when that is more than ten seconds: where the key frames (IDR) of video are that far apart.

@@ -20,6 +20,7 @@ use crate::picture::{Picture, PictureFormat};
 
 pub(super) use avc::Avc;
 use cuts::Cut;
+pub(super) use cuts::MOST_RECODED;
 pub(super) use seen::Seen;
 pub(super) use vp9::Found;
 

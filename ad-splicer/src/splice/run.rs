@@ -62,7 +62,7 @@ impl Run {
     }
 
     /// Reads some of its bytes from one of them on, and says how many: 0 only at its end or for an empty buffer. `None` of a bridge, which is not here.
-    pub(super) fn read_at(
+    pub(crate) fn read_at(
         &self,
         content: &dyn Content,
         within: u64,

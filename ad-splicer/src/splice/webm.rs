@@ -37,6 +37,9 @@ const JITTER: u64 = 30_000_000;
 /// Blocks at the beginning that are looked at to see what pictures are like.
 const LOOKED_AT: usize = 400;
 
+/// What Matroska calls Vorbis.
+const VORBIS: &str = "A_VORBIS";
+
 fn unsupported(what: impl Into<String>) -> SpliceError {
     SpliceError::Unsupported(what.into())
 }
@@ -47,11 +50,7 @@ fn refusal(entry: &Entry) -> Option<String> {
         return Some("a track of the WebM file is compressed or encrypted once more".into());
     }
     match (entry.kind, entry.codec.as_str()) {
-        (Kind::Audio, "A_OPUS") | (Kind::Video, "V_VP9") => None,
-        (Kind::Audio, "A_VORBIS") => Some(format!(
-            "{}, and beside pictures that is not done yet",
-            Again::WebmVorbis
-        )),
+        (Kind::Audio, "A_OPUS" | VORBIS) | (Kind::Video, "V_VP9") => None,
         (Kind::Video, codec) => Some(format!(
             "the WebM file holds video in a coding ({codec}) into which no ads can be put: only VP9 can"
         )),
@@ -94,18 +93,11 @@ impl<'a> WebmOpus<'a> {
         let Some(webm) = Webm::read(content, deadline)? else {
             return Ok(None);
         };
-        if let [only] = &webm.tracks[..]
-            && (only.kind, only.codec.as_str(), only.encoded) == (Kind::Audio, "A_VORBIS", false)
-        {
-            return Err(SpliceError::Again(Again::WebmVorbis));
-        }
         if let Some(reason) = webm.tracks.iter().find_map(refusal) {
             return Err(unsupported(reason));
         }
         let sound = only(&webm, Kind::Audio, "sound")?
             .ok_or_else(|| SpliceError::NotAudio("the WebM file has no sound".into()))?;
-        let head = Head::parse(&webm.tracks[sound].private)?
-            .ok_or_else(|| unsupported("the WebM file does not say how its Opus is to be decoded"))?;
         let pictures = match only(&webm, Kind::Video, "pictures")? {
             Some(track) => {
                 let mut found = Found::default();
@@ -121,6 +113,16 @@ impl<'a> WebmOpus<'a> {
             }
             None => None,
         };
+        // With pictures that nothing can be put among, no sound is worth being coded again.
+        let entry = &webm.tracks[sound];
+        if entry.codec == VORBIS {
+            return Err(SpliceError::Again(match pictures {
+                Some(_) => Again::WebmVorbisBeside,
+                None => Again::WebmVorbis,
+            }));
+        }
+        let head = Head::parse(&entry.private)?
+            .ok_or_else(|| unsupported("the WebM file does not say how its Opus is to be decoded"))?;
         let lasts = match webm.duration() {
             Some(lasts) => lasts,
             None => length::of_the_end(&webm, sound, content, deadline)?,
@@ -455,6 +457,10 @@ impl format::Track for Track<'_> {
 
     fn recodes_long(&self, sample: u64) -> Option<Duration> {
         self.seen()?.recodes_long(sample)
+    }
+
+    fn lacks_keys(&self, sample: u64, most: u64) -> bool {
+        self.seen().is_some_and(|seen| seen.lacks_keys(sample, most))
     }
 
     fn splice(&self, layout: &Layout<'_>) -> Result<Spliced, SpliceError> {

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod origin;
+pub(crate) mod sbr;
 pub(crate) mod video;
 
 use std::f32::consts::TAU;

@@ -2,7 +2,7 @@
 //!
 //! What a file shows in one piece is read, however many entries say so: empty time first, then parts of the track that follow each other.
 
-use super::boxes::Atom;
+use super::boxes::{Atom, Body};
 use super::tables::{damaged, full_duration, long, word};
 use crate::splice::SpliceError;
 
@@ -92,16 +92,37 @@ pub(crate) fn set_edit(track: &mut Atom, movie_scale: u32, duration: u64) {
     let Some(elst) = track.bytes_mut(&[b"edts", b"elst"]) else {
         return;
     };
+    let wide = elst.first() == Some(&1);
+    *elst = list(Edit { duration, ..edit }, wide);
+}
+
+/// Gives a track this edit list, whether it has one or not.
+pub(crate) fn put_edit(track: &mut Atom, edit: Edit) {
+    let Some(children) = track.children_mut() else {
+        return;
+    };
+    children.retain(|child| &child.kind != b"edts");
+    let elst = Atom::raw(*b"elst", list(edit, false));
+    let edts = Atom {
+        kind: *b"edts",
+        body: Body::Nested(vec![elst]),
+    };
+    // After the header.
+    children.insert(children.len().min(1), edts);
+}
+
+/// What `elst` holds, in its wide form at least where numbers need it.
+fn list(edit: Edit, wide: bool) -> Vec<u8> {
     let empty = (edit.lead > 0).then_some((edit.lead, -1_i64));
     let entries: Vec<_> = empty
         .into_iter()
-        .chain([(duration, edit.media_time as i64)])
+        .chain([(edit.duration, edit.media_time as i64)])
         .collect();
     let narrow: Option<Vec<(u32, i32)>> = entries
         .iter()
         .map(|(duration, time)| Some((u32::try_from(*duration).ok()?, i32::try_from(*time).ok()?)))
         .collect();
-    let wide = elst.first() == Some(&1) || narrow.is_none();
+    let wide = wide || narrow.is_none();
     let mut out = vec![u8::from(wide), 0, 0, 0];
     out.extend((entries.len() as u32).to_be_bytes());
     for (i, (duration, time)) in entries.iter().enumerate() {
@@ -114,12 +135,11 @@ pub(crate) fn set_edit(track: &mut Atom, movie_scale: u32, duration: u64) {
         }
         out.extend(USUAL_RATE.to_be_bytes());
     }
-    *elst = out;
+    out
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::boxes::Body;
     use super::*;
 
     /// A track of 48,000 ticks a second with these entries: duration, media time, rate.

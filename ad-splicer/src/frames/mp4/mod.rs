@@ -13,12 +13,12 @@ mod whole;
 
 pub(crate) use boxes::{Atom, TopBox, read_tree, top_level};
 pub(crate) use chapters::{chapters, is_title, sample_of};
-pub(crate) use edits::{Edit, edit_list, set_edit};
+pub(crate) use edits::{Edit, edit_list, put_edit, set_edit};
 pub(crate) use fragments::{gather, track_id};
 pub(crate) use length::true_length;
 pub(crate) use streamed::{Part, Sample, beginning, fragment};
 pub(crate) use tables::{
     Samples, Tables, audio_config, avc_config, edit_chapters, full_duration, move_chunks, nero_chapters,
-    priming, remove_tables, set_avc_config, set_durations, set_tables, told_of, turn_of,
+    priming, remove_tables, set_avc_config, set_description, set_durations, set_tables, told_of, turn_of,
 };
 pub(crate) use whole::{leave_out_priming, take_tags};

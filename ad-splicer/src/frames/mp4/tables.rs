@@ -454,6 +454,20 @@ pub(crate) fn full_duration(header: &[u8]) -> Option<Durations> {
     (timescale > 0).then_some(Durations { timescale, duration })
 }
 
+/// Has a track that holds another coding now described as one of another file is, and count its time in these units a second.
+pub(crate) fn set_description(track: &mut Atom, of: &Atom, timescale: u32) {
+    const STSD: [&[u8; 4]; 4] = [b"mdia", b"minf", b"stbl", b"stsd"];
+    if let (Some(own), Some(other)) = (track.bytes_mut(&STSD), of.bytes(&STSD)) {
+        *own = other.to_vec();
+    }
+    if let Some(header) = track.bytes_mut(&[b"mdia", b"mdhd"]) {
+        let at = if header.first() == Some(&1) { 20 } else { 12 };
+        if let Some(field) = header.get_mut(at..at + 4) {
+            field.copy_from_slice(&timescale.to_be_bytes());
+        }
+    }
+}
+
 fn set(header: Option<&mut Vec<u8>>, (narrow, wide): (usize, usize), duration: u64) {
     let Some(header) = header else { return };
     if header.first() == Some(&1) {

@@ -11,10 +11,17 @@ use crate::splice::{self, SpliceError};
 
 /// A group that lasts longer than this is coded again only after it was said.
 const LONG: Duration = Duration::from_secs(10);
-/// More bytes of a group than this are not coded again: they are held in memory.
-const MOST_RECODED: u64 = 64 << 20;
+/// More bytes of a group than this are not coded again for a cut: they are held in memory.
+pub(in crate::splice) const MOST_RECODED: u64 = 64 << 20;
 /// How much of a sample is read to see what it is.
 const LOOKED_INTO: u64 = 4096;
+
+/// Why there is no cut.
+enum Uncut {
+    /// More pictures than may be would have to be coded again.
+    TooFarApart(String),
+    Unread(String),
+}
 
 /// A place between two pictures, in order of showing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +83,29 @@ impl Video {
         sample: u64,
         sound: &Heard<'_>,
     ) -> Result<Cut, String> {
+        let cut = self.cut_within(content, deadline, (sample, MOST_RECODED), sound);
+        cut.map_err(|(Uncut::TooFarApart(reason) | Uncut::Unread(reason))| reason)
+    }
+
+    /// Whether more than so many bytes of pictures would have to be coded again for a cue.
+    pub(super) fn lacks_keys(
+        &self,
+        content: &dyn Content,
+        deadline: Duration,
+        (sample, most): (u64, u64),
+        sound: &Heard<'_>,
+    ) -> bool {
+        let cut = self.cut_within(content, deadline, (sample, most), sound);
+        matches!(cut, Err(Uncut::TooFarApart(_)))
+    }
+
+    fn cut_within(
+        &self,
+        content: &dyn Content,
+        deadline: Duration,
+        (sample, most): (u64, u64),
+        sound: &Heard<'_>,
+    ) -> Result<Cut, Uncut> {
         let samples = sound.samples;
         let at = |index: usize, sample| Cut {
             group: index..index,
@@ -100,7 +130,7 @@ impl Video {
         }
         let idr = |index: usize| {
             self.is_idr(content, deadline, index)
-                .map_err(|error| error.to_string())
+                .map_err(|error| Uncut::Unread(error.to_string()))
         };
         let sample_of = |shown: i64| {
             if sample == 0 || sample >= samples {
@@ -117,14 +147,14 @@ impl Video {
                 .iter()
                 .map(|size| u64::from(*size))
                 .sum();
-            bytes > MOST_RECODED
+            bytes > most
         };
         let lacking = || {
-            format!(
+            Uncut::TooFarApart(format!(
                 "the key frames (IDR) around the cue at {:.3} s are too far apart: all pictures between them would have to be coded again, and those are more than {} MiB",
                 (time - self.zero) as f64 / f64::from(self.scale),
-                MOST_RECODED >> 20
-            )
+                most >> 20
+            ))
         };
         let before = after.checked_sub(1).map_or(0, |key| self.key(key));
         let mut end = self.count();
@@ -184,5 +214,59 @@ impl Video {
     /// The first of them that is not shown before a time.
     fn first_key_from(&self, time: i64) -> usize {
         first_not(0..self.keys(), |key| self.shown(self.key(key)) < time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::mp4::Samples;
+    use crate::picture::{Colour, PictureFormat, Turn};
+    use crate::splice::clock::Clock;
+
+    /// Pictures of a second each, with a key frame at each fourth.
+    fn pictures(each: u32) -> Video {
+        let mut samples = Samples::default();
+        samples.sizes = vec![each; 12];
+        samples.offsets = vec![0; 12];
+        samples.durations = vec![(12, 1000)];
+        samples.sync = Some(vec![0, 4, 8]);
+        let format = PictureFormat {
+            width: 320,
+            height: 180,
+            pixel: (1, 1),
+            rate: (1, 1),
+            coding: PictureCoding::Vp9,
+            colour: Colour::Bt709,
+            full_range: false,
+            turn: Turn::None,
+        };
+        Video::new(samples, 1000, 0, format)
+    }
+
+    #[test]
+    fn a_group_that_is_too_large_is_no_place_for_a_cut_but_its_ends_are() {
+        let clock = Clock::new(1000, &[(12, 1000)], 0, 0);
+        let heard = Heard {
+            clock: &clock,
+            rate: 1000,
+            samples: 12_000,
+        };
+        let large = pictures(20 << 20);
+        let cut = |video: &Video, sample| video.cut(&Vec::new(), Duration::ZERO, sample, &heard);
+        let reason = cut(&large, 6_000).unwrap_err();
+        assert!(
+            reason.starts_with("the key frames (IDR) around the cue at 6.000 s are too far apart")
+                && reason.ends_with("more than 64 MiB"),
+            "{reason}"
+        );
+        assert!(cut(&large, 4_000).unwrap().group.is_empty());
+        let small = pictures(16 << 20);
+        assert_eq!(cut(&small, 6_000).unwrap().group, 4..8);
+        let lacks = |sample, most| small.lacks_keys(&Vec::new(), Duration::ZERO, (sample, most), &heard);
+        assert_eq!(
+            [lacks(6_000, 63 << 20), lacks(6_000, 64 << 20), lacks(8_000, 0)],
+            [true, false, false]
+        );
     }
 }

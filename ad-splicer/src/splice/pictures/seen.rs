@@ -41,6 +41,12 @@ impl<'a> Seen<'a> {
         self.video.recodes_long(&self.cut_at(sample).ok()?)
     }
 
+    /// See [`splice::format::Track::lacks_keys`].
+    pub(in crate::splice) fn lacks_keys(&self, sample: u64, most: u64) -> bool {
+        self.video
+            .lacks_keys(self.content, self.deadline, (sample, most), &self.heard)
+    }
+
     /// Lays out all pictures. `config` is the decoder configuration that the content's coding needs.
     pub(in crate::splice) fn shots(
         &self,

@@ -393,6 +393,13 @@ impl format::Track for Parted<'_> {
         }
     }
 
+    fn lacks_keys(&self, sample: u64, most: u64) -> bool {
+        match self.near(&(sample..sample)) {
+            Ok(track) => track.lacks_keys(sample, most),
+            Err(error) => self.remember(error).unwrap_or_default(),
+        }
+    }
+
     fn check(&self, layout: &Layout<'_>) -> Result<(), SpliceError> {
         self.whole(layout).map(drop)
     }
