@@ -35,7 +35,7 @@ const STALL: Duration = Duration::from_secs(60);
 /// Bytes that are given before the first of them are taken: what is made waits as samples until it is wanted.
 const MOST_WAITING: u64 = 1 << 20;
 /// Samples in a buffer given to an encoder.
-const ENCODE_CHUNK: usize = 16 * 1152;
+pub(crate) const ENCODE_CHUNK: usize = 16 * 1152;
 
 /// Why a pipeline did not give what it should.
 #[derive(Debug, thiserror::Error)]

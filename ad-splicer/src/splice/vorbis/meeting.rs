@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::coding::Coded;
 use super::{Ends, Track, Vorbis};
-use crate::bridge::vorbis as bridge;
+use crate::bridge::{ENCODE_CHUNK, vorbis as bridge};
 use crate::splice::SpliceError;
 use crate::splice::sound::FLOOR_DB;
 
@@ -108,7 +108,8 @@ impl Track<'_> {
 /// Which samples are tried. At the exit they begin where the coder's first blocks end as some of the coding do.
 fn part(coded: &Coded, meeting: &Meeting<'_>, all: u64) -> Option<Range<u64>> {
     match meeting.side {
-        Side::Entry => Some(0..all.min(meeting.at + REACH)),
+        // What the coder is given first decides about its first blocks: it is as much as when all was coded.
+        Side::Entry => Some(0..all.min((meeting.at + REACH).max(ENCODE_CHUNK as u64))),
         Side::Exit => {
             let ends = &coded.ends;
             let last = ends
