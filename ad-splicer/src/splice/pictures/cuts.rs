@@ -160,11 +160,13 @@ impl Video {
         let mut end = self.count();
         for key in after..keys {
             let index = self.key(key);
-            if too_long(before..index) {
+            // At a key picture nothing is coded again, however much is before it.
+            let is_near = self.shown(index) <= time + half;
+            if !is_near && too_long(before..index) {
                 return Err(lacking());
             }
             if idr(index)? {
-                if self.shown(index) <= time + half {
+                if is_near {
                     return Ok(at(index, sample_of(self.shown(index))));
                 }
                 end = index;
