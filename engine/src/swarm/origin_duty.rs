@@ -18,6 +18,7 @@ use rand::RngExt;
 
 use super::bits::first_run;
 use super::claims::claimer;
+use super::peers::PeerState;
 use super::readers::NEAR;
 use super::types::{OriginPolicy, Urgency};
 use super::{GREETING, Swarm, TICK};
@@ -33,7 +34,7 @@ const DELTA_NEAR: f64 = 1.0;
 const STARVED: usize = 4;
 /// So many times slower runs the timer of a viewer that is burdened.
 const LAST: f64 = 8.0;
-/// Who does not let us ask for so long, and never served us, counts for nobody's holder.
+/// Who does not let us ask for so long, or brings nothing of what it is asked, counts for nobody's holder.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// With nothing at all arriving for this long, pieces that peers hold are drawn too.
 const NEGLECT: Duration = Duration::from_secs(6);
@@ -68,6 +69,17 @@ fn due(elapsed: f64, swarm_size: f64, exponent: f64, delta: f64, starved: bool) 
     // Where nobody holds anything yet, all are starved: a scale that is patient with newcomers must not slow them.
     let haste = if starved { (2.0 * delta).max(4.0) } else { 1.0 };
     elapsed * (1.0 + elapsed / delta) * haste >= delta * swarm_size * exponent
+}
+
+impl PeerState {
+    /// Whether it serves us, or may be expected to in our turn.
+    fn serves(&self, now: Instant) -> bool {
+        let (last, fails) = (self.score.last_delivery(), self.score.fails());
+        let idle_since = last.map_or(self.choked_at, |last| last.max(self.choked_at));
+        let long = now.saturating_duration_since(idle_since) > PATIENCE;
+        let free_rider = fails && last.is_none() && !self.counted;
+        !(free_rider || long && (fails || self.choking))
+    }
 }
 
 impl Swarm {
@@ -263,7 +275,7 @@ impl Swarm {
     }
 
     /// Blocks that somebody holds who serves us or will serve us in his turn. A download waits for that turn however
-    /// little there is to do meanwhile, a reader only while there is enough else. The haves of those who never serve
+    /// little there is to do meanwhile, a reader only while there is enough else. The haves of those who do not serve
     /// do not count, nor those of seeds when seeds are spared.
     pub(super) fn owned(&self, starved: bool, without_seeds: bool, now: Instant) -> Vec<u64> {
         let mut owned = vec![0; self.layout.numbers().div_ceil(64) as usize];
@@ -272,10 +284,8 @@ impl Swarm {
             .values()
             .filter(|p| !(without_seeds && self.is_seed(p)))
         {
-            let choked_long = peer.score.last_delivery().is_none()
-                && now.saturating_duration_since(peer.connected_at) > PATIENCE;
             let too_late = starved && (!self.config.whole_file || peer.score.paused_until(now).is_some());
-            if peer.counted || !(too_late || choked_long || peer.score.never_serves()) {
+            if peer.serves(now) && (peer.counted || !too_late) {
                 for (index, word) in owned.iter_mut().enumerate() {
                     *word |= peer.have.word(index);
                 }

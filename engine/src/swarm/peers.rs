@@ -31,6 +31,8 @@ pub(super) struct PeerState {
     /// Whether it said what it holds.
     pub(super) greeted: bool,
     pub(super) choking: bool,
+    /// When it first choked us after it last served us.
+    pub(super) choked_at: Instant,
     /// Whether its haves count in `Piece::available`: it does not choke us and is not paused.
     pub(super) counted: bool,
     pub(super) score: Score,
@@ -61,6 +63,7 @@ impl Swarm {
                 interest: 0,
                 greeted: false,
                 choking: true,
+                choked_at: now,
                 counted: false,
                 score: Score::new(now),
                 requests: BTreeSet::new(),
@@ -168,6 +171,14 @@ impl Swarm {
         let Some(state) = self.peers.get_mut(&peer) else {
             return;
         };
+        // Letting us ask without serving us changes nothing.
+        let served = state
+            .score
+            .last_delivery()
+            .is_some_and(|last| last > state.choked_at);
+        if choking && !state.choking && served {
+            state.choked_at = now;
+        }
         state.choking = choking;
         state.dry = None;
         let counts = !choking && state.score.paused_until(now).is_none();

@@ -167,9 +167,9 @@ impl Score {
         self.pause_until = Some(now + time.min(Duration::from_secs(60)));
     }
 
-    /// Whether it was asked again and again and never delivered anything.
-    pub(super) fn never_serves(&self) -> bool {
-        self.last_delivery.is_none() && self.strikes >= 2
+    /// Whether it was asked again and again since it last delivered anything.
+    pub(super) fn fails(&self) -> bool {
+        self.strikes >= 2
     }
 
     /// When it may be asked again, if it is left alone now.
@@ -264,7 +264,7 @@ mod tests {
             assert!(score.has_time(now));
         }
         assert_eq!(score.paused_until(now), None);
-        assert!(!score.never_serves());
+        assert!(!score.fails());
         score.delivered(1, now);
         score.declined(now);
         assert!(score.has_time(now + DECLINE));

@@ -7,6 +7,7 @@ use super::*;
 
 mod ahead;
 mod blocks;
+mod chokers;
 mod crowd;
 mod deadlines;
 mod delivery;
