@@ -72,6 +72,33 @@ fn what_few_hold_is_asked_of_the_origin_too_when_they_are_slow() {
     assert_eq!(left_to_the_origin(10), 0, "each of them brings one");
 }
 
+/// How many ticks after its start a player asks the origin for what so many neighbours hold, none of whom lets it ask.
+fn patience_with(neighbours: u64) -> u32 {
+    let start = Instant::now();
+    let mut swarm = core(1, Config::default(), start);
+    for peer in (1..=neighbours).map(Peer) {
+        let id = PeerId([peer.0 as u8; 32]);
+        give(&mut swarm, Input::PeerConnected { peer, id }, start);
+        let runs = vec![BlockRun::new(0, 0, 4)];
+        give(&mut swarm, Input::PeerHave { peer, runs }, start);
+    }
+    give(&mut swarm, Input::Discovery { pending: false }, start);
+    let mut outputs = give(&mut swarm, open(), start);
+    let mut ticks = 0;
+    while fetched(&outputs) == 0 {
+        ticks += 1;
+        assert!(ticks < 50, "the origin is never asked");
+        outputs = give(&mut swarm, Input::Timeout, start + TICK * ticks);
+    }
+    ticks
+}
+
+#[test]
+fn a_start_waits_longer_for_those_who_choke_it_the_more_they_are() {
+    assert!((3..=5).contains(&patience_with(4)), "{}", patience_with(4));
+    assert!((10..=12).contains(&patience_with(5)), "{}", patience_with(5));
+}
+
 /// Blocks that a player asks the origin for urgently when it comes, after it sent so many bytes in four seconds, if any.
 fn drawn_early(sent: Option<u64>) -> u32 {
     let start = Instant::now();

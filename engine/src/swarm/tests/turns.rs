@@ -19,7 +19,9 @@ struct Line {
 impl Line {
     fn new() -> Self {
         let now = Instant::now();
-        let mut swarm = core(40, Config::default(), now);
+        // Pieces of 64 blocks: more may be asked for at a time.
+        let layout = Layout::new(&[40 * 65_536], 1 << 20).expect("a valid layout");
+        let mut swarm = Swarm::new(Arc::new(layout), Config::default(), 1, now);
         let (run, source) = (BlockRun::new(0, 0, 160), Source::Disk);
         give(&mut swarm, Input::Verified { run, source }, now);
         let sending = VecDeque::new();
@@ -55,10 +57,16 @@ impl Line {
         let outputs = self.give(Input::PeerRequest {
             peer: Peer(peer),
             request,
-            run: BlockRun::new(0, (self.next % 40 * 4) as u32 % (161 - blocks), blocks),
+            run: BlockRun::new(0, (self.next % 40 * 4) as u32 / blocks * blocks, blocks),
             urgency: Urgency::Urgent,
         });
-        !outputs.iter().any(|o| matches!(o, Output::Refuse { .. }))
+        !outputs.iter().any(|output| match output {
+            Output::Refuse { reason, .. } => {
+                assert_eq!(*reason, RefuseReason::Busy);
+                true
+            }
+            _ => false,
+        })
     }
 
     /// A run is sent, and all liars ask for as much as they get. Gives whose it was.
