@@ -78,7 +78,7 @@ impl PeerState {
         let idle_since = last.map_or(self.choked_at, |last| last.max(self.choked_at));
         let long = now.saturating_duration_since(idle_since) > PATIENCE;
         let free_rider = fails && last.is_none() && !self.counted;
-        !(free_rider || long && (fails || self.choking))
+        !(free_rider || self.score.is_silent() || long && (fails || self.choking))
     }
 }
 

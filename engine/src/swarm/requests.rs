@@ -176,6 +176,9 @@ impl Swarm {
                 self.cancel(id, now);
             }
             self.pause_peer(peer, Duration::from_secs(2), now);
+            if let Some(state) = self.peers.get_mut(&peer) {
+                state.score.fell_silent();
+            }
         }
         let back: Vec<Peer> = self
             .peers

@@ -35,6 +35,8 @@ pub(super) struct Score {
     latency: Option<Duration>,
     last_delivery: Option<Instant>,
     strikes: u32,
+    /// It fell silent with something outstanding, and has brought nothing since.
+    silent: bool,
     pause_until: Option<Instant>,
     /// The share of its last deadlines that it met.
     met: f64,
@@ -54,6 +56,7 @@ impl Score {
             latency: None,
             last_delivery: None,
             strikes: 0,
+            silent: false,
             pause_until: None,
             met: 1.0,
             declines: 0,
@@ -82,6 +85,7 @@ impl Score {
         self.decayed += bytes as f64 / TAU;
         self.last_delivery = Some(now);
         self.strikes = 0;
+        self.silent = false;
         self.declines = 0;
     }
 
@@ -135,11 +139,13 @@ impl Score {
         Some(self.decayed / self.weight.max(0.01))
     }
 
-    /// Blocks to keep outstanding: one round trip and a little queue at the measured rate.
+    /// Blocks to keep outstanding: one round trip and a little queue at the measured rate. Of who fell silent a run is asked,
+    /// to see whether it is there again.
     pub(super) fn pipeline(&self) -> u32 {
         let run = 4.0;
         let blocks = match self.rate() {
             None => run,
+            Some(_) if self.silent => run,
             Some(rate) => rate * (self.rtt + QUEUE).as_secs_f64() / f64::from(BLOCK_SIZE),
         };
         blocks.clamp(run, 4096.0) as u32
@@ -158,6 +164,16 @@ impl Score {
             (Some(_), latency) => STALL.max(latency.unwrap_or_default() * 4),
         };
         self.last_delivery.map_or(since, |last| last.max(since)) + patience
+    }
+
+    /// It was silent for too long with something outstanding.
+    pub(super) fn fell_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// Whether it served us, fell silent with something outstanding, and has brought nothing since.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent && self.last_delivery.is_some()
     }
 
     /// It stalled or refused: leave it alone for a while, longer each time until it delivers again.

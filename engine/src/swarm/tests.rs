@@ -19,6 +19,7 @@ mod parts;
 mod picks;
 mod places;
 mod random;
+mod silent;
 mod size;
 mod starts;
 mod turns;

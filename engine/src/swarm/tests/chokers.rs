@@ -152,11 +152,11 @@ fn what_only_those_hold_who_serve_no_more_is_drawn_after_a_minute_and_of_free_ri
         (Then::NeverServes, 1..55),
         // And the turns of six others.
         (Then::Chokes, 60..80),
-        (Then::ChokesLater, 90..110),
+        (Then::ChokesLater, 4..25),
         (Then::Teases, 60..80),
         (Then::ServesAgain, 90..110),
         (Then::Refuses, 60..90),
-        (Then::IsSilent, 60..90),
+        (Then::IsSilent, 4..25),
     ] {
         let drawn = World::new(then).until_drawn();
         println!("{then:?}: after {drawn} s");
