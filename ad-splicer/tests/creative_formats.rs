@@ -20,6 +20,11 @@ use futures_util::stream;
 const TESTS: &[(&str, fn())] = &[
     ("every_kind_of_file_is_decoded", every_kind_of_file_is_decoded),
     ("every_kind_of_sound_is_decoded", every_kind_of_sound_is_decoded),
+    ("aiff_is_decoded_every_time", aiff_is_decoded_every_time),
+    (
+        "what_a_demuxer_says_is_told_every_time",
+        what_a_demuxer_says_is_told_every_time,
+    ),
     ("half_pictures_become_whole_ones", half_pictures_become_whole_ones),
     ("colours_beyond_ads_are_refused", colours_beyond_ads_are_refused),
     ("pixels_keep_their_shape", pixels_keep_their_shape),
@@ -219,6 +224,45 @@ fn every_kind_of_sound_is_decoded() {
             sound.samples
         );
         assert!(sound.loudness.is_some_and(|loud| loud > -40.0), "{name}");
+    }
+}
+
+/// Threads of the decoder that run in another order would have lost it, about every second time.
+fn aiff_is_decoded_every_time() {
+    let bench = Bench::new();
+    for (name, coding) in [
+        ("sixteen.aiff", "-c:a pcm_s16be"),
+        ("more.aif", "-c:a pcm_s24be -ar 8000 -ac 1"),
+    ] {
+        let coding: Vec<&str> = coding.split(' ').collect();
+        let creative = bench.make(name, &[&SOUND[..], &coding].concat());
+        // Of other rates, so that each is decoded anew.
+        for sample_rate in (22_050..22_060).chain(44_100..44_110) {
+            let profile = Profile {
+                sample_rate,
+                channels: 1,
+            };
+            let sound = bench
+                .condition(&creative, profile)
+                .unwrap_or_else(|e| panic!("{name} at {sample_rate} Hz: {e}"));
+            assert!(sound.samples.abs_diff(sample_rate.into()) <= 20, "{name}");
+        }
+    }
+}
+
+/// decodebin hides errors that come while it connects.
+fn what_a_demuxer_says_is_told_every_time() {
+    let bench = Bench::new();
+    let whole = bench.make("whole.mp4", &[&SOUND[..], &["-c:a", "aac"]].concat());
+    let bytes = std::fs::read(&whole).expect("what ffmpeg made");
+    let tables = bytes.windows(4).position(|name| name == b"moov").expect("tables");
+    let cut = bench.path("cut.mp4");
+    std::fs::write(&cut, &bytes[..tables - 4]).expect("room");
+    for _ in 0..8 {
+        let error = bench.condition(&cut, MONO).expect_err("no tables");
+        println!("  {error}");
+        assert!(matches!(error, ConditionError::Undecodable { .. }), "{error:?}");
+        assert!(!error.to_string().contains("without a word"), "{error}");
     }
 }
 

@@ -30,6 +30,9 @@ use crate::mended::Mend;
 use crate::picture::PictureFormat;
 use crate::sandbox;
 
+/// What nobody gave a reason for.
+const NO_WORD: &str = "the decoder stopped without a word";
+
 /// How much is read at once where nobody says how much is wanted.
 const READ: usize = 64 << 10;
 
@@ -221,9 +224,11 @@ impl Prepared {
     fn decode(self, job: &Job) -> Report {
         let (tell, told) = channel();
         let wanted = Wanted::of(job);
+        let lacking = Arc::new(Mutex::new(Lacking::default()));
+        overhear(&self.decode, &lacking);
         if let Some(bus) = self.pipeline.bus() {
             let tell = tell.clone();
-            let lacking = Arc::new(Mutex::new(Lacking::default()));
+            let lacking = lacking.clone();
             if let Some(finder) = self.decode.by_name("typefind") {
                 let lacking = lacking.clone();
                 finder.connect("have-type", false, move |values| {
@@ -264,7 +269,7 @@ impl Prepared {
         // Taken apart while it plays, a pipeline complains: not before there was a first word.
         let kept = self.pipeline.clone();
         let decoding = std::thread::Builder::new().spawn(move || {
-            let _ = tell.send(self.pull(&job));
+            let _ = tell.send(self.pull(&job, &lacking));
             drop(kept);
         });
         let setup = |reason: String| Report::Setup { reason };
@@ -276,7 +281,7 @@ impl Prepared {
         }
     }
 
-    fn pull(mut self, job: &Job) -> Report {
+    fn pull(mut self, job: &Job, lacking: &Mutex<Lacking>) -> Report {
         let reads = feed(&self.source, self.input);
         if self.pipeline.set_state(gst::State::Playing).is_err() {
             return Report::Undecodable {
@@ -295,9 +300,12 @@ impl Prepared {
                 motionless = if now == before { motionless + 1 } else { 0 };
                 before = now;
                 if motionless > MOTIONLESS {
-                    return Report::Undecodable {
-                        reason: "the decoder stopped without a word".into(),
-                    };
+                    let lacking = lacking.lock().unwrap_or_else(PoisonError::into_inner);
+                    return lacking
+                        .hidden(Wanted::of(job))
+                        .unwrap_or_else(|| Report::Undecodable {
+                            reason: NO_WORD.into(),
+                        });
                 }
                 continue;
             };
@@ -345,6 +353,30 @@ impl Prepared {
     }
 }
 
+/// Hears the errors of what decodebin is made of before decodebin does, which hides those that come while it connects.
+fn overhear(decode: &gst::Bin, lacking: &Arc<Mutex<Lacking>>) {
+    let lacking = lacking.clone();
+    decode.connect_element_added(move |_, element| {
+        let Some(above) = element.bus() else {
+            return;
+        };
+        let lacking = lacking.clone();
+        let bus = gst::Bus::new();
+        bus.set_sync_handler(move |_, message| {
+            if let gst::MessageView::Error(error) = message.view() {
+                lacking
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .handle_hidden(error.error());
+            }
+            // Fails only when all is being taken apart.
+            let _ = above.post(message.clone());
+            gst::BusSyncReply::Drop
+        });
+        element.set_bus(Some(&bus));
+    });
+}
+
 /// Finds the decoder of what comes. Only sound is exposed: a video track meets no decoder.
 pub(super) fn decoder_of_sound() -> Result<gst::Element, Failure> {
     Ok(gst::ElementFactory::make("decodebin")
@@ -354,9 +386,21 @@ pub(super) fn decoder_of_sound() -> Result<gst::Element, Failure> {
 }
 
 /// What the creative is pushed into.
+///
+/// AIFF from its beginning to its end, all else as its demuxer asks. One that asks does so on a thread of its own; aiffparse,
+/// of which decodebin knows beforehand that raw sound comes out, may then give the first of it before decodebin has a
+/// pad to show, takes that for an error, and stops. decodebin hides the error, as it does all while it connects.
 pub(super) fn source_of(input: &File) -> Result<gst_app::AppSrc, Failure> {
+    let mut begins = [0; 12];
+    let whole = input.read_exact_at(&mut begins, 0).is_ok();
+    let is_aiff = whole && begins.starts_with(b"FORM") && matches!(&begins[8..], b"AIFF" | b"AIFC");
+    let stream_type = if is_aiff {
+        gst_app::AppStreamType::Stream
+    } else {
+        gst_app::AppStreamType::RandomAccess
+    };
     Ok(gst_app::AppSrc::builder()
-        .stream_type(gst_app::AppStreamType::RandomAccess)
+        .stream_type(stream_type)
         .size(input.metadata()?.len() as i64)
         .build())
 }

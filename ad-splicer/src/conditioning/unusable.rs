@@ -14,6 +14,8 @@ pub(super) struct Lacking {
     file: Option<gst::Caps>,
     /// Kinds of streams or files with what they are called.
     kinds: Vec<(gst::Caps, String)>,
+    /// The last error of a part of the pipeline, which may have gone no further.
+    hidden: Option<gst::glib::Error>,
 }
 
 impl Lacking {
@@ -37,6 +39,16 @@ impl Lacking {
             .unwrap_or(&name);
         let name = name.to_owned();
         self.kinds.push((caps, name));
+    }
+
+    /// Hears an error of a part of the pipeline.
+    pub(super) fn handle_hidden(&mut self, error: gst::glib::Error) {
+        self.hidden = Some(error);
+    }
+
+    /// What to report of a pipeline that stopped without an error of its own: that of a part of it.
+    pub(super) fn hidden(&self, wanted: Wanted) -> Option<Report> {
+        self.hidden.as_ref().map(|error| self.verdict(wanted, error))
     }
 
     /// What to report of an error of the pipeline.
