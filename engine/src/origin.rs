@@ -9,9 +9,13 @@
 //! - 404 and 403, and a name that leads to a private address as behind the portal of a hotel: not counted on, and asked
 //!   again after 5 min, doubled each time; after an hour of that not any more;
 //! - 410, 416, 401 and other 4xx: not asked for this file again; 429, 5xx and network trouble: asked again after
-//!   `Retry-After`, or after 1 s, doubled at each failure up to 60 s.
+//!   `Retry-After`, or after 1 s, doubled at each failure up to 60 s; an answer that ends early and brought a block at least
+//!   is asked for the rest at once;
+//! - silence of 4 s while another seed may be asked: a failure, and the other one is asked for the rest; so is it, without
+//!   being a failure, when what came in 4 s is a quarter of what the other brings or less, or the other was never tried.
 //!
-//! When a seed may be asked again is kept in `seed`.
+//! Several requests at a time are spread over the seeds by the rates that were measured.
+//! When a seed may be asked again is kept in `seed`, how one request goes in `asking`.
 //!
 //! Invariants: nothing is buffered beyond one block; bytes are unverified until the [`Sink`] has judged them; the lock
 //! over the seeds is never held across an await.
@@ -24,8 +28,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+mod asking;
 mod seed;
 
+use asking::{Asking, GivenUp};
 use seed::{BACKOFF, Seed};
 
 /// Web seeds that are used; more are ignored.
@@ -81,6 +87,10 @@ enum Attempt {
     Done,
     /// Up to this block, then something that may pass.
     Later { why: String, after: Option<Duration> },
+    /// Up to this block, then nothing, and another seed may be asked.
+    Silent(String),
+    /// Up to this block; another seed is probably faster.
+    Slow,
     /// It is of no use now and may be one day: for this file, or for all (`host`).
     Refused { why: String, host: bool },
     /// This seed is of no use any more.
@@ -246,7 +256,8 @@ impl Origin {
         self.problem(text);
     }
 
-    /// The seed to ask now: honouring ranges before not, fewer failures first. Or why there is none.
+    /// The seed to ask now: honouring ranges before not, much slower ones last, fewer failures first, then whichever will
+    /// probably be done first. Or why there is none.
     fn choose(&self, file: usize, tried: &[usize], now: Instant) -> Result<(usize, Url, bool), OriginError> {
         let seeds = self.seeds();
         let ready = seeds
@@ -254,7 +265,13 @@ impl Origin {
             .enumerate()
             .filter(|(i, s)| s.is_ready(file, now) && !tried.contains(i));
         let ready = ready.filter_map(|(i, s)| Some((i, s, s.urls.get(file)?.as_ref()?)));
-        if let Some((i, s, url)) = ready.min_by_key(|(i, s, _)| (s.whole_only, s.failures, *i)) {
+        let best = ready.clone().filter_map(|(_, s, _)| s.rate()).fold(0.0, f64::max);
+        let place = |s: &Seed| s.place(best);
+        let first = ready.min_by(|(_, a, _), (_, b, _)| {
+            let order = place(a).partial_cmp(&place(b));
+            order.unwrap_or(std::cmp::Ordering::Equal)
+        });
+        if let Some((i, s, url)) = first {
             return Ok((i, url.clone(), s.whole_only));
         }
         let later = seeds
@@ -326,7 +343,7 @@ impl Origin {
             } else {
                 None
             };
-            let asked = Instant::now();
+            let (asked, from) = (Instant::now(), next);
             let attempt = if whole_only && !(next..blocks.end).any(|block| sink.wants(block)) {
                 Attempt::Done
             } else if !self.seeds()[index].is_ready(file, asked) {
@@ -339,7 +356,13 @@ impl Origin {
                 self.attempt((index, file), &url, &mut next, blocks.end, false, sink)
                     .await
             };
-            tried.push(index);
+            let was_of_use = next > from;
+            // Who brought a part may be asked for the rest.
+            let goes_on = matches!(attempt, Attempt::Slow)
+                || (was_of_use && matches!(attempt, Attempt::Later { after: None, .. }));
+            if !goes_on {
+                tried.push(index);
+            }
             let mut seeds = self.seeds();
             let seed = &mut seeds[index];
             match attempt {
@@ -357,11 +380,20 @@ impl Origin {
                     }
                 }
                 Attempt::Later { why, after } => {
-                    seed.fails(after, asked, Instant::now());
+                    seed.fails(after, was_of_use, asked, Instant::now());
+                    seed.last_error = Some(why.clone());
+                    drop(seeds);
+                    if !goes_on {
+                        self.problem(why);
+                    }
+                }
+                Attempt::Silent(why) => {
+                    seed.fails(None, false, asked, Instant::now());
                     seed.last_error = Some(why.clone());
                     drop(seeds);
                     self.problem(why);
                 }
+                Attempt::Slow => {}
                 Attempt::Refused { why, host } => {
                     let now = Instant::now();
                     let all = 0..seed.urls.len();
@@ -404,7 +436,16 @@ impl Origin {
                 &format!("bytes={}-{}", wanted.start, wanted.end - 1),
             );
         }
-        let mut response = match request.send().await {
+        let mut asking = Asking::begin(self, (seed, file), whole);
+        let given_up = |why| match why {
+            GivenUp::Silent => Attempt::Silent(format!("the web seed {url} sends nothing")),
+            GivenUp::Slow => Attempt::Slow,
+        };
+        let sent = match asking.wait(request.send()).await {
+            Ok(sent) => sent,
+            Err(why) => return given_up(why),
+        };
+        let mut response = match sent {
             Ok(response) => response,
             Err(e) if e.is_transient() => {
                 return Attempt::Later {
@@ -483,8 +524,16 @@ impl Origin {
                 };
             }
         };
-        self.read_body((seed, file), &url, &mut response, start..stop, next, end, sink)
-            .await
+        let read = self.read_body(
+            (seed, file),
+            (&url, &mut asking),
+            &mut response,
+            start..stop,
+            next,
+            end,
+            sink,
+        );
+        read.await.unwrap_or_else(given_up)
     }
 
     /// Reads the bytes `range` of the file, block by block.
@@ -495,40 +544,44 @@ impl Origin {
     async fn read_body(
         &self,
         (seed, file): (usize, usize),
-        url: &str,
+        (url, asking): (&str, &mut Asking<'_>),
         response: &mut gate::Response,
         range: Range<u64>,
         next: &mut u32,
         end: u32,
         sink: &mut impl Sink,
-    ) -> Attempt {
+    ) -> Result<Attempt, GivenUp> {
         let total_length = self.lengths[file];
         let mut block = (range.start / u64::from(BLOCK_SIZE)) as u32;
         let mut left = range.end - range.start;
         let mut buffer = BytesMut::new();
         while left > 0 {
-            let chunk = match response.chunk().await {
+            let came = asking.wait(response.chunk()).await;
+            let chunk = match came.inspect_err(|_| sink.wasted(buffer.len() as u64))? {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
                     sink.wasted(buffer.len() as u64);
                     let why = format!("the web seed {url} ended {left} bytes early");
-                    return Attempt::Later { why, after: None };
+                    return Ok(Attempt::Later { why, after: None });
                 }
                 Err(e) => {
                     sink.wasted(buffer.len() as u64);
-                    return Attempt::Later {
+                    return Ok(Attempt::Later {
                         why: e.to_string(),
                         after: None,
-                    };
+                    });
                 }
             };
             sink.received(chunk.len() as u64);
             self.down.take(chunk.len() as u64).await;
             if chunk.len() as u64 > left {
                 sink.wasted((chunk.len() + buffer.len()) as u64);
-                return Attempt::Never(format!("the web seed {url} sent more bytes than it said"));
+                return Ok(Attempt::Never(format!(
+                    "the web seed {url} sent more bytes than it said"
+                )));
             }
-            left -= chunk.len() as u64;
+            let bytes = chunk.len() as u64;
+            left -= bytes;
             buffer.extend_from_slice(&chunk);
             loop {
                 let len = total_length.saturating_sub(u64::from(block) * u64::from(BLOCK_SIZE));
@@ -539,10 +592,14 @@ impl Origin {
                 let data = buffer.split_to(len).freeze();
                 if !sink.block(seed, block, data).await {
                     sink.wasted(buffer.len() as u64);
-                    return Attempt::Done;
+                    return Ok(Attempt::Done);
                 }
                 block += 1;
                 *next = (*next).max(block).min(end);
+            }
+            if left > 0 {
+                let goes_on = asking.brings(bytes);
+                goes_on.inspect_err(|_| sink.wasted(buffer.len() as u64))?;
             }
         }
         if range.end == total_length && left == 0 {
@@ -550,12 +607,12 @@ impl Origin {
             if let Ok(Some(more)) = response.chunk().await {
                 sink.received(more.len() as u64);
                 sink.wasted(more.len() as u64);
-                return Attempt::Never(format!(
+                return Ok(Attempt::Never(format!(
                     "the file at {url} was changed: it has more than {total_length} bytes; it has to be published again"
-                ));
+                )));
             }
         }
-        Attempt::Done
+        Ok(Attempt::Done)
     }
 }
 
@@ -724,6 +781,55 @@ mod tests {
     }
 
     #[test]
+    fn who_brought_a_part_is_asked_again_at_once_and_who_brings_nothing_later_each_time() {
+        let urls = ["https://a.example/".to_owned()];
+        let origin = Origin::new(Gate::default(), &urls, 5, Arc::new(Bucket::new(None)));
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let pause = |was_of_use, now| {
+            let mut seeds = origin.seeds();
+            seeds[0].fails(None, was_of_use, at(now), at(now));
+            seeds[0].not_before.map(|until| (until - at(now)).as_secs())
+        };
+        for round in 0..3 {
+            assert_eq!(pause(true, 100 * round), None);
+            assert_eq!(pause(true, 100 * round + 1), None);
+            assert_eq!(pause(false, 100 * round + 2), Some(2));
+            assert_eq!(pause(false, 100 * round + 10), Some(4));
+        }
+    }
+
+    #[test]
+    fn requests_are_spread_by_rate_and_who_is_much_slower_is_asked_last() {
+        let urls = ["a", "b", "c"].map(|name| format!("https://{name}.example/"));
+        let origin = Origin::new(Gate::default(), &urls, 5, Arc::new(Bucket::new(None)));
+        let choose = || origin.choose(0, &[], Instant::now()).ok().map(|(seed, ..)| seed);
+        let asks = |count: u32| {
+            let mut asked = [0; 3];
+            for _ in 0..count {
+                let seed = choose().unwrap_or_default();
+                origin.seeds()[seed].requests += 1;
+                asked[seed] += 1;
+            }
+            origin.seeds().iter_mut().for_each(|seed| seed.requests = 0);
+            asked
+        };
+        assert_eq!(asks(3), [1, 1, 1], "each is tried");
+        for (seed, rate) in origin.seeds().iter_mut().zip([1_000_000, 3_000_000, 100_000]) {
+            seed.brings(rate * 10, Duration::from_secs(10));
+        }
+        assert_eq!(asks(8), [2, 6, 0]);
+        let fails = |seed: usize| {
+            let (after, now) = (Some(Duration::from_secs(3600)), Instant::now());
+            origin.seeds()[seed].fails(after, false, now, now);
+        };
+        fails(1);
+        assert_eq!(asks(2), [2, 0, 0], "it is paused");
+        fails(0);
+        assert_eq!(asks(2), [0, 0, 2], "better than nothing");
+    }
+
+    #[test]
     fn requests_that_fail_in_one_trouble_are_one_failure() {
         let urls = ["https://a.example/".to_owned()];
         let origin = Origin::new(Gate::default(), &urls, 5, Arc::new(Bucket::new(None)));
@@ -731,7 +837,7 @@ mod tests {
         let at = |seconds| began + Duration::from_secs(seconds);
         let pause = |asked, now| {
             let mut seeds = origin.seeds();
-            seeds[0].fails(None, at(asked), at(now));
+            seeds[0].fails(None, false, at(asked), at(now));
             seeds[0].not_before.map(|until| until - began)
         };
         let until = |seconds| Some(Duration::from_secs(seconds));
@@ -741,7 +847,7 @@ mod tests {
         }
         assert_eq!(pause(11, 11), until(13), "it was asked again");
         let mut seeds = origin.seeds();
-        seeds[0].fails(Some(Duration::from_secs(60)), at(5), at(12));
+        seeds[0].fails(Some(Duration::from_secs(60)), false, at(5), at(12));
         assert_eq!(seeds[0].not_before, Some(at(72)), "what a server names counts");
     }
 

@@ -244,6 +244,38 @@ async fn a_good_web_seed_makes_up_for_a_bad_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_seed_that_falls_silent_does_not_keep_the_next_from_being_asked() {
+    let mut tasks = JoinSet::new();
+    let data = content(3_000_000, 11);
+    // None that answers, and what is no whole block or some of them.
+    for parts in [0, 1] {
+        let folder = tempfile::tempdir().unwrap();
+        let (silent, first) = gated_origin(&mut tasks, &data).await;
+        silent.gate.as_ref().unwrap().add_permits(parts);
+        let (_good, second) = origin(&mut tasks, &data, Vice::None).await;
+        let node = node(folder.path()).await;
+        let metainfo = metainfo(&data, &[first, second], &[]);
+        let torrent = node.add(metainfo, alone()).await.unwrap();
+        completed(&torrent).await;
+        assert_eq!(stored(&torrent), data);
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_end_early_are_asked_for_the_rest_at_once() {
+    const BLOCKS: u32 = 40;
+    let mut tasks = JoinSet::new();
+    let data = content(BLOCKS as usize * BLOCK_SIZE as usize, 12);
+    let (server, url) = origin(&mut tasks, &data, Vice::CutsAfter(2 * BLOCK_SIZE as usize + 5)).await;
+    let down = Arc::new(Bucket::new(None));
+    let origin = Origin::new(open_gate(), &[url], data.len() as u64, down);
+    // A pause would end it: it waits for none.
+    origin.fetch(0, 0..BLOCKS, &mut Wanting).await.unwrap();
+    assert!(server.requests.load(Ordering::SeqCst) <= BLOCKS as usize);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_stored_when_a_process_dies_is_not_fetched_again() {
     let mut tasks = JoinSet::new();
     let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -12,6 +12,12 @@ pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Durati
 const REFUSED: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(3600));
 /// Longest `Retry-After` that is believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// A seed that many times slower than the best is asked only when no other may be.
+const SLOW: f64 = 4.0;
+/// Bytes, or time of waiting for them, after which a rate is believed.
+const MEASURED: (u64, Duration) = (256 << 10, Duration::from_secs(1));
+/// How much the latest measure counts.
+const LATEST: f64 = 0.3;
 
 /// A file that a web seed refuses, perhaps not for ever.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +46,12 @@ pub(super) struct Seed {
     pub(super) last_error: Option<String>,
     /// Why it is never asked again: about one file of several, or at all.
     pub(super) dropped: Option<String>,
+    /// Requests that run.
+    pub(super) requests: u32,
+    /// Bytes a second, when it is known.
+    rate: Option<f64>,
+    /// What is not in `rate` yet: bytes, and the time that was waited for them.
+    measuring: (u64, Duration),
 }
 
 impl Seed {
@@ -55,6 +67,9 @@ impl Seed {
             wrong_pieces: 0,
             last_error: None,
             dropped: None,
+            requests: 0,
+            rate: None,
+            measuring: (0, Duration::ZERO),
         }
     }
 
@@ -63,9 +78,13 @@ impl Seed {
     }
 
     /// Something that may pass, of a request that was sent at `asked`. What it was asked before it failed last tells of the same trouble,
-    /// which is counted once.
-    pub(super) fn fails(&mut self, after: Option<Duration>, asked: Instant, now: Instant) {
+    /// which is counted once. After an answer that was of use, though not whole, it may be asked again at once.
+    pub(super) fn fails(&mut self, after: Option<Duration>, was_of_use: bool, asked: Instant, now: Instant) {
         if after.is_none() && self.failed.is_some_and(|failed| failed >= asked) {
+            return;
+        }
+        if after.is_none() && was_of_use {
+            (self.failures, self.not_before) = (1, None);
             return;
         }
         let pause = after.map_or_else(
@@ -76,6 +95,45 @@ impl Seed {
         self.failed = Some(now);
         self.not_before = Some(now + pause);
         self.asked = after.is_some();
+    }
+
+    /// So many bytes came in the time that was waited for them, in one of its requests.
+    pub(super) fn brings(&mut self, bytes: u64, waited: Duration) {
+        self.measuring.0 += bytes;
+        self.measuring.1 += waited / self.requests.max(1);
+        let (bytes, waited) = self.measuring;
+        if bytes < MEASURED.0 && waited < MEASURED.1 {
+            return;
+        }
+        self.measuring = (0, Duration::ZERO);
+        let latest = bytes as f64 / waited.as_secs_f64().max(1e-3);
+        self.rate = Some(self.rate.map_or(latest, |rate| rate + LATEST * (latest - rate)));
+    }
+
+    /// It is no faster than this now, whatever it was.
+    pub(super) fn is_down_to(&mut self, rate: f64) {
+        self.rate = Some(self.rate.map_or(rate, |known| known.min(rate)));
+        self.measuring = (0, Duration::ZERO);
+    }
+
+    /// Bytes a second, when it is known.
+    pub(super) fn rate(&self) -> Option<f64> {
+        self.rate
+    }
+
+    /// Its place among those that may be asked now, the best of which has this rate; the lowest is asked.
+    pub(super) fn place(&self, best: f64) -> (bool, bool, u32, f64) {
+        let load = match self.rate {
+            // Nothing is known of it until it is tried.
+            None if self.requests == 0 => 0.0,
+            rate => f64::from(self.requests + 1) / rate.unwrap_or(best).max(1.0),
+        };
+        (
+            self.whole_only,
+            self.rate.is_some_and(|rate| is_slow(rate, best)),
+            self.failures,
+            load,
+        )
     }
 
     /// Whether it may be asked for a file now.
@@ -113,4 +171,9 @@ impl Seed {
             self.dropped = Some(why.to_owned());
         }
     }
+}
+
+/// Whether a seed is too slow beside another.
+pub(super) fn is_slow(rate: f64, best: f64) -> bool {
+    rate * SLOW <= best
 }
