@@ -88,9 +88,14 @@ impl Driver {
                     .flatten()
             })
             .collect();
+        // What waits for room on a full disk may never be kept.
+        let unwritten = match self.state {
+            State::Paused(_) | State::Failed(_) => self.shared.store.unwritten_bytes(),
+            _ => 0,
+        };
         self.stats.send_replace(Stats {
             state: self.state.clone(),
-            have_bytes: self.shared.store.wanted_bytes(),
+            have_bytes: self.shared.store.wanted_bytes().saturating_sub(unwritten),
             total_bytes: verifier.layout().wanted_bytes(),
             from_origin: get(&counters.from_origin),
             from_peers: get(&counters.from_peers),

@@ -75,7 +75,7 @@ pub struct NeighbourStats {
 pub struct Stats {
     /// What it is doing.
     pub state: State,
-    /// Bytes of wanted files that are verified here.
+    /// Bytes of wanted files that are verified here; while the disk is full, those of them that are written.
     pub have_bytes: u64,
     /// Bytes of all wanted files.
     pub total_bytes: u64,

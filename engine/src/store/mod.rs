@@ -642,6 +642,16 @@ impl Store {
         self.shared.held().wanted
     }
 
+    /// Bytes of wanted files that are held and not written yet.
+    pub fn unwritten_bytes(&self) -> u64 {
+        let held = self.shared.held();
+        let waiting = held
+            .pending
+            .iter()
+            .filter(|(block, _)| self.shared.verifier.wants(**block));
+        waiting.map(|(_, data)| data.len() as u64).sum()
+    }
+
     /// Whether everything that is wanted is held.
     pub fn is_complete(&self) -> bool {
         self.wanted_bytes() == self.shared.verifier.layout().wanted_bytes()

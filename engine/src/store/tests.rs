@@ -378,10 +378,13 @@ async fn a_full_disk_pauses_and_goes_on_with_nothing_lost() {
         data,
         "all of it can be read meanwhile"
     );
+    let written = store.wanted_bytes() - store.unwritten_bytes();
+    assert!(written <= PIECE + 1000, "{written} bytes");
     disk.plan(Plan::default());
     let event = events.recv().await.unwrap();
     assert!(matches!(event, StoreEvent::Writable), "{event:?}");
     store.flush().await.unwrap();
+    assert_eq!(store.unwritten_bytes(), 0);
     store.close().await;
     assert_eq!(disk.contents(&Path::new(FOLDER).join("content")).unwrap(), data);
 }
