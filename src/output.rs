@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
+use ad_splicer::splice::SpliceError;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -147,12 +148,17 @@ impl<T, E: Into<anyhow::Error>> Explain<T> for Result<T, E> {
     }
 }
 
-/// The exit status that belongs to an error.
+/// The exit status that belongs to an error. Content that is wrong is bad input, whoever found it so.
 pub(crate) fn status_of(error: &anyhow::Error) -> ExitStatus {
+    let otherwise = if cause(error).is_some_and(SpliceError::is_of_input) {
+        ExitStatus::BadInput
+    } else {
+        ExitStatus::Failed
+    };
     failures(error)
         .map(|failure| failure.status)
         .find(|status| *status != ExitStatus::Failed)
-        .unwrap_or(ExitStatus::Failed)
+        .unwrap_or(otherwise)
 }
 
 /// The [`Failure`]s in an error's chain, also those that are only wrappers with a hint.

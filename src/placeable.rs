@@ -1,18 +1,46 @@
 //! Refuses cue points that can be no break: after the end of the content, longer than what is left of it, or within what another one replaces. Common to `publish` and `splice`.
+//!
+//! What a file says of its own length may be wrong: nothing is refused before its frames are counted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use ad_splicer::content::Content;
 use ad_splicer::cues::{Action, CuePoint, Position, in_order};
+use ad_splicer::splice::{self, StreamFormat};
 use ad_splicer::time::ContentTime;
+use anyhow::Context as _;
 
-use crate::output::bad_input;
+use crate::output::{Explain, bad_input};
+use crate::rendition::PATIENT;
 use crate::units::human_time;
 
 /// By how much a replacement up to the end may be longer than what is left: marks are rounded, and durations may be.
 const ROUNDED: Duration = Duration::from_secs(1);
 
-/// Looks at all of them; `media` is what the content is called.
-pub(crate) fn check(points: &[CuePoint], duration: ContentTime, media: &str) -> anyhow::Result<()> {
+/// Looks at all of them; `media` is what the content is called. Gives how long the content is, counted when what its beginning
+/// says would have led to a refusal.
+pub(crate) async fn check(
+    points: &[CuePoint],
+    content: &Arc<dyn Content>,
+    format: &StreamFormat,
+    media: &str,
+) -> anyhow::Result<ContentTime> {
+    if refusal(points, format.duration, media).is_ok() {
+        return Ok(format.duration);
+    }
+    let content = content.clone();
+    let counted = tokio::task::spawn_blocking(move || splice::count_length(content.as_ref(), &PATIENT))
+        .await
+        .context("counting frames")?
+        .or_bad_input(|| format!("ads cannot be put into {media}"))?
+        .duration;
+    refusal(points, counted, media)?;
+    Ok(counted)
+}
+
+/// The error when one of them can be no break.
+fn refusal(points: &[CuePoint], duration: ContentTime, media: &str) -> anyhow::Result<()> {
     let beyond = points.iter().find_map(|cue| match cue.position {
         Position::Time(time) if time > duration => Some(time),
         _ => None,

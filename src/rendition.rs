@@ -215,7 +215,7 @@ fn freeze_into(
         skipped,
         failures,
         preview,
-        all_or_nothing: _,
+        all_or_nothing,
         ad_chapters: _,
         late: _,
     } = prepared;
@@ -240,6 +240,7 @@ fn freeze_into(
     }
     match with_ads(content, (&spots, &ready, preview), options, out, &mut frozen) {
         Ok(rendition) => frozen.rendition = rendition,
+        Err(error) if all_or_nothing => return Err(error),
         Err(error @ (SpliceError::Read { .. } | SpliceError::Write(_))) => return Err(error),
         Err(error) => {
             frozen.ready.clear();

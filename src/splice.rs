@@ -25,7 +25,7 @@ use crate::again;
 use crate::beforehand;
 use crate::breaks::{Prepared, Ready, Spot, place, spot};
 use crate::cli::SpliceArgs;
-use crate::files::tell_new_folder;
+use crate::files::{is_same_file, tell_new_folder};
 use crate::media_type;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
 use crate::placeable;
@@ -59,15 +59,15 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
             argument.creative,
         ));
     }
-    // An output that is not there yet has no canonical path, and is no master.
-    if let (Ok(from), Ok(to)) = (args.content.canonicalize(), args.output.canonicalize())
-        && from == to
-    {
-        return Err(bad_input(format!(
-            "{} would be overwritten by its own result",
-            to.display()
-        )))
-        .hint(|| "name another file with -o".into());
+    let creatives = wanted.iter().map(|(_, creative)| Path::new(creative));
+    for from in creatives.chain([args.content.as_path()]) {
+        if is_same_file(from, &args.output) {
+            return Err(bad_input(format!(
+                "{} would be overwritten by its own result",
+                from.display()
+            )))
+            .hint(|| "name another file with -o".into());
+        }
     }
     if args.output.is_dir() {
         return Err(bad_input(format!("{} is a folder", args.output.display())))
@@ -85,7 +85,8 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
         tell_new_folder(&args.output);
         media_type::tell_misnamed(&args.output, media_type::of_codec(format.codec));
     }
-    placeable::check(&cues, format.duration, &args.content.display().to_string())?;
+    let name = args.content.display().to_string();
+    let duration = placeable::check(&cues, &content, &format, &name).await?;
     let moved = snap::snap(&content, &mut cues, args.snap).await?;
     snap::tell(&moved);
     beforehand::tell(&content, format.codec, &cues).await?;
@@ -103,7 +104,7 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
         ad_chapters: args.ad_chapters,
         ..Prepared::default()
     };
-    let placed = in_order(&cues, format.duration);
+    let placed = in_order(&cues, duration);
     prepared.spots = placed
         .iter()
         .enumerate()
@@ -129,7 +130,7 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
             conditioned.insert(name, fitted.await?);
         }
         let (creative, picture) = conditioned[name.as_str()].clone();
-        let (sha256, lasts) = (original.sha256, format.duration);
+        let (sha256, lasts) = (original.sha256, duration);
         prepared
             .ready
             .push(ready((&placed, index), name, sha256, lasts, creative, picture));

@@ -78,6 +78,23 @@ fn cue_points_are_put_in_order_and_impossible_ones_are_refused() {
         .expect(2)
         .says("two cue points")
         .says("--ad makes a cue point by itself");
+    // Two creatives play there in their order, as they do for `grove splice`.
+    let second = format!("0:20={}", common::fixtures().join("boots.wav").display());
+    grove(folder.path(), ["publish", "episode.mp3", "--origin", &origin])
+        .args(["--ad", &inline, "--ad", &second, "--ad"])
+        .arg(format!("5={}", common::fixtures().join("bank.m4a").display()))
+        .run()
+        .expect(0);
+    let inspected = grove(folder.path(), ["inspect", "episode.mp3.torrent", "--json"])
+        .run()
+        .expect(0);
+    let cues = inspected.event("inspected")["cue_sheet"]["cues"].to_string();
+    println!("{cues}");
+    let at = |what: &str| cues.find(what).unwrap_or_else(|| panic!("no {what}: {cues}"));
+    assert!(
+        at("bank.m4a") < at("kettle.mp3") && at("kettle.mp3") < at("boots.wav"),
+        "{cues}"
+    );
     publish(&["20+500"])
         .expect(2)
         .says("at 0:20.000 replaces 8:20.000, and only ")

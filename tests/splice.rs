@@ -81,6 +81,124 @@ fn a_file_is_never_overwritten_by_its_own_result() {
         .expect(2)
         .says("overwritten");
     assert_eq!(sha256(&mine), sha256(&episode()));
+    // Nor is an ad, under whatever name.
+    let boots = fixtures().join("boots.wav");
+    std::fs::copy(&boots, folder.path().join("ad.wav")).expect("the creative");
+    std::fs::hard_link(folder.path().join("ad.wav"), folder.path().join("other.mp3")).expect("a link");
+    for output in ["ad.wav", "./other.mp3"] {
+        grove(folder.path(), ["splice", "mine.mp3", "-o", output])
+            .arg(format!("--ad=10={}", fixtures().join("kettle.mp3").display()))
+            .arg("--ad=20=ad.wav")
+            .run()
+            .expect(2)
+            .says("ad.wav would be overwritten");
+    }
+    assert_eq!(sha256(&folder.path().join("ad.wav")), sha256(&boots));
+}
+
+/// What ffmpeg makes of four seconds that are loud and sixteen that are silent: the first frames are far longer than others.
+fn loud_then_silent(path: &Path, coding: &str) {
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i"])
+        .arg("anoisesrc=c=pink:a=0.5:seed=3:r=44100:d=4,apad=whole_dur=20")
+        .args(coding.split(' '))
+        .arg(path)
+        .status();
+    assert!(made.expect("ffmpeg runs (`make setup` installs it)").success());
+}
+
+/// Files whose beginning says nothing of their length, or something wrong.
+#[test]
+fn a_cue_is_refused_only_when_the_frames_are_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    loud_then_silent(&at.join("vbr.mp3"), "-c:a libmp3lame -q:a 5 -write_xing 0");
+    loud_then_silent(&at.join("xing.mp3"), "-c:a libmp3lame -q:a 5");
+    loud_then_silent(&at.join("info.mp3"), "-c:a libmp3lame -b:a 96k");
+    loud_then_silent(&at.join("sound.aac"), "-c:a aac -b:a 96k");
+    let read = |name: &str| std::fs::read(at.join(name)).expect("what ffmpeg wrote");
+    // The information frame of the first says half of it.
+    for (one, both) in [("xing.mp3", "two-xing.mp3"), ("info.mp3", "two-info.mp3")] {
+        std::fs::write(at.join(both), read(one).repeat(2)).expect("room");
+    }
+    let ad = fixtures().join("kettle.mp3");
+    for (name, within, beyond, lasts) in [
+        ("vbr.mp3", 19, 25, "0:20."),
+        ("two-xing.mp3", 39, 45, "0:40."),
+        ("two-info.mp3", 39, 45, "0:40."),
+        ("sound.aac", 19, 25, "0:20."),
+    ] {
+        let splice = |cue: u32| {
+            grove(at, ["splice", name, "-o", "out"])
+                .arg(format!("--ad={cue}={}", ad.display()))
+                .run()
+        };
+        let publish = |cue: u32| {
+            grove(
+                at,
+                [
+                    "publish",
+                    name,
+                    "--origin",
+                    "http://127.0.0.1:9/",
+                    "--out",
+                    "site",
+                ],
+            )
+            .args(["--cue", &cue.to_string()])
+            .run()
+        };
+        println!("{name}");
+        splice(within).expect(0);
+        publish(within).expect(0);
+        for refused in [splice(beyond), publish(beyond)] {
+            refused
+                .expect(2)
+                .says("after the end")
+                .says(&format!("which lasts {lasts}"));
+        }
+    }
+}
+
+/// Content that is wrong is bad input, wherever it is found to be.
+#[test]
+fn content_that_is_wrong_is_bad_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    loud_then_silent(&at.join("good.mp3"), "-c:a libmp3lame -b:a 96k");
+    loud_then_silent(&at.join("other.mp3"), "-c:a libmp3lame -b:a 96k -ar 48000");
+    loud_then_silent(&at.join("good.opus"), "-c:a libopus");
+    loud_then_silent(&at.join("good.ogg"), "-c:a libvorbis");
+    loud_then_silent(&at.join("good.flac"), "-c:a flac");
+    let read = |name: &str| std::fs::read(at.join(name)).expect("what ffmpeg wrote");
+    let (good, other, opus) = (read("good.mp3"), read("other.mp3"), read("good.opus"));
+    let half = |bytes: &[u8]| bytes[..bytes.len() * 6 / 10].to_vec();
+    let mut garbage = good.clone();
+    let middle = garbage.len() / 2;
+    garbage[middle..middle + 2000].fill(0x55);
+    for (name, bytes) in [
+        ("cut.mp3", half(&good)),
+        ("cut.opus", half(&opus)),
+        ("cut.ogg", half(&read("good.ogg"))),
+        ("cut.flac", half(&read("good.flac"))),
+        ("rate.mp3", [good.clone(), other].concat()),
+        ("chain.opus", opus.repeat(2)),
+        ("garbage.mp3", garbage),
+    ] {
+        std::fs::write(at.join(name), bytes).expect("room");
+        println!("{name}");
+        // In the middle: only there is the garbage found.
+        grove(at, ["splice", name, "-o", "out"])
+            .arg(format!("--ad=10={}", fixtures().join("kettle.mp3").display()))
+            .run()
+            .expect(2);
+        assert!(!at.join("out").exists());
+    }
+    // What cannot be written is no bad input.
+    grove(at, ["splice", "good.mp3", "-o", "good.mp3/out"])
+        .arg(format!("--ad=10={}", fixtures().join("kettle.mp3").display()))
+        .run()
+        .expect(1);
 }
 
 /// Files of which not all is there, as an interrupted download leaves them.
@@ -130,7 +248,8 @@ fn what_ends_early_is_said_to_be_not_whole() {
                 "{cut}: {}",
                 spliced.stderr
             );
-            assert!(!spliced.status.success() && !folder.path().join("out").exists());
+            spliced.expect(2);
+            assert!(!folder.path().join("out").exists());
         }
     }
 }

@@ -291,6 +291,19 @@ impl SpliceError {
         Self::Truncated { offset, len, due }
     }
 
+    /// Whether it is the content, or what was asked for, that is wrong, and nothing failed on the way.
+    pub fn is_of_input(&self) -> bool {
+        match self {
+            Self::NotAudio(_)
+            | Self::Truncated { .. }
+            | Self::Corrupt { .. }
+            | Self::Unsupported(_)
+            | Self::Again(_)
+            | Self::Plan(_) => true,
+            Self::Bridge { .. } | Self::Process { .. } | Self::Read { .. } | Self::Write(_) => false,
+        }
+    }
+
     /// The break that is at fault, as an index into those given; `None` when it is the content or the result.
     pub fn break_index(&self) -> Option<usize> {
         match self {
@@ -567,17 +580,27 @@ pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, S
     stream_format(head.as_ref(), head.stream())
 }
 
-/// The same where it matters how long the content is: when its head does not say so, its frames are counted.
+/// The same where it matters how long the content is: when its head does not say so, or not in a way that can be relied on, its frames are counted.
 ///
 /// # Errors
 /// Those of [`probe`], and of reading the frames.
 pub fn probe_length(content: &dyn Content, options: &Options) -> Result<StreamFormat, SpliceError> {
     let head = format::recognise(content, options)?;
     let stream = match head.stream() {
-        stream if stream.samples > 0 => stream,
+        stream if stream.samples > 0 && !head.is_guess()? => stream,
         _ => head.open()?.stream(),
     };
     stream_format(head.as_ref(), stream)
+}
+
+/// The same, whatever the head says: all of the content is read, where that tells how long it is.
+///
+/// # Errors
+/// Those of [`probe_length`].
+pub fn count_length(content: &dyn Content, options: &Options) -> Result<StreamFormat, SpliceError> {
+    let head = format::recognise(content, options)?;
+    let track = head.read_through().unwrap_or_else(|| head.open())?;
+    stream_format(head.as_ref(), track.stream())
 }
 
 fn stream_format(head: &dyn format::Head, stream: format::Stream) -> Result<StreamFormat, SpliceError> {

@@ -1,5 +1,6 @@
 //! Why a request is not answered with what it asked for: a status, and one sentence for whoever looks.
 
+use ad_splicer::splice::SpliceError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -28,6 +29,8 @@ impl Refusal {
             Some(gate::Error::Scheme { .. } | gate::Error::Url { .. }) => StatusCode::BAD_REQUEST,
             Some(gate::Error::Timeout { .. }) => StatusCode::GATEWAY_TIMEOUT,
             None if cause::<Full>(error).is_some() => StatusCode::SERVICE_UNAVAILABLE,
+            // Content that is wrong is not the asker's fault.
+            None if cause::<SpliceError>(error).is_some() => StatusCode::BAD_GATEWAY,
             None if status_of(error) == ExitStatus::BadInput => StatusCode::BAD_REQUEST,
             None if cause::<engine::node::Error>(error).is_some() => StatusCode::SERVICE_UNAVAILABLE,
             Some(_) | None => StatusCode::BAD_GATEWAY,

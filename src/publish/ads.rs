@@ -116,9 +116,10 @@ pub(super) async fn cues(
         cues.snapped = snap::snap(&content, &mut cues.points, args.snap).await?;
         snap::tell(&cues.snapped);
         beforehand::tell(&content, format.codec, &cues.points).await?;
-        placeable::check(&cues.points, format.duration, &media.display().to_string())?;
-        once(&cues.points, format.duration, &origins)?;
-        order(&mut cues.points, format.duration);
+        let media = media.display().to_string();
+        let duration = placeable::check(&cues.points, &content, &format, &media).await?;
+        once(&cues.points, duration, &origins)?;
+        order(&mut cues.points, duration);
     }
     Ok(cues)
 }
@@ -133,13 +134,16 @@ fn check_tag(tag: &str) -> anyhow::Result<()> {
         .hint(|| "it is the ad server's whole URL, as in https://ads.example/vast?max=30".into())
 }
 
-/// Refuses two cue points at one time: in VMAP alone breaks at one time play in their order.
+/// Refuses two cue points at one time. Only breaks of VMAP, and creatives of `--ad`, play in their order there.
 fn once(points: &[CuePoint], duration: ContentTime, origins: &HashMap<String, String>) -> anyhow::Result<()> {
     let placed = in_order(points, duration);
     let both = placed
         .windows(2)
         .filter(|pair| pair[0].at == pair[1].at)
-        .find(|pair| pair.iter().any(|placed| placed.cue.source != CueSource::Vmap));
+        .find(|pair| {
+            let all = |what: fn(&CuePoint) -> bool| pair.iter().all(|placed| what(placed.cue));
+            !all(|cue| cue.source == CueSource::Vmap) && !all(is_creative)
+        });
     let Some([one, other]) = both else {
         return Ok(());
     };
@@ -151,16 +155,20 @@ fn once(points: &[CuePoint], duration: ContentTime, origins: &HashMap<String, St
         origin(other)
     )))
     .hint(|| {
-        let has_its_ad = |placed: &&PlacedCue<'_>| matches!(placed.cue.ads, Some(AdSource::Inline(_)));
-        if [one, other].iter().any(has_its_ad) {
-            "--ad makes a cue point by itself: give one --ad, and no other cue point, for a place".into()
+        if [one, other].iter().any(|placed| is_creative(placed.cue)) {
+            "--ad makes a cue point by itself: give no other cue point but --ad for a place".into()
         } else {
             "give --ads to a break with several ads, or a limit: TIME,ads=2".into()
         }
     })
 }
 
-/// Puts cue points in the order of their times and numbers those of the command line by it.
+/// Whether it comes from `--ad`.
+fn is_creative(cue: &CuePoint) -> bool {
+    cue.source == CueSource::CommandLine && matches!(cue.ads, Some(AdSource::Inline(_)))
+}
+
+/// Puts cue points in the order of their times, those at one time in the order given, and numbers those of the command line by it.
 fn order(points: &mut [CuePoint], duration: ContentTime) {
     let at = |cue: &CuePoint| cue.position.resolve(duration);
     let typed = |cue: &CuePoint| cue.source == CueSource::CommandLine;

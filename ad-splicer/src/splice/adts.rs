@@ -80,13 +80,23 @@ impl<'a> Adts<'a> {
 impl format::Head for Adts<'_> {
     fn stream(&self) -> Stream {
         let (bytes, frames) = self.head.first;
-        let all = (self.content.len() - self.head.start).saturating_mul(frames) / bytes.max(1);
+        let index = self.content.frame_index();
+        let all = index
+            .filter(|index| index.start() == self.head.start)
+            .map_or_else(
+                || (self.content.len() - self.head.start).saturating_mul(frames) / bytes.max(1),
+                FrameIndex::frames,
+            );
         Stream {
             codec: Codec::Adts,
             sample_rate: self.head.config.sample_rate,
             channels: self.head.config.channels.into(),
             samples: all * u64::from(SAMPLES),
         }
+    }
+
+    fn is_guess(&self) -> Result<bool, SpliceError> {
+        Ok(Index::marked(self.content, &self.head, self.options.read_deadline)?.is_none())
     }
 
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {

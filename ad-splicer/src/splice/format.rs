@@ -38,6 +38,11 @@ pub(crate) trait Head {
     /// As far as the head tells: the number of samples may be a guess.
     fn stream(&self) -> Stream;
 
+    /// Whether the number of samples that [`Head::stream`] has is not said by anything that can be relied on.
+    fn is_guess(&self) -> Result<bool, SpliceError> {
+        Ok(false)
+    }
+
     /// What the pictures of ads must be like; `None` when there are none.
     fn picture(&self) -> Option<PictureFormat> {
         None

@@ -92,9 +92,11 @@ impl format::Head for Mp3<'_> {
         let start = head.audio();
         let said = head.info.as_ref().and_then(|info| info.xing.frames);
         let index = self.content.frame_index();
-        let frames = said
-            .map(u64::from)
-            .or_else(|| Some(index.filter(|index| index.start() == start)?.frames()))
+        // An information frame may be of a part of the file only.
+        let frames = index
+            .filter(|index| index.start() == start)
+            .map(FrameIndex::frames)
+            .or(said.map(u64::from))
             // Nothing says how many frames there are: as many as there would be if all were like the first.
             .unwrap_or_else(|| {
                 self.content.len().saturating_sub(head.start) / header.frame_len().max(1) as u64
@@ -108,6 +110,11 @@ impl format::Head for Mp3<'_> {
             samples: (frames * u64::from(header.samples()))
                 .saturating_sub(u64::from(gapless.delay) + u64::from(gapless.padding)),
         }
+    }
+
+    fn is_guess(&self) -> Result<bool, SpliceError> {
+        let said = self.head.says_its_end(self.content, self.options.read_deadline)?;
+        Ok(!said && self.index_of_less()?.is_none())
     }
 
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {

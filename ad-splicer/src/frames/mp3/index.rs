@@ -50,6 +50,17 @@ impl Head {
         self.start + self.info.as_ref().map_or(0, |info| info.len as u64)
     }
 
+    /// Whether the information frame says how many frames there are, and ends where the audio does: that of a file which was
+    /// joined with another, or of which not all is there, is of something else.
+    pub fn says_its_end(&self, content: &dyn Content, deadline: Duration) -> Result<bool, SpliceError> {
+        let xing = self.info.as_ref().map(|info| &info.xing);
+        let Some((Some(_), Some(bytes))) = xing.map(|xing| (xing.frames, xing.bytes)) else {
+            return Ok(false);
+        };
+        let end = self.start + u64::from(bytes);
+        Ok(end <= content.len() && ends_at(&mut Window::new(content, deadline), end)?)
+    }
+
     /// The content ends within what begins at `offset`; its information frame may say where it should.
     fn truncated(&self, content: &dyn Content, offset: u64) -> SpliceError {
         let bytes = self.info.as_ref().and_then(|info| info.xing.bytes);
