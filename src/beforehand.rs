@@ -1,20 +1,30 @@
 //! Says before content is spliced what nobody expects of it: how much of video is coded again, where its key frames are far apart, and what Vorbis
-//! becomes. Common to `publish` and `splice`.
+//! becomes, and that a part of it is left out. Common to `publish` and `splice`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ad_splicer::content::Content;
 use ad_splicer::cues::CuePoint;
-use ad_splicer::splice::{Codec, Options, notes};
+use ad_splicer::splice::{Codec, Options, StreamFormat, notes};
 use anyhow::Context as _;
 
 use crate::breaks::place;
 use crate::units::human_time;
 
 /// Notes it of content with ads at these cue points.
-pub(crate) async fn tell(content: &Arc<dyn Content>, codec: Codec, cues: &[CuePoint]) -> anyhow::Result<()> {
-    if codec == Codec::OggVorbis {
+pub(crate) async fn tell(
+    content: &Arc<dyn Content>,
+    format: &StreamFormat,
+    cues: &[CuePoint],
+) -> anyhow::Result<()> {
+    if format.left_over > 0 {
+        eprintln!(
+            "note: the content ends within a frame: its last {} bytes are left out",
+            format.left_over
+        );
+    }
+    if format.codec == Codec::OggVorbis {
         eprintln!(
             "note: Vorbis with ads is a chain of streams: players that do not know chained Ogg, ffmpeg and browsers among them, misread its \
              length or end at the first ad"

@@ -25,7 +25,7 @@ use crate::breaks::{self, Swarm};
 use crate::cli::GetArgs;
 use crate::context::Context;
 use crate::decided::{Decided, Wish, decide};
-use crate::files::{can_write, is_on_one_disk, place_file, tell_new_folder};
+use crate::files::{can_write, is_on_one_disk, is_same_file, place_file, tell_new_folder};
 use crate::joining::{swarm_options, trust_typed};
 use crate::media_type;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
@@ -53,6 +53,17 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
     if args.sources.len() > 1 && args.output.as_deref().is_some_and(|path| !is_folder(path)) {
         return Err(bad_input("several sources cannot all be written to one file"))
             .hint(|| "give a folder with -o".into());
+    }
+    if let Some(output) = args.output.as_deref().filter(|output| output.is_file())
+        && let Some(source) = args
+            .sources
+            .iter()
+            .find(|source| is_same_file(Path::new(source), output))
+    {
+        return Err(bad_input(format!(
+            "{source} would be overwritten by what it leads to"
+        )))
+        .hint(|| "name another file with -o".into());
     }
     if args.swarm.no_origin && args.swarm.no_peers {
         return Err(bad_input(

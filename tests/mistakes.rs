@@ -12,6 +12,7 @@ fn a_mistake_is_told_once_and_by_its_name() {
     std::fs::copy(fixtures().join("kettle.mp3"), path("talk.mp3")).expect("space on the disk");
     std::fs::write(path("words.txt"), "hello\n").expect("space on the disk");
     std::fs::write(path("empty.mp3"), "").expect("space on the disk");
+    std::fs::write(path("a.torrent"), "words").expect("space on the disk");
     std::fs::create_dir(path("hollow")).expect("a folder");
     let hollow = path("hollow").canonicalize().expect("it is there");
     let sending = format!("error: cannot send {}: it is empty", hollow.display());
@@ -48,6 +49,10 @@ fn a_mistake_is_told_once_and_by_its_name() {
         (
             &["publish", "empty.mp3", origin],
             "error: cannot publish empty.mp3: it is empty",
+        ),
+        (
+            &["get", "a.torrent", "-o", "./a.torrent"],
+            "error: a.torrent would be overwritten by what it leads to\nhint: name another file with -o",
         ),
         (&["send", "hollow"], &sending),
     ] {

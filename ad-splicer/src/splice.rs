@@ -120,6 +120,8 @@ pub struct StreamFormat {
     pub picture: Option<PictureFormat>,
     /// Whether ads can be spliced in ahead of a reader (see [`crate::play::Growing`]).
     pub grows: bool,
+    /// How many bytes at the end are an incomplete frame, which is left out of renditions, as far as frames were counted.
+    pub left_over: u64,
 }
 
 /// Where a break is.
@@ -577,7 +579,7 @@ impl Rendition {
 /// [`SpliceError::NotAudio`] when it is nothing that can be spliced, [`SpliceError::Read`].
 pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, SpliceError> {
     let head = format::recognise(content, options)?;
-    stream_format(head.as_ref(), head.stream())
+    stream_format(head.as_ref(), head.stream(), 0)
 }
 
 /// The same where it matters how long the content is: when its head does not say so, or not in a way that can be relied on, its frames are counted.
@@ -586,11 +588,12 @@ pub fn probe(content: &dyn Content, options: &Options) -> Result<StreamFormat, S
 /// Those of [`probe`], and of reading the frames.
 pub fn probe_length(content: &dyn Content, options: &Options) -> Result<StreamFormat, SpliceError> {
     let head = format::recognise(content, options)?;
-    let stream = match head.stream() {
-        stream if stream.samples > 0 && !head.is_guess()? => stream,
-        _ => head.open()?.stream(),
-    };
-    stream_format(head.as_ref(), stream)
+    let stream = head.stream();
+    if stream.samples > 0 && !head.is_guess()? {
+        return stream_format(head.as_ref(), stream, 0);
+    }
+    let track = head.open()?;
+    stream_format(head.as_ref(), track.stream(), track.left_over()?)
 }
 
 /// The same, whatever the head says: all of the content is read, where that tells how long it is.
@@ -600,10 +603,14 @@ pub fn probe_length(content: &dyn Content, options: &Options) -> Result<StreamFo
 pub fn count_length(content: &dyn Content, options: &Options) -> Result<StreamFormat, SpliceError> {
     let head = format::recognise(content, options)?;
     let track = head.read_through().unwrap_or_else(|| head.open())?;
-    stream_format(head.as_ref(), track.stream())
+    stream_format(head.as_ref(), track.stream(), track.left_over()?)
 }
 
-fn stream_format(head: &dyn format::Head, stream: format::Stream) -> Result<StreamFormat, SpliceError> {
+fn stream_format(
+    head: &dyn format::Head,
+    stream: format::Stream,
+    left_over: u64,
+) -> Result<StreamFormat, SpliceError> {
     Ok(StreamFormat {
         grows: head.audio().is_some() || head.remade() || head.played()?.is_some(),
         picture: head.picture(),
@@ -611,6 +618,7 @@ fn stream_format(head: &dyn format::Head, stream: format::Stream) -> Result<Stre
         sample_rate: stream.sample_rate,
         channels: stream.channels,
         duration: ContentTime::from_samples(stream.samples, stream.sample_rate),
+        left_over,
     })
 }
 

@@ -115,7 +115,7 @@ pub(super) async fn cues(
         let content: Arc<dyn Content> = Arc::new(content);
         cues.snapped = snap::snap(&content, &mut cues.points, args.snap).await?;
         snap::tell(&cues.snapped);
-        beforehand::tell(&content, format.codec, &cues.points).await?;
+        beforehand::tell(&content, &format, &cues.points).await?;
         let media = media.display().to_string();
         let duration = placeable::check(&cues.points, &content, &format, &media).await?;
         once(&cues.points, duration, &origins)?;

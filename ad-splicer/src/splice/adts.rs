@@ -245,6 +245,10 @@ impl format::Track for Track<'_> {
         }
     }
 
+    fn left_over(&self) -> Result<u64, SpliceError> {
+        self.index.left_over()
+    }
+
     fn frames(&self) -> Frames {
         Frames {
             count: self.grid().frames,
@@ -296,7 +300,8 @@ impl format::Track for Track<'_> {
                 }
             }
         }
-        runs.content(index.offset(index.frames())?, self.file.content.len());
+        let end = self.file.content.len() - index.left_over()?;
+        runs.content(index.offset(index.frames())?, end);
         Ok(Spliced {
             runs: runs.into_runs(),
             left,

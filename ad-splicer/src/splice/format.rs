@@ -173,6 +173,11 @@ pub(crate) trait Track: Sync {
     /// What it is, exactly.
     fn stream(&self) -> Stream;
 
+    /// How many bytes at the end of the content are an incomplete frame, which is no part of a rendition.
+    fn left_over(&self) -> Result<u64, SpliceError> {
+        Ok(0)
+    }
+
     /// What is known about its frames.
     fn frames(&self) -> Frames;
 

@@ -184,6 +184,10 @@ impl format::Track for Track<'_> {
         }
     }
 
+    fn left_over(&self) -> Result<u64, SpliceError> {
+        self.index.left_over()
+    }
+
     fn frames(&self) -> Frames {
         Frames {
             count: self.index.frames(),

@@ -1,9 +1,9 @@
-//! Where every ADTS frame of a file is: by reading all of their headers, or counted from the marks of an index ([`crate::frame_index`]).
+//! Where every ADTS frame of a file is: by reading all of their headers, or counted from the marks of an index ([`crate::frame_index`]). A last frame that is incomplete is none.
 
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{HEADER_LEN, Head, Header, unsupported};
+use super::{Config, HEADER_LEN, Head, Header, unsupported};
 use crate::content::Content;
 use crate::frame_index::FrameIndex;
 use crate::frames::marked::{Counted, Frames, Marked};
@@ -14,6 +14,8 @@ use crate::splice::{self, SpliceError};
 pub(crate) struct Index<'a> {
     file: File<'a>,
     offsets: Counted,
+    /// Whether an incomplete frame is all that comes after the last one.
+    is_cut: bool,
 }
 
 struct File<'a> {
@@ -29,6 +31,14 @@ fn is_tag(bytes: &[u8]) -> bool {
         .any(|tag| bytes.starts_with(tag))
 }
 
+/// Whether `rest`, which begins with these bytes, is all of the content from here on, and not all of a frame.
+fn is_cut(begins: &[u8], config: Config, rest: u64) -> bool {
+    match Header::parse(begins) {
+        Some(header) => header.config == Some(config) && header.len as u64 > rest,
+        None => rest > 0 && rest < HEADER_LEN as u64 && !is_tag(begins),
+    }
+}
+
 impl<'a> Index<'a> {
     /// Reads the header of each frame: all of the content is read once.
     pub(crate) fn scan(
@@ -39,17 +49,15 @@ impl<'a> Index<'a> {
         let mut window = Window::new(content, deadline);
         let mut offset = head.start;
         let mut offsets = vec![offset];
+        let mut is_cut_there = false;
         while offset < content.len() {
             let bytes = window.get(offset, 16)?;
+            is_cut_there = is_cut(bytes, head.config, content.len() - offset);
+            if is_cut_there || is_tag(bytes) {
+                break;
+            }
             let Some(header) = Header::parse(bytes) else {
-                if is_tag(bytes) {
-                    break;
-                }
-                return Err(if content.len() - offset < HEADER_LEN as u64 {
-                    window.truncated(offset)
-                } else {
-                    SpliceError::Corrupt { offset }
-                });
+                return Err(SpliceError::Corrupt { offset });
             };
             if header.config != Some(head.config) || header.profile != 1 {
                 return Err(SpliceError::Unsupported(format!(
@@ -59,12 +67,11 @@ impl<'a> Index<'a> {
             if !header.is_of(head.config) {
                 return Err(unsupported("the content has several AAC blocks in an ADTS frame"));
             }
-            let next = offset + header.len as u64;
-            if next > content.len() {
-                return Err(window.truncated(offset));
-            }
-            offset = next;
+            offset += header.len as u64;
             offsets.push(offset);
+        }
+        if offsets.len() == 1 {
+            return Err(window.truncated(offset));
         }
         Ok(Self {
             file: File {
@@ -73,6 +80,7 @@ impl<'a> Index<'a> {
                 deadline,
             },
             offsets: Counted::Read(offsets),
+            is_cut: is_cut_there,
         })
     }
 
@@ -90,7 +98,8 @@ impl<'a> Index<'a> {
             return Ok(None);
         }
         let after = Window::new(content, deadline).get(end, 16)?.to_vec();
-        if !after.is_empty() && !is_tag(&after) {
+        let is_cut = is_cut(&after, head.config, content.len() - end);
+        if !after.is_empty() && !is_tag(&after) && !is_cut {
             return Ok(None);
         }
         let last = index.frames() - 1;
@@ -104,6 +113,7 @@ impl<'a> Index<'a> {
             Ok(_) => Ok(Some(Self {
                 file,
                 offsets: Counted::Marked(marked),
+                is_cut,
             })),
             Err(SpliceError::Corrupt { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -123,6 +133,14 @@ impl<'a> Index<'a> {
     /// Offset of the first frame.
     pub(crate) fn start(&self) -> u64 {
         self.file.head.start
+    }
+
+    /// How many bytes of an incomplete frame are at the end of the content.
+    pub(crate) fn left_over(&self) -> Result<u64, SpliceError> {
+        if !self.is_cut {
+            return Ok(0);
+        }
+        Ok(self.file.content.len() - self.offset(self.frames())?)
     }
 
     /// Offset of a frame; past the last one, of the end of the audio. With an index, the frames around it may be read for it.

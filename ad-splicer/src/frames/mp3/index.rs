@@ -1,6 +1,6 @@
 //! Where every frame of a file is.
 //!
-//! Where each frame of a file of one bit rate is follows from where the first ones and the last ones are ([`super::even`]), and with an index of the file ([`crate::frame_index`]) frames are counted from its marks: most of such files need not be read. A file is: ID3v2 tags, perhaps some junk, an information frame (see [`super::Xing`]), audio frames, tags. The audio is taken only if it is without gaps to the tags at the end.
+//! Where each frame of a file of one bit rate is follows from where the first ones and the last ones are ([`super::even`]), and with an index of the file ([`crate::frame_index`]) frames are counted from its marks: most of such files need not be read. A file is: ID3v2 tags, perhaps some junk, an information frame (see [`super::Xing`]), audio frames, tags. The audio is taken only if it is without gaps to the tags at the end; a last frame that is incomplete is no part of it, and an error if the information frame counts it.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -59,6 +59,14 @@ impl Head {
         };
         let end = self.start + u64::from(bytes);
         Ok(end <= content.len() && ends_at(&mut Window::new(content, deadline), end)?)
+    }
+
+    /// Whether the information frame says that there is more than so many audio frames in so many bytes of the file.
+    fn says_more(&self, frames: u64, len: u64) -> bool {
+        let xing = self.info.as_ref().map(|info| &info.xing);
+        let said = xing.and_then(|xing| xing.frames).unwrap_or_default();
+        let bytes = xing.and_then(|xing| xing.bytes).unwrap_or_default();
+        u64::from(said) > frames || self.start + u64::from(bytes) > len
     }
 
     /// The content ends within what begins at `offset`; its information frame may say where it should.
@@ -170,6 +178,16 @@ fn ends_at(window: &mut Window<'_>, offset: u64) -> Result<bool, SpliceError> {
     Ok(is_tail(window.get(tail, 16)?))
 }
 
+/// Whether the content ends within a frame that begins at `offset`.
+fn is_cut_at(window: &mut Window<'_>, like: Header, offset: u64) -> Result<bool, SpliceError> {
+    let left = window.len().saturating_sub(offset);
+    Ok(match header_at(window, like, offset)? {
+        Ok(header) => header.same_stream(like) && header.frame_len() as u64 > left,
+        // Shorter than a header.
+        Err(_) => left < 4,
+    })
+}
+
 /// Where every audio frame of a file is. Frames are counted without the information frame.
 pub struct Index<'a> {
     content: &'a dyn Content,
@@ -180,6 +198,8 @@ pub struct Index<'a> {
     like: Header,
     offsets: Offsets,
     constant: bool,
+    /// Whether an incomplete frame is all that comes after the last one.
+    is_cut: bool,
 }
 
 impl std::fmt::Debug for Index<'_> {
@@ -224,7 +244,7 @@ impl<'a> Index<'a> {
             constant &= header.bit_rate() == first.bit_rate();
             let next = offset + header.frame_len() as u64;
             if next > content.len() {
-                return Err(head.truncated(content, offset));
+                break;
             }
             offset = next;
             offsets.push(offset);
@@ -232,14 +252,14 @@ impl<'a> Index<'a> {
         let Some(first) = first else {
             return Err(SpliceError::NotAudio("the content holds no audio frames".into()));
         };
-        if !ends_at(&mut window, offset)? {
-            // What is left is shorter than a header, or no header.
-            let left = content.len() - offset;
-            return Err(if left < 4 {
-                head.truncated(content, offset)
-            } else {
-                SpliceError::Corrupt { offset }
-            });
+        let is_cut = !ends_at(&mut window, offset)?;
+        if is_cut {
+            if !is_cut_at(&mut window, like, offset)? {
+                return Err(SpliceError::Corrupt { offset });
+            }
+            if head.says_more(offsets.len() as u64 - 1, content.len()) {
+                return Err(head.truncated(content, offset));
+            }
         }
         let index = Self {
             content,
@@ -249,6 +269,7 @@ impl<'a> Index<'a> {
             like,
             offsets: Offsets::Counted(Counted::Read(offsets)),
             constant,
+            is_cut,
         };
         if index.samples() == 0 {
             return Err(SpliceError::NotAudio("the content holds no audio samples".into()));
@@ -314,6 +335,7 @@ impl<'a> Index<'a> {
             like: first,
             offsets: Offsets::Even(even),
             constant: true,
+            is_cut: false,
         };
         Ok((index.samples() > 0).then_some(index))
     }
@@ -334,6 +356,8 @@ impl<'a> Index<'a> {
             return Ok(None);
         };
         let (end, last) = (index.end(), index.frames() - 1);
+        let ends = ends_at(&mut window, end)?;
+        let is_cut = !ends && is_cut_at(&mut window, first, end)? && !head.says_more(last + 1, content.len());
         let index = Self {
             content,
             deadline,
@@ -342,12 +366,13 @@ impl<'a> Index<'a> {
             like: first,
             offsets: Offsets::Counted(Counted::Marked(Marked::new(index.clone()))),
             constant: false,
+            is_cut,
         };
         let Offsets::Counted(Counted::Marked(marked)) = &index.offsets else {
             return Ok(None);
         };
         let holds = match marked.stretch(last, &index) {
-            Ok(_) => header_at(&mut window, first, end)?.is_err() && ends_at(&mut window, end)?,
+            Ok(_) => is_cut || (ends && header_at(&mut window, first, end)?.is_err()),
             Err(SpliceError::Corrupt { .. }) => false,
             Err(error) => return Err(error),
         };
@@ -383,6 +408,14 @@ impl<'a> Index<'a> {
     /// Bits a second when all frames have the same bit rate.
     pub fn constant_bit_rate(&self) -> Option<u32> {
         self.constant.then(|| self.first.bit_rate())
+    }
+
+    /// How many bytes of an incomplete frame are at the end of the content.
+    pub fn left_over(&self) -> Result<u64, SpliceError> {
+        if !self.is_cut {
+            return Ok(0);
+        }
+        Ok(self.content.len() - self.offset(self.frames())?)
     }
 
     /// Offset of audio frame `frame`; past the last one, of the end of the audio. With an index, the frames around it may be read for it.
@@ -520,11 +553,11 @@ mod tests {
 
     #[test]
     fn damage_is_named() {
-        let mut cut = frames(5);
-        cut.truncate(4 * 417 + 100);
+        let mut cut = [informed(5), frames(5)].concat();
+        cut.truncate(5 * 417 + 100);
         assert!(matches!(
             Index::scan(&cut, DEADLINE),
-            Err(SpliceError::Truncated { offset: 1668, .. })
+            Err(SpliceError::Truncated { offset: 2085, .. })
         ));
         let mut hole = frames(5);
         hole[2 * 417] = 0;
@@ -551,6 +584,36 @@ mod tests {
         }
         let layer2 = Index::scan(&[0xFF, 0xFD, 0x90, 0x64].to_vec(), DEADLINE).unwrap_err();
         assert!(layer2.to_string().contains("layer"), "{layer2}");
+    }
+
+    /// An information frame that counts so many.
+    fn informed(count: u8) -> Vec<u8> {
+        [
+            &frames(1)[..36],
+            b"Info",
+            &[0, 0, 0, 1, 0, 0, 0, count],
+            &[0; 417 - 48],
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn a_last_frame_that_is_incomplete_and_not_counted_is_left_out() {
+        for (whole, left) in [
+            (frames(5), 100),
+            (frames(5), 3),
+            ([informed(5), frames(5)].concat(), 100),
+            ([informed(2), frames(5)].concat(), 416),
+        ] {
+            let bytes = [&whole[..], &frames(1)[..left]].concat();
+            let index = Index::scan(&bytes, DEADLINE).unwrap();
+            assert_eq!((index.frames(), index.left_over().unwrap()), (5, left as u64));
+            assert_eq!(index.offset(5).unwrap(), whole.len() as u64);
+        }
+        // Not what is of another stream, or no frame.
+        let other = [&frames(5)[..], &[0xFF, 0xFB, 0x94, 0x64, 0, 0]].concat();
+        assert!(Index::scan(&other, DEADLINE).is_err());
+        assert!(Index::scan(&[&frames(5)[..], &[1; 6]].concat(), DEADLINE).is_err());
     }
 
     #[test]
@@ -604,6 +667,8 @@ mod tests {
         other[417 + 2] |= 4;
         assert!(!counts(&other));
         assert!(!counts(&[&bytes[..], &frames(1)].concat()));
+        // Of one more, there is not all.
+        assert!(counts(&[&bytes[..], &frames(1)[..200]].concat()));
         assert!(!counts(&bytes[..bytes.len() - 417]));
     }
 

@@ -80,7 +80,8 @@ pub(super) fn assemble(
             }
         }
     }
-    runs.content(index.offset(index.frames())?, track.content.len());
+    let end = track.content.len() - index.left_over()?;
+    runs.content(index.offset(index.frames())?, end);
     Ok(Spliced {
         runs: runs.into_runs(),
         seams: Vec::new(),
