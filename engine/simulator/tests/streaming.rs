@@ -123,6 +123,23 @@ fn a_crowd_of_video_starts_at_once() {
     assert!(report.waste() <= 0.01);
 }
 
+/// The first hundred of a thousand within a minute. Those who come just before are asked by all who come, while the
+/// origin has time.
+#[test]
+fn the_front_of_a_large_crowd_starts_within_two_seconds() {
+    let crowd = Crowd {
+        joins: 50.0 / 3.0,
+        ..Crowd::of_video(100, 10, 39)
+    };
+    let (report, starts) = crowd.play();
+    assert_eq!(starts.len(), 100);
+    // The goal for 99 % of all.
+    assert!(starts[90] <= 1.7 && starts[98] <= 2.0);
+    assert!(stalls(&report) <= 1);
+    // These drew eight copies for a thousand.
+    assert!(report.offload() >= 0.91);
+}
+
 /// An origin that each newcomer asks for its first piece is full for good.
 #[test]
 fn a_crowd_of_listeners_starts_from_its_neighbours() {

@@ -14,10 +14,11 @@
 //! Files: `blocks` and `readers` what is missing, and by when; `requests`, `peers`, `origin_fetches` what runs, `news`
 //! what is told. Decisions: `pick` what to request, `offers` of whom, `endgame` what to ask for again; `choke` whom to serve, `in_time`
 //! what comes too late to be served; `origin_duty` when to draw from the origin, `origin_urgent` what readers need at
-//! once, `origin_ease` whether it has time for the rest, `claims` how it is told; `seed_duty` when to ask a seed that
-//! is spared; `budget` how much of it is our share; `burden` when others should draw; `score` how good a peer is,
-//! `downlink` how fast our own line is; `neighbours` whom to be connected with. `layout`, `types` and `bits` are the
-//! vocabulary, `audit` asserts that the books are right. Here: the state they share, inputs and outputs.
+//! once, `late_start` what a start takes back from peers, `origin_ease` whether it has time for the rest, `claims` how
+//! it is told; `seed_duty` when to ask a seed that is spared; `budget` how much of it is our share; `burden` when others
+//! should draw; `score` how good a peer is, `downlink` how fast our own line is; `neighbours` whom to be connected with.
+//! `layout`, `types` and `bits` are the vocabulary, `audit` asserts that the books are right. Here: the state they
+//! share, inputs and outputs.
 
 #[cfg(any(test, fuzzing))]
 mod audit;
@@ -30,6 +31,7 @@ mod claims;
 mod downlink;
 mod endgame;
 mod in_time;
+mod late_start;
 mod layout;
 pub mod neighbours;
 mod news;

@@ -2,7 +2,8 @@
 //!
 //! It is drawn when no peer can bring it in time and nobody else draws it. A start first waits a little for what
 //! neighbours hold. What the origin turns out to bring too late goes back to the peers, and what peers would bring too
-//! late goes to the origin. Not here: what has no deadline (`origin_duty`), which peer is asked (`pick`).
+//! late goes to the origin. Not here: what a start is let down with (`late_start`), what has no deadline (`origin_duty`),
+//! which peer is asked (`pick`).
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -38,11 +39,11 @@ const URGENT_FETCH: Duration = Duration::from_secs(1);
 /// Of a start, what few neighbours hold is left to the origin when none of them would bring it within this time, in
 /// seconds, and the origin would be sooner. (A crowd in which many hold it would ask for it in vain.)
 const START_QUICK: f64 = 0.5;
-const FEW: usize = 4;
+const FEW: usize = 10;
 /// Who has no time at present is taken to need so long.
 const NO_TIME: f64 = 1.0;
 /// What an origin is taken to deliver before it is measured, in bytes a second: it may be a narrow one.
-const UNMEASURED: f64 = 250_000.0;
+pub(super) const UNMEASURED: f64 = 250_000.0;
 
 impl Swarm {
     /// What readers need soon and no peer was found for.
@@ -51,6 +52,7 @@ impl Swarm {
             return;
         }
         self.take_back(now);
+        self.take_back_starts(now);
         self.give_back(now);
         if !self.has_room(limit) {
             return;
@@ -103,7 +105,11 @@ impl Swarm {
                 continue;
             }
             // What another viewer draws is here sooner than a second copy, unless time runs out.
-            if self.is_claimed(piece, &[], now) && (need.starting.is_some() || slack > CLAIM_SLACK) {
+            let claimed = match need.starting {
+                Some(_) => self.is_drawn_for_start(need.block, now),
+                None => slack > CLAIM_SLACK && self.is_claimed(piece, &[], now),
+            };
+            if claimed {
                 continue;
             }
             let bound = need.starting.map_or(slack.max(1.0), |_| START_BOUND);
@@ -143,7 +149,7 @@ impl Swarm {
             && self.has_room(limit)
             && !self.requested_of_peers(piece)
             && !self.pieces[piece as usize].no_origin
-            && !self.is_claimed(piece, &[], now)
+            && !self.is_drawn_for_start(block, now)
     }
 
     /// Whether it is too early to ask the origin for what is needed in so many seconds.

@@ -38,9 +38,9 @@ fn a_start_that_meets_nobody_asks_the_origin_soon() {
     assert_eq!(fetched(&waited), 4, "{waited:?}");
 }
 
-/// Blocks that a start asks the origin for within its first second, when so many peers that are asked first bring
-/// nothing, and hold all of it.
-fn left_to_the_origin(peers: u64) -> u32 {
+/// Blocks that a start asks the origin for within so many tenths of a second, when so many peers that are asked first
+/// bring nothing, and hold all of it.
+fn left_to_the_origin(peers: u64, ticks: u32) -> u32 {
     let start = Instant::now();
     let mut swarm = core(10, Config::default(), start);
     let whole = BlockRun::new(0, 0, 40);
@@ -59,7 +59,7 @@ fn left_to_the_origin(peers: u64) -> u32 {
     }
     outputs.extend(give(&mut swarm, Input::Discovery { pending: false }, start));
     outputs.extend(give(&mut swarm, reader, start + TICK));
-    for tick in 2..10 {
+    for tick in 2..=ticks {
         outputs.extend(give(&mut swarm, Input::Timeout, start + TICK * tick));
     }
     fetched(&outputs)
@@ -68,8 +68,51 @@ fn left_to_the_origin(peers: u64) -> u32 {
 #[test]
 fn what_few_hold_is_asked_of_the_origin_too_when_they_are_slow() {
     // 2.5 s of media are nearly ten pieces. One peer is believed to bring one of them in time, the origin another one.
-    assert!(left_to_the_origin(1) >= 4);
-    assert_eq!(left_to_the_origin(10), 0, "each of them brings one");
+    assert!(left_to_the_origin(1, 7) >= 4);
+    assert_eq!(left_to_the_origin(10, 7), 0, "each of them brings one");
+}
+
+#[test]
+fn what_peers_do_not_begin_to_bring_is_taken_back_for_the_origin() {
+    // However many hold it.
+    for peers in [10, 20] {
+        assert_eq!(left_to_the_origin(peers, 10), 0);
+        assert!(left_to_the_origin(peers, 13) >= 4);
+    }
+}
+
+/// Blocks that a start asks the origin for within 1.5 s, when its one neighbour does not let it ask, holds the only
+/// piece or does not, and says that the piece is on its way.
+fn drawn_beside_a_claim(holds: bool) -> u32 {
+    let start = Instant::now();
+    let mut swarm = core(1, Config::default(), start);
+    let (peer, id) = (Peer(1), PeerId([1; 32]));
+    give(&mut swarm, Input::PeerConnected { peer, id }, start);
+    let runs = if holds {
+        vec![BlockRun::new(0, 0, 4)]
+    } else {
+        vec![]
+    };
+    give(&mut swarm, Input::PeerHave { peer, runs }, start);
+    let claims = vec![Claim {
+        piece: PieceIndex(0),
+        claimer: 0x0101_0101_0101_0101,
+        forwarded: false,
+        retracted: false,
+    }];
+    give(&mut swarm, Input::PeerClaims { peer, claims }, start);
+    give(&mut swarm, Input::Discovery { pending: false }, start);
+    let mut outputs = give(&mut swarm, open(), start);
+    for tick in 1..=15 {
+        outputs.extend(give(&mut swarm, Input::Timeout, start + TICK * tick));
+    }
+    fetched(&outputs)
+}
+
+#[test]
+fn a_claim_of_who_holds_it_already_does_not_keep_a_start_waiting() {
+    assert_eq!(drawn_beside_a_claim(false), 0, "it is being drawn");
+    assert_eq!(drawn_beside_a_claim(true), 4);
 }
 
 /// How many ticks after its start a player asks the origin for what so many neighbours hold, none of whom lets it ask.
