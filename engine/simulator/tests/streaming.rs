@@ -160,8 +160,8 @@ fn an_origin_five_times_narrower_does_not_collapse() {
     };
     let (report, starts) = crowd.play();
     assert_eq!(starts.len(), 300);
-    // The goal for 99 %.
-    assert!(starts[296] <= 3.0);
+    // The goal for 99 % is 3 s; where each newcomer asks the origin for its first piece, half wait for 1.3 s.
+    assert!(starts[150] <= 0.6 && starts[296] <= 1.2);
     assert!(stalls(&report) <= 3);
 }
 
@@ -176,8 +176,9 @@ fn an_origin_that_comes_and_goes_does_not_collapse() {
     };
     let (report, starts) = crowd.play();
     assert_eq!(starts.len(), 300);
-    assert!(starts[296] <= 3.0);
+    assert!(starts[150] <= 0.6 && starts[296] <= 1.2);
     assert!(stalls(&report) <= 3);
+    assert!(report.offload() >= 0.99);
 }
 
 #[test]
