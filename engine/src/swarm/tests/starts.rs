@@ -138,8 +138,8 @@ fn patience_with(neighbours: u64) -> u32 {
 
 #[test]
 fn a_start_waits_longer_for_those_who_choke_it_the_more_they_are() {
-    assert!((3..=5).contains(&patience_with(4)), "{}", patience_with(4));
-    assert!((10..=12).contains(&patience_with(5)), "{}", patience_with(5));
+    assert!((3..=5).contains(&patience_with(10)), "{}", patience_with(10));
+    assert!((10..=12).contains(&patience_with(11)), "{}", patience_with(11));
 }
 
 /// Blocks that a player asks the origin for urgently when it comes, after it sent so many bytes in four seconds, if any.
