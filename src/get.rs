@@ -78,7 +78,8 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
     let all = async {
         for text in &args.sources {
             let episode = args.episode.episode.as_deref();
-            let status = match source::resolve(&context, Some(&node), text, episode).await? {
+            let status = match source::resolve(&context, Some(&node), &args.swarm.peer, text, episode).await?
+            {
                 Resolved::Torrent(found) => {
                     Job {
                         context: &context,

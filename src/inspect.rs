@@ -26,7 +26,18 @@ pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
     let mut context = Context::new(&args.net)?;
     // What it says is how things are now.
     context.documents = None;
-    let torrent = match resolve(&context, None, &args.source, args.episode.episode.as_deref()).await? {
+    for peer in &args.peer {
+        context.gate.trust(&peer.ip().to_string(), peer.port());
+    }
+    let torrent = match resolve(
+        &context,
+        None,
+        &args.peer,
+        &args.source,
+        args.episode.episode.as_deref(),
+    )
+    .await?
+    {
         Resolved::Torrent(torrent) => torrent,
         Resolved::Plain(url) => {
             return Err(bad_input(format!(

@@ -91,6 +91,17 @@ pub(crate) fn bad_input(message: impl Into<String>) -> anyhow::Error {
     .into()
 }
 
+/// An error with exit status 130 that says what the person stopped.
+pub(crate) fn stopped(message: impl Into<String>) -> anyhow::Error {
+    Failure {
+        status: ExitStatus::Interrupted,
+        message: Some(message.into()),
+        hint: None,
+        source: None,
+    }
+    .into()
+}
+
 /// What went wrong with writing to stdout: nothing to talk about when nobody reads it any more.
 pub(crate) fn reader_gone(error: anyhow::Error) -> anyhow::Error {
     let kind = |cause: &(dyn StdError + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -214,7 +225,11 @@ pub(crate) fn report_error(error: &anyhow::Error, json: bool) -> ExitStatus {
     let said = sentence(error);
     let hint = failures(error).find_map(|failure| failure.hint.clone());
     if json {
-        let code = if status == ExitStatus::BadInput { 2 } else { 1 };
+        let code = match status {
+            ExitStatus::BadInput => 2,
+            ExitStatus::Interrupted => 130,
+            _ => 1,
+        };
         print_json(&serde_json::json!({ "event": "error", "error": said, "hint": hint, "status": code }));
     }
     eprintln!("error: {said}");

@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     let line = Line::new(json, keys.is_some());
     line.wait();
     let resolved = tokio::select! {
-        resolved = resolve(&context, None, &args.source, args.episode.episode.as_deref()) => resolved?,
+        resolved = resolve(&context, None, &args.swarm.peer, &args.source, args.episode.episode.as_deref()) => resolved?,
         status = left(&mut keys) => return Ok(status),
     };
     let found = match resolved {

@@ -49,7 +49,7 @@ async fn info_hash(context: &Context, text: &str) -> anyhow::Result<InfoHash> {
     {
         return Ok(info_hash);
     }
-    match resolve(context, None, text, None).await? {
+    match resolve(context, None, &[], text, None).await? {
         Resolved::Torrent(found) => Ok(found.metainfo.info_hash_v2()),
         Resolved::Plain(url) => Err(bad_input(format!(
             "there is no .torrent beside {}",

@@ -33,7 +33,15 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     }
     let mut torrents = Vec::new();
     for text in &args.sources {
-        let found = match resolve(&context, Some(&node), text, args.episode.episode.as_deref()).await? {
+        let found = match resolve(
+            &context,
+            Some(&node),
+            &args.peer,
+            text,
+            args.episode.episode.as_deref(),
+        )
+        .await?
+        {
             Resolved::Torrent(found) => found,
             Resolved::Plain(url) => {
                 return Err(bad_input(format!(

@@ -24,7 +24,7 @@ use url::Url;
 use crate::context::{Context, with_suffix};
 use crate::documents::{self, Answer, DOCUMENT_TIMEOUT};
 use crate::feed;
-use crate::output::{Explain, bad_input, with_hint};
+use crate::output::{ExitStatus, Explain, bad_input, status_of, stopped, with_hint};
 use crate::quiet::Quiet;
 
 /// A feed larger than this is no feed that a podcast app would take.
@@ -115,6 +115,7 @@ pub(crate) enum Resolved {
 pub(crate) async fn resolve(
     context: &Context,
     node: Option<&Node>,
+    peers: &[SocketAddr],
     text: &str,
     episode: Option<&str>,
 ) -> anyhow::Result<Resolved> {
@@ -130,7 +131,7 @@ pub(crate) async fn resolve(
                 gate.trust_url(&tracker);
             }
         }
-        return from_magnet(context, node, &magnet).await;
+        return from_magnet(context, node, peers, &magnet).await;
     }
     let url = match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url,
@@ -161,7 +162,7 @@ pub(crate) async fn resolve_asked(context: &Context, node: &Node, text: &str) ->
             return Err(bad_input("this is a personal link, which is for one receiver"))
                 .hint(|| "`grove get LINK` receives it".into());
         }
-        let mut found = from_magnet(context, Some(node), &magnet).await?;
+        let mut found = from_magnet(context, Some(node), &[], &magnet).await?;
         if let Resolved::Torrent(found) = &mut found {
             // Whoever wrote the link chose its key, and nobody here said that it counts.
             found.link_key = None;
@@ -315,7 +316,13 @@ fn parse_magnet(text: &str) -> anyhow::Result<Magnet> {
         .or_bad_input(|| "this magnet link is not valid".into())
 }
 
-async fn from_magnet(context: &Context, node: Option<&Node>, magnet: &Magnet) -> anyhow::Result<Resolved> {
+/// `named` are peers that were named beside the link.
+async fn from_magnet(
+    context: &Context,
+    node: Option<&Node>,
+    named: &[SocketAddr],
+    magnet: &Magnet,
+) -> anyhow::Result<Resolved> {
     let mut places: Vec<Url> = magnet
         .sources
         .iter()
@@ -350,13 +357,15 @@ async fn from_magnet(context: &Context, node: Option<&Node>, magnet: &Magnet) ->
             Err(error) => last = Some(error),
         }
     }
+    let peers = magnet.peers.iter().map(ToString::to_string);
+    let peers: Vec<String> = peers.chain(named.iter().map(ToString::to_string)).collect();
     if let Some(info_hash) = magnet.info_hash
-        && (!magnet.peers.is_empty() || !magnet.trackers.is_empty() || crate::starting::looks_around(context))
+        && (!peers.is_empty() || !magnet.trackers.is_empty() || crate::starting::looks_around(context))
     {
         let wanted = Wanted {
             info_hash,
             secret: magnet.secret,
-            peers: magnet.peers.iter().map(ToString::to_string).collect(),
+            peers,
             trackers: magnet.trackers.clone(),
             web_seeds: magnet.web_seeds.clone(),
             give_up: if magnet.secret.is_some() {
@@ -367,24 +376,29 @@ async fn from_magnet(context: &Context, node: Option<&Node>, magnet: &Magnet) ->
         };
         let (told, search) = watch::channel(Search::default());
         let waiting = tell_quiet(&search, magnet, wanted.give_up);
-        let asking = async {
-            if let Some(node) = node {
-                return Ok(node.search(wanted, told).await?);
-            }
-            let node = crate::starting::start(context, false).await?;
-            let found = node.search(wanted, told).await;
-            node.stop().await;
-            anyhow::Ok(found?)
+        let own;
+        let (node, is_own) = if let Some(node) = node {
+            (node, false)
+        } else {
+            own = crate::starting::start(context, false).await?;
+            (&own, true)
         };
         let found = tokio::select! {
-            found = asking => found,
+            found = node.search(wanted, told) => found.map_err(anyhow::Error::from),
             never = waiting => match never {},
-            () = crate::output::interrupted() => anyhow::bail!("interrupted while looking for peers"),
+            () = crate::output::interrupted() => Err(stopped("interrupted while looking for peers")),
         };
+        if is_own {
+            node.stop().await;
+        } else if found.is_err() {
+            node.end_searches().await;
+        }
         return match found {
             Ok(metainfo) => Ok(of_magnet(metainfo, magnet)),
-            Err(error) if magnet.secret.is_some() => Err(error)
-                .hint(|| "`grove send` must be running on the other side, with this very link".into()),
+            Err(error) if magnet.secret.is_some() && status_of(&error) != ExitStatus::Interrupted => {
+                Err(error)
+                    .hint(|| "`grove send` must be running on the other side, with this very link".into())
+            }
             Err(error) => Err(error),
         };
     }
@@ -393,7 +407,7 @@ async fn from_magnet(context: &Context, node: Option<&Node>, magnet: &Magnet) ->
         None => Err(bad_input(
             "this magnet link says no place where its .torrent is, and no peer or tracker (no xs, ws, tr or x.grove)",
         ))
-        .hint(|| "ask for a link with xs= or tr=, or for the .torrent itself".into()),
+        .hint(|| "ask for a link with xs= or tr=, for the .torrent itself, or name a peer with --peer".into()),
     }
 }
 

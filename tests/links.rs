@@ -4,6 +4,7 @@ mod common;
 
 use std::path::Path;
 
+use common::http::ask;
 use common::{Running, grove, sha256};
 use engine::metainfo::Builder;
 
@@ -35,12 +36,25 @@ fn seed(at: &Path) -> (Running, String) {
     (seed, address)
 }
 
-fn get(at: &Path, link: &str) {
+/// How many peers the tracker knows.
+fn known_peers(announce: &str) -> u32 {
+    let place = announce.strip_prefix("http://").expect("a URL");
+    let (address, _) = place.split_once('/').expect("a path");
+    let address = address.parse().expect("an address");
+    let answer = ask(address, "GET", "/metrics", &[]).expect(200);
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let mut lines = text.lines();
+    let count = lines.find_map(|line| line.strip_prefix("grove_tracker_peers "));
+    count.expect("it counts them").trim().parse().expect("a number")
+}
+
+const LOOPBACK: [&str; 3] = ["--listen", "127.0.0.1:0", "--allow-private"];
+
+fn get(at: &Path, link: &str, more: &[&str]) {
     let words = [
         "get", link, "--json", "--no-ads", "--data", "viewer", "-o", "got.bin",
     ];
-    let loopback = ["--listen", "127.0.0.1:0", "--allow-private"];
-    let got = grove(at, words).args(loopback).run().expect(0);
+    let got = grove(at, words).args(LOOPBACK).args(more).run().expect(0);
     assert_eq!(got.event("complete")["from_peers"], LENGTH);
     assert_eq!(sha256(&at.join("got.bin")), sha256(&at.join("thing.bin")));
 }
@@ -54,7 +68,9 @@ fn a_link_with_a_tracker_is_enough() {
     let announce = listening["announce"].as_str().expect("a URL").to_owned();
     let link = publish(at, Some(&announce));
     let (_seed, _) = seed(at);
-    get(at, &format!("{link}&tr={announce}"));
+    let link = format!("{link}&tr={announce}");
+    get(at, &link, &[]);
+    assert_eq!(known_peers(&announce), 1, "the seed");
 }
 
 #[test]
@@ -63,5 +79,37 @@ fn a_link_that_names_a_peer_is_enough() {
     let at = place.path();
     let link = publish(at, None);
     let (_seed, address) = seed(at);
-    get(at, &format!("{link}&x.grove={address}"));
+    get(at, &format!("{link}&x.grove={address}"), &[]);
+}
+
+#[test]
+fn a_peer_beside_a_link_is_asked_for_the_metainfo() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    let link = publish(at, None);
+    let (_seed, address) = seed(at);
+    get(at, &link, &["--peer", &address]);
+}
+
+#[test]
+fn a_search_that_is_stopped_ends_as_such_and_leaves_nobody_at_the_tracker() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    let mut tracker = grove(at, ["tracker", "--json", "--http", "127.0.0.1:0"]).start();
+    let listening = tracker.wait_for("listening");
+    let announce = listening["announce"].as_str().expect("a URL").to_owned();
+    let link = format!("{}&tr={announce}", publish(at, None));
+    for command in ["get", "seed", "inspect"] {
+        let words = [command, &link, "--json", "--data", command];
+        let searching = grove(at, words).args(LOOPBACK).start();
+        // It has begun once the tracker knows it.
+        while known_peers(&announce) != 1 {
+            std::thread::yield_now();
+        }
+        let (status, events) = searching.interrupt();
+        assert_eq!(status, Some(130), "{command}: {events:?}");
+        let told = events.iter().find(|event| event["event"] == "error");
+        assert_eq!(told.expect("it says why")["status"], 130, "{command}");
+        assert_eq!(known_peers(&announce), 0, "{command}");
+    }
 }

@@ -217,7 +217,8 @@ async fn two_who_both_look_for_the_metadata_wait_for_each_other() {
         drop(connection);
         (asked, answered)
     };
-    let (found, (asked, answered)) = within("the metadata", async { tokio::join!(looking, other) }).await;
+    let both = Box::pin(async { tokio::join!(looking, other) });
+    let (found, (asked, answered)) = within("the metadata", both).await;
     assert_eq!(found.unwrap().info_hash_v2(), metainfo.info_hash_v2());
     assert!(asked > 2 && answered == 1, "asked {asked}, answered {answered}");
     node.stop().await;

@@ -19,9 +19,6 @@ pub(super) async fn run(context: &Context, args: &InspectArgs, found: &Torrent, 
     let folder = tempfile::tempdir().context("cannot make a folder for the time being")?;
     let mut context = context.clone();
     folder.path().clone_into(&mut context.data);
-    for peer in &args.peer {
-        context.gate.trust(&peer.ip().to_string(), peer.port());
-    }
     let node = crate::starting::start(&context, json).await?;
     let options = AddOptions {
         use_origin: false,

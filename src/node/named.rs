@@ -39,7 +39,7 @@ impl Named<'_> {
     }
 
     async fn once(&self, source: &str) -> anyhow::Result<Joined> {
-        let found = match resolve(self.context, Some(self.node), source, None).await? {
+        let found = match resolve(self.context, Some(self.node), &[], source, None).await? {
             Resolved::Torrent(found) => found,
             Resolved::Plain(url) => anyhow::bail!("there is no .torrent beside {}", gate::shown(&url)),
         };

@@ -2,7 +2,8 @@
 //!
 //! One task for all trackers of a torrent, in tiers (BEP 12): whoever answers first is the one that is told this time;
 //! the next one is asked only when those before it said nothing for a while. Each that was told that we began is told
-//! that we are complete, and that we stop. When the port at which others reach us changes, they are told that too.
+//! that we are complete, and that we stop. When the port at which others reach us changes, they are told that too. What a
+//! search for the metainfo told is taken over.
 
 use super::inbox::Msg;
 use super::registry::Registry;
@@ -27,6 +28,9 @@ const WANTED: u32 = 50;
 const STAGGER: Duration = Duration::from_secs(3);
 /// Changes of our port that are told at once, and the time in which one more may be.
 const PORT_CHANGES: (u32, Duration) = (4, Duration::from_secs(30));
+
+/// Longest time for telling trackers that a search is over.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How far the torrent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +70,13 @@ impl MeetingPlace {
 }
 
 /// What a tracker was told.
-#[derive(Debug, Default)]
-struct Told {
-    port: u16,
-    completed: bool,
-    tracker_id: Option<Vec<u8>>,
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    pub(super) port: u16,
+    /// It answered. Who did not may have heard it all the same.
+    pub(super) answered: bool,
+    pub(super) completed: bool,
+    pub(super) tracker_id: Option<Vec<u8>>,
 }
 
 impl About {
@@ -125,6 +131,7 @@ impl About {
                 let told = told.get(url);
                 let event = match told {
                     None => Some(Event::Started),
+                    Some(told) if !told.answered => Some(Event::Started),
                     Some(told) if complete && !told.completed => Some(Event::Completed),
                     Some(_) => None,
                 };
@@ -172,7 +179,7 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
     let began = Instant::now();
     let mut ports = about.registry.public_port();
     let mut changes = Allowance::new(PORT_CHANGES.0, PORT_CHANGES.1, Duration::ZERO);
-    let mut told: HashMap<String, Told> = HashMap::new();
+    let mut told = about.registry.take_told(about.swarm_key);
     // Who had everything at the start completes nothing.
     let was_complete = about.ground.store.is_complete();
     let mut first = true;
@@ -229,6 +236,7 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
                     .and_then(|url| MeetingPlace::of(&url, &answer));
                 let told = told.entry(url).or_default();
                 told.port = port;
+                told.answered = true;
                 told.completed = complete || was_complete;
                 told.tracker_id = answer.tracker_id.or(told.tracker_id.take());
                 let counts = answer.complete.zip(answer.incomplete);
@@ -261,6 +269,29 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
             () = port_changed(&mut ports, &mut changes, began) => {}
         }
     }
+}
+
+/// Tells trackers that we stop, which heard of us only from a search for the metainfo.
+pub(super) async fn leave(registry: &Registry, swarm_key: [u8; 20]) {
+    let told = registry.told(swarm_key);
+    let goodbyes = told.iter().filter_map(|(url, told)| {
+        let url = Url::parse(url).ok()?;
+        let request = AnnounceRequest {
+            key: swarm_key,
+            peer_id: registry.tracker_id(swarm_key),
+            ports: [registry.port_for(true), registry.port_for(false)],
+            uploaded: 0,
+            downloaded: 0,
+            left: 1,
+            event: Some(Event::Stopped),
+            numwant: 0,
+            tracker_id: told.tracker_id.clone(),
+        };
+        Some(async move { announce(registry.gate(), &url, &request).await })
+    });
+    // One that does not answer must not hold up anything.
+    let _ = tokio::time::timeout(FAREWELL, futures_util::future::join_all(goodbyes)).await;
+    registry.forget_told(swarm_key);
 }
 
 #[cfg(test)]

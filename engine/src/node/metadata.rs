@@ -3,7 +3,7 @@
 //! A small driver of its own, which ends when the metainfo is whole and checked; what is asked and checked is
 //! `metainfo::Gathering`. It serves nothing. The connections stay, for the torrent that is added next.
 
-use super::announce::MeetingPlace;
+use super::announce::{MeetingPlace, Told, leave};
 use super::askers::{self, Asker};
 use super::candidates::{Candidates, Heard};
 use super::control::{self, Membership, NewPeer};
@@ -89,12 +89,26 @@ impl Node {
             });
         }
         // Peers must find the name free again however this ends.
-        let _guard = Registered(self.registry.clone(), membership.swarm);
+        let mut guard = Registered {
+            registry: self.registry.clone(),
+            membership,
+            found: false,
+        };
         let finder = Finder::new(self.registry.clone(), membership, wanted, sender, inbox);
-        finder.run(told).await.map_err(|why| Error::NoMetainfo {
+        let found = finder.run(told).await;
+        guard.found = found.is_ok();
+        if found.is_err() {
+            leave(&self.registry, membership.key).await;
+        }
+        found.map_err(|why| Error::NoMetainfo {
             name,
             why: why.into(),
         })
+    }
+
+    /// Tells trackers that we are gone, where a search told them of us and no torrent was added after it. Within 2 s.
+    pub async fn end_searches(&self) {
+        self.registry.end_searches().await;
     }
 }
 
@@ -122,11 +136,20 @@ impl Driver {
     }
 }
 
-struct Registered(Arc<Registry>, [u8; 32]);
+struct Registered {
+    registry: Arc<Registry>,
+    membership: Membership,
+    found: bool,
+}
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.0.remove(self.1);
+        self.registry.remove(self.membership.swarm);
+        let (registry, key) = (self.registry.clone(), self.membership.key);
+        // Nobody waited for the end: no torrent will tell the trackers that we stop.
+        if !self.found && !registry.told(key).is_empty() {
+            self.registry.spawn(async move { leave(&registry, key).await });
+        }
     }
 }
 
@@ -591,13 +614,13 @@ fn request(peer: &mut Asked, part: Part) {
 }
 
 /// Announces until it is aborted, and hands over whom the tracker names.
-async fn ask_tracker(registry: Arc<Registry>, url: String, key: [u8; 20], sender: mpsc::Sender<Msg>) {
+async fn ask_tracker(registry: Arc<Registry>, named: String, key: [u8; 20], sender: mpsc::Sender<Msg>) {
     let peer_id = registry.tracker_id(key);
     let mut failures = 0;
     let mut event = Some(Event::Started);
     loop {
         let mut place = None;
-        let answer = match Url::parse(&url) {
+        let answer = match Url::parse(&named) {
             Ok(url) => {
                 let request = AnnounceRequest {
                     key,
@@ -611,11 +634,23 @@ async fn ask_tracker(registry: Arc<Registry>, url: String, key: [u8; 20], sender
                     numwant: 50,
                     tracker_id: None,
                 };
+                // Also when the answer is not waited for.
+                let mut told = Told {
+                    port: *registry.public_port().borrow(),
+                    answered: event.is_none(),
+                    ..Told::default()
+                };
+                registry.note_told(key, &named, told.clone());
                 let answer = announce(registry.gate(), &url, &request).await;
+                if let Ok(answer) = &answer {
+                    told.answered = true;
+                    told.tracker_id.clone_from(&answer.tracker_id);
+                    registry.note_told(key, &named, told);
+                }
                 place = answer.as_ref().ok().and_then(|a| MeetingPlace::of(&url, a));
                 answer.map_err(|e| e.to_string())
             }
-            Err(e) => Err(format!("the tracker {url:?} is not a URL: {e}")),
+            Err(e) => Err(format!("the tracker {named:?} is not a URL: {e}")),
         };
         let (peers, problem, pause) = match answer {
             Ok(answer) => {

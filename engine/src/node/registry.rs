@@ -3,6 +3,7 @@
 //! There is one connection for each pair of peers: when both dialled, the one that the smaller id dialled stays. The
 //! locks here guard tables only and are never held across an await; `connections` is taken before all others, which are not held together.
 
+use super::announce::Told;
 use super::bans::Bans;
 use super::control::{HELLO_TIMEOUT, Offer};
 use super::hashing::Hasher;
@@ -95,6 +96,8 @@ pub(crate) struct Registry {
     /// Our places at the relays of trackers, by the tracker's URL, and the relays' addresses.
     relays: Mutex<HashMap<String, (Token, SocketAddr)>>,
     bans: Mutex<Bans>,
+    /// What searches for metainfo told trackers, by the swarm's key and the tracker's URL, until the torrent takes it over.
+    told: Mutex<HashMap<[u8; 20], HashMap<String, Told>>>,
     /// Where others see us, for IPv4 and IPv6.
     observed: Mutex<[Observed; 2]>,
     /// The IPv4 port (IPv6 where there is no IPv4) at which others reach us.
@@ -161,6 +164,7 @@ impl Registry {
             torrents: Mutex::default(),
             relays: Mutex::default(),
             bans: Mutex::default(),
+            told: Mutex::default(),
             tasks: Mutex::default(),
         });
         let fixed = |address: &SocketAddr| !address.ip().is_unspecified();
@@ -193,6 +197,34 @@ impl Registry {
     /// What trackers know us by in the swarm of this key.
     pub(super) fn tracker_id(&self, key: [u8; 20]) -> [u8; 20] {
         announce::peer_id(&self.salt, key)
+    }
+
+    /// A search tells a tracker of us, or has heard from it.
+    pub(super) fn note_told(&self, key: [u8; 20], url: &str, told: Told) {
+        lock(&self.told)
+            .entry(key)
+            .or_default()
+            .insert(url.to_owned(), told);
+    }
+
+    /// What searches told about this swarm.
+    pub(super) fn told(&self, key: [u8; 20]) -> HashMap<String, Told> {
+        lock(&self.told).get(&key).cloned().unwrap_or_default()
+    }
+
+    /// The same, for who goes on with it.
+    pub(super) fn take_told(&self, key: [u8; 20]) -> HashMap<String, Told> {
+        lock(&self.told).remove(&key).unwrap_or_default()
+    }
+
+    pub(super) fn forget_told(&self, key: [u8; 20]) {
+        lock(&self.told).remove(&key);
+    }
+
+    /// Tells all trackers goodbye to which searches spoke, and nobody after them.
+    pub(super) async fn end_searches(&self) {
+        let keys: Vec<[u8; 20]> = lock(&self.told).keys().copied().collect();
+        futures_util::future::join_all(keys.into_iter().map(|key| announce::leave(self, key))).await;
     }
 
     pub(super) fn max_connections(&self) -> usize {
@@ -307,6 +339,7 @@ impl Registry {
     /// Takes back what others keep for us.
     pub(super) async fn say_goodbye(&self) {
         self.stopping.send_replace(true);
+        self.end_searches().await;
         let mapping = lock(&self.mapping).take();
         if let Some(mapping) = mapping {
             // It gives up by itself; how it ended changes nothing any more.
