@@ -235,11 +235,11 @@ impl Gateway {
             let (gateway, key, slot) = (self.clone(), key.clone(), Arc::clone(&found.what));
             spawn(&self.makers, async move {
                 let made = unbroken(gateway.make(&key.source)).await;
-                gateway.tell_made(&key.source, &made);
                 if !matches!(made, Ok(Made::Rendition(_))) {
-                    // The next request tries anew, whether or not anybody waits for this.
+                    // The next request tries anew, whether or not anybody waits for this; whoever is told of it may be quick.
                     gateway.shelf().take_off(&key, &slot);
                 }
+                gateway.tell_made(&key.source, &made);
                 drop(slot);
                 sender.send_replace(Some(made));
             });
