@@ -19,7 +19,7 @@ demo: setup fixtures
 
 ## everything that must be true of a change
 test: setup fixtures
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --no-fail-fast
 
 ## inputs that others wrote: make conformance CONFORMANCE=folder
 conformance: setup
