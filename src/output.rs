@@ -7,14 +7,18 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::{Mutex, Once};
+use std::sync::{LazyLock, Mutex};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ad_splicer::splice::SpliceError;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 /// A progress bar; sizes in powers of 1000, as everywhere.
@@ -275,33 +279,48 @@ pub(crate) fn start_logging(verbose: u8) {
 /// A signal that comes so soon after the first is the same wish: a group of processes hears it from the terminal, and from its head.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
-/// Resolves when the person (Ctrl-C) or the system (SIGTERM) asks the process to stop. Who asks once more does not want to wait for
-/// farewells: then it ends at once.
-pub(crate) async fn interrupted() {
-    static AGAIN: Once = Once::new();
-    asked_to_stop().await;
-    AGAIN.call_once(|| {
+/// Resolves when the person (Ctrl-C) or the system (SIGTERM) asks the process to stop, or has asked since the first call: from that call
+/// on no signal is missed, and none ends the process by itself. Who asks once more does not want to wait for farewells: then it ends
+/// at once.
+pub(crate) fn interrupted() -> impl Future<Output = ()> {
+    static ASKED: LazyLock<watch::Sender<bool>> = LazyLock::new(|| {
+        let mut signals = Signals::listen();
         // It lives as long as the process.
-        tokio::spawn(async {
+        tokio::spawn(async move {
+            signals.next().await;
+            ASKED.send_replace(true);
             tokio::time::sleep(SAME_WISH).await;
-            asked_to_stop().await;
+            Signals::listen().next().await;
             std::process::exit(130);
         });
+        watch::Sender::new(false)
     });
+    let mut asked = ASKED.subscribe();
+    async move {
+        // It is never closed.
+        let _ = asked.wait_for(|asked| *asked).await;
+    }
 }
 
-async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
+/// The signals that ask a process to stop, as far as the system lets them be heard.
+struct Signals(Vec<Signal>);
+
+impl Signals {
+    fn listen() -> Self {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+        Self(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
+    }
+
+    async fn next(&mut self) {
+        poll_fn(|context| {
+            let mut came = self.0.iter_mut().map(|signal| signal.poll_recv(context));
+            if came.any(|came| came.is_ready()) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
             }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
+        })
+        .await;
     }
 }
 
@@ -371,6 +390,18 @@ impl Progress {
 mod tests {
     use super::*;
     use anyhow::Context;
+
+    #[tokio::test]
+    async fn a_signal_before_anybody_waits_is_not_missed() {
+        let first = interrupted();
+        let me = std::process::id().to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-INT", &me])
+            .status();
+        assert!(sent.is_ok_and(|status| status.success()));
+        first.await;
+        interrupted().await;
+    }
 
     #[test]
     fn an_error_is_one_sentence_with_its_status_and_hint() {

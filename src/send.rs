@@ -60,14 +60,8 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
     let path =
         std::fs::canonicalize(&args.path).or_bad_input(|| format!("cannot send {}", args.path.display()))?;
     let sending = begin(&context, args, &path, json).await?;
+    // From the link on no signal is missed.
     let stop = interrupted();
-    tokio::pin!(stop);
-    // Looked at once now, so that from the link on no signal is missed.
-    tokio::select! {
-        biased;
-        () = &mut stop => {}
-        () = std::future::ready(()) => {}
-    }
     let link = link(args, &sending);
     let metainfo = sending.torrent.metainfo().clone();
     if json {
@@ -87,7 +81,7 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
         outcome = wait(&sending.torrent, args.until, json) => outcome,
         never = show(&sending.torrent, json) => match never {},
         never = pausing.obey(std::iter::once(&sending.torrent)) => match never {},
-        () = &mut stop => Ok(ExitStatus::Interrupted),
+        () = stop => Ok(ExitStatus::Interrupted),
     };
     let stats = sending.torrent.stop().await;
     sending.node.stop().await;

@@ -89,6 +89,7 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
         udp_serving.spawn(udp_server::serve(socket, tracker.clone(), stopped()));
     }
     let announce = format!("http://{address}/announce");
+    let stop_asked = interrupted();
     if json {
         print_json(
             &serde_json::json!({ "event": "listening", "http": address.to_string(), "announce": announce, "udp": udp, "quic": quic }),
@@ -118,7 +119,7 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
             ended.context("the UDP tracker stopped serving")?.context("the UDP tracker stopped serving")?;
             anyhow::bail!("the UDP tracker stopped serving by itself");
         }
-        () = interrupted() => {}
+        () = stop_asked => {}
     }
     stop.send_replace(true);
     // A client that keeps its connection open must not hold up the end.
