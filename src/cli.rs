@@ -9,6 +9,7 @@ use std::time::Duration;
 use ad_splicer::cues::BreakLoudness;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use engine::cue_sheet::Budget;
+use engine::magnet::{MagnetError, PeerAddress};
 use url::Url;
 
 use crate::units::{parse_budget, parse_rate, parse_span};
@@ -99,6 +100,17 @@ pub(crate) struct NetArgs {
     /// Find peers through trackers, links and other peers alone: no DHT, no local network, no port asked of the router
     #[arg(long, env = "GROVE_NO_DISCOVERY", value_parser = clap::builder::FalseyValueParser::new(), action = ArgAction::SetTrue)]
     pub(crate) no_discovery: bool,
+}
+
+/// A peer that a person names. Unlike in a link, an IPv6 address may have a zone, which only means something on this machine.
+fn parse_peer(text: &str) -> Result<PeerAddress, String> {
+    match text.parse() {
+        Ok(SocketAddr::V6(address)) if address.scope_id() != 0 && address.port() != 0 => Ok(PeerAddress {
+            host: format!("{}%{}", address.ip(), address.scope_id()),
+            port: address.port(),
+        }),
+        _ => text.parse().map_err(|error: MagnetError| error.to_string()),
+    }
 }
 
 /// Which item of a feed is meant.
@@ -209,8 +221,8 @@ pub(crate) struct InspectArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_span, requires = "live")]
     pub(crate) watch: Option<Duration>,
     /// A peer to dial (repeat for more)
-    #[arg(long, value_name = "ADDR", requires = "live")]
-    pub(crate) peer: Vec<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", requires = "live", value_parser = parse_peer)]
+    pub(crate) peer: Vec<PeerAddress>,
     #[command(flatten)]
     pub(crate) episode: EpisodeArgs,
     #[command(flatten)]
@@ -242,8 +254,8 @@ pub(crate) struct SwarmArgs {
     #[arg(long)]
     pub(crate) no_peers: bool,
     /// A peer to dial (repeat for more)
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) peer: Vec<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_peer)]
+    pub(crate) peer: Vec<PeerAddress>,
     /// A further web seed
     #[arg(long, value_name = "URL")]
     pub(crate) web_seed: Vec<Url>,
@@ -355,7 +367,7 @@ pub(crate) struct SendArgs {
     pub(crate) tracker: Vec<Url>,
     /// A further address of this machine for the link, such as one that a router forwards (repeat for more)
     #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) address: Vec<engine::magnet::PeerAddress>,
+    pub(crate) address: Vec<PeerAddress>,
     #[command(flatten)]
     pub(crate) net: NetArgs,
 }
@@ -370,8 +382,8 @@ pub(crate) struct SeedArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,
     /// A peer to dial (repeat for more)
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) peer: Vec<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_peer)]
+    pub(crate) peer: Vec<PeerAddress>,
     /// Stop after so long
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     pub(crate) seed_for: Option<Duration>,
@@ -618,6 +630,30 @@ mod tests {
         for wrong in ["", "localhost", "127.0.0.1", "70000", "host.example:80", ":80"] {
             let why = parse_http(wrong).expect_err(wrong);
             assert!(why.contains("a port, as in 4768"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_peer_is_a_name_or_an_address_with_a_port() {
+        for text in [
+            "friend.example.org:4711",
+            "192.0.2.1:4711",
+            "[2001:db8::1]:4711",
+            "[fe80::1%2]:4711",
+        ] {
+            let peer = parse_peer(text).expect(text);
+            assert_eq!((peer.to_string().as_str(), peer.port), (text, 4711));
+        }
+        for wrong in [
+            "",
+            "friend.example.org",
+            ":4711",
+            "friend:0",
+            "192.0.2.1:70000",
+            "a b:1",
+        ] {
+            let why = parse_peer(wrong).expect_err(wrong);
+            assert!(why.contains("host:port"), "{why}");
         }
     }
 

@@ -70,7 +70,7 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
             "with --no-origin and --no-peers there is nobody left to ask",
         ));
     }
-    trust_typed(&context, &args.swarm);
+    trust_typed(&context, &args.swarm).await?;
     let node = Arc::new(crate::starting::start(&context, json && !to_stdout).await?);
     let creatives = (!args.swarm.no_peers).then(|| Swarm::new(&context, Arc::clone(&node)));
     // What earlier commands could not report goes now, beside the download.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::beacons;
 use crate::cli::InspectArgs;
 use crate::context::Context;
+use crate::joining::trust_peers;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json, print_line};
 use crate::source::{Resolved, resolve};
 use crate::trust::{Judged, judge, now};
@@ -26,9 +27,7 @@ pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
     let mut context = Context::new(&args.net)?;
     // What it says is how things are now.
     context.documents = None;
-    for peer in &args.peer {
-        context.gate.trust(&peer.ip().to_string(), peer.port());
-    }
+    trust_peers(&context, &args.peer).await?;
     let torrent = match resolve(
         &context,
         None,

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use engine::cue_sheet::{CueSheet, PublicKey, SignedCueSheet};
+use engine::magnet::PeerAddress;
 use engine::node::{AddOptions, Torrent};
 
 use crate::breaks::{self, Skipped};
 use crate::cli::{OriginPolicy, SwarmArgs};
 use crate::context::Context;
+use crate::output::Explain as _;
 use crate::source;
 use crate::trust;
 
@@ -15,13 +18,23 @@ use crate::trust;
 const SHEET_WAIT: Duration = Duration::from_secs(3);
 
 /// What a person typed is accepted, whatever its address.
-pub(crate) fn trust_typed(context: &Context, swarm: &SwarmArgs) {
-    for peer in &swarm.peer {
-        context.gate.trust(&peer.ip().to_string(), peer.port());
-    }
+pub(crate) async fn trust_typed(context: &Context, swarm: &SwarmArgs) -> anyhow::Result<()> {
     for seed in &swarm.web_seed {
         context.gate.trust_url(seed);
     }
+    trust_peers(context, &swarm.peer).await
+}
+
+/// The same for peers. A name that leads nowhere is an error before anything begins.
+pub(crate) async fn trust_peers(context: &Context, peers: &[PeerAddress]) -> anyhow::Result<()> {
+    for peer in peers {
+        context.gate.trust(&peer.host, peer.port);
+        let found = context.gate.resolve(&peer.host, peer.port).await;
+        found
+            .with_context(|| format!("cannot dial the peer {peer}"))
+            .hint(|| "--peer takes HOST:PORT, where HOST is a name or an IP address".into())?;
+    }
+    Ok(())
 }
 
 /// The engine's options for a source.

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
         check(source)?;
     }
     let context = Context::new(&args.net)?;
-    trust_typed(&context, &args.swarm);
+    trust_typed(&context, &args.swarm).await?;
     let listener = TcpListener::bind(args.http)
         .await
         .with_context(|| format!("cannot listen on {}", args.http))

@@ -57,7 +57,7 @@ use crate::units::human_time;
 /// Plays one source.
 pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
-    joining::trust_typed(&context, &args.swarm);
+    joining::trust_typed(&context, &args.swarm).await?;
     // Opened before anything is waited for, and listened to from then on.
     let mut keys = if json { None } else { Keys::open()? };
     let line = Line::new(json, keys.is_some());

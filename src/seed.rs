@@ -23,9 +23,7 @@ use crate::units::human_bytes;
 pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
     let mut pausing = Pausing::listen(json);
-    for peer in &args.peer {
-        context.gate.trust(&peer.ip().to_string(), peer.port());
-    }
+    joining::trust_peers(&context, &args.peer).await?;
     let node = crate::starting::start(&context, json).await?;
     if !json {
         let addresses: Vec<String> = node.local_addrs().iter().map(ToString::to_string).collect();

@@ -6,14 +6,13 @@
 //! Not for: judging the cue sheet, or joining a swarm.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use engine::cue_sheet::PublicKey;
-use engine::magnet::Magnet;
+use engine::magnet::{Magnet, PeerAddress};
 use engine::metainfo::Metainfo;
 use engine::node::{AddOptions, Node, Search, Wanted};
 use engine::personal::Secret;
@@ -88,7 +87,7 @@ impl Torrent {
     }
 
     /// The engine's options: the peers that were named here and by the link, the link's trackers and secret.
-    pub(crate) fn options(&self, named: &[SocketAddr]) -> AddOptions {
+    pub(crate) fn options(&self, named: &[PeerAddress]) -> AddOptions {
         AddOptions {
             peers: named
                 .iter()
@@ -115,7 +114,7 @@ pub(crate) enum Resolved {
 pub(crate) async fn resolve(
     context: &Context,
     node: Option<&Node>,
-    peers: &[SocketAddr],
+    peers: &[PeerAddress],
     text: &str,
     episode: Option<&str>,
 ) -> anyhow::Result<Resolved> {
@@ -320,7 +319,7 @@ fn parse_magnet(text: &str) -> anyhow::Result<Magnet> {
 async fn from_magnet(
     context: &Context,
     node: Option<&Node>,
-    named: &[SocketAddr],
+    named: &[PeerAddress],
     magnet: &Magnet,
 ) -> anyhow::Result<Resolved> {
     let mut places: Vec<Url> = magnet

@@ -92,6 +92,37 @@ fn a_peer_beside_a_link_is_asked_for_the_metainfo() {
 }
 
 #[test]
+fn a_peer_may_be_named_by_its_host_wherever_that_is() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    publish(at, None);
+    let (_seed, address) = seed(at);
+    let port = address.rsplit(':').next().expect("a port");
+    let words = [
+        "get",
+        "thing.bin.torrent",
+        "--json",
+        "--data",
+        "viewer",
+        "-o",
+        "got.bin",
+    ];
+    let get = |peer: &str| {
+        grove(at, words)
+            .args(["--listen", "127.0.0.1:0", "--peer", peer])
+            .run()
+    };
+    let got = get(&format!("localhost:{port}")).expect(0);
+    assert_eq!(got.event("complete")["from_peers"], LENGTH);
+    // Longer than a label of a name can be: nobody has to be asked.
+    let nowhere = format!("{}.example:{port}", "x".repeat(64));
+    let got = get(&nowhere)
+        .expect(1)
+        .says(&format!("cannot dial the peer {nowhere}"));
+    assert!(got.json().iter().all(|event| event["event"] == "error"));
+}
+
+#[test]
 fn a_search_that_is_stopped_ends_as_such_and_leaves_nobody_at_the_tracker() {
     let place = tempfile::tempdir().expect("a folder");
     let at = place.path();
