@@ -30,7 +30,7 @@ use crate::joining::{swarm_options, trust_typed};
 use crate::media_type;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
 use crate::pausing::{self, Pausing};
-use crate::quiet::Quiet;
+use crate::quiet::{Quiet, RelayTold};
 use crate::rendition::{self, Arriving, Destination, Made};
 use crate::results::{Results, check_name};
 use crate::selection::select;
@@ -300,6 +300,7 @@ impl Job<'_> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut paused = false;
         let (mut quiet, mut came) = (Quiet::new(), Instant::now());
+        let mut relay = RelayTold::default();
         let mut pausing = self.pausing.lock().await;
         pausing.begin(torrent);
         loop {
@@ -324,8 +325,12 @@ impl Job<'_> {
                     peers: stats.peers,
                     ways: stats.ways,
                     down_rate: stats.down_rate,
+                    relay_refuses: stats.relay_refuses.as_deref(),
                     state: state_name(&stats.state),
                 });
+            }
+            if let Some(why) = relay.now(stats.relay_refuses.as_deref(), stats.peers) {
+                eprintln!("note: {why}");
             }
             if let (State::Paused(why), false) = (&stats.state, paused) {
                 eprintln!("paused: {why}");

@@ -1,4 +1,4 @@
-//! When somebody who waits is told that nothing comes: soon, and then at growing intervals. Pure.
+//! When somebody who waits is told that nothing comes: soon, and then at growing intervals; and that a relay is of no use. Pure.
 
 use std::time::Duration;
 
@@ -30,9 +30,35 @@ impl Quiet {
     }
 }
 
+/// What a relay said last that does not carry a transfer, or no further.
+#[derive(Debug, Default)]
+pub(crate) struct RelayTold(Option<String>);
+
+impl RelayTold {
+    /// What is to be said now: each reason once, and none while there are peers, however they are connected.
+    pub(crate) fn now(&mut self, refuses: Option<&str>, peers: usize) -> Option<&str> {
+        if peers > 0 || refuses.is_none() || refuses == self.0.as_deref() {
+            return None;
+        }
+        self.0 = refuses.map(str::to_owned);
+        self.0.as_deref()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relay_that_refuses_is_told_once_and_to_who_needs_it() {
+        let mut told = RelayTold::default();
+        assert_eq!(told.now(None, 0), None);
+        assert_eq!(told.now(Some("full"), 1), None);
+        assert_eq!(told.now(Some("full"), 0), Some("full"));
+        assert_eq!(told.now(Some("full"), 0), None);
+        assert_eq!(told.now(None, 0), None);
+        assert_eq!(told.now(Some("spent"), 0), Some("spent"));
+    }
 
     #[test]
     fn it_is_said_at_growing_intervals_and_anew_when_something_came() {

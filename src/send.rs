@@ -27,6 +27,7 @@ use crate::context::Context;
 use crate::files::write_whole;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json, print_line};
 use crate::pausing::Pausing;
+use crate::quiet::RelayTold;
 use crate::units::human_bytes;
 
 /// How long the other side has to hang up by itself once it has everything.
@@ -359,6 +360,7 @@ async fn show(torrent: &Torrent, json: bool) -> std::convert::Infallible {
     let mut tick = tokio::time::interval(Duration::from_millis(if json { 1000 } else { 250 }));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let (mut last, mut rate) = ((Instant::now(), 0), 0);
+    let mut relay = RelayTold::default();
     loop {
         tick.tick().await;
         let stats = torrent.stats();
@@ -367,10 +369,13 @@ async fn show(torrent: &Torrent, json: bool) -> std::convert::Infallible {
             rate = ((stats.uploaded - last.1) as f64 / elapsed) as u64;
             last = (Instant::now(), stats.uploaded);
         }
+        if let Some(why) = relay.now(stats.relay_refuses.as_deref(), stats.peers) {
+            eprintln!("note: {why}");
+        }
         if json {
             print_json(&json!({
                 "event": "progress", "uploaded": stats.uploaded, "content_bytes": total, "up_rate": rate,
-                "peers": stats.peers, "delivered": stats.delivered,
+                "peers": stats.peers, "delivered": stats.delivered, "relay_refuses": stats.relay_refuses,
             }));
         } else if stats.peers > 0 || stats.uploaded > 0 {
             let message = format!(

@@ -137,6 +137,10 @@ fn a_transfer_that_has_used_up_its_bytes_is_carried_no_further() {
         said["event"] == "progress" && said["peers"] == 0 && said["have_bytes"].as_u64() > Some(100_000)
     });
     assert!(stuck["have_bytes"].as_u64() < Some(1_000_000), "{stuck}");
+    for end in [&sender, &receiver] {
+        end.hear("note: the relay of http://10.77.");
+        end.hear("the transfer has used up what the relay carries for one");
+    }
     receiver.kill();
     sender.kill();
     let (_, rest) = tracker.interrupt();

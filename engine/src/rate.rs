@@ -55,17 +55,22 @@ impl Bucket {
     /// Waits until `bytes` may pass.
     pub async fn take(&self, bytes: u64) {
         let Some(pace) = &self.pace else { return };
+        let now = Instant::now();
         let at = pace
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .reserve(bytes, Instant::now());
-        tokio::time::sleep_until(at.into()).await;
+            .reserve(bytes, now);
+        // A sleep lasts for a millisecond at least: one for each datagram would be the rate.
+        if at > now {
+            tokio::time::sleep_until(at.into()).await;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
     use rand::rngs::StdRng;
     use rand::{RngExt as _, SeedableRng as _};
 
@@ -114,6 +119,19 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_has_room_does_not_sleep() {
+        let bucket = Bucket::new(Some(10_000_000));
+        for datagram in 0..100 {
+            assert!(bucket.take(1_200).now_or_never().is_some(), "datagram {datagram}");
+        }
+        assert!(bucket.take(1_000_000_000).now_or_never().is_some());
+        assert!(
+            bucket.take(1).now_or_never().is_none(),
+            "that was more than the burst"
+        );
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub(super) struct ProgressLine<'a> {
     pub(super) peers: usize,
     pub(super) ways: Ways,
     pub(super) down_rate: u64,
+    /// Why a relay does not carry it, or no further.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) relay_refuses: Option<&'a str>,
     pub(super) state: &'a str,
 }
 

@@ -80,6 +80,8 @@ pub(super) struct Driver {
     /// Blocks of each piece by source: disk, peers, origin.
     pub(super) sources: Vec<[u32; 3]>,
     pub(super) problems: VecDeque<String>,
+    /// Why a relay does not carry this transfer, or no further.
+    pub(super) relay_refuses: Option<String>,
     pub(super) state: State,
     /// What a core is made with, and whether it is set aside.
     pub(super) core: swarm::Config,
@@ -179,6 +181,7 @@ impl Driver {
             greeting: HashSet::new(),
             sources: vec![[0; 3]; pieces],
             problems: VecDeque::new(),
+            relay_refuses: None,
             state: State::Downloading,
             core,
             paused: false,

@@ -29,6 +29,7 @@ pub(super) fn first_stats(shared: &Shared, layout: &Layout) -> Stats {
         down_rate: 0,
         whole_only: false,
         pieces: vec![None; layout.pieces() as usize].into(),
+        relay_refuses: None,
         problems: Vec::new(),
     }
 }
@@ -113,6 +114,7 @@ impl Driver {
             down_rate: self.rate.2,
             whole_only: self.ground.origin.is_whole_only(),
             pieces,
+            relay_refuses: self.relay_refuses.clone(),
             problems: self.problems.iter().cloned().collect(),
         });
     }

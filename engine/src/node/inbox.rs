@@ -103,6 +103,10 @@ pub(crate) enum Msg {
     },
     /// The address at a relay that stands for the other side of a personal swarm.
     Relay { address: SocketAddr },
+    /// A relay gave us a place, or kept it.
+    RelayAccepts,
+    /// A relay does not carry this transfer, or no further. For people to read.
+    RelayRefuses { why: String },
     /// Addresses of a name that was given as a peer.
     Resolved {
         host: String,
@@ -248,6 +252,11 @@ impl Driver {
                     self.candidates.try_again(address, Instant::now());
                     self.dial();
                 }
+            }
+            Msg::RelayAccepts => self.relay_refuses = None,
+            Msg::RelayRefuses { why } => {
+                self.problem(why.clone());
+                self.relay_refuses = Some(why);
             }
             Msg::Resolved {
                 host,

@@ -502,6 +502,7 @@ impl Finder {
                 self.why = problem.or(self.why.take());
                 self.add(addresses, Heard::Named, Some(&host));
             }
+            Msg::RelayRefuses { why } => self.why = Some(why),
             // What peers hold and do is of no interest here; and nothing else was begun.
             _ => {}
         }

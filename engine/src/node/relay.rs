@@ -25,6 +25,8 @@ const ASK_AGAIN: u32 = 4;
 const HEAD_START: Duration = Duration::from_secs(3);
 /// Pause after a failure, and when a tracker has no relay.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// Characters that are shown of why a relay refuses.
+const LONGEST_REASON: usize = 200;
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -60,7 +62,15 @@ pub(super) async fn stay(
                 continue;
             }
             Err(why) => {
-                tracing::info!("the relay of {tracker}: {why}");
+                if let NoPlace::Refused(why) = &why
+                    && driver
+                        .send(Msg::RelayRefuses { why: told(&url, why) })
+                        .await
+                        .is_err()
+                {
+                    return;
+                }
+                tracing::info!("the relay of {}: {why}", gate::shown(&url));
                 token = None;
                 tokio::time::sleep(PAUSES.0).await;
                 continue;
@@ -69,6 +79,9 @@ pub(super) async fn stay(
         let (address, mine) = place;
         token = Some(mine);
         registry.set_relay(&tracker, mine, address);
+        if driver.send(Msg::RelayAccepts).await.is_err() {
+            return;
+        }
         let shown = [MAGIC.as_slice(), &mine].concat();
         for _ in 0..ASK_AGAIN {
             registry.send_raw(address, &shown);
@@ -103,12 +116,37 @@ fn relay_url(tracker: &str, secret: Secret, role: Role) -> Option<Url> {
     Some(url)
 }
 
+/// What to say about a refusal: the relay's own words, as far as they are fit to be shown.
+fn told(relay: &Url, why: &str) -> String {
+    let why: String = why
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(LONGEST_REASON)
+        .collect();
+    let relay = relay.origin().ascii_serialization();
+    format!("the relay of {relay} carries nothing for this transfer: {why}")
+}
+
+/// Why a relay gave no place.
+#[derive(Debug, thiserror::Error)]
+enum NoPlace {
+    /// It does not want to, and says why.
+    #[error("{0}")]
+    Refused(String),
+    /// It could not be asked.
+    #[error(transparent)]
+    Request(#[from] gate::Error),
+    /// Its answer cannot be used.
+    #[error("{0}")]
+    Answer(String),
+}
+
 /// Asks for a place: the address to send to, and our token. `None` when the tracker has no relay.
 async fn ask(
     registry: &Registry,
     url: &Url,
     token: Option<Token>,
-) -> Result<Option<(SocketAddr, Token)>, String> {
+) -> Result<Option<(SocketAddr, Token)>, NoPlace> {
     let mut asked = url.clone();
     if let Some(token) = token {
         asked.query_pairs_mut().append_pair("token", &hex::encode(token));
@@ -125,22 +163,27 @@ async fn ask(
     if let [only] = families.as_slice() {
         request = request.over(*only);
     }
-    let response = request.send().await.map_err(|e| e.to_string())?;
-    let answered = response.remote_addr().ok_or("it is not known who answered")?;
+    let response = request.send().await?;
+    let answered = response
+        .remote_addr()
+        .ok_or_else(|| NoPlace::Answer("it is not known who answered".to_owned()))?;
     let status = response.status();
     if status == StatusCode::NOT_FOUND {
         return Ok(None);
     }
-    let body = response.bytes_limited(4096).await.map_err(|e| e.to_string())?;
-    if !status.is_success() {
-        return Err(String::from_utf8_lossy(&body).trim().to_owned());
+    let body = response.bytes_limited(4096).await?;
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(NoPlace::Refused(String::from_utf8_lossy(&body).trim().to_owned()));
     }
-    let answer: Answer = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
+    if !status.is_success() {
+        return Err(NoPlace::Answer(format!("it answered {status}")));
+    }
+    let answer: Answer = serde_json::from_slice(&body).map_err(|e| NoPlace::Answer(e.to_string()))?;
     let mut token = [0; 16];
-    hex::decode_to_slice(&answer.token, &mut token).map_err(|e| e.to_string())?;
+    hex::decode_to_slice(&answer.token, &mut token).map_err(|e| NoPlace::Answer(e.to_string()))?;
     let address = SocketAddr::new(answered.ip().to_canonical(), answer.port);
     if !registry.reaches(address) {
-        return Err("there is no way to its address".to_owned());
+        return Err(NoPlace::Answer("there is no way to its address".to_owned()));
     }
     Ok(Some((address, token)))
 }

@@ -111,6 +111,8 @@ pub struct Stats {
     pub whole_only: bool,
     /// For each piece where most of it came from; `None` until it is whole.
     pub pieces: Arc<[Option<PieceSource>]>,
+    /// Why a relay does not carry this transfer, or no further (personal swarms). For people to read.
+    pub relay_refuses: Option<String>,
     /// The latest troubles, oldest first, at most 16: web seeds, trackers, peers. For people to read.
     pub problems: Vec<String>,
 }
