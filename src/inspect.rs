@@ -11,14 +11,16 @@ use ad_splicer::facts::{CueFacts, Facts};
 use ad_splicer::time::ContentTime;
 use engine::cue_sheet::SignedCueSheet;
 use engine::metainfo::Metainfo;
+use engine::node::Node;
 use serde_json::{Value, json};
 
+use self::live::Live;
 use crate::beacons;
 use crate::cli::InspectArgs;
 use crate::context::Context;
 use crate::joining::trust_peers;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json, print_line};
-use crate::source::{Resolved, resolve};
+use crate::source::{Resolved, Torrent, resolve};
 use crate::trust::{Judged, judge, now};
 use crate::units::{human_bytes, human_time};
 
@@ -28,9 +30,31 @@ pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
     // What it says is how things are now.
     context.documents = None;
     trust_peers(&context, &args.peer).await?;
+    if args.live {
+        // Where it listens is said before anything else.
+        let live = Live::start(&context, json).await?;
+        let shown = match look(&context, Some(live.node()), args, json).await {
+            Ok(torrent) => live.show(args, &torrent, json).await,
+            Err(error) => Err(error),
+        };
+        live.stop().await;
+        return shown;
+    }
+    let looked = look(&context, None, args, json).await;
+    beacons::drain(&context).await;
+    looked.map(|_| ExitStatus::Done)
+}
+
+/// Says what the source is. An error when something is wrong with it, or its cue sheet is refused.
+async fn look(
+    context: &Context,
+    node: Option<&Node>,
+    args: &InspectArgs,
+    json: bool,
+) -> anyhow::Result<Torrent> {
     let torrent = match resolve(
-        &context,
-        None,
+        context,
+        node,
         &args.peer,
         &args.source,
         args.episode.episode.as_deref(),
@@ -47,7 +71,7 @@ pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
         }
     };
     let now = now()?;
-    let judged = judge(&context, &torrent, now).await?;
+    let judged = judge(context, &torrent, now).await?;
     let cues = match judged.as_ref().and_then(|judged| judged.offered.as_ref()) {
         Some(signed) => {
             vmap::parse(&signed.sheet().vmap)
@@ -61,17 +85,13 @@ pub(crate) async fn run(args: &InspectArgs, json: bool) -> Outcome {
     } else {
         print_text(&torrent.metainfo, judged.as_ref(), &cues, now);
     }
-    if args.live && !matches!(&judged, Some(judged) if judged.verdict.is_err()) {
-        return live::run(&context, args, &torrent, json).await;
-    }
-    beacons::drain(&context).await;
     match judged.map(|judged| judged.verdict) {
         Some(Err(reason)) => Err(bad_input(format!(
             "the cue sheet of {} is refused: {reason}",
             args.source
         )))
         .hint(|| "the content itself is fine; without a trusted cue sheet it plays without ads".into()),
-        _ => Ok(ExitStatus::Done),
+        _ => Ok(*torrent),
     }
 }
 

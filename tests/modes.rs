@@ -146,6 +146,12 @@ fn the_live_view_shows_who_is_there_and_fetches_nothing() {
     .args(LOOPBACK)
     .args(["--peer", &address])
     .start();
+    let first = [live.next(), live.next()].map(|said| said.expect("it says something"));
+    assert!(first[0]["quic"][0].is_string(), "{first:?}");
+    assert_eq!(
+        (&first[0]["event"], &first[1]["event"]),
+        (&"listening".into(), &"inspected".into())
+    );
     let shown = live.wait_until("the seed is there", |said| said["seeds"] == 1);
     assert_eq!(shown["peers"][0]["address"], address.as_str(), "{shown}");
     assert_eq!(shown["peers"][0]["complete"], true, "{shown}");

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use engine::node::{AddOptions, Stats};
+use engine::node::{AddOptions, Node, Stats};
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::time::MissedTickBehavior;
 
 use crate::cli::InspectArgs;
@@ -14,43 +15,64 @@ use crate::context::Context;
 use crate::output::{ExitStatus, Outcome, interrupted, print_json, print_line};
 use crate::source::Torrent;
 
-/// Looks at the swarm for as long as was asked.
-pub(super) async fn run(context: &Context, args: &InspectArgs, found: &Torrent, json: bool) -> Outcome {
-    let folder = tempfile::tempdir().context("cannot make a folder for the time being")?;
-    let mut context = context.clone();
-    folder.path().clone_into(&mut context.data);
-    let node = crate::starting::start(&context, json).await?;
-    let options = AddOptions {
-        use_origin: false,
-        // Nothing is fetched.
-        files: Some(Vec::new()),
-        give_up: None,
-        ..found.options(&args.peer)
-    };
-    let torrent = node.add(found.metainfo.clone(), options).await?;
-    let end = async {
-        match args.watch {
-            Some(time) => tokio::time::sleep(time).await,
-            None => std::future::pending().await,
-        }
-    };
-    let showing = async {
-        let mut tick = tokio::time::interval(Duration::from_secs(1));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut before = String::new();
-        loop {
-            tick.tick().await;
-            show(&torrent.stats(), json, &mut before);
-        }
-    };
-    let status = tokio::select! {
-        () = end => ExitStatus::Done,
-        () = interrupted() => ExitStatus::Interrupted,
-        () = showing => ExitStatus::Done,
-    };
-    torrent.stop().await;
-    node.stop().await;
-    Ok(status)
+/// A node of its own, which keeps nothing.
+pub(super) struct Live {
+    node: Node,
+    _folder: TempDir,
+}
+
+impl Live {
+    /// Starts it, and says where it listens.
+    pub(super) async fn start(context: &Context, json: bool) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("cannot make a folder for the time being")?;
+        let mut context = context.clone();
+        folder.path().clone_into(&mut context.data);
+        Ok(Self {
+            node: crate::starting::start(&context, json).await?,
+            _folder: folder,
+        })
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Shows the swarm for as long as was asked.
+    pub(super) async fn show(&self, args: &InspectArgs, found: &Torrent, json: bool) -> Outcome {
+        let options = AddOptions {
+            use_origin: false,
+            // Nothing is fetched.
+            files: Some(Vec::new()),
+            give_up: None,
+            ..found.options(&args.peer)
+        };
+        let torrent = self.node.add(found.metainfo.clone(), options).await?;
+        let end = async {
+            match args.watch {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        let showing = async {
+            let mut tick = tokio::time::interval(Duration::from_secs(1));
+            tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            let mut before = String::new();
+            loop {
+                tick.tick().await;
+                show(&torrent.stats(), json, &mut before);
+            }
+        };
+        Ok(tokio::select! {
+            () = end => ExitStatus::Done,
+            () = interrupted() => ExitStatus::Interrupted,
+            () = showing => ExitStatus::Done,
+        })
+    }
+
+    /// Leaves the swarm, and takes leave of those in it.
+    pub(super) async fn stop(self) {
+        self.node.stop().await;
+    }
 }
 
 fn show(stats: &Stats, json: bool, before: &mut String) {
