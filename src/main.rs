@@ -62,14 +62,7 @@ fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() {
-                ExitStatus::BadInput.into()
-            } else {
-                ExitStatus::Done.into()
-            };
-        }
+        Err(error) => return output::report_usage(&error, std::env::args_os()).into(),
     };
     output::start_logging(cli.verbose);
     match ad_splicer::this_program() {

@@ -6,6 +6,7 @@
 //! Not for: what a command's data means (each command formats its own).
 
 use std::error::Error as StdError;
+use std::ffi::OsString;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IsTerminal, Write};
@@ -229,18 +230,49 @@ pub(crate) fn report_error(error: &anyhow::Error, json: bool) -> ExitStatus {
     let said = sentence(error);
     let hint = failures(error).find_map(|failure| failure.hint.clone());
     if json {
-        let code = match status {
-            ExitStatus::BadInput => 2,
-            ExitStatus::Interrupted => 130,
-            _ => 1,
-        };
-        print_json(&serde_json::json!({ "event": "error", "error": said, "hint": hint, "status": code }));
+        print_error(&said, hint.as_deref(), status);
     }
     eprintln!("error: {said}");
     if let Some(hint) = hint {
         eprintln!("hint: {hint}");
     }
     status
+}
+
+fn print_error(said: &str, hint: Option<&str>, status: ExitStatus) {
+    let code = match status {
+        ExitStatus::BadInput => 2,
+        ExitStatus::Interrupted => 130,
+        _ => 1,
+    };
+    print_json(&serde_json::json!({ "event": "error", "error": said, "hint": hint, "status": code }));
+}
+
+/// Prints what is wrong with the arguments, or the help that they ask for, and gives the exit status that belongs to it.
+pub(crate) fn report_usage(error: &clap::Error, mut args: impl Iterator<Item = OsString>) -> ExitStatus {
+    // There is nobody else to tell when neither stdout nor stderr can be written to.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitStatus::Done;
+    }
+    let json = args.find(|arg| arg == "--json" || arg == "--");
+    if json.is_some_and(|arg| arg == "--json") {
+        let (said, hint) = usage(&error.render().to_string());
+        print_error(&said, Some(&hint), ExitStatus::BadInput);
+    }
+    ExitStatus::BadInput
+}
+
+/// The sentence and the hint of what clap says over many lines.
+fn usage(text: &str) -> (String, String) {
+    let joined = |paragraph: &str| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n");
+    let first = paragraphs.next().and_then(|first| first.strip_prefix("error: "));
+    // Without an error it is the help, for who says nothing else.
+    let said = first.map_or_else(|| "a command is missing".to_owned(), joined);
+    let tip = paragraphs.find_map(|paragraph| paragraph.trim_start().strip_prefix("tip: "));
+    let hint = tip.map_or_else(|| "--help says what may be written".to_owned(), joined);
+    (said, hint)
 }
 
 /// One JSON value on a line of stdout, flushed, so that who reads line by line sees it at once.
@@ -390,6 +422,7 @@ impl Progress {
 mod tests {
     use super::*;
     use anyhow::Context;
+    use clap::Parser as _;
 
     #[tokio::test]
     async fn a_signal_before_anybody_waits_is_not_missed() {
@@ -452,6 +485,24 @@ mod tests {
         ] {
             assert_eq!(sentence(&anyhow::anyhow!("{text}")), said);
         }
+    }
+
+    #[test]
+    fn what_clap_says_is_one_sentence_and_a_hint() {
+        let wrong = |args: &[&str]| {
+            let error = crate::cli::Cli::try_parse_from(args).expect_err("it is wrong");
+            usage(&error.render().to_string())
+        };
+        let (said, hint) = wrong(&["grove", "get"]);
+        assert_eq!(
+            said,
+            "the following required arguments were not provided: <SOURCE>..."
+        );
+        assert_eq!(hint, "--help says what may be written");
+        let (said, hint) = wrong(&["grove", "inspct", "a.torrent"]);
+        assert_eq!(said, "unrecognized subcommand 'inspct'");
+        assert_eq!(hint, "a similar subcommand exists: 'inspect'");
+        assert_eq!(wrong(&["grove"]).0, "a command is missing");
     }
 
     #[test]

@@ -68,6 +68,36 @@ fn a_mistake_is_told_once_and_by_its_name() {
 }
 
 #[test]
+fn wrong_arguments_are_an_error_event_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for args in [
+        &["--json", "get"][..],
+        &["get", "a.torrent", "--json", "--up", "fast"],
+        &["seed", "a.torrent", "--json", "--peer", "nobody"],
+        &["walk", "--json"],
+    ] {
+        let ended = grove(folder.path(), args).run().expect(2).says("error: ");
+        let told = ended.json();
+        let [error] = told.as_slice() else {
+            panic!("{args:?}: not one object: {told:?}")
+        };
+        assert_eq!(
+            (&error["event"], &error["status"]),
+            (&"error".into(), &2.into()),
+            "{args:?}"
+        );
+        let first = error["error"].as_str().expect("a sentence");
+        assert!(!first.contains("Usage") && !first.contains('\n'), "{first}");
+    }
+    let plain = grove(folder.path(), ["inspect", "--", "--json", "--live"])
+        .run()
+        .expect(2);
+    assert!(plain.stdout.is_empty(), "after -- it is a source");
+    let help = grove(folder.path(), ["get", "--json", "--help"]).run().expect(0);
+    assert!(help.stdout.starts_with(b"Download"), "who asks for help gets it");
+}
+
+#[test]
 fn what_is_no_key_and_what_is_no_feed_are_bad_input() {
     let folder = tempfile::tempdir().expect("a folder");
     let words = folder.path().join("words.txt");
