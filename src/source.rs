@@ -350,9 +350,7 @@ async fn from_magnet(
             Ok(metainfo)
         };
         match found.await {
-            Ok(metainfo) => {
-                return Ok(of_magnet(metainfo, magnet));
-            }
+            Ok(metainfo) => return of_magnet(metainfo, magnet),
             Err(error) => last = Some(error),
         }
     }
@@ -393,7 +391,7 @@ async fn from_magnet(
             node.end_searches().await;
         }
         return match found {
-            Ok(metainfo) => Ok(of_magnet(metainfo, magnet)),
+            Ok(metainfo) => of_magnet(metainfo, magnet),
             Err(error) if magnet.secret.is_some() && status_of(&error) != ExitStatus::Interrupted => {
                 Err(error)
                     .hint(|| "`grove send` must be running on the other side, with this very link".into())
@@ -432,8 +430,9 @@ async fn tell_quiet(search: &watch::Receiver<Search>, magnet: &Magnet, give_up: 
     }
 }
 
-fn of_magnet(metainfo: Metainfo, magnet: &Magnet) -> Resolved {
-    Resolved::Torrent(Box::new(Torrent {
+fn of_magnet(metainfo: Metainfo, magnet: &Magnet) -> anyhow::Result<Resolved> {
+    check_v1(&metainfo, magnet)?;
+    Ok(Resolved::Torrent(Box::new(Torrent {
         metainfo: Arc::new(metainfo),
         via: Via::Magnet,
         link_key: magnet.publisher,
@@ -442,7 +441,30 @@ fn of_magnet(metainfo: Metainfo, magnet: &Magnet) -> Resolved {
         web_seeds: magnet.web_seeds.clone(),
         secret: magnet.secret,
         asked: false,
-    }))
+    })))
+}
+
+/// A link may name both info hashes of its torrent: then both must be right, since other clients go by the first of them.
+fn check_v1(metainfo: &Metainfo, magnet: &Magnet) -> anyhow::Result<()> {
+    let Some(named) = magnet.info_hash_v1.filter(|_| magnet.info_hash.is_some()) else {
+        return Ok(());
+    };
+    match metainfo.info_hash_v1() {
+        Some(own) if own == named => Ok(()),
+        Some(own) => Err(bad_input(format!(
+            "this magnet link names two torrents: urn:btih:{} is not the v1 info hash of the other one, which is {}",
+            hex::encode(named),
+            hex::encode(own)
+        )))
+        .hint(|| "ask for the right link: which of the two was meant cannot be told from it".into()),
+        None => {
+            eprintln!(
+                "note: urn:btih:{} of this link cannot be checked, since its torrent has no v1 info hash; it is not used",
+                hex::encode(named)
+            );
+            Ok(())
+        }
+    }
 }
 
 pub(crate) async fn fetch(gate: &Gate, url: &Url, max: u64) -> anyhow::Result<bytes::Bytes> {

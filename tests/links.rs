@@ -6,7 +6,7 @@ use std::path::Path;
 
 use common::http::ask;
 use common::{Running, grove, sha256};
-use engine::metainfo::Builder;
+use engine::metainfo::{Builder, Metainfo};
 
 const LENGTH: usize = 1_500_000;
 
@@ -80,6 +80,33 @@ fn a_link_that_names_a_peer_is_enough() {
     let link = publish(at, None);
     let (_seed, address) = seed(at);
     get(at, &format!("{link}&x.grove={address}"), &[]);
+}
+
+#[test]
+fn both_hashes_of_a_link_must_be_of_its_torrent() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    let link = publish(at, None);
+    let (_seed, address) = seed(at);
+    let bytes = std::fs::read(at.join("thing.bin.torrent")).expect("it is there");
+    let metainfo = Metainfo::parse(&bytes).expect("a torrent");
+    let right = hex::encode(metainfo.info_hash_v1().expect("a hybrid torrent"));
+    let wrong = "5".repeat(40);
+    let link = |v1: &str| format!("{link}&xt=urn:btih:{v1}&x.grove={address}");
+    let words = [
+        "get",
+        &link(&wrong),
+        "--json",
+        "--data",
+        "viewer",
+        "-o",
+        "got.bin",
+    ];
+    let refused = grove(at, words).args(LOOPBACK).run().expect(2);
+    let refused = refused.says("this magnet link names two torrents").says(&wrong);
+    assert_eq!(refused.event("error")["status"], 2);
+    assert!(!at.join("got.bin").exists());
+    get(at, &link(&right), &[]);
 }
 
 #[test]
