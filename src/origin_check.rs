@@ -54,6 +54,11 @@ async fn compare_once(gate: &Gate, url: &Url, path: &Path, agent: &str) -> anyho
     if status.as_u16() != 200 {
         return Ok(Some(format!("the server answered {status}")));
     }
+    if let Some(encoding) = response.encoding() {
+        anyhow::bail!(
+            "{url} is sent in {encoding} (Content-Encoding) to `{agent}`: it must be sent as it is, not compressed"
+        );
+    }
     let mut file = tokio::fs::File::open(path).await.with_context(reading)?;
     let length = file.metadata().await.with_context(reading)?.len();
     let mut here = Vec::new();

@@ -315,6 +315,33 @@ fn an_origin_with_a_file_of_another_length() {
 }
 
 #[test]
+fn a_server_that_compresses_is_named_with_the_coding() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    std::fs::write(at.join("talk.mp3"), b"as it is").expect("space on the disk");
+    let compressed = ([(header::CONTENT_ENCODING, "gzip")], "something else");
+    let files = Router::new().route("/talk.mp3", get(move || async move { compressed }));
+    let host = Server::start(files.fallback(|| async { StatusCode::NOT_FOUND }));
+    let url = host.url("talk.mp3");
+    let common = [
+        "--json",
+        "--allow-private",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        "data",
+    ];
+    for args in [
+        &["publish", "talk.mp3", "--origin", &url][..],
+        &["get", &url, "-o", "out.mp3"],
+    ] {
+        let refused = grove(at, args).args(common).run().expect(1);
+        refused.says("in gzip (Content-Encoding)").says(&url);
+    }
+    assert!(!at.join("out.mp3").exists());
+}
+
+#[test]
 fn an_origin_without_the_file() {
     let (folder, finished) = with_origin(Router::new());
     finished.expect(1).says("404");

@@ -5,6 +5,7 @@
 //! - `206` with exactly the range that was asked for: its bytes are passed on as they come;
 //! - `200`: it ignores ranges. When its length is right and no other seed is better, the file is taken from the
 //!   beginning, passed on as it comes and never buffered; one such stream runs at a time;
+//! - a body in gzip or another coding, although it is asked for the file as it is: not asked for this file again;
 //! - a length that differs anywhere: the file was changed; this seed is not asked for it again;
 //! - 404 and 403, and a name that leads to a private address as behind the portal of a hotel: not counted on, and asked
 //!   again after 5 min, doubled each time; after an hour of that not any more;
@@ -467,6 +468,14 @@ impl Origin {
                 "the file at {url} was changed: it has {found} bytes, not {total_length}; it has to be published again"
             ))
         };
+        if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
+            && let Some(encoding) = response.encoding()
+        {
+            return Attempt::Never(format!(
+                "the web seed {url} sends the file in {encoding} (Content-Encoding), which was not asked for: its server must \
+                 send it as it is"
+            ));
+        }
         let (start, stop) = match status {
             StatusCode::PARTIAL_CONTENT => {
                 let text = response

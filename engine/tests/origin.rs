@@ -78,6 +78,7 @@ async fn hopeless_web_seeds_end_with_a_sentence_that_names_them() {
             Vice::Shorter(100_000),
             "was changed: it has 400000 bytes, not 500000",
         ),
+        (Vice::Gzip, "sends the file in gzip (Content-Encoding)"),
         (Vice::WrongBytes, "sent wrong data for piece"),
     ] {
         let mut tasks = JoinSet::new();

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use engine::node::Ways;
+use gate::header;
 use url::Url;
 
 use super::report::{Report, tell};
@@ -38,13 +39,21 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
         check_name(name)?;
         results.may_replace(path, |_| false)?;
     }
-    let mut response = context.gate.get(url.clone()).send().await?;
+    let request = context.gate.get(url.clone());
+    let request = request.header_text(header::ACCEPT_ENCODING, "identity");
+    let mut response = request.send().await?;
     let status = response.status();
     anyhow::ensure!(
         status.is_success(),
         "cannot fetch {}: the server answered {status}",
         gate::shown(url)
     );
+    if let Some(encoding) = response.encoding() {
+        anyhow::bail!(
+            "cannot fetch {}: the server sends it in {encoding} (Content-Encoding), which was not asked for",
+            gate::shown(url)
+        );
+    }
     let total = response.content_length().unwrap_or(0);
     let progress = Progress::bytes(name, total, json);
     let (sender, receiver) = std::sync::mpsc::sync_channel::<Option<bytes::Bytes>>(16);

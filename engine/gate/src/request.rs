@@ -246,6 +246,12 @@ impl Response {
         self.inner.headers().get(name)?.to_str().ok()
     }
 
+    /// How the body is encoded although nothing but the file as it is was asked for, as `gzip`; `None` when it is not.
+    pub fn encoding(&self) -> Option<&str> {
+        let encoding = self.header(header::CONTENT_ENCODING)?.trim();
+        (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
+    }
+
     /// The URL that answered, after redirects.
     pub fn url(&self) -> &Url {
         &self.url

@@ -63,6 +63,8 @@ pub enum Vice {
     Longer(u64),
     /// The file is shorter.
     Shorter(u64),
+    /// Says that the body is in gzip, as servers do that compress on the fly.
+    Gzip,
     /// Ends each body after so many bytes.
     CutsAfter(usize),
 }
@@ -129,7 +131,7 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
         Vice::Longer(n) => data.extend(std::iter::repeat_n(7, n as usize)),
         Vice::Shorter(n) => data.truncate(data.len() - n as usize),
         Vice::CutsAfter(n) => cut = Some(n),
-        Vice::None | Vice::IgnoresRange | Vice::BusyFor(..) => {}
+        Vice::None | Vice::IgnoresRange | Vice::Gzip | Vice::BusyFor(..) => {}
     }
     let range = headers.get(header::RANGE).map(|r| {
         let (a, b) = r
@@ -170,6 +172,9 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
     let mut response = Response::builder()
         .status(status)
         .header(header::CONTENT_LENGTH, promised);
+    if matches!(vice, Vice::Gzip) {
+        response = response.header(header::CONTENT_ENCODING, "gzip");
+    }
     if status == StatusCode::PARTIAL_CONTENT {
         response = response.header(
             header::CONTENT_RANGE,
