@@ -238,6 +238,7 @@ async fn hash(path: &Path, json: bool) -> anyhow::Result<Metainfo> {
                 for left_out in &listing.left_out {
                     eprintln!("note: {} is no regular file, and is left out", left_out.display());
                 }
+                tell_empty(&listing.empty);
                 let progress = Progress::bytes(&name, listing.length(), json);
                 let built = builder.hash_folder(&path, &listing, |done| {
                     progress.set(done, listing.length(), "hashing");
@@ -260,6 +261,19 @@ async fn hash(path: &Path, json: bool) -> anyhow::Result<Metainfo> {
         }
     });
     work.await.context("hashing")?
+}
+
+/// Says which folders do not arrive.
+fn tell_empty(folders: &[PathBuf]) {
+    let Some(first) = folders.first() else { return };
+    let more = match folders.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more like it)"),
+    };
+    eprintln!(
+        "note: the folder {}{more} is left out: there is no file in it, and only files are sent",
+        first.display()
+    );
 }
 
 /// The link, with every address at which this node may be reached.

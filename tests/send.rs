@@ -93,6 +93,7 @@ fn a_folder_arrives_through_a_tracker_alone() {
     bytes(&at.join("trip/a.jpg"), 200_000, 2);
     bytes(&at.join("trip/day 2/b.jpg"), 70_000, 3);
     bytes(&at.join("trip/day 2/empty"), 0, 0);
+    std::fs::create_dir_all(at.join("trip/day 3/hollow")).expect("a folder");
     let mut tracker = grove(at, ["tracker", "--json", "--http", "127.0.0.1:0"]).start();
     let listening = tracker.wait_for("listening");
     let announce = listening["announce"].as_str().expect("a URL").to_owned();
@@ -108,6 +109,7 @@ fn a_folder_arrives_through_a_tracker_alone() {
         .as_str()
         .expect("a link")
         .to_owned();
+    sender.hear("trip/day 3/hollow is left out: there is no file in it");
     let found: Vec<&str> = link
         .split('&')
         .filter(|pair| !pair.starts_with("x.grove="))

@@ -265,14 +265,19 @@ fn folders_have_libtorrents_hashes() {
 }
 
 #[test]
-fn links_and_odd_names_in_folders_are_told() {
+fn links_empty_folders_and_odd_names_are_told() {
     let place = tempfile::tempdir().expect("a temporary folder");
     std::fs::write(place.path().join("a"), b"a").expect("space on the disk");
     let link = place.path().join("link");
     std::os::unix::fs::symlink("/etc/hostname", &link).expect("a link");
+    let hollow = ["c", "b/d"].map(|name| place.path().join(name));
+    for folder in &hollow {
+        std::fs::create_dir_all(folder).expect("a folder");
+    }
     let listing = Listing::of(place.path()).expect("a readable folder");
     assert_eq!(listing.files, [(vec!["a".to_owned()], 1)]);
     assert_eq!(listing.left_out, [link]);
+    assert_eq!(listing.empty, [hollow[1].clone(), hollow[0].clone()]);
     std::fs::write(place.path().join("line\nbreak"), b"a").expect("space on the disk");
     let error = Listing::of(place.path()).expect_err("a name that no torrent can have");
     assert!(error.to_string().contains("cannot be the name"), "{error}");

@@ -20,6 +20,8 @@ pub struct Listing {
     pub files: Vec<(Vec<String>, u64)>,
     /// What takes no part: symbolic links, sockets, devices.
     pub left_out: Vec<PathBuf>,
+    /// Folders with nothing in them, sorted: a torrent names files alone.
+    pub empty: Vec<PathBuf>,
 }
 
 impl Listing {
@@ -29,6 +31,7 @@ impl Listing {
         listing.add(root, &mut Vec::new())?;
         // Component by component, as nested dictionaries sort; bytes, not letters.
         listing.files.sort();
+        listing.empty.sort();
         Ok(listing)
     }
 
@@ -50,7 +53,13 @@ impl Listing {
         if path.len() >= MAX_DEPTH {
             return Err(too_many("folders within each other", MAX_DEPTH));
         }
-        for entry in std::fs::read_dir(folder).map_err(|e| failed(folder, e))? {
+        let mut entries = std::fs::read_dir(folder)
+            .map_err(|e| failed(folder, e))?
+            .peekable();
+        if entries.peek().is_none() && !path.is_empty() {
+            self.empty.push(folder.to_owned());
+        }
+        for entry in entries {
             let entry = entry.map_err(|e| failed(folder, e))?;
             let kind = entry.file_type().map_err(|e| failed(&entry.path(), e))?;
             if !kind.is_dir() && !kind.is_file() {

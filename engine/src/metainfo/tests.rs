@@ -632,7 +632,7 @@ fn what_is_too_large_to_be_taken_is_refused_before_it_is_hashed() {
         files: (0..MAX_FILES)
             .map(|n| (parts.iter().map(|&len| format!("{n:0len$}")).collect(), 1))
             .collect(),
-        left_out: Vec::new(),
+        ..Listing::default()
     };
     let nowhere = std::path::Path::new("/nowhere/at all");
     let hash = |parts: &[usize]| Builder::new("a").hash_folder(nowhere, &listing(parts), |_| ());
