@@ -1,4 +1,4 @@
-//! Personal transfers between network namespaces: through a relay when there is no other way, and across a change of address.
+//! Transfers between network namespaces: personal ones through a relay when there is no other way, and all across a change of address.
 
 mod common;
 
@@ -6,6 +6,7 @@ use std::path::Path;
 
 use common::spaces::Spaces;
 use common::{Running, sha256};
+use engine::metainfo::Builder;
 
 /// `left` and `right`, each with a line of its own to `hub`, which forwards nothing.
 struct Net(Spaces);
@@ -253,6 +254,65 @@ fn survives_a_move_of(side: &str, number: u8) {
     );
     sender.wait_for("delivered");
     assert_eq!(sender.finish().0, Some(0));
+}
+
+#[test]
+fn a_seed_that_gets_another_address_at_home_dials_who_was_there() {
+    let mut spaces = Spaces::new("h");
+    for machine in ["left", "right"] {
+        spaces.machine(machine);
+    }
+    spaces.line(
+        ("left", "eth0", &["10.77.1.2/24"]),
+        ("right", "eth0", &["10.77.1.3/24"]),
+    );
+    for machine in ["left", "right"] {
+        spaces.default_route(machine, "10.77.1.1");
+    }
+    let net = Net(spaces);
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    file(at, 6_000_000);
+    let data = std::fs::read(at.join("thing.bin")).expect("it is there");
+    let metainfo = Builder::new("thing.bin").hash(&data[..], data.len() as u64, |_| {});
+    let metainfo = metainfo.expect("it can be hashed").to_bytes().to_vec();
+    std::fs::write(at.join("thing.bin.torrent"), metainfo).expect("space on the disk");
+    let words = [
+        "seed",
+        "thing.bin.torrent",
+        "--json",
+        "--data",
+        "seed",
+        "--up",
+        "700k",
+    ];
+    let mut seed = net.grove("left", at, &words).start();
+    let listening = seed.wait_for("listening");
+    let port = listening["quic"][0]
+        .as_str()
+        .and_then(|quic| quic.rsplit(':').next());
+    let peer = format!("10.77.1.2:{}", port.expect("a port"));
+    seed.wait_for("seeding");
+    // Nobody is found but by what the viewer typed, and nobody gave --allow-private.
+    let words = [
+        "get",
+        "thing.bin.torrent",
+        "--json",
+        "--data",
+        "viewer",
+        "-o",
+        "got.bin",
+        "--peer",
+        &peer,
+    ];
+    let mut viewer = net.grove("right", at, &words).start();
+    viewer.wait_until("something arrived", |said| {
+        said["have_bytes"].as_u64() > Some(1_000_000)
+    });
+    moves(&net, "left", 1);
+    viewer.wait_for("complete");
+    assert_eq!(viewer.finish().0, Some(0));
+    assert_eq!(sha256(&at.join("got.bin")), sha256(&at.join("thing.bin")));
 }
 
 #[test]

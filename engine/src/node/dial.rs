@@ -96,6 +96,8 @@ impl Driver {
             self.registry
                 .gate()
                 .trust(&address.ip().to_string(), address.port());
+        } else {
+            self.registry.note_lost(address);
         }
         self.add_candidates(vec![address], Heard::Peer(id), None);
         self.candidates.try_again(address, Instant::now());

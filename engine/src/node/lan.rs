@@ -116,7 +116,7 @@ impl Lan {
 }
 
 /// Whether an address is on a network of one of our interfaces, loopback apart.
-fn is_on_our_network(address: IpAddr) -> bool {
+pub(super) fn is_on_our_network(address: IpAddr) -> bool {
     let Ok(interfaces) = if_addrs::get_if_addrs() else {
         return false;
     };

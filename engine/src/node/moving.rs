@@ -53,3 +53,28 @@ pub(super) async fn is_dead(old: &Connection, new: &Connection) -> bool {
     let _ = tokio::time::timeout(SILENT, old.closed()).await;
     !new.is_closed() && (old.is_closed() || old.datagrams_heard() == heard)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::node::registry::DialError;
+    use crate::node::{Node, NodeConfig};
+    use gate::Gate;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    #[tokio::test]
+    async fn a_peer_that_was_lost_is_dialled_on_our_own_networks_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = Node::start(NodeConfig::new(folder.path(), Gate::default()))
+            .await
+            .unwrap();
+        // Loopback is no network that one could move in.
+        let (here, host) = (SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9), "127.0.0.1");
+        assert!(node.registry.may_dial(here, host).is_err());
+        node.registry.note_lost(here);
+        assert!(node.registry.may_dial(here, host).is_ok());
+        assert!(node.registry.gate().check(here, host).is_err());
+        let dialled = node.registry.connect(here, None).await;
+        assert!(matches!(dialled, Err(DialError::Forbidden(_))));
+        node.stop().await;
+    }
+}

@@ -8,7 +8,7 @@ use super::bans::Bans;
 use super::control::{HELLO_TIMEOUT, Offer};
 use super::hashing::Hasher;
 use super::inbox::Msg;
-use super::lan::Lan;
+use super::lan::{self, Lan};
 use super::observed::Observed;
 use super::transfer::refuse;
 use super::{Error, NodeConfig, announce, dht, mapping, moving};
@@ -23,7 +23,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, WeakShared};
 use gate::{Forbidden, Gate, household};
 use mainline::async_dht::AsyncDht;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ const UNUSED: Duration = Duration::from_secs(10);
 const PUNCH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection from an address counts as punched after we opened our router for it, and addresses kept.
 const PUNCHED: (Duration, usize) = (Duration::from_secs(15), 256);
+/// Addresses that are remembered of peers that were lost.
+const MAX_LOST: usize = 256;
 /// Why we have nothing to do any more with who asks again and again for what it does not get.
 pub(super) const FLOOD: &str = "it floods us with requests that are refused";
 /// Streams of one connection whose first bytes are being read.
@@ -95,6 +97,8 @@ pub(crate) struct Registry {
     torrents: Mutex<HashMap<[u8; 32], mpsc::Sender<Msg>>>,
     /// Our places at the relays of trackers, by the tracker's URL, and the relays' addresses.
     relays: Mutex<HashMap<String, (Token, SocketAddr)>>,
+    /// Where peers were that were lost, the latest last: each had proved its key from there.
+    lost: Mutex<VecDeque<SocketAddr>>,
     bans: Mutex<Bans>,
     /// What searches for metainfo told trackers, by the swarm's key and the tracker's URL, until the torrent takes it over.
     told: Mutex<HashMap<[u8; 20], HashMap<String, Told>>>,
@@ -163,6 +167,7 @@ impl Registry {
             dials: Mutex::default(),
             torrents: Mutex::default(),
             relays: Mutex::default(),
+            lost: Mutex::default(),
             bans: Mutex::default(),
             told: Mutex::default(),
             tasks: Mutex::default(),
@@ -389,10 +394,23 @@ impl Registry {
         lock(&self.relays).insert(tracker.to_owned(), (token, address));
     }
 
-    /// Whether a peer may be dialled at this address, which was named as `host`: where the gate allows it, and at a relay,
-    /// which whoever named the tracker named with it.
+    /// A peer was lost that had proved its key from this address: it may be dialled there again, also when that is a private
+    /// address, as long as it is on a network of ours. One of the two may have moved within it.
+    pub(super) fn note_lost(&self, address: SocketAddr) {
+        let mut lost = lock(&self.lost);
+        if !lost.contains(&address) {
+            lost.push_back(address);
+        }
+        if lost.len() > MAX_LOST {
+            lost.pop_front();
+        }
+    }
+
+    /// Whether a peer may be dialled at this address, which was named as `host`: where the gate allows it; at a relay,
+    /// which whoever named the tracker named with it; and where a peer was that was lost.
     pub(super) fn may_dial(&self, address: SocketAddr, host: &str) -> Result<(), Forbidden> {
-        if lock(&self.relays).values().any(|(_, relay)| *relay == address) {
+        let is_relay = lock(&self.relays).values().any(|(_, relay)| *relay == address);
+        if is_relay || lock(&self.lost).contains(&address) {
             return Ok(());
         }
         self.config.gate.check(address, host)
@@ -428,7 +446,12 @@ impl Registry {
         host: Option<&str>,
     ) -> Result<Connection, DialError> {
         let literal = address.ip().to_string();
-        self.may_dial(address, host.unwrap_or(&literal))?;
+        let host = host.unwrap_or(&literal);
+        self.may_dial(address, host)?;
+        // Elsewhere the same private address is somebody else's.
+        if lock(&self.lost).contains(&address) && !lan::is_on_our_network(address.ip()) {
+            self.config.gate.check(address, host)?;
+        }
         if self.leaves_alone(address) {
             return Err(DialError::LeftAlone);
         }
