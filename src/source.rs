@@ -6,6 +6,7 @@
 //! Not for: judging the cue sheet, or joining a swarm.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use engine::magnet::{Magnet, PeerAddress};
 use engine::metainfo::Metainfo;
 use engine::node::{AddOptions, Node, Search, Wanted};
 use engine::personal::Secret;
-use gate::Gate;
+use gate::{Forbidden, Gate};
 use tokio::sync::watch;
 use url::Url;
 
@@ -32,6 +33,10 @@ pub(crate) const MAX_FEED: u64 = 32 << 20;
 const PEERS_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same of a personal link, and longest wait for its content: a sender who is restarted is waited for.
 pub(crate) const SENDER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What there is to do about private addresses in a link.
+const PRIVATE_HINT: &str =
+    "--allow-private accepts private addresses of a link, and --peer HOST:PORT names a peer yourself";
 
 /// Which document the metainfo came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,6 +359,16 @@ async fn from_magnet(
             Err(error) => last = Some(error),
         }
     }
+    let refused = refused(&context.gate, magnet);
+    if let Some(first) = refused.first() {
+        let all = refused.len() == magnet.peers.len() + magnet.trackers.len();
+        if all && named.is_empty() && !crate::starting::looks_around(context) {
+            let error = anyhow::Error::from(first.clone());
+            return Err(error.context("no peer and no tracker of this magnet link may be asked"))
+                .hint(|| PRIVATE_HINT.into());
+        }
+        eprintln!("note: not all that this link names may be asked: {first}; {PRIVATE_HINT}");
+    }
     let peers = magnet.peers.iter().map(ToString::to_string);
     let peers: Vec<String> = peers.chain(named.iter().map(ToString::to_string)).collect();
     if let Some(info_hash) = magnet.info_hash
@@ -396,6 +411,7 @@ async fn from_magnet(
                 Err(error)
                     .hint(|| "`grove send` must be running on the other side, with this very link".into())
             }
+            Err(error) if !refused.is_empty() => Err(error).hint(|| PRIVATE_HINT.into()),
             Err(error) => Err(error),
         };
     }
@@ -406,6 +422,24 @@ async fn from_magnet(
         ))
         .hint(|| "ask for a link with xs= or tr=, for the .torrent itself, or name a peer with --peer".into()),
     }
+}
+
+/// Private addresses of peers and trackers in a link: whoever wrote it, and no person, named those. (Names are judged once they
+/// are resolved.)
+fn refused(gate: &Gate, magnet: &Magnet) -> Vec<Forbidden> {
+    let peers = magnet.peers.iter().map(|peer| (peer.host.clone(), peer.port));
+    let trackers = magnet.trackers.iter().filter_map(|tr| {
+        let url = Url::parse(tr).ok()?;
+        let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
+        Some((host, url.port_or_known_default()?))
+    });
+    let addresses = peers.chain(trackers).filter_map(|(host, port)| {
+        let ip = host.parse().ok()?;
+        gate.check(SocketAddr::new(ip, port), &host).err()
+    });
+    addresses
+        .filter(|forbidden| forbidden.class.is_private())
+        .collect()
 }
 
 /// Says from time to time that nobody is there.

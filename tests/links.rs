@@ -150,6 +150,34 @@ fn a_peer_may_be_named_by_its_host_wherever_that_is() {
 }
 
 #[test]
+fn what_to_do_about_private_addresses_of_a_link_is_said_at_once() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    let link = publish(at, None);
+    let (_seed, address) = seed(at);
+    let words = [
+        "get",
+        &format!("{link}&x.grove={address}&tr=http://192.168.7.7/announce"),
+        "--json",
+    ];
+    let get = |more: &[&str]| {
+        let command = grove(at, words).args(["--data", "viewer", "--listen", "127.0.0.1:0", "-o", "got.bin"]);
+        command.args(more).run()
+    };
+    let hint =
+        "--allow-private accepts private addresses of a link, and --peer HOST:PORT names a peer yourself";
+    let refused = get(&[]).expect(1);
+    let refused =
+        refused.says("error: no peer and no tracker of this magnet link may be asked: 127.0.0.1 is at");
+    assert_eq!(refused.event("error")["hint"], hint);
+    // Whoever types it is believed; what is left out is said.
+    get(&["--peer", &address])
+        .expect(0)
+        .says("192.168.7.7 is at 192.168.7.7:80, a private address")
+        .says(hint);
+}
+
+#[test]
 fn a_search_that_is_stopped_ends_as_such_and_leaves_nobody_at_the_tracker() {
     let place = tempfile::tempdir().expect("a folder");
     let at = place.path();
