@@ -428,9 +428,7 @@ mod tests {
     async fn a_signal_before_anybody_waits_is_not_missed() {
         let first = interrupted();
         let me = std::process::id().to_string();
-        let sent = std::process::Command::new("kill")
-            .args(["-INT", &me])
-            .status();
+        let sent = std::process::Command::new("kill").args(["-INT", &me]).status();
         assert!(sent.is_ok_and(|status| status.success()));
         first.await;
         interrupted().await;
