@@ -33,7 +33,7 @@ use ad_splicer::play::{
 use ad_splicer::splice::{Codec, Rendition, SpliceError};
 use ad_splicer::time::{ContentTime, PresentationTime};
 use anyhow::Context as _;
-use engine::node::Torrent;
+use engine::node::{Node, Torrent};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -62,8 +62,26 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     let mut keys = if json { None } else { Keys::open()? };
     let line = Line::new(json, keys.is_some());
     line.wait();
+    let node = tokio::select! {
+        node = crate::starting::start(&context, json) => Arc::new(node?),
+        status = left(&mut keys) => return Ok(status),
+    };
+    // However it ends, those whom it told of us hear that we are gone.
+    let played = through(&context, args, &node, (keys, line), json).await;
+    node.stop().await;
+    played
+}
+
+/// Plays it through this node.
+async fn through(
+    context: &Context,
+    args: &PlayArgs,
+    node: &Arc<Node>,
+    (mut keys, line): (Option<Keys>, Line),
+    json: bool,
+) -> Outcome {
     let resolved = tokio::select! {
-        resolved = resolve(&context, None, &args.swarm.peer, &args.source, args.episode.episode.as_deref()) => resolved?,
+        resolved = resolve(context, Some(node), &args.swarm.peer, &args.source, args.episode.episode.as_deref()) => resolved?,
         status = left(&mut keys) => return Ok(status),
     };
     let found = match resolved {
@@ -83,23 +101,18 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
         )))
         .hint(|| "`grove get SOURCE --file PATTERN` fetches what you name of it".into());
     }
-    let node = Arc::new(crate::starting::start(&context, json).await?);
-    let creatives = (!args.swarm.no_peers).then(|| Swarm::new(&context, Arc::clone(&node)));
+    let creatives = (!args.swarm.no_peers).then(|| Swarm::new(context, Arc::clone(node)));
     let adding = async {
-        let options = joining::swarm_options(&context, &args.swarm, &found).await?;
+        let options = joining::swarm_options(context, &args.swarm, &found).await?;
         let added = node.add(found.metainfo.clone(), options).await;
         added.map_err(crate::starting::explain)
     };
-    let added = tokio::select! {
-        added = adding => added,
-        status = left(&mut keys) => {
-            node.stop().await;
-            return Ok(status);
-        }
+    let torrent = tokio::select! {
+        added = adding => added?,
+        status = left(&mut keys) => return Ok(status),
     };
-    let torrent = added?;
     let prepared = tokio::select! {
-        prepared = Listening::prepare(&context, args, &found, &torrent, creatives.clone()) => prepared.map(Ok),
+        prepared = Listening::prepare(context, args, &found, &torrent, creatives.clone()) => prepared.map(Ok),
         status = left(&mut keys) => Ok(Err(status)),
     };
     let played = match prepared {
@@ -113,7 +126,7 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
                 if !args.swarm.no_ads {
                     eprintln!("note: it is played without ads: {why}");
                 }
-                let bookmark = Bookmark::of(&context, &found.metainfo.info_hash_v2());
+                let bookmark = Bookmark::of(context, &found.metainfo.info_hash_v2());
                 plain::play(args, &torrent, &bookmark, (keys, line), json).await
             } else {
                 drop((keys, line));
@@ -123,11 +136,10 @@ pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
     };
     // Stopping the torrent ends the reads that are still under way.
     torrent.stop().await;
-    beacons::drain(&context).await;
+    beacons::drain(context).await;
     if let Some(creatives) = &creatives {
         creatives.end().await;
     }
-    node.stop().await;
     played
 }
 

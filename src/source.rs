@@ -388,25 +388,19 @@ async fn from_magnet(
         };
         let (told, search) = watch::channel(Search::default());
         let waiting = tell_quiet(&search, magnet, wanted.give_up);
-        let own;
-        let (node, is_own) = if let Some(node) = node {
-            (node, false)
-        } else {
-            own = crate::starting::start(context, false).await?;
-            (&own, true)
+        let through = match node {
+            Some(node) => Through::Given(node),
+            None => Through::Own(crate::starting::start(context, false).await?),
         };
         let found = tokio::select! {
-            found = node.search(wanted, told) => found.map_err(anyhow::Error::from),
+            found = through.node().search(wanted, told) => found.map_err(anyhow::Error::from),
             never = waiting => match never {},
             () = crate::output::interrupted() => Err(stopped("interrupted while looking for peers")),
         };
-        if is_own {
-            node.stop().await;
-        } else if found.is_err() {
-            node.end_searches().await;
-        }
+        let found = found.and_then(|metainfo| of_magnet(metainfo, magnet));
+        through.end(found.is_ok()).await;
         return match found {
-            Ok(metainfo) => of_magnet(metainfo, magnet),
+            Ok(found) => Ok(found),
             Err(error) if magnet.secret.is_some() && status_of(&error) != ExitStatus::Interrupted => {
                 Err(error)
                     .hint(|| "`grove send` must be running on the other side, with this very link".into())
@@ -421,6 +415,30 @@ async fn from_magnet(
             "this magnet link says no place where its .torrent is, and no peer or tracker (no xs, ws, tr or x.grove)",
         ))
         .hint(|| "ask for a link with xs= or tr=, for the .torrent itself, or name a peer with --peer".into()),
+    }
+}
+
+/// Which node a search goes through: one that the command has, or one of its own.
+enum Through<'a> {
+    Given(&'a Node),
+    Own(Node),
+}
+
+impl Through<'_> {
+    fn node(&self) -> &Node {
+        match self {
+            Through::Given(node) => node,
+            Through::Own(node) => node,
+        }
+    }
+
+    /// Takes leave of the trackers that the search told of us, unless a torrent of the same node is to follow.
+    async fn end(self, found: bool) {
+        match self {
+            Through::Own(node) => node.stop().await,
+            Through::Given(node) if !found => node.end_searches().await,
+            Through::Given(_) => {}
+        }
     }
 }
 

@@ -36,6 +36,14 @@ fn seed(at: &Path) -> (Running, String) {
     (seed, address)
 }
 
+/// A tracker, and its announce URL.
+fn tracker(at: &Path) -> (Running, String) {
+    let mut tracker = grove(at, ["tracker", "--json", "--http", "127.0.0.1:0"]).start();
+    let listening = tracker.wait_for("listening");
+    let announce = listening["announce"].as_str().expect("a URL").to_owned();
+    (tracker, announce)
+}
+
 /// How many peers the tracker knows.
 fn known_peers(announce: &str) -> u32 {
     let place = announce.strip_prefix("http://").expect("a URL");
@@ -63,9 +71,7 @@ fn get(at: &Path, link: &str, more: &[&str]) {
 fn a_link_with_a_tracker_is_enough() {
     let place = tempfile::tempdir().expect("a folder");
     let at = place.path();
-    let mut tracker = grove(at, ["tracker", "--json", "--http", "127.0.0.1:0"]).start();
-    let listening = tracker.wait_for("listening");
-    let announce = listening["announce"].as_str().expect("a URL").to_owned();
+    let (_tracker, announce) = tracker(at);
     let link = publish(at, Some(&announce));
     let (_seed, _) = seed(at);
     let link = format!("{link}&tr={announce}");
@@ -181,9 +187,7 @@ fn what_to_do_about_private_addresses_of_a_link_is_said_at_once() {
 fn a_search_that_is_stopped_ends_as_such_and_leaves_nobody_at_the_tracker() {
     let place = tempfile::tempdir().expect("a folder");
     let at = place.path();
-    let mut tracker = grove(at, ["tracker", "--json", "--http", "127.0.0.1:0"]).start();
-    let listening = tracker.wait_for("listening");
-    let announce = listening["announce"].as_str().expect("a URL").to_owned();
+    let (_tracker, announce) = tracker(at);
     let link = format!("{}&tr={announce}", publish(at, None));
     for command in ["get", "seed", "inspect"] {
         let words = [command, &link, "--json", "--data", command];

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use engine::cue_sheet::{Budget, CueSheet, SecretKey, SignedCueSheet};
-use engine::metainfo::{Builder, Metainfo};
+use engine::metainfo::{Builder, InfoHash, Metainfo};
 use engine::node::{AddOptions, Location, Node, NodeConfig, Torrent, Wanted};
 use engine::personal::Secret;
 use engine::tracker::server::{Config, Tracker};
@@ -267,8 +267,11 @@ async fn what_a_newer_cue_sheet_allows_of_the_origin_counts_at_once() {
     other.stop().await;
 }
 
-/// A tracker that knows nobody, and the info hashes that it was asked about.
-async fn listening_tracker(tasks: &mut JoinSet<()>) -> (String, watch::Receiver<Vec<Vec<u8>>>) {
+/// What a tracker is asked: the info hash, and whether somebody stops.
+type Asked = (Vec<u8>, bool);
+
+/// A tracker that knows nobody, and what it was asked.
+async fn listening_tracker(tasks: &mut JoinSet<()>) -> (String, watch::Receiver<Vec<Asked>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/announce", listener.local_addr().unwrap());
     let (heard, asked) = watch::channel(Vec::new());
@@ -276,7 +279,8 @@ async fn listening_tracker(tasks: &mut JoinSet<()>) -> (String, watch::Receiver<
         let mut query = uri.query().unwrap_or_default().split('&');
         let hash = query.find_map(|part| part.strip_prefix("info_hash="));
         let hash = percent_encoding::percent_decode_str(hash.expect("an info hash")).collect();
-        heard.send_modify(|all| all.push(hash));
+        let stops = uri.query().is_some_and(|query| query.contains("event=stopped"));
+        heard.send_modify(|all| all.push((hash, stops)));
         &b"d8:intervali60e5:peers0:e"[..]
     };
     let app = axum::Router::new().fallback(answer);
@@ -284,9 +288,34 @@ async fn listening_tracker(tasks: &mut JoinSet<()>) -> (String, watch::Receiver<
     (url, asked)
 }
 
-async fn is_asked(asked: &mut watch::Receiver<Vec<Vec<u8>>>) {
+async fn is_asked(asked: &mut watch::Receiver<Vec<Asked>>) {
     let first = tokio::time::timeout(PATIENCE, asked.wait_for(|all| !all.is_empty()));
     first.await.expect("the tracker is asked").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tracker_hears_one_goodbye_of_a_search_that_is_dropped() {
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (tracker, mut asked) = listening_tracker(&mut tasks).await;
+    let node = node(folder.path()).await;
+    let wanted = Wanted {
+        info_hash: InfoHash([7; 32]),
+        secret: None,
+        peers: Vec::new(),
+        trackers: vec![tracker],
+        web_seeds: Vec::new(),
+        give_up: 10 * PATIENCE,
+    };
+    tokio::select! {
+        found = node.metainfo(wanted) => panic!("nobody has it: {found:?}"),
+        () = is_asked(&mut asked) => {}
+    }
+    // It goes by itself, and who waits for that does not send another one.
+    node.end_searches().await;
+    node.stop().await;
+    let goodbyes = asked.borrow().iter().filter(|(_, stops)| *stops).count();
+    assert_eq!(goodbyes, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -322,11 +351,11 @@ async fn a_personal_swarm_is_told_to_the_links_tracker_alone_and_under_the_secre
     let hash = metainfo.info_hash_v2();
     let (in_public, by_link) = (of_public.borrow(), of_link.borrow());
     assert!(
-        in_public.iter().all(|key| *key == hash.swarm_key()),
+        in_public.iter().all(|(key, _)| *key == hash.swarm_key()),
         "{in_public:?}"
     );
     assert!(
-        by_link.iter().all(|key| *key == secret.rendezvous()),
+        by_link.iter().all(|(key, _)| *key == secret.rendezvous()),
         "{by_link:?}"
     );
     assert_ne!(secret.rendezvous(), hash.swarm_key());

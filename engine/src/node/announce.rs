@@ -271,11 +271,13 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
     }
 }
 
-/// Tells trackers that we stop, which heard of us only from a search for the metainfo.
-pub(super) async fn leave(registry: &Registry, swarm_key: [u8; 20]) {
-    let told = registry.told(swarm_key);
-    let goodbyes = told.iter().filter_map(|(url, told)| {
-        let url = Url::parse(url).ok()?;
+/// Tells trackers that we stop, which heard of us only from a search for the metainfo. Who drops it has not told all of them.
+pub(super) fn farewell(
+    registry: &Registry,
+    swarm_key: [u8; 20],
+    told: HashMap<String, Told>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let requests = told.into_iter().filter_map(|(url, told)| {
         let request = AnnounceRequest {
             key: swarm_key,
             peer_id: registry.tracker_id(swarm_key),
@@ -285,13 +287,18 @@ pub(super) async fn leave(registry: &Registry, swarm_key: [u8; 20]) {
             left: 1,
             event: Some(Event::Stopped),
             numwant: 0,
-            tracker_id: told.tracker_id.clone(),
+            tracker_id: told.tracker_id,
         };
-        Some(async move { announce(registry.gate(), &url, &request).await })
+        Some((Url::parse(&url).ok()?, request))
     });
-    // One that does not answer must not hold up anything.
-    let _ = tokio::time::timeout(FAREWELL, futures_util::future::join_all(goodbyes)).await;
-    registry.forget_told(swarm_key);
+    let (gate, requests): (_, Vec<_>) = (registry.gate().clone(), requests.collect());
+    async move {
+        let goodbyes = requests
+            .iter()
+            .map(|(url, request)| announce(&gate, url, request));
+        // One that does not answer must not hold up anything.
+        let _ = tokio::time::timeout(FAREWELL, futures_util::future::join_all(goodbyes)).await;
+    }
 }
 
 #[cfg(test)]

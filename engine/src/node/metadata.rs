@@ -3,7 +3,7 @@
 //! A small driver of its own, which ends when the metainfo is whole and checked; what is asked and checked is
 //! `metainfo::Gathering`. It serves nothing. The connections stay, for the torrent that is added next.
 
-use super::announce::{MeetingPlace, Told, leave};
+use super::announce::{MeetingPlace, Told};
 use super::askers::{self, Asker};
 use super::candidates::{Candidates, Heard};
 use super::control::{self, Membership, NewPeer};
@@ -98,7 +98,7 @@ impl Node {
         let found = finder.run(told).await;
         guard.found = found.is_ok();
         if found.is_err() {
-            leave(&self.registry, membership.key).await;
+            self.registry.leave(membership.key).await;
         }
         found.map_err(|why| Error::NoMetainfo {
             name,
@@ -145,10 +145,9 @@ struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.registry.remove(self.membership.swarm);
-        let (registry, key) = (self.registry.clone(), self.membership.key);
-        // Nobody waited for the end: no torrent will tell the trackers that we stop.
-        if !self.found && !registry.told(key).is_empty() {
-            self.registry.spawn(async move { leave(&registry, key).await });
+        // Nobody may have waited for the end, and no torrent will tell the trackers that we stop.
+        if !self.found {
+            self.registry.spawn(self.registry.leave(self.membership.key));
         }
     }
 }

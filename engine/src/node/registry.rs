@@ -20,10 +20,10 @@ use crate::swarm::PeerId;
 use crate::tracker::pairs::Token;
 use crate::wire::ReplyStatus;
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, WeakShared};
+use futures_util::future::{BoxFuture, Shared, WeakShared};
 use gate::{Forbidden, Gate, household};
 use mainline::async_dht::AsyncDht;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -76,6 +76,9 @@ impl DialError {
     }
 }
 
+/// Resolves when trackers were told that we are gone.
+pub(super) type Farewell = Shared<BoxFuture<'static, ()>>;
+
 type Dial = BoxFuture<'static, Result<Connection, DialError>>;
 
 #[derive(Debug)]
@@ -102,6 +105,8 @@ pub(crate) struct Registry {
     bans: Mutex<Bans>,
     /// What searches for metainfo told trackers, by the swarm's key and the tracker's URL, until the torrent takes it over.
     told: Mutex<HashMap<[u8; 20], HashMap<String, Told>>>,
+    /// Goodbyes after searches that are under way, by the swarm's key.
+    farewells: Mutex<HashMap<[u8; 20], Farewell>>,
     /// Where others see us, for IPv4 and IPv6.
     observed: Mutex<[Observed; 2]>,
     /// The IPv4 port (IPv6 where there is no IPv4) at which others reach us.
@@ -170,6 +175,7 @@ impl Registry {
             lost: Mutex::default(),
             bans: Mutex::default(),
             told: Mutex::default(),
+            farewells: Mutex::default(),
             tasks: Mutex::default(),
         });
         let fixed = |address: &SocketAddr| !address.ip().is_unspecified();
@@ -212,24 +218,38 @@ impl Registry {
             .insert(url.to_owned(), told);
     }
 
-    /// What searches told about this swarm.
-    pub(super) fn told(&self, key: [u8; 20]) -> HashMap<String, Told> {
-        lock(&self.told).get(&key).cloned().unwrap_or_default()
-    }
-
-    /// The same, for who goes on with it.
+    /// What searches told about this swarm, for who goes on with it.
     pub(super) fn take_told(&self, key: [u8; 20]) -> HashMap<String, Told> {
         lock(&self.told).remove(&key).unwrap_or_default()
     }
 
-    pub(super) fn forget_told(&self, key: [u8; 20]) {
-        lock(&self.told).remove(&key);
+    /// Tells trackers goodbye to which a search spoke, and nobody after it. Each hears it once: who asks for it again waits for
+    /// the same end.
+    pub(super) fn leave(&self, key: [u8; 20]) -> Farewell {
+        let told = self.take_told(key);
+        let mut farewells = lock(&self.farewells);
+        let under_way = farewells.get(&key).cloned();
+        if told.is_empty() {
+            return under_way.unwrap_or_else(|| std::future::ready(()).boxed().shared());
+        }
+        let farewell = announce::farewell(self, key, told);
+        let both = async move {
+            if let Some(under_way) = under_way {
+                under_way.await;
+            }
+            farewell.await;
+        };
+        let farewell = both.boxed().shared();
+        farewells.retain(|_, farewell| farewell.peek().is_none());
+        farewells.insert(key, farewell.clone());
+        farewell
     }
 
-    /// Tells all trackers goodbye to which searches spoke, and nobody after them.
+    /// The same for all searches.
     pub(super) async fn end_searches(&self) {
-        let keys: Vec<[u8; 20]> = lock(&self.told).keys().copied().collect();
-        futures_util::future::join_all(keys.into_iter().map(|key| announce::leave(self, key))).await;
+        let mut keys: HashSet<[u8; 20]> = lock(&self.told).keys().copied().collect();
+        keys.extend(lock(&self.farewells).keys());
+        futures_util::future::join_all(keys.into_iter().map(|key| self.leave(key))).await;
     }
 
     pub(super) fn max_connections(&self) -> usize {
