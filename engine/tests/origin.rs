@@ -11,6 +11,7 @@ use engine::node::{AddOptions, PieceSource, State};
 use engine::origin::{Origin, OriginError, Sink};
 use engine::rate::Bucket;
 use engine::swarm::{BLOCK_SIZE, Demand};
+use gate::{Gate, Policy};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -261,6 +262,61 @@ async fn a_web_seed_that_falls_silent_does_not_keep_the_next_from_being_asked() 
         assert_eq!(stored(&torrent), data);
         node.stop().await;
     }
+}
+
+/// A first web seed brings a quarter of what one request asks for, and then `goes_on`; a second one is well. Gives what both
+/// were asked and sent.
+async fn given_up_in_the_middle(goes_on: impl AsyncFnOnce(&Semaphore) + Send + 'static) -> [(usize, u64); 2] {
+    const BLOCKS: u32 = 1_024;
+    let mut tasks = JoinSet::new();
+    let data = content(BLOCKS as usize * BLOCK_SIZE as usize, 13);
+    let (first, one) = gated_origin(&mut tasks, &data).await;
+    let (second, other) = origin(&mut tasks, &data, Vice::None).await;
+    let permits = first.gate.as_ref().unwrap();
+    permits.add_permits(BLOCKS as usize / 16);
+    // That the gate loses patience is no way out.
+    let gate = Gate::new(Policy {
+        read_timeout: 60 * PATIENCE,
+        ..open_gate().policy().clone()
+    });
+    let origin = Origin::new(
+        gate,
+        &[one, other],
+        data.len() as u64,
+        Arc::new(Bucket::new(None)),
+    );
+    let mut wanting = Wanting;
+    let fetching = tokio::time::timeout(PATIENCE, origin.fetch(0, 0..BLOCKS, &mut wanting));
+    tokio::select! {
+        fetched = fetching => fetched.expect("the second one is asked").unwrap(),
+        () = goes_on(permits) => unreachable!("it never ends"),
+    }
+    [first, second].map(|seed| {
+        let (asked, sent) = (&seed.requests, &seed.bytes);
+        (asked.load(Ordering::SeqCst), sent.load(Ordering::SeqCst))
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_seed_that_falls_silent_in_the_middle_of_an_answer_gives_way() {
+    let [first, second] = given_up_in_the_middle(async |_| std::future::pending().await).await;
+    assert_eq!(first, (1, 4 << 20));
+    assert_eq!(second, (1, 12 << 20), "the rest and no more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_seed_that_becomes_slow_in_the_middle_of_an_answer_gives_way() {
+    // It would take three minutes.
+    let trickle = async |permits: &Semaphore| {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tick.tick().await;
+            permits.add_permits(1);
+        }
+    };
+    let [first, second] = given_up_in_the_middle(trickle).await;
+    assert_eq!(first.0, 1);
+    assert!(second.1 > 8 << 20, "{second:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

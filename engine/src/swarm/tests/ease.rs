@@ -123,3 +123,75 @@ fn a_slow_origin_is_all_there_is_while_nobody_holds_anything() {
     give(&mut swarm, Input::PeerHave { peer, runs }, now);
     assert!(!swarm.origin_is_at_ease(now));
 }
+
+/// A narrow origin that all ask for what they need at once brings everything late, for good.
+#[test]
+fn what_the_origin_would_bring_too_late_is_left_to_the_duty() {
+    const LAST: u64 = 39;
+    let start = Instant::now();
+    let config = Config {
+        whole_file: false,
+        ..Config::default()
+    };
+    let mut swarm = core(LAST + 1, config, start);
+    connect(&mut swarm, 1, vec![], start);
+    let (reader, file) = (ReaderId(1), FileIndex(0));
+    let demand = Demand::Stream {
+        bitrate: 65_536,
+        playing: true,
+    };
+    let opened = Input::ReaderOpened {
+        reader,
+        file,
+        position: 0,
+        demand,
+    };
+    let mut outputs = give(&mut swarm, Input::Discovery { pending: false }, start);
+    outputs.extend(give(&mut swarm, opened, start));
+    // It takes two and a half seconds for a piece, which is known when the player goes to the last one, and needs it now.
+    let mut coming: VecDeque<(FetchId, u32)> = VecDeque::new();
+    let (mut urgent, mut by_duty) = (0, 0);
+    for tick in 1..=300 {
+        let now = start + TICK * tick;
+        for output in std::mem::take(&mut outputs) {
+            match output {
+                Output::OriginFetch { fetch, run, urgency } => {
+                    coming.extend((run.first.0..run.first.0 + run.count).map(|block| (fetch, block)));
+                    let blocks = match urgency {
+                        Urgency::Urgent => &mut urgent,
+                        _ => &mut by_duty,
+                    };
+                    *blocks += u32::from(tick > 100) * run.count;
+                }
+                Output::OriginCancel { fetch } => coming.retain(|(other, _)| *other != fetch),
+                _ => {}
+            }
+        }
+        if tick % 6 == 0
+            && let Some((fetch, block)) = coming.pop_front()
+        {
+            let (bytes, source) = (BLOCK_SIZE.into(), Source::Origin);
+            outputs.extend(give(&mut swarm, Input::OriginBytes { fetch, bytes }, now));
+            let run = BlockRun::new(0, block, 1);
+            outputs.extend(give(&mut swarm, Input::Verified { run, source }, now));
+            if coming.iter().all(|(other, _)| *other != fetch) {
+                outputs.extend(give(&mut swarm, Input::OriginDone { fetch }, now));
+            }
+        }
+        if tick == 100 {
+            let position = LAST * 65_536;
+            let moved = Input::ReaderMoved {
+                reader,
+                position,
+                demand,
+            };
+            outputs.extend(give(&mut swarm, moved, now));
+        }
+        outputs.extend(give(&mut swarm, Input::Timeout, now));
+    }
+    assert_eq!(urgent, 0, "{by_duty} blocks by duty");
+    assert!(
+        swarm.has(BlockRun::new(0, 4 * LAST as u32, 4)),
+        "{by_duty} blocks by duty"
+    );
+}
