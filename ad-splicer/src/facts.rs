@@ -261,7 +261,7 @@ fn survey_of(content: &dyn Content, track: &dyn Track, cues: &[At]) -> Result<Fa
         channels: u32::from(stream.channels),
         samples: stream.samples,
         frames: frames.count,
-        frame_samples: frames.samples,
+        frame_samples: frames.steps.size,
         bytes: content.len(),
         audio_start: frames.start,
         bit_rate: frames.bit_rate.map_or(0, u64::from),

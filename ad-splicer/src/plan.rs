@@ -22,14 +22,14 @@ pub struct AdIndex {
 pub enum Segment {
     /// Samples of the content, by content sample index.
     Content(Range<u64>),
-    /// A whole ad.
+    /// An ad: all of it, or but for less than a frame at its end.
     Ad {
         /// Which.
         index: AdIndex,
         /// How many samples.
         samples: u64,
     },
-    /// Silence after the ads of a break that brings the content back onto its own frame grid; always shorter than a frame.
+    /// Silence after the ads that brings the content back onto its own frame grid; always shorter than a frame.
     Pad {
         /// How many samples.
         samples: u64,
@@ -55,6 +55,71 @@ pub struct PlannedBreak {
     pub span: Range<u64>,
     /// Samples of each ad, in order.
     pub ads: Vec<u64>,
+}
+
+/// What content moves in steps of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps {
+    /// Samples of a step: of a frame, or 1 for formats without frames.
+    pub size: u32,
+    /// Whether the result may end between two steps, since the format says where its last frame ends.
+    pub ends_anywhere: bool,
+    /// Whether ads may lose less than a step at their end, so that silence after several breaks does not add up to a step.
+    pub cuts_ads: bool,
+}
+
+impl Steps {
+    /// Content that can be cut at any sample.
+    pub const ANY: Self = Self {
+        size: 1,
+        ends_anywhere: true,
+        cuts_ads: false,
+    };
+
+    /// Content in frames of so many samples, whose format says where its last one ends.
+    pub(crate) fn of_frames(size: u32) -> Self {
+        Self {
+            size,
+            ends_anywhere: true,
+            cuts_ads: true,
+        }
+    }
+}
+
+/// An ad is cut at its end only when it has at least so many times what it loses.
+const LEAST_OF_AN_AD: i128 = 16;
+
+/// How each break ends, so that content goes on at a step of the grid: with so many samples of silence after its ads, or with so many less (below zero) of its last ad.
+///
+/// Ads are followed by silence up to the next step, but where that and the silence before it would come to a step or more: there the last ad is shorter. So content is never late by a step, and the
+/// presentation as long as content and ads are, and less than a step longer. (An ad that is too short to be cut is followed by silence all the same.) Breaks between which there is no content end as one.
+pub(crate) fn endings(content_samples: u64, steps: Steps, breaks: &[PlannedBreak]) -> Vec<i64> {
+    let step = i128::from(steps.size.max(1));
+    let has_ads = |planned: &&PlannedBreak| planned.ads.iter().any(|samples| *samples > 0);
+    let mut endings = vec![0; breaks.len()];
+    // How much later than without all endings content is, and by how much what is put in moves it, since the last ending.
+    let (mut late, mut moved) = (0_i128, 0_i128);
+    for (i, planned) in breaks.iter().enumerate().filter(|(_, planned)| has_ads(planned)) {
+        let ads: i128 = planned.ads.iter().map(|samples| i128::from(*samples)).sum();
+        let span = &planned.span;
+        moved += ads - (i128::from(span.end) - i128::from(span.start));
+        let at_the_end = span.end >= content_samples;
+        let next = breaks[i + 1..].iter().find(has_ads);
+        if (at_the_end && steps.ends_anywhere) || next.is_some_and(|next| next.span.start == span.end) {
+            continue;
+        }
+        let silence = (-moved).rem_euclid(step);
+        let less = step - silence;
+        let last = planned.ads.iter().rfind(|samples| **samples > 0);
+        let is_cut = steps.cuts_ads
+            && silence > 0
+            && late + silence >= step
+            && last.is_some_and(|last| i128::from(*last) >= LEAST_OF_AN_AD * less);
+        let ending = if is_cut { -less } else { silence };
+        endings[i] = ending as i64;
+        (late, moved) = (late + ending, 0);
+    }
+    endings
 }
 
 /// Why breaks do not make a plan.
@@ -90,15 +155,14 @@ pub struct SplicePlan {
 }
 
 impl SplicePlan {
-    /// Lays out `breaks` (in cue order) over content of `content_samples` samples at `sample_rate` Hz. `grid` is the number of samples that the content moves in steps of, a frame (1 for formats
-    /// without frames): after each break before the content's end, silence is added up to the next step. Breaks without ads change nothing, also when they would replace content.
+    /// Lays out `breaks` (in cue order) over content of `content_samples` samples at `sample_rate` Hz, which moves in `steps`: silence is added after ads up to the next step, or
+    /// the last of them is a little shorter, such that all of that together is never a step. Breaks without ads change nothing, also when they would replace content.
     pub fn new(
         sample_rate: u32,
         content_samples: u64,
-        grid: u32,
+        steps: Steps,
         breaks: &[PlannedBreak],
     ) -> Result<Self, PlanError> {
-        let grid = i128::from(grid.max(1));
         let mut plan = Self {
             sample_rate,
             content_samples,
@@ -106,7 +170,8 @@ impl SplicePlan {
             samples: 0,
         };
         let mut position = 0;
-        for planned in breaks {
+        let endings = endings(content_samples, steps, breaks);
+        for (planned, ending) in breaks.iter().zip(endings) {
             let break_index = planned.index;
             let span = &planned.span;
             if span.start > span.end || span.end > content_samples {
@@ -119,19 +184,18 @@ impl SplicePlan {
                 continue;
             }
             plan.push(Segment::Content(position..span.start));
+            let last = planned.ads.iter().rposition(|samples| *samples > 0);
             for (ad, samples) in planned.ads.iter().enumerate() {
+                let less = if Some(ad) == last { ending.min(0) } else { 0 };
                 plan.push(Segment::Ad {
                     index: AdIndex { break_index, ad },
-                    samples: *samples,
+                    samples: samples.saturating_add_signed(less),
                 });
             }
             position = span.end;
-            if position < content_samples {
-                let shift = i128::from(plan.samples) - i128::from(position);
-                plan.push(Segment::Pad {
-                    samples: (-shift).rem_euclid(grid) as u64,
-                });
-            }
+            plan.push(Segment::Pad {
+                samples: ending.max(0) as u64,
+            });
         }
         plan.push(Segment::Content(position..content_samples));
         Ok(plan)
@@ -260,7 +324,7 @@ mod tests {
         let plan = SplicePlan::new(
             1000,
             10_000,
-            100,
+            Steps::of_frames(100),
             &[
                 insert(0, 0, &[150]),
                 insert(1, 5_000, &[30, 30]),
@@ -300,11 +364,106 @@ mod tests {
     }
 
     #[test]
+    fn what_is_rounded_never_adds_up_to_a_step() {
+        let ten = |ads: &[u64], apart: u64| -> Vec<PlannedBreak> {
+            (0..10)
+                .map(|i| insert(i, 1_000 + i as u64 * apart, ads))
+                .collect()
+        };
+        for (name, steps, breaks, cut) in [
+            ("ten breaks", Steps::of_frames(1_152), ten(&[220_500], 9_000), 5),
+            (
+                "ten breaks at one place",
+                Steps::of_frames(1_152),
+                ten(&[220_500], 0),
+                0,
+            ),
+            (
+                "ten ads",
+                Steps::of_frames(1_152),
+                vec![insert(0, 4_000, &[220_500; 10])],
+                0,
+            ),
+            (
+                "a replaced span",
+                Steps::of_frames(1_024),
+                vec![PlannedBreak {
+                    index: 0,
+                    span: 70_001..90_000,
+                    ads: vec![44_100],
+                }],
+                0,
+            ),
+        ] {
+            let plan = SplicePlan::new(44_100, 100_000, steps, &breaks).unwrap();
+            let given: u64 = breaks.iter().flat_map(|one| &one.ads).sum();
+            let replaced: u64 = breaks.iter().map(|one| one.span.end - one.span.start).sum();
+            let longer = plan.samples() as i64 - (100_000 + given - replaced) as i64;
+            assert!((0..i64::from(steps.size)).contains(&longer), "{name}: {longer}");
+            let pads = plan
+                .segments()
+                .filter(|(_, segment)| matches!(segment, Segment::Pad { .. }));
+            let shorter = breaks.iter().flat_map(|one| {
+                (0..one.ads.len()).filter(|ad| {
+                    let index = AdIndex {
+                        break_index: one.index,
+                        ad: *ad,
+                    };
+                    plan.ad(index).unwrap().1 < one.ads[*ad]
+                })
+            });
+            assert_eq!(shorter.count(), cut, "{name}");
+            let ended = breaks
+                .iter()
+                .map(|one| one.span.end)
+                .collect::<std::collections::BTreeSet<_>>();
+            assert!(pads.count() + cut <= ended.len(), "{name}: {plan:?}");
+        }
+    }
+
+    #[test]
+    fn an_ad_is_whole_where_silence_comes_to_no_step_and_where_it_is_short() {
+        let (one, another) = (insert(0, 1_000, &[1_650]), insert(1, 2_000, &[1_650]));
+        let lengths = |steps, breaks: &[PlannedBreak]| -> Vec<u64> {
+            let plan = SplicePlan::new(1_000, 10_000, steps, breaks).unwrap();
+            plan.segments().map(|(_, segment)| segment.samples()).collect()
+        };
+        assert_eq!(
+            lengths(Steps::of_frames(100), std::slice::from_ref(&one)),
+            [1_000, 1_650, 50, 9_000]
+        );
+        let both = [one.clone(), another.clone()];
+        assert_eq!(
+            lengths(Steps::of_frames(100), &both),
+            [1_000, 1_650, 50, 1_000, 1_600, 8_000]
+        );
+        let whole = Steps {
+            cuts_ads: false,
+            ..Steps::of_frames(100)
+        };
+        let padded = [1_000, 1_650, 50, 1_000, 1_650, 50, 8_000];
+        assert_eq!(lengths(whole, &both), padded);
+        let short = [one, insert(1, 2_000, &[150])];
+        assert_eq!(
+            lengths(Steps::of_frames(100), &short),
+            [1_000, 1_650, 50, 1_000, 150, 50, 8_000]
+        );
+        // A format that cannot say where its last frame ends.
+        let last = [insert(0, 10_000, &[1_650])];
+        assert_eq!(lengths(Steps::of_frames(100), &last), [10_000, 1_650]);
+        let whole_frames = Steps {
+            ends_anywhere: false,
+            ..Steps::of_frames(100)
+        };
+        assert_eq!(lengths(whole_frames, &last), [10_000, 1_650, 50]);
+    }
+
+    #[test]
     fn a_replaced_span_has_no_presentation_time() {
         let plan = SplicePlan::new(
             1000,
             10_000,
-            100,
+            Steps::of_frames(100),
             &[PlannedBreak {
                 index: 0,
                 span: 2_000..4_050,
@@ -324,7 +483,7 @@ mod tests {
         let plan = SplicePlan::new(
             1000,
             10_000,
-            100,
+            Steps::of_frames(100),
             &[PlannedBreak {
                 index: 0,
                 span: 2_000..4_000,
@@ -339,11 +498,11 @@ mod tests {
     #[test]
     fn wrong_breaks_are_named() {
         assert_eq!(
-            SplicePlan::new(1000, 100, 1, &[insert(0, 101, &[1])]),
+            SplicePlan::new(1000, 100, Steps::ANY, &[insert(0, 101, &[1])]),
             Err(PlanError::Outside(0))
         );
         assert_eq!(
-            SplicePlan::new(1000, 100, 1, &[insert(0, 50, &[1]), insert(1, 49, &[1])]),
+            SplicePlan::new(1000, 100, Steps::ANY, &[insert(0, 50, &[1]), insert(1, 49, &[1])]),
             Err(PlanError::Overlap(1))
         );
     }
@@ -382,8 +541,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_map_is_monotonic_and_its_own_inverse((content, breaks) in breaks(), grid in 1u32..2_000, probes in proptest::collection::vec(0.0f64..1.0, 20)) {
-            let plan = SplicePlan::new(44_100, content, grid, &breaks).unwrap();
+        fn the_map_is_monotonic_and_its_own_inverse((content, breaks) in breaks(), grid in 1u32..300, probes in proptest::collection::vec(0.0f64..1.0, 20)) {
+            let plan = SplicePlan::new(44_100, content, Steps::of_frames(grid), &breaks).unwrap();
             let mut end = 0;
             for (start, segment) in plan.segments() {
                 prop_assert_eq!(start, end);
@@ -393,6 +552,15 @@ mod tests {
                 }
             }
             prop_assert_eq!(end, plan.samples());
+            let (mut given, mut replaced, mut short) = (0, 0, false);
+            for planned in breaks.iter().filter(|planned| planned.ads.iter().any(|ad| *ad > 0)) {
+                given += planned.ads.iter().sum::<u64>();
+                replaced += planned.span.end - planned.span.start;
+                let last = planned.ads.iter().rfind(|ad| **ad > 0);
+                short |= last.is_some_and(|last| *last < 16 * u64::from(grid));
+            }
+            let longer = plan.samples() as i64 - (content + given - replaced) as i64;
+            prop_assert!(longer >= 0 && (short || longer < i64::from(grid)), "{longer} of {grid}");
             let mut samples: Vec<u64> = probes.iter().map(|p| (p * content as f64) as u64).collect();
             samples.sort_unstable();
             let mut last = None;

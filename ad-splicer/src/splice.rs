@@ -46,7 +46,7 @@ use crate::content::Content;
 use crate::facts;
 use crate::pcm::Pcm;
 use crate::picture::{Picture, PictureFormat};
-use crate::plan::{AdIndex, PlanError, SplicePlan};
+use crate::plan::{AdIndex, PlanError, SplicePlan, Steps};
 pub use crate::splice::flac::moved::Renumbered;
 use crate::splice::format::Track;
 use crate::splice::later::Later;
@@ -643,7 +643,7 @@ fn lay_out(
     let is_remade = options.growing && head.remade();
     if !any && !is_remade {
         let stream = head.stream();
-        let plan = SplicePlan::new(stream.sample_rate, stream.samples, 1, &[])?;
+        let plan = SplicePlan::new(stream.sample_rate, stream.samples, Steps::ANY, &[])?;
         let played = if options.growing { head.played()? } else { None };
         let (runs, audio, zero) = if let Some((runs, played)) = played {
             (runs, Some(played.audio), Some(played.zero))

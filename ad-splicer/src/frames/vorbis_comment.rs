@@ -136,7 +136,7 @@ pub(crate) fn edit(plan: &SplicePlan, data: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::PlannedBreak;
+    use crate::plan::{PlannedBreak, Steps};
     use proptest::prelude::*;
 
     fn data(comments: &[&str]) -> Vec<u8> {
@@ -157,7 +157,7 @@ mod tests {
             span: 10_000..10_000,
             ads: vec![5_000],
         };
-        let plan = SplicePlan::new(1_000, 60_000, 1, &[planned]).unwrap();
+        let plan = SplicePlan::new(1_000, 60_000, Steps::ANY, &[planned]).unwrap();
         let before = data(&[
             "TITLE=CHAPTER001=x",
             "CHAPTER000=00:00:00.000",
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_chapters_costs_no_more_than_reading_it() {
-        let plan = SplicePlan::new(1_000, 60_000, 1, &[]).unwrap();
+        let plan = SplicePlan::new(1_000, 60_000, Steps::ANY, &[]).unwrap();
         let mut comments = vec!["chapter1name=One", "CHAPTER1NAME=Two"];
         comments.resize(3 * MOST_CHAPTERS, "CHAPTER1=0:0:0");
         let found = chapters(&plan, &data(&comments));
@@ -197,7 +197,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_makes_no_sense_is_copied(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-            let plan = SplicePlan::new(1_000, 60_000, 1, &[]).unwrap();
+            let plan = SplicePlan::new(1_000, 60_000, Steps::ANY, &[]).unwrap();
             prop_assert_eq!(edit(&plan, &bytes), bytes);
         }
     }

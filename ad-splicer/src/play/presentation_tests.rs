@@ -447,14 +447,14 @@ fn ads_that_come_in_later_are_told_and_those_before_are_not_told_again() {
 
 #[test]
 fn rule_5_an_ad_at_the_very_end_is_complete_whatever_its_samples_round_to() {
-    use crate::plan::PlannedBreak;
+    use crate::plan::{PlannedBreak, Steps};
     for samples in 426_940..426_960 {
         let planned = PlannedBreak {
             index: 0,
             span: 8_650_254..8_650_254,
             ads: vec![samples],
         };
-        let plan = SplicePlan::new(44_100, 8_650_254, 1_152, &[planned]).expect("a plan");
+        let plan = SplicePlan::new(44_100, 8_650_254, Steps::ANY, &[planned]).expect("a plan");
         let mut presentation = Presentation::new(Timeline::of(&plan), at(190 * SECOND));
         let end = PresentationTime::ZERO.saturating_add(plan.duration());
         let events = presentation.presented(end, 1.0);

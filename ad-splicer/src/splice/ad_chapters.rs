@@ -97,7 +97,7 @@ pub(crate) fn insert<T: Clone>(list: &mut Vec<(u64, T)>, breaks: &[(u64, u64)], 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::PlannedBreak;
+    use crate::plan::{PlannedBreak, Steps};
 
     /// Ten seconds of content with breaks of a second at 0, 4 and 6 s.
     fn plan() -> SplicePlan {
@@ -106,7 +106,7 @@ mod tests {
             span: at..at,
             ads: vec![400, 600],
         });
-        SplicePlan::new(1000, 10_000, 1, &breaks).unwrap()
+        SplicePlan::new(1000, 10_000, Steps::ANY, &breaks).unwrap()
     }
 
     fn chapter(id: &str, start: u64, end: u64) -> Chapter {

@@ -16,7 +16,7 @@ use crate::content::Content;
 use crate::frame_index::FrameIndex;
 use crate::frames::aac::{Config, HEADER_LEN, Head, Index, SAMPLES, he_aac, head, packet};
 use crate::frames::padding;
-use crate::plan::SplicePlan;
+use crate::plan::{SplicePlan, Steps};
 
 /// Packets that are decoded to see whether there is SBR that nobody declared.
 const LOOKED_AT: u64 = 8;
@@ -252,7 +252,10 @@ impl format::Track for Track<'_> {
     fn frames(&self) -> Frames {
         Frames {
             count: self.grid().frames,
-            samples: SAMPLES,
+            steps: Steps {
+                ends_anywhere: false,
+                ..Steps::of_frames(SAMPLES)
+            },
             start: self.index.start(),
             bit_rate: None,
         }

@@ -10,7 +10,7 @@ use md5::{Digest, Md5};
 
 use super::format::{self, Frames, Place, Runs, Spliced, Stream};
 use super::gathered::add_ads;
-use super::layout::Layout;
+use super::layout::{Layout, Spot};
 use super::{Chapter, Codec, Options, Renumbered, Run, SpliceError};
 use crate::content::Content;
 use crate::frames::flac::{
@@ -19,7 +19,7 @@ use crate::frames::flac::{
 };
 use crate::frames::vorbis_comment;
 use crate::frames::window::Window;
-use crate::plan::SplicePlan;
+use crate::plan::{SplicePlan, Steps};
 
 /// A FLAC file.
 pub(crate) struct Flac<'a> {
@@ -196,9 +196,13 @@ impl format::Track for Track<'_> {
     fn frames(&self) -> Frames {
         Frames {
             count: self.index.frames(),
-            samples: match self.numbering() {
-                Numbering::Frame => self.index.first.block_size,
-                Numbering::Sample => 1,
+            steps: match self.numbering() {
+                // Blocks may be a third of a second long: no ad loses that much.
+                Numbering::Frame => Steps {
+                    cuts_ads: false,
+                    ..Steps::of_frames(self.index.first.block_size)
+                },
+                Numbering::Sample => Steps::ANY,
             },
             start: self.index.head.audio,
             bit_rate: None,
@@ -258,14 +262,18 @@ impl format::Track for Track<'_> {
                 } else {
                     frame + 1
                 };
+                // Breaks at one place are one to what is around them.
+                let is_joined = |following: &Spot<'_>| {
+                    following.span.start < index.start(exit) || following.span.start == spot.span.end
+                };
                 let end = match spots.peek() {
-                    Some(following) if following.span.start < index.start(exit) => following.span.start,
+                    Some(following) if is_joined(following) => following.span.start,
                     _ => index.start(exit),
                 };
                 for (join, content) in join.iter_mut().zip(self.samples(spot.span.end..end)?) {
                     join.extend(content);
                 }
-                match spots.next_if(|following| following.span.start < index.start(exit)) {
+                match spots.next_if(|following| is_joined(following)) {
                     Some(following) => spot = following,
                     None => break exit,
                 }

@@ -19,7 +19,7 @@ use crate::content::Content;
 use crate::frame_index::FrameIndex;
 use crate::frames::id3v2;
 use crate::picture::PictureFormat;
-use crate::plan::SplicePlan;
+use crate::plan::{SplicePlan, Steps};
 use crate::time::{ContentTime, PresentationTime};
 
 /// What a stream of samples is like.
@@ -160,8 +160,8 @@ pub(crate) struct Place {
 pub(crate) struct Frames {
     /// How many there are.
     pub(crate) count: u64,
-    /// Samples in a frame: the content moves in steps of it. 1 when it can be cut anywhere.
-    pub(crate) samples: u32,
+    /// What the content moves in steps of: samples of a frame, or 1 when it can be cut anywhere.
+    pub(crate) steps: Steps,
     /// Offset in bytes of the first.
     pub(crate) start: u64,
     /// Bits a second when that is the same throughout.

@@ -17,10 +17,13 @@ pub(crate) fn add_ads(
     spot: &Spot<'_>,
     channels: usize,
 ) -> Result<(), SpliceError> {
-    let (ahead, behind) = surroundings(track, layout, &spot.span)?;
+    let (mut ahead, mut behind) = surroundings(track, layout, &spot.span)?;
+    let (before, after) = layout.beside_content(spot);
+    ahead.truncate(if before { ahead.len() } else { 0 });
+    behind.truncate(if after { behind.len() } else { 0 });
     insert(
         pcm,
-        (spot.ads, spot.pad),
+        (spot.ads, spot.ending),
         (&ahead, &behind),
         channels,
         layout.fade,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::format::Track;
 use super::{Ad, At, Break, SpliceError, SplicedAd};
-use crate::plan::{PlanError, PlannedBreak, Segment, SplicePlan};
+use crate::plan::{PlanError, PlannedBreak, Segment, SplicePlan, endings};
 use crate::time::{ContentTime, PresentationTime, duration_of};
 
 /// A break in content samples, with the silence after it.
@@ -14,8 +14,8 @@ pub(crate) struct Spot<'a> {
     pub(crate) index: usize,
     /// The content samples that it takes the place of; empty to insert.
     pub(crate) span: Range<u64>,
-    /// Samples of silence after the ads.
-    pub(crate) pad: u64,
+    /// Samples of silence after the ads; below zero, how many of the last of them are left out.
+    pub(crate) ending: i64,
     pub(crate) ads: &'a [Ad],
     channels: usize,
 }
@@ -23,7 +23,8 @@ pub(crate) struct Spot<'a> {
 impl Spot<'_> {
     /// Samples of its ads and of the silence after them.
     pub(crate) fn added(&self) -> u64 {
-        self.ads.iter().map(|ad| ad.samples(self.channels)).sum::<u64>() + self.pad
+        let ads: u64 = self.ads.iter().map(|ad| ad.samples(self.channels)).sum();
+        ads.saturating_add_signed(self.ending)
     }
 
     /// Something about it failed.
@@ -64,7 +65,6 @@ impl<'a> Layout<'a> {
     ) -> Result<Self, SpliceError> {
         let (stream, frames) = (track.stream(), track.frames());
         let (rate, channels) = (stream.sample_rate, usize::from(stream.channels));
-        let grid = frames.samples.max(1);
         let mut placed = place(breaks, rate, channels, stream.samples)?;
         for (index, span) in &mut placed {
             *span = track.cut(span).map_err(|reason| SpliceError::Bridge {
@@ -80,29 +80,32 @@ impl<'a> Layout<'a> {
                 ads: breaks[*at].ads.iter().map(|ad| ad.samples(channels)).collect(),
             })
             .collect();
-        let plan = SplicePlan::new(rate, stream.samples, grid, &planned)?;
+        let plan = SplicePlan::new(rate, stream.samples, frames.steps, &planned)?;
         let spots = placed
             .into_iter()
-            .map(|(index, span)| {
-                let mut spot = Spot {
-                    index,
-                    span,
-                    pad: 0,
-                    ads: &breaks[index].ads,
-                    channels,
-                };
-                if spot.span.end < stream.samples {
-                    spot.pad = (-spot.shift()).rem_euclid(i64::from(grid)) as u64;
-                }
-                spot
-            })
-            .collect();
+            .zip(endings(stream.samples, frames.steps, &planned));
+        let spots = spots.map(|((index, span), ending)| Spot {
+            index,
+            span,
+            ending,
+            ads: &breaks[index].ads,
+            channels,
+        });
+        let spots = spots.collect();
         Ok(Self {
             plan,
             spots,
             breaks,
             fade: ContentTime::from(fade).to_samples(rate) as usize,
         })
+    }
+
+    /// Whether there is content right before the ads of a spot, and right after them: between breaks at one place there is none.
+    pub(super) fn beside_content(&self, spot: &Spot<'_>) -> (bool, bool) {
+        let touch = |pair: &[Spot<'_>]| pair[0].span.end == pair[1].span.start;
+        let mut pairs = self.spots.windows(2).filter(|pair| touch(pair));
+        let follows = pairs.clone().any(|pair| pair[1].index == spot.index);
+        (!follows, !pairs.any(|pair| pair[0].index == spot.index))
     }
 
     /// The breaks of some spots, with their indices.

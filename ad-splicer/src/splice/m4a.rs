@@ -32,7 +32,7 @@ use crate::frames::mp4::{
 };
 use crate::frames::padding;
 use crate::picture::PictureFormat;
-use crate::plan::SplicePlan;
+use crate::plan::{SplicePlan, Steps};
 use crate::time::{ContentTime, PresentationTime};
 
 /// Packets that are decoded to see whether there is SBR that nobody declared.
@@ -472,7 +472,7 @@ impl format::Track for Track<'_> {
     fn frames(&self) -> Frames {
         Frames {
             count: self.grid().frames,
-            samples: SAMPLES,
+            steps: Steps::of_frames(SAMPLES),
             start: self.0.packets.offsets[0],
             bit_rate: None,
         }

@@ -26,7 +26,7 @@ use crate::content::Content;
 use crate::facts;
 use crate::frame_index::FrameIndex;
 use crate::frames::mp3::{Gapless, Head, Header, Index, find_head, slot_len};
-use crate::plan::SplicePlan;
+use crate::plan::{SplicePlan, Steps};
 
 /// How far a frame's data reaches into the samples of the frames after it: a granule of transform overlap and the memory of the synthesis filter.
 const OVERLAP: u64 = 576 + 480;
@@ -191,7 +191,10 @@ impl format::Track for Track<'_> {
     fn frames(&self) -> Frames {
         Frames {
             count: self.index.frames(),
-            samples: self.index.header().samples(),
+            steps: Steps {
+                ends_anywhere: self.index.gapless().is_some(),
+                ..Steps::of_frames(self.index.header().samples())
+            },
             start: self.index.head().audio(),
             bit_rate: self.index.constant_bit_rate(),
         }

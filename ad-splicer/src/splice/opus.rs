@@ -14,7 +14,7 @@ use crate::content::Content;
 use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, Parted, Unpacker, headers};
 use crate::frames::opus::{Head, RATE, samples};
 use crate::frames::vorbis_comment;
-use crate::plan::SplicePlan;
+use crate::plan::{SplicePlan, Steps};
 
 const TAGS: &[u8] = b"OpusTags";
 
@@ -304,7 +304,7 @@ impl format::Track for Track<'_> {
     fn frames(&self) -> Frames {
         Frames {
             count: self.sound.packets.count(),
-            samples: self.sound.size,
+            steps: Steps::of_frames(self.sound.size),
             start: self.file.headers.end,
             bit_rate: None,
         }

@@ -30,7 +30,8 @@ pub fn cuts(
     options: &Options,
 ) -> Result<Vec<Break>, SpliceError> {
     let head = recognise(content, options)?;
-    let stream = head.open()?.stream();
+    let track = head.open()?;
+    let (stream, steps) = (track.stream(), track.frames().steps);
     let (rate, samples) = (stream.sample_rate, stream.samples);
     let around = ContentTime::from(around).to_samples(rate);
     let kept = breaks.iter().filter(|given| !given.ads.is_empty()).map(|given| {
@@ -38,24 +39,30 @@ pub fn cuts(
         let end = start.saturating_add(ContentTime::from(given.replace).to_samples(rate));
         start.saturating_sub(around)..end.saturating_add(around).min(samples)
     });
-    let pcm: Vec<f32> =
-        vec![0.0; ContentTime::from(BETWEEN).to_samples(rate) as usize * usize::from(stream.channels)];
+    let least = ContentTime::from(BETWEEN).to_samples(rate);
+    // As much longer as it takes for the content to move by whole steps: the breaks end as they do in the whole rendition.
+    let lasting = |span: &Range<u64>| {
+        let span = track.cut(span).unwrap_or_else(|_| span.clone());
+        let missing = (span.end - span.start) as i64 - least as i64;
+        least + missing.rem_euclid(i64::from(steps.size.max(1))) as u64
+    };
     let card = head
         .picture()
         .map(|format| Picture::card(format, "", BETWEEN).map(Arc::new));
-    let silence = Ad {
+    let picture = card
+        .transpose()
+        .map_err(|error| SpliceError::Unsupported(error.to_string()))?;
+    let silence = |samples: u64| Ad {
         id: CUT.to_owned(),
-        pcm: pcm.into(),
-        picture: card
-            .transpose()
-            .map_err(|error| SpliceError::Unsupported(error.to_string()))?,
+        pcm: vec![0.0; samples as usize * usize::from(stream.channels)].into(),
+        picture: picture.clone(),
     };
     Ok(between(kept.collect(), samples, around)
         .into_iter()
         .map(|span| Break {
             at: At::Time(ContentTime::from_samples(span.start, rate)),
             replace: duration_of(span.end - span.start, rate),
-            ads: vec![silence.clone()],
+            ads: vec![silence(lasting(&span))],
         })
         .collect())
 }

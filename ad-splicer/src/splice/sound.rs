@@ -37,23 +37,28 @@ pub(crate) fn worst_block(a: &[f32], b: &[f32], channels: usize) -> f64 {
         .fold(FLOOR_DB, |worst, rms| worst.max(20.0 * rms.log10()))
 }
 
-/// Adds what stands between two runs of content: the ads, each faded in and out, then `pad` samples of silence. The content around fades too, but within this: `before` is how the content would have gone on
+/// Adds what stands between two runs of content: the ads, each faded in and out, then `ending` samples of silence, or so many less of the last ad when it is below zero. The content around fades too, but within this: `before` is how the content would have gone on
 /// (its first `fade` samples are faded out under the ad), `after` is what came just before the content that follows (faded in at the end). So the content itself stays as it is, and nothing jumps.
 pub(crate) fn insert(
     out: &mut Vec<f32>,
-    (ads, pad): (&[Ad], u64),
+    (ads, ending): (&[Ad], i64),
     (before, after): (&[f32], &[f32]),
     channels: usize,
     fade_len: usize,
 ) -> io::Result<()> {
     let begin = out.len();
-    for ad in ads {
+    let last = ads.iter().rposition(|ad| !ad.pcm.is_empty());
+    for (i, ad) in ads.iter().enumerate() {
         let at = out.len();
         ad.pcm.append_to(out)?;
+        if Some(i) == last {
+            let less = ending.min(0).unsigned_abs() as usize * channels;
+            out.truncate((out.len() - less.min(out.len() - at)).max(at));
+        }
         fade(&mut out[at..], channels, fade_len, true);
         fade(&mut out[at..], channels, fade_len, false);
     }
-    out.resize(out.len() + pad as usize * channels, 0.0);
+    out.resize(out.len() + ending.max(0) as usize * channels, 0.0);
     let pcm = &mut out[begin..];
     let count = pcm.len() / channels;
     let frames = |samples: &[f32]| (samples.len() / channels).min(fade_len).min(count);
@@ -73,6 +78,41 @@ pub(crate) fn insert(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_last_ad_is_shorter_and_fades_out_where_it_ends_now() {
+        let loud = |count: usize| Ad {
+            id: String::new(),
+            pcm: vec![0.5; count * 2].into(),
+            picture: None,
+        };
+        let silent = Ad {
+            id: String::new(),
+            pcm: Vec::new().into(),
+            picture: None,
+        };
+        let mut out = Vec::new();
+        insert(
+            &mut out,
+            (&[loud(1_000), loud(1_000), silent], -100),
+            (&[], &[]),
+            2,
+            50,
+        )
+        .unwrap();
+        assert_eq!(out.len(), 2 * 1_900);
+        let soft: Vec<usize> = (0..1_900).filter(|i| out[i * 2] < 0.49).collect();
+        let first = |i: &&usize| **i < 1_000;
+        assert!(
+            soft.iter().filter(first).all(|i| *i < 50 || *i >= 950),
+            "{soft:?}"
+        );
+        assert!(
+            soft.iter().rev().take_while(|i| **i > 1_500).all(|i| *i >= 1_850),
+            "{soft:?}"
+        );
+        assert!(soft.contains(&1_899) && !soft.contains(&1_800), "{soft:?}");
+    }
 
     #[test]
     fn content_that_goes_on_does_not_jump() {

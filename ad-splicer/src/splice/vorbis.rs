@@ -24,7 +24,7 @@ use crate::content::Content;
 use crate::frames::ogg::{ENDS, Headers, NO_GRANULE, Pages, Span, headers};
 use crate::frames::vorbis::Head;
 use crate::frames::vorbis_comment;
-use crate::plan::SplicePlan;
+use crate::plan::{SplicePlan, Steps};
 use crate::time::PresentationTime;
 
 const TAGS: &[u8] = b"\x03vorbis";
@@ -321,7 +321,7 @@ impl format::Track for Track<'_> {
     fn frames(&self) -> Frames {
         Frames {
             count: self.pages.packets,
-            samples: 1,
+            steps: Steps::ANY,
             start: self.file.headers.end,
             bit_rate: None,
         }

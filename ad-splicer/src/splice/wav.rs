@@ -8,7 +8,7 @@ use super::layout::Layout;
 use super::{Chapter, Codec, Options, Run, SpliceError};
 use crate::content::Content;
 use crate::frames::wav::{Chunk, Wav as File, move_cues};
-use crate::plan::SplicePlan;
+use crate::plan::{SplicePlan, Steps};
 
 /// A WAV file.
 pub(crate) struct Wav<'a> {
@@ -95,7 +95,7 @@ impl format::Track for Track<'_> {
         let bit_rate = u64::from(file.sample_rate) * file.block() * 8;
         Frames {
             count: file.samples,
-            samples: 1,
+            steps: Steps::ANY,
             start: file.start,
             bit_rate: u32::try_from(bit_rate).ok(),
         }

@@ -29,7 +29,7 @@ use crate::content::Content;
 use crate::frames::opus::{Head, RATE};
 use crate::frames::webm::{Entry, Index, Kind, Webm, texts};
 use crate::picture::PictureFormat;
-use crate::plan::SplicePlan;
+use crate::plan::{SplicePlan, Steps};
 use crate::time::ContentTime;
 
 /// How far a packet's time may be from where the packets before it end, in nanoseconds: recorders are that much off.
@@ -413,7 +413,7 @@ impl format::Track for Track<'_> {
     fn frames(&self) -> Frames {
         Frames {
             count: self.sound.packets.count(),
-            samples: self.sound.size,
+            steps: Steps::of_frames(self.sound.size),
             start: self
                 .sound
                 .packets

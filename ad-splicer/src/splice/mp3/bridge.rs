@@ -82,9 +82,10 @@ impl Maker<'_> {
         spot.span.start + self.skip..spot.span.end + self.skip
     }
 
-    /// How many frames later (or earlier) the content stands after a break.
-    pub(super) fn shift(&self, spot: &Spot<'_>) -> i64 {
-        spot.shift().div_euclid(self.grid.size as i64)
+    /// How many frames later (or earlier) the content stands after breaks.
+    pub(super) fn shift(&self, spots: &[Spot<'_>]) -> i64 {
+        let samples: i64 = spots.iter().map(Spot::shift).sum();
+        samples.div_euclid(self.grid.size as i64)
     }
 
     /// The exits that there are to choose from; when none of the content frames wanted can be used, later ones.
@@ -148,7 +149,7 @@ impl Maker<'_> {
             self.channels,
             |range| self.decoder.decode(range),
         )?;
-        let shift: i64 = spots.iter().map(|spot| self.shift(spot)).sum();
+        let shift = self.shift(spots);
 
         let mut best: Option<Bridge> = None;
         // Whether there is an entry is seen in the first frames already.

@@ -33,7 +33,7 @@ impl Maker<'_> {
     /// How many frames the result has.
     pub(super) fn total(&self) -> u64 {
         let (plan, index) = (&self.layout.plan, &self.track.index);
-        let shift: i64 = self.layout.spots.iter().map(|spot| self.shift(spot)).sum();
+        let shift = self.shift(&self.layout.spots);
         if self.ends_in_ad() {
             (plan.samples() + index.skip()).div_ceil(self.grid.size)
         } else {
@@ -58,15 +58,14 @@ impl Maker<'_> {
     pub(super) fn region(&self, join: Join) -> Result<Region, SpliceError> {
         let break_index = self.spots(&join)[0].index;
         let exits = self.exits(&join).map_err(|error| error.at_break(break_index))?;
-        let shift = |spots: &[Spot<'_>]| spots.iter().map(|spot| self.shift(spot)).sum::<i64>();
         let first = *join.entries.start();
-        let begins = (first as i64 + shift(&self.layout.spots[..join.cuts.start])) as u64;
+        let begins = (first as i64 + self.shift(&self.layout.spots[..join.cuts.start])) as u64;
         let next = exits
             .as_ref()
             .and_then(|exits| exits.last())
             .map(|exit| exit.frame + 1);
         let frames = match next {
-            Some(next) => (next - first).checked_add_signed(shift(self.spots(&join))),
+            Some(next) => (next - first).checked_add_signed(self.shift(self.spots(&join))),
             None => self.total().checked_sub(begins),
         };
         Ok(Region {
@@ -97,7 +96,7 @@ impl Maker<'_> {
             entry_db,
             exit_db,
         } = bridge.map_err(|error| error.at_break(break_index))?;
-        let shift: i64 = spots.iter().map(|spot| self.shift(spot)).sum();
+        let shift = self.shift(spots);
         let before = entry - region.first;
         let needed = match &exit {
             Some(exit) => (exit.frame as i64 + shift - entry as i64) as u64,

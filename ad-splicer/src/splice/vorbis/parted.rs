@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Gap, Track, Vorbis};
 use crate::frames::ogg::{ENDS, HEADER_LEN, Header, MOST_PAGE, NO_GRANULE, Page, Pages, find_page, search};
-use crate::plan::SplicePlan;
+use crate::plan::{SplicePlan, Steps};
 use crate::splice::format::{self, Frames, Place, Spliced, Stream};
 use crate::splice::layout::Layout;
 use crate::splice::{self, Run, SpliceError};
@@ -367,7 +367,7 @@ impl format::Track for Parted<'_> {
     fn frames(&self) -> Frames {
         Frames {
             count: 0,
-            samples: 1,
+            steps: Steps::ANY,
             start: self.file.headers.end,
             bit_rate: None,
         }

@@ -13,6 +13,7 @@ use super::gaps::{MOST_CLUSTERS, are_gone_through};
 use super::{Gathered, Track, WebmOpus, end_of, units};
 use crate::frames::opus::RATE;
 use crate::frames::webm::{Block, Cue, Index, Webm};
+use crate::plan::Steps;
 use crate::splice::SpliceError;
 use crate::splice::format::{self, Frames, Place, Spliced, Stream};
 use crate::splice::layout::Layout;
@@ -347,7 +348,7 @@ impl format::Track for Parted<'_> {
         });
         Frames {
             count: self.count,
-            samples: self.size,
+            steps: Steps::of_frames(self.size),
             start: first.unwrap_or(self.webm.first),
             bit_rate: None,
         }
