@@ -337,9 +337,9 @@ pub struct SplicedAd {
     pub index: AdIndex,
     /// The ad's id.
     pub id: String,
-    /// The cue, in content time.
+    /// The cue, in content time as players count it: from the beginning of what is seen and heard first.
     pub content: ContentTime,
-    /// Where the ad begins in the result.
+    /// Where the ad begins in the result, counted in the same way.
     pub presentation: PresentationTime,
     /// How long it is.
     pub duration: Duration,

@@ -192,6 +192,11 @@ pub(crate) trait Track: Sync {
         Ok(span.clone())
     }
 
+    /// When a sample is heard, in samples of the time that players count: sound may begin later than that does, and have gaps.
+    fn heard(&self, sample: u64) -> u64 {
+        sample
+    }
+
     /// When the key picture is shown that is nearest to a sample and at most `within` from it, where pictures can be cut without coding any again; nothing in content without pictures.
     fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
         let _ = (sample, within);

@@ -14,6 +14,8 @@ pub(crate) struct Spot<'a> {
     pub(crate) index: usize,
     /// The content samples that it takes the place of; empty to insert.
     pub(crate) span: Range<u64>,
+    /// How many samples later it begins in the time that players count than in content samples.
+    late: i64,
     /// Samples of silence after the ads; below zero, how many of the last of them are left out.
     pub(crate) ending: i64,
     pub(crate) ads: &'a [Ad],
@@ -86,6 +88,7 @@ impl<'a> Layout<'a> {
             .zip(endings(stream.samples, frames.steps, &planned));
         let spots = spots.map(|((index, span), ending)| Spot {
             index,
+            late: track.heard(span.start) as i64 - span.start as i64,
             span,
             ending,
             ads: &breaks[index].ads,
@@ -125,8 +128,15 @@ impl<'a> Layout<'a> {
             Some(SplicedAd {
                 index: *index,
                 id: breaks[index.break_index].ads[index.ad].id.clone(),
-                content: ContentTime::from_samples(spot.span.start, rate),
-                presentation: PresentationTime::from_samples(start, rate),
+                // What is put before everything is at the beginning, whenever sound begins.
+                content: ContentTime::from_samples(
+                    match spot.span.start {
+                        0 => 0,
+                        cue => cue.saturating_add_signed(spot.late),
+                    },
+                    rate,
+                ),
+                presentation: PresentationTime::from_samples(start.saturating_add_signed(spot.late), rate),
                 duration: duration_of(*samples, rate),
             })
         });

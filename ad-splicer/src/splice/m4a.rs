@@ -502,6 +502,10 @@ impl format::Track for Track<'_> {
         Ok(start..if span.is_empty() { start } else { cut(span.end)? })
     }
 
+    fn heard(&self, sample: u64) -> u64 {
+        self.0.clock.heard(sample).max(0) as u64
+    }
+
     fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
         self.0.seen().map(|seen| seen.key_near(sample, within))
     }
