@@ -13,7 +13,12 @@ use crate::time::ContentTime;
 /// Reads and moves the chapters of a tag: an edited tag is a tag of the length that it says, with the same chapters.
 pub fn id3v2(bytes: &[u8]) {
     let chapters = id3v2::chapters(bytes);
-    let edited = id3v2::edit(bytes, &mut |chapter| (chapter.start, chapter.end), 1_000);
+    let edited = id3v2::edit(
+        bytes,
+        &mut |chapter| (chapter.start, chapter.end),
+        &mut |time| time,
+        1_000,
+    );
     if let Some(length) = bytes.get(..id3v2::HEADER_LEN).and_then(id3v2::tag_len)
         && length == bytes.len() as u64
     {

@@ -1,6 +1,6 @@
 //! ID3v2 tags whose times move with the audio (ID3v2.3, ID3v2.4, and the chapter frame addendum 1.0).
 //!
-//! Only what depends on time is touched: CHAP frames get new times (and no byte offsets), TLEN the new length; MLLT and ASPI, which map times to bytes, are dropped. Every other frame is copied as it is,
+//! Only what depends on time is touched: CHAP frames get new times (and no byte offsets), so do the texts of SYLT and the events of ETCO where they are counted in milliseconds, TLEN gets the new length; MLLT and ASPI, which map times to bytes, are dropped. Every other frame is copied as it is,
 //! known or not; that is why the tag is edited here and not through a library that reads it into a model and writes it anew. ID3v2.2 has no chapters and is copied.
 //! What cannot be made sense of is copied too: a bad tag never stops a splice.
 
@@ -257,6 +257,7 @@ pub(crate) fn chapters(head: &[u8]) -> Vec<TagChapter> {
             found.push(chapter.clone());
             (chapter.start, chapter.end)
         },
+        &mut |time| time,
         0,
     );
     found
@@ -286,9 +287,56 @@ pub(crate) fn unreadable_chapter(tag: &[u8]) -> Option<(usize, Option<usize>)> {
     None
 }
 
-/// `head` with the times of its chapters replaced by what `times` says (start and end in milliseconds of the result), and its length by `length` milliseconds.
-pub(crate) fn edit(head: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32), length: u64) -> Vec<u8> {
-    each_tag(head, &mut |tag| edit_tag(tag, times, length))
+/// `head` with the times of its chapters replaced by what `times` says (start and end in milliseconds of the result), those of texts and events by what `moved` makes of them, and its length by `length` milliseconds.
+pub(crate) fn edit(
+    head: &[u8],
+    times: &mut dyn FnMut(&TagChapter) -> (u32, u32),
+    moved: &mut dyn FnMut(u32) -> u32,
+    length: u64,
+) -> Vec<u8> {
+    each_tag(head, &mut |tag| edit_tag(tag, times, moved, length))
+}
+
+/// Of the ways to count time in SYLT and ETCO.
+const MILLISECONDS: u8 = 2;
+
+/// Puts what `moved` makes of the time at `at` in its place; gives where it ends.
+fn move_time(data: &mut [u8], at: usize, moved: &mut dyn FnMut(u32) -> u32) -> Option<usize> {
+    let time = u32::from_be_bytes(word(data, at)?);
+    data[at..at + 4].copy_from_slice(&moved(time).to_be_bytes());
+    Some(at + 4)
+}
+
+/// Synchronised texts (SYLT: encoding, language, how time is counted, kind, description, then each text and its time) with their times moved; `None` when they make no sense or count otherwise.
+fn moved_texts(data: &[u8], moved: &mut dyn FnMut(u32) -> u32) -> Option<Vec<u8>> {
+    let mut out = data.to_vec();
+    let unit = if matches!(data.first()?, 1 | 2) { 2 } else { 1 };
+    if *data.get(4)? != MILLISECONDS {
+        return None;
+    }
+    let after_text = |at: usize| -> Option<usize> {
+        let mut units = data.get(at..)?.chunks_exact(unit);
+        let len = units.position(|unit| unit.iter().all(|byte| *byte == 0))?;
+        Some(at + (len + 1) * unit)
+    };
+    let mut at = after_text(6)?;
+    while at < data.len() {
+        at = move_time(&mut out, after_text(at)?, moved)?;
+    }
+    Some(out)
+}
+
+/// Events (ETCO: how time is counted, then the kind of each and its time) with their times moved; `None` as above.
+fn moved_events(data: &[u8], moved: &mut dyn FnMut(u32) -> u32) -> Option<Vec<u8>> {
+    let mut out = data.to_vec();
+    if *data.first()? != MILLISECONDS {
+        return None;
+    }
+    let mut at = 1;
+    while at < data.len() {
+        at = move_time(&mut out, at + 1, moved)?;
+    }
+    Some(out)
 }
 
 /// `head` with its tags replaced by what `changed` gives; those that it gives nothing for stay as they are, and what follows them too.
@@ -336,7 +384,12 @@ fn with_body(tag: &[u8], mut out: Vec<u8>, rest: &[u8]) -> Option<Vec<u8>> {
     Some(header)
 }
 
-fn edit_tag(tag: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32), length: u64) -> Option<Vec<u8>> {
+fn edit_tag(
+    tag: &[u8],
+    times: &mut dyn FnMut(&TagChapter) -> (u32, u32),
+    moved: &mut dyn FnMut(u32) -> u32,
+    length: u64,
+) -> Option<Vec<u8>> {
     let version = tag[3];
     if !(3..=4).contains(&version) {
         return None;
@@ -349,7 +402,7 @@ fn edit_tag(tag: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32), length
         at += frame.raw.len();
         let opened = match &frame.id {
             b"MLLT" | b"ASPI" => continue,
-            b"CHAP" | b"TLEN" => open(&frame, version, all_unsynchronised),
+            b"CHAP" | b"TLEN" | b"SYLT" | b"ETCO" => open(&frame, version, all_unsynchronised),
             _ => None,
         };
         let Some((mut data, unsynchronised, indicator)) = opened else {
@@ -358,6 +411,10 @@ fn edit_tag(tag: &[u8], times: &mut dyn FnMut(&TagChapter) -> (u32, u32), length
         };
         if &frame.id == b"TLEN" {
             data = [&[0], length.to_string().as_bytes()].concat();
+        } else if &frame.id == b"SYLT" {
+            data = moved_texts(&data, moved).unwrap_or(data);
+        } else if &frame.id == b"ETCO" {
+            data = moved_events(&data, moved).unwrap_or(data);
         } else if let Some((place, chapter)) = chapter(&data, version) {
             let (start, end) = times(&chapter);
             data[place..place + 4].copy_from_slice(&start.to_be_bytes());
@@ -427,7 +484,12 @@ mod tests {
                 (chapter.title.as_str(), chapter.start, chapter.end),
                 ("Kapitel 1 ä", 60_000, 120_000)
             );
-            let mut after = edit(&before, &mut |c| (c.start + 1_000, c.end + 2_000), 1_234_567_890);
+            let mut after = edit(
+                &before,
+                &mut |c| (c.start + 1_000, c.end + 2_000),
+                &mut |time| time,
+                1_234_567_890,
+            );
             assert_eq!(tag_len(&after), Some(after.len() as u64));
             after.extend(b"audio");
             let (old, new) = (
@@ -459,7 +521,7 @@ mod tests {
         let mut bytes = b"ID3\x03\0\0\0\0\0\0XYZW\0\0\0\x03\0\0abcMLLT\0\0\0\x01\0\0z".to_vec();
         bytes.resize(10 + 40, 0);
         bytes[9] = 40;
-        let after = edit(&bytes, &mut |c| (c.start, c.end), 0);
+        let after = edit(&bytes, &mut |c| (c.start, c.end), &mut |time| time, 0);
         assert_eq!(after.len(), bytes.len());
         assert!(after.windows(13).any(|w| w == b"XYZW\0\0\0\x03\0\0abc"));
         assert!(!after.windows(4).any(|w| w == b"MLLT"));
@@ -479,6 +541,57 @@ mod tests {
         tag.extend(to_syncsafe(body.len() as u32));
         tag.extend(body);
         tag
+    }
+
+    #[test]
+    fn texts_and_events_move_where_they_are_counted_in_milliseconds() {
+        // Description, then a text each at 1,000 and 2,560 ms; both have zeros in what is no end of a text.
+        let narrow = |format: u8, times: [u32; 2]| {
+            let mut out = vec![3, b'e', b'n', b'g', format, 1, b'd', 0];
+            for (text, time) in [&b"one\0"[..], b"two\0"].into_iter().zip(times) {
+                out.extend(text);
+                out.extend(time.to_be_bytes());
+            }
+            out
+        };
+        let wide = |times: [u32; 2]| {
+            let mut out = vec![1, b'e', b'n', b'g', 2, 1, 0xFF, 0xFE, 0, 0];
+            for (text, time) in [[0xFF, 0xFE, 0, 1, 1, 0, 0, 0], [0xFF, 0xFE, 0x10, 0, 0, 2, 0, 0]]
+                .into_iter()
+                .zip(times)
+            {
+                out.extend(text);
+                out.extend(time.to_be_bytes());
+            }
+            out
+        };
+        let events = |format: u8, times: [u32; 2]| {
+            let [first, last] = times.map(u32::to_be_bytes);
+            [&[format, 0x03][..], &first, &[0x04], &last].concat()
+        };
+        let (old, new) = ([1_000, 2_560], [1_000, 7_560]);
+        for (id, before, after) in [
+            (b"SYLT", narrow(2, old), narrow(2, new)),
+            (b"SYLT", wide(old), wide(new)),
+            (b"ETCO", events(2, old), events(2, new)),
+            // In frames, or cut off.
+            (b"SYLT", narrow(1, old), narrow(1, old)),
+            (b"ETCO", events(1, old), events(1, old)),
+            (
+                b"SYLT",
+                narrow(2, old)[..21].to_vec(),
+                narrow(2, old)[..21].to_vec(),
+            ),
+        ] {
+            let len = before.len() as u32;
+            let edited = edit(
+                &written(0, &[(id, len, &before)], &[]),
+                &mut |c| (c.start, c.end),
+                &mut |time| if time < 2_000 { time } else { time + 5_000 },
+                0,
+            );
+            assert_eq!(edited, written(0, &[(id, len, &after)], &[]), "{before:?}");
+        }
     }
 
     #[test]
@@ -508,7 +621,7 @@ mod tests {
             ] {
                 let before = chapters(&tag);
                 assert_eq!(before.len(), 1, "{flags}");
-                let after = edit(&tag, &mut |c| (c.start, c.end), 0);
+                let after = edit(&tag, &mut |c| (c.start, c.end), &mut |time| time, 0);
                 assert_eq!(chapters(&after), before, "{flags}");
             }
         }
@@ -520,7 +633,7 @@ mod tests {
             let mut bytes = vec![b'I', b'D', b'3', version, 0, flags, 0, 0, (data.len() >> 7) as u8, data.len() as u8 & 0x7F];
             bytes.extend(data);
             let whole = tag_len(&bytes) == Some(bytes.len() as u64);
-            let edited = edit(&bytes, &mut |c| (c.start, c.end), u64::MAX);
+            let edited = edit(&bytes, &mut |c| (c.start, c.end), &mut |time| time, u64::MAX);
             if whole {
                 prop_assert_eq!(chapters(&edited), chapters(&bytes));
             }
@@ -529,7 +642,7 @@ mod tests {
                 let len = real.len();
                 real[at % len] = byte;
             }
-            edit(&real, &mut |c| (c.end, c.start), 0);
+            edit(&real, &mut |c| (c.end, c.start), &mut |time| time / 2, 0);
         }
     }
 }

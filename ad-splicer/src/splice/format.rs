@@ -378,10 +378,10 @@ pub(crate) fn moved_tag(tag: &[u8], plan: &SplicePlan, options: &Options) -> (Ve
     let length = PresentationTime::from(plan.duration()).as_millis();
     let mut chapters = tag_chapters(plan, tag);
     if !options.ad_chapters || chapters.is_empty() {
-        return (edit_tag(tag, &chapters, length), chapters);
+        return (edit_tag(plan, tag, &chapters, length), chapters);
     }
     let added = ad_chapters::added(plan, &mut chapters);
-    let edited = edit_tag(tag, &chapters, length);
+    let edited = edit_tag(plan, tag, &chapters, length);
     let new: Vec<_> = added
         .iter()
         .map(|chapter| id3v2::TagChapter {
@@ -397,14 +397,16 @@ pub(crate) fn moved_tag(tag: &[u8], plan: &SplicePlan, options: &Options) -> (Ve
     (edited, chapters)
 }
 
-/// The tag with these chapters' times and a new length in milliseconds.
-fn edit_tag(tag: &[u8], chapters: &[Chapter], length: u64) -> Vec<u8> {
+/// The tag with these chapters' times, those of other things moved, and a new length in milliseconds.
+fn edit_tag(plan: &SplicePlan, tag: &[u8], chapters: &[Chapter], length: u64) -> Vec<u8> {
+    let millisecond = u64::from(plan.sample_rate().div_ceil(1000));
     let mut times = chapters
         .iter()
         .map(|chapter| (chapter.start.as_millis() as u32, chapter.end.as_millis() as u32));
     id3v2::edit(
         tag,
         &mut |chapter| times.next().unwrap_or((chapter.start, chapter.end)),
+        &mut |time| moved(plan, ContentTime::from_millis(time.into()), millisecond).as_millis() as u32,
         length,
     )
 }
