@@ -37,6 +37,31 @@ fn made(folder: &Path, name: &str, picture: &str, sound: &str, coding: &[&str]) 
     path
 }
 
+/// Pictures that take more bits than there are, so that the coder has to choose.
+#[test]
+fn a_video_ad_has_the_same_bytes_each_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let coding = ["-preset", "ultrafast"];
+    for (name, seconds) in [("content.mp4", 4), ("ad.mp4", 2)] {
+        let picture = format!("testsrc2=s=640x360:r=25:d={seconds},noise=alls=20:allf=t");
+        let sound = format!("sine=f=300:r=48000:d={seconds}");
+        made(folder.path(), name, &picture, &sound, &coding);
+    }
+    let spliced = || {
+        grove(
+            folder.path(),
+            ["splice", "content.mp4", "--ad", "end=ad.mp4", "-o", "out.mp4"],
+        )
+        .run()
+        .expect(0);
+        std::fs::read(folder.path().join("out.mp4")).expect("a file")
+    };
+    let first = spliced();
+    for _ in 0..2 {
+        assert!(spliced() == first, "the bytes are others");
+    }
+}
+
 #[test]
 fn a_video_ad_goes_between_the_pictures_of_video_which_stay_as_they_are() {
     let folder = tempfile::tempdir().expect("a folder");

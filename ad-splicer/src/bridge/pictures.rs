@@ -10,9 +10,11 @@ use super::BridgeError;
 use super::task::{Media, Task};
 use crate::picture::{H264Profile, PictureCoding, PictureFormat};
 
-/// Quality that x264 is to keep, whatever bits it takes: nothing is seen to be lost.
-const QUALITY: u32 = 20;
-/// The same for libvpx, and the worst that it may come to.
+/// x264's finest quantizer: nothing is seen to be lost.
+const FINEST: u32 = 18;
+/// Bits a second, in thousands, that x264 may take for that on average. It has no buffer to keep to beside: then its threads would look at how far the others are, and each run give other bytes.
+const MOST_KBITS: u32 = 2048;
+/// Quality that libvpx is to keep, and the worst that it may come to.
 const VP9_QUALITY: (i32, i32) = (20, 40);
 /// How libvpx weighs speed against size: near the fast end, where it is about as fast as x264.
 const VP9_SPEED: i32 = 7;
@@ -39,8 +41,10 @@ pub(crate) fn encoder(format: &PictureFormat) -> Result<gst::Element, BridgeErro
     let builder = match format.coding {
         PictureCoding::H264 { set, .. } => builder
             .property_from_str("speed-preset", "veryfast")
-            .property_from_str("pass", "qual")
-            .property("quantizer", QUALITY)
+            .property_from_str("pass", "cbr")
+            .property("bitrate", MOST_KBITS)
+            .property("vbv-buf-capacity", 0_u32)
+            .property("qp-min", FINEST)
             .property("bframes", 0_u32)
             .property("key-int-max", key_every)
             .property("threads", threads)
