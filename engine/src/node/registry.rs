@@ -227,12 +227,12 @@ impl Registry {
     /// the same end.
     pub(super) fn leave(&self, key: [u8; 20]) -> Farewell {
         let told = self.take_told(key);
+        let farewell = (!told.is_empty()).then(|| announce::farewell(self, key, told));
         let mut farewells = lock(&self.farewells);
         let under_way = farewells.get(&key).cloned();
-        if told.is_empty() {
+        let Some(farewell) = farewell else {
             return under_way.unwrap_or_else(|| std::future::ready(()).boxed().shared());
-        }
-        let farewell = announce::farewell(self, key, told);
+        };
         let both = async move {
             if let Some(under_way) = under_way {
                 under_way.await;
