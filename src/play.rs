@@ -241,14 +241,16 @@ impl<'a> Listening<'a> {
             Some(_) => &rendition::GROWING,
             None => &rendition::PLAYED,
         };
-        let made =
-            tokio::task::spawn_blocking(move || rendition::freeze(reading.as_ref(), prepared, options))
-                .await
-                .context("preparing")??;
+        let freezing = tokio::task::spawn_blocking(move || {
+            let made = rendition::freeze(reading.as_ref(), prepared, options)?;
+            let growing = Growing::new(reading, made.rendition.clone());
+            anyhow::Ok((made, growing))
+        });
+        let (made, growing) = freezing.await.context("preparing")??;
         let mut listening = Listening {
             context,
             torrent,
-            growing: Arc::new(Growing::new(content.clone(), made.rendition.clone())),
+            growing: Arc::new(growing),
             content,
             from,
             timeline: Timeline::default(),

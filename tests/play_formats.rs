@@ -102,6 +102,13 @@ fn flac() {
 }
 
 #[test]
+fn flac_without_ads() {
+    let content = |path: &Path| make(path, CONTENT, false, "");
+    let done = play_made("c.flac", content, &["--no-ads"]).event("done");
+    assert_eq!((&done["at"], &done["duration"]), (&CONTENT.into(), &CONTENT.into()), "{done}");
+}
+
+#[test]
 fn wav() {
     is_played_to_its_end("c.wav", "");
 }

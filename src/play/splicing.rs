@@ -175,7 +175,10 @@ impl Listening<'_> {
     /// Splices what was laid out in ahead of the player; when playback is too near already, the nearest new break stays empty.
     async fn splice_in(&mut self, made: Frozen, player: &Controls) -> anyhow::Result<Option<usize>> {
         let changes = !(self.ads.is_empty() && made.rendition.report().ads.is_empty());
-        if changes && self.growing.replace(made.rendition.clone()).is_err() {
+        let (growing, rendition) = (self.growing.clone(), made.rendition.clone());
+        // It may read.
+        let replacing = tokio::task::spawn_blocking(move || !changes || growing.replace(rendition).is_ok());
+        if !replacing.await.context("splicing in")? {
             let reason = "its ads were ready too late to be spliced in";
             self.leave_nearest_empty(VastCode::NOT_READY, reason).await;
             return Ok(None);

@@ -72,7 +72,7 @@ impl Stage {
 }
 
 impl Growing {
-    /// Begins with a rendition of `content`.
+    /// Begins with a rendition of `content`, of whose head it may read.
     pub fn new(content: Arc<dyn Content>, rendition: Rendition) -> Self {
         let stage = Stage {
             start: 0,
@@ -232,7 +232,7 @@ impl Growing {
         })
     }
 
-    /// Goes over to `next`, as soon as the reader is where both are alike.
+    /// Goes over to `next`, of whose head it may read, as soon as the reader is where both are alike.
     ///
     /// # Errors
     /// [`TooLate`] when it may be past a break that is in only one of `next` and the rendition that is read now.
