@@ -16,10 +16,11 @@ mod plain;
 mod proof;
 mod seek;
 mod splicing;
+mod stalled;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ad_splicer::beacons::{Beacon, Event, Occurrence, Queue, UnixMillis, account, played};
 use ad_splicer::content::Content;
@@ -33,7 +34,7 @@ use ad_splicer::play::{
 use ad_splicer::splice::{Codec, Rendition, SpliceError};
 use ad_splicer::time::{ContentTime, PresentationTime};
 use anyhow::Context as _;
-use engine::node::{Node, Torrent};
+use engine::node::{AddOptions, Node, Torrent};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -43,6 +44,7 @@ use self::keys::{Key, Keys, left, next_key};
 use self::line::{AdLine, Line, Status};
 use self::proof::Proofs;
 use self::seek::{Deferred, STEP};
+use self::stalled::{Seen, Stalled};
 use crate::beacons::{self, Playback};
 use crate::breaks::{Asking, Prepared, Preparer, Ready, Spot, Swarm};
 use crate::cli::{PlayArgs, PlaySink};
@@ -103,7 +105,10 @@ async fn through(
     }
     let creatives = (!args.swarm.no_peers).then(|| Swarm::new(context, Arc::clone(node)));
     let adding = async {
-        let options = joining::swarm_options(context, &args.swarm, &found).await?;
+        let options = AddOptions {
+            stalled: Some(stalled::GIVE_UP),
+            ..joining::swarm_options(context, &args.swarm, &found).await?
+        };
         let added = node.add(found.metainfo.clone(), options).await;
         added.map_err(crate::starting::explain)
     };
@@ -383,7 +388,8 @@ impl<'a> Listening<'a> {
                 PlaySink::Auto => ad_splicer::play::Sink::Auto,
                 PlaySink::Null => ad_splicer::play::Sink::Null,
             },
-            read_deadline: Duration::from_secs(60),
+            // Whether something may still come is the torrent's to say: then its readers are told.
+            read_deadline: rendition::PATIENT.read_deadline,
             locate: Some(locate),
             timed: self.rendition().zero().is_some(),
         };
@@ -419,6 +425,7 @@ impl<'a> Listening<'a> {
         let mut playing_ad: Option<AdStatus> = None;
         let mut saved = None;
         let mut heard_to = start;
+        let mut silence = Stalled::new(Instant::now());
         self.look_ahead(heard_to).await;
         let ended = loop {
             let notice = tokio::select! {
@@ -474,7 +481,12 @@ impl<'a> Listening<'a> {
                             &json!({ "event": "position", "at": at.as_secs_f64(), "in_ad": ad.is_some(), "waiting": waiting }),
                         );
                     }
-                    let status = self.status(at, ad, waiting && !paused, paused);
+                    let state = if paused {
+                        Some("paused".to_owned())
+                    } else {
+                        wait_for_data(&mut silence, (args, self.torrent), waiting, &line)
+                    };
+                    let status = self.status(at, ad, state);
                     line.show(&Status { muted, ..status });
                     let second = at.as_nanos() / 5_000_000_000;
                     if saved != Some(second) {
@@ -578,7 +590,7 @@ impl<'a> Listening<'a> {
     }
 
     /// What is known when the status line is drawn.
-    fn status(&self, at: PresentationTime, ad: Option<AdStatus>, waiting: bool, paused: bool) -> Status {
+    fn status(&self, at: PresentationTime, ad: Option<AdStatus>, state: Option<String>) -> Status {
         let stats = self.torrent.stats();
         Status {
             at: at.since(PresentationTime::ZERO),
@@ -586,11 +598,7 @@ impl<'a> Listening<'a> {
             have: stats.have_bytes,
             total: stats.total_bytes,
             peers: stats.peers,
-            state: match (paused, waiting) {
-                (true, _) => Some("paused"),
-                (false, true) => Some("waiting for data"),
-                (false, false) => None,
-            },
+            state,
             muted: false,
             ad: ad.map(|ad| {
                 let what = self.find(ad.index).map(|ready| &ready.ad);
@@ -669,6 +677,33 @@ impl<'a> Listening<'a> {
         let beacons = self.of_ad(ad.index, Event::ClickThrough, ad.elapsed);
         self.store(&beacons).await
     }
+}
+
+/// Has the web seed asked again while playback stands still for want of data, and says from time to time what is waited for. Gives that in
+/// words.
+fn wait_for_data(
+    silence: &mut Stalled,
+    (args, torrent): (&PlayArgs, &Torrent),
+    waiting: bool,
+    line: &Line,
+) -> Option<String> {
+    let stats = torrent.stats();
+    let seen = Seen {
+        waits: waiting,
+        comes: stats.down_rate > 0 || stats.is_complete(),
+        served: !args.swarm.no_origin && !torrent.metainfo().web_seeds().is_empty(),
+        peers: stats.peers,
+    };
+    let (words, is_told) = silence.look(seen, Instant::now())?;
+    if !seen.comes {
+        torrent.ask_again();
+    }
+    if is_told {
+        let trouble = stats.problems.last();
+        let trouble = trouble.map_or_else(String::new, |trouble| format!(" (the latest trouble: {trouble})"));
+        line.say(&format!("{words}{trouble}; waiting goes on"));
+    }
+    Some(words)
 }
 
 /// What a person can do about playback that cannot begin.

@@ -20,7 +20,7 @@ pub(super) struct Status {
     pub(super) total: u64,
     pub(super) peers: usize,
     /// Why it stands still, when it does.
-    pub(super) state: Option<&'static str>,
+    pub(super) state: Option<String>,
     /// Whether the sound is turned off.
     pub(super) muted: bool,
     pub(super) ad: Option<AdLine>,
@@ -64,7 +64,7 @@ impl Status {
             });
         }
         parts.extend(self.muted.then(|| "muted".to_owned()));
-        parts.extend(self.state.map(str::to_owned));
+        parts.extend(self.state.clone());
         parts.join(" · ")
     }
 }
@@ -178,7 +178,7 @@ mod tests {
             opens: true,
         });
         assert_eq!(status.text(false), "Ad 1/2 · 0:12 · Tea & Co");
-        status.state = Some("paused");
+        status.state = Some("paused".into());
         assert_eq!(
             status.text(true),
             "Ad 1/2 · 0:12 · Tea & Co · s skips · c opens · paused"

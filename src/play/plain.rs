@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ad_splicer::content::Content;
 use ad_splicer::mended::mended;
@@ -18,7 +18,8 @@ use serde_json::json;
 use super::bookmark::Bookmark;
 use super::keys::{Key, Keys, left, next_key};
 use super::line::{Line, Status};
-use super::{STEP, explain, starts_after};
+use super::stalled::Stalled;
+use super::{STEP, explain, starts_after, wait_for_data};
 use crate::cli::{PlayArgs, PlaySink};
 use crate::output::{ExitStatus, Outcome, interrupted, print_json};
 use crate::rendition::Arriving;
@@ -67,6 +68,7 @@ pub(super) async fn play(
         duration: None,
         ended: false,
     };
+    let mut silence = Stalled::new(Instant::now());
     let status = loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -110,6 +112,11 @@ pub(super) async fn play(
                 &json!({ "event": "position", "at": seen.at.as_secs_f64(), "in_ad": false, "waiting": waiting }),
             );
         }
+        let state = if player.is_paused() {
+            Some("paused".to_owned())
+        } else {
+            wait_for_data(&mut silence, (args, torrent), waiting, &line)
+        };
         let stats = torrent.stats();
         line.show(&Status {
             at: seen.at.since(ContentTime::ZERO),
@@ -117,11 +124,7 @@ pub(super) async fn play(
             have: stats.have_bytes,
             total: stats.total_bytes,
             peers: stats.peers,
-            state: match (player.is_paused(), waiting) {
-                (true, _) => Some("paused"),
-                (false, true) => Some("waiting for data"),
-                (false, false) => None,
-            },
+            state,
             muted,
             ad: None,
         });

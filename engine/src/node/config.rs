@@ -88,6 +88,9 @@ pub struct AddOptions {
     /// connected. It ends at once when it was never going to work (no peers to find, and every web seed said no for
     /// good). `None` waits for ever, as an always-on node does.
     pub give_up: Option<Duration>,
+    /// For who plays: so long it goes on instead, where it is longer, while a web seed may still send or when some of the content is here
+    /// already. What was fetched ahead plays meanwhile, so that the time counts from long before anybody waits.
+    pub stalled: Option<Duration>,
 }
 
 impl Default for AddOptions {
@@ -107,6 +110,7 @@ impl Default for AddOptions {
             secret: None,
             whole_file: true,
             give_up: Some(Duration::from_secs(20)),
+            stalled: None,
         }
     }
 }
