@@ -1,7 +1,7 @@
 //! `grove play`: plays while it downloads; ads are decided for each break when its turn comes; what is reported is what was presented.
 //!
-//! A break that is near when playback begins is made ready before it begins; each later one while it plays (`ahead` says when), and is
-//! then spliced in ahead of the player ([`Growing`]). A break that is not ready in time stays empty, its ads are told why, and the content
+//! A break that stands where playback begins is made ready before it begins, and one that is near it for some moments (`beginning`); each
+//! later one while it plays (`ahead` says when), and is then spliced in ahead of the player ([`Growing`]). A break that is not ready in time stays empty, its ads are told why, and the content
 //! plays on. Content that cannot grow has every break decided before playback begins.
 //!
 //! Beacons are stored as things are presented, so that a client that is killed loses none of them.
@@ -9,6 +9,7 @@
 //! What nothing can be spliced into is played as it is (`plain`). Not for: the pipeline and what counts as presented (`ad_splicer::play`).
 
 mod ahead;
+mod beginning;
 mod bookmark;
 pub(crate) mod keys;
 mod line;
@@ -39,6 +40,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use self::ahead::Ahead;
+use self::beginning::Beginning;
 use self::bookmark::Bookmark;
 use self::keys::{Key, Keys, left, next_key};
 use self::line::{AdLine, Line, Status};
@@ -159,8 +161,8 @@ struct Placed {
 enum Work {
     /// A break was made ready, or was not.
     Prepared(usize, Prepared),
-    /// A rendition with further breaks was laid out.
-    Frozen(anyhow::Result<Frozen>),
+    /// A rendition with the ads of these keys was laid out.
+    Frozen(HashSet<String>, anyhow::Result<Box<Frozen>>),
 }
 
 /// A rendition that is heard, and what becomes of it.
@@ -212,6 +214,7 @@ impl<'a> Listening<'a> {
         let mut prepared = Prepared::default();
         let mut preparer = None;
         let mut ahead = Ahead::new([], from);
+        let mut beginning = None;
         if !args.swarm.no_ads {
             let asked = Self::ask(
                 context,
@@ -228,30 +231,40 @@ impl<'a> Listening<'a> {
                 Ok(asked) => {
                     let places: Vec<ContentTime> = asked.breaks().iter().map(|place| place.at).collect();
                     // A format that cannot grow holds what is ready now, wherever playback begins.
-                    let first = if asked.grows() {
+                    if asked.grows() {
                         ahead = Ahead::new(places, from);
-                        ahead.first(from)
+                        let first = ahead.first(from);
+                        beginning = Some(beginning::begin(&asked, &content, &first, args.freeze).await?);
                     } else {
                         ahead = Ahead::new(places, ContentTime::ZERO);
-                        ahead.all()
-                    };
-                    prepared = asked.prepare(&first, args.freeze).await;
+                        prepared = asked.prepare(&ahead.all(), args.freeze).await;
+                    }
                     preparer = Some(asked);
                 }
             }
         }
         let (spots, ready) = (prepared.spots.clone(), prepared.ready.clone());
-        let reading = content.clone();
-        let options = match preparer {
-            Some(_) => &rendition::GROWING,
-            None => &rendition::PLAYED,
+        let Beginning {
+            made,
+            prepared: came,
+            work,
+            freezing,
+            laid_out,
+        } = if let Some(beginning) = beginning {
+            beginning
+        } else {
+            let reading = content.clone();
+            let options = match preparer {
+                Some(_) => &rendition::GROWING,
+                None => &rendition::PLAYED,
+            };
+            let made =
+                tokio::task::spawn_blocking(move || rendition::freeze(reading.as_ref(), prepared, options));
+            Beginning::with(made.await.context("preparing")??, &ready)
         };
-        let freezing = tokio::task::spawn_blocking(move || {
-            let made = rendition::freeze(reading.as_ref(), prepared, options)?;
-            let growing = Growing::new(reading, made.rendition.clone());
-            anyhow::Ok((made, growing))
-        });
-        let (made, growing) = freezing.await.context("preparing")??;
+        let (reading, rendition) = (content.clone(), made.rendition.clone());
+        let growing = tokio::task::spawn_blocking(move || Growing::new(reading, rendition));
+        let growing = growing.await.context("preparing")?;
         let mut listening = Listening {
             context,
             torrent,
@@ -266,8 +279,8 @@ impl<'a> Listening<'a> {
             preparer,
             ahead,
             deferred: None,
-            work: JoinSet::new(),
-            freezing: false,
+            work,
+            freezing,
             changed: false,
             freeze: args.freeze,
             proofs,
@@ -275,7 +288,13 @@ impl<'a> Listening<'a> {
             queue: Queue::open(&context.ads_db()).await?,
             bookmark,
         };
-        listening.take_over(&made).await?;
+        for (index, came) in came {
+            listening.took(index, came).await;
+        }
+        listening.changed = listening.ready.iter().any(|ready| !laid_out.contains(&ready.key));
+        let tried = if freezing { HashSet::new() } else { laid_out };
+        listening.take_over(&made, &tried).await?;
+        listening.lay_out_next();
         Ok(listening)
     }
 

@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use common::{Finished, PATIENCE, Published, Running, Server, fixtures, grove, publish};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 /// The creative of every ad here, and how long it is.
 const CREATIVE: &str = "boots.wav";
@@ -25,9 +26,19 @@ const LASTS: Duration = Duration::from_millis(9_681);
 struct Told {
     accounts: Vec<Account>,
     keys: Vec<String>,
+    /// Whether creatives that are kept back are given.
+    open: watch::Sender<bool>,
 }
 
 type Shared = Arc<Mutex<Told>>;
+
+/// The creative, once it may be given.
+async fn held(State(told): State<Shared>) -> Vec<u8> {
+    let mut open = told.lock().expect("not poisoned").open.subscribe();
+    // The test is over when this fails.
+    let _ = open.wait_for(|open| *open).await;
+    std::fs::read(fixtures().join(CREATIVE)).expect("a file")
+}
 
 /// Answers one ad whose `AdServingId` is the query's `id`, expiring after its `expires` seconds, with its `extension`.
 async fn vast(
@@ -39,6 +50,7 @@ async fn vast(
     let of = |name: &str| query.get(name).cloned().unwrap_or_default();
     told.lock().expect("not poisoned").keys.push(of("key"));
     let (id, expires) = (of("id"), of("expires"));
+    let file = if of("media").is_empty() { CREATIVE } else { "held" };
     let cap = match of("cap").as_str() {
         "" => String::new(),
         cap => format!("<FrequencyCap impressions='{cap}' seconds='3600'/>"),
@@ -57,7 +69,7 @@ async fn vast(
          <Extensions><Extension type='grove'><ProofUrl>{base}/proof</ProofUrl>{cap}</Extension></Extensions>
          <Creatives><Creative id='c'><UniversalAdId idRegistry='test'>one</UniversalAdId><Linear>
          <Duration>00:00:09.681</Duration><TrackingEvents>{tracking}</TrackingEvents>
-         <MediaFiles><MediaFile type='audio/wav'>{base}/{CREATIVE}</MediaFile></MediaFiles></Linear></Creative></Creatives>
+         <MediaFiles><MediaFile type='audio/wav'>{base}/{file}</MediaFile></MediaFiles></Linear></Creative></Creatives>
          {expires}</InLine></Ad></VAST>"
     )
 }
@@ -77,6 +89,7 @@ impl Scene {
         let files = tower_http::services::ServeDir::new(fixtures());
         let app = Router::new()
             .route("/vast", get(vast))
+            .route("/held", get(held))
             .route("/never", get(std::future::pending::<()>))
             .route("/t/{id}/{event}", get(|| async { StatusCode::NO_CONTENT }))
             .with_state(Arc::clone(&told))
@@ -112,6 +125,11 @@ impl Scene {
         self.viewer("play")
             .args(["--sink", "null", "--start", start])
             .start()
+    }
+
+    /// Gives creatives that were kept back.
+    fn give(&self) {
+        self.told.lock().expect("not poisoned").open.send_replace(true);
     }
 
     /// Has another command send what waits.
@@ -200,6 +218,42 @@ fn an_ad_server_that_never_answers_holds_nothing_up() {
         began.elapsed()
     );
     assert_eq!(player.interrupt().0, Some(130));
+}
+
+/// The first sound waits neither for it nor for its freeze time, and it is in time all the same.
+#[test]
+fn a_creative_that_is_late_for_a_break_ahead_does_not_hold_the_beginning() {
+    let scene = Scene::new("24", "vast?id=ahead&media=held");
+    let mut player = scene
+        .viewer("play")
+        .args(["--sink", "null", "--freeze", "600"])
+        .start();
+    player.wait_until("content is heard", |value| {
+        value["event"] == "position" && seconds(value) > 0.5
+    });
+    scene.give();
+    let spliced = player.wait_for("spliced");
+    assert_eq!(spliced["ads"], 1, "{spliced}");
+    assert_eq!(player.interrupt().0, Some(130));
+}
+
+#[test]
+fn a_break_that_is_near_holds_the_beginning_for_moments_only() {
+    let scene = Scene::new("5", "vast?id=near&media=held");
+    let mut player = scene
+        .viewer("play")
+        .args(["--sink", "null", "--freeze", "600"])
+        .start();
+    // Past the break, which nothing plays in.
+    let past = player.wait_until("content after the cue", |value| {
+        value["event"] == "position" && seconds(value) > 6.0
+    });
+    assert_eq!(past["in_ad"], false, "{past}");
+    scene.give();
+    player.hear("its ads were ready too late to be spliced in");
+    assert_eq!(player.interrupt().0, Some(130));
+    scene.wait_for("t/near/error?304");
+    assert_eq!(scene.asked("t/near/impression"), 0);
 }
 
 #[test]

@@ -105,7 +105,11 @@ fn flac() {
 fn flac_without_ads() {
     let content = |path: &Path| make(path, CONTENT, false, "");
     let done = play_made("c.flac", content, &["--no-ads"]).event("done");
-    assert_eq!((&done["at"], &done["duration"]), (&CONTENT.into(), &CONTENT.into()), "{done}");
+    assert_eq!(
+        (&done["at"], &done["duration"]),
+        (&CONTENT.into(), &CONTENT.into()),
+        "{done}"
+    );
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! When each break's turn comes while it plays. Pure.
 //!
-//! A break is *due* (to be decided, fetched and conditioned) when playback comes within [`LEAD`] of it; one within
-//! [`HEAD_START`] of the place where playback begins has to be ready before it begins, since the player reads ahead. What
-//! lies before that place is never asked for. An ad whose decision expires before its break comes is decided again, while
-//! there is time.
+//! A break is *due* (to be decided, fetched and conditioned) when playback comes within [`LEAD`] of it. One that stands right where
+//! playback begins is waited for, one within [`NEAR`] for moments, since the player reads ahead. What lies before that place is never asked
+//! for. An ad whose decision expires before its break comes is decided again, while there is time.
 
 use std::time::Duration;
 
@@ -11,8 +10,21 @@ use ad_splicer::time::ContentTime;
 
 /// How far ahead of a break it is prepared.
 pub(super) const LEAD: Duration = Duration::from_secs(60);
-/// What the player may have read ahead: closer than this nothing can be spliced in any more.
-pub(super) const HEAD_START: Duration = Duration::from_secs(25);
+/// What the player may have read ahead: closer than this no decision is made again.
+const READ_AHEAD: Duration = Duration::from_secs(25);
+/// What is heard before a break that is this near to the beginning is not worth beginning with.
+const HELD: Duration = Duration::from_secs(1);
+/// What the player reads at once, or nearly so.
+const NEAR: Duration = Duration::from_secs(8);
+
+/// The breaks that have to do with how playback begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct First {
+    /// They are waited for.
+    pub(super) held: Vec<usize>,
+    /// They are waited for some moments.
+    pub(super) near: Vec<usize>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -41,9 +53,12 @@ impl Ahead {
         }
     }
 
-    /// Those that have to be ready before playback begins at `from`; they are begun now.
-    pub(super) fn first(&mut self, from: ContentTime) -> Vec<usize> {
-        self.begin_within(from, HEAD_START)
+    /// Those that are to be ready before playback begins at `from`; they are begun now.
+    pub(super) fn first(&mut self, from: ContentTime) -> First {
+        First {
+            held: self.begin_within(from, HELD),
+            near: self.begin_within(from, NEAR),
+        }
     }
 
     /// All of them; they are begun now.
@@ -122,7 +137,7 @@ impl Ahead {
     /// Breaks whose ads have expired at `now` (Unix milliseconds) and that playback at `at` is not too near to: their turn comes
     /// again.
     pub(super) fn expired(&mut self, at: ContentTime, now: u64) -> Vec<usize> {
-        let near = at.as_nanos().saturating_add(HEAD_START.as_nanos() as u64);
+        let near = at.as_nanos().saturating_add(READ_AHEAD.as_nanos() as u64);
         let mut expired = Vec::new();
         for (index, (place, state)) in self.breaks.iter_mut().enumerate() {
             let State::Spliced(Some(expires)) = *state else {
@@ -145,14 +160,21 @@ mod tests {
         ContentTime::from_nanos(seconds * 1_000_000_000)
     }
 
+    fn first(held: &[usize], near: &[usize]) -> First {
+        First {
+            held: held.to_vec(),
+            near: near.to_vec(),
+        }
+    }
+
     fn breaks() -> [ContentTime; 4] {
-        [at(0), at(20), at(100), at(600)]
+        [at(0), at(8), at(100), at(600)]
     }
 
     #[test]
     fn a_break_is_due_once_when_playback_comes_near_it() {
         let mut ahead = Ahead::new(breaks(), at(0));
-        assert_eq!(ahead.first(at(0)), [0, 1]);
+        assert_eq!(ahead.first(at(0)), first(&[0], &[1]));
         assert_eq!(ahead.due(at(39)), [0_usize; 0]);
         assert_eq!(ahead.due(at(40)), [2]);
         assert_eq!(ahead.due(at(41)), [0_usize; 0]);
@@ -162,14 +184,21 @@ mod tests {
     #[test]
     fn what_lies_before_the_beginning_is_never_asked_for() {
         let mut ahead = Ahead::new(breaks(), at(90));
-        assert_eq!(ahead.first(at(90)), [2]);
+        assert_eq!(
+            ahead.first(at(90)),
+            First::default(),
+            "it is made ready while ten seconds play"
+        );
+        assert_eq!(ahead.due(at(90)), [2]);
+        let mut ahead = Ahead::new(breaks(), at(99));
+        assert_eq!(ahead.first(at(99)), first(&[2], &[]));
         assert_eq!(ahead.due(at(599)), [3]);
     }
 
     #[test]
     fn of_the_breaks_that_a_seek_leads_over_only_the_last_is_decided() {
         let mut ahead = Ahead::new(breaks(), at(0));
-        assert_eq!(ahead.first(at(0)), [0, 1]);
+        assert_eq!(ahead.first(at(0)), first(&[0], &[1]));
         ahead.spliced(1, None);
         assert_eq!(ahead.crossed(at(10), at(50)), None, "it is spliced in already");
         assert_eq!(ahead.crossed(at(30), at(700)), Some(3));

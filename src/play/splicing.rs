@@ -14,10 +14,11 @@ use ad_splicer::time::PresentationTime;
 use anyhow::Context as _;
 use tokio::task::JoinError;
 
+use super::beginning::lay_out;
 use super::{Listening, Placed, Work};
 use crate::beacons;
 use crate::breaks::{Failure, Prepared, Preparer, Ready, Skipped};
-use crate::rendition::{self, Frozen};
+use crate::rendition::Frozen;
 
 impl Listening<'_> {
     /// Says and reports what did not come to be.
@@ -29,8 +30,9 @@ impl Listening<'_> {
         beacons::store_failures(self.context, &self.playback, failures, Basis::Played).await;
     }
 
-    /// Takes over the rendition that is read from now on: which ads are in it, and where. New ones are told to be loaded.
-    pub(super) async fn take_over(&mut self, made: &Frozen) -> anyhow::Result<()> {
+    /// Takes over the rendition that is read from now on, for which the ads of these keys were `tried`: which ads are in it, and where. New
+    /// ones are told to be loaded.
+    pub(super) async fn take_over(&mut self, made: &Frozen, tried: &HashSet<String>) -> anyhow::Result<()> {
         let report = made.rendition.report();
         // The splicer numbers the breaks that have ads; its report says which ad is which.
         let ads: Vec<Placed> = report
@@ -52,8 +54,9 @@ impl Listening<'_> {
             }
         }
         // What could not be spliced in was told to be an error, and nothing else is told of it.
-        self.ready
-            .retain(|ready| ads.iter().any(|placed| placed.ready.key == ready.key));
+        self.ready.retain(|ready| {
+            !tried.contains(&ready.key) || ads.iter().any(|placed| placed.ready.key == ready.key)
+        });
         let known: HashSet<String> = self.ads.iter().map(|placed| placed.ready.key.clone()).collect();
         (self.ads, self.timeline) = (ads, timeline);
         self.tell(&made.skipped, &made.failures).await;
@@ -125,23 +128,11 @@ impl Listening<'_> {
     ) -> anyhow::Result<Option<usize>> {
         let mut spliced = None;
         match done.context("preparing ads")? {
-            Work::Prepared(index, prepared) => {
-                if prepared.ready.is_empty() {
-                    self.ahead.over(index);
-                }
-                for spot in prepared.spots {
-                    if self.spots.iter().all(|known| known.index != spot.index) {
-                        self.spots.push(spot);
-                    }
-                }
-                self.changed |= !prepared.ready.is_empty();
-                self.ready.extend(prepared.ready);
-                self.tell(&prepared.skipped, &prepared.failures).await;
-            }
-            Work::Frozen(made) => {
+            Work::Prepared(index, prepared) => self.took(index, prepared).await,
+            Work::Frozen(tried, made) => {
                 self.freezing = false;
                 spliced = match made {
-                    Ok(made) => self.splice_in(made, player).await?,
+                    Ok(made) => self.splice_in(*made, &tried, player).await?,
                     Err(error) => {
                         // The content itself plays on, or says by itself why it cannot.
                         self.leave_nearest_empty(VastCode::LINEAR, &error.to_string())
@@ -151,29 +142,45 @@ impl Listening<'_> {
                 };
             }
         }
-        if self.changed && !self.freezing {
-            (self.changed, self.freezing) = (false, true);
-            let prepared = Prepared {
-                spots: self.spots.clone(),
-                ready: self.ready.clone(),
-                ..Prepared::default()
-            };
-            let reading = self.content.clone();
-            self.work.spawn(async move {
-                let made = tokio::task::spawn_blocking(move || {
-                    rendition::freeze(reading.as_ref(), prepared, &rendition::GROWING)
-                });
-                Work::Frozen(match made.await {
-                    Ok(made) => made.map_err(anyhow::Error::from),
-                    Err(error) => Err(error.into()),
-                })
-            });
-        }
+        self.lay_out_next();
         Ok(spliced)
     }
 
+    /// A break was made ready, or was not.
+    pub(super) async fn took(&mut self, index: usize, prepared: Prepared) {
+        if prepared.ready.is_empty() {
+            self.ahead.over(index);
+        }
+        for spot in prepared.spots {
+            if self.spots.iter().all(|known| known.index != spot.index) {
+                self.spots.push(spot);
+            }
+        }
+        self.changed |= !prepared.ready.is_empty();
+        self.ready.extend(prepared.ready);
+        self.tell(&prepared.skipped, &prepared.failures).await;
+    }
+
+    /// Lays out what was made ready since, unless a rendition is being laid out already.
+    pub(super) fn lay_out_next(&mut self) {
+        if self.changed && !self.freezing {
+            (self.changed, self.freezing) = (false, true);
+            lay_out(
+                &mut self.work,
+                &self.content,
+                self.spots.clone(),
+                self.ready.clone(),
+            );
+        }
+    }
+
     /// Splices what was laid out in ahead of the player; when playback is too near already, the nearest new break stays empty.
-    async fn splice_in(&mut self, made: Frozen, player: &Controls) -> anyhow::Result<Option<usize>> {
+    async fn splice_in(
+        &mut self,
+        made: Frozen,
+        tried: &HashSet<String>,
+        player: &Controls,
+    ) -> anyhow::Result<Option<usize>> {
         let changes = !(self.ads.is_empty() && made.rendition.report().ads.is_empty());
         let (growing, rendition) = (self.growing.clone(), made.rendition.clone());
         // It may read.
@@ -183,7 +190,7 @@ impl Listening<'_> {
             self.leave_nearest_empty(VastCode::NOT_READY, reason).await;
             return Ok(None);
         }
-        self.take_over(&made).await?;
+        self.take_over(&made, tried).await?;
         if !changes {
             made.failures
                 .iter()

@@ -18,8 +18,8 @@ use super::{PlayError, Sink};
 use crate::splice::Codec;
 
 /// How much may wait in the source: so many seconds of it, within these bounds. Nothing can be put in any more where it was read.
-const AHEAD: u64 = 8;
-const LEAST_AHEAD: u64 = 64 << 10;
+const AHEAD: u64 = 3;
+const LEAST_AHEAD: u64 = 32 << 10;
 const MOST_AHEAD: u64 = 256 << 10;
 
 /// How many bytes of a rendition may wait.
