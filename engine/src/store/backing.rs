@@ -6,6 +6,7 @@
 use super::own::Own;
 use std::fs::{File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,10 @@ pub(crate) trait Backing: Send + Sync {
     }
     /// Size and time now.
     fn stamp(&self) -> io::Result<Stamp>;
+    /// Size and time now of each file that has bytes at these offsets (`None` when it is not there), and its number in their order.
+    fn stamps(&self, _within: Range<u64>) -> io::Result<Vec<(usize, Option<Stamp>)>> {
+        Ok(vec![(0, Some(self.stamp()?))])
+    }
 }
 
 /// Names of files. What is done with a name is safe only after [`Disk::sync_folder`].

@@ -11,6 +11,7 @@ use crate::metainfo::Metainfo;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -161,8 +162,8 @@ impl Backing for Folder {
     fn stamp(&self) -> io::Result<Stamp> {
         let mut length = 0;
         let mut all = Sha256::new();
-        for place in &self.places {
-            match self.disk.stamp(&place.path)? {
+        for (_, stamp) in self.stamps(0..u64::MAX)? {
+            match stamp {
                 Some(stamp) => {
                     length += stamp.length;
                     all.update(stamp.length.to_le_bytes());
@@ -182,5 +183,12 @@ impl Backing for Folder {
             length,
             modified: (half(0), half(8)),
         })
+    }
+
+    fn stamps(&self, within: Range<u64>) -> io::Result<Vec<(usize, Option<Stamp>)>> {
+        let end = self.places.partition_point(|place| place.start < within.end);
+        let first = self.place(within.start).map_or(0, |(index, _)| index);
+        let stamp = |index: usize| Ok((index, self.disk.stamp(&self.places[index].path)?));
+        (first..end).map(stamp).collect()
     }
 }

@@ -38,6 +38,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -190,21 +191,23 @@ struct Shared {
     /// Counts changes of what is held.
     changed: watch::Sender<u64>,
     /// Of what a person may change (a file that is only read, or one that has another name): as it was when it was
-    /// checked.
-    checked: OnceLock<Stamp>,
+    /// checked, file by file.
+    checked: OnceLock<Vec<(usize, Option<Stamp>)>>,
 }
 
 impl Shared {
-    /// Whether what was just read is still what was checked: a file that belongs to somebody else may change under us.
-    fn unchanged(&self) -> Result<(), StoreError> {
-        let Some(&checked) = self.checked.get() else {
+    /// Whether blocks that were just read are still what was checked: a file that belongs to somebody else may change under us. Of
+    /// several files only theirs are looked at, since there may be thousands.
+    fn unchanged(&self, blocks: Range<u32>) -> Result<(), StoreError> {
+        let Some(checked) = self.checked.get() else {
             return Ok(());
         };
+        let offset = |block: u32| u64::from(block) * u64::from(BLOCK_SIZE);
         let now = self
             .backing
-            .stamp()
+            .stamps(offset(blocks.start)..offset(blocks.end))
             .map_err(|e| StoreError::io("looking at", &self.path, e))?;
-        if now == checked {
+        if now.iter().all(|file| checked.get(file.0) == Some(file)) {
             return Ok(());
         }
         Err(StoreError::Different {
@@ -392,8 +395,8 @@ impl Store {
             Box::new(Folder::new(Arc::new(ReadOnly), path, metainfo))
         };
         // Before the check, so that a change during it shows too.
-        let stamp = backing
-            .stamp()
+        let stamps = backing
+            .stamps(0..u64::MAX)
             .map_err(|e| StoreError::io("looking at", path, e))?;
         let (bits, unreadable) = hash_all(backing.as_ref(), path, &verifier, |_, _| Ok(()))?;
         if let Some(e) = unreadable {
@@ -418,7 +421,7 @@ impl Store {
             metainfo.info_hash_v2(),
             verifier,
             bits,
-            Some(stamp),
+            Some(stamps),
         ))
     }
 
@@ -488,7 +491,7 @@ impl Store {
         info_hash: InfoHash,
         verifier: Arc<Verifier>,
         bits: Bits,
-        checked: Option<Stamp>,
+        checked: Option<Vec<(usize, Option<Stamp>)>>,
     ) -> (Self, mpsc::Receiver<StoreEvent>) {
         let mut held = Held {
             bits: bits.clone(),
@@ -538,8 +541,10 @@ impl Store {
             return Err(io::ErrorKind::Unsupported.into());
         }
         // Before there is another name, so that every change shows.
-        let stamp = self.shared.backing.stamp()?;
-        self.shared.checked.get_or_init(|| stamp);
+        if self.shared.checked.get().is_none() {
+            let stamps = self.shared.backing.stamps(0..u64::MAX)?;
+            self.shared.checked.get_or_init(|| stamps);
+        }
         self.shared.held().recent.clear();
         let mut from = self.shared.path.clone();
         from.extend(inside);
@@ -609,7 +614,7 @@ impl Store {
     }
 
     /// Whether all of these blocks are held.
-    pub fn has_blocks(&self, blocks: std::ops::Range<u32>) -> bool {
+    pub fn has_blocks(&self, blocks: Range<u32>) -> bool {
         let held = self.shared.held();
         blocks.into_iter().all(|block| held.bits.get(block))
     }
@@ -619,7 +624,7 @@ impl Store {
         self.has_blocks(self.blocks_of(file, offset, len))
     }
 
-    fn blocks_of(&self, file: FileIndex, offset: u64, len: u64) -> std::ops::Range<u32> {
+    fn blocks_of(&self, file: FileIndex, offset: u64, len: u64) -> Range<u32> {
         let layout = self.shared.verifier.layout();
         let block = u64::from(BLOCK_SIZE);
         let end = offset
@@ -677,7 +682,7 @@ impl Store {
         self.read_blocks(self.shared.verifier.span(run)).await
     }
 
-    async fn read_blocks(&self, blocks: std::ops::Range<u32>) -> Result<Vec<Bytes>, StoreError> {
+    async fn read_blocks(&self, blocks: Range<u32>) -> Result<Vec<Bytes>, StoreError> {
         {
             // What was accepted a moment ago is relayed from memory, without a thread hop.
             let held = self.shared.held();
@@ -697,10 +702,11 @@ impl Store {
                 })
             };
             let read = blocks
+                .clone()
                 .map(read_block)
                 .collect::<io::Result<Vec<_>>>()
                 .map_err(|e| StoreError::io("reading", &shared.path, e))?;
-            if let Err(error) = shared.unchanged() {
+            if let Err(error) = shared.unchanged(blocks) {
                 let error = Arc::new(error);
                 // A writer that is gone has said its last word already.
                 let _ = commands.send(Command::Broke(error.clone()));

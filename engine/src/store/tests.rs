@@ -446,3 +446,35 @@ async fn a_piece_that_many_ask_for_at_once_is_read_once() {
     assert_eq!(disk.read_bytes() - before, data.len());
     store.close().await;
 }
+
+#[tokio::test]
+async fn of_an_existing_folder_only_what_changes_is_not_given_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("mine");
+    std::fs::create_dir(&root).unwrap();
+    let data = content(2 * PIECE as usize + 1);
+    for name in ["a", "b", "c"] {
+        std::fs::write(root.join(name), &data).unwrap();
+    }
+    let listing = crate::metainfo::Listing::of(&root).unwrap();
+    let builder = Builder::new("mine").piece_length(PIECE);
+    let metainfo = builder.hash_folder(&root, &listing, |_| {}).unwrap();
+    let verifier = Arc::new(Verifier::new(&metainfo).unwrap());
+    let location = Location::Existing(root.clone());
+    let (store, _events) = Store::open(folder.path(), &metainfo, verifier, &location, false).unwrap();
+    std::fs::write(root.join("b"), b"other").unwrap();
+    for whole in [0, 2] {
+        let given = store.read_bytes(FileIndex(whole), 0, data.len() as u64).await;
+        assert_eq!(given.unwrap(), data);
+    }
+    std::fs::write(root.join("b"), [&data[1..], b"!"].concat()).unwrap();
+    for offset in [0, 2 * PIECE] {
+        let error = store
+            .read_bytes(FileIndex(1), offset, 1)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("changed while it was being served"), "{error}");
+    }
+    store.close().await;
+}
