@@ -66,6 +66,11 @@ fn what_cannot_be_read_is_named_with_its_line() {
         ("b.json", "{\"chapters\":[\n{]}", "line 2"),
         ("c.m3u8", "#EXTM3U\n#EXT-X-CUE-OUT:soon\n", "line 2"),
         ("d.txt", "", "empty"),
+        (
+            "e.mp3",
+            "ID3\u{3}\0\0\0\0\0\u{20}CHAP\0\0\0",
+            "byte 17: the ID3 tag is cut short here: it is to have 42 bytes",
+        ),
     ] {
         std::fs::write(folder.path().join(name), text).expect(name);
         grove(folder.path(), ["cues", name])

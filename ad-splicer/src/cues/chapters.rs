@@ -85,13 +85,16 @@ fn line(text: &str, index: usize) -> usize {
 
 /// Takes the chapters of an ID3v2 tag.
 pub(super) fn of_tag(tag: &[u8], options: &Options) -> Result<Marks, MarksError> {
-    if let Some((number, byte)) = id3v2::unreadable_chapter(tag) {
-        let place = byte.map_or_else(String::new, |byte| format!(", at byte {byte}"));
-        return Err(MarksError::Chapter {
-            number,
-            reason: format!(
-                "of the ID3 tag cannot be read: its frame{place} is not whole, or is compressed or encrypted"
-            ),
+    if let Some(id3v2::Damage { chapter, byte, reason }) = id3v2::damage(tag) {
+        return Err(match chapter {
+            Some(number) => MarksError::Chapter {
+                number,
+                reason: format!("of the ID3 tag cannot be read: its frame, at byte {byte}, {reason}"),
+            },
+            None => MarksError::Byte {
+                byte: byte as u64,
+                reason,
+            },
         });
     }
     let marks: Vec<Mark> = id3v2::chapters(tag)
@@ -217,14 +220,63 @@ mod tests {
                 .len(),
             1
         );
-        let cut = [whole.clone(), frame(b"b\0\0\0")].concat();
-        let error = of_tag(&tag(&cut), &Options::default())
+        let times = |start: u8, end: u8| [&[0, 0, 0, start, 0, 0, 0, end][..], &[0xFF; 8]].concat();
+        let title = b"TIT2\0\0\0\x03\0\0\0Ad";
+        let named = |name: &[u8], start, end| frame(&[name, &times(start, end), title].concat());
+        assert!(of_tag(&tag(&named(b"b\0", 7, 7)), &Options::default()).is_ok());
+        let mut beyond = named(b"b\0", 1, 2);
+        beyond[7] += 1;
+        let mut other = beyond.clone();
+        other[..4].copy_from_slice(b"TXXX");
+        for (frame, reason) in [
+            (
+                frame(b"b\0\0\0"),
+                "chapter 2 of the ID3 tag cannot be read: its frame, at byte 38, is not whole",
+            ),
+            (
+                beyond,
+                "chapter 2 of the ID3 tag cannot be read: its frame, at byte 38, goes beyond the end",
+            ),
+            (
+                named(b"b\0", 2, 1),
+                "chapter 2 of the ID3 tag cannot be read: its frame, at byte 38, has it end before",
+            ),
+            (
+                named(b"bb", 1, 2),
+                "chapter 2 of the ID3 tag cannot be read: its frame, at byte 38, holds what are no",
+            ),
+            (
+                other,
+                "byte 38: the frame TXXX goes beyond the end of the ID3 tag",
+            ),
+            (
+                b"rubbish".to_vec(),
+                "byte 38: the ID3 tag has neither a frame nor its padding",
+            ),
+        ] {
+            let error = of_tag(&tag(&[whole.clone(), frame].concat()), &Options::default())
+                .expect_err(reason)
+                .to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        let sound = tag(&whole);
+        let error = of_tag(&sound[..sound.len() - 1], &Options::default())
             .expect_err("it is cut")
             .to_string();
         assert!(
-            error.contains("chapter 2 of the ID3 tag") && error.contains("byte 38"),
+            error.contains("byte 37: the ID3 tag is cut short") && error.contains("38 bytes"),
             "{error}"
         );
+        // A zero after 0xFF, and an extended header, are bytes of the file.
+        let sizes = [&[0_u8, 0, 0, 6][..], &[0; 6]].concat();
+        let sick = frame(b"b\0\0\0");
+        let text = b"TXXX\0\0\0\x02\0\0\xFF\0\x01";
+        let mut unsynchronised = tag(&[&sizes, &text[..], &sick].concat());
+        unsynchronised[5] = 0xC0;
+        let error = of_tag(&unsynchronised, &Options::default())
+            .expect_err("it is cut")
+            .to_string();
+        assert!(error.contains("at byte 33, is not whole"), "{error}");
     }
 
     #[test]

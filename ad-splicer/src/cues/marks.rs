@@ -186,10 +186,10 @@ pub enum MarksError {
     /// An MP4 or Matroska file that cannot be read.
     #[error("its chapters cannot be read: {0}")]
     Media(String),
-    /// A message in a stream that makes no sense.
+    /// A message in a stream, or a part of a tag, that makes no sense.
     #[error("byte {byte}: {reason}")]
     Byte {
-        /// Where the packet that ends it begins.
+        /// Where the packet that ends it begins, or the part of the tag.
         byte: u64,
         /// What is wrong with it.
         reason: String,
@@ -215,7 +215,12 @@ pub fn read(path: &Path, options: &Options) -> Result<Marks, MarksError> {
         return limited(transport_stream::read(file)?);
     }
     let limit = match id3v2::tag_len(&head) {
-        Some(tag) => tag.min(MAX_TAG),
+        Some(tag) if tag > MAX_TAG => {
+            return Err(MarksError::Unknown(
+                "its ID3 tag is larger than 64 MiB, which is not looked through",
+            ));
+        }
+        Some(tag) => tag,
         None if head.get(4..8) == Some(b"ftyp") => {
             return limited(chapters::of_mp4(&FileContent::new(file)?, options)?);
         }

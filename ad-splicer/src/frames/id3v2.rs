@@ -263,28 +263,108 @@ pub(crate) fn chapters(head: &[u8]) -> Vec<TagChapter> {
     found
 }
 
-/// The first chapter of a tag that cannot be read: which one it is, from 1, and at which byte of the tag its frame begins where that is known.
-pub(crate) fn unreadable_chapter(tag: &[u8]) -> Option<(usize, Option<usize>)> {
-    let (version, flags) = (*tag.get(3)?, *tag.get(5)?);
+/// What is wrong with a tag, where a chapter may be hidden or changed by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    /// Which chapter it is in, from 1.
+    pub(crate) chapter: Option<usize>,
+    /// The byte of the tag where the frame begins that is damaged, or what is none; or where a tag ends that is cut short.
+    pub(crate) byte: usize,
+    /// What is wrong with what is there.
+    pub(crate) reason: String,
+}
+
+/// The first damage of the tag that `bytes` begin with; `None` in a sound one, and in those of versions that have no chapters.
+pub(crate) fn damage(bytes: &[u8]) -> Option<Damage> {
+    let len = tag_len(bytes)?;
+    let version = *bytes.get(3)?;
     if !(3..=4).contains(&version) {
         return None;
     }
-    let body = body(tag)?;
-    let all_unsynchronised = version == 4 && flags & UNSYNCHRONISED != 0;
-    // What was taken out before moved the others.
-    let is_as_it_was = flags & EXTENDED == 0 && (version == 4 || flags & UNSYNCHRONISED == 0);
+    let found = |chapter, byte, reason: &str| {
+        Some(Damage {
+            chapter,
+            byte,
+            reason: reason.to_owned(),
+        })
+    };
+    if (bytes.len() as u64) < len {
+        let reason = format!("the ID3 tag is cut short here: it is to have {len} bytes");
+        return found(None, bytes.len(), &reason);
+    }
+    let Some(body) = body(bytes) else {
+        return found(
+            None,
+            HEADER_LEN,
+            "the extended header of the ID3 tag is longer than the tag",
+        );
+    };
+    let all_unsynchronised = version == 4 && bytes[5] & UNSYNCHRONISED != 0;
     let (mut at, mut number) = (0, 0);
     while let Some(frame) = frame_at(&body, at, version) {
         if &frame.id == b"CHAP" {
             number += 1;
-            let opened = open(&frame, version, all_unsynchronised);
-            if opened.and_then(|(data, ..)| chapter(&data, version)).is_none() {
-                return Some((number, is_as_it_was.then_some(HEADER_LEN + at)));
+            if let Some(reason) = damage_of_chapter(&frame, version, all_unsynchronised) {
+                return found(Some(number), place(bytes, &body, at), reason);
             }
         }
         at += frame.raw.len();
     }
-    None
+    // Zeros are padding.
+    if body.get(at).is_none_or(|byte| *byte == 0) {
+        return None;
+    }
+    let byte = place(bytes, &body, at);
+    match word(&body, at) {
+        Some(id) if &id == b"CHAP" => found(Some(number + 1), byte, "goes beyond the end of the tag"),
+        Some(id) if id.iter().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) => {
+            let id = String::from_utf8_lossy(&id);
+            found(
+                None,
+                byte,
+                &format!("the frame {id} goes beyond the end of the ID3 tag"),
+            )
+        }
+        _ => found(
+            None,
+            byte,
+            "the ID3 tag has neither a frame nor its padding here",
+        ),
+    }
+}
+
+/// What is wrong with a chapter's frame.
+fn damage_of_chapter(frame: &Frame<'_>, version: u8, all_unsynchronised: bool) -> Option<&'static str> {
+    let Some((data, ..)) = open(frame, version, all_unsynchronised) else {
+        return Some("is compressed or encrypted");
+    };
+    let Some((place, chapter)) = chapter(&data, version) else {
+        return Some("is not whole");
+    };
+    let inner = data.get(place + 16..).unwrap_or_default();
+    let mut at = 0;
+    while let Some(frame) = frame_at(inner, at, version) {
+        at += frame.raw.len();
+    }
+    if inner[at..].iter().any(|byte| *byte != 0) {
+        return Some("holds what are no whole frames after its name, which may lack its zero, and its times");
+    }
+    (chapter.end < chapter.start).then_some("has it end before it starts")
+}
+
+/// The byte of the tag that is at `at` in its body, which is the end of the tag without the zeros of unsynchronisation.
+fn place(tag: &[u8], body: &[u8], at: usize) -> usize {
+    let size = word(tag, 6).and_then(syncsafe).unwrap_or(0) as usize;
+    let raw = tag.get(HEADER_LEN..HEADER_LEN + size).unwrap_or_default();
+    let is_synchronised = tag[3] > 3 || tag[5] & UNSYNCHRONISED == 0;
+    let mut left = body.len() - at;
+    let found = (0..raw.len()).rev().find(|i| {
+        if is_synchronised || *i == 0 || raw[i - 1..=*i] != [0xFF, 0] {
+            left -= 1;
+        }
+        left == 0
+    });
+    HEADER_LEN + found.unwrap_or(raw.len())
 }
 
 /// `head` with the times of its chapters replaced by what `times` says (start and end in milliseconds of the result), those of texts and events by what `moved` makes of them, and its length by `length` milliseconds.
