@@ -252,11 +252,7 @@ fn two_cue_points_at_one_time_are_refused_but_in_vmap() {
     write("one.xml", &vmap(&["00:00:20.000"]));
     for (args, named) in [
         (
-            &["--cues", "twice.txt"][..],
-            ["label-1 of twice.txt", "label-2 of twice.txt"],
-        ),
-        (
-            &["--cue", "42.54", "--cues", "labels.txt"],
+            &["--cue", "42.54", "--cues", "labels.txt"][..],
             ["--cue 42.54", "label-2 of labels.txt"],
         ),
         (
@@ -277,7 +273,15 @@ fn two_cue_points_at_one_time_are_refused_but_in_vmap() {
     publish(&["--cues", "back.txt"])
         .expect(2)
         .says("line 3: the cue point at 00:00:42.540 comes after the one at 00:01:19.200");
+    // A file that has them in itself names the line, and before it is published too.
+    let line = "twice.txt: line 2: there are two cue points at 00:00:42.540";
+    publish(&["--cues", "twice.txt"]).expect(2).says(line);
+    grove(folder.path(), ["cues", "twice.txt"])
+        .run()
+        .expect(2)
+        .says(line);
     // In VMAP they play in their order.
+    grove(folder.path(), ["cues", "two.xml"]).run().expect(0);
     let finished = publish(&["--cues", "two.xml", "--json"]).expect(0);
     let published = finished.event("published");
     let ids: Vec<_> = published["cues"]

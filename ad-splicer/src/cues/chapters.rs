@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, Order, cue};
+use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, Order, cue, once};
 use super::{CueSource, Position};
 use crate::content::Content;
 use crate::frames::webm::{Webm, texts};
@@ -85,7 +85,12 @@ fn line(text: &str, index: usize) -> usize {
 
 /// Takes the chapters of an ID3v2 tag.
 pub(super) fn of_tag(tag: &[u8], options: &Options) -> Result<Marks, MarksError> {
-    if let Some(id3v2::Damage { chapter, byte, reason }) = id3v2::damage(tag) {
+    if let Some(id3v2::Damage {
+        chapter,
+        byte,
+        reason,
+    }) = id3v2::damage(tag)
+    {
         return Err(match chapter {
             Some(number) => MarksError::Chapter {
                 number,
@@ -112,6 +117,7 @@ pub(super) fn of_tag(tag: &[u8], options: &Options) -> Result<Marks, MarksError>
             )
         })
         .collect();
+    once(&marks)?;
     let notes = if marks.is_empty() {
         vec!["its ID3 tag has no chapters".to_owned()]
     } else {
@@ -133,7 +139,7 @@ pub(super) fn of_sound(content: &dyn Content, options: &Options) -> Result<Marks
         let (start, end) = (time(chapter.start), time(chapter.end));
         (start, (end > start).then_some(end), chapter.title.clone())
     });
-    Ok(of_media(MarksFormat::Tags, chapters, options))
+    of_media(MarksFormat::Tags, chapters, options)
 }
 
 /// Takes the chapters of an MP4 file.
@@ -141,7 +147,7 @@ pub(super) fn of_mp4(content: &dyn Content, options: &Options) -> Result<Marks, 
     let found =
         mp4::chapters(content, Duration::ZERO).map_err(|error| MarksError::Media(error.to_string()))?;
     let chapters = found.into_iter().map(|(start, title)| (start, None, title));
-    Ok(of_media(MarksFormat::Mp4Chapters, chapters, options))
+    of_media(MarksFormat::Mp4Chapters, chapters, options)
 }
 
 /// Takes the chapters of a Matroska or WebM file.
@@ -153,26 +159,27 @@ pub(super) fn of_matroska(content: &dyn Content, options: &Options) -> Result<Ma
         let end = chapter.end.map(ContentTime::from_nanos);
         (start, end.filter(|end| *end > start), chapter.title)
     });
-    Ok(of_media(MarksFormat::MatroskaChapters, chapters, options))
+    of_media(MarksFormat::MatroskaChapters, chapters, options)
 }
 
 fn of_media(
     format: MarksFormat,
     chapters: impl Iterator<Item = (ContentTime, Option<ContentTime>, String)>,
     options: &Options,
-) -> Marks {
+) -> Result<Marks, MarksError> {
     let marks: Vec<Mark> = chapters
         .enumerate()
         .map(|(index, (start, end, title))| {
             mark(format!("chapter-{}", index + 1), start, end, title, options)
         })
         .collect();
+    once(&marks)?;
     let notes = if marks.is_empty() {
         vec!["it has no chapters".to_owned()]
     } else {
         Vec::new()
     };
-    Marks { format, marks, notes }
+    Ok(Marks { format, marks, notes })
 }
 
 fn mark(id: String, start: ContentTime, end: Option<ContentTime>, title: String, options: &Options) -> Mark {
@@ -280,6 +287,24 @@ mod tests {
     }
 
     #[test]
+    fn two_chapters_of_media_that_make_one_cue_point_are_named() {
+        let read = |titles: [&str; 3]| {
+            let times = [9, 4, 9].map(ContentTime::from_millis);
+            let chapters = times
+                .into_iter()
+                .zip(titles)
+                .map(|(at, title)| (at, None, title.to_owned()));
+            of_media(MarksFormat::Tags, chapters, &Options::default())
+        };
+        assert!(read(["Ad", "Ad", "News"]).is_ok());
+        let error = read(["Ad", "News", "Ad"]).expect_err("two").to_string();
+        assert_eq!(
+            error,
+            "chapter 3 makes a second cue point: there are two cue points at 00:00:00.009"
+        );
+    }
+
+    #[test]
     fn each_mistake_is_named() {
         for (text, reason) in [
             ("{\"chapters\":[\n{\"startTime\":\"x\"}]}", "line 2"),
@@ -291,6 +316,10 @@ mod tests {
             (
                 "{\"chapters\": [\n  {\"startTime\":1},\n  {\n\"startTime\":9,\n\"endTime\":3}]}",
                 "line 3: chapter 2: it ends before it starts",
+            ),
+            (
+                "{\"chapters\":[{\"startTime\":0,\"title\":\"ad\"},\n{\"startTime\":0,\"title\":\"ad\"}]}",
+                "line 2: chapter 2: there are two cue points at 00:00:00",
             ),
             (
                 "{\"chapters\":[{\"startTime\":9,\"title\":\"ad\"},\n{\"startTime\":3},\n{\"startTime\":8,\"title\":\"ad\"}]}",

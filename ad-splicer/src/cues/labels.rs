@@ -120,6 +120,10 @@ mod tests {
                 "9\t9\tone\n8\t8\tad\n42.5\t42.5\tad\n10\t10\tad\n",
                 "line 4: the cue point at 00:00:10 comes after the one at 00:00:42.500",
             ),
+            (
+                "0\t0\tad\n0\t0\tone\n0\t9\tad\n",
+                "line 3: there are two cue points at 00:00:00",
+            ),
             ("nan\t2\tad\n", "no time in a recording"),
         ] {
             let error = read(text).expect_err(text).to_string();

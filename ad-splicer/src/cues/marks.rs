@@ -7,6 +7,7 @@
 //!
 //! Not for: moving cue points to a pause, or deciding what plays there.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -295,20 +296,43 @@ fn of_vmap(read: vmap::Vmap) -> Marks {
     }
 }
 
-/// Sees that cue points that a file lists go on in time: where they go back, something is wrong with it.
+/// Sees that cue points that a file lists go on in time: where they go back, or come twice, something is wrong with it.
 #[derive(Debug, Default)]
-pub(super) struct Order(ContentTime);
+pub(super) struct Order(Option<ContentTime>);
 
 impl Order {
     /// The next cue point is here; `Err` says what is wrong with that.
     pub(super) fn goes_on(&mut self, at: ContentTime) -> Result<(), String> {
-        let last = std::mem::replace(&mut self.0, at);
-        if last <= at {
+        let Some(last) = self.0.replace(at).filter(|last| at <= *last) else {
             return Ok(());
+        };
+        if at == last {
+            return Err(twice(at));
         }
         let (at, last) = (Position::Time(at), Position::Time(last));
         Err(format!("the cue point at {at} comes after the one at {last}"))
     }
+}
+
+/// What is wrong with a cue point where another one is already.
+pub(super) fn twice(at: ContentTime) -> String {
+    format!("there are two cue points at {}", Position::Time(at))
+}
+
+/// Refuses chapters of media, in whatever order they stand, of which two make a cue point at one time.
+pub(super) fn once(marks: &[Mark]) -> Result<(), MarksError> {
+    let mut seen = HashSet::new();
+    for (index, mark) in marks.iter().enumerate() {
+        if let (Position::Time(at), Some(_)) = (mark.position, &mark.cue)
+            && !seen.insert(at)
+        {
+            return Err(MarksError::Chapter {
+                number: index + 1,
+                reason: format!("makes a second cue point: {}", twice(at)),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The cue point of a mark that replaces this much content, or inserts when it is nothing.

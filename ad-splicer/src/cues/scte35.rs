@@ -20,8 +20,8 @@ use scte35_splice::descriptors::AnySpliceDescriptor;
 use scte35_splice::descriptors::segmentation::SegmentationDescriptor;
 use scte35_splice::descriptors::segmentation_enums::SegmentationTypeId;
 
-use super::marks::{Mark, Marks, MarksError, MarksFormat, cue};
-use super::{Action, CueSource, Position};
+use super::marks::{Mark, Marks, MarksError, MarksFormat, cue, twice};
+use super::{Action, CueSource, MOST_CUES, Position};
 use crate::time::ContentTime;
 
 /// Ticks of the 90 kHz clock before it wraps.
@@ -211,7 +211,17 @@ pub(super) fn parse(text: &str, first_pts: u64) -> Result<Marks, MarksError> {
             continue;
         }
         let message = message(line).map_err(|reason| MarksError::Line { line: number, reason })?;
+        let before = breaks.marks.len();
         breaks.add(&format!("line {number}"), message, first_pts);
+        // More cue points than there may be are refused anyway.
+        if let Some((Position::Time(at), others)) = breaks.opened(before).filter(|_| before <= MOST_CUES)
+            && others.iter().any(|other| other.position == Position::Time(at))
+        {
+            return Err(MarksError::Line {
+                line: number,
+                reason: twice(at),
+            });
+        }
     }
     Ok(breaks.into_marks(MarksFormat::Scte35))
 }
@@ -266,6 +276,11 @@ impl Breaks {
                 CueSource::Scte35,
             )),
         });
+    }
+
+    /// Where the break is that was opened when there were so many, and those.
+    fn opened(&self, before: usize) -> Option<(Position, &[Mark])> {
+        Some((self.marks.get(before)?.position, &self.marks[..before]))
     }
 
     /// All of them.
@@ -352,6 +367,16 @@ mod tests {
             read.marks[0].cue.as_ref().expect("a cue").action,
             Action::Replace(_)
         ));
+    }
+
+    #[test]
+    fn two_messages_that_open_a_break_at_one_time_are_refused() {
+        let text = format!("{START}\n{INSERT}\n{INSERT}");
+        let error = parse(&text, 0).expect_err("twice").to_string();
+        assert!(
+            error.starts_with("line 3: there are two cue points at "),
+            "{error}"
+        );
     }
 
     #[test]

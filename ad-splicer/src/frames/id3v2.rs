@@ -325,11 +325,7 @@ pub(crate) fn damage(bytes: &[u8]) -> Option<Damage> {
                 &format!("the frame {id} goes beyond the end of the ID3 tag"),
             )
         }
-        _ => found(
-            None,
-            byte,
-            "the ID3 tag has neither a frame nor its padding here",
-        ),
+        _ => found(None, byte, "the ID3 tag has neither a frame nor its padding here"),
     }
 }
 
