@@ -193,16 +193,30 @@ fn flac_with_fixed_and_variable_blocks() {
     }
 }
 
+/// Whether its cue sheet is of a CD, where its tracks begin and their numbers, and how long the file is, by its frames and its tags.
+const CUE_SHEET: &str = "
+import sys, json, mutagen.flac
+f = mutagen.flac.FLAC(sys.argv[1])
+tracks = [[t.start_offset, t.track_number] for t in f.cuesheet.tracks]
+print(json.dumps([f.cuesheet.compact_disc, tracks, f.info.total_samples, f['length'][0]]))
+";
+
 #[test]
 fn flac_numbered_by_samples_and_with_a_seek_table() {
     let fixture = Fixture::new("plain.wav", 44_100, 2, &["-c:a", "pcm_s16le"]);
     let coded = fixture.dir.path().join("coded.flac");
+    let tracks = fixture.dir.path().join("tracks.cue");
+    let listed = "FILE \"x\" WAVE\nTRACK 01 AUDIO\nINDEX 01 00:00:00\nTRACK 02 AUDIO\nINDEX 01 00:11:00\n";
+    std::fs::write(&tracks, listed).unwrap();
+    let millis = decode(&fixture.content).len() as u64 / 2 * 1_000 / 44_100;
     let args = [
         "-s",
         "-f",
         "-8",
         "-S",
         "1s",
+        &format!("--cuesheet={}", tracks.display()),
+        &format!("--tag=LENGTH={millis}"),
         "-o",
         coded.to_str().unwrap(),
         fixture.content.to_str().unwrap(),
@@ -212,8 +226,27 @@ fn flac_numbered_by_samples_and_with_a_seek_table() {
         content: coded,
         ..fixture
     };
-    let (path, _) = exact(&fixture, "seek.flac", 1);
+    let (path, report) = exact(&fixture, "seek.flac", 1);
     run("flac", &["-t", "-s", "-w", path.to_str().unwrap()], None);
+    let sheet = |path: &Path| -> serde_json::Value {
+        let args = ["-c", CUE_SHEET, path.to_str().unwrap()];
+        serde_json::from_slice(&run("/usr/bin/python3", &args, None)).unwrap()
+    };
+    assert_eq!(sheet(&fixture.content)[0], true);
+    // The second track is from the cue in the pause on: after its ads.
+    let ad = &report.ads[2];
+    let second = fixture.sample_at(ad.presentation) + fixture.samples(ad.duration);
+    let first = fixture.samples(report.ads[0].duration);
+    let samples = fixture.samples(report.duration);
+    assert_eq!(
+        sheet(&path),
+        serde_json::json!([
+            false,
+            [[first, 1], [second, 2], [samples, 255]],
+            samples,
+            report.duration.as_millis().to_string(),
+        ])
+    );
     // Seek points name frames as they are: a decoder that trusts them finds the right samples.
     let whole = decode(&path);
     for second in [1.5, 12.0, 17.0, 30.0] {

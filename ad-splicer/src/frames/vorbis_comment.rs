@@ -1,6 +1,6 @@
 //! Vorbis comments, the tags of FLAC, Opus and Vorbis, and the chapters in them: `CHAPTER001=00:12:34.500` and `CHAPTER001NAME=…`.
 //!
-//! Only chapters' times are changed; every other tag is copied as it is. What cannot be made sense of is copied whole.
+//! Only chapters' times are changed, and `LENGTH` where it is the content's, in milliseconds; every other tag is copied as it is. What cannot be made sense of is copied whole.
 
 use std::collections::HashMap;
 
@@ -66,6 +66,18 @@ fn name(comment: &str) -> Option<(&str, &str)> {
     name.eq_ignore_ascii_case("NAME").then_some((number, value))
 }
 
+/// What a comment is to be that says how long the content is, in milliseconds; `None` for any other.
+fn length(plan: &SplicePlan, comment: &str) -> Option<String> {
+    let (key, value) = comment.split_once('=')?;
+    let stated: u64 = value
+        .parse()
+        .ok()
+        .filter(|_| key.eq_ignore_ascii_case("LENGTH"))?;
+    let content = ContentTime::from_samples(plan.content_samples(), plan.sample_rate()).as_millis();
+    // Some count whole seconds.
+    (stated.abs_diff(content) <= 1_000).then(|| format!("{key}={}", plan.duration().as_millis()))
+}
+
 fn text(data: &[u8], range: std::ops::Range<usize>) -> &str {
     std::str::from_utf8(&data[range]).unwrap_or_default()
 }
@@ -112,17 +124,23 @@ pub(crate) fn chapters(plan: &SplicePlan, data: &[u8]) -> Vec<Chapter> {
     found
 }
 
-/// The data with the chapters' times moved.
+/// A comment whose chapter's time is moved; `None` for any other.
+fn moved_chapter(plan: &SplicePlan, comment: &str) -> Option<String> {
+    let (_, time) = chapter(comment)?;
+    let (key, _) = comment.split_once('=')?;
+    let millis = moved(plan, time, unit(plan)).as_millis();
+    let (seconds, millis) = (millis / 1000, millis % 1000);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    Some(format!("{key}={hours:02}:{minutes:02}:{seconds:02}.{millis:03}"))
+}
+
+/// The data with the chapters' times moved, and the length that of the result.
 pub(crate) fn edit(plan: &SplicePlan, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len());
     let mut copied = 0;
     for range in comments(data) {
         let comment = text(data, range.clone());
-        if let (Some((_, time)), Some(key)) = (chapter(comment), comment.split('=').next()) {
-            let millis = moved(plan, time, unit(plan)).as_millis();
-            let (seconds, millis) = (millis / 1000, millis % 1000);
-            let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-            let changed = format!("{key}={hours:02}:{minutes:02}:{seconds:02}.{millis:03}");
+        if let Some(changed) = moved_chapter(plan, comment).or_else(|| length(plan, comment)) {
             out.extend(&data[copied..range.start - 4]);
             out.extend((changed.len() as u32).to_le_bytes());
             out.extend(changed.as_bytes());
@@ -165,6 +183,8 @@ mod tests {
             "chapter001=0:0:10",
             "CHAPTER001NAME=Two",
             "CHAPTERS=3",
+            "length=59500",
+            "LENGTH=60",
         ]);
         let after = data(&[
             "TITLE=CHAPTER001=x",
@@ -173,6 +193,8 @@ mod tests {
             "chapter001=00:00:15.000",
             "CHAPTER001NAME=Two",
             "CHAPTERS=3",
+            "length=65000",
+            "LENGTH=60",
         ]);
         assert_eq!(edit(&plan, &before), after);
         let found = chapters(&plan, &before);

@@ -14,8 +14,8 @@ use super::layout::{Layout, Spot};
 use super::{Chapter, Codec, Options, Renumbered, Run, SpliceError};
 use crate::content::Content;
 use crate::frames::flac::{
-    BLOCK_SEEK_TABLE, BLOCK_VORBIS_COMMENT, Head, Header, Index, Numbering, SeekPoint, decode, encode, head,
-    renumber,
+    BLOCK_CUE_SHEET, BLOCK_SEEK_TABLE, BLOCK_VORBIS_COMMENT, Head, Header, Index, Numbering, SeekPoint,
+    decode, encode, head, moved_cue_sheet, renumber,
 };
 use crate::frames::vorbis_comment;
 use crate::frames::window::Window;
@@ -452,6 +452,12 @@ impl Maker<'_> {
                     }
                     points.sort_by_key(|point| point.sample);
                     block.data = SeekPoint::write(&points);
+                }
+                BLOCK_CUE_SHEET => {
+                    let moved = |sample| plan.content_to_presentation_or_next(sample);
+                    if let Some(sheet) = moved_cue_sheet(&block.data, self.samples, moved) {
+                        block.data = sheet;
+                    }
                 }
                 BLOCK_VORBIS_COMMENT => {
                     chapters.extend(vorbis_comment::chapters(plan, &block.data));

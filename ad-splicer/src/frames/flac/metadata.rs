@@ -7,6 +7,8 @@ const BLOCK_STREAM_INFO: u8 = 0;
 pub(crate) const BLOCK_SEEK_TABLE: u8 = 3;
 /// Tags.
 pub(crate) const BLOCK_VORBIS_COMMENT: u8 = 4;
+/// Tracks of what was one recording.
+pub(crate) const BLOCK_CUE_SHEET: u8 = 5;
 /// Longest metadata that is held in memory, in bytes.
 const MOST_BYTES: usize = 64 << 20;
 

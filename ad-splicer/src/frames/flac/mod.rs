@@ -5,6 +5,7 @@
 
 mod bits;
 mod crc;
+mod cue_sheet;
 mod decode;
 mod encode;
 mod header;
@@ -12,11 +13,12 @@ mod index;
 mod metadata;
 pub(crate) mod parted;
 
+pub(crate) use cue_sheet::moved_cue_sheet;
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 pub(crate) use header::{Header, MAX_LEN as MAX_HEADER, Numbering, number_len, renumber};
 pub(crate) use index::{Head, Index, MAX_TAGS, end_of, head};
-pub(crate) use metadata::{BLOCK_SEEK_TABLE, BLOCK_VORBIS_COMMENT, SeekPoint, StreamInfo};
+pub(crate) use metadata::{BLOCK_CUE_SHEET, BLOCK_SEEK_TABLE, BLOCK_VORBIS_COMMENT, SeekPoint, StreamInfo};
 pub(crate) use parted::{frame_at, is_like};
 
 /// Bytes as a frame with the right checksums: no fuzzer finds those.
