@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::laid::Laid;
+pub(crate) use self::movie::Heard;
 use crate::content::{Content, FileContent};
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4;
@@ -108,6 +109,8 @@ fn is_movie(content: &dyn Content) -> Result<bool, SpliceError> {
 
 /// Samples that an encoder of AAC puts before the first.
 const PRIMING: u32 = SAMPLES;
+/// A file of one track may be so much longer than that of all tracks, in bytes: its own tables are in another form.
+const MOST_MORE: u64 = 64 << 10;
 /// How long the file that was written may be waited for.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -123,6 +126,28 @@ pub fn part(again: Again, content: &dyn Content, out: &File) -> Result<bool, Spl
         Again::HeAacBeside => movie::sound_alone(content)?,
         Again::Pictures => movie::pictures_alone(content)?,
     };
+    write(runs, content, out)?;
+    Ok(true)
+}
+
+/// Writes the sound of MP4 alone into an empty file, for who decodes all of it: demuxers heed edit lists in their own ways, and may leave out the last packet. Gives what of it is heard; `None`
+/// when it is no AAC, and nothing was written.
+pub(crate) fn aac_alone(content: &dyn Content, out: &File) -> Result<Option<Heard>, SpliceError> {
+    if !is_movie(content)? {
+        return Ok(None);
+    }
+    let Some((runs, heard)) = movie::aac_alone(content)? else {
+        return Ok(None);
+    };
+    // Tables may name the same bytes again and again.
+    if runs.len() > content.len() + MOST_MORE {
+        return Ok(None);
+    }
+    write(runs, content, out)?;
+    Ok(Some(heard))
+}
+
+fn write(runs: Runs, content: &dyn Content, out: &File) -> Result<(), SpliceError> {
     let mut out = BufWriter::new(out);
     let mut buffer = vec![0; 1 << 16];
     for run in runs.into_runs() {
@@ -135,8 +160,7 @@ pub fn part(again: Again, content: &dyn Content, out: &File) -> Result<bool, Spl
             at += count as u64;
         }
     }
-    out.flush().map_err(SpliceError::Write)?;
-    Ok(true)
+    out.flush().map_err(SpliceError::Write)
 }
 
 /// The content with what was coded in the place of what it was. Its own bytes are read where they are.

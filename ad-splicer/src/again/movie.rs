@@ -156,8 +156,58 @@ fn usual(durations: &[(u32, u32)]) -> u32 {
 pub(super) fn sound_alone(content: &dyn Content) -> Result<Runs, SpliceError> {
     let movie = Movie::read(content)?;
     let (_, track, samples) = sound(&movie)?;
+    sound_of(&movie, track, samples)
+}
+
+fn sound_of(movie: &Movie, track: &Atom, samples: &Samples) -> Result<Runs, SpliceError> {
     let each = usual(&samples.durations);
-    alone(&movie, track, samples, &[(samples.sizes.len() as u32, each)])
+    alone(movie, track, samples, &[(samples.sizes.len() as u32, each)])
+}
+
+/// Which samples of a track are heard: the others are its encoder's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// Samples a second, as they are counted here.
+    pub(crate) rate: u32,
+    /// To leave out at the beginning.
+    pub(crate) skip: u64,
+    /// To keep after that.
+    pub(crate) keep: u64,
+}
+
+/// The only track of sound alone, with all packets and no edit list, and what its edit list (or iTunes' tag) has heard of it; `None` when it is not AAC.
+pub(super) fn aac_alone(content: &dyn Content) -> Result<Option<(Runs, Heard)>, SpliceError> {
+    let movie = Movie::read(content)?;
+    let (_, track, samples) = sound(&movie)?;
+    if !matches!(mp4::audio_config(track), Ok(_) | Err(SpliceError::Again(_))) {
+        return Ok(None);
+    }
+    let rate = timescale(track)?;
+    let edit = edit_list(track, movie.scale)?;
+    let declared = priming(&movie.moov).filter(|_| edit.is_none());
+    let zero = edit
+        .map(|edit| edit.media_time)
+        .or(declared.map(|(delay, _)| delay));
+    let skip = zero.unwrap_or(0);
+    let rest = total(&samples.durations).saturating_sub(skip);
+    let keep = match (edit, declared) {
+        (Some(edit), _) if edit.duration > 0 => {
+            let wanted = u128::from(edit.duration) * u128::from(rate) / u128::from(movie.scale);
+            // Movie time is often milliseconds: what is that near to the end is meant to be it.
+            let unit = u128::from(rate / movie.scale) + 1;
+            u64::try_from(wanted + unit)
+                .map_or(rest, |near| if near >= rest { rest } else { near - unit as u64 })
+        }
+        (None, Some((_, samples))) => samples.min(rest),
+        _ => rest,
+    };
+    if keep == 0 {
+        return Ok(None);
+    }
+    Ok(Some((
+        sound_of(&movie, track, samples)?,
+        Heard { rate, skip, keep },
+    )))
 }
 
 /// The pictures alone, all of them shown.

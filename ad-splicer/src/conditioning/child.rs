@@ -123,19 +123,28 @@ impl Prepared {
             .sync(false)
             .max_buffers(16)
             .build();
+        // Decoders may give each channel by itself; what is cut is not.
+        let interleaved = gst::Caps::builder("audio/x-raw")
+            .field("layout", "interleaved")
+            .build();
+        let interleaved = gst::ElementFactory::make("capsfilter")
+            .property("caps", interleaved)
+            .build()?;
         pipeline.add_many([
             source.upcast_ref(),
             &decode,
             &convert,
+            &interleaved,
             &resample,
             sink.upcast_ref(),
         ])?;
         source.link(&decode)?;
-        gst::Element::link_many([&convert, &resample, sink.upcast_ref()])?;
+        gst::Element::link_many([&convert, &interleaved, &resample, sink.upcast_ref()])?;
 
         let entrance = convert.static_pad("sink").ok_or("audioconvert has no sink pad")?;
         if let Some(trim) = job.trim {
-            cut(&entrance, trim);
+            let cutting = interleaved.static_pad("sink");
+            cut(&cutting.ok_or("capsfilter has no sink pad")?, trim);
         }
         link_first(&decode, entrance.clone());
         Ok(Self {
@@ -519,11 +528,18 @@ fn cut(pad: &gst::Pad, trim: Trim) {
         let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
         let start = *position;
         *position += count;
-        let first = trim.skip.clamp(start, start + count);
-        let end = trim.keep.map_or(u64::MAX, |keep| trim.skip.saturating_add(keep));
+        let own = |samples: u64| {
+            let own = u128::from(samples) * u128::from(audio.rate()) / u128::from(trim.rate.max(1));
+            u64::try_from(own).unwrap_or(u64::MAX)
+        };
+        let first = own(trim.skip).clamp(start, start + count);
+        let end = trim
+            .keep
+            .map_or(u64::MAX, |keep| own(trim.skip.saturating_add(keep)));
         let last = end.clamp(first, start + count);
         if first == last {
-            return gst::PadProbeReturn::Drop;
+            // With `Drop` there is a complaint on standard error for each.
+            return gst::PadProbeReturn::Handled;
         }
         let range = (first - start) as usize * frame..(last - start) as usize * frame;
         if range.len() == buffer.size() {

@@ -13,9 +13,11 @@ use crate::creatives::Profile;
 use crate::picture::PictureFormat;
 use crate::sandbox::Bounds;
 
-/// Samples, at the creative's own rate, that belong to the encoder and not to the ad.
+/// Samples that belong to the encoder and not to the ad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Trim {
+    /// Samples a second, as they are counted here: the creative's own rate, or a part of it.
+    pub(super) rate: u32,
     /// To leave out at the start.
     pub(super) skip: u64,
     /// To keep after that; everything when it is not known.

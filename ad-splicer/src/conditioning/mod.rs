@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 
-use crate::again::Target;
+use crate::again::{Heard, Target, aac_alone};
 use crate::content::FileContent;
 use crate::creatives::{Cache, Creative, FetchError, Original, Profile};
 use crate::frames::mp3::{DECODER_DELAY, find_head};
@@ -243,7 +243,8 @@ impl Conditioner {
             return Ok(creative);
         }
         let aside = cache.aside()?;
-        self.decode(original, profile, aside.as_file()).await?;
+        let source = source_of(cache, original).await?;
+        self.decode(source, original, profile, aside.as_file()).await?;
         let pcm = aside.as_file().try_clone().map_err(io("read the samples"))?;
         let measured = tokio::task::spawn_blocking(move || measure_file(&pcm, profile));
         let (samples, measured) = measured
@@ -253,15 +254,15 @@ impl Conditioner {
         Ok(cache.keep_conditioned(original, profile, aside, samples, loudness, true_peak)?)
     }
 
-    /// Runs a child that writes the samples of `original` to `output`.
+    /// Runs a child that writes the samples of `original` to `output`, from what it is decoded from.
     async fn decode(
         &self,
+        (input, trim): (File, Option<Trim>),
         original: &Original,
         profile: Profile,
         output: &File,
     ) -> Result<(), ConditionError> {
         let creative = original.sha256.to_string();
-        let input = original.file().map_err(io("open the creative"))?;
         let max_samples = self.limits.duration.as_secs() * u64::from(profile.sample_rate);
         let job = Job {
             profile,
@@ -270,7 +271,7 @@ impl Conditioner {
             whole: false,
             again: None,
             max_samples,
-            trim: trim_of(&input),
+            trim,
             memory: self.limits.memory,
             cpu_seconds: self.limits.cpu.as_secs().max(1),
             open_files: self.limits.open_files,
@@ -391,8 +392,28 @@ impl Conditioner {
     }
 }
 
+/// What a creative's samples are decoded from, and which of them are the ad's.
+async fn source_of(cache: &Cache, original: &Original) -> Result<(File, Option<Trim>), ConditionError> {
+    let whole = original.file().map_err(io("open the creative"))?;
+    let aside = cache.aside()?.into_file();
+    let found = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
+        let content = FileContent::new(whole.try_clone()?)?;
+        // What makes no sense is left to the demuxer.
+        if let Ok(Some(Heard { rate, skip, keep })) = aac_alone(&content, &aside) {
+            let keep = Some(keep);
+            return Ok((aside, Some(Trim { rate, skip, keep })));
+        }
+        let trim = trim_of(&whole);
+        Ok((whole, trim))
+    });
+    found
+        .await
+        .map_err(|e| io("look at the creative")(std::io::Error::other(e)))?
+        .map_err(io("look at the creative"))
+}
+
 /// What the file's LAME tag says, when it is an MP3 file that has one: GStreamer leaves delay and padding in. Containers of
-/// other formats tell the decoder themselves.
+/// other formats but MP4 tell the decoder themselves.
 fn trim_of(creative: &File) -> Option<Trim> {
     let content = FileContent::new(creative.try_clone().ok()?).ok()?;
     let head = find_head(&content, Duration::ZERO).ok()??;
@@ -404,6 +425,7 @@ fn trim_of(creative: &File) -> Option<Trim> {
         .map(|frames| u64::from(frames) * u64::from(head.header.samples()));
     let keep = decoded.and_then(|decoded| decoded.checked_sub(delay + padding));
     Some(Trim {
+        rate: head.header.sample_rate(),
         skip: delay + u64::from(DECODER_DELAY),
         keep: keep.filter(|keep| *keep > 0),
     })
@@ -483,6 +505,7 @@ mod tests {
     #[test]
     fn encoder_delay_and_padding_are_left_out_when_they_are_declared() {
         let whole = Trim {
+            rate: 44_100,
             skip: 1105,
             keep: Some(78 * 1152 - 576 - 1080),
         };
