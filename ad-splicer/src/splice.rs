@@ -720,7 +720,7 @@ fn with_ads(
         Some(played) => (Some(played.audio), played.points, Some(played.zero)),
         None => (
             track.audio(&spliced.runs, &layout.plan),
-            track.points(&spliced.runs),
+            track.points(&spliced.runs, &layout),
             None,
         ),
     };

@@ -28,6 +28,33 @@ fn adts() {
 }
 
 #[test]
+fn ads_take_256_kbit_in_stereo_and_where_they_are_can_be_sought() {
+    let coding = ["-c:a", "aac", "-b:a", "128k", "-aac_pns", "0"];
+    let fixture = Fixture::new("content.aac", 44_100, 2, &coding);
+    let breaks = [at(common::MUSIC, vec![ad(44_100, 2, 10 * 44_100, 500.0)])];
+    let (path, report) = fixture.splice("ten.aac", &breaks);
+    judge_bridged(&fixture, &path, &report, &breaks, (1024, 0, 1));
+    let len = |path| std::fs::metadata(path).unwrap().len();
+    let more = len(&path) - len(&fixture.content);
+    println!("{more} bytes for ten seconds");
+    // With up to 20 packets on both sides that are as long as can be.
+    assert!(more < 10 * 256_000 / 8 + 40 * 1_600, "{more} bytes");
+
+    let content = std::fs::read(&fixture.content).unwrap();
+    let rendition = splice::prepare(&content, &breaks, &Options::default()).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let mut before = None;
+    for point in rendition.points() {
+        let header = &whole[point.offset as usize..][..2];
+        assert!(header[0] == 0xFF && header[1] & 0xF6 == 0xF0, "{point:?}");
+        assert!(before.is_none_or(|before| before < point.sample), "{point:?}");
+        before = Some(point.sample);
+    }
+    let within = |point: &&splice::SeekPoint| (27 * 44_100..35 * 44_100).contains(&point.sample);
+    assert!(rendition.points().iter().filter(within).count() > 7);
+}
+
+#[test]
 fn a_span_is_replaced() {
     let coding = ["-c:a", "aac", "-b:a", "128k", "-aac_pns", "0"];
     let fixture = Fixture::new("content.aac", 44_100, 2, &coding);

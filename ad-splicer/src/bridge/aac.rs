@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::task::{Media, Task};
 use super::{BridgeError, element, floats, init, raw_caps, run, run_within, split_clips, stamped};
 use crate::frames::aac::{Config, SAMPLES};
-use crate::frames::padding::most_bytes;
+use crate::frames::padding::{ad_bytes, most_bytes};
 
 mod in_parts;
 
@@ -69,7 +69,7 @@ pub(super) fn decode_here(
     split_clips(&buffers, clips.iter().copied(), SAMPLES as usize, channels)
 }
 
-/// Bits a second for bridges: so high that what is encoded twice loses next to nothing. It costs nothing, since packets are padded to the largest that there can be.
+/// Bits a second around content: so high that what is encoded twice loses next to nothing. It costs nothing, since packets there are padded to the largest that there can be.
 fn bit_rate(config: Config) -> i32 {
     // At most 6,144 bits a channel and frame of 1,024 samples are allowed; three quarters of it.
     (u64::from(config.sample_rate) * 6 * u64::from(config.channels) * 3 / 4) as i32
@@ -80,8 +80,8 @@ fn bit_rate(config: Config) -> i32 {
 pub(crate) enum Coder {
     /// What was AAC before comes out nearly as it was: its own steps are found again.
     Exact,
-    /// The same, but that nobody looks for what two channels have in common.
-    Plain,
+    /// For ads alone: as many bits as a good coding takes, and nobody looks for what two channels have in common.
+    Ads,
     /// Bands that are nearly silent stay so.
     Careful,
     /// The same with half of the bits: more of what is nearly silent becomes silence.
@@ -94,15 +94,28 @@ pub(crate) const CAREFUL: [Coder; 2] = [Coder::Careful, Coder::Sparing];
 impl Coder {
     fn name(self) -> &'static str {
         match self {
-            Self::Exact | Self::Plain => "fast",
+            Self::Exact | Self::Ads => "fast",
             Self::Careful | Self::Sparing => "twoloop",
         }
     }
 
     fn bit_rate(self, config: Config) -> i32 {
         match self {
-            Self::Exact | Self::Plain | Self::Careful => bit_rate(config),
+            Self::Exact | Self::Careful => bit_rate(config),
             Self::Sparing => bit_rate(config) / 2,
+            // libav's packets are half as long again as they are on average, at most: then few have to be encoded again.
+            Self::Ads => {
+                let bits = ad_bytes(config) as u64 * 8 * u64::from(config.sample_rate);
+                (bits / u64::from(SAMPLES) * 2 / 3) as i32
+            }
+        }
+    }
+
+    /// The most bytes that a packet may have.
+    fn most_bytes(self, config: Config) -> usize {
+        match self {
+            Self::Ads => ad_bytes(config),
+            Self::Exact | Self::Careful | Self::Sparing => most_bytes(config),
         }
     }
 }
@@ -120,7 +133,7 @@ pub(super) fn encode_here(config: Config, coder: Coder, pcm: &[f32]) -> Result<V
         let most = if bit_rate < LEAST {
             usize::MAX
         } else {
-            most_bytes(config)
+            coder.most_bytes(config)
         };
         match encode_at(config, coder, (bit_rate, most), pcm) {
             // Seen in the first such packet.
@@ -147,7 +160,7 @@ fn encode_at(
         .property_from_str("aac-coder", coder.name())
         .build()
         .map_err(|_| BridgeError::MissingElement { element: "avenc_aac" })?;
-    if coder == Coder::Plain {
+    if coder == Coder::Ads {
         // Not set to be true elsewhere: by itself it is as is best for each band, which has no name.
         encoder.set_property("aac-ms", false);
     }

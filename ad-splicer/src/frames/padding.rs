@@ -1,6 +1,6 @@
 //! AAC packets made longer: fill elements (ISO/IEC 14496-3 §4.4.2.7) before the end of a packet say nothing, and change nothing of what it decodes to.
 
-use super::aac::Config;
+use super::aac::{Config, SAMPLES};
 
 /// Of a syntactic element's name: where a packet ends.
 const END: u32 = 7;
@@ -46,6 +46,12 @@ impl Bits {
 /// The most bytes that a packet of this stream has (§4.5.3.3: 6,144 bits for each channel).
 pub(crate) fn most_bytes(config: Config) -> usize {
     768 * usize::from(config.channels)
+}
+
+/// The bytes of a packet that holds nothing but ads: for 128 kbit/s a channel.
+pub(crate) fn ad_bytes(config: Config) -> usize {
+    let channel = u64::from(SAMPLES) * 128_000 / 8 / u64::from(config.sample_rate.max(1));
+    (channel as usize * usize::from(config.channels)).min(most_bytes(config))
 }
 
 /// `packet`, `len` bytes long; `None` when it is longer already, or has no end.

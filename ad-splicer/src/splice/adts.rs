@@ -162,8 +162,12 @@ impl Fixed for Track<'_> {
         padding::most_bytes(self.file.head.config)
     }
 
-    fn padded(&self, packet: &[u8]) -> Option<Vec<u8>> {
-        padding::padded(packet, self.packet_len())
+    fn ad_len(&self) -> usize {
+        padding::ad_bytes(self.file.head.config)
+    }
+
+    fn padded(&self, packet: &[u8], len: usize) -> Option<Vec<u8>> {
+        padding::padded(packet, len)
     }
 
     fn silence(&self) -> Vec<u8> {
@@ -226,8 +230,13 @@ impl Coding for Track<'_> {
         bridge::decode(self.file.head.config, clips)
     }
 
-    fn encode(&self, pcm: &[f32], ads: &Range<usize>) -> Result<Vec<Vec<u8>>, BridgeError> {
-        bridge::encode_in_parts(self.file.head.config, pcm, ads)
+    fn encode(
+        &self,
+        pcm: &[f32],
+        _: &Range<usize>,
+        inner: &[Range<usize>],
+    ) -> Result<Vec<Vec<u8>>, BridgeError> {
+        bridge::encode_in_parts(self.file.head.config, pcm, inner)
     }
 
     fn encode_carefully(&self, pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
@@ -295,10 +304,9 @@ impl format::Track for Track<'_> {
                 Piece::Content(range) => {
                     runs.content(index.offset(range.start)?, index.offset(range.end)?);
                 }
-                Piece::Bridge {
-                    number, packets, len, ..
-                } => {
-                    left.push(packets * (len + HEADER_LEN) as u64);
+                Piece::Bridge { number, lens, .. } => {
+                    let bytes = |(count, len): &(u64, usize)| count * (len + HEADER_LEN) as u64;
+                    left.push(lens.iter().map(bytes).sum());
                     runs.bridge(number, 0, left[number]);
                 }
             }
@@ -335,9 +343,13 @@ impl format::Track for Track<'_> {
         Some(self.tags(runs)..format::len_of(runs))
     }
 
-    fn points(&self, runs: &[Run]) -> Vec<SeekPoint> {
+    fn points(&self, runs: &[Run], layout: &Layout<'_>) -> Vec<SeekPoint> {
         let index = &self.index;
-        let bridge = (self.packet_len() + HEADER_LEN) as u64;
+        let pieces = Regions::new(self, self, layout).pieces().unwrap_or_default();
+        let mut bridges = pieces.into_iter().filter_map(|piece| match piece {
+            Piece::Bridge { lens, .. } => Some(lens),
+            Piece::Content(_) => None,
+        });
         let mut points = Vec::new();
         let mut frame = 0;
         let mut point = |offset, frame: u64| {
@@ -354,10 +366,15 @@ impl format::Track for Track<'_> {
                 }
                 frame += end - first;
             } else {
-                for place in (0..run.len / bridge).step_by(POINTS as usize) {
-                    point(run.start + place * bridge, frame + place);
+                let mut offset = run.start;
+                for (count, len) in bridges.next().unwrap_or_default() {
+                    let len = (len + HEADER_LEN) as u64;
+                    for place in (0..count).step_by(POINTS as usize) {
+                        point(offset + place * len, frame + place);
+                    }
+                    offset += count * len;
+                    frame += count;
                 }
-                frame += run.len / bridge;
             }
         }
         points

@@ -18,6 +18,11 @@ use crate::plan::Segment;
 use crate::side_by_side::side_by_side;
 use crate::time::PresentationTime;
 
+/// Packets of ads next to where content ends and resumes that are coded as those of content are.
+const AROUND: u64 = 6;
+/// From so many packets on, those within ads are coded otherwise.
+const WORTH: u64 = 64;
+
 /// Packets of one content stream, and how to code more of them. Positions are *decoded samples*: packet `f` gives samples `f * size ..`.
 pub(crate) trait Coding: Sync {
     /// What the grid is like. `fade` is 0.
@@ -44,8 +49,13 @@ pub(crate) trait Coding: Sync {
     /// Decodes runs of packets, each from nothing.
     fn decode(&self, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError>;
 
-    /// Encodes samples; silence follows, so that all of them come out. Before and after those of `ads` they are content.
-    fn encode(&self, pcm: &[f32], ads: &Range<usize>) -> Result<Vec<Vec<u8>>, BridgeError>;
+    /// Encodes samples; silence follows, so that all of them come out. Before and after those of `ads` they are content. In the packets of `inner` there are ads alone.
+    fn encode(
+        &self,
+        pcm: &[f32],
+        ads: &Range<usize>,
+        inner: &[Range<usize>],
+    ) -> Result<Vec<Vec<u8>>, BridgeError>;
 
     /// The same in ways that take more care of what is near silence, and are less exact elsewhere, if there are any.
     fn encode_carefully(&self, _pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
@@ -156,6 +166,27 @@ impl<'a> Maker<'a> {
         samples.div_euclid(self.grid.size as i64)
     }
 
+    /// The packets that hold nothing but ads, some distance from where those begin and end: counted from the first content packet that an entry of the join may take the place of.
+    pub(super) fn inner(&self, join: &Join) -> Vec<Range<u64>> {
+        let size = self.grid.size;
+        let mut moved = -((*join.entries.start() * size) as i64);
+        // From where to where there are ads, in samples; breaks at one place follow each other.
+        let mut stretches: Vec<(u64, u64)> = Vec::new();
+        for spot in self.spots(join) {
+            let begins = (self.cut(spot).start as i64 + moved).max(0) as u64;
+            let ends = begins + spot.added();
+            moved += spot.shift();
+            match stretches.last_mut() {
+                Some(last) if last.1 == begins => last.1 = ends,
+                _ => stretches.push((begins, ends)),
+            }
+        }
+        let inner = stretches
+            .into_iter()
+            .map(|(begins, ends)| begins.div_ceil(size) + AROUND..(ends / size).saturating_sub(AROUND));
+        inner.filter(|inner| inner.start + WORTH < inner.end).collect()
+    }
+
     /// How many packets the result has.
     pub(super) fn total(&self) -> u64 {
         let ends_in_ad = matches!(self.layout.plan.segments().last(), Some((_, Segment::Ad { .. })));
@@ -213,9 +244,14 @@ impl<'a> Maker<'a> {
             |range| decoded(self.coding, range),
         )?;
         let at = (pcm.len() - after.len()) / channels;
+        let preroll = self.coding.preroll() as usize;
+        let inner = self.inner(join).into_iter();
+        let inner: Vec<_> = inner
+            .map(|inner| inner.start as usize + preroll..inner.end as usize + preroll)
+            .collect();
         let mut packets = self
             .coding
-            .encode(&pcm, &(before.len() / channels..at))
+            .encode(&pcm, &(before.len() / channels..at), &inner)
             .map_err(|error| error.at(break_index))?;
         if join.exits.is_some() {
             resume(self.coding, &mut packets, &pcm, at, self.layout.fade)?;

@@ -253,8 +253,8 @@ pub(crate) trait Track: Sync {
     }
 
     /// Of the runs that [`Track::splice`] made, places where decoding can begin: see [`super::Rendition::points`].
-    fn points(&self, runs: &[Run]) -> Vec<SeekPoint> {
-        let _ = runs;
+    fn points(&self, runs: &[Run], layout: &Layout<'_>) -> Vec<SeekPoint> {
+        let _ = (runs, layout);
         Vec::new()
     }
 }

@@ -439,8 +439,13 @@ impl Coding for Track<'_> {
         bridge::decode(self.0.config, clips)
     }
 
-    fn encode(&self, pcm: &[f32], ads: &Range<usize>) -> Result<Vec<Vec<u8>>, BridgeError> {
-        bridge::encode_in_parts(self.0.config, pcm, ads)
+    fn encode(
+        &self,
+        pcm: &[f32],
+        _: &Range<usize>,
+        inner: &[Range<usize>],
+    ) -> Result<Vec<Vec<u8>>, BridgeError> {
+        bridge::encode_in_parts(self.0.config, pcm, inner)
     }
 
     fn encode_carefully(&self, pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
@@ -455,8 +460,12 @@ impl Fixed for Track<'_> {
         padding::most_bytes(self.0.config)
     }
 
-    fn padded(&self, packet: &[u8]) -> Option<Vec<u8>> {
-        padding::padded(packet, self.packet_len())
+    fn ad_len(&self) -> usize {
+        padding::ad_bytes(self.0.config)
+    }
+
+    fn padded(&self, packet: &[u8], len: usize) -> Option<Vec<u8>> {
+        padding::padded(packet, len)
     }
 
     fn silence(&self) -> Vec<u8> {

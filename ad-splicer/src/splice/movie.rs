@@ -363,11 +363,13 @@ fn sound_packets<'a>(file: &M4a<'_>, pieces: &'a [Piece]) -> Packets<'a> {
                     sound.push(file.packets.sizes[i], file.packets.offsets[i]);
                 }
             }
-            Piece::Bridge {
-                number, packets, len, ..
-            } => {
-                for i in 0..*packets {
-                    sound.push_made(*len as u32, Made::Sound(*number, i * *len as u64));
+            Piece::Bridge { number, lens, .. } => {
+                let mut at = 0;
+                for (count, len) in lens {
+                    for _ in 0..*count {
+                        sound.push_made(*len as u32, Made::Sound(*number, at));
+                        at += *len as u64;
+                    }
                 }
             }
         }

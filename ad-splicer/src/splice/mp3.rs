@@ -252,7 +252,7 @@ impl format::Track for Track<'_> {
         Some(runs.first()?.len..format::len_of(runs))
     }
 
-    fn points(&self, runs: &[Run]) -> Vec<SeekPoint> {
+    fn points(&self, runs: &[Run], _: &Layout<'_>) -> Vec<SeekPoint> {
         points(&self.index, runs.get(1..).unwrap_or_default())
     }
 }

@@ -122,7 +122,12 @@ impl<P: Packets> Coding for Sound<P> {
         Ok(decoded)
     }
 
-    fn encode(&self, pcm: &[f32], ads: &Range<usize>) -> Result<Vec<Vec<u8>>, BridgeError> {
+    fn encode(
+        &self,
+        pcm: &[f32],
+        ads: &Range<usize>,
+        _: &[Range<usize>],
+    ) -> Result<Vec<Vec<u8>>, BridgeError> {
         let factor = self.head.factor();
         let scaled: Vec<f32> = pcm.iter().map(|sample| sample / factor).collect();
         bridge::encode(self.head, self.size, &scaled, ads.end)

@@ -1,6 +1,6 @@
 //! Bridges of codings whose packets can be made longer without being another sound: how long a bridge is does not depend on what is in it.
 //!
-//! A region reaches from the first packet that an entry may take the place of to the last one before which an exit may be, whichever are chosen; all of its packets, those of the content among them, are of one length.
+//! A region reaches from the first packet that an entry may take the place of to the last one before which an exit may be, whichever are chosen. All of its packets that may be the content's are of one length, and those within ads of another.
 
 use std::ops::Range;
 
@@ -16,11 +16,14 @@ use crate::time::PresentationTime;
 
 /// See the module documentation.
 pub(crate) trait Fixed: Coding {
-    /// Bytes that each packet of a bridge has.
+    /// Bytes that each packet of a bridge has in which there may be content.
     fn packet_len(&self) -> usize;
 
+    /// Bytes that each packet has that holds nothing but ads.
+    fn ad_len(&self) -> usize;
+
     /// A packet with so many bytes; `None` when that cannot be.
-    fn padded(&self, packet: &[u8]) -> Option<Vec<u8>>;
+    fn padded(&self, packet: &[u8], len: usize) -> Option<Vec<u8>>;
 
     /// A packet of silence.
     fn silence(&self) -> Vec<u8>;
@@ -37,17 +40,19 @@ struct Region {
     begins: u64,
     /// How many packets it has.
     packets: u64,
+    /// The same in runs of one length: how many, and of how many bytes each.
+    lens: Vec<(u64, usize)>,
 }
 
 /// A run of packets of the result.
 #[derive(Debug)]
 pub(crate) enum Piece {
     Content(Range<u64>),
-    /// A bridge: how many packets it has, and how many bytes each of them. What is in it is made when it is read.
+    /// A bridge: how many packets it has, and in runs how many of how many bytes each. What is in it is made when it is read.
     Bridge {
         number: usize,
         packets: u64,
-        len: usize,
+        lens: Vec<(u64, usize)>,
         /// Content packets that may be its first and its last ones: it has their times, whatever it has of them.
         content: [Range<u64>; 2],
     },
@@ -58,7 +63,7 @@ impl Piece {
     pub(crate) fn left(&self) -> Option<u64> {
         match self {
             Self::Content(_) => None,
-            Self::Bridge { packets, len, .. } => Some(packets * *len as u64),
+            Self::Bridge { lens, .. } => Some(lens.iter().map(|(count, len)| count * *len as u64).sum()),
         }
     }
 }
@@ -94,6 +99,15 @@ impl<'a> Regions<'a> {
             None => maker.total().checked_sub(begins),
         };
         let break_index = spots[join.cuts.start].index;
+        let failed = || failed(break_index, &"the content around it cannot be joined");
+        let packets = packets.ok_or_else(failed)?;
+        let (around, ads) = (self.coding.packet_len(), self.coding.ad_len());
+        let (mut lens, mut at) = (Vec::new(), 0);
+        for inner in maker.inner(&join) {
+            lens.extend([(inner.start - at, around), (inner.end - inner.start, ads)]);
+            at = inner.end;
+        }
+        lens.push((packets.checked_sub(at).ok_or_else(failed)?, around));
         Ok(Region {
             first,
             next: join
@@ -101,7 +115,8 @@ impl<'a> Regions<'a> {
                 .as_ref()
                 .map_or(maker.grid.frames, |exits| *exits.end()),
             begins,
-            packets: packets.ok_or_else(|| failed(break_index, &"the content around it cannot be joined"))?,
+            packets,
+            lens,
             join,
         })
     }
@@ -124,7 +139,7 @@ impl<'a> Regions<'a> {
             pieces.push(Piece::Bridge {
                 number,
                 packets: region.packets,
-                len: self.coding.packet_len(),
+                lens: region.lens,
                 content: [
                     region.first..*region.join.entries.end(),
                     region.join.exits.as_ref().map_or(0, |exits| *exits.start())
@@ -180,12 +195,18 @@ impl<'a> Regions<'a> {
         self.coding.read(range)
     }
 
-    /// All of them of one length.
+    /// All of them as long as they are due to be.
     fn fixed(&self, region: &Region, packets: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, SpliceError> {
         let break_index = self.layout().spots[region.join.cuts.start].index;
-        let packets: Option<Vec<Vec<u8>>> = packets.iter().map(|packet| self.coding.padded(packet)).collect();
-        packets
-            .filter(|packets| packets.len() as u64 == region.packets)
+        let lens = region.lens.iter();
+        let lens = lens.flat_map(|(count, len)| std::iter::repeat_n(*len, *count as usize));
+        let padded: Option<Vec<Vec<u8>>> = packets
+            .iter()
+            .zip(lens)
+            .map(|(packet, len)| self.coding.padded(packet, len))
+            .collect();
+        padded
+            .filter(|_| packets.len() as u64 == region.packets)
             .ok_or_else(|| failed(break_index, &"its packets are not as long as they should be"))
     }
 

@@ -144,7 +144,12 @@ mod tests {
             Err(BridgeError::Late)
         }
 
-        fn encode(&self, _: &[f32], _: &Range<usize>) -> Result<Vec<Vec<u8>>, BridgeError> {
+        fn encode(
+            &self,
+            _: &[f32],
+            _: &Range<usize>,
+            _: &[Range<usize>],
+        ) -> Result<Vec<Vec<u8>>, BridgeError> {
             Ok(Vec::new())
         }
 

@@ -1,7 +1,6 @@
-//! Encoding a long bridge in parts: most time goes into what two channels have in common, which is found anew for each packet at a high bit rate. Where content goes into an ad, and out of it, that makes seams what they are; within
-//! ads it is not worth four times as long.
+//! Encoding a long bridge in parts: content and what is around it with as many bits as there may be, since that makes seams what they are; what is within ads with as many as it needs.
 //!
-//! Where the parts meet follows from the samples alone, so that the result does not depend on the machine. Decoding shows that the joins add nothing; otherwise all is encoded as one.
+//! Where the parts meet follows from the samples alone, so that the result does not depend on the machine: of a few places where they may, the first at which decoding shows that the join adds nothing, else the best.
 
 use std::ops::Range;
 
@@ -11,14 +10,12 @@ use crate::frames::aac::{Config, SAMPLES};
 use crate::side_by_side::side_by_side;
 use crate::splice::sound::worst_block;
 
-/// Packets within ads that are encoded as those around them.
-const AROUND: usize = 6;
-/// Packets within ads from which on parts are worth it.
-const WORTH: usize = 64;
 /// Packets before the first that is used: the encoder has settled by then.
 const SETTLED: usize = 8;
 /// Packets after the last that is used, for the encoder's look-ahead.
 const AHEAD: usize = 4;
+/// Packets by which parts may meet further away from ads.
+const MOVE: usize = 3;
 /// Packets on both sides of a join that are decoded to judge it.
 const HEARD: usize = 4;
 /// A join may be worse than the same packets of one run by so many dB.
@@ -39,99 +36,110 @@ impl Part {
         self.packets
             .get(range.start.checked_sub(self.first)?..range.end.checked_sub(self.first)?)
     }
-
-    /// The same of one that is not needed any more: they are not copied.
-    fn into_packets(mut self, range: Range<usize>) -> Option<Vec<Vec<u8>>> {
-        self.get(range.clone())?;
-        self.packets.truncate(range.end - self.first);
-        Some(self.packets.split_off(range.start - self.first))
-    }
 }
 
-/// Encodes interleaved samples, of which those of `ads` are none of the content's.
+/// Where two parts meet.
+struct Place {
+    at: usize,
+    /// By how many dB it is worse than it should be.
+    excess: f64,
+}
+
+/// Encodes interleaved samples, of which these packets hold nothing but ads: those fit [`Coder::Ads`].
 pub(crate) fn encode_in_parts(
     config: Config,
     pcm: &[f32],
-    ads: &Range<usize>,
+    inner: &[Range<usize>],
 ) -> Result<Vec<Vec<u8>>, BridgeError> {
-    let size = SAMPLES as usize;
-    // Packet `m` is about the samples from the one before `m * size` to the one after.
-    let (enter, leave) = (ads.start / size + AROUND, (ads.end / size).saturating_sub(AROUND));
-    if config.channels == 2
-        && enter + WORTH < leave
-        && let Some(packets) = joined(config, pcm, enter..leave)?
-    {
-        return Ok(packets);
+    let samples = SAMPLES as usize * usize::from(config.channels);
+    let edges = inner.iter().flat_map(|inner| [inner.start, inner.end]);
+    let edges: Vec<usize> = edges.collect();
+    let turns: Vec<(Coder, usize, Option<usize>)> = (0..=edges.len())
+        .map(|i| {
+            let coder = if i % 2 == 0 { Coder::Exact } else { Coder::Ads };
+            let first = i.checked_sub(1).map_or(0, |before| edges[before]);
+            (coder, first, edges.get(i).copied())
+        })
+        .collect();
+    let made = side_by_side(&turns, |_, (coder, first, end)| {
+        let first = first.saturating_sub(MOVE + SETTLED);
+        let end = end.map_or(pcm.len(), |end| ((end + MOVE + AHEAD) * samples).min(pcm.len()));
+        let part = pcm.get(first * samples..end).unwrap_or_default();
+        let packets = encode(config, *coder, part)?;
+        Ok(Part { first, packets })
+    });
+    let parts = made.into_iter().collect::<Result<Vec<Part>, BridgeError>>()?;
+    let places = places(config, pcm, &edges, &parts)?;
+    let mut whole = Vec::new();
+    for (i, part) in parts.iter().enumerate() {
+        let first = i.checked_sub(1).map_or(0, |before| places[before].at);
+        let end = places
+            .get(i)
+            .map_or(part.first + part.packets.len(), |place| place.at);
+        let packets = part.get(first..end);
+        whole.extend_from_slice(
+            packets.ok_or_else(|| BridgeError::WrongStream("too few packets came out".into()))?,
+        );
     }
-    encode(config, Coder::Exact, pcm)
+    Ok(whole)
 }
 
-/// `None` where a join would be heard.
-fn joined(config: Config, pcm: &[f32], middle: Range<usize>) -> Result<Option<Vec<Vec<u8>>>, BridgeError> {
-    let samples = SAMPLES as usize * usize::from(config.channels);
-    let runs = [
-        (Coder::Exact, 0, Some(middle.start + AHEAD)),
-        (
-            Coder::Plain,
-            middle.start - SETTLED.min(middle.start),
-            Some(middle.end + AHEAD),
-        ),
-        (Coder::Exact, middle.end - SETTLED, None),
-    ];
-    let made = side_by_side(&runs, |_, (coder, first, end)| {
-        let end = end.map_or(pcm.len(), |end| (end * samples).min(pcm.len()));
-        let packets = encode(config, *coder, &pcm[first * samples..end])?;
-        Ok(Part {
-            first: *first,
-            packets,
-        })
-    });
-    let made = made.into_iter().collect::<Result<Vec<Part>, BridgeError>>()?;
-    let joins = [
-        (middle.start, &made[0], &made[1]),
-        (middle.end, &made[1], &made[2]),
-    ];
-    let mut clips = Vec::new();
-    for (at, before, after) in &joins {
-        let (start, end) = (at - HEARD, at + HEARD);
-        let (Some(lead), Some(rest)) = (before.get(start..*at), after.get(*at..end)) else {
-            return Ok(None);
-        };
-        clips.push([lead, rest].concat());
-        // Each alone, as far as it goes.
-        let own = |part: &Part| {
-            let last = (part.first + part.packets.len()).min(end);
-            part.get(start.max(part.first)..last).map(<[_]>::to_vec)
-        };
-        clips.push(own(before).unwrap_or_default());
-        clips.push(own(after).unwrap_or_default());
-    }
-    let decoded = decode(config, &clips)?;
-    for ((at, _, after), heard) in joins.iter().zip(decoded.chunks(3)) {
-        let start = at - HEARD;
-        let error = |clip: &[f32], first: usize| {
-            // The first packet lacks what is before it; what it gives is a packet later than what went in.
-            let wanted = pcm.get(first * samples..).unwrap_or_default();
-            let heard = clip.get(samples..).unwrap_or_default();
-            worst_block(heard, wanted, usize::from(config.channels))
-        };
-        let whole = error(&heard[1], start).max(error(&heard[2], start.max(after.first)));
-        let joined = error(&heard[0], start);
-        if joined > UNHEARD_DB.max(whole + MARGIN_DB) {
-            return Ok(None);
+/// Where neighbouring parts meet: at an edge, or a little further away from the ads.
+fn places(config: Config, pcm: &[f32], edges: &[usize], parts: &[Part]) -> Result<Vec<Place>, BridgeError> {
+    let edge = |at: &usize| Place {
+        at: *at,
+        excess: f64::INFINITY,
+    };
+    let mut places: Vec<Place> = edges.iter().map(edge).collect();
+    for further in 0..=MOVE {
+        let (mut clips, mut tried) = (Vec::new(), Vec::new());
+        for i in (0..edges.len()).filter(|i| places[*i].excess > 0.0) {
+            let at = if i % 2 == 0 {
+                edges[i].saturating_sub(further)
+            } else {
+                edges[i] + further
+            };
+            let (before, after, start) = (&parts[i], &parts[i + 1], at.saturating_sub(HEARD));
+            let (Some(lead), Some(rest)) = (before.get(start..at), after.get(at..at + HEARD)) else {
+                continue;
+            };
+            clips.push([lead, rest].concat());
+            // Each alone, as far as it goes.
+            let own = |part: &Part| {
+                let last = (part.first + part.packets.len()).min(at + HEARD);
+                let alone = part.get(start.max(part.first)..last);
+                alone.map(<[_]>::to_vec).unwrap_or_default()
+            };
+            clips.extend([own(before), own(after)]);
+            tried.push((i, at));
+        }
+        if tried.is_empty() {
+            break;
+        }
+        let decoded = decode(config, &clips)?;
+        for ((i, at), heard) in tried.into_iter().zip(decoded.chunks(3)) {
+            let start = at.saturating_sub(HEARD);
+            let error = |clip: &[f32], first: usize| {
+                let samples = SAMPLES as usize * usize::from(config.channels);
+                // The first packet lacks what is before it; what it gives is a packet later than what went in.
+                let wanted = pcm.get(first * samples..).unwrap_or_default();
+                let heard = clip.get(samples..).unwrap_or_default();
+                worst_block(heard, wanted, usize::from(config.channels))
+            };
+            let whole = error(&heard[1], start).max(error(&heard[2], start.max(parts[i + 1].first)));
+            let excess = error(&heard[0], start) - UNHEARD_DB.max(whole + MARGIN_DB);
+            if excess < places[i].excess {
+                places[i] = Place { at, excess };
+            }
         }
     }
-    let last = middle.end..made[2].first + made[2].packets.len();
-    let ranges = [0..middle.start, middle, last];
-    let parts = made.into_iter().zip(ranges);
-    let parts = parts.map(|(part, range)| part.into_packets(range));
-    let parts: Option<Vec<Vec<Vec<u8>>>> = parts.collect();
-    Ok(parts.map(|parts| parts.into_iter().flatten().collect()))
+    Ok(places)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frames::padding::ad_bytes;
 
     fn worst(config: Config, packets: &[Vec<u8>], pcm: &[f32], packet: usize) -> f64 {
         let (size, channels) = (SAMPLES as usize, usize::from(config.channels));
@@ -156,24 +164,25 @@ mod tests {
                 [both + 0.05 * (t * 9_000.0).sin(), both]
             })
             .collect();
-        let ads = 60_000..300_000;
+        let ads = 65..287;
         let whole = encode(config, Coder::Exact, &pcm).unwrap();
-        let parts = encode_in_parts(config, &pcm, &ads).unwrap();
+        let parts = encode_in_parts(config, &pcm, std::slice::from_ref(&ads)).unwrap();
         assert_eq!(parts.len(), whole.len());
-        let (enter, leave) = (60_000 / 1024, 300_000 / 1024);
-        assert_eq!(parts[..enter + 2], whole[..enter + 2], "content before the ads");
-        assert!(
-            parts[enter + AROUND..leave - AROUND] != whole[enter + AROUND..leave - AROUND],
-            "there are parts"
-        );
-        for packet in [enter + AROUND, leave - AROUND] {
-            let (joined, one) = (
-                worst(config, &parts, &pcm, packet),
-                worst(config, &whole, &pcm, packet),
-            );
-            assert!(joined < one + 6.0, "{joined:.1} dBFS where one run has {one:.1}");
+        let (enter, leave) = (ads.start - MOVE, ads.end + MOVE);
+        assert_eq!(parts[..enter], whole[..enter], "content before the ads");
+        let most = ad_bytes(config);
+        assert!(parts[ads.clone()].iter().all(|packet| packet.len() <= most));
+        let all: usize = parts[ads.clone()].iter().map(Vec::len).sum();
+        assert!(all * 2 > most * ads.len(), "{all} bytes of {}", most * ads.len());
+        // As good as the ads are by themselves.
+        let apart = encode(config, Coder::Ads, &pcm).unwrap();
+        let alone = (enter..leave).map(|packet| worst(config, &apart, &pcm, packet));
+        let alone = alone.fold(f64::NEG_INFINITY, f64::max);
+        for packet in (enter..=ads.start).chain(ads.end..=leave) {
+            let joined = worst(config, &parts, &pcm, packet);
+            assert!(joined < alone + 1.0, "{joined:.1} dBFS where ads have {alone:.1}");
         }
-        // Short ads are not worth it.
-        assert_eq!(encode_in_parts(config, &pcm, &(60_000..100_000)).unwrap(), whole);
+        // Nothing but content, or short ads.
+        assert_eq!(encode_in_parts(config, &pcm, &[]).unwrap(), whole);
     }
 }
