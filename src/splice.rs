@@ -127,7 +127,9 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
         let original = &originals[name.as_str()];
         if !conditioned.contains_key(name.as_str()) {
             let fitted = condition(&cache, &conditioner, (profile, format.picture), name, original);
-            conditioned.insert(name, fitted.await?);
+            let fitted = fitted.await?;
+            tell_cut_short(name, original, &fitted.0, format.picture.is_some());
+            conditioned.insert(name, fitted);
         }
         let (creative, picture) = conditioned[name.as_str()].clone();
         let (sha256, lasts) = (original.sha256, duration);
@@ -200,6 +202,20 @@ async fn condition(
     };
     let conditioned = conditioner.condition_for(cache, original, wanted, standing).await;
     conditioned.map_err(|error| unusable(name, &error.reason()))
+}
+
+/// Says when much less of a creative could be decoded than its tables say that there is: it is a part of a file.
+fn tell_cut_short(name: &str, original: &Original, creative: &Creative, seen: bool) {
+    if let Some(stated) = original.stated_length(seen)
+        && stated > creative.duration()
+        && !creative.agrees_with(stated)
+    {
+        eprintln!(
+            "note: {name} says it lasts {}, and {} of it could be decoded",
+            human_time(stated),
+            human_time(creative.duration())
+        );
+    }
 }
 
 /// An ad for a break of content of this length.

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::tools::loudness;
+use common::tools::{ask, loudness};
 use common::{PATIENCE, cue, episode, fixtures, grove, sha256};
 
 /// GStreamer's plugin registry is made by whoever is first, and its order changes when it is read again: neither may matter.
@@ -36,6 +36,41 @@ fn creatives_decode_with_a_fresh_plugin_registry_and_with_the_one_it_left() {
     );
     assert_eq!(results[0], results[1]);
     assert_eq!(results[1], results[2]);
+}
+
+#[test]
+fn a_creative_of_which_much_is_missing_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let bank = fixtures().join("bank.m4a").display().to_string();
+    let whole = path("whole.m4a");
+    ask(
+        "ffmpeg",
+        "ffmpeg",
+        [
+            "-v",
+            "error",
+            "-i",
+            &bank,
+            "-c",
+            "copy",
+            "-movflags",
+            "+faststart",
+            &whole,
+        ],
+    );
+    let bytes = std::fs::read(&whole).expect("the creative");
+    std::fs::write(path("part.m4a"), &bytes[..bytes.len() / 2]).expect("a part of it");
+    let splice = |creative: &str| {
+        grove(folder.path(), ["splice", "-o", "result.mp3"])
+            .arg(episode())
+            .arg(format!("--ad=20={creative}"))
+            .run()
+            .expect(0)
+    };
+    splice("part.m4a").says("note: part.m4a says it lasts ");
+    let said = splice("whole.m4a").stderr;
+    assert!(!said.contains("says it lasts"), "{said}");
 }
 
 #[test]

@@ -25,6 +25,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
+use crate::content::FileContent;
+use crate::frames::mp4::stated_length;
 use crate::pcm::Pcm;
 
 /// The audio format that creatives are conditioned to: that of the content they go into.
@@ -108,6 +110,13 @@ impl Original {
     /// Another handle on the bytes, readable also after the cache dropped the file. Handles share one position.
     pub(crate) fn file(&self) -> io::Result<File> {
         self.file.try_clone()
+    }
+
+    /// How long its sound is by the tables of an MP4 file, or with `seen` the longest of its sound and pictures, however
+    /// much of it is there; `None` where nothing says so.
+    pub fn stated_length(&self, seen: bool) -> Option<Duration> {
+        let content = FileContent::new(self.file().ok()?).ok()?;
+        stated_length(&content, seen, Duration::ZERO).ok()?
     }
 }
 

@@ -49,6 +49,18 @@ pub(crate) fn top_level(
     content: &dyn Content,
     deadline: Duration,
 ) -> Result<Option<Vec<TopBox>>, SpliceError> {
+    let (found, cut) = whole_boxes(content, deadline)?;
+    match cut {
+        Some(cut) if !found.is_empty() => Err(SpliceError::truncated(content, cut.start, Some(cut.end))),
+        _ => Ok((!found.is_empty()).then_some(found)),
+    }
+}
+
+/// The boxes of the file that are whole, in order, none when it does not begin like MP4; and where the one would be that is not whole.
+pub(crate) fn whole_boxes(
+    content: &dyn Content,
+    deadline: Duration,
+) -> Result<(Vec<TopBox>, Option<Range<u64>>), SpliceError> {
     let (mut at, mut found) = (0, Vec::new());
     while at < content.len() && found.len() < MOST_BOXES {
         // What a box holds may be much: nothing of it is read.
@@ -58,15 +70,12 @@ pub(crate) fn top_level(
             break;
         };
         if found.is_empty() && !matches!(&kind, b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip") {
-            return Ok(None);
+            break;
         }
         let end = at.checked_add(len).filter(|_| len >= own);
         let Some(end) = end else { break };
         if end > content.len() {
-            if found.is_empty() {
-                return Ok(None);
-            }
-            return Err(SpliceError::truncated(content, at, Some(end)));
+            return Ok((found, Some(at..end)));
         }
         found.push(TopBox {
             kind,
@@ -76,7 +85,7 @@ pub(crate) fn top_level(
         });
         at = end;
     }
-    Ok((!found.is_empty()).then_some(found))
+    Ok((found, None))
 }
 
 /// Reads the tree of `moov` or `moof`.

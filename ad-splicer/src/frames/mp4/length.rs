@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::boxes::{Atom, TopBox, read_tree, top_level};
-use super::tables::{Durations, full_duration};
+use super::boxes::{Atom, TopBox, read_tree, top_level, whole_boxes};
+use super::tables::{Durations, full_duration, word};
 use crate::content::Content;
 use crate::splice::{SpliceError, read};
 
@@ -55,9 +55,53 @@ pub(crate) fn true_length(
     }))
 }
 
+fn handler(track: &Atom) -> Option<&[u8]> {
+    track.bytes(&[b"mdia", b"hdlr"]).and_then(|hdlr| hdlr.get(8..12))
+}
+
 fn is_heard_or_seen(track: &Atom) -> bool {
-    let handler = track.bytes(&[b"mdia", b"hdlr"]).and_then(|hdlr| hdlr.get(8..12));
-    matches!(handler, Some(b"soun" | b"vide"))
+    matches!(handler(track), Some(b"soun" | b"vide"))
+}
+
+/// How long the sound of a movie is by its tables, or with `seen` the longest of its sound and pictures, however much of it there is; `None` when they do not say so, or it is no MP4.
+pub(crate) fn stated_length(
+    content: &dyn Content,
+    seen: bool,
+    deadline: Duration,
+) -> Result<Option<Duration>, SpliceError> {
+    let (boxes, _) = whole_boxes(content, deadline)?;
+    let Some(moov) = boxes.iter().find(|found| &found.kind == b"moov") else {
+        return Ok(None);
+    };
+    let tree = read_tree(content, moov, deadline)?;
+    let Some(movie) = tree.bytes(&[b"mvhd"]).and_then(full_duration) else {
+        return Ok(None);
+    };
+    let tracks = tree.children().iter().filter(|child| &child.kind == b"trak");
+    let lasts = tracks
+        .filter(|track| handler(track) == Some(b"soun") || seen && is_heard_or_seen(track))
+        .filter_map(|track| {
+            let media = track.bytes(&[b"mdia", b"mdhd"]).and_then(full_duration)?;
+            let shown = of_track(track.bytes(&[b"tkhd"])?)?;
+            // An edit list may leave some of it out, or delay it.
+            let media = seconds(media.duration, media.timescale);
+            Some(media.min(seconds(shown, movie.timescale)))
+        });
+    Ok(lasts.max().filter(|longest| !longest.is_zero()))
+}
+
+/// What `tkhd` says, in the units of the movie.
+fn of_track(header: &[u8]) -> Option<u64> {
+    if header.first() == Some(&1) {
+        Some(u64::from_be_bytes(header.get(28..36)?.try_into().ok()?))
+    } else {
+        word(header, 20).map(u64::from)
+    }
+}
+
+fn seconds(units: u64, timescale: u32) -> Duration {
+    let nanos = u128::from(units) * 1_000_000_000 / u128::from(timescale);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// What is in `mvhd`, as offsets of the file.
@@ -108,7 +152,11 @@ mod tests {
     fn track(handler: &[u8], timescale: u32, duration: u32) -> Vec<u8> {
         let hdlr = [&[0; 8][..], handler, &[0; 13]].concat();
         let mdhd = atom(b"mdhd", &header(0, timescale, duration));
-        atom(b"trak", &atom(b"mdia", &[mdhd, atom(b"hdlr", &hdlr)].concat()))
+        let mdia = atom(b"mdia", &[mdhd, atom(b"hdlr", &hdlr)].concat());
+        // In milliseconds, as the movie is.
+        let millis = (u64::from(duration) * 1000 / u64::from(timescale)) as u32;
+        let tkhd = [&[0; 20][..], &millis.to_be_bytes(), &[0; 60]].concat();
+        atom(b"trak", &[atom(b"tkhd", &tkhd), mdia].concat())
     }
 
     fn movie(version: u8, length: u32, tracks: &[Vec<u8>]) -> Vec<u8> {
@@ -149,6 +197,28 @@ mod tests {
             b"ID3\x04nothing of the kind".to_vec(),
         ] {
             assert_eq!(true_length(&fine, DEADLINE).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn tables_say_how_long_what_is_used_is() {
+        let (sound, pictures) = (track(b"soun", 48_000, 288_000), track(b"vide", 15_360, 153_600));
+        let stated = |file: &Vec<u8>, seen| stated_length(file, seen, DEADLINE).unwrap();
+        // What they tell of is not all there.
+        let file = [
+            movie(0, 10_000, &[pictures, sound.clone()]),
+            b"\0\0\x01\0mdatcut".to_vec(),
+        ]
+        .concat();
+        assert_eq!(stated(&file, false), Some(Duration::from_secs(6)));
+        assert_eq!(stated(&file, true), Some(Duration::from_secs(10)));
+        // Only a part of it is heard.
+        let mut edited = sound;
+        edited[16 + 20..16 + 24].copy_from_slice(&2_500_u32.to_be_bytes());
+        let edited = movie(0, 2_500, &[edited]);
+        assert_eq!(stated(&edited, true), Some(Duration::from_millis(2_500)));
+        for unsaid in [movie(0, 0, &[]), b"ID3\x04nothing of the kind".to_vec()] {
+            assert_eq!(stated(&unsaid, true), None);
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) use boxes::{Atom, TopBox, read_tree, top_level};
 pub(crate) use chapters::{chapters, is_title, sample_of};
 pub(crate) use edits::{Edit, edit_list, put_edit, set_edit};
 pub(crate) use fragments::{gather, track_id};
-pub(crate) use length::true_length;
+pub(crate) use length::{stated_length, true_length};
 pub(crate) use streamed::{Part, Sample, beginning, fragment};
 pub(crate) use tables::{
     Samples, Tables, audio_config, avc_config, edit_chapters, full_duration, move_chunks, nero_chapters,
