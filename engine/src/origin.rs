@@ -183,6 +183,14 @@ impl Origin {
             .any(|seed| files.clone().any(|file| seed.gives(file, now)))
     }
 
+    /// Whether one of these files may still come, now or after a pause of moments.
+    pub fn may_give(&self, is_missing: impl Fn(usize) -> bool) -> bool {
+        let now = Instant::now();
+        let seeds = self.seeds();
+        let mut files = 0..self.lengths.len();
+        files.any(|file| seeds.iter().any(|seed| seed.gives(file, now)) && is_missing(file))
+    }
+
     /// Whether all that may be asked are known to give whole files only.
     pub fn is_whole_only(&self) -> bool {
         let seeds = self.seeds();

@@ -222,6 +222,38 @@ async fn trouble_that_does_not_pass_ends_after_the_time_given() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_begun_outlasts_trouble_that_passes() {
+    let data = content(900_000, 21);
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (origin, url) = gated_origin(&mut tasks, &data).await;
+    let node = node(folder.path()).await;
+    let metainfo = metainfo(&data, &[url], &[]);
+    let torrent = node.add(metainfo.clone(), alone()).await.unwrap();
+    let permits = origin.gate.as_ref().unwrap();
+    permits.add_permits(5);
+    until(&torrent, |stats| stats.have_bytes > 0).await;
+    *origin.vice.lock().unwrap() = Vice::Status(500);
+    torrent.stop().await;
+    let before = origin.requests.load(Ordering::SeqCst);
+    let options = |hold_on| AddOptions {
+        give_up: Some(Duration::ZERO),
+        hold_on,
+        ..alone()
+    };
+    let torrent = node.add(metainfo.clone(), options(Duration::ZERO)).await.unwrap();
+    fails(&torrent).await;
+    torrent.stop().await;
+    let torrent = node.add(metainfo, options(PATIENCE * 10)).await.unwrap();
+    until(&torrent, |_| origin.requests.load(Ordering::SeqCst) > before + 2).await;
+    *origin.vice.lock().unwrap() = Vice::None;
+    permits.add_permits(10_000);
+    completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_good_web_seed_makes_up_for_a_bad_one() {
     let data = content(900_000, 6);
     for vice in [

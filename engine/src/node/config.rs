@@ -91,6 +91,9 @@ pub struct AddOptions {
     /// For who plays: so long it goes on instead, where it is longer, while a web seed may still send or when some of the content is here
     /// already. What was fetched ahead plays meanwhile, so that the time counts from long before anybody waits.
     pub stalled: Option<Duration>,
+    /// A download that holds something waits at least so long without progress while a source may come back: a web seed in trouble
+    /// that may pass, a peer that was there or was named, a tracker.
+    pub hold_on: Duration,
 }
 
 impl Default for AddOptions {
@@ -111,6 +114,7 @@ impl Default for AddOptions {
             whole_file: true,
             give_up: Some(Duration::from_secs(20)),
             stalled: None,
+            hold_on: Duration::from_secs(300),
         }
     }
 }

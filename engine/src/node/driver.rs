@@ -95,6 +95,8 @@ pub(super) struct Driver {
     pub(super) announcer: Option<watch::Sender<announce::Phase>>,
     pub(super) announcing: JoinSet<()>,
     pub(super) last_progress: Instant,
+    /// When the last neighbour was lost.
+    pub(super) last_left: Option<Instant>,
     /// When the origin was last asked before its time.
     pub(super) asked_again: Instant,
     /// Bytes that web seeds sent since they last counted as progress.
@@ -193,6 +195,7 @@ impl Driver {
             announcer: None,
             announcing: JoinSet::new(),
             last_progress: now,
+            last_left: None,
             asked_again: now.checked_sub(fetches::ASKED_AGAIN).unwrap_or(now),
             trickled: 0,
             rate: (now, 0, 0),

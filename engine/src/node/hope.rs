@@ -2,6 +2,7 @@
 
 use super::driver::Driver;
 use super::stats::State;
+use crate::swarm::FileIndex;
 use std::time::{Duration, Instant};
 
 /// Longest pause that a web seed may ask for while a download is waited for.
@@ -17,20 +18,27 @@ struct Ground {
     looking_for_peers: bool,
     /// Some of the content is here.
     begun: bool,
+    /// A source that can bring what is missing may come back.
+    may_return: bool,
 }
 
 impl Ground {
     /// How long it may be quiet. Who waits longer (`stalled`) does so where there is something to wait for: not when every web seed said no
-    /// for good and no peer is looked for, nor when nothing was ever there.
-    fn patience(self, give_up: Duration, stalled: Option<Duration>) -> Duration {
+    /// for good and no peer is looked for, nor when nothing was ever there. What has begun waits for `hold_on` at least, for who may come back.
+    fn patience(self, give_up: Duration, stalled: Option<Duration>, hold_on: Duration) -> Duration {
+        let held_on = if self.begun && self.may_return {
+            hold_on
+        } else {
+            Duration::ZERO
+        };
         let usual = match (self.origin, self.alone) {
-            (None, true) if !self.looking_for_peers => return Duration::ZERO,
+            (None, true) if !self.looking_for_peers => return held_on,
             (Some(pause), _) => give_up + pause.min(MAX_PATIENCE),
             (None, true) => give_up,
             (None, false) => give_up * 3,
         };
         let stalled = stalled.filter(|_| self.begun || self.origin.is_some());
-        stalled.map_or(usual, |stalled| stalled.max(usual))
+        usual.max(held_on).max(stalled.unwrap_or_default())
     }
 }
 
@@ -69,8 +77,9 @@ impl Driver {
             alone,
             looking_for_peers,
             begun: self.shared.store.wanted_bytes() > 0,
+            may_return: self.may_return(),
         };
-        let patience = ground.patience(give_up, self.options.stalled);
+        let patience = ground.patience(give_up, self.options.stalled, self.options.hold_on);
         // A slow origin is no dead origin: its bytes count as progress before they can be judged.
         if quiet < patience {
             return;
@@ -78,22 +87,44 @@ impl Driver {
         let mut why = Vec::new();
         if self.options.use_origin {
             why.extend(self.ground.origin.reasons());
-            if why.is_empty() {
-                why.push(if origin_usable {
-                    "the web seed sends nothing".to_owned()
-                } else {
-                    "there is no web seed".to_owned()
-                });
+            if why.is_empty() && origin_usable {
+                why.push("the web seed sends nothing".to_owned());
+            } else if why.is_empty() && self.seen.is_empty() {
+                why.push("there is no web seed".to_owned());
             }
         }
         why.push(match (self.options.use_peers, alone) {
             (false, _) => "peers are not to be used".to_owned(),
             (true, true) if self.candidates.any_full() => "the peers that were found have no room".to_owned(),
-            (true, true) => "no peer was found".to_owned(),
+            (true, true) => nobody_is_here(self.last_left.map(|left| left.elapsed())),
             (true, false) => format!("none of {} peers sends what is missing", self.peers.len()),
         });
         self.fail(why.join("; "));
     }
+
+    /// Whether one who can bring what is missing may come back: a web seed, a peer that was there or was named, or somebody new of a tracker.
+    fn may_return(&self) -> bool {
+        let (layout, store) = (self.ground.verifier.layout(), &self.shared.store);
+        let is_missing = |file: usize| {
+            let file = FileIndex(file as u32);
+            let length = layout.file_length(file).unwrap_or(0);
+            layout.wants_file(file) && !store.has_bytes(file, 0, length)
+        };
+        let origin = self.options.use_origin && self.ground.origin.may_give(is_missing);
+        let peers = self.options.use_peers
+            && (self.seen.keys().any(|id| !self.banned.contains(id))
+                || !self.options.peers.is_empty()
+                || self.announcer.as_ref().is_some_and(|a| a.receiver_count() > 0));
+        origin || peers
+    }
+}
+
+/// What is said of peers when none is connected, and the last of them was lost so long ago.
+fn nobody_is_here(left: Option<Duration>) -> String {
+    left.map_or_else(
+        || "no peer was found".to_owned(),
+        |left| format!("the last peer left {} s ago", left.as_secs()),
+    )
 }
 
 #[cfg(test)]
@@ -102,8 +133,11 @@ mod tests {
 
     /// Seconds that it is waited for where a download ends after 20 and a player waits for 600.
     fn waits(ground: Ground) -> (u64, u64) {
-        let [usual, long] = [None, Some(Duration::from_secs(600))]
-            .map(|stalled| ground.patience(Duration::from_secs(20), stalled).as_secs());
+        let [usual, long] = [None, Some(Duration::from_secs(600))].map(|stalled| {
+            ground
+                .patience(Duration::from_secs(20), stalled, Duration::from_secs(300))
+                .as_secs()
+        });
         (usual, long)
     }
 
@@ -114,6 +148,7 @@ mod tests {
             alone: true,
             looking_for_peers: false,
             begun: true,
+            may_return: false,
         };
         assert_eq!(waits(nobody), (0, 0), "every web seed said no for good");
         let silent = Ground {
@@ -141,5 +176,31 @@ mod tests {
             ..nobody
         };
         assert_eq!(waits(connected), (60, 600));
+    }
+
+    #[test]
+    fn what_has_begun_waits_for_a_source_that_may_come_back() {
+        let gone = Ground {
+            origin: None,
+            alone: true,
+            looking_for_peers: false,
+            begun: true,
+            may_return: true,
+        };
+        assert_eq!(waits(gone), (300, 300), "no longer: peers are redialled");
+        let fresh = Ground { begun: false, ..gone };
+        assert_eq!(waits(fresh), (0, 0));
+        let silent = Ground {
+            origin: Some(Duration::ZERO),
+            ..gone
+        };
+        assert_eq!(waits(silent), (300, 600));
+    }
+
+    #[test]
+    fn a_peer_that_was_there_is_not_denied() {
+        assert_eq!(nobody_is_here(None), "no peer was found");
+        let left = nobody_is_here(Some(Duration::from_millis(300_400)));
+        assert_eq!(left, "the last peer left 300 s ago");
     }
 }
