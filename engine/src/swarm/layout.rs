@@ -226,6 +226,11 @@ impl Layout {
         }
     }
 
+    /// Whether consecutive numbers are blocks of one file.
+    pub fn is_one_run(&self, span: Range<u32>) -> bool {
+        self.contains(self.run(span))
+    }
+
     /// The numbers of a piece's blocks.
     pub fn piece_span(&self, piece: u32) -> Range<u32> {
         self.span(self.piece_run(PieceIndex(piece)))

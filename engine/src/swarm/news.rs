@@ -15,7 +15,8 @@ impl Swarm {
             return;
         }
         match self.news.last_mut() {
-            Some(last) if last.end == block => last.end += 1,
+            // Consecutive numbers of two files are two runs.
+            Some(last) if last.end == block && self.layout.is_one_run(last.start..block + 1) => last.end += 1,
             _ => self.news.push(block..block + 1),
         }
         self.flush_at.get_or_insert(now + BATCH);
@@ -28,10 +29,9 @@ impl Swarm {
         let mut merged: Vec<Range<u32>> = Vec::with_capacity(news.len());
         for span in news {
             match merged.last_mut() {
-                // Consecutive numbers of two files are two runs.
                 Some(last)
                     if last.end >= span.start
-                        && self.layout.run(last.clone()).file == self.layout.run(span.clone()).file =>
+                        && self.layout.is_one_run(last.start..last.end.max(span.end)) =>
                 {
                     last.end = last.end.max(span.end);
                 }

@@ -156,10 +156,7 @@ impl Swarm {
             let span = self.layout.piece_span(piece);
             for span in runs(span, |w| !self.have.word(w) & !self.requested.word(w)) {
                 match spans.last_mut() {
-                    Some(last)
-                        if last.end == span.start
-                            && self.layout.run(last.clone()).file == self.layout.run(span.clone()).file =>
-                    {
+                    Some(last) if last.end == span.start && self.layout.is_one_run(last.start..span.end) => {
                         last.end = span.end;
                     }
                     _ => spans.push(span),

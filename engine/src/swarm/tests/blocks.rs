@@ -232,3 +232,22 @@ fn of_a_file_that_is_not_wanted_nothing_is_asked_of_anybody() {
     give(&mut swarm, Input::Lost { run }, at);
     assert!(!swarm.is_complete());
 }
+
+#[test]
+fn what_comes_of_two_files_is_told_as_two_runs() {
+    let start = Instant::now();
+    let layout = Layout::new(&[65_536, 65_536], 65_536).expect("a valid layout");
+    let mut swarm = Swarm::new(Arc::new(layout), peers_only(), 1, start);
+    connect(&mut swarm, 1, Vec::new(), start);
+    for file in [0, 1] {
+        let run = BlockRun::new(file, 0, 4);
+        let source = Source::Peer(Peer(1));
+        give(&mut swarm, Input::Verified { run, source }, start);
+    }
+    let told = give(&mut swarm, Input::Timeout, start + Duration::from_millis(100));
+    let runs = told.iter().find_map(|output| match output {
+        Output::SendHave { runs, .. } => Some(runs.clone()),
+        _ => None,
+    });
+    assert_eq!(runs, Some(vec![BlockRun::new(0, 0, 4), BlockRun::new(1, 0, 4)]));
+}

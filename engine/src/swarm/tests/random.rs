@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Blocks of both files, and of the first.
 const BLOCKS: u32 = 50;
+const FIRST: u32 = 32;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -106,10 +108,10 @@ impl World {
                 Output::SendClaims { to, claims } => {
                     assert!(self.choking.contains_key(&to) && !claims.is_empty());
                 }
-                Output::SendHave { .. }
-                | Output::Choke { .. }
-                | Output::Unchoke { .. }
-                | Output::Complete => {}
+                Output::SendHave { runs, .. } => {
+                    assert!(runs.iter().all(|&run| swarm.layout.contains(run)), "{runs:?}");
+                }
+                Output::Choke { .. } | Output::Unchoke { .. } | Output::Complete => {}
             }
         }
     }
@@ -124,7 +126,12 @@ impl World {
 
 fn apply(step: Step, swarm: &mut Swarm, world: &mut World, now: &mut Instant) {
     let pick = |n: usize, len: usize| if len == 0 { None } else { Some(n % len) };
-    let clip = |first: u32, count: u32| BlockRun::new(0, first, count.min(BLOCKS - first));
+    let layout = swarm.layout.clone();
+    let clip = |first: u32, count: u32| {
+        let mut run = layout.run(first..first + 1);
+        run.count = count.min(layout.file_blocks(run.file) - run.first.0);
+        run
+    };
     let input = match step {
         Step::Connect(p) => {
             world.choking.entry(Peer(p)).or_insert(true);
@@ -299,8 +306,9 @@ proptest! {
         fast in any::<bool>(),
     ) {
         let mut now = Instant::now();
-        // The last piece has two blocks, the last block is short.
-        let layout = Layout::new(&[u64::from(BLOCKS) * 16_384 - 1_000], 65_536).unwrap();
+        // The first file ends with its last piece; the last piece has two blocks, the last block is short.
+        let second = u64::from(BLOCKS - FIRST) * 16_384 - 1_000;
+        let layout = Layout::new(&[u64::from(FIRST) * 16_384, second], 65_536).unwrap();
         let policy = if fast { OriginPolicy::Fast } else { OriginPolicy::Thrifty };
         let config = Config { policy, ..Config::default() };
         let mut swarm = Swarm::new(Arc::new(layout), config, seed, now);
