@@ -205,7 +205,7 @@ impl Job<'_> {
         }
         report.files = folder.map(folder::Folder::written);
         self.tell(&report);
-        if found.secret.is_some() {
+        if found.secret.is_some() && torrent.holds_all() {
             report.noted = Some(noted(&torrent).await);
         }
         let (status, ()) = tokio::join!(

@@ -179,7 +179,7 @@ pub enum Message {
         /// The bytes.
         data: Bytes,
     },
-    /// The sender of this holds all that it wants, verified and safe on its disk; or, `noted`, has heard that from the
+    /// The sender of this holds all of the torrent, verified and safe on its disk; or, `noted`, has heard that from the
     /// receiver. For personal swarms, where the other side waits for it.
     Delivered {
         /// Whether this answers.

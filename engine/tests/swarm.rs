@@ -153,6 +153,44 @@ async fn without_a_web_seed_and_without_peers_there_is_a_clear_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_selected_a_file_does_not_confirm_delivery() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let root = folders[0].path().join("two");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join("a"), content(50_000, 31)).unwrap();
+    std::fs::write(root.join("b"), content(60_000, 32)).unwrap();
+    let listing = engine::metainfo::Listing::of(&root).unwrap();
+    let builder = Builder::new("two");
+    let metainfo = Arc::new(builder.hash_folder(&root, &listing, |_| {}).unwrap());
+    let secret = Some(engine::personal::Secret::generate());
+    let sender = node(folders[0].path()).await;
+    let options = AddOptions {
+        secret,
+        location: engine::node::Location::Existing(root),
+        ..only_peers(&[])
+    };
+    let sending = sender.add(metainfo.clone(), options).await.unwrap();
+    for (folder, files) in [(&folders[1], Some(vec![1])), (&folders[2], None)] {
+        let options = AddOptions {
+            secret,
+            files: files.clone(),
+            ..only_peers(&[address(&sender)])
+        };
+        let viewer = node(folder.path()).await;
+        let torrent = viewer.add(metainfo.clone(), options).await.unwrap();
+        completed(&torrent).await;
+        assert_eq!(torrent.holds_all(), files.is_none());
+        if files.is_none() {
+            until(&torrent, |stats| stats.noted == 1).await;
+        }
+        viewer.stop().await;
+    }
+    let told = until(&sending, |stats| stats.delivered > 0).await;
+    assert_eq!(told.delivered, 1);
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_told_its_own_address_does_not_talk_to_itself() {
     let mut tasks = JoinSet::new();
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Telling the other side of a personal swarm that all has arrived, so that it knows when it is done.
 //!
-//! Who downloads says it once everything that it wants is verified and safe on the disk, to each peer that is there or
-//! comes later; a peer answers that it has noted it. Who serves a file of its own says nothing.
+//! Who downloads says it once all of the torrent (not only the files that it selected) is verified and safe on the disk,
+//! to each peer that is there or comes later; a peer answers that it has noted it. Who serves a file of its own says nothing.
 
 use super::Location;
 use super::driver::Driver;
@@ -12,7 +12,7 @@ impl Driver {
     /// Says it to one peer, or to all.
     pub(super) fn tell_delivered(&mut self, only: Option<Peer>) {
         let downloads = self.options.location == Location::Store;
-        if self.shared.membership.secret.is_none() || !downloads {
+        if self.shared.membership.secret.is_none() || !downloads || !self.shared.holds_all() {
             return;
         }
         let peers: Vec<Peer> = match only {

@@ -35,6 +35,11 @@ impl Shared {
     pub(crate) fn private(&self) -> bool {
         self.metainfo.private() || self.membership.secret.is_some()
     }
+
+    /// Whether all of it is held, also the files that are not wanted.
+    pub(super) fn holds_all(&self) -> bool {
+        self.store.held_bytes() == self.metainfo.length()
+    }
 }
 
 /// A torrent that is being delivered. Cheap to clone. It runs until [`Torrent::stop`] or until its node goes.
@@ -63,6 +68,11 @@ impl Torrent {
     /// once [`Torrent::completed`] said so. Not to be written to.
     pub fn content_path(&self) -> &Path {
         self.shared.store.path()
+    }
+
+    /// Whether all of it is here, also the files that were not selected.
+    pub fn holds_all(&self) -> bool {
+        self.shared.holds_all()
     }
 
     /// Gives a file of the content another name ([`crate::store::Store::link`]); `inside` is empty for the only file.
