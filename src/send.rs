@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use engine::magnet::{Magnet, PeerAddress};
@@ -56,6 +56,10 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
     let mut pausing = Pausing::listen(json);
     for tracker in &args.tracker {
+        if !matches!(tracker.scheme(), "http" | "https" | "udp") {
+            return Err(bad_input(format!("{tracker} is no tracker that can be asked")))
+                .hint(|| "a tracker's URL begins with http, https or udp".into());
+        }
         context.gate.trust_url(tracker);
     }
     let path =
@@ -65,6 +69,7 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
     let stop = interrupted();
     let link = link(args, &sending);
     let metainfo = sending.torrent.metainfo().clone();
+    let before = stamps(&path, &metainfo);
     if json {
         print_json(&json!({
             "event": "link", "link": link, "name": metainfo.name(), "bytes": metainfo.length(),
@@ -96,9 +101,10 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
         let _ = std::fs::remove_file(&sending.state);
         let _ = std::fs::remove_file(sending.state.with_extension("torrent"));
     }
+    let changed = !over && stamps(&path, &metainfo) != before;
     if json {
         print_json(&json!({
-            "event": "done", "delivered": stats.delivered, "uploaded": stats.uploaded, "peers": stats.peers_seen,
+            "event": "done", "changed": changed, "delivered": stats.delivered, "uploaded": stats.uploaded, "peers": stats.peers_seen,
             "ways": stats.ways,
         }));
     } else if stats.delivered > 0 {
@@ -110,6 +116,11 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
         );
     } else if over {
         eprintln!("not delivered: nobody came, and this link is spent");
+    } else if changed {
+        eprintln!(
+            "not delivered; {} was changed meanwhile and must be sent anew: the same command gives a new link for it as it is now",
+            metainfo.name()
+        );
     } else if args.net.listen.iter().any(|address| address.port() == 0) {
         // The port that is asked for goes before the one it had.
         eprintln!(
@@ -119,6 +130,22 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
         eprintln!("not delivered; the same command gives the same link and goes on from there");
     }
     outcome
+}
+
+/// Length and time of the last change of each file; a file that is gone has none.
+fn stamps(path: &Path, metainfo: &Metainfo) -> Vec<Option<(u64, SystemTime)>> {
+    let stamp = |path: PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.len(), metadata.modified().ok()?))
+    };
+    if metainfo.is_single_file() {
+        return vec![stamp(path.to_owned())];
+    }
+    let inside = metainfo
+        .files()
+        .iter()
+        .map(|file| file.path().iter().collect::<PathBuf>());
+    inside.map(|inside| stamp(path.join(inside))).collect()
 }
 
 fn receivers(count: usize) -> String {
@@ -254,7 +281,10 @@ async fn hash(path: &Path, json: bool) -> anyhow::Result<Metainfo> {
             built
         };
         match built {
-            Err(error @ (BuildError::Empty(_) | BuildError::Name(_) | BuildError::TooMany { .. })) => {
+            Err(error @ BuildError::Name(_)) => Err(error)
+                .or_bad_input(|| format!("cannot send {}", path.display()))
+                .hint(|| "give it another name, or leave it out".into()),
+            Err(error @ (BuildError::Empty(_) | BuildError::TooMany { .. })) => {
                 Err(error).or_bad_input(|| format!("cannot send {}", path.display()))
             }
             other => other.with_context(|| format!("cannot send {}", path.display())),

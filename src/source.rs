@@ -124,6 +124,7 @@ pub(crate) async fn resolve(
     episode: Option<&str>,
 ) -> anyhow::Result<Resolved> {
     let gate = &context.gate;
+    let text = pasted(text);
     if text.starts_with("magnet:") {
         let magnet = parse_magnet(text)?;
         if magnet.secret.is_some() {
@@ -195,6 +196,7 @@ pub(crate) async fn resolve_asked(context: &Context, node: &Node, text: &str) ->
 
 /// What is wrong with a source whoever is asked, and whenever: `Ok` when only asking can tell.
 pub(crate) fn check(text: &str) -> anyhow::Result<()> {
+    let text = pasted(text);
     if text.starts_with("magnet:") {
         return parse_magnet(text).map(drop);
     }
@@ -315,6 +317,19 @@ async fn at(context: &Context, url: &Url) -> anyhow::Result<Metainfo> {
     }
 }
 
+/// A link without the blanks around it that come with pasting; the name of a file as it is.
+fn pasted(text: &str) -> &str {
+    let link = text.trim();
+    if ["magnet:", "http://", "https://"]
+        .iter()
+        .any(|scheme| link.starts_with(scheme))
+    {
+        link
+    } else {
+        text
+    }
+}
+
 fn parse_magnet(text: &str) -> anyhow::Result<Magnet> {
     text.parse()
         .or_bad_input(|| "this magnet link is not valid".into())
@@ -411,6 +426,10 @@ async fn from_magnet(
     }
     match last {
         Some(error) => Err(error).context("cannot get the .torrent that this magnet link stands for"),
+        None if magnet.info_hash.is_none() => Err(bad_input(
+            "this magnet link is of version 1 only (xt=urn:btih:), and what peers send is verified by version 2 (xt=urn:btmh:)",
+        ))
+        .hint(|| "ask for a link with xt=urn:btmh:, or for the .torrent itself".into()),
         None => Err(bad_input(
             "this magnet link says no place where its .torrent is, and no peer or tracker (no xs, ws, tr or x.grove)",
         ))

@@ -116,6 +116,20 @@ fn both_hashes_of_a_link_must_be_of_its_torrent() {
 }
 
 #[test]
+fn a_link_of_version_1_alone_is_named_so() {
+    let place = tempfile::tempdir().expect("a folder");
+    let link = format!(
+        "magnet:?xt=urn:btih:{}&tr=http://127.0.0.1:1/announce",
+        "5".repeat(40)
+    );
+    grove(place.path(), ["get", &link, "--json", "--data", "viewer"])
+        .args(LOOPBACK)
+        .run()
+        .expect(2)
+        .says("of version 1 only");
+}
+
+#[test]
 fn a_peer_beside_a_link_is_asked_for_the_metainfo() {
     let place = tempfile::tempdir().expect("a folder");
     let at = place.path();

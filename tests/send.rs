@@ -71,7 +71,8 @@ fn a_file_arrives_and_the_sender_ends() {
     let (sender, link) = send(at, "thing.bin", LOOPBACK);
     assert_eq!(part(&link, "x.secret")[0].len(), 32, "{link}");
     assert!(part(&link, "x.grove")[0].starts_with("127.0.0.1:"), "{link}");
-    let received = get(at, &link, "got.bin").run().expect(0);
+    let pasted = format!(" {link}\n");
+    let received = get(at, &pasted, "got.bin").run().expect(0);
     let complete = received.event("complete");
     assert_eq!(complete["from_peers"], 3_000_000, "{complete}");
     assert_eq!(received.event("done")["noted"], true);
@@ -225,11 +226,15 @@ fn what_was_changed_gets_a_new_link_and_what_cannot_be_sent_is_said() {
     let (sender, first) = send(at, "thing.bin", LOOPBACK);
     let (status, rest) = sender.interrupt();
     assert_eq!(status, Some(130), "{rest:?}");
+    let changed = |rest: &[Value]| rest.last().expect("done")["changed"].clone();
+    assert_eq!(changed(&rest), false, "{rest:?}");
     bytes(&at.join("thing.bin"), 100_000, 7);
     let (sender, second) = send(at, "thing.bin", LOOPBACK);
     assert_ne!(part(&first, "xt"), part(&second, "xt"));
     assert_ne!(part(&first, "x.secret"), part(&second, "x.secret"));
-    sender.interrupt();
+    bytes(&at.join("thing.bin"), 90_000, 7);
+    let (_, rest) = sender.interrupt();
+    assert_eq!(changed(&rest), true, "{rest:?}");
     grove(at, ["send", "nothing", "--data", "sender"])
         .run()
         .expect(2)
@@ -239,6 +244,29 @@ fn what_was_changed_gets_a_new_link_and_what_cannot_be_sent_is_said() {
         .run()
         .expect(2)
         .says("empty");
+    bytes(&at.join("odd/deep/a\\b"), 10, 1);
+    let refused = grove(at, ["send", "odd", "--json", "--data", "sender"])
+        .run()
+        .expect(2);
+    let refused = refused.says("deep/a\\\\b");
+    assert_eq!(
+        refused.event("error")["hint"],
+        "give it another name, or leave it out"
+    );
+    grove(
+        at,
+        [
+            "send",
+            "thing.bin",
+            "--data",
+            "sender",
+            "--tracker",
+            "ftp://example.org/",
+        ],
+    )
+    .run()
+    .expect(2)
+    .says("ftp://example.org/ is no tracker that can be asked");
 }
 
 #[test]

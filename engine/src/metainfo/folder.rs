@@ -67,8 +67,10 @@ impl Listing {
                 continue;
             }
             let name = entry.file_name();
-            let name = parse::check_name(name.as_encoded_bytes())
-                .map_err(|_| BuildError::Name(name.to_string_lossy().into_owned()))?;
+            let name = parse::check_name(name.as_encoded_bytes()).map_err(|_| {
+                let inside: PathBuf = path.iter().collect();
+                BuildError::Name(inside.join(&name).to_string_lossy().into_owned())
+            })?;
             path.push(name.to_owned());
             if kind.is_dir() {
                 self.add(&entry.path(), path)?;
