@@ -3,8 +3,11 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use engine::node::Ways;
+use engine::rate::Bucket;
 use gate::header;
+use tokio::sync::mpsc;
 use url::Url;
 
 use super::report::{Report, tell};
@@ -56,14 +59,14 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
     }
     let total = response.content_length().unwrap_or(0);
     let progress = Progress::bytes(name, total, json);
-    let (sender, receiver) = std::sync::mpsc::sync_channel::<Option<bytes::Bytes>>(16);
+    let (sender, mut receiver) = mpsc::channel::<Option<Bytes>>(16);
     let to = destination.clone();
     let writing = tokio::task::spawn_blocking(move || {
-        let pour = |out: &mut dyn std::io::Write| {
+        let mut pour = |out: &mut dyn std::io::Write| {
             let mut bytes = 0;
             // The end is said; a channel that merely closes is a download that broke off.
             loop {
-                let Some(chunk) = receiver.recv().context("the download broke off")? else {
+                let Some(chunk) = receiver.blocking_recv().context("the download broke off")? else {
                     break;
                 };
                 out.write_all(&chunk).context("cannot write the result")?;
@@ -78,27 +81,15 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
             Destination::Stdout => pour(&mut std::io::stdout().lock()).map_err(reader_gone),
         }
     });
+    let down = Bucket::new(context.net.down);
     let mut done = 0;
-    let fetching = async {
-        while let Some(chunk) = response.chunk().await? {
-            done += chunk.len() as u64;
-            progress.set(done, total.max(done), "");
-            // The writer is gone only when it failed; its error is the one that matters.
-            let sender = sender.clone();
-            let sent = tokio::task::spawn_blocking(move || sender.send(Some(chunk)))
-                .await
-                .context("handing bytes over")?;
-            if sent.is_err() {
-                return Ok(());
-            }
-        }
-        let end = sender.clone();
-        // As above: a writer that is gone has an error of its own.
-        let _ = tokio::task::spawn_blocking(move || end.send(None))
-            .await
-            .context("handing bytes over")?;
-        anyhow::Ok(())
+    let next = async || -> anyhow::Result<Option<Bytes>> {
+        let chunk = response.chunk().await?;
+        done += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        progress.set(done, total.max(done), "");
+        Ok(chunk)
     };
+    let fetching = hand_over(next, &down, &sender);
     let fetched = tokio::select! {
         fetched = fetching => Some(fetched),
         () = interrupted() => None,
@@ -156,4 +147,56 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
         tell(&report);
     }
     Ok(ExitStatus::Done)
+}
+
+/// Hands over what comes, no faster than `down` lets it pass, and then that it ended.
+async fn hand_over(
+    mut next: impl AsyncFnMut() -> anyhow::Result<Option<Bytes>>,
+    down: &Bucket,
+    to: &mpsc::Sender<Option<Bytes>>,
+) -> anyhow::Result<()> {
+    loop {
+        let chunk = next().await?;
+        let is_end = chunk.is_none();
+        down.take(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64))
+            .await;
+        // The writer is gone only when it failed; its error is the one that matters.
+        if to.send(chunk).await.is_err() || is_end {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Chunks of ten that are handed over before the first wait.
+    async fn at_once(rate: Option<u64>) -> usize {
+        let (sender, mut receiver) = mpsc::channel(16);
+        let mut left = 10;
+        let next = async || {
+            left -= 1;
+            Ok((left >= 0).then(|| Bytes::from_static(&[7; 10_000])))
+        };
+        let down = Bucket::new(rate);
+        tokio::select! {
+            biased;
+            handed = hand_over(next, &down, &sender) => handed.expect("nothing fails"),
+            () = std::future::ready(()) => {}
+        }
+        drop(sender);
+        let mut chunks = 0;
+        while let Some(Some(_)) = receiver.recv().await {
+            chunks += 1;
+        }
+        chunks
+    }
+
+    #[tokio::test]
+    async fn a_limit_holds_back_what_comes_too_fast() {
+        assert_eq!(at_once(None).await, 10);
+        // The second has to wait for hours.
+        assert_eq!(at_once(Some(1)).await, 1);
+    }
 }
