@@ -85,7 +85,7 @@ pub(crate) enum Msg {
         first: bool,
         peers: Vec<SocketAddr>,
         viewers: Option<u32>,
-        meeting: Option<announce::MeetingPlace>,
+        meetings: Vec<announce::MeetingPlace>,
         problems: Vec<String>,
     },
     /// The DHT or the local network named these.
@@ -216,7 +216,7 @@ impl Driver {
                 first,
                 peers,
                 viewers,
-                meeting,
+                meetings,
                 problems,
             } => {
                 self.trackers_to_answer = self.trackers_to_answer.saturating_sub(usize::from(first));
@@ -224,7 +224,7 @@ impl Driver {
                     self.problem(problem);
                 }
                 self.add_candidates(peers, Heard::Tracker, None);
-                if let Some(place) = meeting {
+                for place in meetings {
                     self.meet(place);
                 }
                 self.viewers = viewers.or(self.viewers);

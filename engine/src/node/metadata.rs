@@ -478,10 +478,10 @@ impl Finder {
             Msg::Announced {
                 peers,
                 problems,
-                meeting,
+                meetings,
                 ..
             } => {
-                if let Some(place) = meeting {
+                for place in meetings {
                     self.meet(place);
                 }
                 self.why = problems.into_iter().next_back().or(self.why.take());
@@ -668,7 +668,7 @@ async fn ask_tracker(registry: Arc<Registry>, named: String, key: [u8; 20], send
             first: false,
             peers,
             viewers: None,
-            meeting: place,
+            meetings: place.into_iter().collect(),
             problems: problem.into_iter().collect(),
         };
         if sender.send(told).await.is_err() {
