@@ -15,6 +15,9 @@
 //! - silence of 4 s while another seed may be asked: a failure, and the other one is asked for the rest; so is it, without
 //!   being a failure, when what came in 4 s is a quarter of what the other brings or less, or the other was never tried.
 //!
+//! - 503 or 429 without `Retry-After` while the same seed answers another request of ours (nginx's `limit_conn`): it has no place
+//!   for so many, and gets no more at a time from then on; what it refused waits for a place.
+//!
 //! Several requests at a time are spread over the seeds by the rates that were measured.
 //! When a seed may be asked again is kept in `seed`, how one request goes in `asking`.
 //!
@@ -28,8 +31,10 @@ use gate::{Gate, StatusCode, Url, header};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::Notify;
 
 mod asking;
+mod places;
 mod seed;
 
 use asking::{Asking, GivenUp};
@@ -88,6 +93,10 @@ enum Attempt {
     Done,
     /// Up to this block, then something that may pass.
     Later { why: String, after: Option<Duration> },
+    /// It has perhaps no place for it beside the others that it answers.
+    Busy { why: String, beside: u32 },
+    /// It has no place for it now.
+    Full,
     /// Up to this block, then nothing, and another seed may be asked.
     Silent(String),
     /// Up to this block; another seed is probably faster.
@@ -114,6 +123,8 @@ pub struct Origin {
     streamed: Mutex<Option<(usize, u32)>>,
     /// Troubles for people to read: taken by the driver.
     problems: Mutex<Vec<String>>,
+    /// Woken when a request is answered, and when one is over.
+    changed: Notify,
 }
 
 impl Origin {
@@ -154,6 +165,7 @@ impl Origin {
             whole: tokio::sync::Mutex::default(),
             streamed: Mutex::default(),
             problems: Mutex::new(problems),
+            changed: Notify::new(),
         }
     }
 
@@ -338,6 +350,7 @@ impl Origin {
     ) -> Result<(), OriginError> {
         let mut next = blocks.start;
         let mut tried = Vec::new();
+        let mut refusals = 0;
         loop {
             while next < blocks.end && !sink.wants(next) {
                 next += 1;
@@ -346,6 +359,9 @@ impl Origin {
                 return Ok(());
             }
             let (index, url, whole_only) = self.choose(file, &tried, Instant::now())?;
+            if self.waited_for_place(index).await {
+                continue;
+            }
             // Until it is known how it ended: who waits for the whole file need not ask when that failed just now.
             let _alone = if whole_only {
                 Some(self.whole.lock().await)
@@ -365,9 +381,19 @@ impl Origin {
                 self.attempt((index, file), &url, &mut next, blocks.end, false, sink)
                     .await
             };
+            let attempt = match attempt {
+                Attempt::Busy { why, beside } => {
+                    if self.is_full(index, beside, asked, &mut refusals).await {
+                        Attempt::Full
+                    } else {
+                        Attempt::Later { why, after: None }
+                    }
+                }
+                other => other,
+            };
             let was_of_use = next > from;
             // Who brought a part may be asked for the rest.
-            let goes_on = matches!(attempt, Attempt::Slow)
+            let goes_on = matches!(attempt, Attempt::Slow | Attempt::Full)
                 || (was_of_use && matches!(attempt, Attempt::Later { after: None, .. }));
             if !goes_on {
                 tried.push(index);
@@ -402,7 +428,7 @@ impl Origin {
                     drop(seeds);
                     self.problem(why);
                 }
-                Attempt::Slow => {}
+                Attempt::Slow | Attempt::Full | Attempt::Busy { .. } => {}
                 Attempt::Refused { why, host } => {
                     let now = Instant::now();
                     let all = 0..seed.urls.len();
@@ -471,6 +497,9 @@ impl Origin {
             Err(e) => return Attempt::Never(e.to_string()),
         };
         let status = response.status();
+        if status.is_success() {
+            asking.is_answered();
+        }
         let changed = |found: u64| {
             Attempt::Never(format!(
                 "the file at {url} was changed: it has {found} bytes, not {total_length}; it has to be published again"
@@ -534,7 +563,15 @@ impl Origin {
                         status,
                         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
                     );
+                let busy = matches!(
+                    status,
+                    StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+                );
                 return match status {
+                    _ if busy && after.is_none() => Attempt::Busy {
+                        why,
+                        beside: asking.beside(),
+                    },
                     _ if may_pass => Attempt::Later { why, after },
                     StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Attempt::Refused { why, host: false },
                     _ => Attempt::Never(why),

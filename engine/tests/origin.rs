@@ -453,3 +453,30 @@ async fn a_reader_gets_bytes_before_the_rest_is_here() {
     );
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_one_place_is_asked_for_one_thing_at_a_time() {
+    let mut tasks = JoinSet::new();
+    let data = content(8 << 20, 14);
+    let (origin, url) = vicious_gated_origin(&mut tasks, &data, Vice::OneAtATime).await;
+    let folder = tempfile::tempdir().unwrap();
+    let viewer = node(folder.path()).await;
+    let torrent = viewer.add(metainfo(&data, &[url], &[]), alone()).await.unwrap();
+    // The first answer goes on only when another was refused beside it.
+    let refused = async {
+        while origin.refused.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused)
+        .await
+        .expect("several are asked for at first");
+    origin.gate.as_ref().unwrap().add_permits(10_000);
+    let stats = completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    assert_eq!((stats.from_origin, stats.wasted), (data.len() as u64, 0));
+    assert!(stats.problems.is_empty(), "{:?}", stats.problems);
+    let counts = [&origin.refused, &origin.requests].map(|count| count.load(Ordering::SeqCst));
+    assert!(counts[0] * 3 < counts[1], "{counts:?} were refused, and asked");
+    viewer.stop().await;
+}

@@ -67,6 +67,11 @@ impl Driver {
                 Some(Ok(())) | None => Input::OriginDone { fetch: id },
             });
         }
+        let places = self.ground.origin.most_requests();
+        if self.core.origin_places != places {
+            self.core.origin_places = places;
+            self.input(Input::Configure(self.core.clone()));
+        }
         for problem in self.ground.origin.take_problems() {
             self.problem(problem);
         }

@@ -32,11 +32,17 @@ pub(super) struct Asking<'a> {
     waited: Duration,
     /// Since when something is waited for.
     since: Option<Instant>,
+    /// Others of the same seed that ran when it was sent.
+    others: u32,
+    answered: bool,
 }
 
 impl<'a> Asking<'a> {
     pub(super) fn begin(origin: &'a Origin, (seed, file): (usize, usize), whole: bool) -> Self {
-        origin.seeds()[seed].requests += 1;
+        let mut seeds = origin.seeds();
+        let others = seeds[seed].requests;
+        seeds[seed].requests += 1;
+        drop(seeds);
         Self {
             origin,
             seed,
@@ -46,7 +52,22 @@ impl<'a> Asking<'a> {
             bytes: 0,
             waited: Duration::ZERO,
             since: None,
+            others,
+            answered: false,
         }
+    }
+
+    /// Its seed sends what it was asked for.
+    pub(super) fn is_answered(&mut self) {
+        self.answered = true;
+        self.origin.seeds()[self.seed].answers(1, Instant::now());
+        self.origin.changed.notify_waiters();
+    }
+
+    /// Others of the same seed that run, or ran when this one was sent.
+    pub(super) fn beside(&self) -> u32 {
+        let now = self.origin.seeds()[self.seed].requests - 1;
+        if now > 0 { now } else { self.others.min(1) }
     }
 
     /// Waits for what the server does next.
@@ -120,6 +141,10 @@ impl Drop for Asking<'_> {
             .any(|(i, other)| i != self.seed && other.gives(self.file, now));
         let seed = &mut seeds[self.seed];
         seed.requests -= 1;
+        if self.answered {
+            seed.answers(-1, now);
+        }
+        self.origin.changed.notify_waiters();
         // Whoever asked lost patience.
         if has_others && silent.is_some_and(|silent| silent >= LOOK) {
             seed.fails(None, false, self.sent, now);

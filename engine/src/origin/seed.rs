@@ -48,6 +48,11 @@ pub(super) struct Seed {
     pub(super) dropped: Option<String>,
     /// Requests that run.
     pub(super) requests: u32,
+    /// Those that are being answered, and when there was one last.
+    answering: u32,
+    answered: Option<Instant>,
+    /// Requests that it has place for, where it refused more.
+    pub(super) most: Option<u32>,
     /// Bytes a second, when it is known.
     rate: Option<f64>,
     /// What is not in `rate` yet: bytes, and the time that was waited for them.
@@ -68,6 +73,9 @@ impl Seed {
             last_error: None,
             dropped: None,
             requests: 0,
+            answering: 0,
+            answered: None,
+            most: None,
             rate: None,
             measuring: (0, Duration::ZERO),
         }
@@ -97,6 +105,27 @@ impl Seed {
         self.asked = after.is_some();
     }
 
+    /// So many more requests, or fewer, are being answered.
+    pub(super) fn answers(&mut self, more: i32, now: Instant) {
+        self.answering = self.answering.saturating_add_signed(more);
+        self.answered = Some(now);
+    }
+
+    /// Whether it answers another request now, or did since then.
+    pub(super) fn answered_since(&self, then: Instant) -> bool {
+        self.answering > 0 || self.answered.is_some_and(|at| at >= then)
+    }
+
+    /// Whether it has place for one more request, as far as is known.
+    pub(super) fn has_place(&self) -> bool {
+        self.most.is_none_or(|most| self.requests < most)
+    }
+
+    /// It had no place for a request beside so many others.
+    pub(super) fn is_full(&mut self, beside: u32) {
+        self.most = Some(self.most.map_or(beside, |most| most.min(beside)).max(1));
+    }
+
     /// So many bytes came in the time that was waited for them, in one of its requests.
     pub(super) fn brings(&mut self, bytes: u64, waited: Duration) {
         self.measuring.0 += bytes;
@@ -122,7 +151,7 @@ impl Seed {
     }
 
     /// Its place among those that may be asked now, the best of which has this rate; the lowest is asked.
-    pub(super) fn place(&self, best: f64) -> (bool, bool, u32, f64) {
+    pub(super) fn place(&self, best: f64) -> (bool, bool, bool, u32, f64) {
         let load = match self.rate {
             // Nothing is known of it until it is tried.
             None if self.requests == 0 => 0.0,
@@ -131,6 +160,7 @@ impl Seed {
         (
             self.whole_only,
             self.rate.is_some_and(|rate| is_slow(rate, best)),
+            !self.has_place(),
             self.failures,
             load,
         )

@@ -141,6 +141,7 @@ impl Swarm {
             OriginPolicy::Thrifty => fetches,
             OriginPolicy::Fast => fetches * FAST,
         };
+        let most = most.min(self.config.origin_places.unwrap_or(most).max(1));
         self.affordable() > 0
             && self.origin.fetches.len() < most
             && queued < u64::from(limit) * u64::from(BLOCK_SIZE)

@@ -487,6 +487,8 @@ pub struct Config {
     pub unchoked_peers: usize,
     /// Origin fetches that run at a time, at least 1.
     pub origin_fetches: usize,
+    /// Fetches that the origin has place for at a time, where that is known.
+    pub origin_places: Option<usize>,
     /// Most bytes a second that the driver takes, if it limits them: a burst must not pass for a faster line.
     pub down_limit: Option<u64>,
 }
@@ -504,6 +506,7 @@ impl Default for Config {
             upload_slots: 8,
             unchoked_peers: 80,
             origin_fetches: 4,
+            origin_places: None,
             down_limit: None,
         }
     }

@@ -67,6 +67,8 @@ pub enum Vice {
     Gzip,
     /// Ends each body after so many bytes.
     CutsAfter(usize),
+    /// Answers 503 while another body is being sent.
+    OneAtATime,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,9 @@ pub struct Origin {
     /// Bytes of bodies that were begun to be sent.
     pub bytes: AtomicU64,
     pub requests: AtomicUsize,
+    /// Bodies that are being sent, and requests that were refused because of them.
+    pub sending: Arc<()>,
+    pub refused: AtomicUsize,
     /// Each piece of a body is held back until this many permits were added.
     pub gate: Option<tokio::sync::Semaphore>,
 }
@@ -87,7 +92,12 @@ pub async fn origin(tasks: &mut JoinSet<()>, data: &[u8], vice: Vice) -> (Arc<Or
 
 /// One that sends 64 KiB for each permit that a test gives.
 pub async fn gated_origin(tasks: &mut JoinSet<()>, data: &[u8]) -> (Arc<Origin>, String) {
-    start_origin(tasks, data, Vice::None, Some(tokio::sync::Semaphore::new(0))).await
+    vicious_gated_origin(tasks, data, Vice::None).await
+}
+
+/// The same with a vice.
+pub async fn vicious_gated_origin(tasks: &mut JoinSet<()>, data: &[u8], vice: Vice) -> (Arc<Origin>, String) {
+    start_origin(tasks, data, vice, Some(tokio::sync::Semaphore::new(0))).await
 }
 
 async fn start_origin(
@@ -101,6 +111,8 @@ async fn start_origin(
         vice: Mutex::new(vice),
         bytes: AtomicU64::new(0),
         requests: AtomicUsize::new(0),
+        sending: Arc::new(()),
+        refused: AtomicUsize::new(0),
         gate,
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -115,7 +127,14 @@ async fn start_origin(
 async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Response<Body> {
     let count = origin.requests.fetch_add(1, Ordering::SeqCst);
     assert_eq!(headers.get(header::ACCEPT_ENCODING).unwrap(), "identity");
-    let vice = origin.vice.lock().unwrap().clone();
+    let (vice, sending) = {
+        let vice = origin.vice.lock().unwrap();
+        if matches!(*vice, Vice::OneAtATime) && Arc::strong_count(&origin.sending) > 1 {
+            origin.refused.fetch_add(1, Ordering::SeqCst);
+            return empty(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        (vice.clone(), origin.sending.clone())
+    };
     let mut data = origin.data.clone();
     let mut cut = None;
     match vice {
@@ -131,7 +150,7 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
         Vice::Longer(n) => data.extend(std::iter::repeat_n(7, n as usize)),
         Vice::Shorter(n) => data.truncate(data.len() - n as usize),
         Vice::CutsAfter(n) => cut = Some(n),
-        Vice::None | Vice::IgnoresRange | Vice::Gzip | Vice::BusyFor(..) => {}
+        Vice::None | Vice::OneAtATime | Vice::IgnoresRange | Vice::Gzip | Vice::BusyFor(..) => {}
     }
     let range = headers.get(header::RANGE).map(|r| {
         let (a, b) = r
@@ -153,13 +172,18 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
     let sent = cut.map_or(promised, |n| n.min(promised));
     let body = data[first..first + sent].to_vec();
     let cut_short = sent < promised;
-    let parts =
-        futures_util::stream::unfold((body, 0, origin.clone()), move |(body, at, origin)| async move {
+    let parts = futures_util::stream::unfold(
+        (body, 0, origin.clone(), sending),
+        move |(body, at, origin, sending)| async move {
             if at >= body.len() {
                 // Gives the server the moment that it needs to send what it has.
                 tokio::task::yield_now().await;
-                return cut_short
-                    .then(|| (Err(std::io::Error::other("cut")), (body, usize::MAX / 2, origin)));
+                return cut_short.then(|| {
+                    (
+                        Err(std::io::Error::other("cut")),
+                        (body, usize::MAX / 2, origin, sending),
+                    )
+                });
             }
             if let Some(gate) = &origin.gate {
                 gate.acquire().await.unwrap().forget();
@@ -167,8 +191,9 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
             let end = body.len().min(at + 65_536);
             let part = bytes::Bytes::copy_from_slice(&body[at..end]);
             origin.bytes.fetch_add(part.len() as u64, Ordering::SeqCst);
-            Some((Ok(part), (body, end, origin)))
-        });
+            Some((Ok(part), (body, end, origin, sending)))
+        },
+    );
     let mut response = Response::builder()
         .status(status)
         .header(header::CONTENT_LENGTH, promised);
