@@ -19,25 +19,26 @@
 //!   for so many, and gets no more at a time from then on; what it refused waits for a place.
 //!
 //! Several requests at a time are spread over the seeds by the rates that were measured.
-//! When a seed may be asked again is kept in `seed`, how one request goes in `asking`.
+//! When a seed may be asked again is kept in `seed`, how one request goes in `exchange` and `asking`.
 //!
 //! Invariants: nothing is buffered beyond one block; bytes are unverified until the [`Sink`] has judged them; the lock
 //! over the seeds is never held across an await.
 
 use crate::rate::Bucket;
-use crate::swarm::BLOCK_SIZE;
-use bytes::{Bytes, BytesMut};
-use gate::{Gate, StatusCode, Url, header};
+use bytes::Bytes;
+use gate::{Gate, Url};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 mod asking;
+mod exchange;
+mod headers;
 mod places;
 mod seed;
 
-use asking::{Asking, GivenUp};
+use exchange::Attempt;
 use seed::{BACKOFF, Seed};
 
 /// Web seeds that are used; more are ignored.
@@ -85,28 +86,6 @@ pub enum OriginError {
         /// Each seed's reason.
         why: String,
     },
-}
-
-/// What one request came to.
-enum Attempt {
-    /// The range is done, or the sink wants no more.
-    Done,
-    /// Up to this block, then something that may pass.
-    Later { why: String, after: Option<Duration> },
-    /// It has perhaps no place for it beside the others that it answers.
-    Busy { why: String, beside: u32 },
-    /// It has no place for it now.
-    Full,
-    /// Up to this block, then nothing, and another seed may be asked.
-    Silent(String),
-    /// Up to this block; another seed is probably faster.
-    Slow,
-    /// It is of no use now and may be one day: for this file, or for all (`host`).
-    Refused { why: String, host: bool },
-    /// This seed is of no use any more.
-    Never(String),
-    /// It sends the whole file only, and another seed may not.
-    PreferOthers,
 }
 
 /// The web seeds of one torrent.
@@ -448,226 +427,6 @@ impl Origin {
             }
         }
     }
-
-    /// One request to one seed. `next` moves on with each block that was given.
-    async fn attempt(
-        &self,
-        (seed, file): (usize, usize),
-        url: &Url,
-        next: &mut u32,
-        end: u32,
-        whole: bool,
-        sink: &mut impl Sink,
-    ) -> Attempt {
-        let total_length = self.lengths[file];
-        let block_size = u64::from(BLOCK_SIZE);
-        let wanted = u64::from(*next) * block_size..(u64::from(end) * block_size).min(total_length);
-        // From here on as it may be shown.
-        let (request, url) = (self.gate.get(url.clone()), gate::shown(url));
-        let mut request = request.header_text(header::ACCEPT_ENCODING, "identity");
-        if !whole {
-            request = request.header_text(
-                header::RANGE,
-                &format!("bytes={}-{}", wanted.start, wanted.end - 1),
-            );
-        }
-        let mut asking = Asking::begin(self, (seed, file), whole);
-        let given_up = |why| match why {
-            GivenUp::Silent => Attempt::Silent(format!("the web seed {url} sends nothing")),
-            GivenUp::Slow => Attempt::Slow,
-        };
-        let sent = match asking.wait(request.send()).await {
-            Ok(sent) => sent,
-            Err(why) => return given_up(why),
-        };
-        let mut response = match sent {
-            Ok(response) => response,
-            Err(e) if e.is_transient() => {
-                return Attempt::Later {
-                    why: e.to_string(),
-                    after: None,
-                };
-            }
-            Err(e @ gate::Error::Forbidden(_)) => {
-                return Attempt::Refused {
-                    why: e.to_string(),
-                    host: true,
-                };
-            }
-            Err(e) => return Attempt::Never(e.to_string()),
-        };
-        let status = response.status();
-        if status.is_success() {
-            asking.is_answered();
-        }
-        let changed = |found: u64| {
-            Attempt::Never(format!(
-                "the file at {url} was changed: it has {found} bytes, not {total_length}; it has to be published again"
-            ))
-        };
-        if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
-            && let Some(encoding) = response.encoding()
-        {
-            return Attempt::Never(format!(
-                "the web seed {url} sends the file in {encoding} (Content-Encoding), which was not asked for: its server must \
-                 send it as it is"
-            ));
-        }
-        let (start, stop) = match status {
-            StatusCode::PARTIAL_CONTENT => {
-                let text = response
-                    .header(header::CONTENT_RANGE)
-                    .unwrap_or_default()
-                    .to_owned();
-                match content_range(&text) {
-                    Some((_, Some(total))) if total != total_length => return changed(total),
-                    Some((range, _)) if range == wanted => {}
-                    _ => {
-                        return Attempt::Never(format!(
-                            "the web seed {url} answered bytes {}-{} with Content-Range {text:?}",
-                            wanted.start,
-                            wanted.end - 1
-                        ));
-                    }
-                }
-                (wanted.start, wanted.end)
-            }
-            StatusCode::OK => {
-                if let Some(found) = response.content_length().filter(|&n| n != total_length) {
-                    return changed(found);
-                }
-                // A file that fits the request needs no range; otherwise somebody else may do better.
-                if !whole && wanted != (0..total_length) {
-                    return Attempt::PreferOthers;
-                }
-                (0, total_length)
-            }
-            StatusCode::RANGE_NOT_SATISFIABLE => {
-                let total = response
-                    .header(header::CONTENT_RANGE)
-                    .and_then(|t| t.rsplit('/').next()?.parse().ok());
-                return match total {
-                    Some(total) if total != total_length => changed(total),
-                    _ => Attempt::Never(format!(
-                        "the web seed {url} answered 416: it has no bytes {}-{}",
-                        wanted.start,
-                        wanted.end - 1
-                    )),
-                };
-            }
-            _ => {
-                let why = format!("the web seed {url} answered {status}");
-                let after = response.header(header::RETRY_AFTER).and_then(retry_after);
-                let may_pass = status.is_server_error()
-                    || matches!(
-                        status,
-                        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-                    );
-                let busy = matches!(
-                    status,
-                    StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-                );
-                return match status {
-                    _ if busy && after.is_none() => Attempt::Busy {
-                        why,
-                        beside: asking.beside(),
-                    },
-                    _ if may_pass => Attempt::Later { why, after },
-                    StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Attempt::Refused { why, host: false },
-                    _ => Attempt::Never(why),
-                };
-            }
-        };
-        let read = self.read_body(
-            (seed, file),
-            (&url, &mut asking),
-            &mut response,
-            start..stop,
-            next,
-            end,
-            sink,
-        );
-        read.await.unwrap_or_else(given_up)
-    }
-
-    /// Reads the bytes `range` of the file, block by block.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the parts of one exchange, used in one place"
-    )]
-    async fn read_body(
-        &self,
-        (seed, file): (usize, usize),
-        (url, asking): (&str, &mut Asking<'_>),
-        response: &mut gate::Response,
-        range: Range<u64>,
-        next: &mut u32,
-        end: u32,
-        sink: &mut impl Sink,
-    ) -> Result<Attempt, GivenUp> {
-        let total_length = self.lengths[file];
-        let mut block = (range.start / u64::from(BLOCK_SIZE)) as u32;
-        let mut left = range.end - range.start;
-        let mut buffer = BytesMut::new();
-        while left > 0 {
-            let came = asking.wait(response.chunk()).await;
-            let chunk = match came.inspect_err(|_| sink.wasted(buffer.len() as u64))? {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => {
-                    sink.wasted(buffer.len() as u64);
-                    let why = format!("the web seed {url} ended {left} bytes early");
-                    return Ok(Attempt::Later { why, after: None });
-                }
-                Err(e) => {
-                    sink.wasted(buffer.len() as u64);
-                    return Ok(Attempt::Later {
-                        why: e.to_string(),
-                        after: None,
-                    });
-                }
-            };
-            sink.received(chunk.len() as u64);
-            self.down.take(chunk.len() as u64).await;
-            if chunk.len() as u64 > left {
-                sink.wasted((chunk.len() + buffer.len()) as u64);
-                return Ok(Attempt::Never(format!(
-                    "the web seed {url} sent more bytes than it said"
-                )));
-            }
-            let bytes = chunk.len() as u64;
-            left -= bytes;
-            buffer.extend_from_slice(&chunk);
-            loop {
-                let len = total_length.saturating_sub(u64::from(block) * u64::from(BLOCK_SIZE));
-                let len = len.min(u64::from(BLOCK_SIZE)) as usize;
-                if len == 0 || buffer.len() < len {
-                    break;
-                }
-                let data = buffer.split_to(len).freeze();
-                if !sink.block(seed, block, data).await {
-                    sink.wasted(buffer.len() as u64);
-                    return Ok(Attempt::Done);
-                }
-                block += 1;
-                *next = (*next).max(block).min(end);
-            }
-            if left > 0 {
-                let goes_on = asking.brings(bytes);
-                goes_on.inspect_err(|_| sink.wasted(buffer.len() as u64))?;
-            }
-        }
-        if range.end == total_length && left == 0 {
-            // A body that goes on after the file's end is a longer file.
-            if let Ok(Some(more)) = response.chunk().await {
-                sink.received(more.len() as u64);
-                sink.wasted(more.len() as u64);
-                return Ok(Attempt::Never(format!(
-                    "the file at {url} was changed: it has more than {total_length} bytes; it has to be published again"
-                )));
-            }
-        }
-        Ok(Attempt::Done)
-    }
 }
 
 /// Notes where a stream of a whole file stands.
@@ -710,79 +469,9 @@ impl<S: Sink> Sink for Stream<'_, S> {
     }
 }
 
-/// The range and the total of `Content-Range: bytes A-B/TOTAL` (RFC 9110 §14.4).
-fn content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
-    let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.trim().split_once('-')?;
-    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    let total = match total.trim() {
-        "*" => None,
-        digits => Some(digits.parse().ok()?),
-    };
-    Some((first..last.checked_add(1)?, total)).filter(|(range, _)| range.start < range.end)
-}
-
-/// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3).
-fn retry_after(text: &str) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = http_date(text.trim())?;
-    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-/// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that is still sent.
-fn http_date(text: &str) -> Option<SystemTime> {
-    let mut parts = text.split_once(", ")?.1.split(' ');
-    let day: u64 = parts.next()?.parse().ok().filter(|d| (1..=31).contains(d))?;
-    let month = parts.next()?;
-    let months = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let month = months.iter().position(|m| *m == month)? as u64 + 1;
-    let year: u64 = parts
-        .next()?
-        .parse()
-        .ok()
-        .filter(|y| (1970..10_000).contains(y))?;
-    let mut clock = parts.next()?.split(':').map(|p| p.parse::<u64>().ok());
-    let mut below = |limit: u64| clock.next().flatten().filter(|&n| n < limit);
-    // A minute may have a leap second.
-    let (hour, minute, second) = (below(24)?, below(60)?, below(61)?);
-    // Days since 1970-01-01 by counting years from March.
-    let (y, m) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1;
-    let days = days.checked_sub(719_468)?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(
-        days * 86_400 + hour * 3_600 + minute * 60 + second,
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn content_range_is_read_strictly() {
-        assert_eq!(content_range("bytes 0-9/100"), Some((0..10, Some(100))));
-        assert_eq!(content_range("bytes 5-5/*"), Some((5..6, None)));
-        for bad in [
-            "",
-            "bytes 0-9",
-            "bytes */100",
-            "bytes 9-0/100",
-            "octets 0-9/100",
-            "bytes -5/100",
-            "bytes 0-x/1",
-        ] {
-            assert_eq!(content_range(bad), None, "{bad}");
-        }
-        assert_eq!(content_range(&format!("bytes 0-{}/*", u64::MAX)), None);
-    }
 
     #[test]
     fn what_a_web_seed_refuses_it_is_asked_for_again_within_an_hour() {
@@ -903,26 +592,5 @@ mod tests {
         let mut seeds = origin.seeds();
         seeds[0].fails(Some(Duration::from_secs(60)), false, at(5), at(12));
         assert_eq!(seeds[0].not_before, Some(at(72)), "what a server names counts");
-    }
-
-    #[test]
-    fn dates_of_retry_after() {
-        let at = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), at(0));
-        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), at(784_111_777));
-        assert_eq!(http_date("Thu, 29 Feb 2024 12:00:00 GMT"), at(1_709_208_000));
-        assert_eq!(http_date("yesterday"), None);
-        for absurd in [
-            "Sun, 18446744073709551615 Nov 1994 08:49:37 GMT",
-            "Sun, 06 Nov 1994 18446744073709551615:49:37 GMT",
-            "Sun, 06 Nov 1994 08:18446744073709551615:37 GMT",
-            "Sun, 06 Nov 1994 08:49:18446744073709551615 GMT",
-            "Sun, 00 Jan 1970 00:00:00 GMT",
-        ] {
-            assert_eq!(http_date(absurd), None, "{absurd}");
-        }
-        assert_eq!(retry_after("120"), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        assert_eq!(retry_after("soon"), None);
     }
 }

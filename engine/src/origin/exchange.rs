@@ -1,0 +1,257 @@
+//! One exchange with a web seed: what it is asked, and what its answer means for this range.
+//!
+//! Not here: what follows for the seed, and who is asked next (the parent module); when it is waited for no longer
+//! ([`super::asking`]).
+
+use super::asking::{Asking, GivenUp};
+use super::headers::{content_range, retry_after};
+use super::{Origin, Sink};
+use crate::swarm::BLOCK_SIZE;
+use bytes::BytesMut;
+use gate::{StatusCode, Url, header};
+use std::ops::Range;
+use std::time::Duration;
+
+/// What one request came to.
+pub(super) enum Attempt {
+    /// The range is done, or the sink wants no more.
+    Done,
+    /// Up to this block, then something that may pass.
+    Later { why: String, after: Option<Duration> },
+    /// It has perhaps no place for it beside the others that it answers.
+    Busy { why: String, beside: u32 },
+    /// It has no place for it now.
+    Full,
+    /// Up to this block, then nothing, and another seed may be asked.
+    Silent(String),
+    /// Up to this block; another seed is probably faster.
+    Slow,
+    /// It is of no use now and may be one day: for this file, or for all (`host`).
+    Refused { why: String, host: bool },
+    /// This seed is of no use any more.
+    Never(String),
+    /// It sends the whole file only, and another seed may not.
+    PreferOthers,
+}
+
+impl Origin {
+    /// One request to one seed. `next` moves on with each block that was given.
+    pub(super) async fn attempt(
+        &self,
+        (seed, file): (usize, usize),
+        url: &Url,
+        next: &mut u32,
+        end: u32,
+        whole: bool,
+        sink: &mut impl Sink,
+    ) -> Attempt {
+        let total_length = self.lengths[file];
+        let block_size = u64::from(BLOCK_SIZE);
+        let wanted = u64::from(*next) * block_size..(u64::from(end) * block_size).min(total_length);
+        // From here on as it may be shown.
+        let (request, url) = (self.gate.get(url.clone()), gate::shown(url));
+        let mut request = request.header_text(header::ACCEPT_ENCODING, "identity");
+        if !whole {
+            request = request.header_text(
+                header::RANGE,
+                &format!("bytes={}-{}", wanted.start, wanted.end - 1),
+            );
+        }
+        let mut asking = Asking::begin(self, (seed, file), whole);
+        let given_up = |why| match why {
+            GivenUp::Silent => Attempt::Silent(format!("the web seed {url} sends nothing")),
+            GivenUp::Slow => Attempt::Slow,
+        };
+        let sent = match asking.wait(request.send()).await {
+            Ok(sent) => sent,
+            Err(why) => return given_up(why),
+        };
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(e) if e.is_transient() => {
+                return Attempt::Later {
+                    why: e.to_string(),
+                    after: None,
+                };
+            }
+            Err(e @ gate::Error::Forbidden(_)) => {
+                return Attempt::Refused {
+                    why: e.to_string(),
+                    host: true,
+                };
+            }
+            Err(e) => return Attempt::Never(e.to_string()),
+        };
+        let status = response.status();
+        if status.is_success() {
+            asking.is_answered();
+        }
+        let changed = |found: u64| {
+            Attempt::Never(format!(
+                "the file at {url} was changed: it has {found} bytes, not {total_length}; it has to be published again"
+            ))
+        };
+        if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
+            && let Some(encoding) = response.encoding()
+        {
+            return Attempt::Never(format!(
+                "the web seed {url} sends the file in {encoding} (Content-Encoding), which was not asked for: its server must \
+                 send it as it is"
+            ));
+        }
+        let (start, stop) = match status {
+            StatusCode::PARTIAL_CONTENT => {
+                let text = response
+                    .header(header::CONTENT_RANGE)
+                    .unwrap_or_default()
+                    .to_owned();
+                match content_range(&text) {
+                    Some((_, Some(total))) if total != total_length => return changed(total),
+                    Some((range, _)) if range == wanted => {}
+                    _ => {
+                        return Attempt::Never(format!(
+                            "the web seed {url} answered bytes {}-{} with Content-Range {text:?}",
+                            wanted.start,
+                            wanted.end - 1
+                        ));
+                    }
+                }
+                (wanted.start, wanted.end)
+            }
+            StatusCode::OK => {
+                if let Some(found) = response.content_length().filter(|&n| n != total_length) {
+                    return changed(found);
+                }
+                // A file that fits the request needs no range; otherwise somebody else may do better.
+                if !whole && wanted != (0..total_length) {
+                    return Attempt::PreferOthers;
+                }
+                (0, total_length)
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                let total = response
+                    .header(header::CONTENT_RANGE)
+                    .and_then(|t| t.rsplit('/').next()?.parse().ok());
+                return match total {
+                    Some(total) if total != total_length => changed(total),
+                    _ => Attempt::Never(format!(
+                        "the web seed {url} answered 416: it has no bytes {}-{}",
+                        wanted.start,
+                        wanted.end - 1
+                    )),
+                };
+            }
+            _ => {
+                let why = format!("the web seed {url} answered {status}");
+                let after = response.header(header::RETRY_AFTER).and_then(retry_after);
+                let may_pass = status.is_server_error()
+                    || matches!(
+                        status,
+                        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+                    );
+                let busy = matches!(
+                    status,
+                    StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+                );
+                return match status {
+                    _ if busy && after.is_none() => Attempt::Busy {
+                        why,
+                        beside: asking.beside(),
+                    },
+                    _ if may_pass => Attempt::Later { why, after },
+                    StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Attempt::Refused { why, host: false },
+                    _ => Attempt::Never(why),
+                };
+            }
+        };
+        let read = self.read_body(
+            (seed, file),
+            (&url, &mut asking),
+            &mut response,
+            start..stop,
+            next,
+            end,
+            sink,
+        );
+        read.await.unwrap_or_else(given_up)
+    }
+
+    /// Reads the bytes `range` of the file, block by block.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the parts of one exchange, used in one place"
+    )]
+    async fn read_body(
+        &self,
+        (seed, file): (usize, usize),
+        (url, asking): (&str, &mut Asking<'_>),
+        response: &mut gate::Response,
+        range: Range<u64>,
+        next: &mut u32,
+        end: u32,
+        sink: &mut impl Sink,
+    ) -> Result<Attempt, GivenUp> {
+        let total_length = self.lengths[file];
+        let mut block = (range.start / u64::from(BLOCK_SIZE)) as u32;
+        let mut left = range.end - range.start;
+        let mut buffer = BytesMut::new();
+        while left > 0 {
+            let came = asking.wait(response.chunk()).await;
+            let chunk = match came.inspect_err(|_| sink.wasted(buffer.len() as u64))? {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => {
+                    sink.wasted(buffer.len() as u64);
+                    let why = format!("the web seed {url} ended {left} bytes early");
+                    return Ok(Attempt::Later { why, after: None });
+                }
+                Err(e) => {
+                    sink.wasted(buffer.len() as u64);
+                    return Ok(Attempt::Later {
+                        why: e.to_string(),
+                        after: None,
+                    });
+                }
+            };
+            sink.received(chunk.len() as u64);
+            self.down.take(chunk.len() as u64).await;
+            if chunk.len() as u64 > left {
+                sink.wasted((chunk.len() + buffer.len()) as u64);
+                return Ok(Attempt::Never(format!(
+                    "the web seed {url} sent more bytes than it said"
+                )));
+            }
+            let bytes = chunk.len() as u64;
+            left -= bytes;
+            buffer.extend_from_slice(&chunk);
+            loop {
+                let len = total_length.saturating_sub(u64::from(block) * u64::from(BLOCK_SIZE));
+                let len = len.min(u64::from(BLOCK_SIZE)) as usize;
+                if len == 0 || buffer.len() < len {
+                    break;
+                }
+                let data = buffer.split_to(len).freeze();
+                if !sink.block(seed, block, data).await {
+                    sink.wasted(buffer.len() as u64);
+                    return Ok(Attempt::Done);
+                }
+                block += 1;
+                *next = (*next).max(block).min(end);
+            }
+            if left > 0 {
+                let goes_on = asking.brings(bytes);
+                goes_on.inspect_err(|_| sink.wasted(buffer.len() as u64))?;
+            }
+        }
+        if range.end == total_length && left == 0 {
+            // A body that goes on after the file's end is a longer file.
+            if let Ok(Some(more)) = response.chunk().await {
+                sink.received(more.len() as u64);
+                sink.wasted(more.len() as u64);
+                return Ok(Attempt::Never(format!(
+                    "the file at {url} was changed: it has more than {total_length} bytes; it has to be published again"
+                )));
+            }
+        }
+        Ok(Attempt::Done)
+    }
+}
