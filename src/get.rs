@@ -136,8 +136,8 @@ impl Job<'_> {
         let metainfo = &found.metainfo;
         let files = select(metainfo, &self.args.file)?;
         let info_hash = metainfo.info_hash_v2().to_string();
-        let destination = destination(self.args.output.as_deref(), metainfo.name());
         let results = Results::of(self.context, &info_hash);
+        let destination = tokio::task::block_in_place(|| self.destination(&results, metainfo));
         if let Destination::File(path) = &destination {
             tokio::task::block_in_place(|| self.may_write(&results, metainfo, files.as_deref(), path))?;
             tell_place(path, metainfo.is_single_file().then(|| metainfo.name()));
@@ -228,6 +228,16 @@ impl Job<'_> {
         Ok(status)
     }
 
+    /// Where the result goes. A folder that was made for it by an earlier run of the same command is that place again, and no folder
+    /// of a person's to put another one into.
+    fn destination(&self, results: &Results, metainfo: &Metainfo) -> Destination {
+        let output = self.args.output.as_deref();
+        match output.filter(|root| !metainfo.is_single_file() && results.are_in(root, metainfo)) {
+            Some(root) => Destination::File(root.to_owned()),
+            None => destination(output, metainfo.name()),
+        }
+    }
+
     /// Whether the result may go there. A place that a person named is written to whatever is there.
     fn may_write(
         &self,
@@ -236,7 +246,7 @@ impl Job<'_> {
         files: Option<&[usize]>,
         to: &Path,
     ) -> anyhow::Result<()> {
-        let named = self.args.output.as_deref().is_some_and(|path| !is_folder(path));
+        let named = self.args.output.as_deref() == Some(to);
         if !named {
             check_name(metainfo.name())?;
         }

@@ -88,6 +88,16 @@ impl Results {
         Ok(())
     }
 
+    /// Whether some file of this torrent is below `root`: one that was written there earlier, or one with the same bytes.
+    pub(crate) fn are_in(&self, root: &Path, metainfo: &Metainfo) -> bool {
+        let mut files = metainfo.files().iter().filter(|file| file.length() > 0);
+        root.is_dir()
+            && files.any(|file| {
+                let to = root.join(file.path().iter().collect::<PathBuf>());
+                stamp(&to).is_some_and(|stamp| self.noted.contains(&stamp)) || has_bytes(&to, metainfo, file)
+            })
+    }
+
     /// Remembers what was written.
     pub(crate) fn wrote<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
         let mut lines: Vec<String> = paths.into_iter().filter_map(stamp).collect();

@@ -111,6 +111,18 @@ fn a_folder_is_seeded_and_fetched_whole_or_in_part() {
         same(at, &format!("show/{name}"), &format!("all/{name}"));
     }
 
+    // Once more goes to the same place, whether that was made for it or was here.
+    let again = get(at, &address, &["--data", "viewer", "-o", "all"]);
+    assert_eq!((&again["path"], &again["files"]), (&rest["path"], &rest["files"]));
+    std::fs::create_dir(at.join("downloads")).expect("a folder");
+    for _ in 0..2 {
+        let got = get(at, &address, &["--data", "viewer", "-o", "downloads"]);
+        assert_eq!(got["path"], "downloads/show", "{got}");
+    }
+    for nested in ["all/show", "downloads/show/show"] {
+        assert!(!at.join(nested).exists(), "{nested}");
+    }
+
     let piped = grove(
         at,
         [
