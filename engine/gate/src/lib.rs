@@ -21,6 +21,7 @@ pub use reqwest::header;
 pub use reqwest::{Method, StatusCode};
 pub use url::Url;
 
+use rustls::CertificateError;
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -211,7 +212,13 @@ fn why(url: &str, error: &reqwest::Error) -> String {
     let io = causes
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .last();
-    let place = Url::parse(url).ok().and_then(|url| {
+    let parsed = Url::parse(url).ok();
+    if let (Some(rustls::Error::InvalidCertificate(wrong)), Some(host)) =
+        (io.and_then(of_tls), parsed.as_ref().and_then(Url::host_str))
+    {
+        return certificate(host, wrong);
+    }
+    let place = parsed.and_then(|url| {
         let (host, port) = (url.host_str()?, url.port_or_known_default()?);
         Some(format!("{host}:{port}"))
     });
@@ -227,6 +234,38 @@ fn why(url: &str, error: &reqwest::Error) -> String {
             format!("{place} does not answer: {}", chain(error))
         }
         _ => chain(error),
+    }
+}
+
+/// The error of TLS that an error of the system stands for, however often it was wrapped.
+fn of_tls(error: &std::io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner
+        .downcast_ref()
+        .or_else(|| of_tls(inner.downcast_ref::<std::io::Error>()?))
+}
+
+/// What is wrong with a host's certificate, and who can do something about it.
+fn certificate(host: &str, wrong: &CertificateError) -> String {
+    use CertificateError as Wrong;
+    match wrong {
+        Wrong::Expired | Wrong::ExpiredContext { .. } => format!(
+            "the certificate of {host} has expired: whoever runs {host} must renew it, unless this machine's clock is wrong"
+        ),
+        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => format!(
+            "the certificate of {host} is not valid yet: this machine's clock may be wrong, or whoever runs {host} must renew it"
+        ),
+        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => format!(
+            "the certificate that {host} shows is for another name: the address may be wrong, or something between answers in its place"
+        ),
+        // webpki has no error of its own for a server that signed for itself as if it were an authority.
+        other if *other == Wrong::UnknownIssuer || format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            format!(
+                "nobody whom this machine trusts has signed the certificate of {host} (it may be self-signed): whoever runs {host} needs one \
+             that is signed, or this machine must be told to trust its issuer"
+            )
+        }
+        other => format!("the certificate of {host} cannot be used: {other}"),
     }
 }
 

@@ -47,6 +47,52 @@ async fn a_name_is_judged_by_what_it_resolves_to() {
     assert!(matches!(error, Error::Forbidden(_)), "{error}");
 }
 
+/// What is said of a server on this machine with such a certificate.
+async fn told_of(change: impl FnOnce(&mut rcgen::CertificateParams)) -> String {
+    gate::install_crypto_provider();
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    change(&mut params);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::task::spawn_blocking(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut server = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        // The other side hangs up in the middle of it.
+        let _ = server.complete_io(&mut socket);
+    });
+    let gate = Gate::default();
+    gate.trust("127.0.0.1", address.port());
+    let asked = gate.get(url(&format!("https://{address}/ep.mp3"))).send().await;
+    serving.await.unwrap();
+    asked.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_certificate_is_said_in_plain_words() {
+    for authority in [
+        rcgen::IsCa::NoCa,
+        rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained),
+    ] {
+        let said = told_of(|params| params.is_ca = authority).await;
+        let wanted = "nobody whom this machine trusts has signed the certificate of 127.0.0.1";
+        assert!(said.contains(wanted), "{said}");
+    }
+    let said = told_of(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)).await;
+    assert!(
+        said.contains("the certificate of 127.0.0.1 has expired"),
+        "{said}"
+    );
+    let said = told_of(|params| params.not_before = rcgen::date_time_ymd(4000, 1, 1)).await;
+    assert!(said.contains("is not valid yet"), "{said}");
+}
+
 #[tokio::test]
 async fn what_a_port_without_anybody_means_is_said_in_plain_words() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
