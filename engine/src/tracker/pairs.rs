@@ -4,9 +4,10 @@
 //! Invariants: a datagram goes only from one end of a session to its other end, and only when both ends have named the
 //! session's key and shown their token from the address that asked for it; nothing is sent to an address that did not
 //! do so, so the relay cannot be made to hit others. A session that is idle ends, one that has carried its bytes
-//! carries no more, and there are never more than [`Limits::sessions`], nor more than an eighth of them (at least four)
-//! that one host began.
+//! carries no more, also when it ended and is begun again within an hour ([`RENEWED`]), and there are never more than
+//! [`Limits::sessions`], nor more than an eighth of them (at least four) that one host began.
 
+use crate::remembered::Remembered;
 use gate::household;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,11 @@ use std::time::{Duration, Instant};
 
 /// What an end shows before it is heard. The relay takes it for itself; it is never passed on.
 pub const MAGIC: &[u8; 12] = b"grove relay1";
+
+/// A session that ended so long ago has all its bytes anew.
+pub const RENEWED: Duration = Duration::from_secs(3600);
+/// Sessions that ended and are remembered.
+const MAX_ENDED: usize = 10_000;
 
 /// The name of a session: what both sides announce under (`personal::Secret::rendezvous`).
 pub type Key = [u8; 20];
@@ -103,7 +109,9 @@ struct Pair {
 #[derive(Debug)]
 pub struct Pairs {
     limits: Limits,
-    pairs: HashMap<Key, Pair>,
+    open: HashMap<Key, Pair>,
+    /// What those that ended had carried, and when they were heard last.
+    ended: Remembered<Key, (u64, Instant)>,
 }
 
 impl Pairs {
@@ -111,18 +119,19 @@ impl Pairs {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            pairs: HashMap::new(),
+            open: HashMap::new(),
+            ended: Remembered::new(MAX_ENDED),
         }
     }
 
     /// Sessions that are open.
     pub fn len(&self) -> usize {
-        self.pairs.len()
+        self.open.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.open.is_empty()
     }
 
     /// An end asks for its place, from this address; with the token that it has from before, if it has one. `fresh` is
@@ -136,23 +145,29 @@ impl Pairs {
         fresh: Token,
         now: Instant,
     ) -> Result<Token, Refusal> {
-        if !self.pairs.contains_key(&key) {
+        if !self.open.contains_key(&key) {
             let host = household(ip);
-            let of_host = self.pairs.values().filter(|pair| pair.host == host).count();
+            let of_host = self.open.values().filter(|pair| pair.host == host).count();
             let share = self.limits.sessions.div_ceil(8).max(4);
-            if self.pairs.len() >= self.limits.sessions || of_host >= share {
+            if self.open.len() >= self.limits.sessions || of_host >= share {
                 return Err(Refusal::Full);
+            }
+            let before = self.ended.take(key);
+            let before = before.filter(|(_, heard)| now.saturating_duration_since(*heard) < RENEWED);
+            if let Some(spent) = before.filter(|(carried, _)| *carried >= self.limits.bytes) {
+                self.ended.keep(key, spent);
+                return Err(Refusal::Spent);
             }
             let pair = Pair {
                 ends: [None, None],
-                carried: 0,
+                carried: before.map_or(0, |(carried, _)| carried),
                 heard: now,
                 host,
             };
-            self.pairs.insert(key, pair);
+            self.open.insert(key, pair);
         }
         let (most, idle) = (self.limits.bytes, self.limits.idle);
-        let Some(pair) = self.pairs.get_mut(&key) else {
+        let Some(pair) = self.open.get_mut(&key) else {
             return Err(Refusal::Full);
         };
         if pair.carried >= most {
@@ -182,7 +197,7 @@ impl Pairs {
 
     /// A datagram came for this session.
     pub fn datagram(&mut self, key: &Key, from: SocketAddr, data: &[u8], now: Instant) -> Verdict {
-        let Some(pair) = self.pairs.get_mut(key) else {
+        let Some(pair) = self.open.get_mut(key) else {
             return Verdict::Drop;
         };
         if let Some(token) = data.strip_prefix(MAGIC) {
@@ -222,13 +237,15 @@ impl Pairs {
     pub fn expire(&mut self, now: Instant) -> Vec<Key> {
         let idle = self.limits.idle;
         let gone: Vec<Key> = self
-            .pairs
+            .open
             .iter()
             .filter(|(_, pair)| now.saturating_duration_since(pair.heard) >= idle)
             .map(|(key, _)| *key)
             .collect();
         for key in &gone {
-            self.pairs.remove(key);
+            if let Some(pair) = self.open.remove(key).filter(|pair| pair.carried > 0) {
+                self.ended.keep(*key, (pair.carried, pair.heard));
+            }
         }
         gone
     }
@@ -352,6 +369,26 @@ mod tests {
         assert!(pairs.expire(now + Duration::from_secs(59)).is_empty());
         assert_eq!(pairs.expire(now + Duration::from_secs(60)).len(), 2);
         assert!(pairs.is_empty() && ask(&mut pairs, 2).is_ok());
+    }
+
+    #[test]
+    fn what_a_session_carried_counts_for_an_hour_after_its_end() {
+        let now = Instant::now();
+        let mut pairs = joined(now);
+        for _ in 0..11 {
+            pairs.datagram(&KEY, at(A), &[0; 100], now);
+        }
+        let ask = |pairs: &mut Pairs, at_time: Instant| {
+            pairs.ask(KEY, Role::Sender, at(A).ip(), None, [1; 16], at_time)
+        };
+        let mut later = now + limits().idle;
+        assert_eq!(pairs.expire(later), [KEY]);
+        while later < now + RENEWED {
+            assert_eq!(ask(&mut pairs, later), Err(Refusal::Spent), "{:?}", later - now);
+            later += limits().idle;
+        }
+        assert!(pairs.is_empty(), "it takes no place meanwhile");
+        assert_eq!(ask(&mut pairs, now + RENEWED), Ok([1; 16]));
     }
 
     #[test]
