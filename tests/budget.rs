@@ -149,10 +149,7 @@ fn two_viewers_share_what_the_publisher_allows() {
     let place = tempfile::tempdir().expect("a folder");
     let at = place.path();
     let mut tracker = grove(at, ["tracker", "--json", "--http", "127.0.0.1:0"]).start();
-    let announce = tracker.wait_for("listening")["announce"]
-        .as_str()
-        .expect("its address")
-        .to_owned();
+    let announce = tracker.announce_url();
     // Eight seconds of the budget.
     let origin = Origin::start(at, 2_400_000);
     origin.open();

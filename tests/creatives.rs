@@ -35,10 +35,7 @@ fn a_creative_comes_from_other_viewers_and_from_the_server_when_there_is_no_othe
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path();
     let mut tracker = grove(at, ["tracker", "--json", "--http", "127.0.0.1:0"]).start();
-    let announce = tracker.wait_for("listening")["announce"]
-        .as_str()
-        .expect("where to announce")
-        .to_owned();
+    let announce = tracker.announce_url();
     let campaign = "[[advertiser]]\nid = \"new\"\nname = \"New\"\n[[advertiser.campaign]]\nid = \"new\"\n\
                     [[advertiser.campaign.flight]]\nid = \"new\"\nprice_per_thousand = 20\npriority = 1\n\
                     targeting = { shows = [\"swarm\"] }\n";

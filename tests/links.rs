@@ -39,8 +39,7 @@ fn seed(at: &Path) -> (Running, String) {
 /// A tracker, and its announce URL.
 fn tracker(at: &Path) -> (Running, String) {
     let mut tracker = grove(at, ["tracker", "--json", "--http", "127.0.0.1:0"]).start();
-    let listening = tracker.wait_for("listening");
-    let announce = listening["announce"].as_str().expect("a URL").to_owned();
+    let announce = tracker.announce_url();
     (tracker, announce)
 }
 

@@ -49,18 +49,9 @@ fn tracker(net: &Net, at: &Path, more: &[&str]) -> (Running, [String; 2]) {
         )
         .args(more)
         .start();
-    let listening = tracker.wait_for("listening");
-    let port = listening["http"]
-        .as_str()
-        .expect("an address")
-        .rsplit(':')
-        .next()
-        .expect("a port")
-        .to_owned();
-    (
-        tracker,
-        [1, 2].map(|side| format!("http://10.77.{side}.1:{port}/announce")),
-    )
+    let announce = tracker.announce_url();
+    let urls = [1, 2].map(|side| announce.replace("0.0.0.0", &format!("10.77.{side}.1")));
+    (tracker, urls)
 }
 
 /// Starts a sender on the left, and gives its link with the tracker as the right side reaches it.

@@ -96,8 +96,7 @@ fn a_folder_arrives_through_a_tracker_alone() {
     bytes(&at.join("trip/day 2/empty"), 0, 0);
     std::fs::create_dir_all(at.join("trip/day 3/hollow")).expect("a folder");
     let mut tracker = grove(at, ["tracker", "--json", "--http", "127.0.0.1:0"]).start();
-    let listening = tracker.wait_for("listening");
-    let announce = listening["announce"].as_str().expect("a URL").to_owned();
+    let announce = tracker.announce_url();
     // The tracker comes from the environment, as a person would set it once.
     let mut sender = grove(
         at,

@@ -319,6 +319,15 @@ impl Running {
         self.wait_until(event, |value| value["event"] == event)
     }
 
+    /// Where a tracker that has just been started is announced to.
+    #[track_caller]
+    pub fn announce_url(&mut self) -> String {
+        let listening = self.wait_for("listening");
+        let url = listening["announce"].as_str();
+        url.unwrap_or_else(|| panic!("no tracker\n{}", self.story()))
+            .to_owned()
+    }
+
     /// Reads until an object that fits.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {

@@ -71,6 +71,15 @@ fn fetched(outputs: &[Output]) -> u32 {
         .sum()
 }
 
+/// The origin sends these blocks of a fetch, and they are right.
+fn origin_brings(swarm: &mut Swarm, fetch: FetchId, run: BlockRun, now: Instant) -> Vec<Output> {
+    let bytes = u64::from(run.count) * u64::from(BLOCK_SIZE);
+    let mut outputs = give(swarm, Input::OriginBytes { fetch, bytes }, now);
+    let source = Source::Origin;
+    outputs.extend(give(swarm, Input::Verified { run, source }, now));
+    outputs
+}
+
 /// What is asked of whom.
 fn requests(outputs: &[Output]) -> Vec<(u64, RequestId, BlockRun)> {
     outputs

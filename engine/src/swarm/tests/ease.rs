@@ -62,10 +62,7 @@ fn drawn(at_first: Duration, held: u32) -> (u32, u32) {
         let (here, later): (Vec<_>, Vec<_>) = coming.into_iter().partition(|(at, ..)| *at <= now);
         coming = later;
         for (_, fetch, run) in here {
-            let bytes = u64::from(run.count * BLOCK_SIZE);
-            outputs.extend(give(&mut swarm, Input::OriginBytes { fetch, bytes }, now));
-            let source = Source::Origin;
-            outputs.extend(give(&mut swarm, Input::Verified { run, source }, now));
+            outputs.extend(origin_brings(&mut swarm, fetch, run, now));
         }
         let position = u64::from(tick) * BITRATE / 10;
         let moved = Input::ReaderMoved {
@@ -114,10 +111,7 @@ fn a_slow_origin_is_all_there_is_while_nobody_holds_anything() {
     };
     let (fetch, run) = outputs.iter().find_map(fetch).expect("nobody else has it");
     let now = start + Duration::from_secs(3);
-    let bytes = u64::from(run.count * BLOCK_SIZE);
-    give(&mut swarm, Input::OriginBytes { fetch, bytes }, now);
-    let source = Source::Origin;
-    give(&mut swarm, Input::Verified { run, source }, now);
+    origin_brings(&mut swarm, fetch, run, now);
     assert!(swarm.origin_is_at_ease(now), "late, but who else?");
     let (peer, runs) = (Peer(1), vec![BlockRun::new(0, 3_999, 1)]);
     give(&mut swarm, Input::PeerHave { peer, runs }, now);
@@ -170,10 +164,8 @@ fn what_the_origin_would_bring_too_late_is_left_to_the_duty() {
         if tick % 6 == 0
             && let Some((fetch, block)) = coming.pop_front()
         {
-            let (bytes, source) = (BLOCK_SIZE.into(), Source::Origin);
-            outputs.extend(give(&mut swarm, Input::OriginBytes { fetch, bytes }, now));
             let run = BlockRun::new(0, block, 1);
-            outputs.extend(give(&mut swarm, Input::Verified { run, source }, now));
+            outputs.extend(origin_brings(&mut swarm, fetch, run, now));
             if coming.iter().all(|(other, _)| *other != fetch) {
                 outputs.extend(give(&mut swarm, Input::OriginDone { fetch }, now));
             }

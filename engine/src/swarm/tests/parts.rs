@@ -29,15 +29,8 @@ fn fetched_for(position: u64, end: u64, playing: bool) -> Vec<u32> {
             let Output::OriginFetch { fetch, run, .. } = output else {
                 continue;
             };
-            let bytes = u64::from(run.count) * u64::from(BLOCK_SIZE);
-            let source = Source::Origin;
-            for input in [
-                Input::OriginBytes { fetch, bytes },
-                Input::Verified { run, source },
-                Input::OriginDone { fetch },
-            ] {
-                outputs.extend(give(&mut swarm, input, now));
-            }
+            outputs.extend(origin_brings(&mut swarm, fetch, run, now));
+            outputs.extend(give(&mut swarm, Input::OriginDone { fetch }, now));
             pieces.extend(run.first.0 / 4..(run.first.0 + run.count) / 4);
         }
         outputs.extend(give(&mut swarm, Input::Timeout, now));
