@@ -179,7 +179,7 @@ impl Controller for TwoModes {
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, persistent: bool, bytes: u64) {
         match &mut self.normal {
             Some(normal) => normal.on_congestion_event(now, sent, persistent, bytes),
-            None => self.background.lost(sent, persistent, now),
+            None => self.background.lost(sent, bytes, persistent, now),
         }
         self.switch(now);
     }

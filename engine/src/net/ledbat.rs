@@ -11,10 +11,12 @@
 //! begins slow start again (the draft's additive growth takes minutes where the base delay is long); slow start grows
 //! by a quarter to a half of what was acknowledged, and gives its last step back when a queue shows; above the target
 //! only the queue's part of the window shrinks, and a loss there, where our own queue does not reach, leaves the line to
-//! others.
+//! others; a loss that is the line's own (`losses`) costs little and does not end slow start, many at once bound it for a
+//! while.
 //!
-//! Not here: what the normal mode does (`congestion`), packets, pacing (quinn's).
+//! Not here: whose a loss is (`losses`), what the normal mode does (`congestion`), packets, pacing (quinn's).
 
+use super::losses::Losses;
 use std::time::{Duration, Instant};
 
 /// The queueing delay that it aims for.
@@ -47,9 +49,17 @@ const ENOUGH: f64 = 0.75;
 const EMPTY_TRIPS: u32 = 3;
 /// A loss at a queue longer than this many targets is others' doing: the line is theirs.
 const OTHERS: f64 = 1.5;
-/// After a loss that no delay announced, slow start does not begin again for so long: the queue is a short one, which
-/// overflows before it shows.
+/// After a loss at a queue below the target, slow start does not begin again for so long: the queue is a short one, which
+/// overflows before it is as long as that.
 const AFTER_LOSS: Duration = Duration::from_secs(5);
+/// A loss of the line itself costs so much of the window, as in TCP Veno: where others are, it might be theirs.
+const LINE_CUT: f64 = 0.2;
+/// Slow start goes on after a loss for which a queue is to blame less than this.
+const GO_ON: f64 = 0.25;
+/// After many losses at once every loss is a queue's for so long, and slow start ends at this part of the window that was
+/// too much.
+const AFTER_MANY: Duration = Duration::from_secs(20);
+const ROOM: f64 = 0.8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -103,8 +113,12 @@ pub(super) struct Ledbat {
     /// Since when the queue has been empty.
     empty_since: Option<Instant>,
     lost_at: Option<Instant>,
-    /// When a loss came without a delay.
+    /// When a loss came for which a queue may be to blame and no long delay.
     surprised_at: Option<Instant>,
+    losses: Losses,
+    /// When many were lost at once, and how far slow start may go after that.
+    many_at: Option<Instant>,
+    room: f64,
 }
 
 impl Ledbat {
@@ -129,6 +143,9 @@ impl Ledbat {
             empty_since: None,
             lost_at: None,
             surprised_at: None,
+            many_at: None,
+            room: f64::INFINITY,
+            losses: Losses::new(now),
         }
     }
 
@@ -158,6 +175,11 @@ impl Ledbat {
         self.current.iter().flatten().min().copied()
     }
 
+    /// The longest of the last round trips: with it came what was just lost, if a queue was full.
+    fn longest(&self) -> Duration {
+        self.current.iter().flatten().max().copied().unwrap_or_default()
+    }
+
     /// The delay that queues add now.
     pub(super) fn queue(&self) -> Duration {
         let (Some(trip), Some(base)) = (self.trip(), self.base.least()) else {
@@ -185,6 +207,9 @@ impl Ledbat {
         let Some(trip) = self.trip() else { return };
         let queue = self.queue().as_secs_f64() / TARGET.as_secs_f64();
         let bytes = bytes as f64;
+        let window = self.window / self.packet;
+        self.losses
+            .acknowledged(bytes / self.packet, window, self.longest(), now);
         match self.phase {
             Phase::Slowdown { until } => {
                 if now >= until {
@@ -263,40 +288,67 @@ impl Ledbat {
             return;
         }
         let since = *self.empty_since.get_or_insert(now);
-        let surprised = self
-            .surprised_at
-            .is_some_and(|at| now.saturating_duration_since(at) < AFTER_LOSS);
-        if !surprised && now.saturating_duration_since(since) >= trip * EMPTY_TRIPS {
+        let surprised = is_within(self.surprised_at, AFTER_LOSS, now);
+        let room = if is_within(self.many_at, AFTER_MANY, now) {
+            self.room
+        } else {
+            f64::INFINITY
+        };
+        let is_free = now.saturating_duration_since(since) >= trip * EMPTY_TRIPS;
+        if is_free && !surprised && self.window < room {
             self.phase = Phase::SlowStart;
-            self.threshold = f64::INFINITY;
+            self.threshold = room;
             // The line was just seen without a queue, as after a slowdown: another one at once would only empty it.
             self.slowing_since = Some(now);
             self.next_slowdown = None;
         }
     }
 
-    /// A packet was lost that was sent at `sent`; `persistent` when nothing came through for long.
-    pub(super) fn lost(&mut self, sent: Instant, persistent: bool, now: Instant) {
-        if self.lost_at.is_some_and(|at| sent <= at) {
+    /// So many bytes were lost, the last of them sent at `sent`; `persistent` when nothing came through for long.
+    pub(super) fn lost(&mut self, sent: Instant, bytes: u64, persistent: bool, now: Instant) {
+        let first = self.lost_at.is_none_or(|at| sent > at);
+        let window = self.window / self.packet;
+        let many = self.losses.lost(bytes as f64 / self.packet, window, first);
+        if !first && !many {
             return;
         }
         self.lost_at = Some(now);
-        if self.queue() < TARGET.mul_f64(EMPTY) {
+        if many {
+            self.many_at = Some(now);
+            self.room = self.window * ROOM;
+        }
+        let mut blame = self.losses.judge(window, self.longest());
+        if is_within(self.many_at, AFTER_MANY, now) {
+            blame = 1.0;
+        }
+        let queue = self.queue();
+        let is_lines = blame < GO_ON;
+        if is_lines {
+            self.surprised_at = None;
+        } else if queue < TARGET {
             self.surprised_at = Some(now);
         }
         let held = self.hold_until.is_some_and(|until| now < until);
         if matches!(self.phase, Phase::Slowdown { .. }) || (held && !persistent) {
             return;
         }
-        let others = self.queue() > TARGET.mul_f64(OTHERS);
-        self.window = if persistent || others {
-            self.least()
+        if persistent || queue > TARGET.mul_f64(OTHERS) {
+            self.window = self.least();
         } else {
-            (self.window / 2.0).max(self.least())
-        };
+            let cut = (blame / 2.0).max(LINE_CUT);
+            self.window = (self.window * (1.0 - cut)).max(self.least());
+            if is_lines {
+                return;
+            }
+        }
         self.threshold = self.window;
         self.steady(self.trip().unwrap_or_default(), now);
     }
+}
+
+/// Whether that was no longer ago than so long.
+fn is_within(at: Option<Instant>, time: Duration, now: Instant) -> bool {
+    at.is_some_and(|at| now.saturating_duration_since(at) < time)
 }
 
 #[cfg(test)]

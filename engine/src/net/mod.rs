@@ -4,7 +4,8 @@
 //! holds the key; a peer's id is SHA-256 of its Ed25519 public key. What the streams carry is in [`crate::wire`].
 //!
 //! Files: `thread` what all of it runs on, `moderation` how often that looks; `congestion` and `ledbat` how fast a
-//! connection may send; `endpoint`, `identity`, `streams` as their names say.
+//! connection may send, `losses` whether queues are to blame for what it lost; `endpoint`, `identity`, `streams` as
+//! their names say.
 //!
 //! Not for deciding whom to connect to, or which of two connections to keep.
 
@@ -12,6 +13,7 @@ mod congestion;
 mod endpoint;
 mod identity;
 mod ledbat;
+mod losses;
 mod moderation;
 mod streams;
 mod thread;

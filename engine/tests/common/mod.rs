@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::match_wild_err_arm, reason = "the only error is that time ran out")]
 
+pub mod line;
 pub mod raw;
 
 use axum::Router;
