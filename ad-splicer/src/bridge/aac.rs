@@ -8,6 +8,7 @@ use super::task::{Media, Task};
 use super::{BridgeError, element, floats, init, raw_caps, run, run_within, split_clips, stamped};
 use crate::frames::aac::{Config, SAMPLES};
 use crate::frames::padding::{ad_bytes, most_bytes};
+use crate::side_by_side::side_by_side;
 
 mod in_parts;
 
@@ -80,8 +81,11 @@ fn bit_rate(config: Config) -> i32 {
 pub(crate) enum Coder {
     /// What was AAC before comes out nearly as it was: its own steps are found again.
     Exact,
-    /// For ads alone: as many bits as a good coding takes, and nobody looks for what two channels have in common.
-    Ads,
+    /// For ads alone: so many bits a second, and nobody looks for what two channels have in common.
+    Ads {
+        /// Of all channels.
+        bit_rate: i32,
+    },
     /// Bands that are nearly silent stay so.
     Careful,
     /// The same with half of the bits: more of what is nearly silent becomes silence.
@@ -89,12 +93,30 @@ pub(crate) enum Coder {
 }
 
 /// The ones to choose from where sound begins out of a pause.
-pub(crate) const CAREFUL: [Coder; 2] = [Coder::Careful, Coder::Sparing];
+const CAREFUL: [Coder; 2] = [Coder::Careful, Coder::Sparing];
 
 impl Coder {
+    /// The one for ads whose packets are to have the bytes that ads have. libav's are half as long again as they are on average, at most, but for some in which sound begins.
+    pub(crate) fn ads(config: Config) -> Self {
+        let bits = ad_bytes(config) as u64 * 8 * u64::from(config.sample_rate);
+        Self::Ads {
+            bit_rate: (bits / u64::from(SAMPLES) * 2 / 3) as i32,
+        }
+    }
+
+    /// The same with a third fewer bits; `None` where that would be too few, or nobody asks for it.
+    fn with_fewer_bits(self) -> Option<Self> {
+        match self {
+            Self::Ads { bit_rate } if bit_rate >= LEAST => Some(Self::Ads {
+                bit_rate: bit_rate / 3 * 2,
+            }),
+            _ => None,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
-            Self::Exact | Self::Ads => "fast",
+            Self::Exact | Self::Ads { .. } => "fast",
             Self::Careful | Self::Sparing => "twoloop",
         }
     }
@@ -103,19 +125,7 @@ impl Coder {
         match self {
             Self::Exact | Self::Careful => bit_rate(config),
             Self::Sparing => bit_rate(config) / 2,
-            // libav's packets are half as long again as they are on average, at most: then few have to be encoded again.
-            Self::Ads => {
-                let bits = ad_bytes(config) as u64 * 8 * u64::from(config.sample_rate);
-                (bits / u64::from(SAMPLES) * 2 / 3) as i32
-            }
-        }
-    }
-
-    /// The most bytes that a packet may have.
-    fn most_bytes(self, config: Config) -> usize {
-        match self {
-            Self::Ads => ad_bytes(config),
-            Self::Exact | Self::Careful | Self::Sparing => most_bytes(config),
+            Self::Ads { bit_rate } => bit_rate,
         }
     }
 }
@@ -133,7 +143,7 @@ pub(super) fn encode_here(config: Config, coder: Coder, pcm: &[f32]) -> Result<V
         let most = if bit_rate < LEAST {
             usize::MAX
         } else {
-            coder.most_bytes(config)
+            most_bytes(config)
         };
         match encode_at(config, coder, (bit_rate, most), pcm) {
             // Seen in the first such packet.
@@ -141,6 +151,12 @@ pub(super) fn encode_here(config: Config, coder: Coder, pcm: &[f32]) -> Result<V
             other => return other,
         }
     }
+}
+
+/// The same in each of the ways to choose from where sound begins out of a pause.
+pub(crate) fn encode_carefully(config: Config, pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
+    let ways = side_by_side(&CAREFUL, |_, coder| encode(config, *coder, pcm));
+    ways.into_iter().collect()
 }
 
 /// Encodes at a bit rate; packets of more than `most` bytes are an error.
@@ -160,7 +176,7 @@ fn encode_at(
         .property_from_str("aac-coder", coder.name())
         .build()
         .map_err(|_| BridgeError::MissingElement { element: "avenc_aac" })?;
-    if coder == Coder::Ads {
+    if matches!(coder, Coder::Ads { .. }) {
         // Not set to be true elsewhere: by itself it is as is best for each band, which has no name.
         encoder.set_property("aac-ms", false);
     }

@@ -240,9 +240,7 @@ impl Coding for Track<'_> {
     }
 
     fn encode_carefully(&self, pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
-        let ways = bridge::CAREFUL.into_iter();
-        ways.map(|coder| bridge::encode(self.file.head.config, coder, pcm))
-            .collect()
+        bridge::encode_carefully(self.file.head.config, pcm)
     }
 }
 

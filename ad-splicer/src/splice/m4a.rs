@@ -449,9 +449,7 @@ impl Coding for Track<'_> {
     }
 
     fn encode_carefully(&self, pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
-        let ways = bridge::CAREFUL.into_iter();
-        ways.map(|coder| bridge::encode(self.0.config, coder, pcm))
-            .collect()
+        bridge::encode_carefully(self.0.config, pcm)
     }
 }
 

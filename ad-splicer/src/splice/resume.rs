@@ -1,9 +1,9 @@
 //! Where content resumes after an ad: out of a pause, within a few milliseconds. An encoder that is exact where sound goes on can be coarse there, and with nothing loud beside it that is heard as a click; one that
-//! is careful about silence is less so, with more bits or with fewer. All are asked, and the packets around that place are those whose high frequencies are nearest to the sound.
+//! is careful about silence is less so, with more bits or with fewer. All are asked, and the packets around that place are those whose high frequencies are nearest to the sound. Where nothing is soft, nobody else is asked.
 
 use super::SpliceError;
 use super::bridged::Coding;
-use super::sound::worst_block;
+use super::sound::{softest_block, worst_block};
 
 /// Packets that are encoded before the first that may be used.
 const SETTLED: usize = 8;
@@ -13,6 +13,8 @@ const TAKEN: usize = 4;
 const AROUND: usize = 3;
 /// By how many dB the other packets must be better.
 const BETTER_DB: f64 = 2.0;
+/// What is off by so many dB less than the softest sound near it is heard by nobody.
+const HIDDEN_DB: f64 = 15.0;
 
 /// Second differences of interleaved samples: what is far below a quarter of the rate is gone.
 fn high(samples: &[f32], channels: usize) -> Vec<f32> {
@@ -49,40 +51,44 @@ pub(super) fn resume(
     let Some(part) = pcm.get(begin * size * channels..until) else {
         return Ok(());
     };
-    let ways = coding.encode_carefully(part).map_err(|error| error.at(0))?;
     let from = first - AROUND;
     let own = packets[from..end + AROUND].to_vec();
-    let mut clips = vec![own];
-    for way in &ways {
-        if let Some(careful) = way.get(SETTLED..SETTLED + TAKEN) {
-            let mut clip = clips[0].clone();
-            clip[AROUND..AROUND + TAKEN].clone_from_slice(careful);
-            clips.push(clip);
-        }
-    }
-    if clips.len() < 2 {
-        return Ok(());
-    }
-    let decoded = coding.decode(&clips).map_err(|error| error.at(0))?;
     // The first packets lack what comes before them.
     let skipped = coding.unsettled() as usize + 1;
     let Some(wanted) = ((from + skipped) * size)
         .checked_sub(delay)
-        .and_then(|start| pcm.get(start * channels..))
+        .and_then(|start| pcm.get(start * channels..until))
     else {
         return Ok(());
     };
     let wanted = high(wanted, channels);
-    let error = |samples: &[f32]| {
-        let heard = high(
-            samples.get(skipped * size * channels..).unwrap_or_default(),
-            channels,
-        );
-        worst_block(&heard, &wanted, channels)
+    let errors = |clips: &[Vec<Vec<u8>>]| {
+        let decoded = coding.decode(clips).map_err(|error| error.at(0))?;
+        let errors = decoded.iter().map(|samples| {
+            let heard = samples.get(skipped * size * channels..).unwrap_or_default();
+            worst_block(&high(heard, channels), &wanted, channels)
+        });
+        Ok::<Vec<f64>, SpliceError>(errors.collect())
     };
-    let errors: Vec<f64> = decoded.iter().map(|samples| error(samples)).collect();
-    let best = (1..clips.len()).min_by(|a, b| errors[*a].total_cmp(&errors[*b]));
-    if let Some(best) = best.filter(|best| errors[*best] + BETTER_DB < errors[0]) {
+    let own_error = errors(std::slice::from_ref(&own))?[0];
+    if own_error + HIDDEN_DB < softest_block(&wanted, channels) {
+        return Ok(());
+    }
+    let ways = coding.encode_carefully(part).map_err(|error| error.at(0))?;
+    let mut clips = Vec::new();
+    for way in &ways {
+        if let Some(careful) = way.get(SETTLED..SETTLED + TAKEN) {
+            let mut clip = own.clone();
+            clip[AROUND..AROUND + TAKEN].clone_from_slice(careful);
+            clips.push(clip);
+        }
+    }
+    if clips.is_empty() {
+        return Ok(());
+    }
+    let errors = errors(&clips)?;
+    let best = (0..clips.len()).min_by(|a, b| errors[*a].total_cmp(&errors[*b]));
+    if let Some(best) = best.filter(|best| errors[*best] + BETTER_DB < own_error) {
         packets[first..end].clone_from_slice(&clips[best][AROUND..AROUND + TAKEN]);
     }
     Ok(())

@@ -37,6 +37,17 @@ pub(crate) fn worst_block(a: &[f32], b: &[f32], channels: usize) -> f64 {
         .fold(FLOOR_DB, |worst, rms| worst.max(20.0 * rms.log10()))
 }
 
+/// RMS of the softest block, in dB of full scale.
+pub(crate) fn softest_block(samples: &[f32], channels: usize) -> f64 {
+    samples
+        .chunks_exact(BLOCK * channels)
+        .map(|block| {
+            let sum: f64 = block.iter().map(|sample| f64::from(*sample).powi(2)).sum();
+            20.0 * (sum / block.len() as f64).sqrt().max(1e-10).log10()
+        })
+        .fold(0.0, f64::min)
+}
+
 /// Adds what stands between two runs of content: the ads, each faded in and out, then `ending` samples of silence, or so many less of the last ad when it is below zero. The content around fades too, but within this: `before` is how the content would have gone on
 /// (its first `fade` samples are faded out under the ad), `after` is what came just before the content that follows (faded in at the end). So the content itself stays as it is, and nothing jumps.
 pub(crate) fn insert(

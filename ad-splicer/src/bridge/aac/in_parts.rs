@@ -1,5 +1,7 @@
 //! Encoding a long bridge in parts: content and what is around it with as many bits as there may be, since that makes seams what they are; what is within ads with as many as it needs.
 //!
+//! Packets of ads have a length that was laid out before. The few that libav makes longer (where sound begins after a pause) are coded once more with fewer bits, in parts of their own: all others stay as they are.
+//!
 //! Where the parts meet follows from the samples alone, so that the result does not depend on the machine: of a few places where they may, the first at which decoding shows that the join adds nothing, else the best.
 
 use std::ops::Range;
@@ -7,6 +9,7 @@ use std::ops::Range;
 use super::{Coder, decode, encode};
 use crate::bridge::BridgeError;
 use crate::frames::aac::{Config, SAMPLES};
+use crate::frames::padding::ad_bytes;
 use crate::side_by_side::side_by_side;
 use crate::splice::sound::worst_block;
 
@@ -14,7 +17,7 @@ use crate::splice::sound::worst_block;
 const SETTLED: usize = 8;
 /// Packets after the last that is used, for the encoder's look-ahead.
 const AHEAD: usize = 4;
-/// Packets by which parts may meet further away from ads.
+/// Packets by which parts may meet further away from ads, or from packets that were too long.
 const MOVE: usize = 3;
 /// Packets on both sides of a join that are decoded to judge it.
 const HEARD: usize = 4;
@@ -45,34 +48,93 @@ struct Place {
     excess: f64,
 }
 
-/// Encodes interleaved samples, of which these packets hold nothing but ads: those fit [`Coder::Ads`].
+/// Encodes interleaved samples, of which these packets hold nothing but ads: those have no more than [`ad_bytes`], if that can be.
 pub(crate) fn encode_in_parts(
     config: Config,
     pcm: &[f32],
     inner: &[Range<usize>],
 ) -> Result<Vec<Vec<u8>>, BridgeError> {
-    let samples = SAMPLES as usize * usize::from(config.channels);
-    let edges = inner.iter().flat_map(|inner| [inner.start, inner.end]);
-    let edges: Vec<usize> = edges.collect();
-    let turns: Vec<(Coder, usize, Option<usize>)> = (0..=edges.len())
+    let edges: Vec<usize> = edges(inner);
+    let turns: Vec<(usize, Option<usize>)> = (0..=edges.len())
         .map(|i| {
-            let coder = if i % 2 == 0 { Coder::Exact } else { Coder::Ads };
             let first = i.checked_sub(1).map_or(0, |before| edges[before]);
-            (coder, first, edges.get(i).copied())
+            (first, edges.get(i).copied())
         })
         .collect();
-    let made = side_by_side(&turns, |_, (coder, first, end)| {
-        let first = first.saturating_sub(MOVE + SETTLED);
-        let end = end.map_or(pcm.len(), |end| ((end + MOVE + AHEAD) * samples).min(pcm.len()));
-        let part = pcm.get(first * samples..end).unwrap_or_default();
-        let packets = encode(config, *coder, part)?;
-        Ok(Part { first, packets })
+    let made = side_by_side(&turns, |i, (first, end)| {
+        let part = |coder| part(config, coder, pcm, (*first, *end));
+        match inner.get(i / 2).filter(|_| i % 2 == 1) {
+            Some(inner) => fitting(config, pcm, part(Coder::ads(config))?, inner),
+            None => part(Coder::Exact),
+        }
     });
     let parts = made.into_iter().collect::<Result<Vec<Part>, BridgeError>>()?;
-    let places = places(config, pcm, &edges, &parts)?;
+    whole(config, pcm, &edges, &parts.iter().collect::<Vec<_>>())
+}
+
+fn edges(runs: &[Range<usize>]) -> Vec<usize> {
+    runs.iter().flat_map(|run| [run.start, run.end]).collect()
+}
+
+/// Codes packets from one on, up to one or to the end, with as many around them as it takes to join them.
+fn part(
+    config: Config,
+    coder: Coder,
+    pcm: &[f32],
+    (first, end): (usize, Option<usize>),
+) -> Result<Part, BridgeError> {
+    let samples = SAMPLES as usize * usize::from(config.channels);
+    let first = first.saturating_sub(MOVE + SETTLED);
+    let end = end.map_or(pcm.len(), |end| ((end + MOVE + AHEAD) * samples).min(pcm.len()));
+    let packets = encode(config, coder, pcm.get(first * samples..end).unwrap_or_default())?;
+    Ok(Part { first, packets })
+}
+
+/// A part of ads with fewer bits where packets of `inner` are too long.
+fn fitting(config: Config, pcm: &[f32], mut part: Part, inner: &Range<usize>) -> Result<Part, BridgeError> {
+    let mut coder = Coder::ads(config);
+    loop {
+        let runs = too_long(&part, inner, ad_bytes(config));
+        let Some(fewer) = coder.with_fewer_bits().filter(|_| !runs.is_empty()) else {
+            // What is too long all the same is found out where it is laid out.
+            return Ok(part);
+        };
+        coder = fewer;
+        let made = side_by_side(&runs, |_, run| {
+            self::part(config, coder, pcm, (run.start, Some(run.end)))
+        });
+        let made = made.into_iter().collect::<Result<Vec<Part>, BridgeError>>()?;
+        let between = made.iter().flat_map(|shorter| [shorter, &part]);
+        let parts: Vec<&Part> = [&part].into_iter().chain(between).collect();
+        let packets = whole(config, pcm, &edges(&runs), &parts)?;
+        part = Part {
+            first: part.first,
+            packets,
+        };
+    }
+}
+
+/// Runs of packets that have more bytes than `most`, or stand between two such: so far apart that parts which begin and end there can be joined.
+fn too_long(part: &Part, among: &Range<usize>, most: usize) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let packets = part.packets.iter().enumerate();
+    for (i, _) in packets.filter(|(_, packet)| packet.len() > most) {
+        let at = part.first + i;
+        match runs.last_mut() {
+            _ if !among.contains(&at) => {}
+            Some(last) if at <= last.end + 2 * MOVE => last.end = at + 1,
+            _ => runs.push(at..at + 1),
+        }
+    }
+    runs
+}
+
+/// The packets of parts that meet at these edges: those of the second part between the first two edges, and so on.
+fn whole(config: Config, pcm: &[f32], edges: &[usize], parts: &[&Part]) -> Result<Vec<Vec<u8>>, BridgeError> {
+    let places = places(config, pcm, edges, parts)?;
     let mut whole = Vec::new();
     for (i, part) in parts.iter().enumerate() {
-        let first = i.checked_sub(1).map_or(0, |before| places[before].at);
+        let first = i.checked_sub(1).map_or(part.first, |before| places[before].at);
         let end = places
             .get(i)
             .map_or(part.first + part.packets.len(), |place| place.at);
@@ -84,8 +146,8 @@ pub(crate) fn encode_in_parts(
     Ok(whole)
 }
 
-/// Where neighbouring parts meet: at an edge, or a little further away from the ads.
-fn places(config: Config, pcm: &[f32], edges: &[usize], parts: &[Part]) -> Result<Vec<Place>, BridgeError> {
+/// Where neighbouring parts meet: at an edge, or a little further away from every second part.
+fn places(config: Config, pcm: &[f32], edges: &[usize], parts: &[&Part]) -> Result<Vec<Place>, BridgeError> {
     let edge = |at: &usize| Place {
         at: *at,
         excess: f64::INFINITY,
@@ -99,7 +161,7 @@ fn places(config: Config, pcm: &[f32], edges: &[usize], parts: &[Part]) -> Resul
             } else {
                 edges[i] + further
             };
-            let (before, after, start) = (&parts[i], &parts[i + 1], at.saturating_sub(HEARD));
+            let (before, after, start) = (parts[i], parts[i + 1], at.saturating_sub(HEARD));
             let (Some(lead), Some(rest)) = (before.get(start..at), after.get(at..at + HEARD)) else {
                 continue;
             };
@@ -139,7 +201,6 @@ fn places(config: Config, pcm: &[f32], edges: &[usize], parts: &[Part]) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::padding::ad_bytes;
 
     fn worst(config: Config, packets: &[Vec<u8>], pcm: &[f32], packet: usize) -> f64 {
         let (size, channels) = (SAMPLES as usize, usize::from(config.channels));
@@ -175,7 +236,7 @@ mod tests {
         let all: usize = parts[ads.clone()].iter().map(Vec::len).sum();
         assert!(all * 2 > most * ads.len(), "{all} bytes of {}", most * ads.len());
         // As good as the ads are by themselves.
-        let apart = encode(config, Coder::Ads, &pcm).unwrap();
+        let apart = encode(config, Coder::ads(config), &pcm).unwrap();
         let alone = (enter..leave).map(|packet| worst(config, &apart, &pcm, packet));
         let alone = alone.fold(f64::NEG_INFINITY, f64::max);
         for packet in (enter..=ads.start).chain(ads.end..=leave) {
@@ -184,5 +245,46 @@ mod tests {
         }
         // Nothing but content, or short ads.
         assert_eq!(encode_in_parts(config, &pcm, &[]).unwrap(), whole);
+    }
+
+    #[test]
+    fn only_what_is_too_long_is_coded_with_fewer_bits() {
+        let config = Config::lc(48_000, 2).unwrap();
+        let size = SAMPLES as usize;
+        let mut state = 7_u32;
+        // Noise with pauses, each of which ends at once; content begins after the last of them.
+        let pauses = [100, 101, 180, 299];
+        let pcm: Vec<f32> = (0..size * 330)
+            .flat_map(|i| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let noise = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+                let packet = i / size;
+                let is_pause = pauses.iter().any(|end| (end - 12..*end).contains(&packet));
+                let loud = if is_pause { 0.0 } else { 0.5 };
+                [loud * noise, loud * noise]
+            })
+            .collect();
+        let (ads, most) = (65..293, ad_bytes(config));
+        let once = encode(config, Coder::ads(config), &pcm).unwrap();
+        let over = |packets: &[Vec<u8>]| {
+            let long = ads.clone().filter(|at| packets[*at].len() > most);
+            long.collect::<Vec<_>>()
+        };
+        let long = over(&once);
+        println!("too long: {long:?}");
+        assert!(!long.is_empty(), "libav has learned it");
+        let beyond = (ads.end..ads.end + MOVE + AHEAD).any(|at| once[at].len() > most);
+        assert!(beyond, "nothing that is not used is too long");
+
+        let parts = encode_in_parts(config, &pcm, std::slice::from_ref(&ads)).unwrap();
+        assert_eq!(over(&parts), [0; 0]);
+        let own = part(config, Coder::ads(config), &pcm, (ads.start, Some(ads.end))).unwrap();
+        let own = own.get(ads.clone()).unwrap();
+        let changed: Vec<usize> = (ads.clone().zip(own))
+            .filter_map(|(at, packet)| (parts[at] != *packet).then_some(at))
+            .collect();
+        println!("coded again: {changed:?}");
+        let near = |at: &usize| long.iter().any(|long| at.abs_diff(*long) <= 2 * MOVE);
+        assert!(changed.iter().all(near), "{changed:?}");
     }
 }
