@@ -19,6 +19,8 @@ pub(crate) const DELAY: u32 = SAMPLES;
 
 /// With fewer bits a second than this nothing is tried again.
 const LEAST: i32 = 32_000;
+/// The same of what is too long of an ad. After digital silence libav makes the first packets as long as there may be unless it has next to nothing.
+const LEAST_OF_ADS: i32 = 4_000;
 
 fn caps(config: Config) -> gst::Caps {
     gst::Caps::builder("audio/mpeg")
@@ -107,7 +109,7 @@ impl Coder {
     /// The same with a third fewer bits; `None` where that would be too few, or nobody asks for it.
     fn with_fewer_bits(self) -> Option<Self> {
         match self {
-            Self::Ads { bit_rate } if bit_rate >= LEAST => Some(Self::Ads {
+            Self::Ads { bit_rate } if bit_rate >= LEAST_OF_ADS => Some(Self::Ads {
                 bit_rate: bit_rate / 3 * 2,
             }),
             _ => None,

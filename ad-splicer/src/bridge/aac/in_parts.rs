@@ -287,4 +287,24 @@ mod tests {
         let near = |at: &usize| long.iter().any(|long| at.abs_diff(*long) <= 2 * MOVE);
         assert!(changed.iter().all(near), "{changed:?}");
     }
+
+    #[test]
+    fn what_begins_out_of_digital_silence_fits() {
+        for channels in [1, 2] {
+            let config = Config::lc(48_000, channels).unwrap();
+            let pcm: Vec<f32> = (0..48_000 * 5)
+                .flat_map(|i| {
+                    let is_on = (i + 24_000) % 48_000 < 1_920;
+                    let beep = if is_on { (i as f32 * 0.131).sin() } else { 0.0 };
+                    std::iter::repeat_n(0.5 * beep, channels.into())
+                })
+                .collect();
+            let (ads, most) = (20..220, ad_bytes(config));
+            let long = |packets: &[Vec<u8>]| packets.iter().filter(|packet| packet.len() > most).count();
+            let once = encode(config, Coder::ads(config), &pcm).unwrap();
+            assert!(long(&once[ads.clone()]) > 0, "libav has learned it");
+            let parts = encode_in_parts(config, &pcm, std::slice::from_ref(&ads)).unwrap();
+            assert_eq!(long(&parts[ads]), 0, "{channels}");
+        }
+    }
 }
