@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::tools::{ask, loudness};
-use common::{PATIENCE, cue, episode, fixtures, grove, sha256};
+use common::{Finished, PATIENCE, cue, episode, fixtures, grove, sha256};
 
 /// GStreamer's plugin registry is made by whoever is first, and its order changes when it is read again: neither may matter.
 #[test]
@@ -144,6 +144,19 @@ fn loud_then_silent(path: &Path, coding: &str) {
     assert!(made.expect("ffmpeg runs (`make setup` installs it)").success());
 }
 
+/// `grove publish` of a file with a cue at so many seconds.
+fn publish(folder: &Path, name: &str, cue: u32) -> Finished {
+    let args = [
+        "publish",
+        name,
+        "--origin",
+        "http://127.0.0.1:9/",
+        "--out",
+        "site",
+    ];
+    grove(folder, args).args(["--cue", &cue.to_string()]).run()
+}
+
 /// Files whose beginning says nothing of their length, or something wrong.
 #[test]
 fn a_cue_is_refused_only_when_the_frames_are_counted() {
@@ -170,21 +183,7 @@ fn a_cue_is_refused_only_when_the_frames_are_counted() {
                 .arg(format!("--ad={cue}={}", ad.display()))
                 .run()
         };
-        let publish = |cue: u32| {
-            grove(
-                at,
-                [
-                    "publish",
-                    name,
-                    "--origin",
-                    "http://127.0.0.1:9/",
-                    "--out",
-                    "site",
-                ],
-            )
-            .args(["--cue", &cue.to_string()])
-            .run()
-        };
+        let publish = |cue: u32| publish(at, name, cue);
         println!("{name}");
         splice(within).expect(0);
         publish(within).expect(0);
@@ -215,21 +214,7 @@ fn an_incomplete_last_frame_is_left_out() {
             .expect(0)
             .says("note: the content ends within a frame: its last ");
         println!("{}", spliced.stderr);
-        grove(
-            at,
-            [
-                "publish",
-                name,
-                "--origin",
-                "http://127.0.0.1:9/",
-                "--out",
-                "site",
-            ],
-        )
-        .args(["--cue", "10"])
-        .run()
-        .expect(0)
-        .says("ends within a frame");
+        publish(at, name, 10).expect(0).says("ends within a frame");
         // What is made of it ends with a whole frame.
         let again = grove(at, ["splice", &format!("out-{name}"), "-o", "again"])
             .arg(format!("--ad=12={}", ad.display()))
