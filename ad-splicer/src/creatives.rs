@@ -137,6 +137,8 @@ pub struct Creative {
     pub true_peak: f64,
     /// Size of the original, in bytes.
     pub bytes: u64,
+    /// How much later than its pictures its sound begins. What is only heard begins with the sound.
+    pub later: Duration,
     file: Arc<File>,
 }
 
@@ -144,6 +146,12 @@ impl Creative {
     /// How long the ad is.
     pub fn duration(&self) -> Duration {
         self.profile.duration(self.samples)
+    }
+
+    /// Samples of silence before its sound, where it is seen too.
+    pub(crate) fn silence_before(&self) -> u64 {
+        let samples = self.later.as_nanos() * u128::from(self.profile.sample_rate) / 1_000_000_000;
+        u64::try_from(samples).unwrap_or(u64::MAX)
     }
 
     /// All samples, interleaved, each multiplied with `factor`; they stay in the file until they are needed.
@@ -295,6 +303,17 @@ struct PcmFacts {
     /// `None` for digital silence: JSON has no infinity.
     true_peak: Option<f64>,
     bytes: u64,
+    /// In nanoseconds.
+    later: u64,
+}
+
+/// What is known of samples that were written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) samples: u64,
+    pub(crate) loudness: Option<f64>,
+    pub(crate) true_peak: f64,
+    pub(crate) later: Duration,
 }
 
 /// The folder of creatives. Several processes may share it. Cheap to clone.
@@ -502,6 +521,7 @@ impl Cache {
             loudness: facts.loudness,
             true_peak: facts.true_peak.unwrap_or(f64::NEG_INFINITY),
             bytes: facts.bytes,
+            later: Duration::from_nanos(facts.later),
             file: Arc::new(file),
         })
     }
@@ -512,16 +532,21 @@ impl Cache {
         original: &Original,
         profile: Profile,
         aside: tempfile::NamedTempFile,
-        samples: u64,
-        loudness: Option<f64>,
-        true_peak: f64,
+        told: Told,
     ) -> Result<Creative, FetchError> {
+        let Told {
+            samples,
+            loudness,
+            true_peak,
+            later,
+        } = told;
         let (pcm, facts_path) = self.pcm_paths(original.sha256, profile);
         let facts = PcmFacts {
             samples,
             loudness,
             true_peak: true_peak.is_finite().then_some(true_peak),
             bytes: original.bytes,
+            later: u64::try_from(later.as_nanos()).unwrap_or(u64::MAX),
         };
         let json = serde_json::to_vec(&facts).map_err(|e| io_error("write", &facts_path)(e.into()))?;
         // The PCM first: facts without PCM would be refused, PCM without facts is not looked at.
@@ -540,6 +565,7 @@ impl Cache {
             loudness,
             true_peak,
             bytes: original.bytes,
+            later,
             file: Arc::new(file),
         })
     }
@@ -566,19 +592,25 @@ impl Cache {
             loudness: None,
             true_peak: f64::NEG_INFINITY,
             bytes: original.bytes,
+            later: Duration::ZERO,
             file: Arc::new(aside.into_file()),
         })
     }
 
-    /// A creative with silence after it, up to so many samples. It is not kept: elsewhere the sound is all that matters.
-    pub(crate) fn padded(&self, creative: &Creative, samples: u64) -> Result<Creative, FetchError> {
+    /// A creative with so many samples of silence before it, and silence after it up to so many in all. It is not kept: elsewhere the sound is all that matters.
+    pub(crate) fn padded(
+        &self,
+        creative: &Creative,
+        before: u64,
+        samples: u64,
+    ) -> Result<Creative, FetchError> {
         let aside = self.aside()?;
         let failed = || io_error("write silence to", aside.path());
         let frame = creative.profile.bytes_per_frame();
-        let (end, mut at) = (creative.samples * frame, 0);
+        let (skipped, end, mut at) = (before * frame, creative.samples * frame, 0);
         // The kernel copies what it can.
         while at < end {
-            let (mut from, mut to) = (at, at);
+            let (mut from, mut to) = (at, skipped + at);
             let count = usize::try_from(end - at).unwrap_or(usize::MAX);
             let copied = copy_file_range(
                 &*creative.file,
@@ -596,16 +628,18 @@ impl Cache {
         while at < end {
             let part = &mut bytes[..(end - at).min(1 << 16) as usize];
             creative.file.read_exact_at(part, at).map_err(failed())?;
-            aside.as_file().write_all_at(part, at).map_err(failed())?;
+            let out = aside.as_file();
+            out.write_all_at(part, skipped + at).map_err(failed())?;
             at += part.len() as u64;
         }
         aside
             .as_file()
-            .set_len(end.max(samples * frame))
+            .set_len((skipped + end).max(samples * frame))
             .map_err(failed())?;
         Ok(Creative {
             path: aside.path().to_owned(),
-            samples: samples.max(creative.samples),
+            samples: samples.max(before + creative.samples),
+            later: Duration::ZERO,
             file: Arc::new(aside.into_file()),
             ..creative.clone()
         })

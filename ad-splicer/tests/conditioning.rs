@@ -48,6 +48,10 @@ const TESTS: &[(&str, fn())] = &[
         "something_stands_for_what_a_creative_has_not",
         something_stands_for_what_a_creative_has_not,
     ),
+    (
+        "sound_and_pictures_begin_as_far_apart_as_they_did",
+        sound_and_pictures_begin_as_far_apart_as_they_did,
+    ),
 ];
 
 fn main() -> std::process::ExitCode {
@@ -356,6 +360,120 @@ fn something_stands_for_what_a_creative_has_not() {
             let pixel = std::fs::read(&pixel).expect("a pixel");
             let is_red = pixel[0] > 150 && pixel[1] < 60 && pixel[2] < 60;
             assert_eq!(is_red, red, "{images:?} {crop}: {pixel:?}");
+        }
+    }
+}
+
+/// When pictures flash, and when sound begins after silence, in seconds.
+fn flashes_and_beeps(bench: &Bench, file: &Path) -> (Vec<f64>, Vec<f64>) {
+    let (told, heard) = (bench.path("flashes"), bench.path("beeps.f32"));
+    let bright = "signalstats,metadata=select:key=lavfi.signalstats.YAVG:value=200:function=greater";
+    let filter = format!("{bright},metadata=print:file={}", text(&told));
+    let seen = ["-copyts", "-i", text(file), "-an", "-vf", &filter, "-f", "null"];
+    ffmpeg(&seen, Path::new("-"));
+    let told = std::fs::read_to_string(&told).expect("what the filter wrote");
+    let times = told.lines().filter_map(|line| line.split("pts_time:").nth(1));
+    let flashes = times.map(|time| time.trim().parse().expect("a time")).collect();
+    let raw = ["-i", text(file), "-vn", "-ac", "1", "-ar", "48000", "-f", "f32le"];
+    ffmpeg(&raw, &heard);
+    let bytes = std::fs::read(&heard).expect("what ffmpeg heard");
+    let samples: Vec<f32> = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .copied()
+        .map(f32::from_le_bytes)
+        .collect();
+    let loud = |i: usize| samples[i].abs() > 0.1;
+    let begins = (0..samples.len()).filter(|i| loud(*i) && !(i.saturating_sub(4_800)..*i).any(loud));
+    (flashes, begins.map(|i| i as f64 / 48_000.0).collect())
+}
+
+/// A creative whose sound or pictures begin later is heard and seen as its file says, from what begins first on.
+fn sound_and_pictures_begin_as_far_apart_as_they_did() {
+    let bench = Bench::new();
+    let dark = ["-f", "lavfi", "-i", "color=black:d=2:s=160x90:r=25"];
+    let silent = ["-f", "lavfi", "-i", "anullsrc=r=48000:cl=mono", "-shortest"];
+    let h264 = [
+        "-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "2", "-c:a", "aac",
+    ];
+    let content = bench.make("content.mp4", &[&dark[..], &silent, &h264].concat());
+    let content = FileContent::open(&content).expect("content");
+    let options = splice::Options::default();
+    let format = splice::probe(&content, &options).expect("video").picture;
+    let profile = Profile {
+        sample_rate: 48_000,
+        channels: 1,
+    };
+
+    let flashing = "color=black:d=3:s=160x90:r=25,drawbox=color=white:t=fill:enable='lt(mod(t+0.5,1),0.04)'";
+    let beeping = "aevalsrc='0.5*sin(6283*t)*lt(mod(t+0.5,1),0.04)':s=48000:d=3";
+    let (flashing, beeping) = (["-f", "lavfi", "-i", flashing], ["-f", "lavfi", "-i", beeping]);
+    let with = |sound| [&h264[..6], &["-c:a", sound]].concat();
+    // Whether it is told exactly how both stand to each other.
+    let codings = [
+        ("mp4", true, with("aac")),
+        ("mp3.mp4", false, with("libmp3lame")),
+        ("mkv", true, with("pcm_s16le")),
+        ("ts", false, with("mp2")),
+        (
+            "webm",
+            false,
+            vec!["-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libopus"],
+        ),
+    ];
+    for (ending, is_exact, coding) in codings {
+        for (later, seconds) in [("sound", 0.0), ("sound", 0.476), ("pictures", 0.476)] {
+            let shift = ["-itsoffset", &seconds.to_string()];
+            let (before, between): (&[&str], &[&str]) = match later {
+                "sound" => (&[], &shift),
+                _ => (&shift, &[]),
+            };
+            let mapped = ["-map", "0:v", "-map", "1:a"];
+            let made = [before, &flashing, between, &beeping, &mapped, &coding[..]].concat();
+            let creative = bench.make(&format!("{later}-{seconds}.{ending}"), &made);
+            let original = bench
+                .cache
+                .import(&creative, FetchLimits::default())
+                .expect("a file");
+            let standing = Standing {
+                images: stream::empty(),
+                name: "Acme",
+            };
+            let conditioned =
+                bench
+                    .conditioner
+                    .condition_for(&bench.cache, &original, (profile, format), standing);
+            let (creative, picture) = bench.runtime.block_on(conditioned).expect("conditioned");
+            let breaks = [splice::Break {
+                at: splice::At::Start,
+                replace: Duration::ZERO,
+                ads: vec![splice::Ad {
+                    id: "ad".into(),
+                    pcm: creative.pcm(1.0),
+                    picture,
+                }],
+            }];
+            let out = bench.path("out.mp4");
+            let mut file = std::fs::File::create(&out).expect("a writable folder");
+            splice::splice(&content, &breaks, &options, &mut file).expect("spliced");
+            let (flashes, beeps) = flashes_and_beeps(&bench, &out);
+            println!("  {ending}, {later} {seconds} s later: {flashes:?} {beeps:?}");
+            assert_eq!((flashes.len(), beeps.len()), (3, 3), "{ending}");
+            // It flashes in the first picture after a beep begins.
+            let apart = if later == "sound" { seconds } else { -seconds } - 0.02;
+            for i in 0..3 {
+                // Pictures stand in steps of 40 ms from what begins first on; where priming is not told, that is sound.
+                let most = if is_exact && later == "sound" {
+                    0.001
+                } else {
+                    0.021
+                };
+                let now = beeps[i] - flashes[i];
+                assert!((now - apart).abs() < most, "{ending}: {now} s apart, not {apart}");
+            }
+            let begins = flashes[0].min(beeps[0]);
+            assert!((0.46..0.53).contains(&begins), "{ending}: it begins at {begins}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! where it did, an encoder's priming later, so that the edit list leaves out that much more. Pure but for reading.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::pictures::{Taken, failed};
 use super::{DEADLINE, PRIMING};
@@ -78,10 +79,7 @@ impl Movie {
     /// The only track of sound.
     fn sound(&self) -> Option<(usize, &Atom, &Samples)> {
         let tracks = self.moov.children().iter().enumerate();
-        let mut found = tracks.filter(|(_, track)| {
-            let own = track.bytes(&[b"mdia", b"hdlr"]);
-            own.and_then(|own| own.get(8..12)) == Some(b"soun")
-        });
+        let mut found = tracks.filter(|(_, track)| handler(track) == Some(b"soun"));
         let (child, track) = found.next()?;
         let samples = self.tables.get(child)?.as_ref()?;
         found.next().is_none().then_some((child, track, samples))
@@ -173,6 +171,8 @@ pub(crate) struct Heard {
     pub(crate) skip: u64,
     /// To keep after that.
     pub(crate) keep: u64,
+    /// How much later than pictures, if there are any, what is kept begins.
+    pub(crate) later: Duration,
 }
 
 /// The only track of sound alone, with all packets and no edit list, and what its edit list (or iTunes' tag) has heard of it; `None` when it is not AAC.
@@ -206,8 +206,41 @@ pub(super) fn aac_alone(content: &dyn Content) -> Result<Option<(Runs, Heard)>, 
     }
     Ok(Some((
         sound_of(&movie, track, samples)?,
-        Heard { rate, skip, keep },
+        Heard {
+            rate,
+            skip,
+            keep,
+            later: later_than_pictures(&movie, edit),
+        },
     )))
+}
+
+/// How much later than the first of all pictures sound with this edit list begins.
+fn later_than_pictures(movie: &Movie, sound: Option<Edit>) -> Duration {
+    let seconds = |units: u64, scale: u32| {
+        let nanos = u128::from(units) * 1_000_000_000 / u128::from(scale.max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    };
+    let seen = |track: &Atom, samples: &Samples| {
+        let edit = edit_list(track, movie.scale).ok()?;
+        // The first that is decoded is the first that is shown.
+        let shown = u64::try_from(*samples.compositions.first().unwrap_or(&0)).unwrap_or(0);
+        let skipped = edit.map_or(0, |edit| edit.media_time);
+        let own = seconds(shown.saturating_sub(skipped), timescale(track).ok()?);
+        Some(seconds(edit.map_or(0, |edit| edit.lead), movie.scale) + own)
+    };
+    let tracks = movie.moov.children().iter().zip(&movie.tables);
+    let first = tracks
+        .filter(|(track, _)| handler(track) == Some(b"vide"))
+        .filter_map(|(track, samples)| seen(track, samples.as_ref()?))
+        .min();
+    let heard = seconds(sound.map_or(0, |edit| edit.lead), movie.scale);
+    first.map_or(Duration::ZERO, |first| heard.saturating_sub(first))
+}
+
+/// What kind of track it is.
+fn handler(track: &Atom) -> Option<&[u8]> {
+    track.bytes(&[b"mdia", b"hdlr"])?.get(8..12)
 }
 
 /// The pictures alone, all of them shown.

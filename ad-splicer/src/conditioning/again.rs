@@ -128,7 +128,7 @@ impl Recoding {
         let _ = self.pipeline.set_state(gst::State::Null);
         match self.output.metadata().map(|file| file.len()) {
             Ok(0) | Err(_) => Report::NoAudio,
-            Ok(samples) => Report::Done { samples },
+            Ok(samples) => Report::Done { samples, later: 0 },
         }
     }
 }

@@ -22,6 +22,7 @@ use gstreamer_app as gst_app;
 
 use super::again::{Recoding, elements};
 use super::allowed::{self, Wanted};
+use super::begins::Begins;
 use super::job::{Job, Report, Trim};
 use super::unusable::{self, Lacking};
 use crate::bridge::pictures;
@@ -235,6 +236,10 @@ impl Prepared {
         let wanted = Wanted::of(job);
         let lacking = Arc::new(Mutex::new(Lacking::default()));
         overhear(&self.decode, &lacking);
+        let begins = Begins::of(&self.decode);
+        if job.picture.is_some() && !job.whole && job.still.is_none() {
+            begins.clone().count(&self.entrance);
+        }
         if let Some(bus) = self.pipeline.bus() {
             let tell = tell.clone();
             let lacking = lacking.clone();
@@ -278,7 +283,7 @@ impl Prepared {
         // Taken apart while it plays, a pipeline complains: not before there was a first word.
         let kept = self.pipeline.clone();
         let decoding = std::thread::Builder::new().spawn(move || {
-            let _ = tell.send(self.pull(&job, &lacking));
+            let _ = tell.send(self.pull(&job, &lacking, &begins));
             drop(kept);
         });
         let setup = |reason: String| Report::Setup { reason };
@@ -290,7 +295,7 @@ impl Prepared {
         }
     }
 
-    fn pull(mut self, job: &Job, lacking: &Mutex<Lacking>) -> Report {
+    fn pull(mut self, job: &Job, lacking: &Mutex<Lacking>, begins: &Begins) -> Report {
         let reads = feed(&self.source, self.input);
         if self.pipeline.set_state(gst::State::Playing).is_err() {
             return Report::Undecodable {
@@ -357,7 +362,10 @@ impl Prepared {
         match samples {
             0 if job.picture.is_some() => Report::NoPicture,
             0 => Report::NoAudio,
-            samples => Report::Done { samples },
+            samples => Report::Done {
+                samples,
+                later: u64::try_from(begins.sound_later().as_nanos()).unwrap_or(u64::MAX),
+            },
         }
     }
 }

@@ -72,9 +72,11 @@ impl Job {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "result")]
 pub(super) enum Report {
-    /// So many samples of each channel, or pictures, or bytes of a file.
     Done {
+        /// So many samples of each channel, or pictures, or bytes of a file.
         samples: u64,
+        /// By how many nanoseconds sound begins later than pictures.
+        later: u64,
     },
     NoAudio,
     NoPicture,

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 
 use crate::again::{Heard, Target, aac_alone};
 use crate::content::FileContent;
-use crate::creatives::{Cache, Creative, FetchError, Original, Profile};
+use crate::creatives::{Cache, Creative, FetchError, Original, Profile, Told};
 use crate::frames::mp3::{DECODER_DELAY, find_head};
 use crate::loudness::{LoudnessError, Measured, Meter};
 use crate::pcm::read_sample;
@@ -34,6 +34,7 @@ use crate::this_program;
 
 mod again;
 mod allowed;
+mod begins;
 mod child;
 mod job;
 mod pictures;
@@ -244,24 +245,30 @@ impl Conditioner {
         }
         let aside = cache.aside()?;
         let source = source_of(cache, original).await?;
-        self.decode(source, original, profile, aside.as_file()).await?;
+        let later = self.decode(source, original, profile, aside.as_file()).await?;
         let pcm = aside.as_file().try_clone().map_err(io("read the samples"))?;
         let measured = tokio::task::spawn_blocking(move || measure_file(&pcm, profile));
         let (samples, measured) = measured
             .await
             .map_err(|e| io("measure the samples")(std::io::Error::other(e)))??;
         let Measured { loudness, true_peak } = measured;
-        Ok(cache.keep_conditioned(original, profile, aside, samples, loudness, true_peak)?)
+        let told = Told {
+            samples,
+            loudness,
+            true_peak,
+            later,
+        };
+        Ok(cache.keep_conditioned(original, profile, aside, told)?)
     }
 
-    /// Runs a child that writes the samples of `original` to `output`, from what it is decoded from.
+    /// Runs a child that writes the samples of `original` to `output`, from what it is decoded from. Gives how much later than its pictures its sound begins.
     async fn decode(
         &self,
-        (input, trim): (File, Option<Trim>),
+        DecodedFrom { file, trim, later }: DecodedFrom,
         original: &Original,
         profile: Profile,
         output: &File,
-    ) -> Result<(), ConditionError> {
+    ) -> Result<Duration, ConditionError> {
         let creative = original.sha256.to_string();
         let max_samples = self.limits.duration.as_secs() * u64::from(profile.sample_rate);
         let job = Job {
@@ -278,7 +285,7 @@ impl Conditioner {
             // A second more than is allowed, so that the child can say that there was more.
             output_bytes: (max_samples + u64::from(profile.sample_rate)) * profile.bytes_per_frame(),
         };
-        let samples = self.run(&job, input, &creative, output, self.limits.wall).await?;
+        let (samples, told) = self.run(&job, file, &creative, output, self.limits.wall).await?;
         let length = output.metadata().map_err(io("look at the samples"))?.len();
         // Both numbers come from a process that may have been taken over.
         let claimed = samples.checked_mul(profile.bytes_per_frame());
@@ -288,7 +295,10 @@ impl Conditioner {
                 how: format!("it wrote {length} bytes and said {samples} samples"),
             });
         }
-        Ok(())
+        // What nobody would wait for is no beginning.
+        Ok(Some(later.unwrap_or(told))
+            .filter(|later| *later < self.limits.duration)
+            .unwrap_or_default())
     }
 
     /// Codes all sound or all pictures of content again, into an empty file of its own.
@@ -326,7 +336,7 @@ impl Conditioner {
         Ok(())
     }
 
-    /// Runs a child on a file, which writes to `output`; gives how many samples or pictures it says that there are.
+    /// Runs a child on a file, which writes to `output`; gives how many samples or pictures it says that there are, and how much later than pictures sound begins.
     async fn run(
         &self,
         job: &Job,
@@ -334,7 +344,7 @@ impl Conditioner {
         name: &str,
         output: &File,
         wall: Duration,
-    ) -> Result<u64, ConditionError> {
+    ) -> Result<(u64, Duration), ConditionError> {
         let creative = name.to_owned();
         let mut command = tokio::process::Command::from(this_program::command(&self.program));
         command
@@ -371,7 +381,9 @@ impl Conditioner {
         let (said, status) = ended?;
         let said = String::from_utf8_lossy(&said);
         match Report::from_lines(&said) {
-            Some(Report::Done { samples }) if status.success() => Ok(samples),
+            Some(Report::Done { samples, later }) if status.success() => {
+                Ok((samples, Duration::from_nanos(later)))
+            }
             Some(Report::Unsupported { what }) => Err(ConditionError::Unsupported { creative, what }),
             Some(Report::NoPicture) => Err(ConditionError::NoPicture { creative }),
             Some(Report::NoAudio) => Err(ConditionError::NoAudio { creative }),
@@ -392,19 +404,41 @@ impl Conditioner {
     }
 }
 
-/// What a creative's samples are decoded from, and which of them are the ad's.
-async fn source_of(cache: &Cache, original: &Original) -> Result<(File, Option<Trim>), ConditionError> {
+/// What a creative's samples are decoded from.
+struct DecodedFrom {
+    file: File,
+    /// Which of them are the ad's.
+    trim: Option<Trim>,
+    /// How much later than pictures they begin, where who decodes them cannot see it.
+    later: Option<Duration>,
+}
+
+async fn source_of(cache: &Cache, original: &Original) -> Result<DecodedFrom, ConditionError> {
     let whole = original.file().map_err(io("open the creative"))?;
     let aside = cache.aside()?.into_file();
     let found = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
         let content = FileContent::new(whole.try_clone()?)?;
         // What makes no sense is left to the demuxer.
-        if let Ok(Some(Heard { rate, skip, keep })) = aac_alone(&content, &aside) {
+        if let Ok(Some(heard)) = aac_alone(&content, &aside) {
+            let Heard {
+                rate,
+                skip,
+                keep,
+                later,
+            } = heard;
             let keep = Some(keep);
-            return Ok((aside, Some(Trim { rate, skip, keep })));
+            return Ok(DecodedFrom {
+                file: aside,
+                trim: Some(Trim { rate, skip, keep }),
+                later: Some(later),
+            });
         }
         let trim = trim_of(&whole);
-        Ok((whole, trim))
+        Ok(DecodedFrom {
+            file: whole,
+            trim,
+            later: None,
+        })
     });
     found
         .await

@@ -66,8 +66,8 @@ impl Conditioner {
         still: Option<u32>,
     ) -> Result<Arc<Picture>, ConditionError> {
         let key = match still {
-            Some(count) => format!("{}-{count}.pictures", format.key()),
-            None => format!("{}.pictures", format.key()),
+            Some(count) => format!("{}-{count}.seen", format.key()),
+            None => format!("{}.seen", format.key()),
         };
         if let Some(held) = self.held.get(original.sha256, &key) {
             return Ok(held);
@@ -104,7 +104,7 @@ impl Conditioner {
         let wall = COST as u32 * self.limits.wall;
         let input = original.file().map_err(io("open the creative"))?;
         let name = original.sha256.to_string();
-        let count = self.run(&job, input, &name, aside.as_file(), wall).await?;
+        let (count, _) = self.run(&job, input, &name, aside.as_file(), wall).await?;
         let parsed = tokio::task::spawn_blocking(move || {
             let bytes = std::fs::read(aside.path())?;
             Ok::<_, std::io::Error>((Picture::parse(&bytes, format), aside))
@@ -160,10 +160,10 @@ impl Conditioner {
             }
             other => other?,
         };
-        // The ad lasts until both are over: without sound, silence is heard, and the splice holds the last picture.
-        let samples = picture.samples(profile.sample_rate);
-        if samples > creative.samples {
-            return Ok((cache.padded(&creative, samples)?, Some(picture)));
+        // The ad begins with what begins first, and lasts until both are over: without sound, silence is heard, and the splice holds the last picture.
+        let (before, samples) = (creative.silence_before(), picture.samples(profile.sample_rate));
+        if before > 0 || samples > creative.samples {
+            return Ok((cache.padded(&creative, before, samples)?, Some(picture)));
         }
         Ok((creative, Some(picture)))
     }
