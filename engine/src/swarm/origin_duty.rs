@@ -77,8 +77,7 @@ impl PeerState {
         let (last, fails) = (self.score.last_delivery(), self.score.fails());
         let idle_since = last.map_or(self.choked_at, |last| last.max(self.choked_at));
         let long = now.saturating_duration_since(idle_since) > PATIENCE;
-        // Also while it lets itself be asked once more: else the timers would begin anew each time.
-        let free_rider = fails && last.is_none();
+        let free_rider = fails && last.is_none() && !self.counted;
         !(free_rider || self.score.is_silent() || long && (fails || self.choking))
     }
 }
