@@ -447,7 +447,7 @@ pub(crate) struct SpliceArgs {
     /// A creative and its place: TIME=FILE (repeat for more)
     #[arg(long, required = true, value_name = "TIME=CREATIVE")]
     pub(crate) ad: Vec<String>,
-    /// Write only so much content on both sides of each break, with half a second of silence between breaks
+    /// Write only so much content on both sides of each break, with about half a second of silence between breaks
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "10", value_parser = crate::units::parse_time)]
     pub(crate) preview: Option<Duration>,
     /// Name the ads in the list of chapters, when the file has one in ID3 or MP4

@@ -350,9 +350,7 @@ impl Job<'_> {
                 came = Instant::now();
             }
             if quiet.is_told(came.elapsed()) {
-                let metainfo = torrent.metainfo();
-                let served = !self.args.swarm.no_origin && !metainfo.web_seeds().is_empty();
-                tell_quiet(metainfo.name(), served, &stats);
+                tell_quiet(torrent.metainfo().name(), &stats);
             }
             let message = format!(
                 "{}/s · origin {} · peers {} ({})",

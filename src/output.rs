@@ -424,8 +424,21 @@ mod tests {
     use anyhow::Context;
     use clap::Parser as _;
 
+    /// In a process of its own, which the signal is for.
     #[tokio::test]
     async fn a_signal_before_anybody_waits_is_not_missed() {
+        const ALONE: &str = "GROVE_TEST_SIGNAL";
+        if std::env::var_os(ALONE).is_none() {
+            let mut alone = std::process::Command::new(std::env::current_exe().expect("the tests' path"));
+            alone.args([
+                "--exact",
+                "output::tests::a_signal_before_anybody_waits_is_not_missed",
+            ]);
+            let ended = alone.env(ALONE, "1").output().expect("the tests run again");
+            let said = String::from_utf8_lossy(&ended.stdout);
+            assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
         let first = interrupted();
         let me = std::process::id().to_string();
         let sent = std::process::Command::new("kill").args(["-INT", &me]).status();

@@ -46,7 +46,7 @@ use self::keys::{Key, Keys, left, next_key};
 use self::line::{AdLine, Line, Status};
 use self::proof::Proofs;
 use self::seek::{Deferred, STEP};
-use self::stalled::{Seen, Stalled};
+use self::stalled::Stalled;
 use crate::beacons::{self, Playback};
 use crate::breaks::{Asking, Prepared, Preparer, Ready, Spot, Swarm};
 use crate::cli::{PlayArgs, PlaySink};
@@ -368,13 +368,10 @@ impl<'a> Listening<'a> {
         match rendition.plan().at(at) {
             Place::Content(time) | Place::Pad(time) => time,
             Place::Ad(index, _) => {
-                let ads = &rendition.report().ads;
-                let cue = ads.iter().find(|ad| ad.index == index).map(|ad| ad.content);
-                let before = cue
-                    .unwrap_or(ContentTime::ZERO)
-                    .as_nanos()
-                    .saturating_sub(1_000_000);
-                ContentTime::from_nanos(before)
+                let plan = rendition.plan();
+                let cue = plan.cue(index).unwrap_or_default();
+                let cue = ContentTime::from_samples(cue, plan.sample_rate());
+                ContentTime::from_nanos(cue.as_nanos().saturating_sub(1_000_000))
             }
         }
     }
@@ -500,11 +497,9 @@ impl<'a> Listening<'a> {
                             &json!({ "event": "position", "at": at.as_secs_f64(), "in_ad": ad.is_some(), "waiting": waiting }),
                         );
                     }
-                    let state = if paused {
-                        Some("paused".to_owned())
-                    } else {
-                        wait_for_data(&mut silence, (args, self.torrent), waiting, &line)
-                    };
+                    // Looked at while it is paused too: what comes meanwhile is no silence.
+                    let state = silence.wait_for_data(self.torrent, waiting && !paused, &line);
+                    let state = if paused { Some("paused".to_owned()) } else { state };
                     let status = self.status(at, ad, state);
                     line.show(&Status { muted, ..status });
                     let second = at.as_nanos() / 5_000_000_000;
@@ -696,33 +691,6 @@ impl<'a> Listening<'a> {
         let beacons = self.of_ad(ad.index, Event::ClickThrough, ad.elapsed);
         self.store(&beacons).await
     }
-}
-
-/// Has the web seed asked again while playback stands still for want of data, and says from time to time what is waited for. Gives that in
-/// words.
-fn wait_for_data(
-    silence: &mut Stalled,
-    (args, torrent): (&PlayArgs, &Torrent),
-    waiting: bool,
-    line: &Line,
-) -> Option<String> {
-    let stats = torrent.stats();
-    let seen = Seen {
-        waits: waiting,
-        comes: stats.down_rate > 0 || stats.is_complete(),
-        served: !args.swarm.no_origin && !torrent.metainfo().web_seeds().is_empty(),
-        peers: stats.peers,
-    };
-    let (words, is_told) = silence.look(seen, Instant::now())?;
-    if !seen.comes {
-        torrent.ask_again();
-    }
-    if is_told {
-        let trouble = stats.problems.last();
-        let trouble = trouble.map_or_else(String::new, |trouble| format!(" (the latest trouble: {trouble})"));
-        line.say(&format!("{words}{trouble}; waiting goes on"));
-    }
-    Some(words)
 }
 
 /// What a person can do about playback that cannot begin.

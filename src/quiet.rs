@@ -1,5 +1,6 @@
 //! When somebody who waits is told that nothing comes: soon, and then at growing intervals; and that a relay is of no use. Pure.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// After so long it is said for the first time, and then after twice as long each time.
@@ -30,18 +31,14 @@ impl Quiet {
     }
 }
 
-/// What a relay said last that does not carry a transfer, or no further.
+/// Why relays do not carry a transfer, or no further, as far as it was said.
 #[derive(Debug, Default)]
-pub(crate) struct RelayTold(Option<String>);
+pub(crate) struct RelayTold(HashSet<String>);
 
 impl RelayTold {
     /// What is to be said now: each reason once, and none while there are peers, however they are connected.
-    pub(crate) fn now(&mut self, refuses: Option<&str>, peers: usize) -> Option<&str> {
-        if peers > 0 || refuses.is_none() || refuses == self.0.as_deref() {
-            return None;
-        }
-        self.0 = refuses.map(str::to_owned);
-        self.0.as_deref()
+    pub(crate) fn now<'a>(&mut self, refuses: Option<&'a str>, peers: usize) -> Option<&'a str> {
+        refuses.filter(|why| peers == 0 && self.0.insert((*why).to_owned()))
     }
 }
 
@@ -58,6 +55,7 @@ mod tests {
         assert_eq!(told.now(Some("full"), 0), None);
         assert_eq!(told.now(None, 0), None);
         assert_eq!(told.now(Some("spent"), 0), Some("spent"));
+        assert_eq!(told.now(Some("full"), 0), None, "two relays take turns");
     }
 
     #[test]

@@ -412,17 +412,16 @@ async fn from_magnet(
             never = waiting => match never {},
             () = crate::output::interrupted() => Err(stopped("interrupted while looking for peers")),
         };
-        let found = found.and_then(|metainfo| of_magnet(metainfo, magnet));
-        through.end(found.is_ok()).await;
-        return match found {
-            Ok(found) => Ok(found),
-            Err(error) if magnet.secret.is_some() && status_of(&error) != ExitStatus::Interrupted => {
-                Err(error)
-                    .hint(|| "`grove send` must be running on the other side, with this very link".into())
-            }
+        let found = match found {
+            Ok(metainfo) => of_magnet(metainfo, magnet),
+            Err(error) if status_of(&error) == ExitStatus::Interrupted => Err(error),
+            Err(error) if magnet.secret.is_some() => Err(error)
+                .hint(|| "`grove send` must be running on the other side, with this very link".into()),
             Err(error) if !refused.is_empty() => Err(error).hint(|| PRIVATE_HINT.into()),
             Err(error) => Err(error),
         };
+        through.end(found.is_ok()).await;
+        return found;
     }
     match last {
         Some(error) => Err(error).context("cannot get the .torrent that this magnet link stands for"),

@@ -16,7 +16,7 @@ use futures_util::stream;
 use serde_json::Value;
 use tokio::sync::watch;
 
-/// What is kept back: 25 s of the content are before it, at 128 kb/s. A download that gets nothing ends after 20 s.
+/// What is kept back: 25 s of the content are before it, at 128 kb/s. A download of which nothing is here ends after 20 s of silence.
 const GAP: Range<usize> = 400_000..700_000;
 
 #[derive(Clone)]

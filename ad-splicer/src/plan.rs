@@ -242,6 +242,26 @@ impl SplicePlan {
         })
     }
 
+    /// The content sample at which the break of an ad stands: the end of the content before it.
+    pub fn cue(&self, wanted: AdIndex) -> Option<u64> {
+        let mut position = 0;
+        self.segments.iter().find_map(|(_, segment)| match segment {
+            Segment::Content(range) => {
+                position = range.end;
+                None
+            }
+            Segment::Ad { index, .. } => (*index == wanted).then_some(position),
+            Segment::Pad { .. } => None,
+        })
+    }
+
+    /// Whether no content follows an ad.
+    pub fn is_at_the_end(&self, wanted: AdIndex) -> bool {
+        let is_it = |segment: &Segment| matches!(segment, Segment::Ad { index, .. } if *index == wanted);
+        let mut segments = self.segments.iter().skip_while(|(_, segment)| !is_it(segment));
+        segments.next().is_some() && !segments.any(|(_, segment)| matches!(segment, Segment::Content(_)))
+    }
+
     /// The presentation sample of a content sample: at a cue the one after the ads; `None` in a replaced span. The content's end (and what lies after it) is the presentation's end
     /// unless ads come there: then it is their end too.
     pub fn content_to_presentation(&self, sample: u64) -> Option<u64> {
@@ -343,6 +363,19 @@ mod tests {
             Some((5_230, 30))
         );
         assert_eq!(plan.samples(), 10_350);
+        let places = [(0, 0), (1, 1), (2, 0)].map(|(break_index, ad)| {
+            let index = AdIndex { break_index, ad };
+            (plan.cue(index), plan.is_at_the_end(index))
+        });
+        assert_eq!(
+            places,
+            [(Some(0), false), (Some(5_000), false), (Some(10_000), true)]
+        );
+        let absent = AdIndex {
+            break_index: 3,
+            ad: 0,
+        };
+        assert_eq!((plan.cue(absent), plan.is_at_the_end(absent)), (None, false));
         assert_eq!(
             plan.at(PresentationTime::from_millis(5_210)),
             Place::Ad(

@@ -106,6 +106,14 @@ fn in_mp4() {
     ));
 }
 
+/// Sound that stops for a second in the middle: players count that second, and chapters stand on their clock.
+#[test]
+fn after_a_gap_in_the_sound() {
+    let gap = "aselect=not(between(t\\,5\\,6))";
+    let coding = ["-af", gap, "-c:a", "aac", "-b:a", "128k"];
+    judge(&Fixture::new("content.m4a", 44_100, 2, &coding));
+}
+
 #[test]
 fn a_pre_roll_stands_before_the_first_chapter() {
     for (name, coding) in [

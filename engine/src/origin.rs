@@ -182,6 +182,11 @@ impl Origin {
         files.any(|file| seeds.iter().any(|seed| seed.gives(file, now)) && is_missing(file))
     }
 
+    /// How many seeds there are, whether or not they are of use.
+    pub fn count(&self) -> usize {
+        self.seeds().len()
+    }
+
     /// Whether all that may be asked are known to give whole files only.
     pub fn is_whole_only(&self) -> bool {
         let seeds = self.seeds();

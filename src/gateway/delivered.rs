@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use ad_splicer::plan::SplicePlan;
 use ad_splicer::splice::{Report, Run, SplicedAd};
 use ad_splicer::time::ContentTime;
 
@@ -42,12 +43,12 @@ struct Break {
 
 impl Delivery {
     /// Nothing is sent yet.
-    pub(super) fn new(runs: &[Run], report: &Report) -> Self {
+    pub(super) fn new(runs: &[Run], report: &Report, plan: &SplicePlan) -> Self {
         let ratio = MINUTE.as_secs_f64() / report.duration.as_secs_f64();
         Self {
             sent: Sent::default(),
             enough: (report.bytes as f64 * ratio.min(1.0)) as u64,
-            breaks: breaks(runs, report),
+            breaks: breaks(runs, report, plan),
         }
     }
 
@@ -94,7 +95,7 @@ impl Delivery {
 }
 
 /// Where the breaks lie.
-fn breaks(runs: &[Run], report: &Report) -> Vec<Break> {
+fn breaks(runs: &[Run], report: &Report, plan: &SplicePlan) -> Vec<Break> {
     let mut groups: Vec<Vec<&SplicedAd>> = Vec::new();
     for ad in &report.ads {
         match groups.last_mut() {
@@ -103,11 +104,7 @@ fn breaks(runs: &[Run], report: &Report) -> Vec<Break> {
         }
     }
     let is_first = |group: &[&SplicedAd]| group.iter().all(|ad| ad.content == ContentTime::ZERO);
-    let is_last = |group: &[&SplicedAd]| {
-        let ends = |ad: &&SplicedAd| ad.presentation.as_secs_f64() + ad.duration.as_secs_f64();
-        let end = group.iter().map(ends).fold(0.0, f64::max);
-        end + 0.2 > report.duration.as_secs_f64()
-    };
+    let is_last = |group: &[&SplicedAd]| group.iter().all(|ad| plan.is_at_the_end(ad.index));
     let all = stretches(runs);
     let middle: Vec<&Vec<&SplicedAd>> = groups
         .iter()
@@ -205,7 +202,7 @@ impl Sent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ad_splicer::plan::AdIndex;
+    use ad_splicer::plan::{AdIndex, PlannedBreak, Steps};
     use ad_splicer::splice::Source;
     use ad_splicer::time::PresentationTime;
 
@@ -242,6 +239,16 @@ mod tests {
             run(400, 1_000, true),
             run(1_400, 100, false),
         ];
+        let planned = ads.iter().map(|ad: &SplicedAd| {
+            let cue = ad.content.as_millis() / 1000;
+            PlannedBreak {
+                index: ad.index.break_index,
+                span: cue..cue,
+                ads: vec![10],
+            }
+        });
+        let planned: Vec<_> = planned.collect();
+        let plan = SplicePlan::new(1, 130, Steps::ANY, &planned).expect("breaks in order");
         let report = Report {
             bytes: 1_500,
             duration: Duration::from_secs(150),
@@ -249,7 +256,7 @@ mod tests {
             seams: Vec::new(),
             chapters: Vec::new(),
         };
-        Delivery::new(&runs, &report)
+        Delivery::new(&runs, &report, &plan)
     }
 
     #[test]

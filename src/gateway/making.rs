@@ -195,7 +195,7 @@ fn hold(
     };
     let delivery = rendition
         .as_ref()
-        .map(|rendition| Delivery::new(rendition.runs(), rendition.report()));
+        .map(|rendition| Delivery::new(rendition.runs(), rendition.report(), rendition.plan()));
     Held {
         what: What {
             source: source.to_owned(),

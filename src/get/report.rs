@@ -115,7 +115,8 @@ pub(super) fn state_name(state: &State) -> &'static str {
 }
 
 /// Says that nothing comes, and what is known of why; `served` says whether there is a web server to ask.
-pub(super) fn tell_quiet(name: &str, served: bool, stats: &Stats) {
+pub(super) fn tell_quiet(name: &str, stats: &Stats) {
+    let served = stats.web_seeds > 0;
     let peers = match stats.peers {
         0 if served => "its web server sends nothing now, and no peer who has it can be reached".to_owned(),
         0 => "no peer who has it can be reached".to_owned(),

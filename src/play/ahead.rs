@@ -10,11 +10,11 @@ use ad_splicer::time::ContentTime;
 
 /// How far ahead of a break it is prepared.
 pub(super) const LEAD: Duration = Duration::from_secs(60);
-/// What the player may have read ahead: closer than this no decision is made again.
+/// More than the player ever has read ahead: closer than this no decision is made again.
 const READ_AHEAD: Duration = Duration::from_secs(25);
 /// What is heard before a break that is this near to the beginning is not worth beginning with.
 const HELD: Duration = Duration::from_secs(1);
-/// What the player reads at once, or nearly so.
+/// What the player reads in its first moments, with room to spare: a break that is nearer would be spliced in too late.
 const NEAR: Duration = Duration::from_secs(8);
 
 /// The breaks that have to do with how playback begins.
@@ -24,6 +24,29 @@ pub(super) struct First {
     pub(super) held: Vec<usize>,
     /// They are waited for some moments.
     pub(super) near: Vec<usize>,
+}
+
+/// Which breaks keep the first sound waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    Held,
+    Near,
+}
+
+impl First {
+    /// What is waited for when `came` says of each break whether it was made ready and has ads (`None`: that is under way). With ads to begin with, those that
+    /// are only near are waited for no longer.
+    pub(super) fn waits_for(&self, came: impl Fn(usize) -> Option<bool>) -> Option<Waits> {
+        let is_open = |which: &[usize]| which.iter().any(|index| came(*index).is_none());
+        let has_ads = || self.held.iter().any(|index| came(*index) == Some(true));
+        if is_open(&self.held) {
+            Some(Waits::Held)
+        } else if is_open(&self.near) && !has_ads() {
+            Some(Waits::Near)
+        } else {
+            None
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +202,24 @@ mod tests {
         assert_eq!(ahead.due(at(40)), [2]);
         assert_eq!(ahead.due(at(41)), [0_usize; 0]);
         assert_eq!(ahead.due(at(540)), [3]);
+    }
+
+    #[test]
+    fn with_ads_to_begin_with_those_that_are_only_near_are_not_waited_for() {
+        let waits = |held: Option<bool>, near: Option<bool>| {
+            first(&[3], &[4]).waits_for(|index| if index == 3 { held } else { near })
+        };
+        for near in [None, Some(false), Some(true)] {
+            assert_eq!(waits(None, near), Some(Waits::Held));
+            assert_eq!(waits(Some(true), near), None, "{near:?}");
+        }
+        assert_eq!(waits(Some(false), None), Some(Waits::Near));
+        assert_eq!(waits(Some(false), Some(false)), None);
+        assert_eq!(waits(Some(false), Some(true)), None);
+        assert_eq!(first(&[], &[4]).waits_for(|_| None), Some(Waits::Near));
+        assert_eq!(first(&[], &[]).waits_for(|_| None), None);
+        let two = |index| (index == 0).then_some(true);
+        assert_eq!(first(&[0, 1], &[]).waits_for(two), Some(Waits::Held));
     }
 
     #[test]

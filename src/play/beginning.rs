@@ -1,7 +1,8 @@
 //! What the first sound waits for: the breaks that stand right there, until they are ready or their time is over, and those near it, for
 //! moments only. What is not ready then goes on being made ready while the content plays.
 //!
-//! Laying a rendition out reads the content around its ads, which may be far from being here: that is waited for no longer either.
+//! Laying a rendition out reads the content around its ads, which may be far from being here: that is waited for no longer either, or two
+//! seconds where making ready took all the time.
 //!
 //! Not for: which breaks are near (`ahead`), or what comes of the others (`splicing`).
 
@@ -16,11 +17,11 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
 use super::Work;
-use super::ahead::First;
+use super::ahead::{First, Waits};
 use crate::breaks::{Prepared, Preparer, Ready, Spot};
 use crate::rendition::{self, Frozen};
 
-/// How long breaks that are near, and not right at the beginning, may keep the first sound waiting.
+/// How long breaks that are near, and not right at the beginning, may keep the first sound waiting; and laying out when the time is over.
 const HOLD: Duration = Duration::from_secs(2);
 
 /// What there is to begin with.
@@ -85,28 +86,27 @@ pub(super) async fn begin(
     first: &First,
     time: Duration,
 ) -> anyhow::Result<Beginning> {
-    let near_until = Instant::now() + time.min(HOLD);
+    let began = Instant::now();
+    let near_until = began + time.min(HOLD);
     let mut work = JoinSet::new();
     for &index in first.held.iter().chain(&first.near) {
         let preparer = preparer.clone();
         work.spawn(async move { Work::Prepared(index, preparer.prepare(&[index], time).await) });
     }
     let mut prepared: Vec<(usize, Prepared)> = Vec::new();
-    let is_open = |which: &[usize], prepared: &[(usize, Prepared)]| {
-        let is_done = |index: &usize| prepared.iter().any(|(done, _)| done == index);
-        !which.iter().all(is_done)
+    let came = |prepared: &[(usize, Prepared)], index: usize| {
+        let found = prepared.iter().find(|(done, _)| *done == index);
+        found.map(|(_, came)| !came.ready.is_empty())
     };
     loop {
-        let done = if is_open(&first.held, &prepared) {
+        let done = match first.waits_for(|index| came(&prepared, index)) {
             // Its own time ends it.
-            work.join_next().await
-        } else if is_open(&first.near, &prepared) {
-            match timeout_at(near_until, work.join_next()).await {
+            Some(Waits::Held) => work.join_next().await,
+            Some(Waits::Near) => match timeout_at(near_until, work.join_next()).await {
                 Ok(done) => done,
                 Err(_elapsed) => break,
-            }
-        } else {
-            break;
+            },
+            None => break,
         };
         let Some(done) = done else { break };
         if let Work::Prepared(index, came) = done.context("preparing ads")? {
@@ -123,7 +123,7 @@ pub(super) async fn begin(
     let (ready, until) = if held.is_empty() {
         (ready_in(&first.near), near_until)
     } else {
-        (held, Instant::now() + time)
+        (held, (began + time).max(Instant::now() + HOLD))
     };
     let (mut freezing, laid_out) = (false, keys(&ready));
     let mut made = None;

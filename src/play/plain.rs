@@ -19,7 +19,7 @@ use super::bookmark::Bookmark;
 use super::keys::{Key, Keys, left, next_key};
 use super::line::{Line, Status};
 use super::stalled::Stalled;
-use super::{STEP, explain, starts_after, wait_for_data};
+use super::{STEP, explain, starts_after};
 use crate::cli::{PlayArgs, PlaySink};
 use crate::output::{ExitStatus, Outcome, interrupted, print_json};
 use crate::rendition::Arriving;
@@ -112,10 +112,11 @@ pub(super) async fn play(
                 &json!({ "event": "position", "at": seen.at.as_secs_f64(), "in_ad": false, "waiting": waiting }),
             );
         }
+        let state = silence.wait_for_data(torrent, waiting, &line);
         let state = if player.is_paused() {
             Some("paused".to_owned())
         } else {
-            wait_for_data(&mut silence, (args, torrent), waiting, &line)
+            state
         };
         let stats = torrent.stats();
         line.show(&Status {

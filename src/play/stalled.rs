@@ -1,10 +1,13 @@
-//! What is said while playback waits for data that does not come: since when, and of whom it could come. Pure.
+//! What is done and said while playback waits for data that does not come: since when, and of whom it could come.
 //!
 //! What was fetched ahead plays on while nothing comes, so a wait that has only begun may be told to last for long already. Not for: when
 //! it is given up (`engine`), or the downloads' own words (`get`).
 
 use std::time::{Duration, Instant};
 
+use engine::node::Torrent;
+
+use super::line::Line;
 use crate::quiet::Quiet;
 
 /// A silence shorter than this is the ordinary pause between two answers.
@@ -14,14 +17,14 @@ pub(super) const GIVE_UP: Duration = Duration::from_secs(600);
 
 /// What is known when it is looked at.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+struct Seen {
     /// Whether playback stands still for want of data.
-    pub(super) waits: bool,
+    waits: bool,
     /// Whether bytes have come lately, or none are missing.
-    pub(super) comes: bool,
+    comes: bool,
     /// Whether there is a web seed.
-    pub(super) served: bool,
-    pub(super) peers: usize,
+    served: bool,
+    peers: usize,
 }
 
 /// One playback's silences.
@@ -39,8 +42,31 @@ impl Stalled {
         }
     }
 
+    /// Has the web seed asked again while playback stands still for want of data, and says from time to time what is waited for. Gives that
+    /// in words. To be called while it is paused too: what comes meanwhile is no silence.
+    pub(super) fn wait_for_data(&mut self, torrent: &Torrent, waits: bool, line: &Line) -> Option<String> {
+        let stats = torrent.stats();
+        let seen = Seen {
+            waits,
+            comes: stats.down_rate > 0 || stats.is_complete(),
+            served: stats.web_seeds > 0,
+            peers: stats.peers,
+        };
+        let (words, is_told) = self.look(seen, Instant::now())?;
+        if !seen.comes {
+            torrent.ask_again();
+        }
+        if is_told {
+            let trouble = stats.problems.last();
+            let trouble =
+                trouble.map_or_else(String::new, |trouble| format!(" (the latest trouble: {trouble})"));
+            line.say(&format!("{words}{trouble}; waiting goes on"));
+        }
+        Some(words)
+    }
+
     /// What is waited for, in words, when it is; and whether that is worth a line of its own now.
-    pub(super) fn look(&mut self, seen: Seen, now: Instant) -> Option<(String, bool)> {
+    fn look(&mut self, seen: Seen, now: Instant) -> Option<(String, bool)> {
         if seen.comes {
             self.came = now;
         }

@@ -32,7 +32,7 @@ use crate::frames::mp4::{
 };
 use crate::frames::padding;
 use crate::picture::PictureFormat;
-use crate::plan::{SplicePlan, Steps};
+use crate::plan::{self, SplicePlan, Steps};
 use crate::time::{ContentTime, PresentationTime};
 
 /// Packets that are decoded to see whether there is SBR that nobody declared.
@@ -285,12 +285,12 @@ impl M4a<'_> {
     /// A time of the presentation of the content in that of the result. Times less than `unit` samples before a cue are meant to be at it.
     pub(super) fn moved(&self, plan: &SplicePlan, time: ContentTime, unit: u64) -> PresentationTime {
         let rate = self.config.sample_rate;
-        // Plans count from where the sound begins.
-        let before = ContentTime::from_samples(self.lead, rate)
-            .as_nanos()
-            .min(time.as_nanos());
-        let after = moved(plan, ContentTime::from_nanos(time.as_nanos() - before), unit);
-        PresentationTime::from_nanos(after.as_nanos() + before)
+        // Plans count what sounds: neither what comes before it nor what is between.
+        let heard = time.to_samples(rate);
+        let sample = self.clock.content(heard as i64);
+        let silent = ContentTime::from_samples(heard.saturating_sub(sample), rate);
+        let after = moved(plan, ContentTime::from_samples(sample, rate), unit);
+        PresentationTime::from_nanos(after.as_nanos() + silent.as_nanos())
     }
 
     /// Where the breaks are in the result, in this scale; none when they are not to be in the list of chapters.
@@ -298,9 +298,17 @@ impl M4a<'_> {
         if !self.options.ad_chapters {
             return Vec::new();
         }
-        let lead = ContentTime::from_samples(self.lead, self.config.sample_rate).as_nanos();
+        let rate = self.config.sample_rate;
         let breaks = ad_chapters::breaks(plan).into_iter();
-        let moved = breaks.map(|(start, end)| [start, end].map(|time| time.as_nanos() + lead));
+        let moved = breaks.map(|(start, end)| {
+            let cue = match plan.at(start) {
+                plan::Place::Ad(index, _) => plan.cue(index).unwrap_or_default(),
+                plan::Place::Content(time) | plan::Place::Pad(time) => time.to_samples(rate),
+            };
+            let silent = (self.clock.heard(cue) - cue as i64).max(0) as u64;
+            let silent = ContentTime::from_samples(silent, rate).as_nanos();
+            [start, end].map(|time| time.as_nanos() + silent)
+        });
         let scaled = |nanos: u64| (u128::from(nanos) * u128::from(scale) / 1_000_000_000) as u64;
         moved.map(|[start, end]| (scaled(start), scaled(end))).collect()
     }

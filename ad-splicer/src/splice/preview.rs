@@ -1,6 +1,6 @@
 //! Previews: only the seconds around each break.
 //!
-//! What lies between is replaced with half a second of silence (and an empty card in video), as a break would: so each format writes a valid file, and what surrounds a break is, frame by frame, what the whole rendition has there.
+//! What lies between is replaced with about half a second of silence (and an empty card in video), as a break would: so each format writes a valid file, and what surrounds a break is, frame by frame, what the whole rendition has there.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::content::Content;
 use crate::picture::Picture;
 use crate::time::{ContentTime, duration_of};
 
-/// How long the silence between two breaks is.
+/// How long the silence between two breaks is, or less than a step longer.
 const BETWEEN: Duration = Duration::from_millis(500);
 
 /// The id of the silence, which is no ad.

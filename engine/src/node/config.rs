@@ -86,7 +86,8 @@ pub struct AddOptions {
     /// How long a download that makes no progress and has nothing left to hope for goes on before
     /// [`Torrent::completed`](super::Torrent::completed) ends with an error; three times as long when peers are
     /// connected. It ends at once when it was never going to work (no peers to find, and every web seed said no for
-    /// good). `None` waits for ever, as an always-on node does.
+    /// good). [`stalled`](Self::stalled) and [`hold_on`](Self::hold_on) say who waits longer; of all that apply the longest counts.
+    /// `None` waits for ever, as an always-on node does.
     pub give_up: Option<Duration>,
     /// For who plays: so long it goes on instead, where it is longer, while a web seed may still send or when some of the content is here
     /// already. What was fetched ahead plays meanwhile, so that the time counts from long before anybody waits.

@@ -77,11 +77,19 @@ impl Driver {
             alone,
             looking_for_peers,
             begun: self.shared.store.wanted_bytes() > 0,
-            may_return: self.may_return(),
+            may_return: false,
         };
-        let patience = ground.patience(give_up, self.options.stalled, self.options.hold_on);
-        // A slow origin is no dead origin: its bytes count as progress before they can be judged.
-        if quiet < patience {
+        let (stalled, hold_on) = (self.options.stalled, self.options.hold_on);
+        let is_patient = |ground: Ground| quiet < ground.patience(give_up, stalled, hold_on);
+        // A slow origin is no dead origin: its bytes count as progress before they can be judged. Who may come back is looked for last: that
+        // looks through all that is missing.
+        if is_patient(ground)
+            || (quiet < hold_on
+                && is_patient(Ground {
+                    may_return: self.may_return(),
+                    ..ground
+                }))
+        {
             return;
         }
         let mut why = Vec::new();

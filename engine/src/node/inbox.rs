@@ -156,6 +156,8 @@ impl Driver {
                 }
                 if let Some(why) = protocol {
                     self.ban(peer, &why);
+                } else if self.peers.contains_key(&peer) {
+                    self.last_left = Some(Instant::now());
                 }
                 let lost = self.peers.get(&peer).filter(|p| p.connection.is_lost());
                 let lost = lost.map(|p| (p.id, p.connection.remote_address()));

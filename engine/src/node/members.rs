@@ -41,7 +41,6 @@ impl Driver {
         let Some(state) = self.peers.remove(&peer) else {
             return false;
         };
-        self.last_left = Some(Instant::now());
         if self.by_id.get(&state.id) == Some(&peer) {
             self.by_id.remove(&state.id);
         }

@@ -106,7 +106,8 @@ impl Node {
         })
     }
 
-    /// Tells trackers that we are gone, where a search told them of us and no torrent was added after it. Within 2 s.
+    /// Tells trackers that we are gone, where a search told them of us and no torrent was added after it. Within 2 s,
+    /// and as long again where a search for the same had ended just before.
     pub async fn end_searches(&self) {
         self.registry.end_searches().await;
     }

@@ -226,9 +226,10 @@ impl Registry {
     /// Tells trackers goodbye to which a search spoke, and nobody after it. Each hears it once: who asks for it again waits for
     /// the same end.
     pub(super) fn leave(&self, key: [u8; 20]) -> Farewell {
+        // Held while what was told is taken: who comes in between finds the one or the other.
+        let mut farewells = lock(&self.farewells);
         let told = self.take_told(key);
         let farewell = (!told.is_empty()).then(|| announce::farewell(self, key, told));
-        let mut farewells = lock(&self.farewells);
         let under_way = farewells.get(&key).cloned();
         let Some(farewell) = farewell else {
             return under_way.unwrap_or_else(|| std::future::ready(()).boxed().shared());
@@ -418,9 +419,8 @@ impl Registry {
     /// address, as long as it is on a network of ours. One of the two may have moved within it.
     pub(super) fn note_lost(&self, address: SocketAddr) {
         let mut lost = lock(&self.lost);
-        if !lost.contains(&address) {
-            lost.push_back(address);
-        }
+        lost.retain(|other| *other != address);
+        lost.push_back(address);
         if lost.len() > MAX_LOST {
             lost.pop_front();
         }

@@ -107,6 +107,8 @@ pub struct Stats {
     pub neighbours: Vec<NeighbourStats>,
     /// Bytes received a second, lately.
     pub down_rate: u64,
+    /// Web seeds, of the metainfo and those that were added, whether or not they answer; none when they are not to be used.
+    pub web_seeds: usize,
     /// Whether all web seeds that may be asked give whole files only, as far as that is known: what comes late in a file is late.
     pub whole_only: bool,
     /// For each piece where most of it came from; `None` until it is whole.
