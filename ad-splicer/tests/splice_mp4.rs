@@ -242,6 +242,70 @@ fn a_cue_between_key_frames_is_hit_to_the_picture_and_costs_one_group() {
     }
 }
 
+/// Slides of four seconds: a cue is hit although the picture lasts long, and the same picture is seen again behind the ads.
+#[test]
+fn a_slide_is_cut_where_the_cue_is() {
+    for (group, cues) in [
+        // One group, a group for each slide, and one picture for all of it.
+        ("250", &[2.5, 6.2, 6.9, 10.5][..]),
+        ("1", &[2.5, 6.2, 6.9, 10.5]),
+        ("still", &[7.3]),
+    ] {
+        let one = ["-frames:v", "1"];
+        let many = ["-g", group, "-bf", "0"];
+        let video = lasting(12, "1/4", 48_000, if group == "still" { &one } else { &many });
+        let breaks: Vec<Break> = cues
+            .iter()
+            .map(|cue| at((cue * 1000.0) as u64, vec![video.ad(48_000), video.ad(24_000)]))
+            .collect();
+        let (path, report) = video.splice(&breaks).unwrap();
+        let (before, after) = (seen(&video.content), seen(&path));
+        let shown: Vec<f64> = packets(&path, "0:v")
+            .iter()
+            .map(|packet| packet.pts as f64 / ticks(&path))
+            .collect();
+        assert!(shown.is_sorted(), "{shown:?}");
+        let at = |time: f64| -> &[u8] {
+            let next = shown.partition_point(|shown| *shown < time + 0.001);
+            assert!(
+                (shown[next - 1] - time).abs() < 0.001,
+                "a picture at {time}: {shown:?}"
+            );
+            &after[next - 1]
+        };
+        for (cue, ads) in cues.iter().zip(report.ads.chunks(2)) {
+            assert!((ads[0].content.as_secs_f64() - cue).abs() < 0.001, "{ads:?}");
+            let begins = ads[0].presentation.as_secs_f64();
+            let slide = &before[(cue / 4.0) as usize % before.len()];
+            assert!(!alike(at(begins), slide), "the ad begins at {begins}");
+            let again = shown.iter().find(|shown| **shown > begins + 1.499).unwrap();
+            assert!(again - begins < 1.5 + 0.03, "the slide comes back at {again}");
+            assert!(alike(at(*again), slide), "{cue}");
+        }
+        let lasts = report.duration.as_secs_f64();
+        assert!((lasts - 12.0 - 1.5 * cues.len() as f64).abs() < 0.05, "{lasts}");
+        let first: Vec<String> = packets(&video.content, "0:v")
+            .into_iter()
+            .map(|one| one.hash)
+            .collect();
+        let kept = packets(&path, "0:v");
+        let replaced = first
+            .iter()
+            .filter(|hash| !kept.iter().any(|other| other.hash == **hash));
+        judge(&video, &path, &report, replaced.count());
+    }
+}
+
+/// Ticks a second of the track of pictures.
+fn ticks(path: &Path) -> f64 {
+    let json = common::probe(path);
+    let streams = json["streams"].as_array().unwrap().iter();
+    let base = streams
+        .filter(|stream| stream["codec_type"] == "video")
+        .find_map(|stream| stream["time_base"].as_str()?.split_once('/')?.1.parse().ok());
+    base.expect("a time base")
+}
+
 #[test]
 fn variable_rates_and_edit_lists() {
     for coding in [

@@ -2,7 +2,8 @@
 //!
 //! Sound leads: the content moves by the whole number of its frames that a break takes, and the pictures follow at exactly the time that this is, so that nothing adds up. Within a break each ad's pictures stand at the
 //! content's rate from where its sound begins; the last one lasts until what comes next. Decode times of ads are as far before the times of showing as those of the content that follows, which therefore
-//! keeps its own steps. An ad without pictures holds the picture before it. A cue between IDR pictures has the pictures from the one before it to the one after it coded again, once for each side.
+//! keeps its own steps. An ad without pictures holds the picture before it. A cue between IDR pictures has the pictures from the one before it to the one after it coded again, once for each side. A picture that is shown
+//! for long (a slide, say) is cut where the cue is: what is shown of it after the break is coded again.
 
 mod avc;
 mod cuts;
@@ -336,6 +337,9 @@ impl Video {
 
     /// When the first picture after a cut is shown; `None` at the end.
     fn shown_after(&self, cut: &Cut) -> Option<i64> {
+        if cut.within.is_some() {
+            return cut.within;
+        }
         if cut.group.is_empty() {
             return (cut.group.start < self.count()).then(|| self.shown(cut.group.start));
         }
@@ -371,6 +375,7 @@ impl Video {
         let whole = |index| Cut {
             group: index..index,
             rank: 0,
+            within: None,
             sample: 0,
         };
         let beginning = first.map_or_else(|| whole(0), |cut| cut.start.clone());
@@ -459,24 +464,29 @@ impl Video {
         shift: i64,
         recode: Recode<'_>,
     ) -> Result<(), SpliceError> {
+        if from == to {
+            return Ok(());
+        }
+        let again = (&from.group, from.within);
         if !from.group.is_empty() && from.group == to.group {
-            return self.keep_recoded(out, &from.group, from.rank..to.rank, shift, recode);
+            return self.keep_recoded(out, again, from.behind().start..to.rank, shift, recode);
         }
         if !from.group.is_empty() {
-            let ranks = from.rank..from.group.len();
-            self.keep_recoded(out, &from.group, ranks, shift, recode)?;
+            self.keep_recoded(out, again, from.behind(), shift, recode)?;
         }
-        let kept = from.group.end..to.group.start;
+        let before = to.before();
+        let kept = from.group.end..if before.is_empty() {
+            to.group.start + to.rank
+        } else {
+            to.group.start
+        };
         if !kept.is_empty() && (self.starts[kept.start] as i64) < -shift {
             return Err(unsupported(
                 "pictures of the content would be decoded before the beginning",
             ));
         }
         out.push_kept(kept, shift);
-        if to.group.is_empty() {
-            return Ok(());
-        }
-        self.keep_recoded(out, &to.group, 0..to.rank, shift, recode)
+        self.keep_recoded(out, (&to.group, None), before, shift, recode)
     }
 
     /// A picture of the content as it is, decoded so much later.
@@ -490,11 +500,11 @@ impl Video {
         }
     }
 
-    /// Puts pictures of a group that are coded again where they were shown, so much later.
+    /// Puts pictures of a group that are coded again where they were shown, so much later. With `within` the first of them begins then.
     fn keep_recoded(
         &self,
         out: &mut Shots<'_>,
-        group: &Range<usize>,
+        (group, within): (&Range<usize>, Option<i64>),
         ranks: Range<usize>,
         shift: i64,
         recode: Recode<'_>,
@@ -508,7 +518,10 @@ impl Video {
         } else {
             self.delay_before(group.end)
         };
-        let shown = self.shown_in(group);
+        let mut shown = self.shown_in(group);
+        if let Some(within) = within {
+            shown[ranks.start] = within;
+        }
         let picture = recode(group.clone(), ranks.clone())?;
         for (i, shown) in shown[ranks].iter().enumerate().take(picture.count()) {
             let time = shown + shift;

@@ -23,15 +23,34 @@ enum Uncut {
     Unread(String),
 }
 
-/// A place between two pictures, in order of showing.
+/// A place between two pictures, in order of showing, or in the middle of one that is shown for long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
     /// The samples from the IDR picture before it to the next one; empty when it is at one, or at the end.
     pub(super) group: Range<usize>,
     /// How many of the group are shown before it.
     pub(super) rank: usize,
+    /// In the middle of a picture, the last of those: when that is, in media time. It is shown again from there on.
+    pub(super) within: Option<i64>,
     /// The sample of the sound at which this is.
     pub(super) sample: u64,
+}
+
+impl Cut {
+    /// The ranks of the group's pictures that are coded again behind it.
+    pub(super) fn behind(&self) -> Range<usize> {
+        let again = usize::from(self.within.is_some());
+        self.rank - again..self.group.len()
+    }
+
+    /// The ranks of those that are coded again before it: none when all of the group is before it, and stays as it is.
+    pub(super) fn before(&self) -> Range<usize> {
+        if self.rank == self.group.len() {
+            self.rank..self.rank
+        } else {
+            0..self.rank
+        }
+    }
 }
 
 impl Video {
@@ -75,7 +94,8 @@ impl Video {
         Ok(None)
     }
 
-    /// Where pictures are cut for a cue at a sample of the sound, which moves to the nearest picture.
+    /// Where pictures are cut for a cue at a sample of the sound, which moves to the nearest picture; one that lasts for longer than usual
+    /// is cut where the cue is.
     pub(super) fn cut(
         &self,
         content: &dyn Content,
@@ -110,6 +130,7 @@ impl Video {
         let at = |index: usize, sample| Cut {
             group: index..index,
             rank: 0,
+            within: None,
             sample,
         };
         let half = self.lasting() / 2 + 1;
@@ -182,11 +203,27 @@ impl Video {
             if idr(index)? {
                 let shown = self.shown_in(&group);
                 let rank = shown.partition_point(|shown| *shown < time - half);
-                return Ok(match shown.get(rank) {
+                let over = shown.get(rank).copied();
+                let next = over.unwrap_or_else(|| {
+                    if end == self.count() {
+                        self.over
+                    } else {
+                        self.shown(end)
+                    }
+                });
+                let is_within = rank > 0 && next > time + half && sample > 0 && sample < samples;
+                return Ok(match over {
+                    _ if is_within => Cut {
+                        group,
+                        rank,
+                        within: Some(time),
+                        sample,
+                    },
                     Some(picture) => Cut {
                         group,
                         rank,
-                        sample: sample_of(*picture),
+                        within: None,
+                        sample: sample_of(picture),
                     },
                     // After the last picture.
                     None => at(end, sample),
@@ -199,7 +236,12 @@ impl Video {
     /// How long the pictures are that are coded again for a cut, when that is long.
     pub(super) fn recodes_long(&self, cut: &Cut) -> Option<Duration> {
         let shown = self.shown_in(&cut.group);
-        let ticks = shown.last()? - shown.first()? + self.lasting();
+        let first = if cut.before().is_empty() {
+            cut.behind().start
+        } else {
+            0
+        };
+        let ticks = shown.last()? - shown.get(first)? + self.lasting();
         let lasts = Duration::from_secs_f64(ticks.max(0) as f64 / f64::from(self.scale));
         (lasts > LONG).then_some(lasts)
     }
@@ -244,6 +286,34 @@ mod tests {
             turn: Turn::None,
         };
         Video::new(samples, 1000, 0, format)
+    }
+
+    #[test]
+    fn a_picture_that_lasts_long_is_cut_where_the_cue_is() {
+        let clock = Clock::new(1000, &[(18, 1000)], 0, 0);
+        let heard = Heard {
+            clock: &clock,
+            rate: 1000,
+            samples: 18_000,
+        };
+        let mut video = pictures(100);
+        video.samples.durations = vec![(6, 1000), (1, 4000), (1, 1000), (3, 1000), (1, 4000)];
+        let video = Video::new(video.samples, 1000, 0, video.format);
+        let cut = |sample| video.cut(&Vec::new(), Duration::ZERO, sample, &heard).unwrap();
+        let within = |group: Range<usize>, rank, sample| Cut {
+            group,
+            rank,
+            within: Some(sample as i64),
+            sample,
+        };
+        // The third of its group, from 6 s to 10 s; before and behind it the nearest picture is meant.
+        assert_eq!(cut(8_000), within(4..8, 3, 8_000));
+        assert_eq!((cut(8_000).before(), cut(8_000).behind()), (0..3, 2..4));
+        assert_eq!((cut(6_300).sample, cut(9_700).sample), (6_000, 10_000));
+        assert_eq!((cut(9_700).before(), cut(9_700).behind()), (0..3, 3..4));
+        // The last one of all, from 14 s to 18 s: nothing before it is coded again.
+        assert_eq!(cut(16_000), within(8..12, 4, 16_000));
+        assert_eq!((cut(16_000).before(), cut(16_000).behind()), (4..4, 3..4));
     }
 
     #[test]
