@@ -12,7 +12,7 @@ use engine::cue_sheet::Budget;
 use engine::magnet::{MagnetError, PeerAddress};
 use url::Url;
 
-use crate::units::{parse_budget, parse_rate, parse_span};
+use crate::units::{parse_budget, parse_rate, parse_ratio, parse_span};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -285,7 +285,7 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     pub(crate) seed_for: Option<Duration>,
     /// Keep serving until so many times the file's size was uploaded
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_ratio)]
     pub(crate) seed_ratio: Option<f64>,
     /// Hash what is here already once more before it counts
     #[arg(long)]
@@ -388,7 +388,7 @@ pub(crate) struct SeedArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     pub(crate) seed_for: Option<Duration>,
     /// Stop once so many times the content has been sent, of every source
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_ratio)]
     pub(crate) seed_ratio: Option<f64>,
     #[command(flatten)]
     pub(crate) episode: EpisodeArgs,

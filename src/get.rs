@@ -399,7 +399,11 @@ pub(crate) async fn long_enough(time: Option<Duration>) {
     }
 }
 
-/// Ready once so many times this length has arrived at peers; never without a limit.
+/// What has arrived at peers may wait to be read there, as with `--down`, and would be lost with the connection: so long it is waited for.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// Ready once so many times this length has arrived at peers, and those who are connected hold everything, or have had ten seconds for it;
+/// never without a limit.
 pub(crate) async fn enough(torrent: &Torrent, length: u64, ratio: Option<f64>) {
     let Some(ratio) = ratio else {
         return std::future::pending().await;
@@ -409,6 +413,8 @@ pub(crate) async fn enough(torrent: &Torrent, length: u64, ratio: Option<f64>) {
     let _ = stats
         .wait_for(|stats| stats.arrived as f64 >= ratio * length as f64)
         .await;
+    let held = stats.wait_for(|stats| stats.neighbours.iter().all(|neighbour| neighbour.complete));
+    let _ = tokio::time::timeout(LINGER, held).await;
 }
 
 /// The content as it is, at this place: another name for what is kept, or else a copy that is written as it comes.

@@ -131,7 +131,8 @@ async fn drain(net: &cli::NetArgs) {
 }
 
 fn end(outcome: Outcome, json: bool) -> ExitCode {
-    match outcome {
+    let printed = |status| output::check_printed().map(|()| status);
+    match outcome.and_then(printed) {
         Ok(status) => status.into(),
         Err(error) => output::report_error(&error, json).into(),
     }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -277,19 +277,37 @@ fn usage(text: &str) -> (String, String) {
 
 /// One JSON value on a line of stdout, flushed, so that who reads line by line sees it at once.
 pub(crate) fn print_json(value: &impl Serialize) {
-    let mut out = std::io::stdout().lock();
-    // A reader that went away is no reason to fail: the work is what was asked for.
-    if serde_json::to_writer(&mut out, value).is_ok() {
-        let _ = out.write_all(b"\n");
-        let _ = out.flush();
+    match serde_json::to_string(value) {
+        Ok(text) => print_line(&text),
+        Err(error) => note_unprinted(error.into()),
     }
 }
 
 /// A line of data on stdout.
 pub(crate) fn print_line(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}");
-    let _ = out.flush();
+    let mut out = io::stdout().lock();
+    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+        note_unprinted(error);
+    }
+}
+
+/// Why something of the data did not get to stdout, when it did not.
+static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
+
+/// A reader that went away is no reason to fail: the work is what was asked for.
+fn note_unprinted(error: io::Error) {
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        // The first is told.
+        let _ = UNPRINTED.set(error);
+    }
+}
+
+/// That data was lost on its way out, if it was (a disk that is full, say).
+pub(crate) fn check_printed() -> anyhow::Result<()> {
+    match UNPRINTED.get() {
+        Some(error) => Err(anyhow::anyhow!("cannot write to stdout: {error}")),
+        None => Ok(()),
+    }
 }
 
 /// Starts logging to stderr: `RUST_LOG` when set, else warnings, and more for each `-v`.
@@ -311,7 +329,7 @@ pub(crate) fn start_logging(verbose: u8) {
 /// A signal that comes so soon after the first is the same wish: a group of processes hears it from the terminal, and from its head.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
-/// Resolves when the person (Ctrl-C) or the system (SIGTERM) asks the process to stop, or has asked since the first call: from that call
+/// Resolves when the person (Ctrl-C, a terminal that is closed) or the system (SIGTERM) asks the process to stop, or has asked since the first call: from that call
 /// on no signal is missed, and none ends the process by itself. Who asks once more does not want to wait for farewells: then it ends
 /// at once.
 pub(crate) fn interrupted() -> impl Future<Output = ()> {
@@ -334,13 +352,27 @@ pub(crate) fn interrupted() -> impl Future<Output = ()> {
     }
 }
 
+/// Whether whoever started the process has it outlive its terminal (`nohup`): looked at once, before anything listens.
+fn is_hangup_ignored() -> bool {
+    static IGNORED: LazyLock<bool> = LazyLock::new(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        // The lowest bit is of signal 1, which is SIGHUP.
+        ignored.is_some_and(|mask| mask & 1 == 1)
+    });
+    *IGNORED
+}
+
 /// The signals that ask a process to stop, as far as the system lets them be heard.
 struct Signals(Vec<Signal>);
 
 impl Signals {
     fn listen() -> Self {
+        let hangup = (!is_hangup_ignored()).then(SignalKind::hangup);
         let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
-        Self(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
+        let kinds = kinds.into_iter().chain(hangup);
+        Self(kinds.filter_map(|kind| signal(kind).ok()).collect())
     }
 
     async fn next(&mut self) {

@@ -1,11 +1,12 @@
 //! `grove seed`: checks the files that are here and serves them until stopped.
 //!
-//! Not for: downloading; a file that is not here, or is not what its `.torrent` says, is an error.
+//! A file that is not here, or is not what its `.torrent` says, is an error, now or later; other sources are served all the same. Not for:
+//! downloading.
 
 use std::path::{Path, PathBuf};
 
 use engine::metainfo::Metainfo;
-use engine::node::{AddOptions, Location, Torrent};
+use engine::node::{AddOptions, Location, Node, State, Torrent};
 use futures_util::future::{join_all, select_all};
 use serde_json::json;
 
@@ -14,7 +15,9 @@ use crate::cli::SeedArgs;
 use crate::context::Context;
 use crate::get;
 use crate::joining;
-use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
+use crate::output::{
+    ExitStatus, Explain, Outcome, bad_input, interrupted, print_json, report_error, status_of,
+};
 use crate::pausing::Pausing;
 use crate::source::{Resolved, resolve};
 use crate::units::human_bytes;
@@ -30,57 +33,20 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
         eprintln!("listening for peers on {}", addresses.join(", "));
     }
     let mut torrents = Vec::new();
+    let mut worst = ExitStatus::Done;
     for text in &args.sources {
-        let found = match resolve(
-            &context,
-            Some(&node),
-            &args.peer,
-            text,
-            args.episode.episode.as_deref(),
-        )
-        .await?
-        {
-            Resolved::Torrent(found) => found,
-            Resolved::Plain(url) => {
-                return Err(bad_input(format!(
-                    "there is no .torrent beside {}",
-                    gate::shown(&url)
-                )))
-                .hint(|| format!("`grove publish FILE --origin {url}` makes one"));
+        match add(args, (&context, &node), text, json).await {
+            Ok(added) => torrents.push(added),
+            // The others are served all the same.
+            Err(error) if args.sources.len() > 1 && status_of(&error) != ExitStatus::Interrupted => {
+                worst = report_error(&error, json);
             }
-        };
-        let path = content_path(text, args.from.as_deref(), &found.metainfo);
-        let (cue_sheet, publisher) = joining::known_sheet(&context, &found).await?;
-        let options = AddOptions {
-            cue_sheet,
-            publisher,
-            use_origin: false,
-            location: Location::Existing(path.clone()),
-            ..found.options(&args.peer)
-        };
-        let torrent = node
-            .add(found.metainfo.clone(), options)
-            .await
-            .hint(|| "name the folder of the content with --from DIR".into())?;
-        let stats = torrent.stats();
-        if !stats.is_complete() {
-            torrent.stop().await;
-            let error = bad_input(format!(
-                "{} is not the content of {text}: {} of {} bytes are right",
-                path.display(),
-                stats.have_bytes,
-                stats.total_bytes
-            ));
-            return Err(error).hint(|| "publish the file again if it was changed on purpose".into());
+            Err(error) => return Err(error),
         }
-        if json {
-            print_json(
-                &json!({ "event": "seeding", "path": path, "info_hash": torrent.info_hash().to_string(), "bytes": stats.total_bytes }),
-            );
-        } else {
-            eprintln!("seeding {} ({})", path.display(), human_bytes(stats.total_bytes));
-        }
-        torrents.push((path, torrent));
+    }
+    if torrents.is_empty() {
+        node.stop().await;
+        return Ok(worst);
     }
     // What earlier commands could not report goes now, beside the serving.
     let draining = beacons::Draining::begin(&context);
@@ -88,15 +54,18 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
         let ratios = torrents
             .iter()
             .map(|(_, torrent)| get::enough(torrent, torrent.metainfo().length(), args.seed_ratio));
-        let failures = torrents.iter().map(|(_, torrent)| Box::pin(failure(torrent)));
         tokio::select! {
-            () = interrupted() => Ok(ExitStatus::Done),
-            () = get::long_enough(args.seed_for) => Ok(ExitStatus::Done),
-            _ = join_all(ratios) => Ok(ExitStatus::Done),
-            (error, ..) = select_all(failures) => Err(error),
+            () = interrupted() => Ok(()),
+            () = get::long_enough(args.seed_for) => Ok(()),
+            _ = join_all(ratios) => Ok(()),
+            error = failures(&torrents, json) => Err(error),
             never = pausing.obey(torrents.iter().map(|(_, torrent)| torrent)) => match never {},
         }
     };
+    let has_failed = |torrent: &Torrent| matches!(torrent.stats().state, State::Failed(_));
+    if torrents.iter().any(|(_, torrent)| has_failed(torrent)) {
+        worst = ExitStatus::Failed;
+    }
     for (path, torrent) in &torrents {
         let stats = torrent.stop().await;
         if json {
@@ -115,17 +84,91 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     node.stop().await;
     draining.end().await;
     beacons::drain(&context).await;
-    ended
+    ended.map(|()| worst)
+}
+
+/// Adds one source that is to be served; where its content is, and the torrent.
+async fn add(
+    args: &SeedArgs,
+    (context, node): (&Context, &Node),
+    text: &str,
+    json: bool,
+) -> anyhow::Result<(PathBuf, Torrent)> {
+    let resolved = resolve(
+        context,
+        Some(node),
+        &args.peer,
+        text,
+        args.episode.episode.as_deref(),
+    );
+    let found = match resolved.await? {
+        Resolved::Torrent(found) => found,
+        Resolved::Plain(url) => {
+            return Err(bad_input(format!(
+                "there is no .torrent beside {}",
+                gate::shown(&url)
+            )))
+            .hint(|| format!("`grove publish FILE --origin {url}` makes one"));
+        }
+    };
+    let path = content_path(text, args.from.as_deref(), &found.metainfo);
+    let (cue_sheet, publisher) = joining::known_sheet(context, &found).await?;
+    let options = AddOptions {
+        cue_sheet,
+        publisher,
+        use_origin: false,
+        location: Location::Existing(path.clone()),
+        ..found.options(&args.peer)
+    };
+    let torrent = node
+        .add(found.metainfo.clone(), options)
+        .await
+        .hint(|| "name the folder of the content with --from DIR".into())?;
+    let stats = torrent.stats();
+    if !stats.is_complete() {
+        torrent.stop().await;
+        let error = bad_input(format!(
+            "{} is not the content of {text}: {} of {} bytes are right",
+            path.display(),
+            stats.have_bytes,
+            stats.total_bytes
+        ));
+        return Err(error).hint(|| "publish the file again if it was changed on purpose".into());
+    }
+    if json {
+        print_json(
+            &json!({ "event": "seeding", "path": path, "info_hash": torrent.info_hash().to_string(), "bytes": stats.total_bytes }),
+        );
+    } else {
+        eprintln!("seeding {} ({})", path.display(), human_bytes(stats.total_bytes));
+    }
+    Ok((path, torrent))
+}
+
+/// Tells of each torrent that cannot go on, and gives the error of the last: then nothing is served any more.
+async fn failures(torrents: &[(PathBuf, Torrent)], json: bool) -> anyhow::Error {
+    let mut open: Vec<_> = torrents
+        .iter()
+        .map(|(_, torrent)| Box::pin(failure(torrent)))
+        .collect();
+    loop {
+        let (error, _, rest) = select_all(open).await;
+        if rest.is_empty() {
+            return error;
+        }
+        report_error(&error, json);
+        open = rest;
+    }
 }
 
 /// Resolves when the torrent cannot go on.
 async fn failure(torrent: &Torrent) -> anyhow::Error {
     let mut stats = torrent.subscribe();
     let failed = stats
-        .wait_for(|stats| matches!(stats.state, engine::node::State::Failed(_)))
+        .wait_for(|stats| matches!(stats.state, State::Failed(_)))
         .await;
     match failed.as_deref().map(|stats| &stats.state) {
-        Ok(engine::node::State::Failed(why)) => anyhow::anyhow!("cannot go on seeding: {why}"),
+        Ok(State::Failed(why)) => anyhow::anyhow!("cannot go on seeding: {why}"),
         _ => anyhow::anyhow!("cannot go on seeding: the torrent was stopped"),
     }
 }

@@ -56,6 +56,15 @@ pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// How many times something: a number that is not below zero.
+pub(crate) fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio = text
+        .parse()
+        .ok()
+        .filter(|ratio: &f64| ratio.is_finite() && *ratio >= 0.0);
+    ratio.ok_or_else(|| format!("`{text}` is no number of times: write `1.5`"))
+}
+
 /// What the origin may be asked, in bytes and requests per second: `2M` or `2M,50`. Without the second number, a
 /// request for each 64 KiB.
 pub(crate) fn parse_budget(text: &str) -> Result<Budget, String> {
@@ -210,6 +219,10 @@ mod tests {
             assert!(parse_size(text).is_err(), "{text}");
         }
         assert!(parse_rate("0").is_err());
+        assert_eq!([parse_ratio("1.5"), parse_ratio("0")], [Ok(1.5), Ok(0.0)]);
+        for wrong in ["nan", "inf", "-1", "", "1,5"] {
+            assert!(parse_ratio(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -86,6 +86,89 @@ fn a_seed_stops_by_itself_once_it_has_sent_enough() {
 }
 
 #[test]
+fn a_seed_goes_on_without_the_source_that_is_wrong() {
+    let place = tempfile::tempdir().expect("a folder");
+    publish(place.path());
+    let other = Builder::new("other.bin")
+        .hash(&[7_u8; 70_000][..], 70_000, |_| {})
+        .expect("it can be hashed");
+    std::fs::write(place.path().join("other.bin.torrent"), other.to_bytes()).expect("space on the disk");
+    let mut seed = grove(
+        place.path(),
+        [
+            "seed",
+            "other.bin.torrent",
+            "thing.bin.torrent",
+            "--json",
+            "--data",
+            "seed",
+        ],
+    )
+    .args(LOOPBACK)
+    .start();
+    let address = seed.wait_for("listening")["quic"][0]
+        .as_str()
+        .expect("an address")
+        .to_owned();
+    let error = seed.wait_for("error")["error"].to_string();
+    assert!(error.contains("other.bin"), "{error}");
+    seed.wait_for("seeding");
+    get(place.path(), &address, &[]).expect(0);
+    let (status, rest) = seed.interrupt();
+    assert_eq!(status, Some(1), "{rest:?}");
+}
+
+#[test]
+fn a_terminal_that_is_closed_stops_it_unless_it_was_told_to_outlive_it() {
+    let place = tempfile::tempdir().expect("a folder");
+    publish(place.path());
+    let (mut plain, _) = seed(place.path(), &[]);
+    plain.hang_up();
+    let (status, rest) = plain.finish();
+    assert_eq!(status, Some(0), "{rest:?}");
+    assert_eq!(rest.last().expect("a done")["event"], "done");
+
+    let mut told = grove(
+        place.path(),
+        ["seed", "thing.bin.torrent", "--json", "--data", "seed"],
+    )
+    .args(LOOPBACK)
+    .through(["nohup"])
+    .start();
+    let address = told.wait_for("listening")["quic"][0]
+        .as_str()
+        .expect("an address")
+        .to_owned();
+    told.wait_for("seeding");
+    told.hang_up();
+    get(place.path(), &address, &[]).expect(0);
+    told.interrupt();
+}
+
+#[test]
+fn what_cannot_be_written_to_stdout_is_an_error() {
+    let place = tempfile::tempdir().expect("a folder");
+    publish(place.path());
+    let full = "exec \"$0\" \"$@\" >/dev/full";
+    grove(place.path(), ["inspect", "thing.bin.torrent"])
+        .through(["sh", "-c", full])
+        .run()
+        .expect(1)
+        .says("cannot write to stdout: No space left on device");
+}
+
+/// What has arrived waits to be read there, and would be lost with the connection.
+#[test]
+fn a_seed_that_has_sent_enough_leaves_nobody_who_reads_slowly() {
+    let place = tempfile::tempdir().expect("a folder");
+    publish(place.path());
+    let (mut seed, address) = seed(place.path(), &["--seed-ratio", "1"]);
+    get(place.path(), &address, &["--down", "500K"]).expect(0);
+    let (status, rest) = seed.finish();
+    assert_eq!(status, Some(0), "{rest:?}");
+}
+
+#[test]
 fn the_result_takes_no_space_of_its_own_and_is_the_persons_to_change() {
     use std::os::unix::fs::MetadataExt as _;
     let place = tempfile::tempdir().expect("a folder");

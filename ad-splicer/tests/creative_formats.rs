@@ -290,6 +290,20 @@ fn half_pictures_become_whole_ones() {
             picture.count()
         );
     }
+    // Television's size, whose decoded lines are padded: red beside green.
+    let halves = "color=red:d=1:s=360x576:r=50[a];color=0x00ff00:d=1:s=360x576:r=50[b];[a][b]hstack,interlace=scan=tff";
+    let stored = ["-f", "lavfi", "-i", halves];
+    let coding = ["-c:v", "mpeg2video", "-flags", "+ilme+ildct"];
+    let creative = show
+        .bench
+        .make("television.mpg", &[&stored[..], &coding].concat());
+    let out = show.with(&creative);
+    let (left, right) = (
+        colour(&out, "0.5", "40:60:30:15"),
+        colour(&out, "0.5", "40:60:90:15"),
+    );
+    assert!(left[0] > 180 && left[1] < 60, "left {left:?}");
+    assert!(right[1] > 180 && right[0] < 60, "right {right:?}");
 }
 
 /// Refused by name: PQ and HLG. Wide colours without HDR are taken, and come out as they were.

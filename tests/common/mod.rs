@@ -342,14 +342,20 @@ impl Running {
     /// SIGINT, as Ctrl-C sends it; then reads to the end of its output. Returns the exit status and what it still said.
     #[track_caller]
     pub fn interrupt(mut self) -> (Option<i32>, Vec<Value>) {
-        self.signal();
+        self.signal(rustix::process::Signal::INT);
         self.finish()
+    }
+
+    /// SIGHUP, as a terminal sends it that is closed.
+    #[track_caller]
+    pub fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
     }
 
     /// The same; returns the exit status and all that it ever said, on stdout and on stderr.
     #[track_caller]
     pub fn end(mut self) -> (Option<i32>, String) {
-        self.signal();
+        self.signal(rustix::process::Signal::INT);
         let (status, _) = self.finish();
         if let Some(listening) = self.listening.take() {
             listening.join().expect("stderr can be read");
@@ -365,11 +371,10 @@ impl Running {
     }
 
     #[track_caller]
-    fn signal(&self) {
+    fn signal(&self, signal: rustix::process::Signal) {
         let id = i32::try_from(self.child.id()).expect("process ids are i32");
         let id = rustix::process::Pid::from_raw(id).expect("process ids are above zero");
-        rustix::process::kill_process(id, rustix::process::Signal::INT)
-            .expect("a running child can be signalled");
+        rustix::process::kill_process(id, signal).expect("a running child can be signalled");
     }
 
     /// Reads to the end of its output. Returns the exit status and what it still said.

@@ -173,7 +173,8 @@ impl Prepared {
         let accept = make("videoconvert").build()?;
         let deinterlace = make("deinterlace")
             .property_from_str("mode", "auto-strict")
-            .property_from_str("method", "greedyh")
+            // `greedyh` makes stripes of pictures whose lines are padded.
+            .property_from_str("method", "yadif")
             .build()?;
         let upright = make("videoflip")
             .property_from_str("video-direction", "auto")

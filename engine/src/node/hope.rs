@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// Longest pause that a web seed may ask for while a download is waited for.
 const MAX_PATIENCE: Duration = Duration::from_secs(120);
+/// How long it is waited for room on the disk at most.
+const NO_ROOM: Duration = Duration::from_secs(20);
 
 /// Who could still send something, and what is here.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +62,7 @@ impl Driver {
         }
         let quiet = self.last_progress.elapsed();
         if let State::Paused(why) = &self.state {
-            if quiet >= give_up {
+            if quiet >= give_up.min(NO_ROOM) {
                 self.fail(why.to_string());
             }
             return;
