@@ -90,7 +90,7 @@ fn a_seed_goes_on_without_the_source_that_is_wrong() {
     let place = tempfile::tempdir().expect("a folder");
     publish(place.path());
     let other = Builder::new("other.bin")
-        .hash(&[7_u8; 70_000][..], 70_000, |_| {})
+        .hash(&[7_u8].repeat(70_000)[..], 70_000, |_| {})
         .expect("it can be hashed");
     std::fs::write(place.path().join("other.bin.torrent"), other.to_bytes()).expect("space on the disk");
     let mut seed = grove(

@@ -20,6 +20,8 @@ use crate::splice::{self, SpliceError};
 const SEARCH: usize = 64 * 1024;
 /// How many ID3v2 tags in a row are stepped over.
 const MAX_TAGS: usize = 8;
+/// Bytes of an ID3v1 tag.
+const ID3V1_LEN: u64 = 128;
 
 /// Longest tags before the audio, in bytes: a splice holds them in memory.
 const MOST_TAG_BYTES: u64 = 64 << 20;
@@ -169,13 +171,47 @@ fn is_tail(bytes: &[u8]) -> bool {
         || bytes.iter().all(|byte| *byte == 0)
 }
 
-/// Whether the audio can end at `offset`: zeros, which some writers pad it with, and tags may follow.
-fn ends_at(window: &mut Window<'_>, offset: u64) -> Result<bool, SpliceError> {
+/// Where what follows the audio begins, behind zeros, which some writers pad it with.
+fn tail_at(window: &mut Window<'_>, offset: u64) -> Result<u64, SpliceError> {
     let mut tail = offset;
     while window.get(tail, 1)? == [0] {
         tail += 1;
     }
+    Ok(tail)
+}
+
+/// Whether the audio can end at `offset`: zeros and tags may follow.
+fn ends_at(window: &mut Window<'_>, offset: u64) -> Result<bool, SpliceError> {
+    let tail = tail_at(window, offset)?;
     Ok(is_tail(window.get(tail, 16)?))
+}
+
+/// Where audio goes on behind tags that seem to end it at `offset`: files that were put one behind the other look so.
+fn goes_on_behind(window: &mut Window<'_>, like: Header, offset: u64) -> Result<Option<u64>, SpliceError> {
+    let mut at = tail_at(window, offset)?;
+    let begins = at;
+    for _ in 0..MAX_TAGS {
+        let head = window.get(at, 32)?;
+        let len = match id3v2::tag_len(head) {
+            Some(len) => len,
+            None if head.starts_with(b"TAG") => ID3V1_LEN,
+            // Of those that begin with a header, its size counts what follows that (APEv2).
+            None if head.starts_with(b"APETAGEX") => {
+                let size = head.get(12..16).and_then(|size| size.try_into().ok());
+                32 + size.map_or(0, |size| u64::from(u32::from_le_bytes(size)))
+            }
+            None => break,
+        };
+        at = at.saturating_add(len);
+    }
+    if at == begins || at >= window.len() {
+        return Ok(None);
+    }
+    let Ok(first) = header_at(window, like, at)? else {
+        return Ok(None);
+    };
+    let next = header_at(window, like, at + first.frame_len() as u64)?;
+    Ok(next.is_ok_and(|next| next.same_stream(first)).then_some(at))
 }
 
 /// Whether the content ends within a frame that begins at `offset`.
@@ -252,6 +288,11 @@ impl<'a> Index<'a> {
         let Some(first) = first else {
             return Err(SpliceError::NotAudio("the content holds no audio frames".into()));
         };
+        if let Some(on) = goes_on_behind(&mut window, like, offset)? {
+            return Err(SpliceError::Unsupported(format!(
+                "tags at byte {offset} stand in the middle of the audio, which goes on at byte {on}: several files were put one behind the other, and players do not agree on how long that is (`ffmpeg -i FILE -c copy` makes one of it)"
+            )));
+        }
         let is_cut = !ends_at(&mut window, offset)?;
         if is_cut {
             if !is_cut_at(&mut window, like, offset)? {
@@ -324,7 +365,10 @@ impl<'a> Index<'a> {
             }
         }
         // More frames than were claimed, or something else than tags.
-        if header_at(&mut window, first, end)?.is_ok() || !ends_at(&mut window, end)? {
+        if header_at(&mut window, first, end)?.is_ok()
+            || !ends_at(&mut window, end)?
+            || goes_on_behind(&mut window, first, end)?.is_some()
+        {
             return Ok(None);
         }
         let index = Self {
@@ -549,6 +593,28 @@ mod tests {
         assert_eq!(index.offset(5).unwrap(), index.offset(99).unwrap());
         assert_eq!(index.constant_bit_rate(), Some(128_000));
         assert_eq!(index.read(1..3).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn files_that_were_put_one_behind_the_other_are_no_file() {
+        let id3v2 = [&b"ID3\x04\0\0\0\0\x01\x00"[..], &[0; 128]].concat();
+        let id3v1 = [&b"TAG"[..], &[b' '; 125]].concat();
+        let ape = [&b"APETAGEX\xD0\x07\0\0\x20\0\0\0"[..], &[0; 16], &[0; 32]].concat();
+        for tags in [vec![&id3v2], vec![&id3v1], vec![&ape, &id3v1, &id3v2]] {
+            let tags: Vec<u8> = tags.into_iter().flatten().copied().collect();
+            for audio in [frames(5), [informed(5), frames(5)].concat()] {
+                let whole = [&audio[..], &tags, &frames(3)].concat();
+                assert!(Index::even(&whole, DEADLINE).unwrap().is_none());
+                let error = Index::scan(&whole, DEADLINE).unwrap_err().to_string();
+                let named = format!("tags at byte {} stand in the middle", audio.len());
+                assert!(error.contains(&named) && error.contains("goes on at"), "{error}");
+                let ended = [&audio[..], &tags].concat();
+                assert_eq!(
+                    Index::scan(&ended, DEADLINE).unwrap().offset(99_999).unwrap(),
+                    audio.len() as u64
+                );
+            }
+        }
     }
 
     #[test]
