@@ -7,9 +7,7 @@ use engine::cue_sheet::{Budget, CueSheet, SecretKey, SignedCueSheet};
 use engine::metainfo::{Builder, InfoHash, Metainfo};
 use engine::node::{AddOptions, Location, Node, NodeConfig, Torrent, Wanted};
 use engine::personal::Secret;
-use engine::tracker::Event;
-use engine::tracker::client::{AnnounceRequest, announce};
-use engine::tracker::server::{Config, Tracker, serve};
+use engine::tracker::server::{Config, Tracker};
 use engine::tracker::udp_server;
 use futures_util::StreamExt;
 use mainline::Testnet;
@@ -267,47 +265,6 @@ async fn what_a_newer_cue_sheet_allows_of_the_origin_counts_at_once() {
     assert_eq!(telling.stats().from_origin, 0);
     viewer.stop().await;
     other.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tracker_that_names_only_the_dead_does_not_hide_the_living_of_the_next_tier() {
-    let mut tasks = JoinSet::new();
-    let trackers = [(); 2].map(|()| {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let url = format!("http://{}/announce", socket.local_addr().unwrap());
-        let listener = tokio::net::TcpListener::from_std(socket).unwrap();
-        let tracker = Tracker::new(Config::default());
-        tasks.spawn(async move { serve(listener, tracker, std::future::pending()).await.unwrap() });
-        url
-    });
-    let data = content(300_000, 22);
-    let viewers = metainfo(&data, &[], &trackers);
-    let seeds = metainfo(&data, &[], &trackers[1..]);
-    // The first one knows somebody who went without a word.
-    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let request = AnnounceRequest {
-        key: viewers.info_hash_v2().swarm_key(),
-        peer_id: [7; 20],
-        ports: [dead.local_addr().unwrap().port(), 0],
-        uploaded: 0,
-        downloaded: 0,
-        left: 0,
-        event: Some(Event::Started),
-        numwant: 0,
-        tracker_id: None,
-    };
-    announce(&open_gate(), &gate::Url::parse(&trackers[0]).unwrap(), &request)
-        .await
-        .unwrap();
-    let (mine, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (one, other) = (node(mine.path()).await, node(theirs.path()).await);
-    let _seeding = seed(&one, mine.path(), &data, &seeds, only_peers(&[])).await;
-    let viewing = other.add(viewers, only_peers(&[])).await.unwrap();
-    completed(&viewing).await;
-    assert_eq!(stored(&viewing), data);
-    other.stop().await;
-    one.stop().await;
 }
 
 /// What a tracker is asked: the info hash, and whether somebody stops.

@@ -1,14 +1,12 @@
 //! Telling trackers about us, again and again, and the driver what they answer.
 //!
 //! One task for all trackers of a torrent, in tiers (BEP 12): whoever answers first is the one that is told this time;
-//! the next one is asked only when those before it said nothing for a while. When nobody was connected for [`ALONE`] although one
-//! answered, one of each tier is told from then on: who is named there may be dead, and the living known to the next. Each that was told that we began is told
+//! the next one is asked only when those before it said nothing for a while. Each that was told that we began is told
 //! that we are complete, and that we stop. When the port at which others reach us changes, they are told that too. What a
 //! search for the metainfo told is taken over.
 
 use super::inbox::Msg;
 use super::registry::Registry;
-use super::stats::Stats;
 use super::transfer::Ground;
 use crate::allowance::Allowance;
 use crate::tracker::Event;
@@ -28,8 +26,6 @@ use tokio::sync::watch;
 const WANTED: u32 = 50;
 /// A tracker that says nothing for so long does not keep the next one from being asked.
 const STAGGER: Duration = Duration::from_secs(3);
-/// A download that is connected with nobody for so long asks all tiers. Less than what it waits before it gives up.
-const ALONE: Duration = Duration::from_secs(10);
 /// Changes of our port that are told at once, and the time in which one more may be.
 const PORT_CHANGES: (u32, Duration) = (4, Duration::from_secs(30));
 
@@ -52,8 +48,6 @@ pub(super) struct About {
     pub(super) tiers: Tiers,
     pub(super) swarm_key: [u8; 20],
     pub(super) ground: Arc<Ground>,
-    /// Whether anybody is connected.
-    pub(super) stats: watch::Receiver<Stats>,
 }
 
 /// A tracker's QUIC endpoint, where peers meet.
@@ -180,23 +174,6 @@ async fn port_changed(ports: &mut watch::Receiver<u16>, changes: &mut Allowance,
     }
 }
 
-/// Ready when something was missing and nobody connected for [`ALONE`].
-async fn alone(stats: &mut watch::Receiver<Stats>) {
-    let has_company = |stats: &Stats| stats.peers > 0 || stats.is_complete();
-    loop {
-        if stats.wait_for(|stats| !has_company(stats)).await.is_err() {
-            // The driver is gone, and this task with it.
-            std::future::pending::<()>().await;
-        }
-        if tokio::time::timeout(ALONE, stats.wait_for(has_company))
-            .await
-            .is_err()
-        {
-            return;
-        }
-    }
-}
-
 /// Announces until the phase is [`Phase::Stopped`], which it tells before it ends.
 pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
     let began = Instant::now();
@@ -206,9 +183,6 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
     // Who had everything at the start completes nothing.
     let was_complete = about.ground.store.is_complete();
     let mut first = true;
-    let mut all_tiers = false;
-    // Who was told just now, and when it wants to be told again.
-    let mut spared: Option<(String, Instant)> = None;
     loop {
         let now = *phase.borrow_and_update();
         let port = *ports.borrow_and_update();
@@ -232,87 +206,67 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
         }
 
         let complete = now == Phase::Completed && !was_complete;
-        let mut groups = if all_tiers {
-            about.tiers.each(began.elapsed())
-        } else {
-            vec![about.tiers.to_ask(began.elapsed())]
-        };
-        // Whose time has not come is not asked once more because of the others.
-        let told_just_now = spared.take();
-        groups.retain(|urls| told_just_now.as_ref().is_none_or(|(url, _)| !urls.contains(url)));
-        let rounds = groups.iter().map(|urls| about.round(urls, &told, port, complete));
+        let urls = about.tiers.to_ask(began.elapsed());
+        let (answered, failed) = about.round(&urls, &told, port, complete).await;
         let mut problems: Vec<String> = Vec::new();
-        let mut answers = Vec::new();
-        for (answered, failed) in futures_util::future::join_all(rounds).await {
-            for (url, error) in failed {
-                about.tiers.failed(&url, began.elapsed());
-                problems.push(format!("announcing to a tracker: {error}"));
-            }
-            answers.extend(answered);
+        for (url, error) in failed {
+            about.tiers.failed(&url, began.elapsed());
+            problems.push(format!("announcing to a tracker: {error}"));
         }
-        let nobody_answered = answers.is_empty() && told_just_now.is_none();
-        let again = about.tiers.next_due().unwrap_or_default();
-        let mut pause = match told_just_now {
-            Some((_, due)) => due.saturating_duration_since(Instant::now()),
-            None if nobody_answered => again.saturating_sub(began.elapsed()),
-            None => Duration::MAX,
-        };
         let mut msg = Msg::Announced {
             first,
             peers: Vec::new(),
             viewers: None,
-            meetings: Vec::new(),
+            meeting: None,
             problems: Vec::new(),
         };
         first = false;
-        let mut last = None;
-        for (url, answer) in answers {
-            about.tiers.succeeded(&url);
-            problems.extend(answer.warning.clone());
-            let alone = answer.peers.is_empty() && !about.ground.store.is_complete();
-            pause = pause.min(if alone {
-                answer.min_interval
-            } else {
-                answer.interval
-            });
-            let place = Url::parse(&url)
-                .ok()
-                .and_then(|url| MeetingPlace::of(&url, &answer));
-            let told = told.entry(url.clone()).or_default();
-            told.port = port;
-            told.answered = true;
-            told.completed = complete || was_complete;
-            told.tracker_id = answer.tracker_id.or(told.tracker_id.take());
-            let counts = answer.complete.zip(answer.incomplete);
-            let count = counts.map(|(a, b)| u32::try_from(a.saturating_add(b)).unwrap_or(u32::MAX));
-            if let Msg::Announced {
-                peers,
-                viewers,
-                meetings,
-                ..
-            } = &mut msg
-            {
-                peers.extend(answer.peers);
-                // How many are known to both nobody says: the larger is not too many.
-                *viewers = (*viewers).max(count);
-                meetings.extend(place);
+        let pause = match answered {
+            Some((url, answer)) => {
+                about.tiers.succeeded(&url);
+                problems.extend(answer.warning.clone());
+                let alone = answer.peers.is_empty() && !about.ground.store.is_complete();
+                let pause = if alone {
+                    answer.min_interval
+                } else {
+                    answer.interval
+                };
+                let place = Url::parse(&url)
+                    .ok()
+                    .and_then(|url| MeetingPlace::of(&url, &answer));
+                let told = told.entry(url).or_default();
+                told.port = port;
+                told.answered = true;
+                told.completed = complete || was_complete;
+                told.tracker_id = answer.tracker_id.or(told.tracker_id.take());
+                let counts = answer.complete.zip(answer.incomplete);
+                let count = counts.map(|(a, b)| u32::try_from(a.saturating_add(b)).unwrap_or(u32::MAX));
+                if let Msg::Announced {
+                    peers,
+                    viewers,
+                    meeting,
+                    ..
+                } = &mut msg
+                {
+                    (*peers, *viewers, *meeting) = (answer.peers, count, place);
+                }
+                pause
             }
-            last = Some(url);
-        }
+            None => about
+                .tiers
+                .next_due()
+                .unwrap_or_default()
+                .saturating_sub(began.elapsed()),
+        };
         if let Msg::Announced { problems: told, .. } = &mut msg {
             *told = problems;
         }
         let _ = about.ground.driver.send(msg).await;
-        let due = Instant::now() + pause;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // A change is told at once; an error says that the driver is gone.
             changed = phase.changed() => if changed.is_err() { return },
             () = port_changed(&mut ports, &mut changes, began) => {}
-            () = alone(&mut about.stats), if !all_tiers && last.is_some() => {
-                all_tiers = true;
-                spared = last.map(|url| (url, due));
-            }
         }
     }
 }

@@ -338,7 +338,6 @@ impl Driver {
             tiers,
             swarm_key: self.shared.membership.key,
             ground: self.ground.clone(),
-            stats: self.stats.subscribe(),
         };
         self.announcing.spawn(announce::run(about, phase.subscribe()));
         self.announcer = Some(phase);

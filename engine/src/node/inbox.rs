@@ -85,7 +85,7 @@ pub(crate) enum Msg {
         first: bool,
         peers: Vec<SocketAddr>,
         viewers: Option<u32>,
-        meetings: Vec<announce::MeetingPlace>,
+        meeting: Option<announce::MeetingPlace>,
         problems: Vec<String>,
     },
     /// The DHT or the local network named these.
@@ -218,7 +218,7 @@ impl Driver {
                 first,
                 peers,
                 viewers,
-                meetings,
+                meeting,
                 problems,
             } => {
                 self.trackers_to_answer = self.trackers_to_answer.saturating_sub(usize::from(first));
@@ -226,7 +226,7 @@ impl Driver {
                     self.problem(problem);
                 }
                 self.add_candidates(peers, Heard::Tracker, None);
-                for place in meetings {
+                if let Some(place) = meeting {
                     self.meet(place);
                 }
                 self.viewers = viewers.or(self.viewers);

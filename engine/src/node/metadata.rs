@@ -479,10 +479,10 @@ impl Finder {
             Msg::Announced {
                 peers,
                 problems,
-                meetings,
+                meeting,
                 ..
             } => {
-                for place in meetings {
+                if let Some(place) = meeting {
                     self.meet(place);
                 }
                 self.why = problems.into_iter().next_back().or(self.why.take());
@@ -669,7 +669,7 @@ async fn ask_tracker(registry: Arc<Registry>, named: String, key: [u8; 20], send
             first: false,
             peers,
             viewers: None,
-            meetings: place.into_iter().collect(),
+            meeting: place,
             problems: problem.into_iter().collect(),
         };
         if sender.send(told).await.is_err() {

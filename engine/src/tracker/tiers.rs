@@ -1,9 +1,7 @@
 //! Which tracker to ask next, when there are several (BEP 12). Pure.
 //!
 //! The trackers of a tier are in random order; a tier is asked only when those before it are silent; whoever answers
-//! is asked first in its tier from then on. Each tracker that fails is left alone for a while, longer each time. One that
-//! answers with nobody who can be reached leaves a viewer alone although the next tier may know others: then one of each tier is
-//! asked ([`Tiers::each`]), as libtorrent does with `announce_to_all_tiers`.
+//! is asked first in its tier from then on. Each tracker that fails is left alone for a while, longer each time.
 //! Invariant: one that is asked was not asked and not failing within its pause, so a list of dead ones costs little.
 
 use std::time::Duration;
@@ -60,15 +58,6 @@ impl Tiers {
     pub fn to_ask(&self, now: Duration) -> Vec<String> {
         let due = self.0.iter().flatten().filter(|place| place.not_before <= now);
         due.map(|place| place.url.clone()).collect()
-    }
-
-    /// The same for each tier by itself.
-    pub fn each(&self, now: Duration) -> Vec<Vec<String>> {
-        let due = |tier: &Vec<Place>| {
-            let due = tier.iter().filter(|place| place.not_before <= now);
-            due.map(|place| place.url.clone()).collect()
-        };
-        self.0.iter().map(due).collect()
     }
 
     /// When the first of those that are left alone may be asked again.
@@ -129,15 +118,6 @@ mod tests {
             .len(),
             1
         );
-    }
-
-    #[test]
-    fn each_tier_is_asked_by_itself() {
-        let mut tiers = tiers(1);
-        tiers.succeeded("c");
-        tiers.failed("a", S);
-        tiers.failed("d", S);
-        assert_eq!(tiers.each(S), [vec!["c", "b"], vec![], vec!["e"]]);
     }
 
     #[test]
