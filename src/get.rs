@@ -411,7 +411,9 @@ pub(crate) async fn enough(torrent: &Torrent, length: u64, ratio: Option<f64>) {
     let mut stats = torrent.subscribe();
     // An error means that the torrent is gone, and then there is nothing left to wait for.
     let _ = stats
-        .wait_for(|stats| stats.arrived as f64 >= ratio * length as f64)
+        .wait_for(|stats| {
+            matches!(stats.state, State::Failed(_)) || stats.arrived as f64 >= ratio * length as f64
+        })
         .await;
     let held = stats.wait_for(|stats| stats.neighbours.iter().all(|neighbour| neighbour.complete));
     let _ = tokio::time::timeout(LINGER, held).await;

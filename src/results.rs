@@ -88,14 +88,16 @@ impl Results {
         Ok(())
     }
 
-    /// Whether some file of this torrent is below `root`: one that was written there earlier, or one with the same bytes.
+    /// Whether this torrent is below `root`: some file of it was written there earlier, or all of them have the same bytes. (One that has
+    /// may be there by chance: a licence, a cover.)
     pub(crate) fn are_in(&self, root: &Path, metainfo: &Metainfo) -> bool {
-        let mut files = metainfo.files().iter().filter(|file| file.length() > 0);
+        let files = metainfo.files().iter().filter(|file| file.length() > 0);
+        let places = files.map(|file| (root.join(file.path().iter().collect::<PathBuf>()), file));
+        let places: Vec<_> = places.collect();
+        let was_written = |to: &PathBuf| stamp(to).is_some_and(|stamp| self.noted.contains(&stamp));
         root.is_dir()
-            && files.any(|file| {
-                let to = root.join(file.path().iter().collect::<PathBuf>());
-                stamp(&to).is_some_and(|stamp| self.noted.contains(&stamp)) || has_bytes(&to, metainfo, file)
-            })
+            && (places.iter().any(|(to, _)| was_written(to))
+                || places.iter().all(|(to, file)| has_bytes(to, metainfo, file)))
     }
 
     /// Remembers what was written.

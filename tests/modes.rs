@@ -118,6 +118,57 @@ fn a_seed_goes_on_without_the_source_that_is_wrong() {
     assert_eq!(status, Some(1), "{rest:?}");
 }
 
+/// What cannot be sent any more is not waited for.
+#[test]
+fn a_seed_of_which_one_source_fails_ends_when_the_rest_was_sent() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    publish(at);
+    let other = Builder::new("other.bin")
+        .hash(&[7_u8].repeat(70_000)[..], 70_000, |_| {})
+        .expect("it can be hashed");
+    std::fs::write(at.join("other.bin.torrent"), other.to_bytes()).expect("space on the disk");
+    std::fs::write(at.join("other.bin"), [7_u8].repeat(70_000)).expect("space on the disk");
+    let sources = [
+        "seed",
+        "other.bin.torrent",
+        "thing.bin.torrent",
+        "--seed-ratio",
+        "1",
+        "--json",
+        "--data",
+        "seed",
+    ];
+    let mut seed = grove(at, sources).args(LOOPBACK).start();
+    let address = seed.wait_for("listening")["quic"][0]
+        .as_str()
+        .expect("an address")
+        .to_owned();
+    seed.wait_for("seeding");
+    seed.wait_for("seeding");
+    std::fs::write(at.join("other.bin"), [8_u8].repeat(70_001)).expect("space on the disk");
+    let asking = grove(
+        at,
+        [
+            "get",
+            "other.bin.torrent",
+            "--json",
+            "--no-origin",
+            "--data",
+            "asking",
+        ],
+    )
+    .args(LOOPBACK)
+    .args(["-o", "asked.bin", "--peer", &address])
+    .start();
+    let error = seed.wait_for("error")["error"].to_string();
+    assert!(error.contains("other.bin"), "{error}");
+    get(at, &address, &[]).expect(0);
+    let (status, rest) = seed.finish();
+    assert_eq!(status, Some(1), "{rest:?}");
+    asking.kill();
+}
+
 #[test]
 fn a_terminal_that_is_closed_stops_it_unless_it_was_told_to_outlive_it() {
     let place = tempfile::tempdir().expect("a folder");

@@ -16,7 +16,7 @@
 //!   being a failure, when what came in 4 s is a quarter of what the other brings or less, or the other was never tried.
 //!
 //! - 503 or 429 without `Retry-After` while the same seed answers another request of ours (nginx's `limit_conn`): it has no place
-//!   for so many, and gets no more at a time from then on; what it refused waits for a place.
+//!   for so many, and gets no more at a time from then on (one more with each minute without a refusal); what it refused waits for a place.
 //!
 //! Several requests at a time are spread over the seeds by the rates that were measured.
 //! When a seed may be asked again is kept in `seed`, how one request goes in `exchange` and `asking`.
@@ -271,7 +271,7 @@ impl Origin {
             .filter(|(i, s)| s.is_ready(file, now) && !tried.contains(i));
         let ready = ready.filter_map(|(i, s)| Some((i, s, s.urls.get(file)?.as_ref()?)));
         let best = ready.clone().filter_map(|(_, s, _)| s.rate()).fold(0.0, f64::max);
-        let place = |s: &Seed| s.place(best);
+        let place = |s: &Seed| s.place(best, now);
         let first = ready.min_by(|(_, a, _), (_, b, _)| {
             let order = place(a).partial_cmp(&place(b));
             order.unwrap_or(std::cmp::Ordering::Equal)

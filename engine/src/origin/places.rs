@@ -1,5 +1,5 @@
 //! How many requests at a time a web seed has place for: learnt when it refuses one beside others that it answers, and kept to
-//! from then on.
+//! from then on, but for one more with each minute without a refusal.
 //!
 //! A server does not say how many it takes; nginx's `limit_conn` answers 503 to what is too many. That others are
 //! answered tells it from a server in trouble, which pauses are for (the parent module).
@@ -19,7 +19,10 @@ impl Origin {
         let seeds = self.seeds();
         let mut usable = seeds.iter().filter(|seed| seed.dropped.is_none()).peekable();
         usable.peek()?;
-        usable.try_fold(0, |sum, seed| Some(sum + seed.most? as usize))
+        let now = Instant::now();
+        usable.try_fold(0, |sum: usize, seed| {
+            Some(sum.saturating_add(seed.most(now)? as usize))
+        })
     }
 
     /// Waits until this seed has place for one more request. Whether that took time: others may be better now.
@@ -28,7 +31,7 @@ impl Origin {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            if self.seeds()[seed].has_place() {
+            if self.seeds()[seed].has_place(Instant::now()) {
                 return waited;
             }
             waited = true;
@@ -56,7 +59,7 @@ impl Origin {
                     let mut seeds = self.seeds();
                     let seed = &mut seeds[seed];
                     if seed.answered_since(asked) {
-                        seed.is_full(beside);
+                        seed.is_full(beside, Instant::now());
                         return true;
                     }
                     if seed.requests == 0 {

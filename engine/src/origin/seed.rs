@@ -52,7 +52,7 @@ pub(super) struct Seed {
     answering: u32,
     answered: Option<Instant>,
     /// Requests that it has place for, where it refused more.
-    pub(super) most: Option<u32>,
+    pub(super) most: Option<(u32, Instant)>,
     /// Bytes a second, when it is known.
     rate: Option<f64>,
     /// What is not in `rate` yet: bytes, and the time that was waited for them.
@@ -117,13 +117,22 @@ impl Seed {
     }
 
     /// Whether it has place for one more request, as far as is known.
-    pub(super) fn has_place(&self) -> bool {
-        self.most.is_none_or(|most| self.requests < most)
+    pub(super) fn has_place(&self, now: Instant) -> bool {
+        self.most(now).is_none_or(|most| self.requests < most)
+    }
+
+    /// Requests that it has place for at a time, as far as is known: one more with each minute since it refused one last, since that may have
+    /// been a moment's trouble.
+    pub(super) fn most(&self, now: Instant) -> Option<u32> {
+        let (most, refused) = self.most?;
+        let minutes = now.saturating_duration_since(refused).as_secs() / 60;
+        Some(most.saturating_add(u32::try_from(minutes).unwrap_or(u32::MAX)))
     }
 
     /// It had no place for a request beside so many others.
-    pub(super) fn is_full(&mut self, beside: u32) {
-        self.most = Some(self.most.map_or(beside, |most| most.min(beside)).max(1));
+    pub(super) fn is_full(&mut self, beside: u32, now: Instant) {
+        let most = self.most(now).map_or(beside, |most| most.min(beside));
+        self.most = Some((most.max(1), now));
     }
 
     /// So many bytes came in the time that was waited for them, in one of its requests.
@@ -151,7 +160,7 @@ impl Seed {
     }
 
     /// Its place among those that may be asked now, the best of which has this rate; the lowest is asked.
-    pub(super) fn place(&self, best: f64) -> (bool, bool, bool, u32, f64) {
+    pub(super) fn place(&self, best: f64, now: Instant) -> (bool, bool, bool, u32, f64) {
         let load = match self.rate {
             // Nothing is known of it until it is tried.
             None if self.requests == 0 => 0.0,
@@ -160,7 +169,7 @@ impl Seed {
         (
             self.whole_only,
             self.rate.is_some_and(|rate| is_slow(rate, best)),
-            !self.has_place(),
+            !self.has_place(now),
             self.failures,
             load,
         )
@@ -206,4 +215,25 @@ impl Seed {
 /// Whether a seed is too slow beside another.
 pub(super) fn is_slow(rate: f64, best: f64) -> bool {
     rate * SLOW <= best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_believed_for_a_minute_and_then_one_more_is_tried() {
+        let (mut seed, now) = (Seed::new(Vec::new()), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(seed.most(now), None);
+        seed.is_full(3, now);
+        assert_eq!(
+            [0, 59, 60, 120].map(|seconds| seed.most(after(seconds))),
+            [3, 3, 4, 5].map(Some)
+        );
+        seed.is_full(4, after(120));
+        assert_eq!(seed.most(after(121)), Some(4), "what was refused beside four");
+        seed.is_full(0, after(125));
+        assert_eq!(seed.most(after(126)), Some(1));
+    }
 }
