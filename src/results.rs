@@ -242,4 +242,27 @@ mod tests {
         std::fs::write(source.join("notes.txt"), "other").expect("space on the disk");
         check(&source).expect_err("another file is there");
     }
+
+    #[test]
+    fn one_file_that_is_the_same_makes_no_folder_that_of_the_torrent() {
+        let place = tempfile::tempdir().expect("a folder");
+        let source = place.path().join("source");
+        std::fs::create_dir(&source).expect("a folder");
+        for (name, bytes) in [("LICENSE", "as everywhere"), ("notes.txt", "notes")] {
+            std::fs::write(source.join(name), bytes).expect("space on the disk");
+        }
+        let listing = Listing::of(&source).expect("it can be listed");
+        let metainfo = Builder::new("project")
+            .hash_folder(&source, &listing, |_| {})
+            .expect("it can be hashed");
+        let data = place.path().join("data");
+        assert!(results(&data).are_in(&source, &metainfo), "all of it is there");
+        let other = place.path().join("other");
+        std::fs::create_dir(&other).expect("a folder");
+        std::fs::copy(source.join("LICENSE"), other.join("LICENSE")).expect("space on the disk");
+        assert!(!results(&data).are_in(&other, &metainfo));
+        // Unless that is what an earlier run wrote.
+        results(&data).wrote([other.join("LICENSE").as_path()]);
+        assert!(results(&data).are_in(&other, &metainfo));
+    }
 }
