@@ -82,10 +82,14 @@ fn whatever_a_child_does_is_an_error() {
         ("no word", "exit 0", ""),
         (
             "pictures that are none",
-            "echo rubbish; echo '{\"result\":\"done\",\"samples\":3}' >&2",
+            "echo rubbish; echo '{\"result\":\"done\",\"samples\":3,\"later\":0}' >&2",
             "not 3 pictures",
         ),
-        ("nothing", "echo '{\"result\":\"done\",\"samples\":0}' >&2", ""),
+        (
+            "nothing",
+            "echo '{\"result\":\"done\",\"samples\":0,\"later\":0}' >&2",
+            "",
+        ),
         (
             "more than may be said",
             "head -c 100000 /dev/zero >&2; exec sleep 60",
