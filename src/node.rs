@@ -38,6 +38,8 @@ pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
         .local_addr()
         .context("asking for the gateway's own address")?;
     let node = Arc::new(crate::starting::start(&context, false).await?);
+    // Before anything is said, on which a script may send a signal.
+    let interrupt = interrupted();
     tell(listening, &node.local_addrs(), json);
     let creatives = (!args.swarm.no_peers).then(|| Swarm::new(&context, Arc::clone(&node)));
     let torrents = Arc::new(Torrents::new(&context, &args.swarm, Arc::clone(&node)));
@@ -77,7 +79,7 @@ pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
     };
     let stop = async {
         tokio::select! {
-            () = interrupted() => {}
+            () = interrupt => {}
             never = stay => match never {},
         }
     };

@@ -26,6 +26,9 @@ use crate::units::human_bytes;
 pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
     let mut pausing = Pausing::listen(json);
+    // Before anything is said, on which a script may send a signal.
+    let stop = interrupted();
+    let mut stop = std::pin::pin!(stop);
     joining::trust_peers(&context, &args.peer).await?;
     let node = crate::starting::start(&context, json).await?;
     if !json {
@@ -35,7 +38,14 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     let mut torrents = Vec::new();
     let mut worst = ExitStatus::Done;
     for text in &args.sources {
-        match add(args, (&context, &node), text, json).await {
+        let added = tokio::select! {
+            added = add(args, (&context, &node), text, json) => added,
+            () = &mut stop => {
+                node.stop().await;
+                return Ok(ExitStatus::Interrupted);
+            }
+        };
+        match added {
             Ok(added) => torrents.push(added),
             // The others are served all the same.
             Err(error) if args.sources.len() > 1 && status_of(&error) != ExitStatus::Interrupted => {
@@ -55,7 +65,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
             .iter()
             .map(|(_, torrent)| get::enough(torrent, torrent.metainfo().length(), args.seed_ratio));
         tokio::select! {
-            () = interrupted() => Ok(()),
+            () = &mut stop => Ok(()),
             () = get::long_enough(args.seed_for) => Ok(()),
             _ = join_all(ratios) => Ok(()),
             error = failures(&torrents, json) => Err(error),
