@@ -208,6 +208,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whether what is at this time in the content is not heard when the ads play.
+    pub(crate) fn replaces(&self, time: ContentTime) -> bool {
+        let Action::Replace(length) = self.cue.action else {
+            return false;
+        };
+        self.at < time && time < self.at.saturating_add(length)
+    }
+
     fn placed(&self) -> PlacedCue<'_> {
         PlacedCue {
             cue: &self.cue,

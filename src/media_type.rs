@@ -6,23 +6,7 @@ use ad_splicer::splice::Codec;
 
 /// By the name's ending.
 pub(crate) fn of_name(name: &str) -> &'static str {
-    match Path::new(name)
-        .extension()
-        .and_then(|e| e.to_str())
-        .map(str::to_ascii_lowercase)
-        .as_deref()
-    {
-        Some("mp3") => "audio/mpeg",
-        Some("m4a" | "m4b") => "audio/mp4",
-        Some("aac") => "audio/aac",
-        Some("ogg" | "oga" | "opus") => "audio/ogg",
-        Some("flac") => "audio/flac",
-        Some("wav") => "audio/wav",
-        Some("mp4" | "m4v") => "video/mp4",
-        // Without pictures too: that is known only when it is read.
-        Some("webm") => "video/webm",
-        _ => "application/octet-stream",
-    }
+    ad_splicer::decide::select::of_name(name).unwrap_or("application/octet-stream")
 }
 
 /// By the coding.

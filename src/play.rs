@@ -208,7 +208,7 @@ impl<'a> Listening<'a> {
         let info_hash = found.metainfo.info_hash_v2();
         let playback = Playback::new(&info_hash.to_string());
         let bookmark = Bookmark::of(context, &info_hash);
-        let from = bookmark.beginning(args.resume, args.start)?;
+        let mut from = bookmark.beginning(args.resume, args.start)?;
         let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
         let mut proofs = None;
         let mut prepared = Prepared::default();
@@ -229,6 +229,9 @@ impl<'a> Listening<'a> {
             match asked {
                 Err(without) => prepared = without.explain_late(torrent),
                 Ok(asked) => {
+                    if let Some(place) = asked.breaks().iter().find(|place| place.replaces(from)) {
+                        from = just_before(place.at);
+                    }
                     let places: Vec<ContentTime> = asked.breaks().iter().map(|place| place.at).collect();
                     // A format that cannot grow holds what is ready now, wherever playback begins.
                     if asked.grows() {
@@ -370,8 +373,7 @@ impl<'a> Listening<'a> {
             Place::Ad(index, _) => {
                 let plan = rendition.plan();
                 let cue = plan.cue(index).unwrap_or_default();
-                let cue = ContentTime::from_samples(cue, plan.sample_rate());
-                ContentTime::from_nanos(cue.as_nanos().saturating_sub(1_000_000))
+                just_before(ContentTime::from_samples(cue, plan.sample_rate()))
             }
         }
     }
@@ -707,6 +709,11 @@ fn explain(error: PlayError) -> anyhow::Error {
 }
 
 /// That there is nothing at `start`.
+/// Where to begin for a break at this place to be played.
+fn just_before(place: ContentTime) -> ContentTime {
+    ContentTime::from_nanos(place.as_nanos().saturating_sub(1_000_000))
+}
+
 fn starts_after(start: Duration, content: Duration) -> anyhow::Error {
     bad_input(format!(
         "cannot start at {}: the content is {} long",

@@ -131,6 +131,7 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
             tell_cut_short(name, original, &fitted.0, format.picture.is_some());
             conditioned.insert(name, fitted);
         }
+        fits(placed.cue, name, &conditioned[name.as_str()].0)?;
         let (creative, picture) = conditioned[name.as_str()].clone();
         let (sha256, lasts) = (original.sha256, duration);
         prepared
@@ -202,6 +203,18 @@ async fn condition(
     };
     let conditioned = conditioner.condition_for(cache, original, wanted, standing).await;
     conditioned.map_err(|error| unusable(name, &error.reason()))
+}
+
+/// Refuses what viewers would leave out: a break that states how long it may be takes no ad that is longer.
+fn fits(cue: &CuePoint, name: &str, creative: &Creative) -> anyhow::Result<()> {
+    match cue.max_duration {
+        Some(most) if creative.duration() > most => Err(bad_input(format!(
+            "the creative {name} lasts {}, and its break takes {} at most",
+            human_time(creative.duration()),
+            human_time(most)
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Says when much less of a creative could be decoded than its tables say that there is: it is a part of a file.

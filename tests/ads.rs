@@ -76,12 +76,12 @@ const SOUND: &str =
     "<MediaFile type='audio/mpeg' width='0' height='0' bitrate='64'>http://m.example/64.mp3</MediaFile>
     <Mezzanine type='audio/wav'>http://m.example/mezzanine.wav</Mezzanine>
     <MediaFile type='audio/mpeg' width='0' height='0' bitrate='192'>http://m.example/192.mp3</MediaFile>
-    <MediaFile type='video/x-flv' width='640' height='360'>http://m.example/flash.flv</MediaFile>";
+    <MediaFile type='application/x-shockwave-flash' width='640' height='360'>http://m.example/flash.swf</MediaFile>";
 
 #[test]
 fn a_wrapped_pod_is_shown_with_its_fallbacks_media_files_reports_and_errors() {
     let server = Documents::serve(|_| {
-        let flash = "<MediaFile type='video/x-flv'>http://m.example/only.flv</MediaFile>";
+        let flash = "<MediaFile type='application/x-shockwave-flash'>http://m.example/only.swf</MediaFile>";
         let ads = [
             inline("two", "sequence='2'", SOUND),
             inline("one", "sequence='1'", SOUND),
@@ -165,7 +165,7 @@ fn a_wrapped_pod_is_shown_with_its_fallbacks_media_files_reports_and_errors() {
         file["why"].as_str().expect("why").contains("192 kbit/s"),
         "{file}"
     );
-    assert_eq!(ad["left_out_media_files"][0]["url"], "http://m.example/flash.flv");
+    assert_eq!(ad["left_out_media_files"][0]["url"], "http://m.example/flash.swf");
     assert_eq!(ad["wrappers"][0]["ad_system"], "Middle");
     assert_eq!(
         ad["reports"].as_array().expect("a list").last().expect("one")["event"],

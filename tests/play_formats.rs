@@ -30,15 +30,28 @@ fn play(name: &str, coding: &str) -> Finished {
 
 /// Publishes what `content` makes, with an ad before it, and plays it.
 fn play_made(name: &str, content: impl Fn(&Path), args: &[&str]) -> Finished {
+    let ad = |path: &Path| make(path, AD, false, "");
+    play_with(name, content, ("start", "ad.wav"), ad, args)
+}
+
+/// Publishes what `content` makes, with an ad at a place in it, and plays it.
+fn play_with(
+    name: &str,
+    content: impl Fn(&Path),
+    (at, creative): (&str, &str),
+    ad: impl Fn(&Path),
+    args: &[&str],
+) -> Finished {
     let folder = tempfile::tempdir().expect("a folder");
     let web = folder.path().join("web");
     std::fs::create_dir(&web).expect("a folder");
     content(&web.join(name));
-    make(&web.join("ad.wav"), AD, false, "");
+    ad(&web.join(creative));
     let server = Server::start(Router::new().fallback_service(tower_http::services::ServeDir::new(&web)));
     grove(folder.path(), ["publish", &format!("web/{name}")])
         .args(["--allow-private", "--data", "publisher"])
-        .args(["--origin", &server.url(name), "--ad", "start=web/ad.wav"])
+        .args(["--origin", &server.url(name)])
+        .args(["--ad", &format!("{at}=web/{creative}")])
         .run()
         .expect(0);
     grove(folder.path(), ["play", "--json", "--sink", "null"])
@@ -247,4 +260,33 @@ fn an_ad_is_spliced_in_whose_chapters_are_longer_than_itself() {
     let with = std::fs::metadata(folder.path().join("with.wav")).expect("a result");
     let seconds = with.len() / (48_000 * 2);
     assert_eq!(seconds, 4, "{with:?}");
+}
+
+/// What an ad replaces is not heard by who begins there: the ad is.
+#[test]
+fn who_begins_within_what_is_replaced_hears_the_ad() {
+    let content = |path: &Path| make(path, 4.0, false, "-b:a 96k");
+    let ad = |path: &Path| make(path, AD, false, "");
+    let finished = play_with("c.mp3", content, ("1+2", "ad.wav"), ad, &["--start", "2"]).expect(0);
+    let seen = finished.json();
+    let heard = |line: &serde_json::Value| line["event"] == "start" && line["break"] == "cue-1";
+    assert!(seen.iter().any(heard), "{seen:?}");
+    let early = |line: &serde_json::Value| {
+        line["event"] == "position"
+            && line["in_ad"] == false
+            && line["at"].as_f64().is_some_and(|at| at < 1.8)
+    };
+    assert!(seen.iter().filter(|line| early(line)).count() < 2, "{seen:?}");
+    let done = finished.event("done");
+    assert_eq!(done["at"], done["duration"], "{done}");
+}
+
+/// What `publish` takes is played by viewers, whatever kind of file it is.
+#[test]
+fn a_creative_in_quicktime_is_played() {
+    let content = |path: &Path| make(path, CONTENT, false, "-b:a 96k");
+    let ad = |path: &Path| make(path, AD, true, "-c:v libx264 -c:a aac");
+    let finished = play_with("c.mp3", content, ("start", "ad.mov"), ad, &[]).expect(0);
+    let seen = finished.json();
+    assert!(seen.iter().any(|line| line["event"] == "complete"), "{seen:?}");
 }

@@ -347,3 +347,75 @@ fn what_cannot_be_spliced_leaves_the_file_that_was_there() {
         .says("sound begins more than half a second after its pictures");
     assert_eq!(std::fs::read(path.join("out.mp4")).expect("it"), b"before");
 }
+
+/// The times that a filter of ffmpeg prints behind these words.
+fn told(path: &Path, filter: [&str; 2], words: &str) -> Vec<f64> {
+    let path = path.to_str().expect("a name");
+    let input = ["-hide_banner", "-nostdin", "-i", path];
+    let ended = std::process::Command::new("ffmpeg")
+        .args(input.iter().chain(&filter).chain(&["-f", "null", "-"]))
+        .output()
+        .expect("ffmpeg runs");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    let times = said.split(words).skip(1).map(|rest| {
+        let number = rest.split(|c: char| c != '.' && !c.is_ascii_digit()).next();
+        number.and_then(|number| number.parse().ok()).expect("a time")
+    });
+    times.collect()
+}
+
+/// What follows pictures that outlast the sound is heard when it is seen.
+#[test]
+fn an_ad_at_the_end_waits_for_the_last_picture() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let flashing = "color=black:s=160x90:r=25:d=2,drawbox=color=white:t=fill:enable='gte(t,1)'";
+    let beeping = "aevalsrc='0.5*sin(6283*t)*gte(t,1)':s=48000:d=2";
+    made(path, "ad.mp4", flashing, beeping, &[]);
+    let vp9 = [
+        "-c:v",
+        "libvpx-vp9",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "8",
+        "-c:a",
+        "libopus",
+    ];
+    for (name, coding) in [("content.mp4", &[][..]), ("content.webm", &vp9)] {
+        for silent in ["2.5", "2.95"] {
+            let sound = format!("aevalsrc=0:s=48000:d={silent}");
+            made(
+                path,
+                name,
+                "color=black:s=160x90:r=25:d=3",
+                &sound,
+                &[&["-y"], coding].concat(),
+            );
+            let out = path.join(format!("out-{name}"));
+            grove(
+                path,
+                [
+                    "splice",
+                    name,
+                    "--ad",
+                    "end=ad.mp4",
+                    "-o",
+                    &out.display().to_string(),
+                ],
+            )
+            .run()
+            .expect(0);
+            let flashes = told(&out, ["-vf", "blackdetect=d=0.5:pix_th=0.3"], "black_end:");
+            let beeps = told(&out, ["-af", "silencedetect=n=-30dB:d=0.5"], "silence_end: ");
+            assert!(
+                flashes.len() == 1 && (flashes[0] - 4.0).abs() < 0.03,
+                "{name} {silent}: {flashes:?}"
+            );
+            assert!(
+                beeps.len() == 1 && (beeps[0] - 4.0).abs() < 0.03,
+                "{name} {silent}: {beeps:?}"
+            );
+        }
+    }
+}

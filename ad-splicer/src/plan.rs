@@ -29,7 +29,7 @@ pub enum Segment {
         /// How many samples.
         samples: u64,
     },
-    /// Silence after the ads that brings the content back onto its own frame grid; always shorter than a frame.
+    /// Silence after the ads that brings the content back onto its own frame grid, always shorter than a frame; or before ads at the end, while content is still seen.
     Pad {
         /// How many samples.
         samples: u64,
@@ -53,6 +53,8 @@ pub struct PlannedBreak {
     pub index: usize,
     /// The content samples that the ads take the place of; empty to insert at `start`.
     pub span: Range<u64>,
+    /// Samples of silence before the ads.
+    pub lead: u64,
     /// Samples of each ad, in order.
     pub ads: Vec<u64>,
 }
@@ -102,7 +104,7 @@ pub(crate) fn endings(content_samples: u64, steps: Steps, breaks: &[PlannedBreak
     for (i, planned) in breaks.iter().enumerate().filter(|(_, planned)| has_ads(planned)) {
         let ads: i128 = planned.ads.iter().map(|samples| i128::from(*samples)).sum();
         let span = &planned.span;
-        moved += ads - (i128::from(span.end) - i128::from(span.start));
+        moved += i128::from(planned.lead) + ads - (i128::from(span.end) - i128::from(span.start));
         let at_the_end = span.end >= content_samples;
         let next = breaks[i + 1..].iter().find(has_ads);
         if (at_the_end && steps.ends_anywhere) || next.is_some_and(|next| next.span.start == span.end) {
@@ -140,7 +142,7 @@ pub enum Place {
     Content(ContentTime),
     /// An ad, this far into it.
     Ad(AdIndex, Duration),
-    /// The short silence after a break's ads; content goes on at this content time.
+    /// The silence after a break's ads, or before those at the end; content goes on at this content time.
     Pad(ContentTime),
 }
 
@@ -184,6 +186,9 @@ impl SplicePlan {
                 continue;
             }
             plan.push(Segment::Content(position..span.start));
+            plan.push(Segment::Pad {
+                samples: planned.lead,
+            });
             let last = planned.ads.iter().rposition(|samples| *samples > 0);
             for (ad, samples) in planned.ads.iter().enumerate() {
                 let less = if Some(ad) == last { ending.min(0) } else { 0 };
@@ -333,6 +338,7 @@ mod tests {
 
     fn insert(index: usize, at: u64, ads: &[u64]) -> PlannedBreak {
         PlannedBreak {
+            lead: 0,
             index,
             span: at..at,
             ads: ads.to_vec(),
@@ -421,6 +427,7 @@ mod tests {
                 "a replaced span",
                 Steps::of_frames(1_024),
                 vec![PlannedBreak {
+                    lead: 0,
                     index: 0,
                     span: 70_001..90_000,
                     ads: vec![44_100],
@@ -498,6 +505,7 @@ mod tests {
             10_000,
             Steps::of_frames(100),
             &[PlannedBreak {
+                lead: 0,
                 index: 0,
                 span: 2_000..4_050,
                 ads: vec![500],
@@ -518,6 +526,7 @@ mod tests {
             10_000,
             Steps::of_frames(100),
             &[PlannedBreak {
+                lead: 0,
                 index: 0,
                 span: 2_000..4_000,
                 ads: vec![],
@@ -563,6 +572,7 @@ mod tests {
                     .into_iter()
                     .enumerate()
                     .map(|(i, (start, len, ads))| PlannedBreak {
+                        lead: 0,
                         index: i,
                         span: start..(start + len).min(starts[i + 1]).min(content),
                         ads,

@@ -242,6 +242,7 @@ mod tests {
         let planned = ads.iter().map(|ad: &SplicedAd| {
             let cue = ad.content.as_millis() / 1000;
             PlannedBreak {
+                lead: 0,
                 index: ad.index.break_index,
                 span: cue..cue,
                 ads: vec![10],

@@ -13,6 +13,7 @@ use ad_splicer::cues::{
     AdArgument, AdSource, BreakLoudness, CueArgument, CuePoint, CueSource, MOST_CUES, PlacedCue, in_order,
     vmap,
 };
+use ad_splicer::decide::select;
 use ad_splicer::decide::vast::inline_for_creative;
 use ad_splicer::time::ContentTime;
 use ad_splicer::{facts, splice};
@@ -285,6 +286,20 @@ async fn inline(
             (original, url.clone(), Some((path, url)))
         }
     };
+    let name = url
+        .path_segments()
+        .and_then(|mut segments| segments.next_back())
+        .unwrap_or_default()
+        .to_owned();
+    // Viewers go by the type that is stated.
+    let media_type = select::of_name(&name)
+        .ok_or_else(|| {
+            unusable(
+                creative,
+                "its name has no ending that says what kind of media it is",
+            )
+        })
+        .hint(|| "name it by what it is: .mp3, .wav, .mp4, .mov…".into())?;
     // How long it is only decoding it tells.
     let profile = Profile {
         sample_rate: 48_000,
@@ -295,17 +310,6 @@ async fn inline(
         .await
         .map_err(|error| unusable(creative, &error.reason()))?
         .duration();
-    let name = url
-        .path_segments()
-        .and_then(|mut segments| segments.next_back())
-        .unwrap_or_default()
-        .to_owned();
-    let vast = inline_for_creative(
-        url.as_str(),
-        duration,
-        Some(original.sha256.0),
-        &name,
-        crate::media_type::of_name(&name),
-    );
+    let vast = inline_for_creative(url.as_str(), duration, Some(original.sha256.0), &name, media_type);
     Ok((vast, upload))
 }

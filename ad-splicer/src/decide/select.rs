@@ -57,23 +57,52 @@ fn kind(mime: &str) -> Option<Kind> {
         | "application/ogg" | "audio/flac" | "audio/x-flac" | "audio/webm" => Some(Kind::Audio),
         "video/mp4" | "video/x-m4v" | "video/webm" | "video/ogg" | "video/quicktime" | "video/3gpp"
         | "video/x-matroska" => Some(Kind::Video),
+        mime => rare(mime),
+    }
+}
+
+/// What is played too, but tried after all others.
+fn rare(mime: &str) -> Option<Kind> {
+    match mime {
+        "audio/aiff" | "audio/x-aiff" | "audio/x-ms-wma" | "audio/ac3" | "audio/eac3" | "audio/basic"
+        | "audio/amr" | "audio/x-caf" | "audio/x-matroska" => Some(Kind::Audio),
+        "video/x-msvideo" | "video/avi" | "video/x-flv" | "video/x-ms-wmv" | "video/x-ms-asf"
+        | "video/mpeg" | "video/mp2t" => Some(Kind::Video),
         _ => None,
     }
 }
 
-/// The type that a file's name tells, for a `MediaFile` that tells none.
-fn guess(url: &str) -> Option<&'static str> {
-    let path = url.split(['?', '#']).next().unwrap_or_default();
-    let (_, extension) = path.rsplit_once('.')?;
+/// The type that a file's name tells by its ending, when it is one that is played.
+pub fn of_name(name: &str) -> Option<&'static str> {
+    let (_, extension) = name.rsplit_once('.')?;
     match extension.to_ascii_lowercase().as_str() {
-        "mp3" => Some("audio/mpeg"),
-        "m4a" => Some("audio/mp4"),
+        "mp3" | "mp2" => Some("audio/mpeg"),
+        "m4a" | "m4b" => Some("audio/mp4"),
         "aac" => Some("audio/aac"),
         "wav" => Some("audio/wav"),
         "ogg" | "oga" | "opus" => Some("audio/ogg"),
         "flac" => Some("audio/flac"),
+        "mka" => Some("audio/x-matroska"),
+        "aif" | "aiff" | "aifc" => Some("audio/aiff"),
+        "caf" => Some("audio/x-caf"),
+        "wma" => Some("audio/x-ms-wma"),
+        "ac3" => Some("audio/ac3"),
+        "eac3" => Some("audio/eac3"),
+        "au" | "snd" => Some("audio/basic"),
+        "amr" => Some("audio/amr"),
         "mp4" | "m4v" => Some("video/mp4"),
+        // Without pictures too: that is known only when it is read.
         "webm" => Some("video/webm"),
+        "mkv" => Some("video/x-matroska"),
+        "mov" | "qt" => Some("video/quicktime"),
+        "3gp" => Some("video/3gpp"),
+        "ogv" => Some("video/ogg"),
+        "avi" => Some("video/x-msvideo"),
+        "flv" => Some("video/x-flv"),
+        "wmv" => Some("video/x-ms-wmv"),
+        "asf" => Some("video/x-ms-asf"),
+        "mpg" | "mpeg" | "vob" => Some("video/mpeg"),
+        "ts" | "m2ts" | "mts" => Some("video/mp2t"),
         _ => None,
     }
 }
@@ -109,7 +138,7 @@ fn unusable(file: &MediaFileElement) -> Option<String> {
 fn mime_of(file: &MediaFileElement) -> Option<&str> {
     match file.mime.as_deref() {
         Some(mime) if !mime.is_empty() => Some(mime),
-        _ => guess(&file.url),
+        _ => of_name(file.url.split(['?', '#']).next().unwrap_or_default()),
     }
 }
 
@@ -200,6 +229,7 @@ pub fn choose(files: &[MediaFileElement], preference: MediaPreference) -> Vec<Me
             (MediaPreference::Video { .. }, Kind::Audio) => (1, (0, distance_from_above(192, file.bitrate))),
         };
         (
+            rare(&file.mime).is_some(),
             class,
             codec_rank(file.codec.as_deref()),
             first,
@@ -245,7 +275,7 @@ mod tests {
     fn rule_6_the_media_file_is_chosen_by_type_codec_size_and_bitrate_never_by_document_order() {
         let mut files = vec![
             file("v", "video/mp4", 600, 640, 360),
-            file("flash", "video/x-flv", 600, 640, 360),
+            file("flash", "application/x-shockwave-flash", 600, 640, 360),
             file("low", "audio/mpeg", 64, 0, 0),
             file("mid", "audio/mpeg", 192, 0, 0),
             file("high", "audio/mp4", 320, 0, 0),
@@ -293,9 +323,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_published_creative_may_be_named_is_played_and_rare_kinds_come_last() {
+        for name in [
+            "a.MOV", "a.avi", "a.flv", "a.wmv", "a.mpg", "a.ts", "a.mkv", "a.aiff", "a.wma", "a.ac3", "a.mp2",
+        ] {
+            let mime = of_name(name).unwrap_or_else(|| panic!("{name} tells a type"));
+            assert_eq!(
+                urls(&[file(name, mime, 600, 640, 360)], MediaPreference::default()),
+                [name]
+            );
+        }
+        assert_eq!(of_name("a.exe"), None);
+        let files = [
+            file("a.wma", "audio/x-ms-wma", 192, 0, 0),
+            file("b.mp4", "video/mp4", 600, 640, 360),
+        ];
+        assert_eq!(urls(&files, MediaPreference::default()), ["b.mp4", "a.wma"]);
+    }
+
+    #[test]
     fn rule_6_what_is_left_out_and_why_one_is_chosen_is_said() {
         let files = [
-            file("flash", "video/x-flv", 600, 640, 360),
+            file("flash", "application/x-shockwave-flash", 600, 640, 360),
             MediaFileElement {
                 streaming: true,
                 ..file("hls", "audio/mpeg", 192, 0, 0)
@@ -311,7 +360,7 @@ mod tests {
         let left_out = left_out(&files);
         let named: Vec<_> = left_out.iter().map(|file| file.url.as_str()).collect();
         assert_eq!(named, ["flash", "hls", "simid"]);
-        assert!(left_out[0].reason.contains("x-flv") && left_out[2].reason.contains("SIMID"));
+        assert!(left_out[0].reason.contains("shockwave") && left_out[2].reason.contains("SIMID"));
         let why = |preference| reason(&choose(&files, preference), preference).expect("one is usable");
         assert!(why(MediaPreference::default()).contains("192 kbit/s"));
         let large = MediaPreference::Video {

@@ -171,6 +171,7 @@ mod tests {
     #[test]
     fn chapters_move_and_everything_else_stays() {
         let planned = PlannedBreak {
+            lead: 0,
             index: 0,
             span: 10_000..10_000,
             ads: vec![5_000],

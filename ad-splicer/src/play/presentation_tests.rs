@@ -450,6 +450,7 @@ fn rule_5_an_ad_at_the_very_end_is_complete_whatever_its_samples_round_to() {
     use crate::plan::{PlannedBreak, Steps};
     for samples in 426_940..426_960 {
         let planned = PlannedBreak {
+            lead: 0,
             index: 0,
             span: 8_650_254..8_650_254,
             ads: vec![samples],

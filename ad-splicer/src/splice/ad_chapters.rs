@@ -102,6 +102,7 @@ mod tests {
     /// Ten seconds of content with breaks of a second at 0, 4 and 6 s.
     fn plan() -> SplicePlan {
         let breaks = [0, 4000, 6000].map(|at| PlannedBreak {
+            lead: 0,
             index: 0,
             span: at..at,
             ads: vec![400, 600],

@@ -197,6 +197,11 @@ pub(crate) trait Track: Sync {
         sample
     }
 
+    /// By how many samples the pictures last longer than the sound.
+    fn outlasted(&self) -> u64 {
+        0
+    }
+
     /// When the key picture is shown that is nearest to a sample and at most `within` from it, where pictures can be cut without coding any again; nothing in content without pictures.
     fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
         let _ = (sample, within);

@@ -21,6 +21,10 @@ pub(crate) fn add_ads(
     let (before, after) = layout.beside_content(spot);
     ahead.truncate(if before { ahead.len() } else { 0 });
     behind.truncate(if after { behind.len() } else { 0 });
+    if spot.lead > 0 {
+        ahead.clear();
+        pcm.resize(pcm.len() + spot.lead as usize * channels, 0.0);
+    }
     insert(
         pcm,
         (spot.ads, spot.ending),

@@ -16,6 +16,8 @@ pub(crate) struct Spot<'a> {
     pub(crate) span: Range<u64>,
     /// How many samples later it begins in the time that players count than in content samples.
     late: i64,
+    /// Samples of silence before the ads.
+    pub(super) lead: u64,
     /// Samples of silence after the ads; below zero, how many of the last of them are left out.
     pub(crate) ending: i64,
     pub(crate) ads: &'a [Ad],
@@ -23,10 +25,10 @@ pub(crate) struct Spot<'a> {
 }
 
 impl Spot<'_> {
-    /// Samples of its ads and of the silence after them.
+    /// Samples of its ads and of the silence around them.
     pub(crate) fn added(&self) -> u64 {
         let ads: u64 = self.ads.iter().map(|ad| ad.samples(self.channels)).sum();
-        ads.saturating_add_signed(self.ending)
+        (self.lead + ads).saturating_add_signed(self.ending)
     }
 
     /// Something about it failed.
@@ -74,11 +76,22 @@ impl<'a> Layout<'a> {
                 reason,
             })?;
         }
+        // Ads at the end wait for pictures that outlast the sound.
+        let is_at_the_end = |(_, span): &&(usize, Range<u64>)| span.start >= stream.samples;
+        let first_at_the_end = placed.iter().find(is_at_the_end).map(|(index, _)| *index);
+        let shows_the_end = placed
+            .iter()
+            .all(|(_, span)| span.is_empty() || span.end < stream.samples);
+        let lead = |index: usize| match first_at_the_end {
+            Some(first) if first == index && shows_the_end => track.outlasted(),
+            _ => 0,
+        };
         let planned: Vec<PlannedBreak> = placed
             .iter()
             .map(|(at, span)| PlannedBreak {
                 index: *at,
                 span: span.clone(),
+                lead: lead(*at),
                 ads: breaks[*at].ads.iter().map(|ad| ad.samples(channels)).collect(),
             })
             .collect();
@@ -89,6 +102,7 @@ impl<'a> Layout<'a> {
         let spots = spots.map(|((index, span), ending)| Spot {
             index,
             late: track.heard(span.start) as i64 - span.start as i64,
+            lead: lead(index),
             span,
             ending,
             ads: &breaks[index].ads,

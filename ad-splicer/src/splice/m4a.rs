@@ -521,6 +521,10 @@ impl format::Track for Track<'_> {
         self.0.clock.heard(sample).max(0) as u64
     }
 
+    fn outlasted(&self) -> u64 {
+        self.0.seen().map_or(0, |seen| seen.outlasts_sound())
+    }
+
     fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
         self.0.seen().map(|seen| seen.key_near(sample, within))
     }

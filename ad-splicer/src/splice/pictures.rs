@@ -384,7 +384,7 @@ impl Video {
         for (spot, cut) in layout.spots.iter().zip(cuts) {
             self.keep(&mut out, next, &cut.start, shift, recode)
                 .map_err(|error| error.at_break(spot.index))?;
-            let begins = sound.clock.heard(spot.span.start) + shifted;
+            let begins = sound.clock.heard(spot.span.start) + shifted + spot.lead as i64;
             let after = shifted + spot.shift();
             // What follows, or what would: when it is decoded and shown.
             let goes_on = self.shown_after(&cut.end);

@@ -451,6 +451,10 @@ impl format::Track for Track<'_> {
         })
     }
 
+    fn outlasted(&self) -> u64 {
+        self.seen().map_or(0, |seen| seen.outlasts_sound())
+    }
+
     fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
         self.seen().map(|seen| seen.key_near(sample, within))
     }

@@ -259,7 +259,7 @@ fn rule_3_a_blocked_category_is_205_and_the_next_ad_plays() {
 
 #[test]
 fn rule_4_pods_play_by_sequence_and_a_failed_ad_is_replaced_by_a_stand_alone_one() {
-    let unplayable = inline("p2", "sequence='2'", "").replace("audio/mpeg", "video/x-flv");
+    let unplayable = inline("p2", "sequence='2'", "").replace("audio/mpeg", "application/x-shockwave-flash");
     let root = vast(&[
         inline("p3", "sequence='3'", ""),
         inline("s1", "", ""),

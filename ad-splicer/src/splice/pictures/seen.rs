@@ -3,12 +3,15 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Cut, Heard, Shots, Video, unsupported};
+use super::{Cut, Heard, Shots, Video, rescaled, unsupported};
 use crate::bridge::pictures;
 use crate::content::Content;
 use crate::picture::Picture;
 use crate::splice::layout::Layout;
 use crate::splice::{self, SpliceError};
+
+/// Longest silence, in seconds, that is put in for pictures that outlast the sound.
+const MOST_SILENCE: u64 = 60;
 
 /// The pictures of content, and the sound that they go with.
 #[derive(Clone, Copy)]
@@ -27,7 +30,22 @@ impl<'a> Seen<'a> {
 
     /// The sample at which pictures are cut for a cue at a sample of the sound.
     pub(in crate::splice) fn cut(&self, sample: u64) -> Result<u64, String> {
+        let rate = u64::from(self.heard.rate);
+        if sample >= self.heard.samples && self.outlasts_sound() > MOST_SILENCE * rate {
+            return Err(format!(
+                "its pictures last {} s longer than its sound: ads at its end would come after as much silence",
+                self.outlasts_sound() / rate
+            ));
+        }
         self.cut_at(sample).map(|cut| cut.sample)
+    }
+
+    /// By how many samples the pictures last longer than the sound.
+    pub(in crate::splice) fn outlasts_sound(&self) -> u64 {
+        let video = self.video;
+        let over = video.hidden_end.unwrap_or(video.over) - video.zero;
+        let seen = rescaled(over, self.heard.rate, video.scale);
+        (seen - self.heard.clock.heard(self.heard.samples)).max(0) as u64
     }
 
     /// See [`splice::format::Track::key_near`].
