@@ -132,6 +132,26 @@ fn a_pre_roll_stands_before_the_first_chapter() {
     }
 }
 
+/// Chapters that end before the sound does.
+#[test]
+fn a_post_roll_is_a_chapter_as_long_as_it_is() {
+    for (name, coding) in [
+        ("content.mp3", ["-c:a", "libmp3lame", "-b:a", "128k"]),
+        ("content.m4a", ["-c:a", "aac", "-b:a", "128k"]),
+    ] {
+        let sound = common::content(44_100, 2, common::SECONDS);
+        let later = vec![0.0; 26_460];
+        let fixture = Fixture::of(name, 44_100, 2, &[sound, later].concat(), &coding);
+        let (path, report) = splice_with(&fixture, &common::ends(44_100, 2), true);
+        let found = chapters(&path);
+        let (title, start, end) = found.last().unwrap();
+        let begins = report.ads[1].presentation.as_secs_f64();
+        assert_eq!(title, "Ad", "{found:?}");
+        assert!((start - begins).abs() < 0.002, "{found:?}");
+        assert!((end - begins - 1.0).abs() < 0.03, "{found:?}");
+    }
+}
+
 #[test]
 fn chapters_in_the_tags_of_sound_are_marks() {
     // ffmpeg writes chapters into Opus, but not into FLAC and Vorbis.

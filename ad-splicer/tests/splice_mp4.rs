@@ -295,6 +295,89 @@ fn a_slide_is_cut_where_the_cue_is() {
     }
 }
 
+/// Subtitles as ffmpeg reads them: from when to when each is shown, and its text.
+fn subtitles(path: &Path) -> Vec<(f64, f64, String)> {
+    let args = [
+        "-v",
+        "error",
+        "-i",
+        path.to_str().unwrap(),
+        "-map",
+        "0:s",
+        "-f",
+        "srt",
+        "-",
+    ];
+    let text = String::from_utf8(common::run("ffmpeg", &args, None)).unwrap();
+    let seconds = |time: &str| {
+        let parts = time
+            .split([':', ','])
+            .map(|part| part.trim().parse::<f64>().unwrap());
+        parts
+            .zip([3600.0, 60.0, 1.0, 0.001])
+            .map(|(part, unit)| part * unit)
+            .sum()
+    };
+    let mut lines = text.lines();
+    let mut found: Vec<(f64, f64, String)> = Vec::new();
+    while let (Some(_), Some(times), Some(text)) = (lines.next(), lines.next(), lines.next()) {
+        let (from, until) = times.split_once(" --> ").unwrap();
+        found.push((seconds(from), seconds(until), text.to_owned()));
+        lines.next();
+    }
+    found
+}
+
+#[test]
+fn subtitles_are_not_shown_over_ads() {
+    let text = "1\n00:00:00,000 --> 00:00:01,500\nfirst\n\n2\n00:00:02,000 --> 00:00:06,000\nlong\n\n3\n00:00:06,000 --> 00:00:07,000\nnext\n\n4\n00:00:08,000 --> 00:00:09,000\nlast\n\n";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("text.srt");
+    std::fs::write(&file, text).unwrap();
+    let coding = ["-f", "srt", "-i", file.to_str().unwrap(), "-c:s", "mov_text"];
+    let mut video = video("25", 48_000, &[]);
+    let plain = video.content.clone();
+    video.content = video.dir.path().join("titled.mp4");
+    let mut args = vec!["-v", "error", "-i", plain.to_str().unwrap()];
+    args.extend(coding);
+    args.extend(["-c:v", "copy", "-c:a", "copy", video.content.to_str().unwrap()]);
+    common::run("ffmpeg", &args, None);
+
+    let replacing = Break {
+        replace: Duration::from_millis(1500),
+        ..at(7_500, vec![video.ad(24_000)])
+    };
+    let breaks = [
+        at(0, vec![video.ad(48_000)]),
+        at(4_000, vec![video.ad(48_000)]),
+        at(6_000, vec![video.ad(48_000)]),
+        replacing,
+        at(9_500, vec![video.ad(48_000)]),
+    ];
+    let (path, report) = video.splice(&breaks).unwrap();
+    let found = subtitles(&path);
+    let ads: Vec<f64> = report
+        .ads
+        .iter()
+        .map(|ad| ad.presentation.as_secs_f64())
+        .collect();
+    // Silence of less than a packet of sound follows each break.
+    let wanted = [
+        (1.0, 2.5, "first"),
+        (3.0, ads[1], "long"),
+        (ads[1] + 1.0, ads[2], "long"),
+        (ads[2] + 1.0, ads[2] + 2.0, "next"),
+    ];
+    assert_eq!(found.len(), wanted.len(), "{found:?}");
+    for ((from, until, text), (begins, ends, wanted)) in found.iter().zip(wanted) {
+        assert_eq!(text, wanted);
+        assert!(
+            (from - begins).abs() < 0.025 && (until - ends).abs() < 0.025,
+            "{found:?} and {ads:?}"
+        );
+    }
+}
+
 /// Ticks a second of the track of pictures.
 fn ticks(path: &Path) -> f64 {
     let json = common::probe(path);

@@ -2,7 +2,7 @@
 //!
 //! Sound is bridged as in all formats of packets; `pictures` lays out what is seen, `movie` writes the file.
 //!
-//! Priming is what the edit list (or iTunes' tag) declares, and stays. Tracks that are not the sound (chapters' titles, their pictures) keep their samples; each begins where its time has moved to. Tags and
+//! Priming is what the edit list (or iTunes' tag) declares, and stays. Tracks that are not the sound (chapters' titles, their pictures, subtitles) keep their samples; each begins where its time has moved to. Subtitles are not shown over ads. Tags and
 //! cover art are copied.
 
 use std::ops::{Deref, Range};
@@ -295,9 +295,15 @@ impl M4a<'_> {
 
     /// Where the breaks are in the result, in this scale; none when they are not to be in the list of chapters.
     pub(super) fn listed_breaks(&self, plan: &SplicePlan, scale: u64) -> Vec<(u64, u64)> {
-        if !self.options.ad_chapters {
-            return Vec::new();
+        if self.options.ad_chapters {
+            self.breaks(plan, scale)
+        } else {
+            Vec::new()
         }
+    }
+
+    /// Where the breaks are in the result, in this scale.
+    pub(super) fn breaks(&self, plan: &SplicePlan, scale: u64) -> Vec<(u64, u64)> {
         let rate = self.config.sample_rate;
         let breaks = ad_chapters::breaks(plan).into_iter();
         let moved = breaks.map(|(start, end)| {

@@ -17,8 +17,8 @@ use super::regions::Piece;
 use super::{SpliceError, ad_chapters};
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4::{
-    Atom, Tables, edit_chapters, edit_list, full_duration, is_title, move_chunks, sample_of, set_avc_config,
-    set_durations, set_edit, set_tables,
+    Atom, Tables, blank, edit_chapters, edit_list, full_duration, move_chunks, sample_of, set_avc_config,
+    set_durations, set_edit, set_tables, titles, track_id,
 };
 use crate::plan::{Segment, SplicePlan};
 use crate::time::ContentTime;
@@ -48,8 +48,8 @@ struct Other {
 fn other(
     file: &M4a<'_>,
     plan: &SplicePlan,
-    child: usize,
-    track: &Atom,
+    (child, track): (usize, &Atom),
+    holds_titles: bool,
     room: &mut u64,
 ) -> Result<Other, SpliceError> {
     let samples = file.tables[child].clone().unwrap_or_default();
@@ -81,19 +81,36 @@ fn other(
             time += u64::from(*duration);
         }
     }
-    let end = place(time).max(starts.last().copied().unwrap_or(0));
+    let mut end = place(time).max(starts.last().copied().unwrap_or(0));
     let mut list = Vec::with_capacity(starts.len());
     for ((offset, size), start) in samples.offsets.iter().zip(&samples.sizes).zip(starts) {
         list.push((start, file.read_at(*offset, (*size).into())?));
     }
-    if is_title(track) && !list.is_empty() {
+    let placed = |(from, until): (u64, u64)| {
         let at = |time: u64| (time + offset).saturating_sub(lead);
+        (if from == 0 { 0 } else { at(from) }, at(until))
+    };
+    if holds_titles && !list.is_empty() {
         let breaks: Vec<_> = file
             .listed_breaks(plan, scale.into())
             .into_iter()
-            .map(|(from, until)| (if from == 0 { 0 } else { at(from) }, at(until)))
+            .map(placed)
             .collect();
+        if let Some((_, over)) = breaks.last() {
+            // The last one, an ad perhaps, lasts as long as the sound, although chapters may have ended before.
+            let whole = ContentTime::from_samples(plan.samples(), plan.sample_rate());
+            end = end.max(*over).max(placed((0, whole.to_samples(scale))).1);
+        }
         ad_chapters::insert(&mut list, &breaks, &sample_of(ad_chapters::TITLE), end);
+    } else if let Some(blank) = blank(track) {
+        // Text is not shown over ads; what is left of its time comes after them.
+        let breaks = file.breaks(plan, scale.into()).into_iter().map(placed);
+        let breaks: Vec<_> = breaks.filter(|(from, _)| *from < end).collect();
+        ad_chapters::insert(&mut list, &breaks, &blank.to_vec(), end);
+        // What lies in replaced content has no time left.
+        let next: Vec<u64> = list.iter().skip(1).map(|one| one.0).collect();
+        let mut next = next.into_iter();
+        list.retain(|one| next.next() != Some(one.0));
     }
     let ends = list.iter().skip(1).map(|one| one.0).chain([end]);
     Ok(Other {
@@ -459,6 +476,7 @@ pub(super) fn assemble(
         return Ok(streams.lay_out());
     }
     let mut room = MOST_OTHER;
+    let titles = titles(&file.moov);
     let others = file
         .moov
         .children()
@@ -468,7 +486,10 @@ pub(super) fn assemble(
             let is_video = file.pictures.as_ref().is_some_and(|avc| avc.child == *child);
             &atom.kind == b"trak" && *child != file.track && !is_video
         })
-        .map(|(child, atom)| other(file, plan, child, atom, &mut room))
+        .map(|(child, atom)| {
+            let holds_titles = track_id(atom).is_some_and(|id| titles.contains(&id));
+            other(file, plan, (child, atom), holds_titles, &mut room)
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let begins = file.clock.start_of_content();
     let heard = |i: usize| {

@@ -1,5 +1,6 @@
-//! The chapters of an MP4 file: Nero's list in the movie's tags, or a track of titles that another track refers to (QuickTime).
+//! Text in an MP4 file: its chapters (Nero's list in the movie's tags, or a track of titles that another track refers to, QuickTime's), and how subtitles show nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::boxes::{Atom, read_tree, top_level};
@@ -14,6 +15,8 @@ use crate::time::ContentTime;
 const MOST: usize = 10_000;
 /// Bytes of a title that are read.
 const LONGEST_TITLE: u32 = 4096;
+/// Tracks that one refers to that are looked at.
+const MOST_REFERRED: usize = 16;
 
 /// Where each chapter begins, and its title, in the order of the file.
 pub(crate) fn chapters(
@@ -37,7 +40,7 @@ pub(crate) fn chapters(
     }
     let tracks = || moov.children().iter().filter(|child| &child.kind == b"trak");
     let Some(titles) = tracks()
-        .find_map(referred)
+        .find_map(|track| referred(track).first().copied())
         .and_then(|id| tracks().find(|track| track_id(track) == Some(id)))
     else {
         return Ok(Vec::new());
@@ -69,18 +72,38 @@ pub(crate) fn chapters(
     Ok(found)
 }
 
-/// The track of chapters that this track refers to.
-fn referred(track: &Atom) -> Option<u32> {
-    let references = track.bytes(&[b"tref"])?;
-    let at = references.windows(4).position(|kind| kind == b"chap")?;
-    word(references, at + 4)
+/// The tracks of chapters that this track refers to: titles first, as a rule, then pictures.
+fn referred(track: &Atom) -> Vec<u32> {
+    let references = track.bytes(&[b"tref"]).unwrap_or_default();
+    let Some(at) = references.windows(4).position(|kind| kind == b"chap") else {
+        return Vec::new();
+    };
+    let len = at.checked_sub(4).and_then(|at| word(references, at)).unwrap_or(0) as usize;
+    let count = (len / 4).saturating_sub(2).min(MOST_REFERRED);
+    (1..=count).filter_map(|i| word(references, at + 4 * i)).collect()
 }
 
-/// Whether a track's samples are titles of chapters, as far as it says: text that is not shown.
-pub(crate) fn is_title(track: &Atom) -> bool {
-    let hdlr = track.bytes(&[b"mdia", b"hdlr"]).and_then(|hdlr| hdlr.get(8..12));
-    let flags = track.bytes(&[b"tkhd"]).and_then(|tkhd| tkhd.get(3));
-    hdlr == Some(b"text") && flags.is_some_and(|flags| flags & 1 == 0)
+/// The tracks whose samples are titles of chapters.
+pub(crate) fn titles(moov: &Atom) -> BTreeSet<u32> {
+    let tracks = || moov.children().iter().filter(|child| &child.kind == b"trak");
+    let referred: BTreeSet<u32> = tracks().flat_map(referred).collect();
+    let text = tracks().filter(|track| {
+        let hdlr = track.bytes(&[b"mdia", b"hdlr"]);
+        hdlr.and_then(|hdlr| hdlr.get(8..12)) == Some(b"text")
+    });
+    text.filter_map(track_id)
+        .filter(|id| referred.contains(id))
+        .collect()
+}
+
+/// The sample by which a track of text shows nothing: of 3GPP's and QuickTime's text, and of WebVTT.
+pub(crate) fn blank(track: &Atom) -> Option<&'static [u8]> {
+    let described = track.bytes(&[b"mdia", b"minf", b"stbl", b"stsd"])?;
+    match described.get(12..16)? {
+        b"tx3g" | b"text" => Some(b"\0\0"),
+        b"wvtt" => Some(b"\0\0\0\x08vtte"),
+        _ => None,
+    }
 }
 
 /// A sample of this text, and that it is UTF-8.
