@@ -39,6 +39,72 @@ fn a_feed_leads_its_episodes_through_the_gateway() {
     node.stop();
 }
 
+/// With ads of a second at 5 s and at 10 s.
+#[test]
+fn the_chapters_that_a_feed_names_are_where_they_are_heard() {
+    let scene = Scene::new();
+    scene.episode("e.mp3", 20, "-c:a libmp3lame -b:a 128k", &["5", "10"]);
+    let chapters = serde_json::json!({ "version": "1.2.0", "chapters": [
+        { "startTime": 0, "title": "One" },
+        { "startTime": 5, "title": "Two", "img": "https://x.example/2.png" },
+        { "startTime": 7.5, "endTime": 12, "title": "Three" },
+    ] });
+    std::fs::write(scene.web().join("c.json"), chapters.to_string()).expect("written");
+    let item = |name: &str| {
+        format!(
+            "<item><enclosure url='{}' type='audio/mpeg'/><podcast:chapters url='c.json' type='application/json+chapters'/></item>",
+            scene.server.url(name)
+        )
+    };
+    scene.sound("plain.mp3", 20, "-c:a libmp3lame -b:a 128k");
+    let feed = format!(
+        "<rss><channel>{}{}</channel></rss>",
+        item("e.mp3"),
+        item("plain.mp3")
+    );
+    std::fs::write(scene.web().join("feed.xml"), feed).expect("written");
+    let mut node = scene.node("viewer", &[]);
+    let answer = node
+        .get(&format!("/feed{}", scene.path("feed.xml")), &[])
+        .expect(200);
+    let feed = String::from_utf8(answer.body).expect("text");
+    let here = format!("http://{}", node.addr);
+    let paths: Vec<&str> = feed
+        .split('\'')
+        .filter_map(|part| part.strip_prefix(&here))
+        .collect();
+    assert_eq!(paths.len(), 4, "{feed}");
+    // Whichever is asked for first, both are of one rendition.
+    let answer = node.get(paths[1], &[]).expect(200);
+    assert_eq!(answer.header("content-type"), "application/json+chapters");
+    let found: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let episode = node.get(paths[0], &[]).expect(200);
+    assert!(episode.body == scene.get("e.mp3", "out", &[]));
+    let ads = node.running.wait_for("rendition")["ads"].clone();
+    let starts: Vec<f64> = (0..2)
+        .map(|i| ads[i]["start"].as_f64().expect("a start"))
+        .collect();
+    let near = |i: usize, name: &str, due: f64| {
+        let time = found["chapters"][i][name].as_f64().expect("a time");
+        // Silence of less than a frame follows each ad.
+        assert!(
+            (due..due + 0.027).contains(&time),
+            "{name} of {i} is {time}: {found}"
+        );
+    };
+    near(0, "startTime", 0.0);
+    near(1, "startTime", starts[0] + 1.0);
+    near(2, "startTime", 8.5);
+    near(2, "endTime", starts[1] + 3.0);
+    assert_eq!(found["chapters"][1]["img"], chapters["chapters"][1]["img"]);
+    // What does not come through the gateway has its own chapters.
+    let plain = node.get(paths[3], &[]).expect(200);
+    assert_eq!(plain.body, chapters.to_string().into_bytes());
+    std::fs::write(scene.web().join("c.json"), "no").expect("written");
+    node.get(paths[1], &[]).expect(502);
+    node.stop();
+}
+
 #[test]
 fn a_feed_may_have_more_episodes_than_there_is_room_for_at_once() {
     const EPISODES: usize = 70;

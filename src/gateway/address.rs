@@ -1,7 +1,8 @@
 //! What a request to the gateway names, and whether it was meant for the gateway at all. Pure.
 //!
 //! A source stands in the path as it is, query and all (`/https://example.org/ep1.mp3?x=1`), or percent-encoded as a whole. What stands behind the
-//! gateway's own address there means what it would mean alone.
+//! gateway's own address there means what it would mean alone. `/chapters/`, an episode that is percent-encoded as a whole, and the address of
+//! JSON name its chapters.
 //!
 //! **Whom it answers.** A name in `Host` that is not this machine's own says that a web page had its name lead here (DNS rebinding): it could
 //! read what it is told. A browser says so, too, when a page of another site puts our address into itself: it would have its visitors'
@@ -11,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
 use axum::http::uri::Authority;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::{Host, Url};
 
 /// What is asked for.
@@ -21,8 +22,15 @@ pub(super) enum Asked {
     Root,
     /// A podcast's feed.
     Feed(Url),
+    /// The chapters of an episode, and where they stand as its publisher wrote them.
+    Chapters { episode: String, place: Url },
     /// Something that can be played: a URL or a magnet link.
     Source(String),
+}
+
+/// What stands at the gateway before the address of the chapters of an episode.
+pub(super) fn chapters_of(episode: &str) -> String {
+    format!("chapters/{}/", utf8_percent_encode(episode, NON_ALPHANUMERIC))
 }
 
 /// How often the gateway's own address may stand before a source.
@@ -33,6 +41,14 @@ pub(super) fn asked(path_and_query: &str, host: &str, listening: SocketAddr) -> 
     let mut asked = once(path_and_query)?;
     for _ in 0..MOST_NESTED {
         let url = match &asked {
+            // The feed names neither by our own address.
+            Asked::Chapters { episode, place } => {
+                let both = [Some(place.clone()), Url::parse(episode).ok()];
+                if both.iter().flatten().any(|url| leads_here(url, host, listening)) {
+                    return Err(Unknown::Chapters);
+                }
+                None
+            }
             Asked::Feed(url) => Some(url.clone()),
             Asked::Source(text) => Url::parse(text).ok(),
             Asked::Root => None,
@@ -82,14 +98,24 @@ fn once(path_and_query: &str) -> Result<Asked, Unknown> {
             _ => Err(Unknown::Feed),
         };
     }
+    if let Some(chapters) = rest.strip_prefix("chapters/") {
+        let parts = chapters.split_once('/');
+        let both = parts.and_then(|(episode, place)| Some((source(&named(episode)?)?, named(place)?)));
+        return match both.map(|(episode, place)| (episode, Url::parse(&place))) {
+            Some((episode, Ok(place))) if is_web(&place) => Ok(Asked::Chapters { episode, place }),
+            _ => Err(Unknown::Chapters),
+        };
+    }
     let text = named(rest).ok_or(Unknown::Path)?;
+    source(&text).map(Asked::Source).ok_or(Unknown::Url)
+}
+
+/// What can be played, as it is known here.
+fn source(text: &str) -> Option<String> {
     if text.starts_with("magnet:") && !text.contains(char::is_control) {
-        return Ok(Asked::Source(text));
+        return Some(text.to_owned());
     }
-    match Url::parse(&text) {
-        Ok(url) if is_web(&url) => Ok(Asked::Source(url.into())),
-        _ => Err(Unknown::Url),
-    }
+    Url::parse(text).ok().filter(is_web).map(String::from)
 }
 
 /// Why nothing is there.
@@ -101,6 +127,8 @@ pub(super) enum Unknown {
     Url,
     /// What stands behind `/feed/` is no URL.
     Feed,
+    /// What stands behind `/chapters/` is not an episode and a URL.
+    Chapters,
 }
 
 fn is_web(url: &Url) -> bool {
@@ -213,6 +241,30 @@ mod tests {
     }
 
     #[test]
+    fn chapters_are_named_with_their_episode() {
+        let place = "https://example.org/c.json?v=1";
+        for episode in [
+            "https://example.org/a%20b.mp3?a=1&b=%2F",
+            "magnet:?xt=urn:btmh:1220aa&dn=x",
+        ] {
+            let named = asked(&format!("/{}{place}", chapters_of(episode)));
+            let place = Url::parse(place).unwrap();
+            assert_eq!(
+                named,
+                Ok(Asked::Chapters {
+                    episode: episode.into(),
+                    place
+                })
+            );
+            assert_eq!(
+                source(&format!("/{episode}")).as_deref(),
+                Some(episode),
+                "what is played is the same"
+            );
+        }
+    }
+
+    #[test]
     fn what_stands_behind_our_own_address_is_meant() {
         let here = "http://127.0.0.1:4768";
         let episode = "https://example.org/ep1.mp3?a=1";
@@ -282,6 +334,16 @@ mod tests {
             ("/magnet%3A%3Fxt=%1B[2J", Unknown::Url),
             ("/feed/x", Unknown::Feed),
             ("/feed/magnet:?xt=1", Unknown::Feed),
+            ("/chapters/https%3A%2F%2Fx.example%2F1.mp3", Unknown::Chapters),
+            (
+                "/chapters/https%3A%2F%2Fx.example%2F1.mp3/c.json",
+                Unknown::Chapters,
+            ),
+            ("/chapters/1.mp3/https://x.example/c.json", Unknown::Chapters),
+            (
+                "/chapters/magnet%3A%3Fxt%3D1/http://localhost:4768/c.json",
+                Unknown::Chapters,
+            ),
         ] {
             assert_eq!(asked(path), Err(why), "{path}");
         }

@@ -18,9 +18,12 @@ use super::making::Made;
 use super::range::{self, Part};
 use super::refusal::Refusal;
 use super::shelf::Key;
-use super::{body, feed};
+use super::{body, chapters, feed};
 use crate::documents::DOCUMENT_TIMEOUT;
 use crate::source;
+
+/// Longest document of chapters that is read.
+const MAX_CHAPTERS: u64 = 4 << 20;
 
 /// Answers one request.
 pub(super) async fn answer(
@@ -75,6 +78,13 @@ async fn respond(gateway: &Gateway, from: SocketAddr, request: &Parts) -> Result
     match address::asked(path, &host, gateway.listening) {
         Ok(Asked::Root) => Ok(usage(&host).into_response()),
         Ok(Asked::Feed(url)) => of_feed(gateway, &host, &url, headers).await,
+        Ok(Asked::Chapters { episode, place }) => {
+            let key = Key {
+                client: from.ip(),
+                source: episode,
+            };
+            of_chapters(gateway, &key, &place).await
+        }
         Ok(Asked::Source(source)) => {
             let key = Key {
                 client: from.ip(),
@@ -87,6 +97,12 @@ async fn respond(gateway: &Gateway, from: SocketAddr, request: &Parts) -> Result
                 "there is nothing at {path}: write http://{host}/ and behind it the address of an episode, or http://{host}/feed/ and that of a feed, with its http:// or https://"
             );
             Err(Refusal::new(StatusCode::NOT_FOUND, reason))
+        }
+        Err(Unknown::Chapters) => {
+            let reason = format!(
+                "{path} names no chapters: write http://{host}/chapters/, the address of an episode, percent-encoded, and behind a slash that of its chapters in JSON"
+            );
+            Err(Refusal::new(StatusCode::BAD_REQUEST, reason))
         }
         Err(Unknown::Url | Unknown::Feed) => {
             let reason = format!("{path} holds no http or https URL and no magnet link");
@@ -189,9 +205,45 @@ fn is_over(held: &Held, refusal: &Refusal) -> bool {
     }
 }
 
+fn refused(error: gate::Error) -> Refusal {
+    Refusal::of(&error.into())
+}
+
+fn not_answered(url: &Url, status: StatusCode) -> Refusal {
+    let reason = format!("cannot fetch {}: the server answered {status}", gate::shown(url));
+    Refusal::new(StatusCode::BAD_GATEWAY, reason)
+}
+
+/// The chapters of an episode, at the times that they have in what this client gets of it.
+async fn of_chapters(gateway: &Gateway, key: &Key, place: &Url) -> Result<Response, Refusal> {
+    let request = gateway.context.gate.get(place.clone()).timeout(DOCUMENT_TIMEOUT);
+    let response = request.send().await.map_err(refused)?;
+    if !response.status().is_success() {
+        return Err(not_answered(place, response.status()));
+    }
+    let document = response.bytes_limited(MAX_CHAPTERS).await.map_err(refused)?;
+    let (made, _slot) = gateway.made(key).await?;
+    let rendition = match &made {
+        Made::Rendition(held) => held.rendition.as_ref(),
+        Made::Elsewhere(_) => None,
+    };
+    let moved = match rendition {
+        Some(rendition) => chapters::moved(&document, &|time| rendition.chapter(time)),
+        None => Some(document.to_vec()),
+    };
+    let moved = moved.ok_or_else(|| {
+        let reason = format!("{} holds no chapters in JSON", gate::shown(place));
+        Refusal::new(StatusCode::BAD_GATEWAY, reason)
+    })?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/json+chapters"),
+        (header::CACHE_CONTROL, "private, no-cache"),
+    ];
+    Ok((headers, moved).into_response())
+}
+
 /// A feed whose episodes come through here.
 async fn of_feed(gateway: &Gateway, host: &str, url: &Url, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let refused = |error: gate::Error| Refusal::of(&error.into());
     let mut request = gateway.context.gate.get(url.clone()).timeout(DOCUMENT_TIMEOUT);
     // Apps look again and again whether there is something new.
     for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
@@ -211,8 +263,7 @@ async fn of_feed(gateway: &Gateway, host: &str, url: &Url, headers: &HeaderMap) 
         return Ok((status, kept).into_response());
     }
     if !status.is_success() {
-        let reason = format!("cannot fetch {}: the server answered {status}", gate::shown(url));
-        return Err(Refusal::new(StatusCode::BAD_GATEWAY, reason));
+        return Err(not_answered(url, status));
     }
     let place = response.url().clone();
     // The semaphore is never closed; were it, nothing would be lost by going on.

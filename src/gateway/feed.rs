@@ -2,7 +2,8 @@
 //!
 //! Changed are, of RSS and Atom: `enclosure`, `link rel="enclosure"`, `media:content` of sound and video, the sources of a
 //! `podcast:alternateEnclosure` (but not where its `podcast:integrity` tells what bytes have to come: with ads they are others), and
-//! `itunes:new-feed-url`, by which an app would leave. An episode whose `.torrent` the feed names elsewhere than beside the media is asked
+//! `itunes:new-feed-url`, by which an app would leave. The JSON that `podcast:chapters` names comes through the gateway too, which moves its
+//! times with the first enclosure of the episode. An episode whose `.torrent` the feed names elsewhere than beside the media is asked
 //! for by that. `length` stays what the publisher wrote: how long an episode is with its ads is decided when somebody listens. A `podcast:liveItem` is
 //! left alone: what is live has no `.torrent`. So is what leads to the gateway already.
 //!
@@ -15,6 +16,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use url::Url;
 
+use super::address::chapters_of;
 use crate::feed::TORRENT_TYPE;
 
 /// How a section of text begins in which nothing is escaped.
@@ -59,6 +61,7 @@ struct Episode {
     enclosures: Vec<Address>,
     /// Its `.torrent`s, each with the type of the media.
     torrents: Vec<(Url, Option<String>)>,
+    chapters: Vec<Address>,
 }
 
 /// What is known of an alternate enclosure so far.
@@ -160,8 +163,12 @@ impl<'a> Scan<'a> {
                 if kind.is_some_and(|kind| kind.starts_with("audio") || kind.starts_with("video"))
                     && let Some(found) = self.address(element, "url", None)
                 {
-                    self.send_through(&found, None);
+                    self.send_through(&found, "", None);
                 }
+            }
+            "chapters" if has_prefix && media_type().is_some_and(|kind| kind.contains("json")) => {
+                let found = self.address(element, "url", None);
+                self.episode.chapters.extend(found);
             }
             "alternateEnclosure" => {
                 self.alternate = Alternate {
@@ -217,8 +224,8 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// Has an address lead through the gateway, to another place when one is given.
-    fn send_through(&mut self, address: &Address, instead: Option<&Url>) {
+    /// Has an address lead through the gateway, to what `within` names there, and to another place when one is given.
+    fn send_through(&mut self, address: &Address, within: &str, instead: Option<&Url>) {
         let Some(url) = &address.url else { return };
         // What came through the gateway before.
         if url.as_str().starts_with(self.gateway) {
@@ -230,23 +237,33 @@ impl<'a> Scan<'a> {
             beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme.as_bytes()))
         });
         self.edits.push(match instead {
-            None if is_whole => (address.at.start..address.at.start, self.gateway.to_owned()),
+            None if is_whole => (
+                address.at.start..address.at.start,
+                format!("{}{within}", self.gateway),
+            ),
             other => {
                 let there = quick_xml::escape::escape(other.unwrap_or(url).as_str()).into_owned();
-                (address.at.clone(), format!("{}{there}", self.gateway))
+                (address.at.clone(), format!("{}{within}{there}", self.gateway))
             }
         });
     }
 
     fn end_episode(&mut self) {
         let episode = std::mem::take(&mut self.episode);
+        let mut played: Option<String> = None;
         for enclosure in &episode.enclosures {
             let Some(url) = &enclosure.url else { continue };
             let beside = crate::context::with_suffix(url, ".torrent");
             let is_beside = episode.torrents.iter().any(|(torrent, _)| *torrent == beside);
             let same = |(_, media_type): &&(Url, Option<String>)| *media_type == enclosure.media_type;
             let elsewhere = episode.torrents.iter().find(same).filter(|_| !is_beside);
-            self.send_through(enclosure, elsewhere.map(|(torrent, _)| torrent));
+            let elsewhere = elsewhere.map(|(torrent, _)| torrent);
+            self.send_through(enclosure, "", elsewhere);
+            played.get_or_insert_with(|| elsewhere.unwrap_or(url).to_string());
+        }
+        let Some(played) = played else { return };
+        for chapters in &episode.chapters {
+            self.send_through(chapters, &chapters_of(&played), None);
         }
     }
 
@@ -256,7 +273,7 @@ impl<'a> Scan<'a> {
             return;
         }
         for source in &alternate.sources {
-            self.send_through(source, None);
+            self.send_through(source, "", None);
         }
     }
 
@@ -322,6 +339,34 @@ mod tests {
                 &format!(" {HERE}feed/https://new.example/"),
             );
         assert_eq!(result, changed);
+    }
+
+    #[test]
+    fn chapters_come_through_the_gateway_with_what_is_played() {
+        let item = |chapters: &str, media: &str| {
+            format!(
+                r#"<rss><channel><item><podcast:chapters {chapters}/><enclosure url="{media}" type="audio/mpeg"/></item></channel></rss>"#
+            )
+        };
+        let json = r#"type="application/json+chapters""#;
+        let feed = item(
+            &format!(r#"url="c.json?a=1&amp;b=2" {json}"#),
+            "https://cdn.example/1.mp3?a=1&amp;b=2",
+        );
+        let found = through_gateway(&feed);
+        let due = format!(
+            "url=\"{HERE}chapters/https%3A%2F%2Fcdn%2Eexample%2F1%2Emp3%3Fa%3D1%26b%3D2/https://example.org/shows/c.json?a=1&amp;b=2\""
+        );
+        assert!(found.contains(&due), "{found}");
+        assert_eq!(through_gateway(&found), found);
+        // Chapters of another kind, and of what does not come through the gateway, stay where they are.
+        for feed in [
+            item(r#"url="c.txt" type="text/plain""#, "https://cdn.example/1.mp3"),
+            item(&format!(r#"url="c.json" {json}"#), "ftp://cdn.example/1.mp3"),
+        ] {
+            let found = through_gateway(&feed);
+            assert!(!found.contains("chapters/"), "{found}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! A request (`answer`): `address` says what it names and whether it was meant for us, `shelf` which rendition is this client's (all requests of one
 //! playback get the same), `making` makes it when there is none, `range` says which part is wanted, `body` reads it as the connection takes
-//! it (`held`, `reading`), and `delivered` sees from what was sent which ads were delivered. `feed` has a whole podcast come this way. `telling` says what
+//! it (`held`, `reading`), and `delivered` sees from what was sent which ads were delivered. `feed` has a whole podcast come this way, `chapters` moves the chapters that it names. `telling` says what
 //! happens, `torrents` joins the swarms, and `kept` has them joined again after a restart; `refusal` is what a request is told instead; `later` has late ads made ready for the next time, and `waiting` (pure) says when an origin that sends nothing is asked again, and when that is said.
 //!
 //! Invariants: nobody who asks over HTTP is taken for the person at the machine, so what is asked for is fetched through the gate and reaches
@@ -14,6 +14,7 @@
 mod address;
 mod answer;
 mod body;
+mod chapters;
 mod delivered;
 mod feed;
 mod held;
