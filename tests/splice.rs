@@ -435,7 +435,7 @@ fn a_preview_holds_only_what_is_around_the_breaks_and_says_where_cues_went() {
         (snapped["from"].as_f64().expect("a time") + distance - ad["cue"].as_f64().expect("a cue")).abs()
             < 1e-3
     );
-    let expected = 2.0 * 4.0 + ad["duration"].as_f64().expect("a duration") + 2.0 * 0.5;
+    let expected = 2.0 * 4.0 + ad["duration"].as_f64().expect("a duration") + 2.0 * 0.05;
     let found = seconds(&folder.path().join("part.mp3"));
     assert!(
         (found - expected).abs() < 0.2,
@@ -541,7 +541,7 @@ fn opus_goes_through_the_command() {
         .expect(0);
     let (found, expected) = (
         seconds(&folder.path().join("part.opus")),
-        2.0 * 2.0 + 1.5 + 2.0 * 0.5,
+        2.0 * 2.0 + 1.5 + 2.0 * 0.05,
     );
     assert!(
         (found - expected).abs() < 0.1,

@@ -1,6 +1,7 @@
 //! Previews: only the seconds around each break.
 //!
 //! What lies between is replaced with about half a second of silence (and an empty card in video), as a break would: so each format writes a valid file, and what surrounds a break is, frame by frame, what the whole rendition has there.
+//! What lies before the first break and behind the last one leaves only a few hundredths of a second.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use crate::time::{ContentTime, duration_of};
 
 /// How long the silence between two breaks is, or less than a step longer.
 const BETWEEN: Duration = Duration::from_millis(500);
+
+/// How long it is before and after everything.
+const OUTSIDE: Duration = Duration::from_millis(50);
 
 /// The id of the silence, which is no ad.
 pub const CUT: &str = "";
@@ -39,9 +43,11 @@ pub fn cuts(
         let end = start.saturating_add(ContentTime::from(given.replace).to_samples(rate));
         start.saturating_sub(around)..end.saturating_add(around).min(samples)
     });
-    let least = ContentTime::from(BETWEEN).to_samples(rate);
+    let least = |lasts| ContentTime::from(lasts).to_samples(rate);
     // As much longer as it takes for the content to move by whole steps: the breaks end as they do in the whole rendition.
     let lasting = |span: &Range<u64>| {
+        let is_outside = span.start == 0 || span.end == samples;
+        let least = least(if is_outside { OUTSIDE } else { BETWEEN });
         let span = track.cut(span).unwrap_or_else(|_| span.clone());
         let missing = (span.end - span.start) as i64 - least as i64;
         least + missing.rem_euclid(i64::from(steps.size.max(1))) as u64
@@ -57,7 +63,7 @@ pub fn cuts(
         pcm: vec![0.0; samples as usize * usize::from(stream.channels)].into(),
         picture: picture.clone(),
     };
-    Ok(between(kept.collect(), samples, around)
+    Ok(between(kept.collect(), samples, least(BETWEEN))
         .into_iter()
         .map(|span| Break {
             at: At::Time(ContentTime::from_samples(span.start, rate)),
@@ -92,7 +98,7 @@ mod tests {
             between(vec![900..1_100, 100..300, 250..350], 5_000, 100),
             [350..900, 1_100..5_000]
         );
-        // Less than what is kept around a break is not worth a cut.
+        // What is hardly longer than a cut is not worth one.
         assert!(between(vec![20..250, 50..250], 300, 100).is_empty());
     }
 }
