@@ -1,4 +1,4 @@
-//! Refuses cue points that can be no break: after the end of the content, longer than what is left of it, or within what another one replaces. Common to `publish` and `splice`.
+//! Refuses cue points that can be no break: after the end of the content, longer than what is left of it, within what another one replaces, or where the content's pictures cannot be cut. Common to `publish` and `splice`.
 //!
 //! What a file says of its own length may be wrong: nothing is refused before its frames are counted.
 
@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use ad_splicer::content::Content;
 use ad_splicer::cues::{Action, CuePoint, Position, in_order};
-use ad_splicer::splice::{self, StreamFormat};
+use ad_splicer::splice::{self, StreamFormat, notes};
 use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
 
+use crate::breaks::spot;
 use crate::output::{Explain, bad_input};
 use crate::rendition::PATIENT;
 use crate::units::human_time;
@@ -37,6 +38,33 @@ pub(crate) async fn check(
         .duration;
     refusal(points, counted, media)?;
     Ok(counted)
+}
+
+/// Refuses those at which the pictures of content of this length cannot be cut.
+pub(crate) async fn check_cuts(
+    points: &[CuePoint],
+    duration: ContentTime,
+    content: &Arc<dyn Content>,
+    media: &str,
+) -> anyhow::Result<()> {
+    let placed = in_order(points, duration);
+    let places = placed.iter().enumerate().map(|(index, placed)| {
+        let spot = spot(index, placed);
+        (spot.at, spot.replace)
+    });
+    let (content, places) = (content.clone(), places.collect::<Vec<_>>());
+    let found = tokio::task::spawn_blocking(move || notes::uncut(content.as_ref(), &places, &PATIENT));
+    // What else is wrong with content is said when it is spliced.
+    let found = found.await.context("looking at pictures")?.unwrap_or_default();
+    for (placed, reason) in placed.iter().zip(found) {
+        if let Some(reason) = reason {
+            return Err(bad_input(format!(
+                "no ads can be put into {media} at {}: {reason}",
+                shown(placed.at)
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The error when one of them can be no break.

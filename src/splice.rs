@@ -89,6 +89,7 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
     let duration = placeable::check(&cues, &content, &format, &name).await?;
     let moved = snap::snap(&content, &mut cues, args.snap).await?;
     snap::tell(&moved);
+    placeable::check_cuts(&cues, duration, &content, &name).await?;
     beforehand::tell(&content, &format, &cues).await?;
     let profile = Profile {
         sample_rate: format.sample_rate,

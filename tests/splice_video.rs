@@ -340,12 +340,25 @@ fn what_cannot_be_spliced_leaves_the_file_that_was_there() {
     tool("ffmpeg", &[&inputs[..], &kept[..]].concat());
     std::fs::write(path.join("out.mp4"), "before").expect("a file");
     let args = ["splice", "content.mp4", "--ad", "0=whole.mp4", "-o", "out.mp4"];
-    grove(path, args)
-        .run()
-        .expect(1)
-        .says("cannot splice into content.mp4")
-        .says("sound begins more than half a second after its pictures");
+    let published = [
+        "publish",
+        "content.mp4",
+        "--origin",
+        "http://127.0.0.1:9/",
+        "--out",
+        "site",
+        "--cue",
+    ];
+    let publish = |cue: &str| grove(path, published).arg(cue).run();
+    for refused in [grove(path, args).run(), publish("start"), publish("0")] {
+        refused
+            .expect(2)
+            .says("no ads can be put into content.mp4 at 0:00.000: the content's ")
+            .says("sound begins more than half a second after its pictures");
+    }
     assert_eq!(std::fs::read(path.join("out.mp4")).expect("it"), b"before");
+    assert!(!path.join("site").exists());
+    publish("2").expect(0);
 }
 
 /// The times that a filter of ffmpeg prints behind these words.

@@ -119,6 +119,7 @@ pub(super) async fn cues(
         beforehand::tell(&content, &format, &cues.points).await?;
         let media = media.display().to_string();
         let duration = placeable::check(&cues.points, &content, &format, &media).await?;
+        placeable::check_cuts(&cues.points, duration, &content, &media).await?;
         once(&cues.points, duration, &origins)?;
         order(&mut cues.points, duration);
     }

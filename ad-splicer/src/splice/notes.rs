@@ -7,6 +7,7 @@ use super::layout::sample_of;
 use super::{At, Codec, Options, SpliceError};
 use crate::again::Again;
 use crate::content::Content;
+use crate::time::ContentTime;
 
 /// What content has to be coded again as a whole before anything is put in; what else is wrong with it is said when it is spliced.
 pub fn again(content: &dyn Content, options: &Options) -> Option<Again> {
@@ -52,6 +53,31 @@ pub fn recoded(
     with_track(head.as_ref(), |track| {
         let stream = track.stream();
         let one = |cue: &At| track.recodes_long(sample_of(*cue, stream.sample_rate, stream.samples));
+        Ok(cues.iter().map(one).collect())
+    })
+}
+
+/// For each cue, with how much of the content it replaces, why no ads can be put there, if they cannot: into some video.
+///
+/// # Errors
+/// Those of [`super::prepare`] that are no break's fault.
+pub fn uncut(
+    content: &dyn Content,
+    cues: &[(At, Duration)],
+    options: &Options,
+) -> Result<Vec<Option<String>>, SpliceError> {
+    let head = recognise(content, options)?;
+    if head.picture().is_none() {
+        return Ok(vec![None; cues.len()]);
+    }
+    with_track(head.as_ref(), |track| {
+        let stream = track.stream();
+        let one = |(cue, replaced): &(At, Duration)| {
+            let start = sample_of(*cue, stream.sample_rate, stream.samples).min(stream.samples);
+            let replaced = ContentTime::from(*replaced).to_samples(stream.sample_rate);
+            let end = start.saturating_add(replaced).min(stream.samples);
+            track.cut(&(start..end)).err()
+        };
         Ok(cues.iter().map(one).collect())
     })
 }
