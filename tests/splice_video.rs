@@ -134,7 +134,43 @@ fn a_video_ad_goes_between_the_pictures_of_video_which_stay_as_they_are() {
         .expect("a brightness");
     assert!(bar < 20.0, "the bar has a brightness of {bar}");
 
-    // Between key frames one group is coded again; an ad that is only heard gets a card.
+    // Between key frames one group is coded again. Motion JPEG has its colours beside other pixels.
+    let jpeg = [
+        content.to_str().expect("a name"),
+        "-c:v",
+        "mjpeg",
+        "-c:a",
+        "pcm_s16le",
+        "-t",
+        "2",
+    ];
+    let avi = folder.path().join("ad.avi");
+    tool(
+        "ffmpeg",
+        &[&["-i"], &jpeg[..], &[avi.to_str().expect("a name")]].concat(),
+    );
+    grove(
+        folder.path(),
+        [
+            "splice",
+            "content.mp4",
+            "--ad",
+            "5=ad.avi",
+            "--ad",
+            "7=ad.mp4",
+            "-o",
+            "jpeg.mp4",
+        ],
+    )
+    .run()
+    .expect(0);
+    let jpeg = folder.path().join("jpeg.mp4");
+    tool(
+        "ffmpeg",
+        &["-xerror", "-i", jpeg.to_str().expect("a name"), "-f", "null", "-"],
+    );
+
+    // An ad that is only heard gets a card.
     tool(
         "ffmpeg",
         &[

@@ -81,15 +81,19 @@ fn most_bits(format: &PictureFormat) -> i32 {
 /// The caps of what goes in.
 pub(crate) fn raw(format: &PictureFormat) -> gst::Caps {
     let fraction = |(a, b): (u32, u32)| gst::Fraction::new(a as i32, b as i32);
-    gst::Caps::builder("video/x-raw")
+    let caps = gst::Caps::builder("video/x-raw")
         .field("format", "I420")
         .field("width", format.width as i32)
         .field("height", format.height as i32)
         .field("pixel-aspect-ratio", fraction(format.pixel))
         .field("framerate", fraction(format.rate))
         .field("colorimetry", format.colour.colorimetry(format.full_range))
-        .field("interlace-mode", "progressive")
-        .build()
+        .field("interlace-mode", "progressive");
+    match format.coding {
+        // x264 tells it, so that there would be as many parameter sets as there are sites.
+        PictureCoding::H264 { .. } => caps.field("chroma-site", "mpeg2").build(),
+        PictureCoding::Vp9 => caps.build(),
+    }
 }
 
 /// The caps of what comes out of it.

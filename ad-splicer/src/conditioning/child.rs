@@ -194,9 +194,9 @@ impl Prepared {
         let mut raw = pictures::raw(&format);
         if job.whole {
             // However long each of them lasts, and with the colours and pixels that it has.
-            raw.make_mut()
-                .iter_mut()
-                .for_each(|one| one.remove_fields(["framerate", "colorimetry", "pixel-aspect-ratio"]));
+            raw.make_mut().iter_mut().for_each(|one| {
+                one.remove_fields(["framerate", "colorimetry", "pixel-aspect-ratio", "chroma-site"]);
+            });
         }
         let filter = make("capsfilter").property("caps", raw).build()?;
         let encode = pictures::encoder(&format)?;
