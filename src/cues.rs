@@ -146,6 +146,7 @@ fn mark_json(mark: &Mark) -> Value {
             Action::Insert => None,
             Action::Replace(length) => Some(length.as_secs_f64()),
         }),
+        "repeat_after": cue.and_then(|cue| cue.repeat_after).map(|every| every.as_secs_f64()),
     })
 }
 
@@ -165,6 +166,11 @@ fn print_text(file: &Path, read: &Marks) {
             Some(Action::Replace(length)) => format!("cue: replaces {}", human_time(length)),
             None if mark.source == CueSource::Labels => "label only".to_owned(),
             None => "chapter only".to_owned(),
+        };
+        let every = mark.cue.as_ref().and_then(|cue| cue.repeat_after);
+        let kind = match every {
+            Some(every) => format!("{kind}, again every {}", human_time(every)),
+            None => kind,
         };
         print_line(&format!(
             "{:>15}  {kind:<24}  {}",

@@ -8,6 +8,7 @@ mod ads;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ad_splicer::content::FileContent;
 use ad_splicer::frame_index::FrameIndex;
@@ -28,7 +29,7 @@ use crate::files::{folder_of, is_same_file, write_whole};
 use crate::origin_check::{Compared, compare, gives_ranges};
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, print_json, print_line};
 use crate::snap::Moved;
-use crate::units::human_bytes;
+use crate::units::{human_bytes, human_time};
 
 /// What was published, for `--json`.
 #[derive(Debug, Serialize)]
@@ -59,6 +60,8 @@ struct Published {
 struct PublishedCue {
     id: String,
     position: String,
+    /// Seconds after which it comes again.
+    repeat_after: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -260,6 +263,7 @@ async fn publish(
             .map(|cue| PublishedCue {
                 id: cue.id.clone(),
                 position: cue.position.to_string(),
+                repeat_after: cue.repeat_after.map(|every| every.as_secs_f64()),
             })
             .collect(),
         snapped: cues.snapped,
@@ -410,7 +414,11 @@ fn print_text(published: &Published) {
         print_line(&format!("  publisher  {publisher}"));
     }
     for cue in &published.cues {
-        print_line(&format!("  cue        {} at {}", cue.id, cue.position));
+        let again = cue.repeat_after.map(Duration::from_secs_f64);
+        let again = again.map_or_else(String::new, |every| {
+            format!(", again every {}", human_time(every))
+        });
+        print_line(&format!("  cue        {} at {}{again}", cue.id, cue.position));
     }
     match &published.origin_reason {
         None => print_line("  origin     gives exactly this file, asked twice under different names"),

@@ -222,6 +222,29 @@ fn breaks_are_suggested_and_cues_are_snapped_when_publishing() {
 }
 
 #[test]
+fn a_break_that_comes_again_is_said_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::copy(episode(), folder.path().join("episode.mp3")).expect("the episode");
+    let vmap = "<VMAP version='1.0'><AdBreak timeOffset='00:00:20' breakType='linear' breakId='a' repeatAfter='00:00:45'/></VMAP>";
+    std::fs::write(folder.path().join("breaks.xml"), vmap).expect("a file");
+    let run = |args: &[&str]| grove(folder.path(), args).run().expect(0);
+    let listed = run(&["cues", "breaks.xml"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("cue: inserts, again every 0:45"));
+    let marks = run(&["cues", "breaks.xml", "--json"]).event("cues")["marks"].clone();
+    assert_eq!(marks[0]["repeat_after"], 45.0, "{marks}");
+    let origin = format!("http://{}/episode.mp3", common::closed_port());
+    let published = run(&[
+        "publish",
+        "episode.mp3",
+        "--origin",
+        &origin,
+        "--cues",
+        "breaks.xml",
+    ]);
+    assert!(String::from_utf8_lossy(&published.stdout).contains("a at 00:00:20, again every 0:45"));
+}
+
+#[test]
 fn two_cue_points_at_one_time_are_refused_but_in_vmap() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::copy(episode(), folder.path().join("episode.mp3")).expect("the episode");

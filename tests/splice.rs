@@ -43,24 +43,6 @@ fn a_creative_of_which_much_is_missing_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let bank = fixtures().join("bank.m4a").display().to_string();
-    let whole = path("whole.m4a");
-    ask(
-        "ffmpeg",
-        "ffmpeg",
-        [
-            "-v",
-            "error",
-            "-i",
-            &bank,
-            "-c",
-            "copy",
-            "-movflags",
-            "+faststart",
-            &whole,
-        ],
-    );
-    let bytes = std::fs::read(&whole).expect("the creative");
-    std::fs::write(path("part.m4a"), &bytes[..bytes.len() / 2]).expect("a part of it");
     let splice = |creative: &str| {
         grove(folder.path(), ["splice", "-o", "result.mp3"])
             .arg(episode())
@@ -68,9 +50,23 @@ fn a_creative_of_which_much_is_missing_is_named() {
             .run()
             .expect(0)
     };
-    splice("part.m4a").says("note: part.m4a says it lasts ");
-    let said = splice("whole.m4a").stderr;
-    assert!(!said.contains("says it lasts"), "{said}");
+    for (ending, coding) in [
+        ("m4a", "-c copy -movflags +faststart"),
+        ("mp3", "-c:a libmp3lame"),
+        ("flac", "-c:a flac"),
+        ("wav", "-c:a pcm_s16le"),
+    ] {
+        let (whole, part) = (format!("whole.{ending}"), format!("part.{ending}"));
+        let to = path(&whole);
+        let given = ["-v", "error", "-i", &bank].into_iter();
+        let args: Vec<&str> = given.chain(coding.split(' ')).chain([&to[..]]).collect();
+        ask("ffmpeg", "ffmpeg", &args);
+        let bytes = std::fs::read(&to).expect("the creative");
+        std::fs::write(path(&part), &bytes[..bytes.len() / 2]).expect("a part of it");
+        splice(&part).says(&format!("note: {part} says it lasts "));
+        let said = splice(&whole).stderr;
+        assert!(!said.contains("says it lasts"), "{said}");
+    }
 }
 
 #[test]

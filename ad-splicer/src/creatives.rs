@@ -11,6 +11,8 @@
 //!
 //! Not for: choosing which media file of an ad to fetch (that is `decide`), or decoding (that is `conditioning`).
 
+mod stated;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -26,7 +28,6 @@ use tokio::io::AsyncWriteExt;
 use url::Url;
 
 use crate::content::FileContent;
-use crate::frames::mp4::stated_length;
 use crate::pcm::Pcm;
 
 /// The audio format that creatives are conditioned to: that of the content they go into.
@@ -112,11 +113,11 @@ impl Original {
         self.file.try_clone()
     }
 
-    /// How long its sound is by the tables of an MP4 file, or with `seen` the longest of its sound and pictures, however
-    /// much of it is there; `None` where nothing says so.
+    /// How long its sound is by what an MP4, MP3, FLAC or WAV file says, or with `seen` the longest of its sound and pictures,
+    /// however much of it is there; `None` where nothing says so.
     pub fn stated_length(&self, seen: bool) -> Option<Duration> {
         let content = FileContent::new(self.file().ok()?).ok()?;
-        stated_length(&content, seen, Duration::ZERO).ok()?
+        stated::stated_length(&content, seen, Duration::ZERO).ok()?
     }
 }
 

@@ -190,8 +190,9 @@ fn what_is_costly_and_what_cannot_be_done_is_said() {
     let usual = notes::recoded(&video("25", 48_000, &[]).content(), &cue, &Options::default());
     assert_eq!(usual.unwrap(), [None]);
     for (coding, words) in [
-        (&["-c:v", "mpeg4"][..], "only H.264"),
-        (&["-pix_fmt", "yuv444p"], "profile"),
+        (&["-c:v", "mpeg4"][..], "video in `mp4v`"),
+        (&["-pix_fmt", "yuv444p"], "profile is High 4:4:4"),
+        (&["-pix_fmt", "yuv420p10le"], "profile is High 10 (ten bits)"),
         (&["-flags", "+ildct+ilme", "-x264opts", "tff=1"], "interlaced"),
     ] {
         let video = video("25", 48_000, coding);

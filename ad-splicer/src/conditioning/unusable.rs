@@ -58,6 +58,11 @@ impl Lacking {
         // There is no kind of file that it could be.
         let no_media =
             error.matches(gst::StreamError::TypeNotFound) || error.matches(gst::StreamError::WrongType);
+        let has = |class: &str| {
+            let mut kinds = self.kinds.iter().flat_map(|(kind, _)| kind.iter());
+            kinds.any(|kind| kind.name() == class)
+        };
+        let encrypted = ["application/x-cenc", "application/x-webm-enc"];
         let is = |kind: &gst::Caps, class: &str| kind.iter().any(|kind| kind.name().starts_with(class));
         let named = self.kinds.iter().find(|(kind, _)| match wanted {
             Wanted::Sound => {
@@ -70,6 +75,9 @@ impl Lacking {
         match (wanted, named) {
             (_, Some((_, name))) if no_decoder => Report::Unsupported {
                 what: format!("it is in {name}, which is no format that ads are taken in"),
+            },
+            (_, None) if no_decoder && encrypted.iter().any(|kind| has(kind)) => Report::Unsupported {
+                what: "it is encrypted".to_owned(),
             },
             (Wanted::Sound, None) if no_decoder => Report::NoAudio,
             (Wanted::Pictures | Wanted::Image, _) if no_decoder || no_media => Report::NoPicture,

@@ -159,8 +159,15 @@ fn describe_one(set: &[u8], outside: &Told) -> Result<Description, String> {
         77 => H264Profile::Main,
         100 => H264Profile::High,
         other => {
+            let name = match other {
+                88 => "Extended".to_owned(),
+                110 => "High 10 (ten bits)".to_owned(),
+                122 => "High 4:2:2".to_owned(),
+                244 => "High 4:4:4 Predictive".to_owned(),
+                other => format!("number {other}"),
+            };
             return Err(format!(
-                "its H.264 profile is number {other}, and ads can be put into Baseline, Main and High"
+                "its H.264 profile is {name}, and ads can be put into Baseline, Main and High (4:2:0 of eight bits)"
             ));
         }
     };

@@ -54,6 +54,9 @@ fn refusal(entry: &Entry) -> Option<String> {
         (Kind::Video, codec) => Some(format!(
             "the WebM file holds video in a coding ({codec}) into which no ads can be put: only VP9 can"
         )),
+        (_, codec) if ["S_", "D_WEBVTT"].iter().any(|kind| codec.starts_with(kind)) => Some(format!(
+            "the WebM file has subtitles (`{codec}`), and ads can be put into WebM with sound and pictures alone"
+        )),
         (_, codec) => Some(format!(
             "the WebM file holds a track of `{codec}`, and ads can be put into WebM with Opus"
         )),

@@ -27,7 +27,12 @@ impl Avc {
         (scale, movie_scale): (u32, u32),
     ) -> Result<Self, SpliceError> {
         let config = avc_config(track).ok_or_else(|| {
-            unsupported("the content is video in a coding, or with a change of coding, into which no ads can be put: only H.264 (`avc1`) can")
+            let described = track.bytes(&[b"mdia", b"minf", b"stbl", b"stsd"]);
+            let coding = described.and_then(|stsd| stsd.get(12..16)).unwrap_or_default();
+            unsupported(format!(
+                "the content is video in `{}`, or changes its coding: ads can be put only into H.264 in one coding (`avc1`)",
+                coding.escape_ascii()
+            ))
         })?;
         let refused = |reason: String| unsupported(format!("no ads can be put into this video: {reason}"));
         let sets = Sets::parse(config).map_err(refused)?;
