@@ -16,7 +16,7 @@
 //!
 //! Not here: whose a loss is (`losses`), what the normal mode does (`congestion`), packets, pacing (quinn's).
 
-use super::losses::Losses;
+use super::losses::{Losses, Packets};
 use std::time::{Duration, Instant};
 
 /// The queueing delay that it aims for.
@@ -202,14 +202,17 @@ impl Ledbat {
         self.current[self.newest] = Some(trip);
     }
 
+    fn packets(&self, bytes: f64) -> Packets {
+        Packets(bytes / self.packet)
+    }
+
     /// So many bytes were acknowledged at once. `limited`: there was nothing more to send.
     pub(super) fn acknowledged(&mut self, bytes: u64, limited: bool, now: Instant) {
         let Some(trip) = self.trip() else { return };
         let queue = self.queue().as_secs_f64() / TARGET.as_secs_f64();
         let bytes = bytes as f64;
-        let window = self.window / self.packet;
-        self.losses
-            .acknowledged(bytes / self.packet, window, self.longest(), now);
+        let (packets, window) = (self.packets(bytes), self.packets(self.window));
+        self.losses.acknowledged(packets, window, self.longest(), now);
         match self.phase {
             Phase::Slowdown { until } => {
                 if now >= until {
@@ -307,8 +310,8 @@ impl Ledbat {
     /// So many bytes were lost, the last of them sent at `sent`; `persistent` when nothing came through for long.
     pub(super) fn lost(&mut self, sent: Instant, bytes: u64, persistent: bool, now: Instant) {
         let first = self.lost_at.is_none_or(|at| sent > at);
-        let window = self.window / self.packet;
-        let many = self.losses.lost(bytes as f64 / self.packet, window, first);
+        let window = self.packets(self.window);
+        let many = self.losses.lost(self.packets(bytes as f64), window, first);
         if !first && !many {
             return;
         }

@@ -32,6 +32,10 @@ const TIMES: f64 = 3.0;
 const PACKETS: f64 = 500.0;
 const TOO_MANY: f64 = 0.025;
 
+/// A number of packets: bytes in those of the connection's size, so that it need not be whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packets(pub(super) f64);
+
 /// What is known of one connection's losses.
 #[derive(Debug, Clone)]
 pub(super) struct Losses {
@@ -70,17 +74,17 @@ impl Losses {
     }
 
     /// So many packets were acknowledged after such a delay.
-    pub(super) fn acknowledged(&mut self, packets: f64, window: f64, delay: Duration, now: Instant) {
+    pub(super) fn acknowledged(&mut self, packets: Packets, window: Packets, delay: Duration, now: Instant) {
         self.sent(packets);
         if now >= self.next {
             self.next = now + BETWEEN;
-            self.delays[self.at] = (window as f32, delay.as_secs_f32());
+            self.delays[self.at] = (window.0 as f32, delay.as_secs_f32());
             self.at = (self.at + 1) % DELAYS;
             self.known = (self.known + 1).min(DELAYS);
         }
     }
 
-    fn sent(&mut self, packets: f64) {
+    fn sent(&mut self, Packets(packets): Packets) {
         let kept = (-packets / PACKETS).exp();
         self.packets = self.packets * kept + packets;
         self.lost *= kept;
@@ -89,18 +93,18 @@ impl Losses {
 
     /// So many packets were lost of a window of so many; `first` of their round trip. Whether with them there are many
     /// at once, which is said once a round trip.
-    pub(super) fn lost(&mut self, packets: f64, window: f64, first: bool) -> bool {
+    pub(super) fn lost(&mut self, packets: Packets, Packets(window): Packets, first: bool) -> bool {
         if first {
             self.round = 0.0;
             self.rate = self.single / self.packets.max(PACKETS / 2.0);
         }
         let bound = FEW.max(PART * window) + TIMES * self.rate * window;
         let before = self.round;
-        self.round += packets;
+        self.round += packets.0;
         self.sent(packets);
-        self.lost += packets;
+        self.lost += packets.0;
         if self.round <= bound {
-            self.single += packets;
+            self.single += packets.0;
             return false;
         }
         if before > bound {
@@ -113,7 +117,7 @@ impl Losses {
 
     /// Judges the first loss of a round trip, which came with such a delay in such a window: how far a queue is to blame,
     /// from 0 to 1.
-    pub(super) fn judge(&mut self, window: f64, delay: Duration) -> f64 {
+    pub(super) fn judge(&mut self, window: Packets, delay: Duration) -> f64 {
         let Some(place) = self.place_of(window, delay) else {
             return 1.0;
         };
@@ -127,8 +131,8 @@ impl Losses {
 
     /// The part of the delays that were shorter: of those with a like window, since acknowledgements and threads that
     /// wait lengthen those of a small one, or of all when they are few.
-    fn place_of(&self, window: f64, delay: Duration) -> Option<f64> {
-        let (window, delay) = (window as f32, delay.as_secs_f32());
+    fn place_of(&self, window: Packets, delay: Duration) -> Option<f64> {
+        let (window, delay) = (window.0 as f32, delay.as_secs_f32());
         let part = |is_like: &dyn Fn(f32) -> bool| {
             let known = &self.delays[..self.known];
             let (mut all, mut below) = (0, 0);

@@ -2,7 +2,8 @@
 
 use super::*;
 
-const WINDOW: f64 = 30.0;
+const ONE: Packets = Packets(1.0);
+const WINDOW: Packets = Packets(30.0);
 
 fn ms(ms: f64) -> Duration {
     Duration::from_secs_f64(ms / 1e3)
@@ -12,7 +13,7 @@ fn ms(ms: f64) -> Duration {
 fn up_and_down(losses: &mut Losses, start: Instant, span: u32) {
     for t in 0..span {
         let delay = 20.0 + f64::from((t % 200).min(199 - t % 200)) / 10.0;
-        losses.acknowledged(1.0, WINDOW, ms(delay), start + ms(f64::from(t)));
+        losses.acknowledged(ONE, WINDOW, ms(delay), start + ms(f64::from(t)));
     }
 }
 
@@ -58,27 +59,31 @@ fn a_delay_is_long_or_short_among_those_of_a_like_window() {
     let mut losses = Losses::new(start);
     // Half of them with a window of 300 packets and all shorter.
     for k in 0..100 {
-        let (window, delay) = if k % 2 == 0 { (300.0, 20.0) } else { (WINDOW, 30.0) };
-        losses.acknowledged(1.0, window, ms(delay), start + BETWEEN * k);
+        let (window, delay) = if k % 2 == 0 {
+            (Packets(300.0), 20.0)
+        } else {
+            (WINDOW, 30.0)
+        };
+        losses.acknowledged(ONE, window, ms(delay), start + BETWEEN * k);
     }
     assert_eq!(losses.place_of(WINDOW, ms(29.0)), Some(0.0));
-    assert_eq!(losses.place_of(300.0, ms(29.0)), Some(1.0));
+    assert_eq!(losses.place_of(Packets(300.0), ms(29.0)), Some(1.0));
     // None is like this one: all count.
-    assert_eq!(losses.place_of(3_000.0, ms(29.0)), Some(0.5));
+    assert_eq!(losses.place_of(Packets(3_000.0), ms(29.0)), Some(0.5));
 }
 
 #[test]
 fn many_of_one_round_trip_are_a_queues_and_the_judgement_begins_again() {
     let mut losses = known(5_000);
     judged(&mut losses, &[20.0, 25.0], 20);
-    let many: Vec<bool> = (0..6).map(|k| losses.lost(1.0, WINDOW, k == 0)).collect();
+    let many: Vec<bool> = (0..6).map(|k| losses.lost(ONE, WINDOW, k == 0)).collect();
     // The fourth is more than a tenth of the window, and said once.
     assert_eq!(many, [false, false, false, true, false, false]);
     let blame = judged(&mut losses, &[20.0, 25.0], 20);
     assert!(blame[..4].iter().all(|b| *b > 0.5), "{blame:?}");
     assert!(blame[18..].iter().all(|b| *b < 0.25), "{blame:?}");
     // As many one after the other are not.
-    assert!((0..6).all(|_| !losses.lost(1.0, WINDOW, true)));
+    assert!((0..6).all(|_| !losses.lost(ONE, WINDOW, true)));
 }
 
 #[test]
@@ -87,10 +92,12 @@ fn what_a_line_loses_anyway_is_not_many_at_once() {
     // One of a hundred: of a window of 600 packets six, and sometimes thrice as many.
     for _ in 0..20 {
         let start = Instant::now();
-        (0..100).for_each(|_| losses.acknowledged(1.0, WINDOW, ms(20.0), start));
-        assert!(!losses.lost(1.0, WINDOW, true));
+        (0..100).for_each(|_| losses.acknowledged(ONE, WINDOW, ms(20.0), start));
+        assert!(!losses.lost(ONE, WINDOW, true));
     }
-    let many = (0..100).position(|k| losses.lost(1.0, 600.0, k == 0)).unwrap();
+    let many = (0..100)
+        .position(|k| losses.lost(ONE, Packets(600.0), k == 0))
+        .unwrap();
     assert!((70..=80).contains(&many), "the {many}th is too many");
 }
 
@@ -102,8 +109,8 @@ fn no_line_loses_as_much_as_a_full_queue_does() {
         let now = Instant::now();
         let mut blame = 0.0;
         for k in 0..100 {
-            (1..one_of).for_each(|_| losses.acknowledged(1.0, WINDOW, ms(20.0), now));
-            losses.lost(1.0, WINDOW, true);
+            (1..one_of).for_each(|_| losses.acknowledged(ONE, WINDOW, ms(20.0), now));
+            losses.lost(ONE, WINDOW, true);
             blame = losses.judge(WINDOW, ms(20.0 + f64::from(k % 10)));
         }
         assert_eq!(blame >= 1.0, queue, "one of {one_of}: {blame}");
