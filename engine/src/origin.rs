@@ -13,7 +13,8 @@
 //!   `Retry-After`, or after 1 s, doubled at each failure up to 60 s; an answer that ends early and brought a block at least
 //!   is asked for the rest at once;
 //! - silence of 4 s while another seed may be asked: a failure, and the other one is asked for the rest; so is it, without
-//!   being a failure, when what came in 4 s is a quarter of what the other brings or less, or the other was never tried.
+//!   being a failure, when what came in 4 s is a quarter of what the other brings or less, or the other was never tried;
+//! - silence of 4 s in the middle of an answer while the same seed sends to other requests: as an answer that ends early.
 //!
 //! - 503 or 429 without `Retry-After` while the same seed answers another request of ours (nginx's `limit_conn`): it has no place
 //!   for so many, and gets no more at a time from then on (one more with each minute without a refusal); what it refused waits for a place.
@@ -53,6 +54,8 @@ pub trait Sink: Send {
     /// Takes a whole block of the file (its last one may be short), from the seed with this number. False stops the
     /// fetch.
     fn block(&mut self, seed: usize, block: u32, data: Bytes) -> impl Future<Output = bool> + Send;
+    /// Told when it begins and ends to wait for a place at a web seed: nothing is asked for it meanwhile.
+    fn waits(&mut self, waits: bool) -> impl Future<Output = ()> + Send;
     /// Told of bytes as they arrive, before they make a block.
     fn received(&mut self, bytes: u64);
     /// Told of received bytes that will never be part of a block that is kept.
@@ -343,7 +346,11 @@ impl Origin {
                 return Ok(());
             }
             let (index, url, whole_only) = self.choose(file, &tried, Instant::now())?;
-            if self.waited_for_place(index).await {
+            if !self.has_place(index) {
+                sink.waits(true).await;
+                self.wait_for_place(index).await;
+                sink.waits(false).await;
+                // Others may be better now.
                 continue;
             }
             // Until it is known how it ended: who waits for the whole file need not ask when that failed just now.
@@ -365,19 +372,16 @@ impl Origin {
                 self.attempt((index, file), &url, &mut next, blocks.end, false, sink)
                     .await
             };
-            let attempt = match attempt {
-                Attempt::Busy { why, beside } => {
-                    if self.is_full(index, beside, asked, &mut refusals).await {
-                        Attempt::Full
-                    } else {
-                        Attempt::Later { why, after: None }
-                    }
-                }
-                other => other,
+            let is_full = match attempt {
+                Attempt::Later {
+                    beside: Some(beside), ..
+                } => self.is_full(index, beside, asked, &mut refusals).await,
+                _ => false,
             };
             let was_of_use = next > from;
             // Who brought a part may be asked for the rest.
-            let goes_on = matches!(attempt, Attempt::Slow | Attempt::Full)
+            let goes_on = is_full
+                || matches!(attempt, Attempt::Slow)
                 || (was_of_use && matches!(attempt, Attempt::Later { after: None, .. }));
             if !goes_on {
                 tried.push(index);
@@ -398,7 +402,8 @@ impl Origin {
                         tried.pop();
                     }
                 }
-                Attempt::Later { why, after } => {
+                Attempt::Later { .. } if is_full => {}
+                Attempt::Later { why, after, .. } => {
                     seed.fails(after, was_of_use, asked, Instant::now());
                     seed.last_error = Some(why.clone());
                     drop(seeds);
@@ -412,7 +417,7 @@ impl Origin {
                     drop(seeds);
                     self.problem(why);
                 }
-                Attempt::Slow | Attempt::Full | Attempt::Busy { .. } => {}
+                Attempt::Slow => {}
                 Attempt::Refused { why, host } => {
                     let now = Instant::now();
                     let all = 0..seed.urls.len();
@@ -463,6 +468,10 @@ impl<S: Sink> Sink for Stream<'_, S> {
         let goes_on = self.sink.block(seed, block, data).await;
         self.origin.streams_from(Some((self.file, block + 1)));
         goes_on
+    }
+
+    async fn waits(&mut self, waits: bool) {
+        self.sink.waits(waits).await;
     }
 
     fn received(&mut self, bytes: u64) {

@@ -15,7 +15,7 @@ use gate::{Gate, Policy};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,6 +123,8 @@ impl Sink for Wanting {
     async fn block(&mut self, _seed: usize, _block: u32, _data: Bytes) -> bool {
         true
     }
+
+    async fn waits(&mut self, _waits: bool) {}
 
     fn received(&mut self, _bytes: u64) {}
 
@@ -365,6 +367,27 @@ async fn answers_that_end_early_are_asked_for_the_rest_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_seed_of_which_every_second_answer_stops_is_asked_on_and_named() {
+    let mut tasks = JoinSet::new();
+    let data = content(3_100_000, 16);
+    let folder = tempfile::tempdir().unwrap();
+    let (origin, url) = origin(&mut tasks, &data, Vice::StopsEverySecond(20_000)).await;
+    let node = node(folder.path()).await;
+    let torrent = node
+        .add(metainfo(&data, std::slice::from_ref(&url), &[]), alone())
+        .await
+        .unwrap();
+    completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    let asked = origin.requests.load(Ordering::SeqCst);
+    assert!(asked < 30, "{asked} requests");
+    let problems = torrent.stats().problems;
+    let told = format!("the web seed {url} stopped in the middle of an answer");
+    assert!(problems.contains(&told), "{problems:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_stored_when_a_process_dies_is_not_fetched_again() {
     let mut tasks = JoinSet::new();
     let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -479,4 +502,51 @@ async fn a_server_with_one_place_is_asked_for_one_thing_at_a_time() {
     let counts = [&origin.refused, &origin.requests].map(|count| count.load(Ordering::SeqCst));
     assert!(counts[0] * 3 < counts[1], "{counts:?} were refused, and asked");
     viewer.stop().await;
+}
+
+/// Wants all, and tells when it waits for a place.
+struct Noting(mpsc::UnboundedSender<bool>);
+
+impl Sink for Noting {
+    fn wants(&self, _block: u32) -> bool {
+        true
+    }
+
+    async fn block(&mut self, _seed: usize, _block: u32, _data: Bytes) -> bool {
+        true
+    }
+
+    async fn waits(&mut self, waits: bool) {
+        self.0.send(waits).unwrap();
+    }
+
+    fn received(&mut self, _bytes: u64) {}
+
+    fn wasted(&mut self, _bytes: u64) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_place_says_so_and_a_mirror_that_is_away_hides_no_place() {
+    let mut tasks = JoinSet::new();
+    let data = content(4 * BLOCK_SIZE as usize, 15);
+    let (server, good) = vicious_gated_origin(&mut tasks, &data, Vice::OneAtATime).await;
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away = format!("http://{}/episode.bin", closed.local_addr().unwrap());
+    drop(closed);
+    let down = Arc::new(Bucket::new(None));
+    let origin = Arc::new(Origin::new(open_gate(), &[good, away], data.len() as u64, down));
+    let (noting, mut noted) = mpsc::unbounded_channel();
+    let mut fetches = JoinSet::new();
+    for block in [0, 2] {
+        let (origin, mut sink) = (Arc::clone(&origin), Noting(noting.clone()));
+        fetches.spawn(async move { origin.fetch(0, block..block + 2, &mut sink).await });
+    }
+    let waits = tokio::time::timeout(PATIENCE, noted.recv());
+    assert_eq!(waits.await.expect("one of them is refused"), Some(true));
+    assert_eq!(origin.most_requests(), Some(1));
+    server.gate.as_ref().unwrap().add_permits(100);
+    while let Some(fetched) = fetches.join_next().await {
+        fetched.unwrap().unwrap();
+    }
+    assert_eq!(noted.recv().await, Some(false));
 }

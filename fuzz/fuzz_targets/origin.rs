@@ -72,6 +72,8 @@ impl Sink for Judge {
         true
     }
 
+    async fn waits(&mut self, _waits: bool) {}
+
     fn received(&mut self, _bytes: u64) {}
 
     fn wasted(&mut self, _bytes: u64) {}

@@ -32,6 +32,7 @@ enum Step {
     Deliver(u8, u8),
     Finish(u8, u8),
     OriginBytes(u8, u32),
+    OriginWaits(u8, bool),
     OriginDeliver(u8, u8),
     OriginFinish(u8, u8, Option<u16>),
     Unasked(Run),
@@ -214,6 +215,10 @@ impl World {
             Step::OriginBytes(n, bytes) => {
                 let Some(fetch) = nth(&self.fetches, n) else { return };
                 Input::OriginBytes { fetch, bytes: bytes.into() }
+            }
+            Step::OriginWaits(n, waits) => {
+                let Some(fetch) = nth(&self.fetches, n) else { return };
+                Input::OriginWaits { fetch, waits }
             }
             Step::OriginDeliver(n, count) => {
                 let Some(id) = nth(&self.fetches, n) else { return };

@@ -61,6 +61,8 @@ pub(crate) enum Msg {
     },
     /// Bytes from the origin.
     OriginBytes { id: FetchId, bytes: u64 },
+    /// A fetch begins or ends to wait for a place at a web seed.
+    OriginWaits { id: FetchId, waits: bool },
     /// A fetch is over.
     FetchEnded {
         id: FetchId,
@@ -206,6 +208,7 @@ impl Driver {
                 }
                 self.input(Input::OriginBytes { fetch: id, bytes });
             }
+            Msg::OriginWaits { id, waits } => self.input(Input::OriginWaits { fetch: id, waits }),
             Msg::FetchEnded { id, result } => {
                 if let Some(fetch) = self.fetches.get_mut(&id) {
                     fetch.ended = Some(result);

@@ -411,6 +411,10 @@ impl Sink for FetchSink {
         true
     }
 
+    async fn waits(&mut self, waits: bool) {
+        self.ground.tell(Msg::OriginWaits { id: self.id, waits }).await;
+    }
+
     fn received(&mut self, bytes: u64) {
         self.unreported += bytes;
         self.ground.moved.add(bytes);

@@ -1,8 +1,8 @@
 //! One request to a web seed while it runs: what it brings in the time that it is waited for, and whether another seed
 //! would do better.
 //!
-//! A request that is aborted has told its seed as well how it was. Not here: what is asked and what an answer means (the
-//! parent module); what follows for the seed ([`super::seed`]).
+//! A request that is aborted has told its seed as well how it was. Not here: what is asked and what an answer means
+//! ([`super::exchange`]); what follows for the seed ([`super::seed`]).
 
 use super::Origin;
 use super::seed::is_slow;
@@ -13,17 +13,22 @@ use std::time::{Duration, Instant};
 /// at how much came. Shorter than what the swarm core waits for a fetch.
 const LOOK: Duration = Duration::from_secs(4);
 
-/// Why another seed is asked instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why it is not waited for any longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum GivenUp {
-    Silent,
+    /// Another seed is asked instead.
+    Silent(String),
     Slow,
+    /// The same seed answers others: it may be asked again.
+    Stopped(String),
 }
 
 pub(super) struct Asking<'a> {
     origin: &'a Origin,
     seed: usize,
     file: usize,
+    /// As it may be shown.
+    url: &'a str,
     /// Begins anew when it is asked again: it is given up for silence only.
     whole: bool,
     sent: Instant,
@@ -38,7 +43,7 @@ pub(super) struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    pub(super) fn begin(origin: &'a Origin, (seed, file): (usize, usize), whole: bool) -> Self {
+    pub(super) fn begin(origin: &'a Origin, (seed, file): (usize, usize), url: &'a str, whole: bool) -> Self {
         let mut seeds = origin.seeds();
         let others = seeds[seed].requests;
         seeds[seed].requests += 1;
@@ -47,6 +52,7 @@ impl<'a> Asking<'a> {
             origin,
             seed,
             file,
+            url,
             whole,
             sent: Instant::now(),
             bytes: 0,
@@ -60,7 +66,11 @@ impl<'a> Asking<'a> {
     /// Its seed sends what it was asked for.
     pub(super) fn is_answered(&mut self) {
         self.answered = true;
-        self.origin.seeds()[self.seed].answers(1, Instant::now());
+        let now = Instant::now();
+        let mut seeds = self.origin.seeds();
+        seeds[self.seed].answers(1, now);
+        seeds[self.seed].heard = Some(now);
+        drop(seeds);
         self.origin.changed.notify_waiters();
     }
 
@@ -78,8 +88,9 @@ impl<'a> Asking<'a> {
         let came = loop {
             match tokio::time::timeout(LOOK, &mut next).await {
                 Ok(came) => break Ok(came),
-                Err(_elapsed) if self.other_is_better(None) => break Err(GivenUp::Silent),
-                Err(_elapsed) => {}
+                Err(_elapsed) if self.other_is_better(None) => break Err(GivenUp::Silent(self.silence())),
+                Err(_elapsed) if self.stopped_alone(began) => break Err(GivenUp::Stopped(self.silence())),
+                Err(_elapsed) => self.tell_silence(),
             }
         };
         self.since = None;
@@ -87,9 +98,32 @@ impl<'a> Asking<'a> {
         came
     }
 
+    /// What it does, in words.
+    fn silence(&self) -> String {
+        let url = self.url;
+        if self.answered {
+            format!("the web seed {url} stopped in the middle of an answer")
+        } else {
+            format!("the web seed {url} sends nothing")
+        }
+    }
+
+    fn tell_silence(&self) {
+        let why = self.silence();
+        self.origin.seeds()[self.seed].last_error = Some(why.clone());
+        self.origin.problem(why);
+    }
+
+    /// Whether it is this answer alone that stopped: its seed has sent something to another request since then.
+    fn stopped_alone(&self, silent_since: Instant) -> bool {
+        let heard = self.origin.seeds()[self.seed].heard;
+        self.answered && !self.whole && heard.is_some_and(|at| at >= silent_since)
+    }
+
     /// Bytes came.
     pub(super) fn brings(&mut self, bytes: u64) -> Result<(), GivenUp> {
         self.bytes += bytes;
+        self.origin.seeds()[self.seed].heard = Some(Instant::now());
         if self.waited < LOOK {
             return Ok(());
         }

@@ -16,12 +16,12 @@ use std::time::Duration;
 pub(super) enum Attempt {
     /// The range is done, or the sink wants no more.
     Done,
-    /// Up to this block, then something that may pass.
-    Later { why: String, after: Option<Duration> },
-    /// It has perhaps no place for it beside the others that it answers.
-    Busy { why: String, beside: u32 },
-    /// It has no place for it now.
-    Full,
+    /// Up to this block, then something that may pass. `beside`: it has perhaps no place for it beside so many others that it answers.
+    Later {
+        why: String,
+        after: Option<Duration>,
+        beside: Option<u32>,
+    },
     /// Up to this block, then nothing, and another seed may be asked.
     Silent(String),
     /// Up to this block; another seed is probably faster.
@@ -32,6 +32,16 @@ pub(super) enum Attempt {
     Never(String),
     /// It sends the whole file only, and another seed may not.
     PreferOthers,
+}
+
+impl Attempt {
+    fn later(why: String) -> Self {
+        Self::Later {
+            why,
+            after: None,
+            beside: None,
+        }
+    }
 }
 
 impl Origin {
@@ -57,10 +67,11 @@ impl Origin {
                 &format!("bytes={}-{}", wanted.start, wanted.end - 1),
             );
         }
-        let mut asking = Asking::begin(self, (seed, file), whole);
+        let mut asking = Asking::begin(self, (seed, file), &url, whole);
         let given_up = |why| match why {
-            GivenUp::Silent => Attempt::Silent(format!("the web seed {url} sends nothing")),
+            GivenUp::Silent(why) => Attempt::Silent(why),
             GivenUp::Slow => Attempt::Slow,
+            GivenUp::Stopped(why) => Attempt::later(why),
         };
         let sent = match asking.wait(request.send()).await {
             Ok(sent) => sent,
@@ -69,10 +80,7 @@ impl Origin {
         let mut response = match sent {
             Ok(response) => response,
             Err(e) if e.is_transient() => {
-                return Attempt::Later {
-                    why: e.to_string(),
-                    after: None,
-                };
+                return Attempt::later(e.to_string());
             }
             Err(e @ gate::Error::Forbidden(_)) => {
                 return Attempt::Refused {
@@ -154,11 +162,11 @@ impl Origin {
                     StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
                 );
                 return match status {
-                    _ if busy && after.is_none() => Attempt::Busy {
+                    _ if may_pass => Attempt::Later {
                         why,
-                        beside: asking.beside(),
+                        after,
+                        beside: (busy && after.is_none()).then(|| asking.beside()),
                     },
-                    _ if may_pass => Attempt::Later { why, after },
                     StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Attempt::Refused { why, host: false },
                     _ => Attempt::Never(why),
                 };
@@ -202,14 +210,11 @@ impl Origin {
                 Ok(None) => {
                     sink.wasted(buffer.len() as u64);
                     let why = format!("the web seed {url} ended {left} bytes early");
-                    return Ok(Attempt::Later { why, after: None });
+                    return Ok(Attempt::later(why));
                 }
                 Err(e) => {
                     sink.wasted(buffer.len() as u64);
-                    return Ok(Attempt::Later {
-                        why: e.to_string(),
-                        after: None,
-                    });
+                    return Ok(Attempt::later(e.to_string()));
                 }
             };
             sink.received(chunk.len() as u64);

@@ -14,27 +14,31 @@ const DOUBT: Duration = Duration::from_secs(1);
 const LATE: (Duration, u32) = (Duration::from_millis(50), 4);
 
 impl Origin {
-    /// Requests that all seeds together have place for; `None` when that is not known of each.
+    /// Requests that all seeds together have place for; `None` when that is not known of each that answers.
     pub fn most_requests(&self) -> Option<usize> {
-        let seeds = self.seeds();
-        let mut usable = seeds.iter().filter(|seed| seed.dropped.is_none()).peekable();
-        usable.peek()?;
-        let now = Instant::now();
-        usable.try_fold(0, |sum: usize, seed| {
-            Some(sum.saturating_add(seed.most(now)? as usize))
-        })
+        let (seeds, now) = (self.seeds(), Instant::now());
+        let mut usable = seeds.iter().filter(|seed| seed.dropped.is_none());
+        let most = usable.try_fold(0, |sum: usize, seed| match seed.most(now) {
+            Some(most) => Some(sum.saturating_add(most as usize)),
+            // One that cannot be reached takes none of them.
+            None => seed.is_in_trouble().then_some(sum),
+        });
+        most.filter(|&most| most > 0)
     }
 
-    /// Waits until this seed has place for one more request. Whether that took time: others may be better now.
-    pub(super) async fn waited_for_place(&self, seed: usize) -> bool {
-        let mut waited = false;
+    /// Whether this seed has place for one more request.
+    pub(super) fn has_place(&self, seed: usize) -> bool {
+        self.seeds()[seed].has_place(Instant::now())
+    }
+
+    /// Waits until it has.
+    pub(super) async fn wait_for_place(&self, seed: usize) {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            if self.seeds()[seed].has_place(Instant::now()) {
-                return waited;
+            if self.has_place(seed) {
+                return;
             }
-            waited = true;
             changed.await;
         }
     }

@@ -51,6 +51,8 @@ pub(super) struct Seed {
     /// Those that are being answered, and when there was one last.
     answering: u32,
     answered: Option<Instant>,
+    /// When it sent something last.
+    pub(super) heard: Option<Instant>,
     /// Requests that it has place for, where it refused more.
     pub(super) most: Option<(u32, Instant)>,
     /// Bytes a second, when it is known.
@@ -75,6 +77,7 @@ impl Seed {
             requests: 0,
             answering: 0,
             answered: None,
+            heard: None,
             most: None,
             rate: None,
             measuring: (0, Duration::ZERO),
@@ -114,6 +117,11 @@ impl Seed {
     /// Whether it answers another request now, or did since then.
     pub(super) fn answered_since(&self, then: Instant) -> bool {
         self.answering > 0 || self.answered.is_some_and(|at| at >= then)
+    }
+
+    /// Whether it has answered nothing since it failed last.
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.failed.is_some_and(|failed| !self.answered_since(failed))
     }
 
     /// Whether it has place for one more request, as far as is known.

@@ -234,6 +234,7 @@ impl Swarm {
                 }
             }
             Input::OriginBytes { fetch, bytes } => self.origin_bytes(fetch, bytes, now),
+            Input::OriginWaits { fetch, waits } => self.origin_waits(fetch, waits, now),
             Input::OriginDone { fetch } => self.fetch_ended(fetch, None, now),
             Input::OriginFailed { fetch, reason } => self.fetch_ended(fetch, Some(reason), now),
             Input::OriginAgain => self.origin.end_pause(now),

@@ -24,7 +24,7 @@ const FIRST_QUEUE: u64 = 256 << 10;
 /// So many times more fetches run at a time when the origin is to be used beside the peers: towards the end what is missing
 /// lies scattered, and a small range waits for a round trip or two behind our own uploads.
 const FAST: usize = 2;
-/// A fetch that brings nothing for this long is given up.
+/// A fetch that brings nothing for this long after it was asked is given up.
 const FETCH_STALL: Duration = Duration::from_secs(10);
 /// So few bytes are no sign of life: an origin that trickles would hold its blocks for ever.
 const TRICKLE: u64 = 4 << 10;
@@ -38,6 +38,8 @@ pub(super) struct Fetch {
     active_at: Instant,
     /// Bytes that came since `active_at`.
     since_active: u64,
+    /// Nothing is asked for it now: it waits for a place at a web seed.
+    waits: bool,
 }
 
 /// The origin as we know it.
@@ -177,6 +179,7 @@ impl Swarm {
                     sent: now,
                     active_at: now,
                     since_active: 0,
+                    waits: false,
                 },
             );
             self.origin.outstanding += left;
@@ -241,6 +244,13 @@ impl Swarm {
         }
         self.origin.score.delivered(bytes, now);
         self.downlink.arrived(bytes, now);
+    }
+
+    pub(super) fn origin_waits(&mut self, id: FetchId, waits: bool, now: Instant) {
+        if let Some(fetch) = self.origin.fetches.get_mut(&id) {
+            fetch.waits = waits;
+            fetch.active_at = now;
+        }
     }
 
     pub(super) fn forget_fetch(&mut self, id: FetchId, now: Instant) -> Option<Range<u32>> {
@@ -321,9 +331,13 @@ impl Swarm {
             .origin
             .fetches
             .iter()
-            .filter(|(_, fetch)| now.saturating_duration_since(fetch.active_at) > FETCH_STALL)
+            .filter(|(_, fetch)| !fetch.waits && now.saturating_duration_since(fetch.active_at) > FETCH_STALL)
             .map(|(&id, _)| id)
             .collect();
+        if !stalled.is_empty() {
+            // Or it would be asked for little at a time from then on.
+            self.origin.score.forget_silence(now);
+        }
         for id in stalled {
             self.outputs.push_back(Output::OriginCancel { fetch: id });
             self.fetch_ended(id, Some(OriginFailure::Temporary { after: None }), now);

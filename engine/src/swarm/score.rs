@@ -29,6 +29,8 @@ const DECLINE_DOUBLED: u32 = 2;
 pub(super) struct Score {
     decayed: f64,
     weight: f64,
+    /// Both as they were when bytes arrived last.
+    kept: (f64, f64),
     updated: Instant,
     busy: bool,
     rtt: Duration,
@@ -50,6 +52,7 @@ impl Score {
         Self {
             decayed: 0.0,
             weight: 0.0,
+            kept: (0.0, 0.0),
             updated: now,
             busy: false,
             rtt: Duration::from_millis(50),
@@ -83,6 +86,7 @@ impl Score {
     pub(super) fn delivered(&mut self, bytes: u64, now: Instant) {
         self.advance(now);
         self.decayed += bytes as f64 / TAU;
+        self.kept = (self.decayed, self.weight);
         self.last_delivery = Some(now);
         self.strikes = 0;
         self.silent = false;
@@ -166,6 +170,12 @@ impl Score {
         self.last_delivery.map_or(since, |last| last.max(since)) + patience
     }
 
+    /// The silence since bytes arrived last says nothing of its rate: it was asked for something that stopped, and will be asked again.
+    pub(super) fn forget_silence(&mut self, now: Instant) {
+        (self.decayed, self.weight) = self.kept;
+        self.updated = now;
+    }
+
     /// It was silent for too long with something outstanding.
     pub(super) fn fell_silent(&mut self) {
         self.silent = true;
@@ -197,6 +207,20 @@ impl Score {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silence_that_is_forgotten_leaves_the_rate_as_it_was() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut score = Score::new(start);
+        score.set_busy(true, start);
+        (1..=20).for_each(|tick| score.delivered(10_000, at(tick * 100)));
+        let rate = score.rate();
+        score.set_busy(false, at(12_000));
+        assert!(score.rate() < rate.map(|rate| rate / 1e3), "it is silent");
+        score.forget_silence(at(12_000));
+        assert_eq!(score.rate(), rate);
+    }
 
     #[test]
     fn an_idle_source_keeps_its_rate() {

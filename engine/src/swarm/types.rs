@@ -300,6 +300,14 @@ pub enum Input {
         /// How many since the last.
         bytes: u64,
     },
+    /// A fetch begins to wait for a place at a web seed that takes few requests at a time, or waits no longer: meanwhile its silence says
+    /// nothing of the origin.
+    OriginWaits {
+        /// Which fetch.
+        fetch: FetchId,
+        /// Whether it waits from now on.
+        waits: bool,
+    },
     /// A fetch came to its end; whatever was not [`Input::Verified`] by now is missing again.
     OriginDone {
         /// Which.

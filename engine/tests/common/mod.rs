@@ -68,6 +68,8 @@ pub enum Vice {
     Gzip,
     /// Ends each body after so many bytes.
     CutsAfter(usize),
+    /// Every second body stops after so many bytes, and stays open.
+    StopsEverySecond(usize),
     /// Answers 503 while another body is being sent.
     OneAtATime,
 }
@@ -151,6 +153,7 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
         Vice::Longer(n) => data.extend(std::iter::repeat_n(7, n as usize)),
         Vice::Shorter(n) => data.truncate(data.len() - n as usize),
         Vice::CutsAfter(n) => cut = Some(n),
+        Vice::StopsEverySecond(n) => cut = (count % 2 == 1).then_some(n),
         Vice::None | Vice::OneAtATime | Vice::IgnoresRange | Vice::Gzip | Vice::BusyFor(..) => {}
     }
     let range = headers.get(header::RANGE).map(|r| {
@@ -173,12 +176,16 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
     let sent = cut.map_or(promised, |n| n.min(promised));
     let body = data[first..first + sent].to_vec();
     let cut_short = sent < promised;
+    let stops = matches!(vice, Vice::StopsEverySecond(_));
     let parts = futures_util::stream::unfold(
         (body, 0, origin.clone(), sending),
         move |(body, at, origin, sending)| async move {
             if at >= body.len() {
                 // Gives the server the moment that it needs to send what it has.
                 tokio::task::yield_now().await;
+                if cut_short && stops {
+                    std::future::pending::<()>().await;
+                }
                 return cut_short.then(|| {
                     (
                         Err(std::io::Error::other("cut")),

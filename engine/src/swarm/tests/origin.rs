@@ -38,6 +38,28 @@ fn an_origin_that_trickles_is_given_up() {
 }
 
 #[test]
+fn a_fetch_that_waits_for_a_place_is_not_given_up() {
+    let mut now = Instant::now();
+    let mut swarm = core(100, Config::default(), now);
+    let out = give(&mut swarm, Input::Discovery { pending: false }, now);
+    let Some(&Output::OriginFetch { fetch, .. }) = out.first() else {
+        panic!("{out:?}")
+    };
+    let mut given_up_within = |seconds: u64, waits: bool| {
+        let mut out = give(&mut swarm, Input::OriginWaits { fetch, waits }, now);
+        for _ in 0..seconds {
+            now += Duration::from_secs(1);
+            out.extend(give(&mut swarm, Input::Timeout, now));
+        }
+        out.iter()
+            .any(|o| matches!(o, Output::OriginCancel { fetch: id } if *id == fetch))
+    };
+    assert!(!given_up_within(100, true), "nothing is asked for it");
+    assert!(!given_up_within(9, false), "it is asked for now");
+    assert!(given_up_within(11, false));
+}
+
+#[test]
 fn without_an_answer_the_grace_ends_by_itself() {
     let start = Instant::now();
     let mut swarm = core(100, Config::default(), start);
