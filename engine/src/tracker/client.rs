@@ -163,7 +163,7 @@ pub enum AnswerError {
     /// Not a dictionary.
     #[error("it is not a dictionary")]
     NotDictionary,
-    /// `peers` or `peers6` is neither compact nor a list, or is cut.
+    /// `peers` or `peers6` is neither compact nor a list.
     #[error("`{0}` is broken")]
     Peers(&'static str),
     /// It says why it refuses.
@@ -302,7 +302,7 @@ pub fn announce_url(url: &Url, request: &AnnounceRequest, family: Family) -> Url
     url
 }
 
-/// Reads an answer. Broken peers in a list are left out, broken compact lists are an error.
+/// Reads an answer. Broken peers in a list are left out, and so are stray bytes after the whole entries of a compact one.
 pub fn parse_response(body: &[u8]) -> Result<AnnounceResponse, AnswerError> {
     let limits = Limits {
         bytes: MAX_ANSWER,
@@ -344,13 +344,13 @@ pub fn parse_response(body: &[u8]) -> Result<AnnounceResponse, AnswerError> {
     match answer.get("peers") {
         None => {}
         Some(value) => match (value.bytes(), value.list()) {
-            (Some(compact), _) => compact_v4(compact, &mut peers)?,
+            (Some(compact), _) => compact_v4(compact, &mut peers),
             (_, Some(list)) => peers.extend(list.iter().filter_map(listed)),
             _ => return Err(AnswerError::Peers("peers")),
         },
     }
     if let Some(value) = answer.get("peers6") {
-        compact_v6(value.bytes().ok_or(AnswerError::Peers("peers6"))?, &mut peers)?;
+        compact_v6(value.bytes().ok_or(AnswerError::Peers("peers6"))?, &mut peers);
     }
     peers.retain(|peer| peer.port() != 0 && !peer.ip().is_unspecified() && !peer.ip().is_multicast());
     let mut seen = std::collections::HashSet::new();
@@ -384,21 +384,18 @@ pub fn parse_response(body: &[u8]) -> Result<AnnounceResponse, AnswerError> {
     })
 }
 
-fn compact_v4(bytes: &[u8], peers: &mut Vec<SocketAddr>) -> Result<(), AnswerError> {
-    let (entries, []) = bytes.as_chunks::<6>() else {
-        return Err(AnswerError::Peers("peers"));
-    };
-    peers.extend(entries.iter().map(|[a, b, c, d, high, low]| {
-        SocketAddr::from((Ipv4Addr::new(*a, *b, *c, *d), u16::from_be_bytes([*high, *low])))
-    }));
-    Ok(())
+fn compact_v4(bytes: &[u8], peers: &mut Vec<SocketAddr>) {
+    peers.extend(
+        entries::<6>("peers", bytes)
+            .iter()
+            .map(|[a, b, c, d, high, low]| {
+                SocketAddr::from((Ipv4Addr::new(*a, *b, *c, *d), u16::from_be_bytes([*high, *low])))
+            }),
+    );
 }
 
-fn compact_v6(bytes: &[u8], peers: &mut Vec<SocketAddr>) -> Result<(), AnswerError> {
-    let (entries, []) = bytes.as_chunks::<18>() else {
-        return Err(AnswerError::Peers("peers6"));
-    };
-    peers.extend(entries.iter().filter_map(|entry| {
+fn compact_v6(bytes: &[u8], peers: &mut Vec<SocketAddr>) {
+    peers.extend(entries::<18>("peers6", bytes).iter().filter_map(|entry| {
         let (address, port) = entry.split_at(16);
         let address = Ipv6Addr::from(<[u8; 16]>::try_from(address).ok()?);
         Some(SocketAddr::from((
@@ -406,7 +403,15 @@ fn compact_v6(bytes: &[u8], peers: &mut Vec<SocketAddr>) -> Result<(), AnswerErr
             u16::from_be_bytes(port.try_into().ok()?),
         )))
     }));
-    Ok(())
+}
+
+/// The whole entries of a compact list, as libtorrent reads it.
+fn entries<'a, const SIZE: usize>(key: &str, bytes: &'a [u8]) -> &'a [[u8; SIZE]] {
+    let (entries, stray) = bytes.as_chunks();
+    if !stray.is_empty() {
+        tracing::debug!("`{key}` of a tracker ends in {} stray bytes", stray.len());
+    }
+    entries
 }
 
 /// A peer of the older kind of list. Host names, which BEP 3 allows, would be a way around the address policy.
@@ -471,6 +476,18 @@ mod tests {
     }
 
     #[test]
+    fn of_a_list_that_is_cut_the_whole_entries_are_taken() {
+        let answer = b"d5:peers9:\x7f\0\0\x01\x1a\xe1\x7f\0\x006:peers623:\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x1a\xe1\0\0\0\0\x01e";
+        let answer = parse_response(answer).expect("a valid answer");
+        assert_eq!(
+            answer.peers,
+            ["127.0.0.1:6881".parse().unwrap(), "[::1]:6881".parse().unwrap()]
+        );
+        let none = parse_response(b"d5:peers5:12345e").expect("a valid answer");
+        assert_eq!(none.peers, []);
+    }
+
+    #[test]
     fn rubbish_is_named_and_everything_is_bounded() {
         use AnswerError::{Bencoding, Failure, NotDictionary, Peers};
         assert_eq!(
@@ -485,8 +502,7 @@ mod tests {
         );
         assert_eq!(parse_response(b"le"), Err(NotDictionary));
         assert_eq!(parse_response(b"d5:peersi1ee"), Err(Peers("peers")));
-        assert_eq!(parse_response(b"d5:peers5:12345e"), Err(Peers("peers")));
-        assert_eq!(parse_response(b"d6:peers65:12345e"), Err(Peers("peers6")));
+        assert_eq!(parse_response(b"d6:peers6i1ee"), Err(Peers("peers6")));
         assert!(matches!(parse_response(b"<html>"), Err(Bencoding(_))));
         let many: Vec<u8> = (0..1000_u16)
             .flat_map(|i| [10, 0, 0, 1].into_iter().chain((i + 1).to_be_bytes()))
