@@ -33,6 +33,8 @@ use tokio::task::{AbortHandle, JoinSet};
 
 /// How often figures are published and dials considered.
 const TICK: Duration = Duration::from_millis(200);
+/// The same while it only waits for somebody to come: a process may seed hundreds of torrents.
+const IDLE_TICK: Duration = Duration::from_secs(5);
 /// Trackers that are used.
 const MAX_TRACKERS: usize = 8;
 /// Troubles that are kept for people to read.
@@ -212,8 +214,12 @@ impl Driver {
         let mut whole = self.shared.whole.subscribe();
         whole.mark_changed();
         let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut idle_tick = tokio::time::interval(IDLE_TICK);
+        for tick in [&mut tick, &mut idle_tick] {
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
         loop {
+            let idle = self.is_idle();
             let wake = self.swarm.next_timeout().filter(|_| !self.paused);
             let sleep = tokio::time::sleep_until(wake.unwrap_or_else(|| Instant::now() + TICK * 10).into());
             tokio::select! {
@@ -230,7 +236,8 @@ impl Driver {
                 Some(event) = self.store_events.recv() => self.store_event(event),
                 () = self.shared.readers.changed.notified() => self.sync_readers(),
                 () = sleep, if wake.is_some() => self.input(Input::Timeout),
-                _ = tick.tick() => self.tick(),
+                _ = tick.tick(), if !idle => self.tick(),
+                _ = idle_tick.tick(), if idle => self.tick(),
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     if let Err(e) = ended && e.is_panic() {
                         self.fail(format!("a part of the program failed: {e}"));
@@ -251,6 +258,14 @@ impl Driver {
             self.check_complete();
         }
         self.end().await;
+    }
+
+    /// Whether everything is here and nobody is there or to be dialled: what comes next comes as a message.
+    fn is_idle(&self) -> bool {
+        self.state == State::Complete
+            && self.peers.is_empty()
+            && !self.candidates.any_hope()
+            && self.rate.2 == 0
     }
 
     /// Whether everything is wanted.
