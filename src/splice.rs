@@ -33,6 +33,9 @@ use crate::rendition::{self, Destination, Made, PATIENT};
 use crate::snap::{self, Moved};
 use crate::units::{human_bytes, human_time};
 
+/// Below this true peak, in dBTP, nothing is heard.
+const HEARD: f64 = -70.0;
+
 /// Splices the creatives in, in the order of their cues. Who interrupts it finds nothing left of it.
 pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     let spliced = Box::pin(splice_in(args, json));
@@ -130,6 +133,7 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
             let fitted = condition(&cache, &conditioner, (profile, format.picture), name, original);
             let fitted = fitted.await?;
             tell_cut_short(name, original, &fitted.0, format.picture.is_some());
+            tell_silent(name, &fitted.0, profile);
             conditioned.insert(name, fitted);
         }
         fits(placed.cue, name, &conditioned[name.as_str()].0)?;
@@ -229,6 +233,14 @@ fn tell_cut_short(name: &str, original: &Original, creative: &Creative, seen: bo
             human_time(stated),
             human_time(creative.duration())
         );
+    }
+}
+
+/// Says when nothing of a creative is heard: in mono both sides of stereo may cancel each other out.
+fn tell_silent(name: &str, creative: &Creative, profile: Profile) {
+    if creative.true_peak < HEARD {
+        let mono = if profile.channels == 1 { " in mono" } else { "" };
+        eprintln!("note: {name} is silent{mono}");
     }
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::tools::{ask, loudness};
+use common::tools::{ask, generate, loudness};
 use common::{Finished, PATIENCE, cue, episode, fixtures, grove, sha256};
 
 /// GStreamer's plugin registry is made by whoever is first, and its order changes when it is read again: neither may matter.
@@ -67,6 +67,27 @@ fn a_creative_of_which_much_is_missing_is_named() {
         let said = splice(&whole).stderr;
         assert!(!said.contains("says it lasts"), "{said}");
     }
+}
+
+/// Both sides of the ad are each other's opposite, so that nothing of it is left in mono; and one is longer than its break takes.
+#[test]
+fn an_ad_of_which_nothing_is_heard_is_said_and_one_that_is_too_long_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mono = "sine=f=300:r=48000:d=4".to_owned();
+    generate(&folder.path().join("content.mp3"), &[mono], "-ac 1 -b:a 64k");
+    let opposite = "aevalsrc='0.3*sin(3000*t)|-0.3*sin(3000*t)':s=48000:d=2".to_owned();
+    generate(&folder.path().join("ad.wav"), &[opposite], "");
+    let splice = |ad: &str| {
+        grove(
+            folder.path(),
+            ["splice", "content.mp3", "--ad", ad, "-o", "out.mp3"],
+        )
+        .run()
+    };
+    splice("1=ad.wav").expect(0).says("ad.wav is silent in mono");
+    splice("1,max=1=ad.wav")
+        .expect(2)
+        .says("its break takes 0:01.000 at most");
 }
 
 #[test]

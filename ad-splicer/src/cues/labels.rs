@@ -15,7 +15,9 @@ use crate::timecode;
 pub(super) fn parse(text: &str, options: &Options) -> Result<Marks, MarksError> {
     let mut marks = Vec::new();
     let mut order = Order::default();
-    for (number, line) in text.lines().enumerate() {
+    // Some editors end lines as old Macs did.
+    let ends = if text.contains('\n') { '\n' } else { '\r' };
+    for (number, line) in text.split(ends).enumerate() {
         if line.trim().is_empty() || line.starts_with('\\') {
             continue;
         }
@@ -106,6 +108,20 @@ mod tests {
         );
         assert_eq!(cues[1].action, Action::Replace(Duration::from_secs(15)));
         assert_eq!(read.marks[0].title, "Intro");
+    }
+
+    #[test]
+    fn lines_end_as_any_system_ends_them() {
+        let lines = ["1\t1\tone", "2\t2\tad", "3\t3\tad"];
+        for ends in ["\n", "\r\n", "\r"] {
+            let read = read(&lines.join(ends)).expect("labels");
+            let titles: Vec<_> = read.marks.iter().map(|mark| mark.title.as_str()).collect();
+            assert_eq!(
+                (titles, read.cues().count()),
+                (vec!["one", "ad", "ad"], 2),
+                "{ends:?}"
+            );
+        }
     }
 
     #[test]
