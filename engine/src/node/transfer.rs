@@ -355,6 +355,7 @@ pub(super) async fn fetch(ground: Arc<Ground>, id: FetchId, run: BlockRun) {
         ground: ground.clone(),
         id,
         file: run.file,
+        began: false,
         unreported: 0,
         reported: Instant::now(),
     };
@@ -368,6 +369,8 @@ struct FetchSink {
     ground: Arc<Ground>,
     id: FetchId,
     file: FileIndex,
+    /// Whether something of it came.
+    began: bool,
     unreported: u64,
     reported: Instant,
 }
@@ -417,7 +420,10 @@ impl Sink for FetchSink {
 
     fn received(&mut self, bytes: u64) {
         self.unreported += bytes;
-        self.ground.moved.add(bytes);
+        // What an answer begins with may be all of it: the next request would wait while more is gathered.
+        if std::mem::replace(&mut self.began, true) {
+            self.ground.moved.add(bytes);
+        }
         self.ground.counters.received.fetch_add(bytes, Ordering::Relaxed);
     }
 

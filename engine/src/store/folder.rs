@@ -13,10 +13,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Files that are open at a time.
 const MAX_OPEN: usize = 64;
+/// Files that are synced at a time, at most, and how many there are to each at least.
+const SYNCS: usize = 32;
+const EACH: usize = 8;
 
 /// A file and where it lies in the torrent.
 #[derive(Clone, Debug)]
@@ -131,11 +135,27 @@ impl Backing for Folder {
 
     fn sync(&self) -> io::Result<()> {
         let dirty: Vec<usize> = self.open().dirty.iter().copied().collect();
-        for index in dirty {
-            // A file that is opened anew syncs all that was written to it through earlier handles too.
-            self.file(index, false)?.sync()?;
-            self.open().dirty.remove(&index);
-        }
+        // One after the other, each waits for a commit of the file system's journal; together they share it.
+        let next = AtomicUsize::new(0);
+        let sync = || -> io::Result<()> {
+            while let Some(&index) = dirty.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // A file that is opened anew syncs all that was written to it through earlier handles too.
+                self.file(index, false)?.sync()?;
+                self.open().dirty.remove(&index);
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let helpers: Vec<_> = (1..(dirty.len() / EACH).min(SYNCS))
+                .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, sync).ok())
+                .collect();
+            let others = helpers.into_iter().map(|helper| {
+                let panicked = |_| Err(io::Error::other("a sync panicked"));
+                helper.join().unwrap_or_else(panicked)
+            });
+            let all: Vec<io::Result<()>> = std::iter::once(sync()).chain(others).collect();
+            all.into_iter().collect::<io::Result<()>>()
+        })?;
         let renewed: Vec<PathBuf> = self.open().renewed.iter().cloned().collect();
         for folder in renewed {
             self.disk.sync_folder(&folder)?;
@@ -190,5 +210,113 @@ impl Backing for Folder {
         let first = self.place(within.start).map_or(0, |(index, _)| index);
         let stamp = |index: usize| Ok((index, self.disk.stamp(&self.places[index].path)?));
         (first..end).map(stamp).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metainfo::Builder;
+    use std::sync::Condvar;
+    use std::time::Duration;
+
+    /// Syncs, which go on once several wait together; one file's fails once.
+    #[derive(Default)]
+    struct Syncs {
+        waiting: Mutex<(usize, Option<PathBuf>, BTreeSet<PathBuf>)>,
+        more: Condvar,
+    }
+
+    #[derive(Clone)]
+    struct Slow(Arc<Syncs>);
+
+    struct File(PathBuf, Arc<Syncs>);
+
+    impl Backing for File {
+        fn write_all_at(&self, _data: &[u8], _offset: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn read_exact_at(&self, _buffer: &mut [u8], _offset: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            let mut state = self.1.waiting.lock().expect("not poisoned");
+            state.0 += 1;
+            self.1.more.notify_all();
+            let patience = Duration::from_secs(20);
+            let waited = self
+                .1
+                .more
+                .wait_timeout_while(state, patience, |state| state.0 < 4);
+            let (mut state, timeout) = waited.expect("not poisoned");
+            assert!(!timeout.timed_out(), "one after the other");
+            if state.1.as_ref() == Some(&self.0) {
+                state.1 = None;
+                return Err(io::ErrorKind::Other.into());
+            }
+            state.2.insert(self.0.clone());
+            Ok(())
+        }
+
+        fn set_len(&self, _length: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn stamp(&self) -> io::Result<Stamp> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    impl Disk for Slow {
+        fn create_folders(&self, _folder: &Path) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn open(&self, path: &Path) -> io::Result<Box<dyn Backing>> {
+            Ok(Box::new(File(path.to_owned(), self.0.clone())))
+        }
+
+        fn stamp(&self, _path: &Path) -> io::Result<Option<Stamp>> {
+            let (length, modified) = (1, (0, 0));
+            Ok(Some(Stamp { length, modified }))
+        }
+
+        fn read(&self, _path: &Path) -> io::Result<Vec<u8>> {
+            Ok(Vec::new())
+        }
+
+        fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn many_files_are_synced_together_and_all_that_was_not_again() {
+        let place = tempfile::tempdir().expect("a folder");
+        for file in 0..100 {
+            std::fs::write(place.path().join(format!("{file:03}")), [1]).expect("space on the disk");
+        }
+        let listing = crate::metainfo::Listing::of(place.path()).expect("it can be read");
+        let metainfo = Builder::new("many").hash_folder(place.path(), &listing, |_| {});
+        let metainfo = metainfo.expect("it can be hashed");
+        let syncs = Arc::new(Syncs::default());
+        let folder = Folder::new(Arc::new(Slow(syncs.clone())), Path::new("/many"), &metainfo);
+        for file in 0..100 {
+            let offset = file * metainfo.piece_length();
+            folder.write_all_at(&[1], offset).expect("it takes everything");
+        }
+        let fails = PathBuf::from("/many/050");
+        syncs.waiting.lock().expect("not poisoned").1 = Some(fails.clone());
+        assert!(folder.sync().is_err());
+        let synced = || syncs.waiting.lock().expect("not poisoned").2.clone();
+        assert!(!synced().contains(&fails));
+        folder.sync().expect("it works again");
+        assert_eq!(synced().len(), 100);
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::Swarm;
-use super::types::{BlockRun, Output, RequestId, Source};
+use super::types::{BLOCK_SIZE, BlockRun, Output, RequestId, Source};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Piece {
@@ -35,7 +35,8 @@ impl Swarm {
             return;
         }
         let span = self.layout.span(run);
-        let bytes = self.layout.span_bytes(span.clone());
+        // A rate says how many blocks come: one of a few bytes takes a request of its own as a whole one does.
+        let bytes = u64::from(run.count) * u64::from(BLOCK_SIZE);
         match source {
             Source::Disk => {}
             Source::Origin => self.total.delivered(bytes, now),

@@ -230,7 +230,8 @@ impl Uploads {
             customer.last_served = Some(now);
             self.active -= 1;
             if bytes > 0 {
-                self.line.delivered(bytes, now);
+                self.line
+                    .delivered(bytes.next_multiple_of(BLOCK_SIZE.into()), now);
             }
             self.line.set_busy(self.active > 0, now);
         }

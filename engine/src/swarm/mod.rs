@@ -345,7 +345,6 @@ impl Swarm {
             requested_bytes: u64::from(self.outstanding) * block,
             origin_bytes: u64::from(self.origin.outstanding) * block,
             duplicate_bytes: self.duplicate_bytes,
-            down_rate: self.total.rate().unwrap_or(0.0) as u64,
         }
     }
 

@@ -36,6 +36,8 @@ const STARVED: usize = 4;
 const LAST: f64 = 8.0;
 /// Who does not let us ask for so long, or brings nothing of what it is asked, counts for nobody's holder.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// More pieces than the queue at an origin ever has room for.
+const AT_ONCE: usize = 1024;
 /// With nothing at all arriving for this long, pieces that peers hold are drawn too.
 const NEGLECT: Duration = Duration::from_secs(6);
 /// Below this rate, after [`SLOW_AFTER`], likewise: peers that hardly serve are no reason not to finish.
@@ -159,6 +161,8 @@ impl Swarm {
                 let mut end = piece + 1;
                 while (end - piece + 1) * self.layout.piece_blocks() <= longest
                     && end - piece < self.affordable()
+                    && left.contains(&end)
+                    && self.is_one_request(piece, end)
                     && left.remove(&end)
                 {
                     end += 1;
@@ -174,7 +178,16 @@ impl Swarm {
     /// Pieces whose duty falls to us now, each with its place in the order: the least comes first.
     /// `of_seeds`: what only seeds hold, instead of what nobody holds.
     pub(super) fn due_pieces(&mut self, of_seeds: bool, now: Instant) -> Vec<(f64, u32)> {
-        let alone = self.peers.is_empty();
+        let windows: Vec<Range<u32>> = self
+            .readers
+            .values()
+            .map(|reader| self.byte_span(reader.file, &reader.window(NEAR)))
+            .filter(|span| !span.is_empty())
+            .collect();
+        let first = windows.iter().map(|span| span.start).min().unwrap_or(0) / self.layout.piece_blocks();
+        if self.peers.is_empty() {
+            return self.due_alone(first, &windows, now);
+        }
         let all = self.layout.total_blocks();
         let view = self.peers.len() + 1;
         let size = self.viewers();
@@ -198,13 +211,6 @@ impl Swarm {
         let silent = now.saturating_duration_since(self.last_progress) > NEGLECT;
         let slow = now.saturating_duration_since(self.started) > SLOW_AFTER
             && self.total.rate().is_none_or(|rate| rate < SLOW_RATE);
-        let windows: Vec<Range<u32>> = self
-            .readers
-            .values()
-            .map(|reader| self.byte_span(reader.file, &reader.window(NEAR)))
-            .filter(|span| !span.is_empty())
-            .collect();
-        let first = windows.iter().map(|span| span.start).min().unwrap_or(0) / self.layout.piece_blocks();
         let owned = self.owned(starved, of_seeds, now);
         let mut due_now = Vec::new();
         let mut ranks: BTreeMap<u32, usize> = BTreeMap::new();
@@ -222,16 +228,6 @@ impl Swarm {
             let unowned = silent || slow || self.has_unowned(piece, &owned);
             if !unowned || self.is_claimed(piece, &seeds, now) {
                 self.pieces[piece as usize].eligible_since = None;
-                continue;
-            }
-            // Without neighbours there is nobody to wait for: in order, from where it is read.
-            if alone {
-                let ahead = if piece >= first {
-                    piece - first
-                } else {
-                    piece + self.layout.pieces()
-                };
-                due_now.push((f64::from(ahead), piece));
                 continue;
             }
             // A reader's next minute comes in its order: what is random now may be missing in a few seconds.
@@ -268,6 +264,32 @@ impl Swarm {
             }
         }
         due_now
+    }
+
+    /// Without neighbours there is nobody to wait for: the next in order from where it is read, as many as can be asked for at a time.
+    fn due_alone(&mut self, first: u32, windows: &[Range<u32>], now: Instant) -> Vec<(f64, u32)> {
+        let all = self.layout.pieces();
+        let order = (first..all).chain(0..first.min(all));
+        let mut due = Vec::new();
+        for (ahead, piece) in order.enumerate() {
+            if !self.is_open(piece) || self.pieces[piece as usize].no_origin {
+                continue;
+            }
+            let span = self.layout.piece_span(piece);
+            let near = windows.iter().any(|w| w.start < span.end && span.start < w.end);
+            if !near && !self.config.whole_file {
+                continue;
+            }
+            if self.is_claimed(piece, &[], now) {
+                self.pieces[piece as usize].eligible_since = None;
+                continue;
+            }
+            due.push((ahead as f64, piece));
+            if due.len() == AT_ONCE {
+                break;
+            }
+        }
+        due
     }
 
     pub(super) fn requested_of_peers(&self, piece: u32) -> bool {
@@ -323,12 +345,19 @@ impl Swarm {
             let mut end = piece + 1;
             while end - piece < longest.min(self.affordable())
                 && end < self.layout.pieces()
+                && self.is_one_request(piece, end)
                 && self.is_drawable(end)
             {
                 end += 1;
             }
             self.fetch(piece..end, Urgency::Far, now);
         }
+    }
+
+    /// Whether one request can bring these pieces and all between them: they are of one file.
+    fn is_one_request(&self, first: u32, last: u32) -> bool {
+        let span = self.layout.piece_span(first).start..self.layout.piece_span(last).end;
+        self.layout.is_one_run(span)
     }
 
     /// Wholly missing, asked of nobody.

@@ -208,6 +208,11 @@ impl Swarm {
                 fetch.active_at = now;
                 self.origin.outstanding -= 1;
                 if source == Source::Origin {
+                    let length = self.layout.span_bytes(block..block + 1);
+                    // A rate counts blocks, as the queue does: what this one lacks of a whole one.
+                    if let Some(rest) = u64::from(BLOCK_SIZE).checked_sub(length).filter(|&rest| rest > 0) {
+                        self.origin.score.delivered(rest, now);
+                    }
                     self.origin.arrived = self.origin.arrived.saturating_sub(BLOCK_SIZE.into());
                 }
                 if fetch.left == 0 {

@@ -82,7 +82,7 @@ impl Score {
         self.busy = busy;
     }
 
-    /// Bytes arrived.
+    /// Bytes arrived. What is shorter than a block counts as a whole one (callers see to it): what is outstanding is counted in blocks.
     pub(super) fn delivered(&mut self, bytes: u64, now: Instant) {
         self.advance(now);
         self.decayed += bytes as f64 / TAU;

@@ -21,6 +21,7 @@ mod places;
 mod random;
 mod silent;
 mod size;
+mod small;
 mod starts;
 mod turns;
 

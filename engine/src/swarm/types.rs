@@ -537,6 +537,4 @@ pub struct Progress {
     pub origin_bytes: u64,
     /// Bytes that were verified more than once (they arrived from two sides).
     pub duplicate_bytes: u64,
-    /// Bytes verified a second, from peers and origin, over the last seconds.
-    pub down_rate: u64,
 }

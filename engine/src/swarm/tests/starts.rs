@@ -142,8 +142,9 @@ fn a_start_waits_longer_for_those_who_choke_it_the_more_they_are() {
     assert!((10..=12).contains(&patience_with(11)), "{}", patience_with(11));
 }
 
-/// Blocks that a player asks the origin for urgently when it comes, after it sent so many bytes in four seconds, if any.
-fn drawn_early(sent: Option<u64>) -> u32 {
+/// Blocks that a player asks the origin for urgently when it comes after four seconds, in which it sent so many bytes by that time,
+/// if any, and nothing more after it.
+fn drawn_early(sent: Option<(u64, Duration)>) -> u32 {
     let start = Instant::now();
     let config = Config {
         whole_file: false,
@@ -155,18 +156,21 @@ fn drawn_early(sent: Option<u64>) -> u32 {
     connect(&mut swarm, 1, vec![], start);
     give(&mut swarm, Input::Discovery { pending: false }, start);
     let now = start + Duration::from_secs(4);
-    if let Some(bytes) = sent {
-        let (peer, request) = (Peer(1), UploadId(1));
-        let urgency = Urgency::Far;
-        let ask = Input::PeerRequest {
-            peer,
-            request,
-            run,
-            urgency,
-        };
-        give(&mut swarm, ask, start);
-        let done = Input::SendDone { peer, request, bytes };
-        give(&mut swarm, done, now);
+    if let Some((bytes, at)) = sent {
+        let (peer, urgency) = (Peer(1), Urgency::Far);
+        for request in [1, 2].map(UploadId) {
+            let ask = Input::PeerRequest {
+                peer,
+                request,
+                run,
+                urgency,
+            };
+            give(&mut swarm, ask, start);
+        }
+        for (request, bytes, at) in [(UploadId(1), bytes, at), (UploadId(2), 0, Duration::from_secs(4))] {
+            let done = Input::SendDone { peer, request, bytes };
+            give(&mut swarm, done, start + at);
+        }
     }
     // A piece is 3.6 seconds of media.
     let reader = Input::ReaderOpened {
@@ -192,9 +196,9 @@ fn drawn_early(sent: Option<u64>) -> u32 {
 #[test]
 fn whoever_can_hand_it_on_draws_early_what_nobody_has() {
     let (slow, unknown, fast) = (
-        drawn_early(Some(1_000)),
+        drawn_early(Some((u64::from(BLOCK_SIZE), Duration::ZERO))),
         drawn_early(None),
-        drawn_early(Some(100_000)),
+        drawn_early(Some((100_000, Duration::from_secs(4)))),
     );
     assert_eq!((slow, unknown, fast), (8, 12, 16));
 }
