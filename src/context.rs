@@ -1,6 +1,7 @@
 //! What commands with a socket share: the data folder and its files, and the gate with what the person typed.
 
 use std::path::PathBuf;
+use std::sync::Once;
 
 use anyhow::Context as _;
 use gate::{Gate, Policy};
@@ -31,6 +32,7 @@ impl Context {
         };
         std::fs::create_dir_all(&data)
             .with_context(|| format!("cannot make the data folder {}", data.display()))?;
+        tell_proxies();
         let policy = Policy {
             allow_private: net.allow_private,
             local_addresses: net.listen.iter().map(std::net::SocketAddr::ip).collect(),
@@ -68,6 +70,29 @@ impl Context {
     pub(crate) fn creatives(&self) -> PathBuf {
         self.data.join("creatives")
     }
+}
+
+/// Proxies of the environment, which are not heeded: where they lead to, a server's name would be looked up again, past the gate.
+const PROXIES: [&str; 6] = [
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+];
+
+/// Says once which of them are set.
+fn tell_proxies() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let set: Vec<&str> = PROXIES.into_iter().filter(is_set).collect();
+        if !set.is_empty() {
+            let (names, verb) = (set.join(", "), if set.len() == 1 { "is" } else { "are" });
+            eprintln!("note: {names} {verb} set and not used: servers and peers are reached directly, never through a proxy");
+        }
+    });
 }
 
 /// The URL of a file that lies beside another: `episode.mp3` and `.torrent` give `episode.mp3.torrent`.

@@ -17,6 +17,9 @@ use ad_splicer::content::Content;
 use anyhow::Context as _;
 use engine::metainfo::Metainfo;
 use engine::node::{AddOptions, Node, State, Torrent};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -28,8 +31,10 @@ use crate::decided::{Decided, Wish, decide};
 use crate::files::{can_write, is_on_one_disk, is_same_file, place_file, tell_new_folder};
 use crate::joining::{swarm_options, trust_typed};
 use crate::media_type;
-use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json};
-use crate::pausing::{self, Pausing};
+use crate::output::{
+    ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json, report_error, status_of,
+};
+use crate::pausing::{Pausing, Running};
 use crate::quiet::{Quiet, RelayTold};
 use crate::rendition::{self, Arriving, Destination, Made};
 use crate::results::{Results, check_name};
@@ -40,10 +45,10 @@ use plain::plain;
 pub(crate) use report::of_ways;
 use report::{ProgressLine, Report, state_name, tell, tell_quiet};
 
-/// Gets every source in turn.
+/// Gets every source in turn. What is whole is served beside the next, if that was asked for; a source that is wrong keeps none of the others.
 pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
-    let pausing = tokio::sync::Mutex::new(Pausing::listen(json));
+    let mut pausing = Pausing::listen(json);
     let to_stdout = args.output.as_deref() == Some(Path::new("-"));
     if to_stdout && (json || args.sources.len() > 1) {
         return Err(bad_input(
@@ -75,33 +80,19 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
     let creatives = (!args.swarm.no_peers).then(|| Swarm::new(&context, Arc::clone(&node)));
     // What earlier commands could not report goes now, beside the download.
     let draining = beacons::Draining::begin(&context);
-    let all = async {
-        for text in &args.sources {
-            let episode = args.episode.episode.as_deref();
-            let status = match source::resolve(&context, Some(&node), &args.swarm.peer, text, episode).await?
-            {
-                Resolved::Torrent(found) => {
-                    Job {
-                        context: &context,
-                        node: &node,
-                        creatives: creatives.clone(),
-                        args,
-                        json,
-                        unused: tokio::sync::Mutex::default(),
-                        pausing: &pausing,
-                    }
-                    .torrent(&found)
-                    .await?
-                }
-                Resolved::Plain(url) => plain(&context, args, &url, json).await?,
-            };
-            if status != ExitStatus::Done {
-                return Ok(status);
-            }
-        }
-        Ok(ExitStatus::Done)
+    let job = Job {
+        context: &context,
+        node: &node,
+        creatives: creatives.clone(),
+        args,
+        json,
+        unused: tokio::sync::Mutex::default(),
+        running: Running::default(),
     };
-    let outcome = all.await;
+    let outcome = tokio::select! {
+        outcome = job.all() => outcome,
+        never = pausing.obey_all(&job.running) => match never {},
+    };
     // However it ended: others are told that we leave, and nothing of the creatives stays.
     if let Some(creatives) = &creatives {
         creatives.end().await;
@@ -120,10 +111,84 @@ struct Job<'a> {
     json: bool,
     /// What was made ready and is not delivered.
     unused: tokio::sync::Mutex<Option<Decided>>,
-    pausing: &'a tokio::sync::Mutex<Pausing>,
+    running: Running,
+}
+
+/// How the fetching of one source ended.
+enum Fetched {
+    /// All of it is here and in its place.
+    Whole(Box<Whole>),
+    Not(ExitStatus),
+}
+
+struct Whole {
+    torrent: Torrent,
+    report: Report,
+    started: Instant,
 }
 
 impl Job<'_> {
+    async fn all(&self) -> Outcome {
+        let sources = &self.args.sources;
+        let (whole, mut came) = mpsc::channel(sources.len().max(1));
+        let fetching = async move {
+            let mut worst = ExitStatus::Done;
+            for text in sources {
+                let status = match self.one(text).await {
+                    Ok(Fetched::Whole(fetched)) if self.seeds() => {
+                        // Its other end is there until this one goes.
+                        let _ = whole.send(fetched).await;
+                        continue;
+                    }
+                    Ok(Fetched::Whole(fetched)) => self.serve(*fetched).await,
+                    Ok(Fetched::Not(status)) => status,
+                    Err(error) if sources.len() > 1 && status_of(&error) != ExitStatus::Interrupted => {
+                        report_error(&error, self.json)
+                    }
+                    Err(error) => return Err(error),
+                };
+                worst = worst.max(status);
+                if status == ExitStatus::Interrupted {
+                    break;
+                }
+            }
+            Ok(worst)
+        };
+        let serving = async {
+            let mut worst = ExitStatus::Done;
+            let (mut served, mut more) = (FuturesUnordered::new(), true);
+            while more || !served.is_empty() {
+                tokio::select! {
+                    next = came.recv(), if more => match next {
+                        Some(fetched) => served.push(self.serve(*fetched)),
+                        None => more = false,
+                    },
+                    Some(status) = served.next() => worst = worst.max(status),
+                }
+            }
+            worst
+        };
+        let (fetched, served) = tokio::join!(fetching, serving);
+        Ok(fetched?.max(served))
+    }
+
+    async fn one(&self, text: &str) -> anyhow::Result<Fetched> {
+        let episode = self.args.episode.episode.as_deref();
+        let resolved = source::resolve(
+            self.context,
+            Some(self.node),
+            &self.args.swarm.peer,
+            text,
+            episode,
+        );
+        match resolved.await? {
+            Resolved::Torrent(found) => self.torrent(&found).await,
+            Resolved::Plain(url) => plain(self.context, self.args, &url, self.json)
+                .await
+                .map(Fetched::Not),
+        }
+    }
+
     /// The download ends before it is whole: its ads are not used. Going on with it later decides again.
     async fn leave(&self) {
         if let Some(unused) = self.unused.lock().await.take() {
@@ -131,7 +196,7 @@ impl Job<'_> {
         }
     }
 
-    async fn torrent(&self, found: &source::Torrent) -> Outcome {
+    async fn torrent(&self, found: &source::Torrent) -> anyhow::Result<Fetched> {
         let started = Instant::now();
         let metainfo = &found.metainfo;
         let files = select(metainfo, &self.args.file)?;
@@ -154,6 +219,7 @@ impl Job<'_> {
         };
         let added = self.node.add(metainfo.clone(), options).await;
         let torrent = added.map_err(crate::starting::explain)?;
+        self.running.begin(&torrent);
         let progress = Progress::bytes(
             metainfo.name(),
             torrent.stats().total_bytes,
@@ -176,16 +242,18 @@ impl Job<'_> {
             Ok(Some(made)) => made,
             Ok(None) => {
                 self.leave().await;
+                self.running.end(&torrent);
                 let stats = torrent.stop().await;
                 eprintln!(
                     "stopped with {} of {} here; the same command goes on from there",
                     human_bytes(stats.have_bytes),
                     human_bytes(stats.total_bytes)
                 );
-                return Ok(ExitStatus::Interrupted);
+                return Ok(Fetched::Not(ExitStatus::Interrupted));
             }
             Err(error) => {
                 self.leave().await;
+                self.running.end(&torrent);
                 let problems = torrent.stop().await.problems;
                 for problem in problems.iter().rev().take(3) {
                     tracing::warn!("{problem}");
@@ -208,10 +276,25 @@ impl Job<'_> {
         if found.secret.is_some() && torrent.holds_all() {
             report.noted = Some(noted(&torrent).await);
         }
+        Ok(Fetched::Whole(Box::new(Whole {
+            torrent,
+            report,
+            started,
+        })))
+    }
+
+    /// Serves what is whole for as long as was asked, and tells of its end.
+    async fn serve(&self, whole: Whole) -> ExitStatus {
+        let Whole {
+            torrent,
+            mut report,
+            started,
+        } = whole;
         let (status, ()) = tokio::join!(
             self.seed(&torrent, report.content_bytes),
             beacons::drain(self.context)
         );
+        self.running.end(&torrent);
         let stats = torrent.stop().await;
         if self.seeds() {
             // The ad server may have come back meanwhile.
@@ -225,7 +308,7 @@ impl Job<'_> {
         if self.json {
             print_json(&report);
         }
-        Ok(status)
+        status
     }
 
     /// Where the result goes. A folder that was made for it by an earlier run of the same command is that place again, and no folder
@@ -311,16 +394,8 @@ impl Job<'_> {
         let mut paused = false;
         let (mut quiet, mut came) = (Quiet::new(), Instant::now());
         let mut relay = RelayTold::default();
-        let mut pausing = self.pausing.lock().await;
-        pausing.begin(torrent);
         loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                pause = pausing.next() => {
-                    pausing::apply(torrent, pause);
-                    pausing.tell();
-                }
-            }
+            tick.tick().await;
             let stats = torrent.stats();
             if self.json {
                 print_json(&ProgressLine {
@@ -381,12 +456,10 @@ impl Job<'_> {
         if !self.seeds() {
             return ExitStatus::Done;
         }
-        let mut pausing = self.pausing.lock().await;
         tokio::select! {
             () = long_enough(self.args.seed_for) => ExitStatus::Done,
             () = enough(torrent, length, self.args.seed_ratio) => ExitStatus::Done,
             () = interrupted() => ExitStatus::Interrupted,
-            never = pausing.obey(std::iter::once(torrent)) => match never {},
         }
     }
 }

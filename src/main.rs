@@ -2,6 +2,13 @@
 //!
 //! Not for: what a command does; each has its own file.
 
+/// Says something on stderr. That nobody can read it is no reason to die, as it is for the standard library's.
+macro_rules! eprintln {
+    ($($what:tt)*) => {
+        $crate::output::say(format_args!($($what)*))
+    };
+}
+
 mod ads;
 mod again;
 mod beacons;

@@ -11,12 +11,14 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ad_splicer::splice::SpliceError;
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::io::Errno;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -25,8 +27,8 @@ use tracing_subscriber::EnvFilter;
 /// A progress bar; sizes in powers of 1000, as everywhere.
 const BAR: &str = "{prefix} {bar:32} {decimal_bytes}/{decimal_total_bytes} {wide_msg}";
 
-/// How a command ended, as scripts see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a command ended, as scripts see it; of several the greatest is the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ExitStatus {
     /// 0: what was asked for is done.
     Done,
@@ -291,6 +293,15 @@ pub(crate) fn print_line(text: &str) {
     }
 }
 
+/// A line for people on stderr, if anybody can read it.
+pub(crate) fn say(what: fmt::Arguments<'_>) {
+    // Of a terminal that is gone there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{what}");
+}
+
+/// Whether the terminal was closed.
+static HUNG_UP: AtomicBool = AtomicBool::new(false);
+
 /// Why something of the data did not get to stdout, when it did not.
 static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
 
@@ -302,9 +313,13 @@ fn note_unprinted(error: io::Error) {
     }
 }
 
-/// That data was lost on its way out, if it was (a disk that is full, say).
+/// That data was lost on its way out, if it was (a disk that is full, say; not where the reader is a terminal that was closed).
 pub(crate) fn check_printed() -> anyhow::Result<()> {
+    let closed = HUNG_UP
+        .load(Ordering::Relaxed)
+        .then_some(Errno::IO.raw_os_error());
     match UNPRINTED.get() {
+        Some(error) if closed.is_some() && error.raw_os_error() == closed => Ok(()),
         Some(error) => Err(anyhow::anyhow!("cannot write to stdout: {error}")),
         None => Ok(()),
     }
@@ -322,6 +337,8 @@ pub(crate) fn start_logging(verbose: u8) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Which panics where stderr is closed.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init();
 }
@@ -365,24 +382,30 @@ fn is_hangup_ignored() -> bool {
 }
 
 /// The signals that ask a process to stop, as far as the system lets them be heard.
-struct Signals(Vec<Signal>);
+struct Signals(Vec<(SignalKind, Signal)>);
 
 impl Signals {
     fn listen() -> Self {
         let hangup = (!is_hangup_ignored()).then(SignalKind::hangup);
         let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
         let kinds = kinds.into_iter().chain(hangup);
-        Self(kinds.filter_map(|kind| signal(kind).ok()).collect())
+        Self(
+            kinds
+                .filter_map(|kind| Some((kind, signal(kind).ok()?)))
+                .collect(),
+        )
     }
 
     async fn next(&mut self) {
         poll_fn(|context| {
-            let mut came = self.0.iter_mut().map(|signal| signal.poll_recv(context));
-            if came.any(|came| came.is_ready()) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
+            let came = |(kind, signal): &mut (SignalKind, Signal)| signal.poll_recv(context).map(|_| *kind);
+            let Some(Poll::Ready(kind)) = self.0.iter_mut().map(came).find(Poll::is_ready) else {
+                return Poll::Pending;
+            };
+            if kind == SignalKind::hangup() {
+                HUNG_UP.store(true, Ordering::Relaxed);
             }
+            Poll::Ready(())
         })
         .await;
     }

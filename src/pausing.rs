@@ -3,6 +3,7 @@
 //! Not for: what a pause is (the engine's), or the pauses of `grove play`, whose content goes on arriving.
 
 use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use engine::node::Torrent;
 use serde_json::json;
@@ -34,7 +35,7 @@ impl Pausing {
     }
 
     /// The next time that something is to change: whether to pause.
-    pub(crate) async fn next(&mut self) -> bool {
+    async fn next(&mut self) -> bool {
         loop {
             let paused = tokio::select! {
                 () = received(&mut self.pause) => true,
@@ -48,16 +49,20 @@ impl Pausing {
         }
     }
 
-    /// Says in JSON what was done.
-    pub(crate) fn tell(&self) {
+    /// Says what was done; to people where all is only served (what is fetched tells of its pause itself).
+    fn tell(&self, serves: bool) {
         if self.json {
             print_json(&json!({ "event": if self.paused { "paused" } else { "resumed" } }));
+        } else if serves {
+            eprintln!(
+                "{}",
+                if self.paused {
+                    "paused: nothing is served"
+                } else {
+                    "serving again"
+                }
+            );
         }
-    }
-
-    /// Begins with a torrent, in the state that was asked for before.
-    pub(crate) fn begin(&self, torrent: &Torrent) {
-        apply(torrent, self.paused);
     }
 
     /// Pauses torrents that serve, and has them go on, whenever that is asked for.
@@ -65,18 +70,48 @@ impl Pausing {
         loop {
             let paused = self.next().await;
             torrents.clone().for_each(|torrent| apply(torrent, paused));
-            self.tell();
-            if !self.json {
-                eprintln!(
-                    "{}",
-                    if paused {
-                        "paused: nothing is served"
-                    } else {
-                        "serving again"
-                    }
-                );
-            }
+            self.tell(true);
         }
+    }
+
+    /// The same with torrents that come and go.
+    pub(crate) async fn obey_all(&mut self, running: &Running) -> Infallible {
+        loop {
+            let paused = self.next().await;
+            self.tell(running.apply(paused));
+        }
+    }
+}
+
+/// The torrents that run, and whether they pause.
+#[derive(Debug, Default)]
+pub(crate) struct Running(Mutex<(Vec<Torrent>, bool)>);
+
+impl Running {
+    fn all(&self) -> MutexGuard<'_, (Vec<Torrent>, bool)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins with a torrent, in the state that was asked for before.
+    pub(crate) fn begin(&self, torrent: &Torrent) {
+        let mut all = self.all();
+        apply(torrent, all.1);
+        all.0.push(torrent.clone());
+    }
+
+    /// This one has ended.
+    pub(crate) fn end(&self, torrent: &Torrent) {
+        self.all()
+            .0
+            .retain(|other| other.info_hash() != torrent.info_hash());
+    }
+
+    /// Whether all of them are only served.
+    fn apply(&self, paused: bool) -> bool {
+        let mut all = self.all();
+        all.1 = paused;
+        all.0.iter().for_each(|torrent| apply(torrent, paused));
+        !all.0.is_empty() && all.0.iter().all(|torrent| torrent.stats().is_complete())
     }
 }
 
@@ -89,7 +124,7 @@ pub(crate) fn survive_signals() {
 }
 
 /// Pauses a torrent or has it go on.
-pub(crate) fn apply(torrent: &Torrent, paused: bool) {
+fn apply(torrent: &Torrent, paused: bool) {
     if paused {
         torrent.pause();
     } else {

@@ -31,6 +31,9 @@ impl Quiet {
     }
 }
 
+/// So many reasons are told: relays could give another one each time.
+const MOST: usize = 16;
+
 /// Why relays do not carry a transfer, or no further, as far as it was said.
 #[derive(Debug, Default)]
 pub(crate) struct RelayTold(HashSet<String>);
@@ -38,7 +41,7 @@ pub(crate) struct RelayTold(HashSet<String>);
 impl RelayTold {
     /// What is to be said now: each reason once, and none while there are peers, however they are connected.
     pub(crate) fn now<'a>(&mut self, refuses: Option<&'a str>, peers: usize) -> Option<&'a str> {
-        refuses.filter(|why| peers == 0 && self.0.insert((*why).to_owned()))
+        refuses.filter(|why| peers == 0 && self.0.len() < MOST && self.0.insert((*why).to_owned()))
     }
 }
 
@@ -56,6 +59,8 @@ mod tests {
         assert_eq!(told.now(None, 0), None);
         assert_eq!(told.now(Some("spent"), 0), Some("spent"));
         assert_eq!(told.now(Some("full"), 0), None, "two relays take turns");
+        let others = (0..1_000).filter(|other| told.now(Some(&format!("not today ({other})")), 0).is_some());
+        assert_eq!(others.count(), MOST - 2);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
             Ok(added) => torrents.push(added),
             // The others are served all the same.
             Err(error) if args.sources.len() > 1 && status_of(&error) != ExitStatus::Interrupted => {
-                worst = report_error(&error, json);
+                worst = worst.max(report_error(&error, json));
             }
             Err(error) => return Err(error),
         }
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     };
     let has_failed = |torrent: &Torrent| matches!(torrent.stats().state, State::Failed(_));
     if torrents.iter().any(|(_, torrent)| has_failed(torrent)) {
-        worst = ExitStatus::Failed;
+        worst = worst.max(ExitStatus::Failed);
     }
     for (path, torrent) in &torrents {
         let stats = torrent.stop().await;

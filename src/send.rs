@@ -284,7 +284,17 @@ async fn hash(path: &Path, json: bool) -> anyhow::Result<Metainfo> {
             Err(error @ BuildError::Name(_)) => Err(error)
                 .or_bad_input(|| format!("cannot send {}", path.display()))
                 .hint(|| "give it another name, or leave it out".into()),
-            Err(error @ (BuildError::Empty(_) | BuildError::TooMany { .. })) => {
+            Err(BuildError::Empty(_)) => {
+                let what = if path.is_dir() {
+                    "there is no file in it that is not empty"
+                } else {
+                    "it is empty"
+                };
+                Err(bad_input(format!("cannot send {}: {what}", path.display()))).hint(|| {
+                    "what is sent is bytes: put it into an archive, or into a folder beside a file that is not empty".into()
+                })
+            }
+            Err(error @ BuildError::TooMany { .. }) => {
                 Err(error).or_bad_input(|| format!("cannot send {}", path.display()))
             }
             other => other.with_context(|| format!("cannot send {}", path.display())),

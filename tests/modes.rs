@@ -24,6 +24,17 @@ fn publish(at: &Path) {
     std::fs::write(at.join("thing.bin.torrent"), metainfo.to_bytes()).expect("space on the disk");
 }
 
+const OTHER: usize = 70_000;
+
+/// Another file and its torrent.
+fn publish_other(at: &Path) {
+    let data = [7_u8].repeat(OTHER);
+    let other = Builder::new("other.bin").hash(&data[..], OTHER as u64, |_| {});
+    let other = other.expect("it can be hashed");
+    std::fs::write(at.join("other.bin.torrent"), other.to_bytes()).expect("space on the disk");
+    std::fs::write(at.join("other.bin"), data).expect("space on the disk");
+}
+
 fn seed(at: &Path, more: &[&str]) -> (Running, String) {
     let mut seed = grove(at, ["seed", "thing.bin.torrent", "--json", "--data", "seed"])
         .args(LOOPBACK)
@@ -89,10 +100,8 @@ fn a_seed_stops_by_itself_once_it_has_sent_enough() {
 fn a_seed_goes_on_without_the_source_that_is_wrong() {
     let place = tempfile::tempdir().expect("a folder");
     publish(place.path());
-    let other = Builder::new("other.bin")
-        .hash(&[7_u8].repeat(70_000)[..], 70_000, |_| {})
-        .expect("it can be hashed");
-    std::fs::write(place.path().join("other.bin.torrent"), other.to_bytes()).expect("space on the disk");
+    publish_other(place.path());
+    std::fs::remove_file(place.path().join("other.bin")).expect("it is there");
     let mut seed = grove(
         place.path(),
         [
@@ -124,11 +133,7 @@ fn a_seed_of_which_one_source_fails_ends_when_the_rest_was_sent() {
     let place = tempfile::tempdir().expect("a folder");
     let at = place.path();
     publish(at);
-    let other = Builder::new("other.bin")
-        .hash(&[7_u8].repeat(70_000)[..], 70_000, |_| {})
-        .expect("it can be hashed");
-    std::fs::write(at.join("other.bin.torrent"), other.to_bytes()).expect("space on the disk");
-    std::fs::write(at.join("other.bin"), [7_u8].repeat(70_000)).expect("space on the disk");
+    publish_other(at);
     let sources = [
         "seed",
         "other.bin.torrent",
@@ -146,7 +151,7 @@ fn a_seed_of_which_one_source_fails_ends_when_the_rest_was_sent() {
         .to_owned();
     seed.wait_for("seeding");
     seed.wait_for("seeding");
-    std::fs::write(at.join("other.bin"), [8_u8].repeat(70_001)).expect("space on the disk");
+    std::fs::write(at.join("other.bin"), [8_u8].repeat(OTHER + 1)).expect("space on the disk");
     let asking = grove(
         at,
         [
@@ -194,6 +199,36 @@ fn a_terminal_that_is_closed_stops_it_unless_it_was_told_to_outlive_it() {
     told.hang_up();
     get(place.path(), &address, &[]).expect(0);
     told.interrupt();
+}
+
+/// What it says on its way out has no reader any more.
+#[test]
+fn a_terminal_that_is_gone_ends_it_as_one_that_is_closed() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    publish(at);
+    // The head of a terminal's session, as a shell is, passes the signal on, and outlives it here to tell how grove ended.
+    let shell =
+        "\"$@\" & child=$!\ntrap 'kill -HUP $child' HUP\nwait $child\nwait $child\necho $? > status\n";
+    std::fs::write(at.join("outlive.sh"), shell).expect("space on the disk");
+    let made = std::process::Command::new("mkfifo")
+        .arg(at.join("status"))
+        .status();
+    assert!(made.is_ok_and(|made| made.success()), "mkfifo, of coreutils");
+    for json in [&[][..], &["--json"][..]] {
+        let terminal = grove(at, ["seed", "thing.bin.torrent", "--data", "seed", "-v"])
+            .args(json)
+            .args(LOOPBACK)
+            .through(["sh", "outlive.sh"])
+            .at_terminal();
+        terminal.wait_for("seeding");
+        drop(terminal);
+        let (tell, told) = std::sync::mpsc::channel();
+        let fifo = at.join("status");
+        std::thread::spawn(move || tell.send(std::fs::read_to_string(fifo)));
+        let status = told.recv_timeout(common::PATIENCE).expect("it ends");
+        assert_eq!(status.expect("a pipe"), "0\n", "{json:?}");
+    }
 }
 
 #[test]
@@ -597,4 +632,70 @@ fn a_download_goes_on_serving_until_its_ratio_is_reached() {
     assert_eq!(status, Some(0));
     let done = rest.last().expect("a done");
     assert!(done["uploaded"].as_u64() >= Some(LENGTH as u64 * 3 / 2), "{done}");
+}
+
+#[test]
+fn a_download_of_several_goes_on_without_the_source_that_is_wrong_and_serves_beside_the_next() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    publish(at);
+    publish_other(at);
+    let both = [
+        "seed",
+        "thing.bin.torrent",
+        "other.bin.torrent",
+        "--json",
+        "--data",
+        "seed",
+    ];
+    let mut seed = grove(at, both).args(LOOPBACK).start();
+    let listening = seed.wait_for("listening");
+    let address = listening["quic"][0].as_str().expect("an address").to_owned();
+    seed.wait_for("seeding");
+    seed.wait_for("seeding");
+    let several = |data: &str, peer: &str| {
+        grove(
+            at,
+            ["get", "thing.bin.torrent", "none.torrent", "other.bin.torrent"],
+        )
+        .args([
+            "--json",
+            "--no-ads",
+            "--no-origin",
+            "--data",
+            data,
+            "--peer",
+            peer,
+        ])
+        .args(["-o", &format!("{data}-out/")])
+        .args(LOOPBACK)
+    };
+    let is_whole = |data: &str, name: &str| {
+        let got = at.join(format!("{data}-out")).join(name);
+        assert_eq!(sha256(&got), sha256(&at.join(name)), "{data}: {name}");
+    };
+
+    let mut first = several("first", &address).args(["--seed-for", "1:00:00"]).start();
+    let listening = first.wait_for("listening");
+    let served = listening["quic"][0].as_str().expect("an address").to_owned();
+    first.wait_for("complete");
+    let error = first.wait_for("error");
+    assert!(error["error"].to_string().contains("none.torrent"), "{error}");
+    first.wait_for("complete");
+    seed.kill();
+    // Both are served together.
+    several("second", &served).run().expect(2);
+    for data in ["first", "second"] {
+        is_whole(data, "thing.bin");
+        is_whole(data, "other.bin");
+    }
+    let (status, rest) = first.interrupt();
+    assert_eq!(status, Some(130));
+    let done = rest.iter().filter(|line| line["event"] == "done");
+    let sent: Vec<_> = done.map(|line| line["uploaded"].as_u64()).collect();
+    assert_eq!(sent.len(), 2, "{rest:?}");
+    assert!(
+        sent.contains(&Some(LENGTH as u64)) && sent.contains(&Some(OTHER as u64)),
+        "{sent:?}"
+    );
 }

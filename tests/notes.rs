@@ -1,4 +1,5 @@
-//! What is said beforehand, since nobody expects it: a result whose name is that of another kind of media, a folder that is made, what Vorbis with ads becomes.
+//! What is said beforehand, since nobody expects it: a result whose name is that of another kind of media, a folder that is made, what Vorbis with ads becomes,
+//! a proxy that is not asked.
 
 mod common;
 
@@ -76,4 +77,29 @@ fn vorbis_with_ads_is_said_to_be_a_chain() {
     assert!(notes(&with_ads).contains(&chained), "{}", with_ads.stderr);
     let without = publish().run().expect(0);
     assert!(!notes(&without).contains(&chained), "{}", without.stderr);
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_not_asked_which_is_said_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::copy(fixtures().join("kettle.mp3"), folder.path().join("kettle.mp3"))
+        .expect("space on the disk");
+    let server = Server::start(Router::new().fallback_service(ServeDir::new(folder.path())));
+    let get = |to: &str| {
+        grove(
+            folder.path(),
+            ["get", "--data", "viewer", "--listen", "127.0.0.1:0", "-o", to],
+        )
+        .arg(server.url("kettle.mp3"))
+    };
+    // Nobody listens there.
+    let proxied = get("a.mp3")
+        .env("HTTPS_PROXY", "http://127.0.0.1:9")
+        .env("http_proxy", "http://127.0.0.1:9")
+        .env("all_proxy", "")
+        .run()
+        .expect(0);
+    let proxy = "note: http_proxy, HTTPS_PROXY are set and not used: servers and peers are reached directly, never through a proxy";
+    let plain = get("b.mp3").run().expect(0);
+    assert_eq!(notes(&proxied), [&[proxy][..], &notes(&plain)].concat());
 }

@@ -116,7 +116,7 @@ pub(crate) async fn run(args: &Args, json: bool) -> anyhow::Result<()> {
         );
     }
     if json {
-        println!("{}", serde_json::to_string(&summary)?);
+        crate::output::print_json(&summary);
     } else {
         print!("{}", summary::text(&summary, &viewers));
     }

@@ -114,7 +114,7 @@ pub(super) fn state_name(state: &State) -> &'static str {
     }
 }
 
-/// Says that nothing comes, and what is known of why; `served` says whether there is a web server to ask.
+/// Says that nothing comes, and what is known of why.
 pub(super) fn tell_quiet(name: &str, stats: &Stats) {
     let served = stats.web_seeds > 0;
     let peers = match stats.peers {
