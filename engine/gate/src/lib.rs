@@ -14,6 +14,7 @@
 
 mod address;
 mod request;
+mod retry_after;
 
 pub use address::{Class, classify, household, is_meaningful_to};
 pub use request::{Family, Request, Response};

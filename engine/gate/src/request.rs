@@ -2,6 +2,7 @@
 //!
 //! Every hop is resolved and judged anew by the [`Gate`]. Not for retries: who asked knows whether asking again helps.
 
+use crate::retry_after::retry_after;
 use crate::{Error, Gate, Method, StatusCode, Url, shown};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -250,6 +251,11 @@ impl Response {
     pub fn encoding(&self) -> Option<&str> {
         let encoding = self.header(header::CONTENT_ENCODING)?.trim();
         (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
+    }
+
+    /// When it asks to be asked again: from now on after so long.
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.header(header::RETRY_AFTER)?)
     }
 
     /// The URL that answered, after redirects.

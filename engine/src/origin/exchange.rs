@@ -4,7 +4,7 @@
 //! ([`super::asking`]).
 
 use super::asking::{Asking, GivenUp};
-use super::headers::{content_range, retry_after};
+use super::headers::content_range;
 use super::{Origin, Sink};
 use crate::swarm::BLOCK_SIZE;
 use bytes::BytesMut;
@@ -151,7 +151,7 @@ impl Origin {
             }
             _ => {
                 let why = format!("the web seed {url} answered {status}");
-                let after = response.header(header::RETRY_AFTER).and_then(retry_after);
+                let after = response.retry_after();
                 let may_pass = status.is_server_error()
                     || matches!(
                         status,
