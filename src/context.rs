@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Once;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use gate::{Gate, Policy};
 use url::Url;
 
+use crate::asking;
 use crate::cli::NetArgs;
 use crate::output::Explain;
 
@@ -18,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) net: NetArgs,
     /// Where `.torrent`s are kept by their URL; `None` has every server asked anew, as for who wants to know what it has.
     pub(crate) documents: Option<PathBuf>,
+    /// For how long a document is asked for again whose server is in trouble.
+    pub(crate) patience: Duration,
 }
 
 impl Context {
@@ -40,6 +44,7 @@ impl Context {
         };
         Ok(Context {
             documents: Some(data.join("documents")),
+            patience: asking::PATIENCE,
             data,
             gate: Gate::new(policy),
             net: net.clone(),

@@ -4,25 +4,23 @@
 //! validates it (RFC 9110 §8.8), then the bytes. Only what a server gave for that very URL is kept, so that it vouches for as much as that
 //! server does. What was used longest ago makes room. A server that answers is believed: what it has no more is not taken from here.
 //!
-//! Not for: content, which is in the store; feeds.
+//! Not for: asking (`asking`); content, which is in the store; feeds.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use engine::metainfo::{InfoHash, Metainfo, MetainfoError};
-use gate::{Gate, StatusCode, Url, header};
-use serde::{Deserialize, Serialize};
+use gate::{StatusCode, Url};
 use sha2::{Digest as _, Sha256};
 
+use crate::asking::{self, NoAnswer, Said, Validators};
 use crate::context::Context;
 use crate::files::write_whole;
 
 /// The largest `.torrent` that is taken.
 pub(crate) const MAX_TORRENT: u64 = engine::metainfo::MAX_TORRENT as u64;
-/// Longest wait for a document.
-pub(crate) const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same for one that is here already.
+/// Longest wait for a document that is here already.
 const KNOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Documents that are kept, and their bytes.
 const MOST: usize = 1024;
@@ -36,14 +34,7 @@ pub(crate) enum Answer {
     /// Something that is no valid `.torrent`.
     Other(MetainfoError, Bytes),
     /// Nothing: this is what it answered.
-    Refused(StatusCode),
-}
-
-/// What validates a document, as the server said it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Validators {
-    etag: Option<String>,
-    last_modified: Option<String>,
+    None(StatusCode),
 }
 
 /// A document that is here.
@@ -52,24 +43,32 @@ struct Document {
     metainfo: Box<Metainfo>,
 }
 
-/// The `.torrent` at `url`. When its server cannot be asked, or is in trouble, the one that it gave before.
-pub(crate) async fn torrent(context: &Context, url: &Url) -> Result<Answer, gate::Error> {
+/// The `.torrent` at `url`. When its server cannot be asked, or is in trouble, the one that it gave before; when there is none, it is asked
+/// again for as long as there is patience.
+pub(crate) async fn torrent(context: &Context, url: &Url, patience: Duration) -> anyhow::Result<Answer> {
     let folder = context.documents.as_deref();
     let kept = match folder {
         Some(folder) => on_disk(folder, url, |path| Ok(find(path))).await.flatten(),
         None => None,
     };
-    let (answer, validators) = match (ask(&context.gate, url, kept.as_ref()).await, kept) {
-        (Ok((Answer::Refused(StatusCode::NOT_MODIFIED), _)), Some(kept)) => {
-            return Ok(Answer::Torrent(kept.metainfo));
+    let said = match kept {
+        Some(kept) => {
+            let limits = (MAX_TORRENT, KNOWN_TIMEOUT);
+            match asking::once(&context.gate, url, limits, &kept.validators).await {
+                Ok(Said::None(StatusCode::NOT_MODIFIED)) => return Ok(Answer::Torrent(kept.metainfo)),
+                Ok(said) => said,
+                Err(unknown) if unknown.is_trouble() => return Ok(instead(url, kept, &unknown)),
+                Err(unknown) => return Err(unknown.into_error(url)),
+            }
         }
-        (Ok((Answer::Refused(status), _)), Some(kept)) if is_trouble(status) => {
-            return Ok(instead(url, kept, &format!("the server answered {status}")));
-        }
-        (Err(error), Some(kept)) if error.is_transient() => {
-            return Ok(instead(url, kept, &error.to_string()));
-        }
-        (asked, _) => asked?,
+        None => asking::insist(&context.gate, url, MAX_TORRENT, patience).await?,
+    };
+    let (answer, validators) = match said {
+        Said::Is(bytes, validators) => match Metainfo::parse(&bytes) {
+            Ok(metainfo) => (Answer::Torrent(Box::new(metainfo)), validators),
+            Err(error) => (Answer::Other(error, bytes), validators),
+        },
+        Said::None(status) => (Answer::None(status), Validators::default()),
     };
     let Some(folder) = folder else {
         return Ok(answer);
@@ -79,61 +78,19 @@ pub(crate) async fn torrent(context: &Context, url: &Url) -> Result<Answer, gate
             let bytes = metainfo.to_bytes().to_vec();
             on_disk(folder, url, move |path| keep(path, &validators, &bytes)).await;
         }
-        Answer::Other(..) | Answer::Refused(StatusCode::NOT_FOUND | StatusCode::GONE) => {
+        Answer::Other(..) | Answer::None(StatusCode::NOT_FOUND | StatusCode::GONE) => {
             on_disk(folder, url, |path| {
                 drop_it(path);
                 Ok(())
             })
             .await;
         }
-        Answer::Refused(_) => {}
+        Answer::None(_) => {}
     }
     Ok(answer)
 }
 
-async fn ask(gate: &Gate, url: &Url, kept: Option<&Document>) -> Result<(Answer, Validators), gate::Error> {
-    let patience = if kept.is_some() {
-        KNOWN_TIMEOUT
-    } else {
-        DOCUMENT_TIMEOUT
-    };
-    let mut request = gate.get(url.clone()).timeout(patience);
-    if let Some(Document { validators, .. }) = kept {
-        if let Some(etag) = &validators.etag {
-            request = request.header_text(header::IF_NONE_MATCH, etag);
-        }
-        if let Some(time) = &validators.last_modified {
-            request = request.header_text(header::IF_MODIFIED_SINCE, time);
-        }
-    }
-    let response = request.send().await?;
-    let status = response.status();
-    if !status.is_success() {
-        return Ok((Answer::Refused(status), Validators::default()));
-    }
-    let text = |name| response.header(name).map(str::to_owned);
-    let validators = Validators {
-        etag: text(header::ETAG),
-        last_modified: text(header::LAST_MODIFIED),
-    };
-    let bytes = response.bytes_limited(MAX_TORRENT).await?;
-    let answer = match Metainfo::parse(&bytes) {
-        Ok(metainfo) => Answer::Torrent(Box::new(metainfo)),
-        Err(error) => Answer::Other(error, bytes),
-    };
-    Ok((answer, validators))
-}
-
-/// Whether a server that answers this may have the document all the same.
-fn is_trouble(status: StatusCode) -> bool {
-    status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-        )
-}
-
-fn instead(url: &Url, kept: Document, why: &str) -> Answer {
+fn instead(url: &Url, kept: Document, why: &NoAnswer) -> Answer {
     eprintln!(
         "note: {} cannot be had now, so the one from before is used: {why}",
         gate::shown(url)

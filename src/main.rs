@@ -11,6 +11,7 @@ macro_rules! eprintln {
 
 mod ads;
 mod again;
+mod asking;
 mod beacons;
 mod beforehand;
 mod breaks;

@@ -7,6 +7,7 @@ mod named;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
@@ -23,12 +24,18 @@ use crate::joining::trust_typed;
 use crate::output::{ExitStatus, Explain, Outcome, interrupted, print_json};
 use crate::source::check;
 
+/// Players wait for an answer meanwhile, and ask again; what a person named is tried again anyway.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Serves until it is told to stop.
 pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
     for source in &args.sources {
         check(source)?;
     }
-    let context = Context::new(&args.net)?;
+    let context = Context {
+        patience: PATIENCE,
+        ..Context::new(&args.net)?
+    };
     trust_typed(&context, &args.swarm).await?;
     let listener = TcpListener::bind(args.http)
         .await

@@ -17,12 +17,13 @@ use engine::magnet::{Magnet, PeerAddress};
 use engine::metainfo::Metainfo;
 use engine::node::{AddOptions, Node, Search, Wanted};
 use engine::personal::Secret;
-use gate::{Forbidden, Gate};
+use gate::{Forbidden, Gate, StatusCode};
 use tokio::sync::watch;
 use url::Url;
 
+use crate::asking;
 use crate::context::{Context, with_suffix};
-use crate::documents::{self, Answer, DOCUMENT_TIMEOUT};
+use crate::documents::{self, Answer};
 use crate::feed;
 use crate::output::{ExitStatus, Explain, bad_input, status_of, stopped, with_hint};
 use crate::quiet::Quiet;
@@ -145,11 +146,11 @@ pub(crate) async fn resolve(
     };
     gate.trust_url(&url);
     if let Some(episode) = episode {
-        let xml = fetch(gate, &url, MAX_FEED).await?;
+        let xml = asking::fetch(gate, &url, MAX_FEED, context.patience).await?;
         return from_feed(context, &gate::shown(&url), &xml, episode).await;
     }
     if url.path().ends_with(".torrent") {
-        let metainfo = at(context, &url).await?;
+        let metainfo = at(context, &url, context.patience).await?;
         return Ok(torrent(metainfo, Via::Named));
     }
     if is_feed_name(url.path()) {
@@ -177,7 +178,7 @@ pub(crate) async fn resolve_asked(context: &Context, node: &Node, text: &str) ->
     }
     let url = Url::parse(text).or_bad_input(|| format!("{text} is no URL"))?;
     let mut found = if url.path().ends_with(".torrent") {
-        let metainfo = at(context, &url).await?;
+        let metainfo = at(context, &url, context.patience).await?;
         let is_host = |seed: &String| Url::parse(seed).is_ok_and(|seed| seed.origin() == url.origin());
         let via = if metainfo.web_seeds().iter().any(is_host) {
             Via::ContentHost
@@ -270,7 +271,7 @@ async fn from_feed(context: &Context, name: &str, bytes: &[u8], episode: &str) -
         let Ok(url) = Url::parse(torrent_url) else {
             continue;
         };
-        let metainfo = at(context, &url).await?;
+        let metainfo = at(context, &url, context.patience).await?;
         return Ok(torrent(metainfo, Via::Feed));
     }
     let media = item
@@ -282,11 +283,12 @@ async fn from_feed(context: &Context, name: &str, bytes: &[u8], episode: &str) -
     beside(context, &media).await
 }
 
-/// The `.torrent` beside a media URL; without one the URL itself.
+/// The `.torrent` beside a media URL; without one the URL itself. Whether there is one must be known: without it the publisher's server would
+/// have to give the whole file, to everybody who asked while it was in trouble.
 async fn beside(context: &Context, media: &Url) -> anyhow::Result<Resolved> {
     let url = with_suffix(media, ".torrent");
     let shown = gate::shown(&url);
-    match documents::torrent(context, &url).await? {
+    match documents::torrent(context, &url, context.patience).await? {
         Answer::Torrent(metainfo) => Ok(torrent(*metainfo, Via::ContentHost)),
         // Many servers answer any name with a page and status 200: that is no torrent, rather than a broken one.
         Answer::Other(error, bytes) if bytes.first() != Some(&b'd') => {
@@ -294,7 +296,12 @@ async fn beside(context: &Context, media: &Url) -> anyhow::Result<Resolved> {
             Ok(Resolved::Plain(media.clone()))
         }
         Answer::Other(error, _) => Err(error).or_bad_input(|| format!("{shown} is not a valid .torrent")),
-        Answer::Refused(status) => {
+        Answer::None(status) => {
+            if status == StatusCode::FORBIDDEN {
+                eprintln!(
+                    "note: for {shown} the server answered {status}, which is taken to mean that there is none, since many answer so for what they do not have"
+                );
+            }
             tracing::info!(url = shown, %status, "no .torrent beside the media");
             Ok(Resolved::Plain(media.clone()))
         }
@@ -302,18 +309,13 @@ async fn beside(context: &Context, media: &Url) -> anyhow::Result<Resolved> {
 }
 
 /// The `.torrent` at this very URL.
-async fn at(context: &Context, url: &Url) -> anyhow::Result<Metainfo> {
-    let answer = documents::torrent(context, url)
-        .await
-        .map_err(with_private_hint)?;
-    match answer {
+async fn at(context: &Context, url: &Url, patience: Duration) -> anyhow::Result<Metainfo> {
+    match documents::torrent(context, url, patience).await? {
         Answer::Torrent(metainfo) => Ok(*metainfo),
         Answer::Other(error, _) => {
             Err(error).or_bad_input(|| format!("{} is not a valid .torrent", gate::shown(url)))
         }
-        Answer::Refused(status) => {
-            anyhow::bail!("cannot fetch {}: the server answered {status}", gate::shown(url))
-        }
+        Answer::None(status) => Err(asking::none(url, status)),
     }
 }
 
@@ -354,10 +356,16 @@ async fn from_magnet(
             .filter_map(|ws| Url::parse(ws).ok())
             .map(|ws| with_suffix(&ws, ".torrent")),
     );
+    // One that is in trouble is not waited for where others may know.
+    let others = !(magnet.peers.is_empty() && magnet.trackers.is_empty() && named.is_empty());
+    let patience = match places.len() {
+        1 if !others => context.patience,
+        _ => Duration::ZERO,
+    };
     let mut last = None;
     for place in &places {
         let found = async {
-            let metainfo = at(context, place).await?;
+            let metainfo = at(context, place, patience).await?;
             let same = magnet.info_hash.map_or_else(
                 || magnet.info_hash_v1.is_some() && magnet.info_hash_v1 == metainfo.info_hash_v1(),
                 |wanted| wanted == metainfo.info_hash_v2(),
@@ -534,31 +542,6 @@ fn check_v1(metainfo: &Metainfo, magnet: &Magnet) -> anyhow::Result<()> {
             );
             Ok(())
         }
-    }
-}
-
-pub(crate) async fn fetch(gate: &Gate, url: &Url, max: u64) -> anyhow::Result<bytes::Bytes> {
-    let response = gate
-        .get(url.clone())
-        .timeout(DOCUMENT_TIMEOUT)
-        .send()
-        .await
-        .map_err(with_private_hint)?;
-    let status = response.status();
-    anyhow::ensure!(
-        status.is_success(),
-        "cannot fetch {}: the server answered {status}",
-        gate::shown(url)
-    );
-    Ok(response.bytes_limited(max).await?)
-}
-
-fn with_private_hint(error: gate::Error) -> anyhow::Error {
-    match error {
-        gate::Error::Forbidden(ref forbidden) if forbidden.class.is_private() => {
-            with_hint(error.into(), "--allow-private accepts such addresses")
-        }
-        other => other.into(),
     }
 }
 

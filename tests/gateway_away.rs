@@ -50,7 +50,7 @@ fn an_origin_that_is_away_is_missed_only_for_what_is_not_here() {
     scene.door.shut();
     let again = node.get(&path, &[]).expect(200);
     assert!(again.body == whole.body, "it is here");
-    let refused = node.get(&scene.path("f.mp3.torrent"), &[]).expect(502);
+    let refused = node.get(&scene.path("f.mp3.torrent"), &[]).expect(503);
     assert!(refused.text().contains("503"), "{}", refused.text());
     node.stop();
 }
@@ -225,7 +225,7 @@ fn what_failed_is_tried_anew_though_nobody_waited_for_it() {
     // Meanwhile the gateway sees that it is gone.
     node.get("/", &[]).expect(200);
     answered.send_replace(true);
-    assert_eq!(node.running.wait_for("refused")["status"], json!(502));
+    assert_eq!(node.running.wait_for("refused")["status"], json!(503));
     let found = std::fs::read(scene.web().join("e.mp3.torrent")).expect("it was published");
     torrent.set(found).expect("it is set once");
     node.get(&path, &[]).expect(200);

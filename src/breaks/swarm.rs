@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ad_splicer::creatives::{Cache, ContentHash, FetchLimits, Original};
 use anyhow::{Context as _, ensure};
@@ -17,8 +18,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::asking;
 use crate::context::Context;
-use crate::source;
 
 /// Longest metainfo of a creative, in bytes.
 const MOST_METAINFO: u64 = 1 << 20;
@@ -57,7 +58,7 @@ impl Swarm {
         deadline: Instant,
     ) -> anyhow::Result<Original> {
         let work = async {
-            let bytes = source::fetch(&context.gate, torrent, MOST_METAINFO).await?;
+            let bytes = asking::fetch(&context.gate, torrent, MOST_METAINFO, Duration::ZERO).await?;
             let metainfo = Metainfo::parse(&bytes).with_context(|| format!("reading {torrent}"))?;
             let limits = FetchLimits::default();
             ensure!(

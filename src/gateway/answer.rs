@@ -19,7 +19,7 @@ use super::range::{self, Part};
 use super::refusal::Refusal;
 use super::shelf::Key;
 use super::{body, chapters, feed};
-use crate::documents::DOCUMENT_TIMEOUT;
+use crate::asking::{self, DOCUMENT_TIMEOUT, NoAnswer};
 use crate::source;
 
 /// Longest document of chapters that is read.
@@ -209,19 +209,11 @@ fn refused(error: gate::Error) -> Refusal {
     Refusal::of(&error.into())
 }
 
-fn not_answered(url: &Url, status: StatusCode) -> Refusal {
-    let reason = format!("cannot fetch {}: the server answered {status}", gate::shown(url));
-    Refusal::new(StatusCode::BAD_GATEWAY, reason)
-}
-
 /// The chapters of an episode, at the times that they have in what this client gets of it.
 async fn of_chapters(gateway: &Gateway, key: &Key, place: &Url) -> Result<Response, Refusal> {
-    let request = gateway.context.gate.get(place.clone()).timeout(DOCUMENT_TIMEOUT);
-    let response = request.send().await.map_err(refused)?;
-    if !response.status().is_success() {
-        return Err(not_answered(place, response.status()));
-    }
-    let document = response.bytes_limited(MAX_CHAPTERS).await.map_err(refused)?;
+    let context = &gateway.context;
+    let document = asking::fetch(&context.gate, place, MAX_CHAPTERS, context.patience).await;
+    let document = document.map_err(|error| Refusal::of(&error))?;
     let (made, _slot) = gateway.made(key).await?;
     let rendition = match &made {
         Made::Rendition(held) => held.rendition.as_ref(),
@@ -244,7 +236,8 @@ async fn of_chapters(gateway: &Gateway, key: &Key, place: &Url) -> Result<Respon
 
 /// A feed whose episodes come through here.
 async fn of_feed(gateway: &Gateway, host: &str, url: &Url, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let mut request = gateway.context.gate.get(url.clone()).timeout(DOCUMENT_TIMEOUT);
+    let request = gateway.context.gate.get(url.clone()).timeout(DOCUMENT_TIMEOUT);
+    let mut request = request.header_text(header::ACCEPT_ENCODING, "identity");
     // Apps look again and again whether there is something new.
     for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
         if let Some(value) = headers.get(&name) {
@@ -262,8 +255,15 @@ async fn of_feed(gateway: &Gateway, host: &str, url: &Url, headers: &HeaderMap) 
     if status == StatusCode::NOT_MODIFIED {
         return Ok((status, kept).into_response());
     }
-    if !status.is_success() {
-        return Err(not_answered(url, status));
+    let unknown = if status.is_success() {
+        let encoding = response.encoding().map(str::to_owned);
+        encoding.map(NoAnswer::Encoded)
+    } else {
+        let after = response.retry_after();
+        Some(NoAnswer::Status { status, after })
+    };
+    if let Some(unknown) = unknown {
+        return Err(Refusal::of(&unknown.into_error(url)));
     }
     let place = response.url().clone();
     // The semaphore is never closed; were it, nothing would be lost by going on.

@@ -1,17 +1,26 @@
 //! Why a request is not answered with what it asked for: a status, and one sentence for whoever looks.
 
+use std::time::Duration;
+
 use ad_splicer::splice::SpliceError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::torrents::Full;
+use crate::asking::NoAnswer;
 use crate::output::{ExitStatus, cause, sentence, status_of};
+
+/// When who is refused for now is to come again; longest time that a server is believed which says so.
+const AFTER: Duration = Duration::from_secs(10);
+const MOST_AFTER: Duration = Duration::from_secs(3600);
 
 /// See the module documentation.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) sentence: String,
+    /// In how many seconds it may be otherwise, where that is not so forever.
+    after: u64,
 }
 
 impl Refusal {
@@ -19,11 +28,15 @@ impl Refusal {
         Self {
             status,
             sentence: sentence.into(),
+            after: AFTER.as_secs(),
         }
     }
 
     /// What is wrong with a source, or with getting it: what the gate refuses, what the person named wrongly, what others did not answer.
     pub(super) fn of(error: &anyhow::Error) -> Self {
+        if let Some(unknown) = cause::<NoAnswer>(error) {
+            return Self::unknown(unknown, sentence(error));
+        }
         let status = match cause::<gate::Error>(error) {
             Some(gate::Error::Forbidden(_)) => StatusCode::FORBIDDEN,
             Some(gate::Error::Scheme { .. } | gate::Error::Url { .. }) => StatusCode::BAD_REQUEST,
@@ -49,6 +62,17 @@ impl Refusal {
         }
         Self::new(status, sentence(error))
     }
+
+    /// A server did not say what it has. Where it may all the same, the player is to come again, and later where the server said so.
+    pub(super) fn unknown(unknown: &NoAnswer, sentence: String) -> Self {
+        match unknown {
+            NoAnswer::Status { after, .. } if unknown.is_trouble() => Self {
+                after: after.unwrap_or_default().clamp(AFTER, MOST_AFTER).as_secs(),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, sentence)
+            },
+            _ => Self::new(StatusCode::BAD_GATEWAY, sentence),
+        }
+    }
 }
 
 impl IntoResponse for Refusal {
@@ -57,7 +81,7 @@ impl IntoResponse for Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+            headers.insert(header::RETRY_AFTER, self.after.into());
         }
         response
     }

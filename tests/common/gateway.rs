@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use bytes::Bytes;
@@ -41,7 +42,7 @@ pub struct Door {
 }
 
 impl Door {
-    /// Nothing but 503 is answered.
+    /// Nothing but 503 is answered, and nobody is to ask for documents again soon.
     pub fn shut(&self) {
         self.shut.store(true, Ordering::SeqCst);
     }
@@ -193,8 +194,11 @@ async fn count(
 ) -> Response {
     let path = request.uri().path().to_owned();
     if door.shut.load(Ordering::SeqCst) {
-        let shut = Response::builder().status(503).body(Body::empty());
-        return shut.expect("a response");
+        let mut shut = Response::builder().status(503);
+        if path.ends_with(".torrent") {
+            shut = shut.header(header::RETRY_AFTER, 300);
+        }
+        return shut.body(Body::empty()).expect("a response");
     }
     let response = next.run(request).await;
     if path.ends_with(".torrent") {

@@ -176,6 +176,20 @@ impl Error {
         )
     }
 
+    /// Whether the same request may do better in a moment: no name, policy or certificate is in its way.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Timeout { .. } => true,
+            Self::Http { cause, .. } => innermost(cause).and_then(of_tls).is_none(),
+            _ => false,
+        }
+    }
+
+    /// Whether no connection was to be had, and that was clear at once: nobody listens, or no way leads there.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Http { cause, .. } if cause.is_connect() && !cause.is_timeout())
+    }
+
     /// The same error, naming scheme, host and port alone: for URLs whose path may be a secret too.
     #[must_use]
     pub fn without_path(mut self) -> Self {
@@ -208,11 +222,7 @@ pub fn shown(url: &Url) -> String {
 
 /// Why an exchange failed: in plain words where they say more, with the system's own behind them.
 fn why(url: &str, error: &reqwest::Error) -> String {
-    let outermost: &(dyn std::error::Error + 'static) = error;
-    let causes = std::iter::successors(Some(outermost), |cause| cause.source());
-    let io = causes
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .last();
+    let io = innermost(error);
     let parsed = Url::parse(url).ok();
     if let (Some(rustls::Error::InvalidCertificate(wrong)), Some(host)) =
         (io.and_then(of_tls), parsed.as_ref().and_then(Url::host_str))
@@ -236,6 +246,15 @@ fn why(url: &str, error: &reqwest::Error) -> String {
         }
         _ => chain(error),
     }
+}
+
+/// The system's own error behind one of HTTP.
+fn innermost(error: &reqwest::Error) -> Option<&std::io::Error> {
+    let outermost: &(dyn std::error::Error + 'static) = error;
+    let causes = std::iter::successors(Some(outermost), |cause| cause.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .last()
 }
 
 /// The error of TLS that an error of the system stands for, however often it was wrapped.
