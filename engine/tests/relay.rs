@@ -1,4 +1,4 @@
-//! The relay's rate holds: what both ends send comes no faster than that.
+//! The relay's rate holds: what both ends send comes no faster than that; and each end hears it from where it spoke to it.
 
 mod common;
 
@@ -69,4 +69,39 @@ async fn what_is_carried_keeps_to_the_rate() {
     let (sessions, carried) = relay.figures();
     assert_eq!(sessions, 1);
     assert!(carried >= (COUNT * DATAGRAM) as u64);
+}
+
+#[tokio::test]
+async fn each_end_hears_the_relay_from_the_address_that_it_was_given() {
+    let relay = Relay::new(Config {
+        limits: Limits::default(),
+        ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        ports: 0..=0,
+    });
+    let mut ends = Vec::new();
+    for (role, last) in [(Role::Sender, 2), (Role::Receiver, 3)] {
+        let place = relay.ask([7; 20], role, HERE, None).unwrap();
+        let socket = UdpSocket::bind((HERE, 0)).await.unwrap();
+        // What is connected hears nothing from elsewhere.
+        let at = SocketAddr::from(([127, 0, 0, last], place.port));
+        socket.connect(at).await.unwrap();
+        let shown = [&MAGIC[..], &place.token[..]].concat();
+        socket.send(&shown).await.unwrap();
+        ends.push(socket);
+    }
+    for (from, to) in [(0, 1), (1, 0)] {
+        let through = async {
+            let mut buffer = [0; 100];
+            loop {
+                ends[from].send(b"hello").await.unwrap();
+                let heard = tokio::time::timeout(Duration::from_millis(20), ends[to].recv(&mut buffer));
+                if let Ok(Ok(5)) = heard.await {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, through)
+            .await
+            .expect("the other end hears it");
+    }
 }

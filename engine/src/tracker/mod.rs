@@ -11,6 +11,7 @@
 //! swarm ([`InfoHash::swarm_key`](crate::metainfo::InfoHash::swarm_key)). Nothing that a tracker says is
 //! trusted: a peer that it names is an address to try.
 
+mod answering;
 pub mod client;
 mod hosts;
 pub mod meeting;

@@ -7,9 +7,10 @@
 //! [`pairs`](super::pairs) for who is heard. The rate is one for all sessions: who is over it waits in the socket's
 //! buffer, and what does not fit there is lost, as on any narrow line.
 
+use super::answering::{Heard, ROOM, Socket};
 use super::pairs::{Key, Limits, Pairs, Refusal, Role, Token, Verdict};
 use crate::rate::Bucket;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +21,8 @@ use tokio::task::{AbortHandle, JoinSet};
 
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
-/// The largest datagram that is carried.
-const MAX_DATAGRAM: usize = 9_216;
+/// Addresses of a session's ends that are remembered: they may change.
+const ENDS: usize = 4;
 
 /// How a relay is set up.
 #[derive(Clone, Debug)]
@@ -118,7 +119,7 @@ impl Relay {
             session.port
         } else {
             let socket = self.bind(&state)?;
-            let port = socket.local_addr()?.port();
+            let port = socket.port()?;
             let task = state.tasks.spawn(carry(Arc::downgrade(&self.0), key, socket));
             state.sessions.insert(key, Session { port, task });
             port
@@ -130,7 +131,7 @@ impl Relay {
         })
     }
 
-    fn bind(&self, state: &State) -> std::io::Result<UdpSocket> {
+    fn bind(&self, state: &State) -> std::io::Result<Socket> {
         let config = &self.0.config;
         let mut last = std::io::Error::from(std::io::ErrorKind::AddrInUse);
         for port in config.ports.clone() {
@@ -139,7 +140,7 @@ impl Relay {
             }
             let bound = std::net::UdpSocket::bind(SocketAddr::new(config.ip, port)).and_then(|socket| {
                 socket.set_nonblocking(true)?;
-                UdpSocket::from_std(socket)
+                Socket::new(UdpSocket::from_std(socket)?)
             });
             match bound {
                 Ok(socket) => return Ok(socket),
@@ -175,21 +176,30 @@ impl Relay {
 }
 
 /// Carries one session's datagrams until it is aborted.
-async fn carry(relay: std::sync::Weak<Inner>, key: Key, socket: UdpSocket) {
-    let mut buffer = vec![0; MAX_DATAGRAM];
+async fn carry(relay: std::sync::Weak<Inner>, key: Key, socket: Socket) {
+    let mut buffer = vec![0; ROOM];
+    // To which of our addresses the ends speak, the latest last.
+    let mut ends = VecDeque::<Heard>::new();
     loop {
-        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
+        let Ok(heard) = socket.hear(&mut buffer).await else {
             // An ICMP error of an earlier datagram; the next may come through.
             continue;
         };
         let Some(inner) = relay.upgrade() else { return };
-        let data = &buffer[..length];
-        let verdict = lock(&inner.pairs).datagram(&key, from, data, Instant::now());
-        if let Verdict::Forward(to) = verdict {
-            inner.bucket.take(length as u64).await;
-            // What is lost here QUIC sends again.
-            if socket.send_to(data, to).await.is_ok() {
-                inner.carried.fetch_add(length as u64, Ordering::Relaxed);
+        for data in heard.datagrams(&buffer) {
+            let verdict = lock(&inner.pairs).datagram(&key, heard.from, data, Instant::now());
+            if verdict != Verdict::Drop {
+                ends.retain(|end| end.from != heard.from);
+                ends.push_back(heard);
+                ends.drain(..ends.len().saturating_sub(ENDS));
+            }
+            if let Verdict::Forward(to) = verdict {
+                inner.bucket.take(data.len() as u64).await;
+                let at = ends.iter().find(|end| end.from == to).and_then(|end| end.at);
+                // What is lost here QUIC sends again.
+                if socket.say(data, to, at).await.is_ok() {
+                    inner.carried.fetch_add(data.len() as u64, Ordering::Relaxed);
+                }
             }
         }
     }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::net::UdpSocket;
 
+use super::answering::{ROOM, Socket};
 use super::server::{Tracker, usable_address};
 use super::table;
-use super::udp::{Answer, MAX_PACKET, Request};
+use super::udp::{Answer, Request};
 
 /// How long a connection id is good for: between one and two of these (BEP 15 asks for two minutes at the server).
 const SLOT: Duration = Duration::from_secs(60);
@@ -27,15 +28,16 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let secret: [u8; 32] = rand::random();
-    let mut packet = [0; MAX_PACKET * 2];
+    let socket = Socket::new(socket)?;
+    let mut buffer = vec![0; ROOM];
     tokio::pin!(stop);
     loop {
-        let received = tokio::select! {
+        let heard = tokio::select! {
             () = &mut stop => return Ok(()),
-            received = socket.recv_from(&mut packet) => received,
+            heard = socket.hear(&mut buffer) => heard,
         };
-        let (len, from) = match received {
-            Ok(received) => received,
+        let heard = match heard {
+            Ok(heard) => heard,
             // Some systems tell here that an earlier answer did not reach its client, or want of memory.
             Err(e) => {
                 tracing::warn!("cannot take a datagram: {e}");
@@ -45,12 +47,15 @@ pub async fn serve(
                 }
             }
         };
-        let Some(answer) = Request::decode(&packet[..len]).and_then(|r| answer(&tracker, &secret, r, from))
-        else {
-            continue;
-        };
-        // A full buffer drops it, as a network may: the client asks again.
-        let _ = socket.try_send_to(&answer.encode(from.ip().to_canonical().is_ipv4()), from);
+        let from = heard.from;
+        for packet in heard.datagrams(&buffer) {
+            let request = Request::decode(packet);
+            let Some(answer) = request.and_then(|request| answer(&tracker, &secret, request, from)) else {
+                continue;
+            };
+            // A full buffer drops it, as a network may: the client asks again.
+            let _ = socket.try_say(&answer.encode(from.ip().to_canonical().is_ipv4()), from, heard.at);
+        }
     }
 }
 
@@ -130,7 +135,7 @@ mod tests {
     use super::*;
     use crate::tracker::client::{AnnounceError, AnnounceRequest};
     use crate::tracker::server::Config;
-    use crate::tracker::udp::Announce;
+    use crate::tracker::udp::{Announce, MAX_PACKET};
     use crate::tracker::udp_client::{Waits, announce};
     use crate::tracker::{Event, server};
     use gate::{Gate, Policy, Url};
@@ -214,6 +219,29 @@ mod tests {
         let answer = tokio::time::timeout(Duration::from_secs(60), client.recv(&mut packet)).await;
         answer.expect("it goes on").expect("an answer");
         assert!(tasks.try_join_next().is_none());
+    }
+
+    #[tokio::test]
+    async fn whichever_address_is_asked_answers() {
+        for (all, clients, asked) in [
+            ("0.0.0.0:0", "0.0.0.0:0", "127.0.0.2"),
+            ("[::]:0", "0.0.0.0:0", "127.0.0.2"),
+            ("[::]:0", "[::]:0", "::1"),
+        ] {
+            let (_tracker, url, _tasks) = start(all).await;
+            let asked: IpAddr = asked.parse().expect("an address");
+            let client = UdpSocket::bind(clients).await.expect("a port");
+            let port = url.port().expect("a port");
+            client.connect((asked, port)).await.expect("loopback");
+            // What is connected hears nothing from elsewhere.
+            let request = Request::Connect { transaction: 7 };
+            client.send(&request.encode()).await.expect("sent");
+            let mut packet = [0; MAX_PACKET];
+            let answer = tokio::time::timeout(Duration::from_secs(10), client.recv(&mut packet)).await;
+            let len = answer.unwrap_or_else(|_| panic!("{all} is silent at {asked}"));
+            let answer = Answer::decode(&packet[..len.expect("an answer")], true).expect("it is one");
+            assert_eq!(answer.transaction(), 7);
+        }
     }
 
     #[tokio::test]
