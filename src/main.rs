@@ -50,6 +50,7 @@ mod splice;
 mod starting;
 mod tracker;
 mod trust;
+mod unanswered;
 mod units;
 
 use std::process::ExitCode;

@@ -3,10 +3,12 @@
 //! A file that is not here, or is not what its `.torrent` says, is an error, now or later; other sources are served all the same. Not for:
 //! downloading.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use engine::metainfo::Metainfo;
-use engine::node::{AddOptions, Location, Node, State, Torrent};
+use engine::node::{AddOptions, Location, Node, State, Stats, Torrent};
 use futures_util::future::{join_all, select_all};
 use serde_json::json;
 
@@ -20,6 +22,7 @@ use crate::output::{
 };
 use crate::pausing::Pausing;
 use crate::source::{Resolved, resolve};
+use crate::unanswered::Unanswered;
 use crate::units::human_bytes;
 
 /// Serves every source until it is told to stop.
@@ -69,6 +72,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
             () = get::long_enough(args.seed_for) => Ok(()),
             _ = join_all(ratios) => Ok(()),
             error = failures(&torrents, json) => Err(error),
+            never = tell_unanswered(&torrents, json) => match never {},
             never = pausing.obey(torrents.iter().map(|(_, torrent)| torrent)) => match never {},
         }
     };
@@ -168,6 +172,17 @@ async fn failures(torrents: &[(PathBuf, Torrent)], json: bool) -> anyhow::Error 
         }
         report_error(&error, json);
         open = rest;
+    }
+}
+
+/// Says which trackers do not answer.
+async fn tell_unanswered(torrents: &[(PathBuf, Torrent)], json: bool) -> Infallible {
+    let mut trackers = Unanswered::default();
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        look.tick().await;
+        let all: Vec<Stats> = torrents.iter().map(|(_, torrent)| torrent.stats()).collect();
+        trackers.tell(all.iter(), json);
     }
 }
 

@@ -28,6 +28,7 @@ use crate::files::write_whole;
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json, print_line};
 use crate::pausing::Pausing;
 use crate::quiet::RelayTold;
+use crate::unanswered::Unanswered;
 use crate::units::human_bytes;
 
 /// How long the other side has to hang up by itself once it has everything.
@@ -414,7 +415,7 @@ async fn show(torrent: &Torrent, json: bool) -> std::convert::Infallible {
     let mut tick = tokio::time::interval(Duration::from_millis(if json { 1000 } else { 250 }));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let (mut last, mut rate) = ((Instant::now(), 0), 0);
-    let mut relay = RelayTold::default();
+    let (mut relay, mut trackers) = (RelayTold::default(), Unanswered::default());
     loop {
         tick.tick().await;
         let stats = torrent.stats();
@@ -426,6 +427,7 @@ async fn show(torrent: &Torrent, json: bool) -> std::convert::Infallible {
         if let Some(why) = relay.now(stats.relay_refuses.as_deref(), stats.peers) {
             eprintln!("note: {why}");
         }
+        trackers.tell(std::iter::once(&stats), json);
         if json {
             print_json(&json!({
                 "event": "progress", "uploaded": stats.uploaded, "content_bytes": total, "up_rate": rate,

@@ -4,8 +4,12 @@ mod common;
 
 use std::path::Path;
 
-use common::{Running, grove, sha256};
-use serde_json::Value;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get as get_route;
+use common::{Running, Server, grove, sha256};
+use engine::metainfo::Builder;
+use serde_json::{Value, json};
 
 fn bytes(path: &Path, length: usize, seed: usize) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -292,4 +296,59 @@ fn until_a_time_the_sender_stays_for_whoever_comes_and_then_ends() {
     }
     let (status, rest) = sender.interrupt();
     assert_eq!(status, Some(130), "{rest:?}");
+}
+
+#[test]
+fn who_serves_is_told_which_trackers_do_not_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    bytes(&at.join("thing.bin"), 100_000, 1);
+    let failing = Router::new().route(
+        "/announce",
+        get_route(|| async { StatusCode::INTERNAL_SERVER_ERROR }),
+    );
+    let server = Server::start(failing);
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let udp = udp.local_addr().map(|at| (at, udp)).expect("bound");
+    let closed = format!("http://{}", common::closed_port());
+    let trackers = [
+        (closed.clone(), "nobody listens"),
+        (format!("http://{}", server.addr), "500"),
+        (format!("udp://{}", udp.0), ""),
+    ];
+    let urls: Vec<String> = trackers
+        .iter()
+        .map(|(place, _)| format!("{place}/announce"))
+        .collect();
+    let named: Vec<&str> = urls.iter().flat_map(|url| ["--tracker", url]).collect();
+    let (mut sender, _) = send(
+        at,
+        "thing.bin",
+        &[&named[..], &["--listen", "127.0.0.1:0"]].concat(),
+    );
+    let builder = Builder::new("thing.bin").tracker(&urls[0]);
+    let metainfo = builder
+        .hash_file(&at.join("thing.bin"), |_| {})
+        .expect("it can be hashed");
+    std::fs::write(at.join("thing.bin.torrent"), metainfo.to_bytes()).expect("space on the disk");
+    let words = ["seed", "thing.bin.torrent", "--data", "seed", "--allow-private"];
+    let seed = grove(at, words).args(["--listen", "127.0.0.1:0"]).start();
+    let mut left = trackers.to_vec();
+    while !left.is_empty() {
+        let told = sender.wait_for("tracker_silent");
+        assert!(told["seconds"].as_u64() >= Some(15), "{told}");
+        let before = left.len();
+        left.retain(|(place, why)| {
+            let is_it = told["tracker"] == json!(place);
+            assert!(
+                !is_it || told["reason"].as_str().unwrap_or("").contains(why),
+                "{told}"
+            );
+            !is_it
+        });
+        assert_eq!(left.len(), before - 1, "told twice: {told}");
+    }
+    sender.kill();
+    seed.hear(&format!("note: the tracker {closed} has not answered for"));
+    seed.kill();
 }

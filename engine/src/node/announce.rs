@@ -135,13 +135,17 @@ impl About {
                     Some(told) if complete && !told.completed => Some(Event::Completed),
                     Some(_) => None,
                 };
+                self.ground.silent.asked(url, Instant::now());
                 asked.push(async move { (url, self.say(url, port, event, told).await) });
             }
             let more = waiting.len() > 0;
             tokio::select! {
                 answer = asked.next() => match answer {
                     Some((url, Ok(answer))) => return (Some((url.clone(), answer)), failed),
-                    Some((url, Err(e))) => failed.push((url.clone(), e)),
+                    Some((url, Err(e))) => {
+                        self.ground.silent.failed(url, e.to_string());
+                        failed.push((url.clone(), e));
+                    }
                     None => return (None, failed),
                 },
                 () = tokio::time::sleep(STAGGER), if more => {}
@@ -187,6 +191,7 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
         let now = *phase.borrow_and_update();
         let port = *ports.borrow_and_update();
         if now == Phase::Stopped {
+            about.ground.silent.clear();
             let goodbyes = told
                 .iter()
                 .map(|(url, told)| about.say(url, told.port, Some(Event::Stopped), Some(told)));
@@ -224,6 +229,7 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
         let pause = match answered {
             Some((url, answer)) => {
                 about.tiers.succeeded(&url);
+                about.ground.silent.answered(&url);
                 problems.extend(answer.warning.clone());
                 let alone = answer.peers.is_empty() && !about.ground.store.is_complete();
                 let pause = if alone {

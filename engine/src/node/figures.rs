@@ -6,6 +6,7 @@ use super::torrent::Shared;
 use super::transfer::Counters;
 use crate::swarm::{BlockRun, Layout, Source};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// The figures of a torrent that begins.
 pub(super) fn first_stats(shared: &Shared, layout: &Layout) -> Stats {
@@ -31,6 +32,7 @@ pub(super) fn first_stats(shared: &Shared, layout: &Layout) -> Stats {
         whole_only: false,
         pieces: vec![None; layout.pieces() as usize].into(),
         relay_refuses: None,
+        silent_trackers: Vec::new(),
         problems: Vec::new(),
     }
 }
@@ -117,6 +119,7 @@ impl Driver {
             whole_only: self.ground.origin.is_whole_only(),
             pieces,
             relay_refuses: self.relay_refuses.clone(),
+            silent_trackers: self.ground.silent.list(Instant::now()),
             problems: self.problems.iter().cloned().collect(),
         });
     }

@@ -44,6 +44,7 @@ mod punches;
 mod reader;
 mod registry;
 mod relay;
+mod silent;
 mod stats;
 mod torrent;
 mod transfer;
@@ -55,7 +56,7 @@ pub use error::Error;
 pub use mapping::MappingConfig;
 pub use metadata::{Search, Wanted};
 pub use reader::{BlockingReader, Reader};
-pub use stats::{NeighbourStats, PieceSource, State, Stats, Ways};
+pub use stats::{NeighbourStats, PieceSource, SilentTracker, State, Stats, Ways};
 pub use torrent::Torrent;
 
 use crate::metainfo::{File, InfoHash, Metainfo};
@@ -200,6 +201,7 @@ impl Node {
             origin,
             hasher: self.registry.hasher.clone(),
             counters: Counters::default(),
+            silent: silent::Silent::default(),
             up: self.registry.up.clone(),
             down: self.registry.down.clone(),
             moved: self.registry.moved().clone(),

@@ -70,6 +70,17 @@ pub struct NeighbourStats {
     pub complete: bool,
 }
 
+/// A tracker that has not answered since it was first asked, or since it answered last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SilentTracker {
+    /// Scheme, host and port: the rest of its address may be a secret.
+    pub tracker: String,
+    /// For so long.
+    pub waited: Duration,
+    /// What went wrong the last time, where that is known already. For people to read.
+    pub why: Option<String>,
+}
+
 /// A torrent's figures since it was added. All sizes are bytes of content.
 #[derive(Clone, Debug)]
 pub struct Stats {
@@ -115,6 +126,8 @@ pub struct Stats {
     pub pieces: Arc<[Option<PieceSource>]>,
     /// Why a relay does not carry this transfer, or no further (personal swarms). For people to read.
     pub relay_refuses: Option<String>,
+    /// Trackers that were asked and do not answer.
+    pub silent_trackers: Vec<SilentTracker>,
     /// The latest troubles, oldest first, at most 16: web seeds, trackers, peers. For people to read.
     pub problems: Vec<String>,
 }

@@ -7,6 +7,7 @@
 use super::assembler::Assembler;
 use super::hashing::Hasher;
 use super::inbox::Msg;
+use super::silent::Silent;
 use crate::merkle::Hash;
 use crate::net::{self, Connection, Moved, Reply, StreamError, priority};
 use crate::origin::{Origin, Sink};
@@ -53,6 +54,7 @@ pub(super) struct Ground {
     pub(super) origin: Origin,
     pub(super) hasher: Arc<Hasher>,
     pub(super) counters: Counters,
+    pub(super) silent: Silent,
     pub(super) up: Arc<Bucket>,
     pub(super) down: Arc<Bucket>,
     pub(super) moved: Moved,
