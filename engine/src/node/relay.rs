@@ -23,8 +23,11 @@ const SHOW: Duration = Duration::from_secs(5);
 const ASK_AGAIN: u32 = 4;
 /// How long the other ways are tried before this one.
 const HEAD_START: Duration = Duration::from_secs(3);
-/// Pause after a failure, and when a tracker has no relay.
+/// Pause after a failure, twice as long each time; the longest one also where a tracker says that it has no relay.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// Longest pause where a relay may soon have room, and where nobody answers, as without a network.
+const REFUSED: Duration = Duration::from_secs(20);
+const UNREACHED: Duration = Duration::from_secs(60);
 /// Characters that are shown of why a relay refuses.
 const LONGEST_REASON: usize = 200;
 /// Longest wait for an answer.
@@ -54,6 +57,7 @@ pub(super) async fn stay(
     if role == Role::Receiver && token.is_none() {
         tokio::time::sleep(HEAD_START).await;
     }
+    let mut failures = 0;
     loop {
         let place = match ask(&registry, &url, token).await {
             Ok(Some(place)) => place,
@@ -72,11 +76,14 @@ pub(super) async fn stay(
                 }
                 tracing::info!("the relay of {}: {why}", gate::shown(&url));
                 token = None;
-                tokio::time::sleep(PAUSES.0).await;
+                let Some(pause) = why.pause(failures) else { return };
+                failures += 1;
+                tokio::time::sleep(pause).await;
                 continue;
             }
         };
         let (address, mine) = place;
+        failures = 0;
         token = Some(mine);
         registry.set_relay(&tracker, mine, address);
         if driver.send(Msg::RelayAccepts).await.is_err() {
@@ -136,9 +143,25 @@ enum NoPlace {
     /// It could not be asked.
     #[error(transparent)]
     Request(#[from] gate::Error),
-    /// Its answer cannot be used.
+    /// Its answer cannot be used now.
     #[error("{0}")]
     Answer(String),
+    /// What answers there is no relay.
+    #[error("it is none: {0}")]
+    None(String),
+}
+
+impl NoPlace {
+    /// When to ask again, after so many failures before this one; `None` for never.
+    fn pause(&self, failures: u32) -> Option<Duration> {
+        let longest = match self {
+            NoPlace::Refused(_) => REFUSED,
+            NoPlace::Request(_) => UNREACHED,
+            NoPlace::Answer(_) => PAUSES.1,
+            NoPlace::None(_) => return None,
+        };
+        Some((PAUSES.0 * 2_u32.saturating_pow(failures.min(10))).min(longest))
+    }
 }
 
 /// Asks for a place: the address to send to, and our token. `None` when the tracker has no relay.
@@ -171,16 +194,25 @@ async fn ask(
     if status == StatusCode::NOT_FOUND {
         return Ok(None);
     }
-    let body = response.bytes_limited(4096).await?;
+    let body = match response.bytes_limited(4096).await {
+        Err(long @ gate::Error::TooLong { .. }) => return Err(NoPlace::None(long.to_string())),
+        body => body?,
+    };
     if status == StatusCode::TOO_MANY_REQUESTS {
         return Err(NoPlace::Refused(String::from_utf8_lossy(&body).trim().to_owned()));
     }
     if !status.is_success() {
-        return Err(NoPlace::Answer(format!("it answered {status}")));
+        let why = format!("it answered {status}");
+        let may_pass = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
+        return Err(if may_pass {
+            NoPlace::Answer(why)
+        } else {
+            NoPlace::None(why)
+        });
     }
-    let answer: Answer = serde_json::from_slice(&body).map_err(|e| NoPlace::Answer(e.to_string()))?;
+    let answer: Answer = serde_json::from_slice(&body).map_err(|e| NoPlace::None(e.to_string()))?;
     let mut token = [0; 16];
-    hex::decode_to_slice(&answer.token, &mut token).map_err(|e| NoPlace::Answer(e.to_string()))?;
+    hex::decode_to_slice(&answer.token, &mut token).map_err(|e| NoPlace::None(e.to_string()))?;
     let address = SocketAddr::new(answered.ip().to_canonical(), answer.port);
     if !registry.reaches(address) {
         return Err(NoPlace::Answer("there is no way to its address".to_owned()));
@@ -192,7 +224,57 @@ async fn ask(
 mod tests {
     use super::*;
     use crate::node::{Node, NodeConfig};
-    use gate::Gate;
+    use axum::Router;
+    use axum::extract::Path;
+    use gate::{Gate, Policy};
+
+    #[tokio::test]
+    async fn who_is_no_relay_is_not_asked_again_and_who_fails_seldom() {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = Gate::new(Policy {
+            allow_private: true,
+            ..Policy::default()
+        });
+        let node = Node::start(NodeConfig::new(folder.path(), gate)).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let says = |Path(status): Path<u16>| async move {
+            let body = match status {
+                200 => "d8:intervali1800e5:peers0:e".to_owned(),
+                201 => "x".repeat(5000),
+                _ => String::new(),
+            };
+            (StatusCode::from_u16(status).unwrap(), body)
+        };
+        let router = Router::new().route("/{status}", axum::routing::get(says));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, router).await });
+        let pauses = async |status: u16, at: SocketAddr| {
+            let url = Url::parse(&format!("http://{at}/{status}")).unwrap();
+            let why = ask(&node.registry, &url, None).await.unwrap_err();
+            [0, 1, 20].map(|failures| why.pause(failures).map(|pause| pause.as_secs()))
+        };
+        for none in [200, 201, 204, 400, 403, 405] {
+            assert_eq!(pauses(none, at).await, [None; 3], "{none}");
+        }
+        for trouble in [500, 502, 503] {
+            assert_eq!(
+                pauses(trouble, at).await,
+                [Some(5), Some(10), Some(300)],
+                "{trouble}"
+            );
+        }
+        assert_eq!(pauses(429, at).await, [Some(5), Some(10), Some(20)]);
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let nobody = closed.local_addr().unwrap();
+        drop(closed);
+        assert_eq!(
+            pauses(200, nobody).await,
+            [Some(5), Some(10), Some(60)],
+            "nobody listens"
+        );
+        node.stop().await;
+    }
 
     #[tokio::test]
     async fn what_a_tracker_says_of_its_relay_is_trusted_for_peers_alone() {
