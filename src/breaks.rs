@@ -213,7 +213,7 @@ impl Place {
         let Action::Replace(length) = self.cue.action else {
             return false;
         };
-        self.at < time && time < self.at.saturating_add(length)
+        self.at <= time && time < self.at.saturating_add(length)
     }
 
     fn placed(&self) -> PlacedCue<'_> {

@@ -181,7 +181,13 @@ impl Job<'_> {
             text,
             episode,
         );
-        match resolved.await? {
+        // It may be a long wait for a server that is in trouble.
+        let resolved = tokio::select! {
+            biased;
+            () = interrupted() => return Ok(Fetched::Not(ExitStatus::Interrupted)),
+            resolved = resolved => resolved?,
+        };
+        match resolved {
             Resolved::Torrent(found) => self.torrent(&found).await,
             Resolved::Plain(url) => plain(self.context, self.args, &url, self.json)
                 .await
@@ -199,6 +205,10 @@ impl Job<'_> {
     async fn torrent(&self, found: &source::Torrent) -> anyhow::Result<Fetched> {
         let started = Instant::now();
         let metainfo = &found.metainfo;
+        if self.running.has(metainfo.info_hash_v2()) {
+            eprintln!("note: {} is served already", metainfo.name());
+            return Ok(Fetched::Not(ExitStatus::Done));
+        }
         let files = select(metainfo, &self.args.file)?;
         let info_hash = metainfo.info_hash_v2().to_string();
         let results = Results::of(self.context, &info_hash);

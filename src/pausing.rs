@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use engine::metainfo::InfoHash;
 use engine::node::Torrent;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -97,6 +98,14 @@ impl Running {
         let mut all = self.all();
         apply(torrent, all.1);
         all.0.push(torrent.clone());
+    }
+
+    /// Whether it runs.
+    pub(crate) fn has(&self, info_hash: InfoHash) -> bool {
+        self.all()
+            .0
+            .iter()
+            .any(|torrent| torrent.info_hash() == info_hash)
     }
 
     /// This one has ended.

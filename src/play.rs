@@ -208,7 +208,8 @@ impl<'a> Listening<'a> {
         let info_hash = found.metainfo.info_hash_v2();
         let playback = Playback::new(&info_hash.to_string());
         let bookmark = Bookmark::of(context, &info_hash);
-        let mut from = bookmark.beginning(args.resume, args.start)?;
+        let wished = bookmark.beginning(args.resume, args.start)?;
+        let mut from = wished;
         let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
         let mut proofs = None;
         let mut prepared = Prepared::default();
@@ -265,6 +266,11 @@ impl<'a> Listening<'a> {
                 tokio::task::spawn_blocking(move || rendition::freeze(reading.as_ref(), prepared, options));
             Beginning::with(made.await.context("preparing")??, &ready)
         };
+        let plan = made.rendition.plan();
+        if plan.to_presentation(wished).is_some() {
+            // What would have replaced it has no ads.
+            from = wished;
+        }
         let (reading, rendition) = (content.clone(), made.rendition.clone());
         let growing = tokio::task::spawn_blocking(move || Growing::new(reading, rendition));
         let growing = growing.await.context("preparing")?;
@@ -708,12 +714,12 @@ fn explain(error: PlayError) -> anyhow::Error {
     }
 }
 
-/// That there is nothing at `start`.
 /// Where to begin for a break at this place to be played.
 fn just_before(place: ContentTime) -> ContentTime {
     ContentTime::from_nanos(place.as_nanos().saturating_sub(1_000_000))
 }
 
+/// That there is nothing at `start`.
 fn starts_after(start: Duration, content: Duration) -> anyhow::Error {
     bad_input(format!(
         "cannot start at {}: the content is {} long",

@@ -42,11 +42,12 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     let mut worst = ExitStatus::Done;
     for text in &args.sources {
         let added = tokio::select! {
-            added = add(args, (&context, &node), text, json) => added,
+            biased;
             () = &mut stop => {
                 node.stop().await;
                 return Ok(ExitStatus::Interrupted);
             }
+            added = add(args, (&context, &node), text, json) => added,
         };
         match added {
             Ok(added) => torrents.push(added),
@@ -54,7 +55,10 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
             Err(error) if args.sources.len() > 1 && status_of(&error) != ExitStatus::Interrupted => {
                 worst = worst.max(report_error(&error, json));
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                node.stop().await;
+                return Err(error);
+            }
         }
     }
     if torrents.is_empty() {

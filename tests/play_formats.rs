@@ -281,6 +281,20 @@ fn who_begins_within_what_is_replaced_hears_the_ad() {
     assert_eq!(done["at"], done["duration"], "{done}");
 }
 
+#[test]
+fn who_begins_within_what_is_not_replaced_begins_there() {
+    let content = |path: &Path| make(path, 4.0, false, "-b:a 96k");
+    let ad = |path: &Path| make(path, AD, false, "");
+    // The ad is longer than the break takes.
+    let at = ("1+2,max=0.5", "ad.wav");
+    let seen = play_with("c.mp3", content, at, ad, &["--start", "2"])
+        .expect(0)
+        .json();
+    let positions = seen.iter().filter(|line| line["event"] == "position");
+    let first = positions.filter_map(|line| line["at"].as_f64()).next();
+    assert!(first.is_some_and(|at| at >= 2.0), "{seen:?}");
+}
+
 /// What `publish` takes is played by viewers, whatever kind of file it is.
 #[test]
 fn a_creative_in_quicktime_is_played() {

@@ -10,6 +10,7 @@ const LONGEST: f64 = 1e6;
 
 /// The document with its times moved; `None` when it holds no list of chapters.
 pub(super) fn moved(document: &[u8], to: &dyn Fn(ContentTime) -> PresentationTime) -> Option<Vec<u8>> {
+    let document = document.strip_prefix("\u{feff}".as_bytes()).unwrap_or(document);
     let mut document: Value = serde_json::from_slice(document).ok()?;
     for chapter in document.get_mut("chapters")?.as_array_mut()? {
         for name in ["startTime", "endTime"] {

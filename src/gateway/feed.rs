@@ -261,7 +261,10 @@ impl<'a> Scan<'a> {
             self.send_through(enclosure, "", elsewhere);
             played.get_or_insert_with(|| elsewhere.unwrap_or(url).to_string());
         }
-        let Some(played) = played else { return };
+        // Of a feed that came through the gateway before, chapters stay as they came.
+        let Some(played) = played.filter(|played| !played.starts_with(self.gateway)) else {
+            return;
+        };
         for chapters in &episode.chapters {
             self.send_through(chapters, &chapters_of(&played), None);
         }

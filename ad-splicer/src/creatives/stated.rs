@@ -56,6 +56,8 @@ fn of_wav(head: &[u8]) -> Option<(u64, u64)> {
             b"data" => return Some((size.into(), rate?.into())),
             _ => {}
         }
-        at = at.checked_add(8)?.checked_add((size + size % 2) as usize)?;
+        at = at
+            .checked_add(8)?
+            .checked_add(size.checked_next_multiple_of(2)? as usize)?;
     }
 }

@@ -520,7 +520,13 @@ impl format::Track for Track<'_> {
             (None, sample) => Ok(sample),
         };
         let start = cut(span.start)?;
-        Ok(start..if span.is_empty() { start } else { cut(span.end)? })
+        if !span.is_empty() {
+            return Ok(start..cut(span.end)?);
+        }
+        if let Some(seen) = self.0.seen() {
+            seen.check_insert(start)?;
+        }
+        Ok(start..start)
     }
 
     fn heard(&self, sample: u64) -> u64 {

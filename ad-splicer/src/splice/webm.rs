@@ -447,11 +447,11 @@ impl format::Track for Track<'_> {
             return Ok(span.clone());
         };
         let start = seen.cut(span.start)?;
-        Ok(start..if span.is_empty() {
-            start
-        } else {
-            seen.cut(span.end)?
-        })
+        if !span.is_empty() {
+            return Ok(start..seen.cut(span.end)?);
+        }
+        seen.check_insert(start)?;
+        Ok(start..start)
     }
 
     fn outlasted(&self) -> u64 {

@@ -266,6 +266,8 @@ impl Driver {
             && self.peers.is_empty()
             && !self.candidates.any_hope()
             && self.rate.2 == 0
+            // Whoever waits for the last to leave is told of it first.
+            && self.stats.borrow().peers == 0
     }
 
     /// Whether everything is wanted.

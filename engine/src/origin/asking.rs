@@ -89,7 +89,11 @@ impl<'a> Asking<'a> {
             match tokio::time::timeout(LOOK, &mut next).await {
                 Ok(came) => break Ok(came),
                 Err(_elapsed) if self.other_is_better(None) => break Err(GivenUp::Silent(self.silence())),
-                Err(_elapsed) if self.stopped_alone(began) => break Err(GivenUp::Stopped(self.silence())),
+                Err(_elapsed) if self.stopped_alone(began) => {
+                    // It goes on at once, so nobody else tells it.
+                    self.tell_silence();
+                    break Err(GivenUp::Stopped(self.silence()));
+                }
                 Err(_elapsed) => self.tell_silence(),
             }
         };

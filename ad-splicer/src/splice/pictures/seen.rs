@@ -30,14 +30,19 @@ impl<'a> Seen<'a> {
 
     /// The sample at which pictures are cut for a cue at a sample of the sound.
     pub(in crate::splice) fn cut(&self, sample: u64) -> Result<u64, String> {
-        let rate = u64::from(self.heard.rate);
-        if sample >= self.heard.samples && self.outlasts_sound() > MOST_SILENCE * rate {
-            return Err(format!(
-                "its pictures last {} s longer than its sound: ads at its end would come after as much silence",
-                self.outlasts_sound() / rate
-            ));
-        }
         self.cut_at(sample).map(|cut| cut.sample)
+    }
+
+    /// Whether ads can be put in at a sample, with nothing of the content left out: at the end they wait for the last picture.
+    pub(in crate::splice) fn check_insert(&self, sample: u64) -> Result<(), String> {
+        let rate = u64::from(self.heard.rate);
+        if sample < self.heard.samples || self.outlasts_sound() <= MOST_SILENCE * rate {
+            return Ok(());
+        }
+        Err(format!(
+            "its pictures last {} s longer than its sound: ads at its end would come after as much silence",
+            self.outlasts_sound() / rate
+        ))
     }
 
     /// By how many samples the pictures last longer than the sound.
