@@ -159,11 +159,11 @@ pub(crate) async fn once(
 pub(crate) async fn insist(gate: &Gate, url: &Url, most: u64, patience: Duration) -> anyhow::Result<Said> {
     let begun = Instant::now();
     let unknown = Validators::default();
-    let mut trouble = match once(gate, url, (most, DOCUMENT_TIMEOUT), &unknown).await {
-        Ok(said) => return Ok(said),
-        Err(trouble) => trouble,
-    };
-    let again = async {
+    let asking = async {
+        let mut trouble = match once(gate, url, (most, DOCUMENT_TIMEOUT), &unknown).await {
+            Ok(said) => return Ok(said),
+            Err(trouble) => trouble,
+        };
         for times in 0.. {
             let (patience, elapsed) = (trouble.worth(patience), begun.elapsed());
             let Some(pause) = pause(times, elapsed, patience, trouble.after(), rand::random()) else {
@@ -187,10 +187,10 @@ pub(crate) async fn insist(gate: &Gate, url: &Url, most: u64, patience: Duration
         Err(trouble.into_error(url))
     };
     if patience.is_zero() {
-        return again.await;
+        return asking.await;
     }
     tokio::select! {
-        said = again => said,
+        said = asking => said,
         () = interrupted() => Err(stopped(format!("interrupted while asking for {}", gate::shown(url)))),
     }
 }

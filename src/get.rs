@@ -32,7 +32,8 @@ use crate::files::{can_write, is_on_one_disk, is_same_file, place_file, tell_new
 use crate::joining::{swarm_options, trust_typed};
 use crate::media_type;
 use crate::output::{
-    ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json, report_error, status_of,
+    ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, long_interrupted, print_json,
+    report_error, status_of,
 };
 use crate::pausing::{Pausing, Running};
 use crate::quiet::{Quiet, RelayTold};
@@ -181,11 +182,9 @@ impl Job<'_> {
             text,
             episode,
         );
-        // It may be a long wait for a server that is in trouble.
         let resolved = tokio::select! {
-            biased;
-            () = interrupted() => return Ok(Fetched::Not(ExitStatus::Interrupted)),
             resolved = resolved => resolved?,
+            () = long_interrupted() => return Ok(Fetched::Not(ExitStatus::Interrupted)),
         };
         match resolved {
             Resolved::Torrent(found) => self.torrent(&found).await,

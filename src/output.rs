@@ -343,6 +343,9 @@ pub(crate) fn start_logging(verbose: u8) {
         .try_init();
 }
 
+/// How long farewells may take.
+const FAREWELLS: Duration = Duration::from_secs(3);
+
 /// A signal that comes so soon after the first is the same wish: a group of processes hears it from the terminal, and from its head.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
@@ -367,6 +370,12 @@ pub(crate) fn interrupted() -> impl Future<Output = ()> {
         // It is never closed.
         let _ = asked.wait_for(|asked| *asked).await;
     }
+}
+
+/// Resolves some time after [`interrupted`]: what does not listen, or is not done with its farewells by then, is left.
+pub(crate) async fn long_interrupted() {
+    interrupted().await;
+    tokio::time::sleep(FAREWELLS).await;
 }
 
 /// Whether whoever started the process has it outlive its terminal (`nohup`): looked at once, before anything listens.

@@ -18,7 +18,8 @@ use crate::context::Context;
 use crate::get;
 use crate::joining;
 use crate::output::{
-    ExitStatus, Explain, Outcome, bad_input, interrupted, print_json, report_error, status_of,
+    ExitStatus, Explain, Outcome, bad_input, interrupted, long_interrupted, print_json, report_error,
+    status_of,
 };
 use crate::pausing::Pausing;
 use crate::source::{Resolved, resolve};
@@ -31,7 +32,6 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     let mut pausing = Pausing::listen(json);
     // Before anything is said, on which a script may send a signal.
     let stop = interrupted();
-    let mut stop = std::pin::pin!(stop);
     joining::trust_peers(&context, &args.peer).await?;
     let node = crate::starting::start(&context, json).await?;
     if !json {
@@ -42,12 +42,11 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     let mut worst = ExitStatus::Done;
     for text in &args.sources {
         let added = tokio::select! {
-            biased;
-            () = &mut stop => {
+            added = add(args, (&context, &node), text, json) => added,
+            () = long_interrupted() => {
                 node.stop().await;
                 return Ok(ExitStatus::Interrupted);
             }
-            added = add(args, (&context, &node), text, json) => added,
         };
         match added {
             Ok(added) => torrents.push(added),
@@ -72,7 +71,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
             .iter()
             .map(|(_, torrent)| get::enough(torrent, torrent.metainfo().length(), args.seed_ratio));
         tokio::select! {
-            () = &mut stop => Ok(()),
+            () = stop => Ok(()),
             () = get::long_enough(args.seed_for) => Ok(()),
             _ = join_all(ratios) => Ok(()),
             error = failures(&torrents, json) => Err(error),

@@ -197,7 +197,7 @@ pub(crate) trait Track: Sync {
         sample
     }
 
-    /// By how many samples the pictures last longer than the sound.
+    /// By how many samples the pictures last longer than the sound, where that is known before all is read.
     fn outlasted(&self) -> u64 {
         0
     }

@@ -447,15 +447,11 @@ impl format::Track for Track<'_> {
             return Ok(span.clone());
         };
         let start = seen.cut(span.start)?;
-        if !span.is_empty() {
-            return Ok(start..seen.cut(span.end)?);
-        }
-        seen.check_insert(start)?;
-        Ok(start..start)
-    }
-
-    fn outlasted(&self) -> u64 {
-        self.seen().map_or(0, |seen| seen.outlasts_sound())
+        Ok(start..if span.is_empty() {
+            start
+        } else {
+            seen.cut(span.end)?
+        })
     }
 
     fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
