@@ -290,8 +290,8 @@ fn who_begins_within_what_is_not_replaced_begins_there() {
     let seen = play_with("c.mp3", content, at, ad, &["--start", "2"])
         .expect(0)
         .json();
-    let positions = seen.iter().filter(|line| line["event"] == "position");
-    let first = positions.filter_map(|line| line["at"].as_f64()).next();
+    let mut positions = seen.iter().filter(|line| line["event"] == "position");
+    let first = positions.next().and_then(|line| line["at"].as_f64());
     assert!(first.is_some_and(|at| at >= 2.0), "{seen:?}");
 }
 

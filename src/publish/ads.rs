@@ -287,6 +287,16 @@ async fn inline(
             (original, url.clone(), Some((path, url)))
         }
     };
+    // How long it is only decoding it tells.
+    let profile = Profile {
+        sample_rate: 48_000,
+        channels: 2,
+    };
+    let duration = Conditioner::new(ad_splicer::this_program()?)
+        .condition(&cache, &original, profile)
+        .await
+        .map_err(|error| unusable(creative, &error.reason()))?
+        .duration();
     let name = url
         .path_segments()
         .and_then(|mut segments| segments.next_back())
@@ -301,16 +311,6 @@ async fn inline(
             )
         })
         .hint(|| "name it by what it is: .mp3, .wav, .mp4, .mov…".into())?;
-    // How long it is only decoding it tells.
-    let profile = Profile {
-        sample_rate: 48_000,
-        channels: 2,
-    };
-    let duration = Conditioner::new(ad_splicer::this_program()?)
-        .condition(&cache, &original, profile)
-        .await
-        .map_err(|error| unusable(creative, &error.reason()))?
-        .duration();
     let vast = inline_for_creative(url.as_str(), duration, Some(original.sha256.0), &name, media_type);
     Ok((vast, upload))
 }
