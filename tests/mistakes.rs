@@ -15,7 +15,11 @@ fn a_mistake_is_told_once_and_by_its_name() {
     std::fs::write(path("a.torrent"), "words").expect("space on the disk");
     std::fs::create_dir(path("hollow")).expect("a folder");
     let hollow = path("hollow").canonicalize().expect("it is there");
-    let sending = format!("error: cannot send {}: it is empty", hollow.display());
+    let sending = format!(
+        "error: cannot send {}: there is no file in it that is not empty\nhint: what is sent is bytes: put it into an archive, or into a \
+         folder beside a file that is not empty",
+        hollow.display()
+    );
     let origin = "--origin=http://127.0.0.1:9/";
     for (args, said) in [
         (
