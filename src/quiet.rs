@@ -31,6 +31,14 @@ impl Quiet {
     }
 }
 
+/// That it is waited for, and how long if nothing comes.
+pub(crate) fn goes_on(gives_up: Option<Duration>) -> String {
+    gives_up.map_or_else(
+        || "waiting goes on".to_owned(),
+        |rest| format!("waiting goes on for {:.0} s", rest.as_secs_f64().ceil()),
+    )
+}
+
 /// So many reasons are told: relays could give another one each time.
 const MOST: usize = 16;
 
@@ -48,6 +56,15 @@ impl RelayTold {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_said_how_long_waiting_goes_on() {
+        assert_eq!(goes_on(None), "waiting goes on");
+        assert_eq!(
+            goes_on(Some(Duration::from_millis(14_200))),
+            "waiting goes on for 15 s"
+        );
+    }
 
     #[test]
     fn a_relay_that_refuses_is_told_once_and_to_who_needs_it() {

@@ -2,16 +2,19 @@
 //!
 //! Each request starts from the seed's own URL, so a redirect that has expired is followed anew. What a server may do,
 //! and what follows:
-//! - `206` with exactly the range that was asked for: its bytes are passed on as they come;
+//! - `206` with the range that was asked for: its bytes are passed on as they come; with the beginning of it: it is asked for the rest at
+//!   once, unless that was less than a block, which is a failure;
 //! - `200`: it ignores ranges. When its length is right and no other seed is better, the file is taken from the
 //!   beginning, passed on as it comes and never buffered; one such stream runs at a time;
 //! - a body in gzip or another coding, although it is asked for the file as it is: not asked for this file again;
 //! - a length that differs anywhere: the file was changed; this seed is not asked for it again;
 //! - 404 and 403, and a name that leads to a private address as behind the portal of a hotel: not counted on, and asked
-//!   again after 5 min, doubled each time; after an hour of that not any more;
+//!   again after 5 min, doubled each time; after an hour of that not any more. But 404 and 403 of a file of which it sent some within the
+//!   last minute, or that another request may still be given, are trouble as 5xx is (so are the first two later on): a name may
+//!   stand for several machines, and a signed address expire;
 //! - 410, 416, 401 and other 4xx: not asked for this file again; 429, 5xx and network trouble: asked again after
 //!   `Retry-After`, or after 1 s, doubled at each failure up to 60 s; an answer that ends early and brought a block at least
-//!   is asked for the rest at once;
+//!   is asked for the rest at once, which is neither a failure nor a success: that is what whole pieces are that were right;
 //! - silence of 4 s while another seed may be asked: a failure, and the other one is asked for the rest; so is it, without
 //!   being a failure, when what came in 4 s is a quarter of what the other brings or less, or the other was never tried;
 //! - silence of 4 s in the middle of an answer while the same seed sends to other requests: as an answer that ends early.
@@ -216,6 +219,13 @@ impl Origin {
             .collect()
     }
 
+    /// The latest end of a pause that a server named itself, also when it is past, of those that are not after `limit`.
+    pub fn named_end(&self, limit: Instant) -> Option<Instant> {
+        let seeds = self.seeds();
+        let ends = seeds.iter().filter_map(Seed::named);
+        ends.filter(|&end| end <= limit).max()
+    }
+
     /// How long until a time that a server named itself, if one did and it is not past.
     pub fn named_pause(&self) -> Option<Duration> {
         let seeds = self.seeds();
@@ -264,14 +274,28 @@ impl Origin {
         self.problem(text);
     }
 
-    /// The seed to ask now: honouring ranges before not, much slower ones last, fewer failures first, then whichever will
+    /// Tells that a piece of this seed was right.
+    pub fn right_piece(&self, seed: usize) {
+        if let Some(seed) = self.seeds().get_mut(seed) {
+            seed.is_right();
+        }
+    }
+
+    /// The seed to ask now, which may be the one that goes on in spite of its pause: honouring ranges before not, much slower ones last, fewer failures first, then whichever will
     /// probably be done first. Or why there is none.
-    fn choose(&self, file: usize, tried: &[usize], now: Instant) -> Result<(usize, Url, bool), OriginError> {
+    fn choose(
+        &self,
+        file: usize,
+        tried: &[usize],
+        goes_on: Option<usize>,
+        now: Instant,
+    ) -> Result<(usize, Url, bool), OriginError> {
         let seeds = self.seeds();
         let ready = seeds
             .iter()
             .enumerate()
-            .filter(|(i, s)| s.is_ready(file, now) && !tried.contains(i));
+            .filter(|(i, s)| s.is_ready(file, now) || (goes_on == Some(*i) && s.goes_on(file, now)))
+            .filter(|(i, _)| !tried.contains(i));
         let ready = ready.filter_map(|(i, s)| Some((i, s, s.urls.get(file)?.as_ref()?)));
         let best = ready.clone().filter_map(|(_, s, _)| s.rate()).fold(0.0, f64::max);
         let place = |s: &Seed| s.place(best, now);
@@ -338,6 +362,8 @@ impl Origin {
         let mut next = blocks.start;
         let mut tried = Vec::new();
         let mut refusals = 0;
+        // Who has just brought a part, and may be asked for the rest whatever others of its answers were.
+        let mut going = None;
         loop {
             while next < blocks.end && !sink.wants(next) {
                 next += 1;
@@ -345,7 +371,7 @@ impl Origin {
             if next >= blocks.end {
                 return Ok(());
             }
-            let (index, url, whole_only) = self.choose(file, &tried, Instant::now())?;
+            let (index, url, whole_only) = self.choose(file, &tried, going, Instant::now())?;
             if !self.has_place(index) {
                 sink.waits(true).await;
                 self.wait_for_place(index).await;
@@ -362,7 +388,7 @@ impl Origin {
             let (asked, from) = (Instant::now(), next);
             let attempt = if whole_only && !(next..blocks.end).any(|block| sink.wants(block)) {
                 Attempt::Done
-            } else if !self.seeds()[index].is_ready(file, asked) {
+            } else if going != Some(index) && !self.seeds()[index].is_ready(file, asked) {
                 continue;
             } else if whole_only {
                 let mut stream = Stream::begin(self, file, sink);
@@ -379,10 +405,10 @@ impl Origin {
                 _ => false,
             };
             let was_of_use = next > from;
-            // Who brought a part may be asked for the rest.
             let goes_on = is_full
-                || matches!(attempt, Attempt::Slow)
+                || matches!(attempt, Attempt::Slow | Attempt::Part)
                 || (was_of_use && matches!(attempt, Attempt::Later { after: None, .. }));
+            going = (goes_on && was_of_use).then_some(index);
             if !goes_on {
                 tried.push(index);
             }
@@ -404,7 +430,11 @@ impl Origin {
                 }
                 Attempt::Later { .. } if is_full => {}
                 Attempt::Later { why, after, .. } => {
-                    seed.fails(after, was_of_use, asked, Instant::now());
+                    if goes_on {
+                        seed.ends_early();
+                    } else {
+                        seed.fails(after, asked, Instant::now());
+                    }
                     seed.last_error = Some(why.clone());
                     drop(seeds);
                     if !goes_on {
@@ -412,16 +442,20 @@ impl Origin {
                     }
                 }
                 Attempt::Silent(why) => {
-                    seed.fails(None, false, asked, Instant::now());
+                    seed.fails(None, asked, Instant::now());
                     seed.last_error = Some(why.clone());
                     drop(seeds);
                     self.problem(why);
                 }
-                Attempt::Slow => {}
-                Attempt::Refused { why, host } => {
+                Attempt::Slow | Attempt::Part => {}
+                Attempt::Refused { why, host: false } => {
+                    seed.denies(file, &why, asked, Instant::now());
+                    drop(seeds);
+                    self.problem(why);
+                }
+                Attempt::Refused { why, host: true } => {
                     let now = Instant::now();
-                    let all = 0..seed.urls.len();
-                    for file in all.filter(|&other| other == file || host) {
+                    for file in 0..seed.urls.len() {
                         if seed.gives(file, now) {
                             seed.refuses(file, &why, now);
                         }
@@ -497,22 +531,22 @@ mod tests {
         let began = Instant::now();
         let at = |minutes: u64| began + Duration::from_secs(60 * minutes);
         origin.seeds()[0].refuses(0, "it said 404", began);
-        let Err(OriginError::Refused { why, after }) = origin.choose(0, &[], at(1)) else {
+        let Err(OriginError::Refused { why, after }) = origin.choose(0, &[], None, at(1)) else {
             panic!("it was refused a minute ago");
         };
         assert_eq!((why.as_str(), after), ("it said 404", Duration::from_secs(240)));
-        assert!(origin.choose(1, &[], at(1)).is_ok(), "the other file");
+        assert!(origin.choose(1, &[], None, at(1)).is_ok(), "the other file");
         assert!(origin.is_usable());
-        assert!(origin.choose(0, &[], at(5)).is_ok());
+        assert!(origin.choose(0, &[], None, at(5)).is_ok());
         origin.seeds()[0].refuses(0, "it said 404", at(5));
-        assert!(origin.choose(0, &[], at(14)).is_err(), "longer each time");
-        assert!(origin.choose(0, &[], at(15)).is_ok());
+        assert!(origin.choose(0, &[], None, at(14)).is_err(), "longer each time");
+        assert!(origin.choose(0, &[], None, at(15)).is_ok());
         origin.seeds()[0].refuses(1, "it said 403", at(15));
         assert!(!origin.is_usable(), "nothing of it is to be counted on now");
         origin.seeds()[0].refuses(0, "it said 404", at(70));
         let permanent = |file| {
             matches!(
-                origin.choose(file, &[], at(1_000)),
+                origin.choose(file, &[], None, at(1_000)),
                 Err(OriginError::Permanent { .. })
             )
         };
@@ -531,36 +565,91 @@ mod tests {
         for (seed, asked) in origin.seeds().iter_mut().zip([true, false]) {
             (seed.not_before, seed.asked) = (Some(later), asked);
         }
-        assert!(origin.choose(0, &[], Instant::now()).is_err());
+        assert!(origin.choose(0, &[], None, Instant::now()).is_err());
         assert!(origin.end_pauses() && !origin.end_pauses());
-        assert!(matches!(origin.choose(0, &[], Instant::now()), Ok((1, ..))));
-        assert!(origin.choose(0, &[1], Instant::now()).is_err());
+        assert!(matches!(origin.choose(0, &[], None, Instant::now()), Ok((1, ..))));
+        assert!(origin.choose(0, &[1], None, Instant::now()).is_err());
     }
 
     #[test]
-    fn who_brought_a_part_is_asked_again_at_once_and_who_brings_nothing_later_each_time() {
+    fn who_brings_nothing_whole_is_asked_later_each_time_and_who_does_soon() {
         let urls = ["https://a.example/".to_owned()];
         let origin = Origin::new(Gate::default(), &urls, 5, Arc::new(Bucket::new(None)));
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        let pause = |was_of_use, now| {
+        let pause = |now| {
             let mut seeds = origin.seeds();
-            seeds[0].fails(None, was_of_use, at(now), at(now));
+            seeds[0].ends_early();
+            seeds[0].fails(None, at(now), at(now));
             seeds[0].not_before.map(|until| (until - at(now)).as_secs())
         };
-        for round in 0..3 {
-            assert_eq!(pause(true, 100 * round), None);
-            assert_eq!(pause(true, 100 * round + 1), None);
-            assert_eq!(pause(false, 100 * round + 2), Some(2));
-            assert_eq!(pause(false, 100 * round + 10), Some(4));
-        }
+        assert_eq!([0, 10, 20, 30].map(pause), [2, 4, 8, 16].map(Some));
+        assert!(origin.choose(0, &[], None, at(31)).is_err());
+        assert!(
+            origin.choose(0, &[], Some(0), at(31)).is_ok(),
+            "it has just brought a part"
+        );
+        assert!(origin.choose(0, &[0], Some(0), at(31)).is_err());
+        origin.right_piece(0);
+        assert_eq!([50, 60].map(pause), [2, 4].map(Some));
+        origin.seeds()[0].fails(Some(Duration::from_secs(30)), at(70), at(70));
+        assert!(origin.choose(0, &[], Some(0), at(71)).is_err(), "it named a time");
+    }
+
+    #[test]
+    fn a_file_that_was_given_lately_is_not_believed_to_be_gone_at_once() {
+        let urls: Vec<String> = ["https://example.com/a", "https://example.com/b"]
+            .map(str::to_owned)
+            .into();
+        let of = || {
+            Origin::of_files(
+                Gate::default(),
+                std::slice::from_ref(&urls),
+                vec![5, 5],
+                Arc::new(Bucket::new(None)),
+            )
+        };
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let is_believed = |origin: &Origin, file, now| {
+            origin.seeds()[0].denies(file, "it said 404", at(now), at(now));
+            !origin.seeds()[0].gives(file, at(now))
+        };
+        let origin = of();
+        origin.seeds()[0].sends(0, at(0));
+        assert!(is_believed(&origin, 1, 1), "the other file was never given");
+        let believed = [2, 4, 8, 16, 32, 59, 60, 61].map(|now| is_believed(&origin, 0, now));
+        assert_eq!(believed, [false, false, false, false, false, false, true, true]);
+
+        let origin = of();
+        origin.seeds()[0].sends(0, at(0));
+        let later = |now| is_believed(&origin, 0, now);
+        assert_eq!(
+            [100, 200, 300].map(later),
+            [false, false, true],
+            "twice at any time"
+        );
+        origin.seeds()[0].sends(0, at(700));
+        assert!(!later(800) && !later(900) && later(1000), "it gave it again");
+
+        let origin = of();
+        origin.seeds()[0].requests(0, 1);
+        assert!(!is_believed(&origin, 0, 1), "another request may be given it");
+        origin.seeds()[0].requests(0, -1);
+        origin.seeds()[0].denies(0, "it said 404", at(0), at(2));
+        assert!(!origin.seeds()[0].gives(0, at(2)), "none was");
     }
 
     #[test]
     fn requests_are_spread_by_rate_and_who_is_much_slower_is_asked_last() {
         let urls = ["a", "b", "c"].map(|name| format!("https://{name}.example/"));
         let origin = Origin::new(Gate::default(), &urls, 5, Arc::new(Bucket::new(None)));
-        let choose = || origin.choose(0, &[], Instant::now()).ok().map(|(seed, ..)| seed);
+        let choose = || {
+            origin
+                .choose(0, &[], None, Instant::now())
+                .ok()
+                .map(|(seed, ..)| seed)
+        };
         let asks = |count: u32| {
             let mut asked = [0; 3];
             for _ in 0..count {
@@ -578,7 +667,7 @@ mod tests {
         assert_eq!(asks(8), [2, 6, 0]);
         let fails = |seed: usize| {
             let (after, now) = (Some(Duration::from_secs(3600)), Instant::now());
-            origin.seeds()[seed].fails(after, false, now, now);
+            origin.seeds()[seed].fails(after, now, now);
         };
         fails(1);
         assert_eq!(asks(2), [2, 0, 0], "it is paused");
@@ -594,7 +683,7 @@ mod tests {
         let at = |seconds| began + Duration::from_secs(seconds);
         let pause = |asked, now| {
             let mut seeds = origin.seeds();
-            seeds[0].fails(None, false, at(asked), at(now));
+            seeds[0].fails(None, at(asked), at(now));
             seeds[0].not_before.map(|until| until - began)
         };
         let until = |seconds| Some(Duration::from_secs(seconds));
@@ -604,7 +693,7 @@ mod tests {
         }
         assert_eq!(pause(11, 11), until(13), "it was asked again");
         let mut seeds = origin.seeds();
-        seeds[0].fails(Some(Duration::from_secs(60)), false, at(5), at(12));
+        seeds[0].fails(Some(Duration::from_secs(60)), at(5), at(12));
         assert_eq!(seeds[0].not_before, Some(at(72)), "what a server names counts");
     }
 }

@@ -81,6 +81,8 @@ async fn hopeless_web_seeds_end_with_a_sentence_that_names_them() {
         ),
         (Vice::Gzip, "sends the file in gzip (Content-Encoding)"),
         (Vice::WrongBytes, "sent wrong data for piece"),
+        (Vice::Misplaced, "with Content-Range \"bytes "),
+        (Vice::Miscounted, "with Content-Range \"bytes "),
     ] {
         let mut tasks = JoinSet::new();
         let folder = tempfile::tempdir().unwrap();
@@ -364,6 +366,104 @@ async fn answers_that_end_early_are_asked_for_the_rest_at_once() {
     // A pause would end it: it waits for none.
     origin.fetch(0, 0..BLOCKS, &mut Wanting).await.unwrap();
     assert!(server.requests.load(Ordering::SeqCst) <= BLOCKS as usize);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_shorter_than_was_asked_for_is_asked_on_and_costs_nothing() {
+    let mut tasks = JoinSet::new();
+    let data = content(3_000_000, 22);
+    let folder = tempfile::tempdir().unwrap();
+    let (_origin, url) = origin(&mut tasks, &data, Vice::AtMost(3 * BLOCK_SIZE as usize)).await;
+    let node = node(folder.path()).await;
+    let torrent = node.add(metainfo(&data, &[url], &[]), alone()).await.unwrap();
+    let stats = completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    assert_eq!((stats.wasted, stats.problems), (0, Vec::new()));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_seed_that_lacks_its_file_now_and_then_is_asked_on_and_named() {
+    let mut tasks = JoinSet::new();
+    let data = content(3_100_000, 23);
+    let folder = tempfile::tempdir().unwrap();
+    let (_origin, url) = origin(&mut tasks, &data, Vice::LacksEvery(3)).await;
+    let node = node(folder.path()).await;
+    let metainfo = metainfo(&data, std::slice::from_ref(&url), &[]);
+    let torrent = node.add(metainfo, alone()).await.unwrap();
+    let problems = completed(&torrent).await.problems;
+    assert_eq!(stored(&torrent), data);
+    let told = format!("the web seed {url} answered 404 Not Found");
+    assert!(problems.contains(&told), "{problems:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_seed_that_brings_nothing_whole_is_asked_later_each_time_and_named() {
+    const BLOCKS: u32 = 16;
+    let mut tasks = JoinSet::new();
+    let data = content(BLOCKS as usize * BLOCK_SIZE as usize, 24);
+    // Who brings some of it before it fails is asked later from the first time on.
+    for (vice, first) in [(Vice::CutsAThird, 2), (Vice::AtMost(1_000), 1)] {
+        let (_server, url) = origin(&mut tasks, &data, vice.clone()).await;
+        let down = Arc::new(Bucket::new(None));
+        let origin = Origin::new(open_gate(), std::slice::from_ref(&url), data.len() as u64, down);
+        for pause in [first, 2 * first, 4 * first, 8 * first] {
+            // Each time as far as it comes; nothing is kept.
+            let Err(OriginError::Temporary { after, asked, .. }) =
+                origin.fetch(0, 0..BLOCKS, &mut Wanting).await
+            else {
+                panic!("{vice:?}: it brings all");
+            };
+            assert_eq!(
+                (after.as_secs_f64().ceil(), asked),
+                (f64::from(pause), false),
+                "{vice:?}"
+            );
+            let problems = origin.take_problems();
+            assert!(
+                problems.iter().all(|why| why.contains(&url)) && !problems.is_empty(),
+                "{problems:?}"
+            );
+            origin.end_pauses();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_that_a_server_names_is_waited_for_and_one_beyond_the_limit_is_not() {
+    let mut tasks = JoinSet::new();
+    let data = content(700_000, 25);
+    let options = |seconds| AddOptions {
+        give_up: Some(Duration::from_secs(seconds)),
+        hold_on: Duration::ZERO,
+        ..alone()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (_origin, url) = origin(&mut tasks, &data, Vice::BusyFor(1, 8)).await;
+    let node = node(folder.path()).await;
+    let torrent = node.add(metainfo(&data, &[url], &[]), options(6)).await.unwrap();
+    let stats = until(&torrent, |stats| stats.gives_up.is_some()).await;
+    assert!(
+        stats.gives_up.unwrap() > Duration::from_secs(8),
+        "{:?}",
+        stats.gives_up
+    );
+    let problems = completed(&torrent).await.problems;
+    assert!(
+        problems[0].ends_with(", and asks to come again in 8 s"),
+        "{problems:?}"
+    );
+    assert_eq!(stored(&torrent), data);
+
+    let (_origin, url) = origin(&mut tasks, &content(9_000, 26), Vice::BusyFor(9, 3_600)).await;
+    let metainfo = metainfo(&content(9_000, 26), &[url], &[]);
+    let torrent = node.add(metainfo, options(0)).await.unwrap();
+    let error = fails(&torrent).await;
+    let says =
+        "asks to come again in 3600 s; a web seed that asks to come again later is waited for 600 s at most";
+    assert!(error.contains(says), "{error}");
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::folder;
 use crate::breaks::Skipped;
+use crate::quiet::goes_on;
 use crate::rendition::{Made, PlacedAd};
 use crate::units::{human_bytes, human_time};
 
@@ -125,9 +126,8 @@ pub(super) fn tell_quiet(name: &str, stats: &Stats) {
     };
     let trouble = stats.problems.last();
     let trouble = trouble.map_or_else(String::new, |trouble| format!(" (the latest trouble: {trouble})"));
-    eprintln!(
-        "nothing of {name} comes: {peers}{trouble}; waiting goes on, Ctrl-C ends it and keeps what is here"
-    );
+    let goes_on = goes_on(stats.gives_up);
+    eprintln!("nothing of {name} comes: {peers}{trouble}; {goes_on}, Ctrl-C ends it and keeps what is here");
 }
 
 pub(super) fn tell(report: &Report) {

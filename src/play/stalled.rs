@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use engine::node::Torrent;
 
 use super::line::Line;
-use crate::quiet::Quiet;
+use crate::quiet::{Quiet, goes_on};
 
 /// A silence shorter than this is the ordinary pause between two answers.
 const SILENT: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ impl Stalled {
             let trouble = stats.problems.last();
             let trouble =
                 trouble.map_or_else(String::new, |trouble| format!(" (the latest trouble: {trouble})"));
-            line.say(&format!("{words}{trouble}; waiting goes on"));
+            line.say(&format!("{words}{trouble}; {}", goes_on(stats.gives_up)));
         }
         Some(words)
     }

@@ -26,7 +26,8 @@ struct Partial {
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     pub(super) right: Vec<VerifiedBlock>,
-    /// Seeds that sent something wrong, each once.
+    /// Seeds that sent something right, and something wrong, each once.
+    pub(super) right_seeds: Vec<usize>,
     pub(super) wrong_seeds: Vec<usize>,
     pub(super) wrong_bytes: u64,
 }
@@ -90,7 +91,10 @@ impl Assembler {
         let mut unknown = false;
         for (&block, (seed, data)) in &ready {
             match self.verifier.check_block(block, data.clone()) {
-                Ok(right) => judged.right.push(right),
+                Ok(right) => {
+                    judged.right.push(right);
+                    note(&mut judged.right_seeds, *seed);
+                }
                 Err(VerifyError::UnknownLeaf(_)) => unknown = true,
                 Err(_) => judged.blame(*seed, data.len()),
             }
@@ -100,8 +104,14 @@ impl Assembler {
                 .map(|b| ready.get(&b).map(|(_, data)| data.clone()))
                 .collect();
             judged.right.clear();
+            judged.right_seeds.clear();
             match self.verifier.check_piece(piece, &parts) {
-                Ok(right) => judged.right = right,
+                Ok(right) => {
+                    judged.right = right;
+                    for (seed, _) in ready.values() {
+                        note(&mut judged.right_seeds, *seed);
+                    }
+                }
                 Err(_) => ready
                     .values()
                     .for_each(|(seed, data)| judged.blame(*seed, data.len())),
@@ -120,8 +130,12 @@ impl Assembler {
 impl Judged {
     fn blame(&mut self, seed: usize, bytes: usize) {
         self.wrong_bytes += bytes as u64;
-        if !self.wrong_seeds.contains(&seed) {
-            self.wrong_seeds.push(seed);
-        }
+        note(&mut self.wrong_seeds, seed);
+    }
+}
+
+fn note(seeds: &mut Vec<usize>, seed: usize) {
+    if !seeds.contains(&seed) {
+        seeds.push(seed);
     }
 }

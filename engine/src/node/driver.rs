@@ -17,6 +17,7 @@ use super::registry::Registry;
 use super::stats::{State, Stats};
 use super::torrent::Shared;
 use super::transfer::{Decision, Ground};
+use super::trickle::Trickle;
 use super::{AddOptions, Location, announce, dht, lan, relay};
 use crate::net::Way;
 use crate::remembered::Remembered;
@@ -101,8 +102,9 @@ pub(super) struct Driver {
     pub(super) last_left: Option<Instant>,
     /// When the origin was last asked before its time.
     pub(super) asked_again: Instant,
-    /// Bytes that web seeds sent since they last counted as progress.
-    pub(super) trickled: u64,
+    /// How long it may still be quiet, when it is and does not go on for ever.
+    pub(super) gives_up: Option<Duration>,
+    pub(super) trickle: Trickle,
     pub(super) rate: (Instant, u64, u64),
 }
 
@@ -152,6 +154,7 @@ impl Driver {
         let layout = ground.verifier.layout().clone();
         let swarm = Swarm::new(layout, core.clone(), rand::random(), Instant::now());
         let pieces = ground.verifier.layout().pieces() as usize;
+        let piece_length = ground.verifier.layout().piece_length();
         let now = Instant::now();
         Self {
             registry,
@@ -199,7 +202,8 @@ impl Driver {
             last_progress: now,
             last_left: None,
             asked_again: now.checked_sub(fetches::ASKED_AGAIN).unwrap_or(now),
-            trickled: 0,
+            gives_up: None,
+            trickle: Trickle::new(u64::from(piece_length)),
             rate: (now, 0, 0),
         }
     }

@@ -6,7 +6,6 @@
 use super::driver::Driver;
 use crate::origin::OriginError;
 use crate::swarm::{BlockRun, FetchId, Input, OriginFailure};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
@@ -128,7 +127,7 @@ impl Driver {
         for piece in self.pieces_of(run) {
             if !self.piece_is_fetched(piece) {
                 let bytes = self.ground.assembler.discard(piece);
-                self.ground.counters.wasted.fetch_add(bytes, Ordering::Relaxed);
+                self.ground.lose(bytes);
             }
         }
     }

@@ -33,6 +33,7 @@ pub(super) fn first_stats(shared: &Shared, layout: &Layout) -> Stats {
         pieces: vec![None; layout.pieces() as usize].into(),
         relay_refuses: None,
         silent_trackers: Vec::new(),
+        gives_up: None,
         problems: Vec::new(),
     }
 }
@@ -119,6 +120,7 @@ impl Driver {
             whole_only: self.ground.origin.is_whole_only(),
             pieces,
             relay_refuses: self.relay_refuses.clone(),
+            gives_up: self.gives_up,
             silent_trackers: self.ground.silent.list(Instant::now()),
             problems: self.problems.iter().cloned().collect(),
         });

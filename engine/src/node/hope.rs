@@ -5,15 +5,18 @@ use super::stats::State;
 use crate::swarm::FileIndex;
 use std::time::{Duration, Instant};
 
-/// Longest pause that a web seed may ask for while a download is waited for.
-const MAX_PATIENCE: Duration = Duration::from_secs(120);
+/// So long after the last progress the pauses that web seeds ask for may end, if they are to be waited for.
+const MAX_PATIENCE: Duration = Duration::from_secs(600);
+/// A shorter silence is none that anybody is told of.
+const QUIET: Duration = Duration::from_secs(4);
 /// How long it is waited for room on the disk at most.
 const NO_ROOM: Duration = Duration::from_secs(20);
 
 /// Who could still send something, and what is here.
 #[derive(Clone, Copy, Debug)]
 struct Ground {
-    /// Some web seed may be asked, now or after a pause; and how long a pause it asked for.
+    /// Some web seed may be asked, now or after a pause; and how long after the last progress the latest pause ends, or ended, that it
+    /// named and that is waited for.
     origin: Option<Duration>,
     /// No peer is connected.
     alone: bool,
@@ -35,7 +38,7 @@ impl Ground {
         };
         let usual = match (self.origin, self.alone) {
             (None, true) if !self.looking_for_peers => return held_on,
-            (Some(pause), _) => give_up + pause.min(MAX_PATIENCE),
+            (Some(pause), _) => give_up + pause,
             (None, true) => give_up,
             (None, false) => give_up * 3,
         };
@@ -47,6 +50,7 @@ impl Ground {
 impl Driver {
     /// Ends the wait when nothing is left to hope for.
     pub(super) fn check_hope(&mut self) {
+        self.gives_up = None;
         let Some(give_up) = self.options.give_up else {
             return;
         };
@@ -74,24 +78,29 @@ impl Driver {
                 || self.announcer.as_ref().is_some_and(|a| a.receiver_count() > 0)
                 || !self.looking.is_empty()
                 || self.candidates.any_hope());
+        let named = self.ground.origin.named_end(self.last_progress + MAX_PATIENCE);
+        let named = named.map(|end| end.saturating_duration_since(self.last_progress));
         let ground = Ground {
-            origin: origin_usable.then(|| self.ground.origin.named_pause().unwrap_or_default()),
+            origin: origin_usable.then(|| named.unwrap_or_default()),
             alone,
             looking_for_peers,
             begun: self.shared.store.wanted_bytes() > 0,
             may_return: false,
         };
         let (stalled, hold_on) = (self.options.stalled, self.options.hold_on);
-        let is_patient = |ground: Ground| quiet < ground.patience(give_up, stalled, hold_on);
+        let patience = |ground: Ground| ground.patience(give_up, stalled, hold_on);
+        let is_patient = quiet < patience(ground);
+        if is_patient && quiet < QUIET {
+            return;
+        }
         // A slow origin is no dead origin: its bytes count as progress before they can be judged. Who may come back is looked for last: that
         // looks through all that is missing.
-        if is_patient(ground)
-            || (quiet < hold_on
-                && is_patient(Ground {
-                    may_return: self.may_return(),
-                    ..ground
-                }))
-        {
+        let patience = patience(Ground {
+            may_return: quiet < hold_on && self.may_return(),
+            ..ground
+        });
+        if quiet < patience {
+            self.gives_up = Some(patience.saturating_sub(quiet));
             return;
         }
         let mut why = Vec::new();
@@ -101,6 +110,12 @@ impl Driver {
                 why.push("the web seed sends nothing".to_owned());
             } else if why.is_empty() && self.seen.is_empty() {
                 why.push("there is no web seed".to_owned());
+            }
+            if origin_usable && self.ground.origin.named_pause().is_some() {
+                let most = MAX_PATIENCE.as_secs();
+                why.push(format!(
+                    "a web seed that asks to come again later is waited for {most} s at most"
+                ));
             }
         }
         why.push(match (self.options.use_peers, alone) {
@@ -167,7 +182,7 @@ mod tests {
         };
         assert_eq!(waits(silent), (20, 600));
         let busy = Ground {
-            origin: Some(Duration::from_secs(3600)),
+            origin: Some(Duration::from_secs(120)),
             ..nobody
         };
         assert_eq!(waits(busy), (140, 600), "a server named a pause");

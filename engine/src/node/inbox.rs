@@ -17,13 +17,12 @@ use crate::wire::{Message, Request};
 use quinn::SendStream;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Messages that may wait for the driver.
 pub(super) const INBOX: usize = 1024;
-/// Fewer bytes than this are no progress of a download.
-const TRICKLE: u64 = 4 << 10;
 
 /// What tasks tell the driver.
 #[derive(Debug)]
@@ -184,6 +183,8 @@ impl Driver {
                 // Lost again meanwhile, or told before.
                 for run in self.news(run) {
                     self.last_progress = Instant::now();
+                    self.trickle
+                        .verified(self.ground.counters.lost.load(Ordering::Relaxed));
                     self.count_source(run, source, true);
                     self.input(Input::Verified { run, source });
                 }
@@ -201,9 +202,8 @@ impl Driver {
                 });
             }
             Msg::OriginBytes { id, bytes } => {
-                self.trickled += bytes;
-                if self.trickled >= TRICKLE {
-                    self.trickled = 0;
+                let lost = self.ground.counters.lost.load(Ordering::Relaxed);
+                if self.trickle.comes(bytes, lost) {
                     self.last_progress = Instant::now();
                 }
                 self.input(Input::OriginBytes { fetch: id, bytes });

@@ -48,6 +48,7 @@ mod silent;
 mod stats;
 mod torrent;
 mod transfer;
+mod trickle;
 
 pub use crate::net::Way;
 pub use config::{AddOptions, Location, NodeConfig, OriginPolicy};

@@ -128,6 +128,8 @@ pub struct Stats {
     pub relay_refuses: Option<String>,
     /// Trackers that were asked and do not answer.
     pub silent_trackers: Vec<SilentTracker>,
+    /// How long it goes on at most if nothing comes any more; `None` while something does, and when it goes on for ever.
+    pub gives_up: Option<Duration>,
     /// The latest troubles, oldest first, at most 16: web seeds, trackers, peers. For people to read.
     pub problems: Vec<String>,
 }

@@ -39,6 +39,8 @@ pub(super) struct Counters {
     pub(super) from_origin: AtomicU64,
     pub(super) from_peers: AtomicU64,
     pub(super) wasted: AtomicU64,
+    /// Of those, what came from the origin and was lost before it could be judged.
+    pub(super) lost: AtomicU64,
     pub(super) uploaded: AtomicU64,
     pub(super) arrived: AtomicU64,
     pub(super) received: AtomicU64,
@@ -69,6 +71,12 @@ impl Ground {
 
     fn waste(&self, bytes: u64) {
         self.counters.wasted.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the origin that cannot be judged any more.
+    pub(super) fn lose(&self, bytes: u64) {
+        self.waste(bytes);
+        self.counters.lost.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Stores verified blocks and tells of them.
@@ -127,6 +135,9 @@ impl Ground {
         let judging = self.hasher.run(waiting, move || assembler.judge(piece));
         let Some(judged) = judging.await else { return false };
         self.waste(judged.wrong_bytes);
+        for seed in judged.right_seeds {
+            self.origin.right_piece(seed);
+        }
         for seed in judged.wrong_seeds {
             self.origin.wrong_piece(seed, piece);
         }
@@ -430,7 +441,7 @@ impl Sink for FetchSink {
     }
 
     fn wasted(&mut self, bytes: u64) {
-        self.ground.waste(bytes);
+        self.ground.lose(bytes);
     }
 }
 

@@ -46,7 +46,7 @@ impl<'a> Asking<'a> {
     pub(super) fn begin(origin: &'a Origin, (seed, file): (usize, usize), url: &'a str, whole: bool) -> Self {
         let mut seeds = origin.seeds();
         let others = seeds[seed].requests;
-        seeds[seed].requests += 1;
+        seeds[seed].requests(file, 1);
         drop(seeds);
         Self {
             origin,
@@ -72,6 +72,11 @@ impl<'a> Asking<'a> {
         seeds[self.seed].heard = Some(now);
         drop(seeds);
         self.origin.changed.notify_waiters();
+    }
+
+    /// What it sends is of the file.
+    pub(super) fn gives(&self) {
+        self.origin.seeds()[self.seed].sends(self.file, Instant::now());
     }
 
     /// Others of the same seed that run, or ran when this one was sent.
@@ -178,14 +183,14 @@ impl Drop for Asking<'_> {
             .enumerate()
             .any(|(i, other)| i != self.seed && other.gives(self.file, now));
         let seed = &mut seeds[self.seed];
-        seed.requests -= 1;
+        seed.requests(self.file, -1);
         if self.answered {
             seed.answers(-1, now);
         }
         self.origin.changed.notify_waiters();
         // Whoever asked lost patience.
         if has_others && silent.is_some_and(|silent| silent >= LOOK) {
-            seed.fails(None, false, self.sent, now);
+            seed.fails(None, self.sent, now);
         }
     }
 }

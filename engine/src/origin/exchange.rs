@@ -24,6 +24,8 @@ pub(super) enum Attempt {
     },
     /// Up to this block, then nothing, and another seed may be asked.
     Silent(String),
+    /// Up to this block: it sends no more at a time.
+    Part,
     /// Up to this block; another seed is probably faster.
     Slow,
     /// It is of no use now and may be one day: for this file, or for all (`host`).
@@ -115,7 +117,16 @@ impl Origin {
                     .to_owned();
                 match content_range(&text) {
                     Some((_, Some(total))) if total != total_length => return changed(total),
-                    Some((range, _)) if range == wanted => {}
+                    // It may send less than was asked for, and says so (RFC 9110 §15.3.7).
+                    Some((range, _))
+                        if range.start == wanted.start
+                            && range.end <= wanted.end
+                            && response
+                                .content_length()
+                                .is_none_or(|length| length == range.end - range.start) =>
+                    {
+                        (range.start, range.end)
+                    }
                     _ => {
                         return Attempt::Never(format!(
                             "the web seed {url} answered bytes {}-{} with Content-Range {text:?}",
@@ -124,7 +135,6 @@ impl Origin {
                         ));
                     }
                 }
-                (wanted.start, wanted.end)
             }
             StatusCode::OK => {
                 if let Some(found) = response.content_length().filter(|&n| n != total_length) {
@@ -150,8 +160,14 @@ impl Origin {
                 };
             }
             _ => {
-                let why = format!("the web seed {url} answered {status}");
                 let after = response.retry_after();
+                let comes_again = match after {
+                    Some(after) if !after.is_zero() => {
+                        format!(", and asks to come again in {} s", after.as_secs())
+                    }
+                    _ => String::new(),
+                };
+                let why = format!("the web seed {url} answered {status}{comes_again}");
                 let may_pass = status.is_server_error()
                     || matches!(
                         status,
@@ -172,6 +188,8 @@ impl Origin {
                 };
             }
         };
+        asking.gives();
+        let from = *next;
         let read = self.read_body(
             (seed, file),
             (&url, &mut asking),
@@ -181,10 +199,19 @@ impl Origin {
             end,
             sink,
         );
-        read.await.unwrap_or_else(given_up)
+        match read.await.unwrap_or_else(given_up) {
+            Attempt::Part if stop >= wanted.end => Attempt::Done,
+            Attempt::Part if *next == from => Attempt::later(format!(
+                "the web seed {url} answered bytes {}-{} with {} of them, which is less than a block",
+                wanted.start,
+                wanted.end - 1,
+                stop - start
+            )),
+            attempt => attempt,
+        }
     }
 
-    /// Reads the bytes `range` of the file, block by block.
+    /// Reads the bytes `range` of the file, block by block: [`Attempt::Part`] when they are all here, [`Attempt::Done`] when the sink wants no more.
     #[allow(
         clippy::too_many_arguments,
         reason = "the parts of one exchange, used in one place"
@@ -257,6 +284,6 @@ impl Origin {
                 )));
             }
         }
-        Ok(Attempt::Done)
+        Ok(Attempt::Part)
     }
 }

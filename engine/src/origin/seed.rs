@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// First and longest pause after failures that may pass.
 pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// For so long after a file was given its refusals are taken for trouble that may pass, and so many of them later on.
+const DOUBT: (Duration, u32) = (Duration::from_secs(60), 2);
 /// First pause after a refusal that somebody may yet lift, and how long that is hoped for.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(3600));
 /// Longest `Retry-After` that is believed.
@@ -27,6 +29,17 @@ pub(super) struct Refused {
     pub(super) until: Instant,
 }
 
+/// What is known of one file at a web seed.
+#[derive(Clone, Copy, Debug, Default)]
+struct AtSeed {
+    /// Requests for it that run.
+    requests: u32,
+    /// When some of it was sent last.
+    gave: Option<Instant>,
+    /// How often it was refused since then.
+    refusals: u32,
+}
+
 /// What is known of a web seed.
 #[derive(Debug)]
 pub(super) struct Seed {
@@ -40,6 +53,9 @@ pub(super) struct Seed {
     pub(super) not_before: Option<Instant>,
     /// The server itself named `not_before`.
     pub(super) asked: bool,
+    /// The end of the latest pause that it named, also when that is over.
+    named: Option<Instant>,
+    files: HashMap<usize, AtSeed>,
     /// Files that it refused when it was last asked.
     pub(super) refused: HashMap<usize, Refused>,
     pub(super) wrong_pieces: u32,
@@ -70,6 +86,8 @@ impl Seed {
             failed: None,
             not_before: None,
             asked: false,
+            named: None,
+            files: HashMap::new(),
             refused: HashMap::new(),
             wrong_pieces: 0,
             last_error: None,
@@ -89,13 +107,9 @@ impl Seed {
     }
 
     /// Something that may pass, of a request that was sent at `asked`. What it was asked before it failed last tells of the same trouble,
-    /// which is counted once. After an answer that was of use, though not whole, it may be asked again at once.
-    pub(super) fn fails(&mut self, after: Option<Duration>, was_of_use: bool, asked: Instant, now: Instant) {
-        if after.is_none() && self.failed.is_some_and(|failed| failed >= asked) {
-            return;
-        }
-        if after.is_none() && was_of_use {
-            (self.failures, self.not_before) = (1, None);
+    /// which is counted once.
+    pub(super) fn fails(&mut self, after: Option<Duration>, asked: Instant, now: Instant) {
+        if after.is_none() && self.is_known(asked) {
             return;
         }
         let pause = after.map_or_else(
@@ -106,6 +120,42 @@ impl Seed {
         self.failed = Some(now);
         self.not_before = Some(now + pause);
         self.asked = after.is_some();
+        if self.asked {
+            self.named = self.not_before;
+        }
+    }
+
+    /// Whether it has failed since it was asked this.
+    fn is_known(&self, asked: Instant) -> bool {
+        self.failed.is_some_and(|failed| failed >= asked)
+    }
+
+    /// An answer was of use, though it ended early: others are asked first. It was no success either: what came may be no whole piece.
+    pub(super) fn ends_early(&mut self) {
+        self.failures = self.failures.max(1);
+    }
+
+    /// Something of it was right: whatever it does besides, it is of use.
+    pub(super) fn is_right(&mut self) {
+        self.failures = self.failures.min(1);
+    }
+
+    /// The end of the latest pause that it named, if it is to be asked again.
+    pub(super) fn named(&self) -> Option<Instant> {
+        self.named.filter(|_| self.dropped.is_none())
+    }
+
+    /// So many more requests for a file run, or fewer.
+    pub(super) fn requests(&mut self, file: usize, more: i32) {
+        self.requests = self.requests.saturating_add_signed(more);
+        let at = self.files.entry(file).or_default();
+        at.requests = at.requests.saturating_add_signed(more);
+    }
+
+    /// It sends some of a file.
+    pub(super) fn sends(&mut self, file: usize, now: Instant) {
+        let at = self.files.entry(file).or_default();
+        (at.gave, at.refusals) = (Some(now), 0);
     }
 
     /// So many more requests, or fewer, are being answered.
@@ -193,6 +243,28 @@ impl Seed {
         self.dropped.is_none()
             && self.has(file)
             && self.refused.get(&file).is_none_or(|refused| refused.until <= now)
+    }
+
+    /// Whether it may be asked for a file in spite of a pause: it has just brought some of it, and named no time itself.
+    pub(super) fn goes_on(&self, file: usize, now: Instant) -> bool {
+        self.gives(file, now) && (!self.asked || self.not_before.is_none_or(|at| at <= now))
+    }
+
+    /// It says that it does not have a file. Of one that it gave lately, or that another request may be given, that is trouble as any other: one
+    /// of the machines behind its name may lack it, and an address that was signed for a while be renewed.
+    pub(super) fn denies(&mut self, file: usize, why: &str, asked: Instant, now: Instant) {
+        let is_known = self.is_known(asked);
+        let at = self.files.entry(file).or_default();
+        at.refusals += u32::from(!is_known);
+        let gave = at
+            .gave
+            .is_some_and(|gave| now.saturating_duration_since(gave) < DOUBT.0 || at.refusals <= DOUBT.1);
+        if gave || at.requests > 0 {
+            self.last_error = Some(why.to_owned());
+            self.fails(None, asked, now);
+        } else if self.gives(file, now) {
+            self.refuses(file, why, now);
+        }
     }
 
     /// Not to be asked for this file for a while, longer each time, and in the end not any more.

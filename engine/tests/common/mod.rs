@@ -70,6 +70,16 @@ pub enum Vice {
     CutsAfter(usize),
     /// Every second body stops after so many bytes, and stays open.
     StopsEverySecond(usize),
+    /// Ends each body after two thirds.
+    CutsAThird,
+    /// Answers each request but every n-th, which gets 404.
+    LacksEvery(usize),
+    /// Sends no more than so many bytes of what was asked for, and says so.
+    AtMost(usize),
+    /// Says that it sends what begins a byte later.
+    Misplaced,
+    /// Says that it sends a byte less than it does.
+    Miscounted,
     /// Answers 503 while another body is being sent.
     OneAtATime,
 }
@@ -142,6 +152,7 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
     let mut cut = None;
     match vice {
         Vice::Status(code) => return empty(StatusCode::from_u16(code).unwrap()),
+        Vice::LacksEvery(n) if count % n == n - 1 => return empty(StatusCode::NOT_FOUND),
         Vice::BusyFor(times, seconds) if count < times => {
             return Response::builder()
                 .status(503)
@@ -154,7 +165,7 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
         Vice::Shorter(n) => data.truncate(data.len() - n as usize),
         Vice::CutsAfter(n) => cut = Some(n),
         Vice::StopsEverySecond(n) => cut = (count % 2 == 1).then_some(n),
-        Vice::None | Vice::OneAtATime | Vice::IgnoresRange | Vice::Gzip | Vice::BusyFor(..) => {}
+        _ => {}
     }
     let range = headers.get(header::RANGE).map(|r| {
         let (a, b) = r
@@ -169,10 +180,18 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
     let total = data.len();
     let (status, first, last) = match range.filter(|_| !matches!(vice, Vice::IgnoresRange)) {
         Some((first, _)) if first >= total => return empty(StatusCode::RANGE_NOT_SATISFIABLE),
-        Some((first, last)) => (StatusCode::PARTIAL_CONTENT, first, last.min(total)),
+        Some((first, last)) => {
+            let most = if let Vice::AtMost(n) = vice { n } else { total };
+            (
+                StatusCode::PARTIAL_CONTENT,
+                first,
+                last.min(total).min(first + most),
+            )
+        }
         None => (StatusCode::OK, 0, total),
     };
     let promised = last - first;
+    let cut = cut.or(matches!(vice, Vice::CutsAThird).then_some(promised * 2 / 3));
     let sent = cut.map_or(promised, |n| n.min(promised));
     let body = data[first..first + sent].to_vec();
     let cut_short = sent < promised;
@@ -209,6 +228,11 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
         response = response.header(header::CONTENT_ENCODING, "gzip");
     }
     if status == StatusCode::PARTIAL_CONTENT {
+        let (first, last) = match vice {
+            Vice::Misplaced => (first + 1, last),
+            Vice::Miscounted => (first, last - 1),
+            _ => (first, last),
+        };
         response = response.header(
             header::CONTENT_RANGE,
             format!("bytes {first}-{}/{total}", last - 1),
