@@ -2,17 +2,22 @@
 
 mod common;
 
+use axum::http::StatusCode;
 use common::*;
 use engine::cue_sheet::{Budget, CueSheet, SecretKey, SignedCueSheet};
 use engine::metainfo::{Builder, InfoHash, Metainfo};
 use engine::node::{AddOptions, Location, Node, NodeConfig, Torrent, Wanted};
 use engine::personal::Secret;
-use engine::tracker::server::{Config, Tracker};
+use engine::tracker::Event;
+use engine::tracker::client::{AnnounceRequest, announce};
+use engine::tracker::server::{Config, Tracker, serve};
 use engine::tracker::udp_server;
 use futures_util::StreamExt;
 use mainline::Testnet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -62,6 +67,49 @@ async fn a_udp_tracker_brings_peers_together_when_the_tiers_before_it_are_dead()
     assert_eq!(stats.from_peers, data.len() as u64);
     assert!(tracker.announces() >= 2, "{}", tracker.announces());
     until(&seeding, |stats| stats.ways.direct == 1).await;
+    other.stop().await;
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tracker_that_is_down_is_asked_again_and_named_in_the_end() {
+    let mut tasks = JoinSet::new();
+    let data = content(300_000, 23);
+    let (mine, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, other) = (node(mine.path()).await, node(theirs.path()).await);
+    let seed_at = one.local_addrs()[0].port().to_be_bytes();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let answer = move || async move {
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            return (StatusCode::BAD_GATEWAY, Vec::new());
+        }
+        (
+            StatusCode::OK,
+            [&b"d5:peers6:\x7f\0\0\x01"[..], &seed_at, b"e"].concat(),
+        )
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tracker = format!("http://{}", listener.local_addr().unwrap());
+    let app = axum::Router::new().fallback(answer);
+    tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let metainfo = metainfo(&data, &[], &[format!("{tracker}/announce")]);
+    let gives_up_after = |seconds| AddOptions {
+        give_up: Some(Duration::from_secs(seconds)),
+        ..only_peers(&[])
+    };
+    let viewing = other.add(metainfo.clone(), gives_up_after(1)).await.unwrap();
+    let why = fails(&viewing).await;
+    let told = format!("the tracker {tracker} answers 502 Bad Gateway");
+    assert!(why.contains("no peer was found") && why.contains(&told), "{why}");
+    viewing.stop().await;
+    // It is asked again after five seconds.
+    asked.store(0, Ordering::SeqCst);
+    let untracked = common::metainfo(&data, &[], &[]);
+    let _seeding = seed(&one, mine.path(), &data, &untracked, only_peers(&[])).await;
+    let viewing = other.add(metainfo, gives_up_after(3)).await.unwrap();
+    completed(&viewing).await;
+    assert_eq!(stored(&viewing), data);
     other.stop().await;
     one.stop().await;
 }
@@ -265,6 +313,53 @@ async fn what_a_newer_cue_sheet_allows_of_the_origin_counts_at_once() {
     assert_eq!(telling.stats().from_origin, 0);
     viewer.stop().await;
     other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tracker_that_names_only_the_dead_does_not_hide_the_living_of_the_next_tier() {
+    let mut tasks = JoinSet::new();
+    let [(knows_the_dead, first), (knows_the_living, last)] = [(); 2].map(|()| {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let url = format!("http://{}/announce", socket.local_addr().unwrap());
+        let listener = tokio::net::TcpListener::from_std(socket).unwrap();
+        let tracker = Tracker::new(Config::default());
+        let serving = tracker.clone();
+        tasks.spawn(async move { serve(listener, serving, std::future::pending()).await.unwrap() });
+        (tracker, url)
+    });
+    // A tier between them never says a word.
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mute = format!("udp://{}/announce", silent.local_addr().unwrap());
+    let data = content(300_000, 24);
+    let viewers = metainfo(&data, &[], &[first.clone(), mute, last.clone()]);
+    let seeds = metainfo(&data, &[], &[last]);
+    // Somebody went without a word.
+    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let request = AnnounceRequest {
+        key: viewers.info_hash_v2().swarm_key(),
+        peer_id: [7; 20],
+        ports: [dead.local_addr().unwrap().port(), 0],
+        uploaded: 0,
+        downloaded: 0,
+        left: 0,
+        event: Some(Event::Started),
+        numwant: 0,
+        tracker_id: None,
+    };
+    announce(&open_gate(), &gate::Url::parse(&first).unwrap(), &request)
+        .await
+        .unwrap();
+    let (mine, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, other) = (node(mine.path()).await, node(theirs.path()).await);
+    let _seeding = seed(&one, mine.path(), &data, &seeds, only_peers(&[])).await;
+    let viewing = other.add(viewers, only_peers(&[])).await.unwrap();
+    completed(&viewing).await;
+    assert_eq!(stored(&viewing), data);
+    assert_eq!(knows_the_dead.announces(), 2, "it is not asked before its time");
+    assert!(knows_the_living.announces() >= 2);
+    other.stop().await;
+    one.stop().await;
 }
 
 /// What a tracker is asked: the info hash, and whether somebody stops.

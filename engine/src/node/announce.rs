@@ -1,22 +1,25 @@
 //! Telling trackers about us, again and again, and the driver what they answer.
 //!
 //! One task for all trackers of a torrent, in tiers (BEP 12): whoever answers first is the one that is told this time;
-//! the next one is asked only when those before it said nothing for a while. Each that was told that we began is told
+//! the next one is asked only when those before it said nothing for a while, or when nobody was connected for [`ALONE`] although one
+//! answered: who is named there may be dead, and the living known to the next. Each that was told that we began is told
 //! that we are complete, and that we stop. When the port at which others reach us changes, they are told that too. What a
 //! search for the metainfo told is taken over.
 
 use super::inbox::Msg;
 use super::registry::Registry;
+use super::stats::Stats;
 use super::transfer::Ground;
 use crate::allowance::Allowance;
 use crate::tracker::Event;
 use crate::tracker::client::{AnnounceError, AnnounceRequest, AnnounceResponse, announce};
-use crate::tracker::tiers::Tiers;
+use crate::tracker::tiers::{Tiers, Why};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use gate::{Family, Url};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -26,9 +29,13 @@ use tokio::sync::watch;
 const WANTED: u32 = 50;
 /// A tracker that says nothing for so long does not keep the next one from being asked.
 const STAGGER: Duration = Duration::from_secs(3);
+/// A download that is connected with nobody for so long asks further trackers. Less than what it waits before it gives up.
+const ALONE: Duration = Duration::from_secs(10);
 /// Changes of our port that are told at once, and the time in which one more may be.
 const PORT_CHANGES: (u32, Duration) = (4, Duration::from_secs(30));
 
+/// Reasons that are kept of trackers that do not answer.
+const MAX_TROUBLES: usize = 4;
 /// Longest time for telling trackers that a search is over.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -48,6 +55,58 @@ pub(super) struct About {
     pub(super) tiers: Tiers,
     pub(super) swarm_key: [u8; 20],
     pub(super) ground: Arc<Ground>,
+    /// Whether anybody is connected.
+    pub(super) stats: watch::Receiver<Stats>,
+}
+
+/// Whether a tracker answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Came,
+    /// Not this time.
+    MayCome,
+    /// Each refused, or cannot be asked.
+    Never,
+}
+
+/// What is known of the trackers of a torrent that is looked for.
+#[derive(Debug, Default)]
+pub(super) struct Trackers {
+    answer: Option<Answer>,
+    /// Why none answers, the latest last.
+    troubles: Vec<String>,
+}
+
+impl Trackers {
+    /// They are going to be asked.
+    pub(super) fn begin(&mut self) {
+        self.answer = Some(Answer::MayCome);
+    }
+
+    /// What came of asking them, and what went wrong.
+    pub(super) fn told(&mut self, answer: Answer, problems: &[String]) {
+        self.answer = Some(answer);
+        if answer == Answer::Came {
+            self.troubles.clear();
+            return;
+        }
+        for problem in problems {
+            self.troubles.retain(|known| known != problem);
+            self.troubles.push(problem.clone());
+        }
+        let more = self.troubles.len().saturating_sub(MAX_TROUBLES);
+        self.troubles.drain(..more);
+    }
+
+    /// Whether none has answered when it was last asked, and one may.
+    pub(super) fn may_answer(&self) -> bool {
+        self.answer == Some(Answer::MayCome)
+    }
+
+    /// Why none answered.
+    pub(super) fn troubles(&self) -> &[String] {
+        &self.troubles
+    }
 }
 
 /// A tracker's QUIC endpoint, where peers meet.
@@ -77,6 +136,14 @@ pub(super) struct Told {
     pub(super) answered: bool,
     pub(super) completed: bool,
     pub(super) tracker_id: Option<Vec<u8>>,
+}
+
+/// What came of asking trackers in turn.
+#[derive(Debug, Default)]
+struct Round {
+    answered: Option<(String, AnnounceResponse)>,
+    failed: Vec<(String, AnnounceError)>,
+    silent: Vec<String>,
 }
 
 impl About {
@@ -115,19 +182,14 @@ impl About {
         announce(self.registry.gate(), &parsed, &self.request(port, event, told)).await
     }
 
-    /// Asks these in turn until one answers. Gives who did, what went wrong with the others, and who was not asked.
-    async fn round(
-        &self,
-        urls: &[String],
-        told: &HashMap<String, Told>,
-        port: u16,
-        complete: bool,
-    ) -> (Option<(String, AnnounceResponse)>, Vec<(String, AnnounceError)>) {
+    /// Asks these in turn until one answers. Gives who did, what went wrong with others, and who said nothing until then.
+    async fn round(&self, urls: &[String], told: &HashMap<String, Told>, port: u16, complete: bool) -> Round {
         let mut waiting = urls.iter();
         let mut asked = FuturesUnordered::new();
-        let mut failed = Vec::new();
+        let mut round = Round::default();
         loop {
             if let Some(url) = waiting.next() {
+                round.silent.push(url.clone());
                 let told = told.get(url);
                 let event = match told {
                     None => Some(Event::Started),
@@ -140,14 +202,20 @@ impl About {
             }
             let more = waiting.len() > 0;
             tokio::select! {
-                answer = asked.next() => match answer {
-                    Some((url, Ok(answer))) => return (Some((url.clone(), answer)), failed),
-                    Some((url, Err(e))) => {
-                        self.ground.silent.failed(url, e.to_string());
-                        failed.push((url.clone(), e));
+                answer = asked.next() => {
+                    let Some((url, answer)) = answer else { return round };
+                    round.silent.retain(|silent| silent != url);
+                    match answer {
+                        Ok(answer) => {
+                            round.answered = Some((url.clone(), answer));
+                            return round;
+                        }
+                        Err(e) => {
+                            self.ground.silent.failed(url, e.to_string());
+                            round.failed.push((url.clone(), e));
+                        }
                     }
-                    None => return (None, failed),
-                },
+                }
                 () = tokio::time::sleep(STAGGER), if more => {}
             }
         }
@@ -178,6 +246,24 @@ async fn port_changed(ports: &mut watch::Receiver<u16>, changes: &mut Allowance,
     }
 }
 
+fn has_company(stats: &Stats) -> bool {
+    stats.peers > 0 || stats.is_complete()
+}
+
+/// Ready when something was missing and nobody connected for [`ALONE`].
+async fn alone(mut stats: watch::Receiver<Stats>) {
+    loop {
+        if stats.wait_for(|stats| !has_company(stats)).await.is_err() {
+            // The driver is gone, and this task with it.
+            std::future::pending::<()>().await;
+        }
+        let company = stats.wait_for(has_company);
+        if tokio::time::timeout(ALONE, company).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Announces until the phase is [`Phase::Stopped`], which it tells before it ends.
 pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
     let began = Instant::now();
@@ -187,6 +273,10 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
     // Who had everything at the start completes nothing.
     let was_complete = about.ground.store.is_complete();
     let mut first = true;
+    let mut answer = Answer::MayCome;
+    let mut why = Why::News;
+    let mut is_alone = false;
+    let mut lonely = pin!(alone(about.stats.clone()));
     loop {
         let now = *phase.borrow_and_update();
         let port = *ports.borrow_and_update();
@@ -211,69 +301,86 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
         }
 
         let complete = now == Phase::Completed && !was_complete;
-        let urls = about.tiers.to_ask(began.elapsed());
-        let (answered, failed) = about.round(&urls, &told, port, complete).await;
+        let urls = about.tiers.to_ask(why, began.elapsed());
+        let Round {
+            answered,
+            failed,
+            silent,
+        } = about.round(&urls, &told, port, complete).await;
         let mut problems: Vec<String> = Vec::new();
+        if answered.is_some() {
+            answer = Answer::Came;
+        } else if !failed.is_empty() {
+            let may_come = failed.iter().any(|(_, error)| error.may_pass());
+            answer = if may_come { Answer::MayCome } else { Answer::Never };
+        }
+        for url in &silent {
+            about.tiers.failed(url, began.elapsed());
+        }
         for (url, error) in failed {
             about.tiers.failed(&url, began.elapsed());
             problems.push(format!("announcing to a tracker: {error}"));
         }
         let mut msg = Msg::Announced {
             first,
+            answer,
             peers: Vec::new(),
             viewers: None,
             meeting: None,
             problems: Vec::new(),
         };
         first = false;
-        let pause = match answered {
-            Some((url, answer)) => {
-                about.tiers.succeeded(&url);
-                about.ground.silent.answered(&url);
-                problems.extend(answer.warning.clone());
-                let alone = answer.peers.is_empty() && !about.ground.store.is_complete();
-                let pause = if alone {
-                    answer.min_interval
-                } else {
-                    answer.interval
-                };
-                let place = Url::parse(&url)
-                    .ok()
-                    .and_then(|url| MeetingPlace::of(&url, &answer));
-                let told = told.entry(url).or_default();
-                told.port = port;
-                told.answered = true;
-                told.completed = complete || was_complete;
-                told.tracker_id = answer.tracker_id.or(told.tracker_id.take());
-                let counts = answer.complete.zip(answer.incomplete);
-                let count = counts.map(|(a, b)| u32::try_from(a.saturating_add(b)).unwrap_or(u32::MAX));
-                if let Msg::Announced {
-                    peers,
-                    viewers,
-                    meeting,
-                    ..
-                } = &mut msg
-                {
-                    (*peers, *viewers, *meeting) = (answer.peers, count, place);
-                }
-                pause
+        let answered = answered.map(|(url, answer)| {
+            about.ground.silent.answered(&url);
+            problems.extend(answer.warning.clone());
+            let nobody = answer.peers.is_empty() && !about.ground.store.is_complete();
+            let pause = if nobody {
+                answer.min_interval
+            } else {
+                answer.interval
+            };
+            about.tiers.succeeded(&url, began.elapsed() + pause);
+            let place = Url::parse(&url)
+                .ok()
+                .and_then(|url| MeetingPlace::of(&url, &answer));
+            let told = told.entry(url.clone()).or_default();
+            told.port = port;
+            told.answered = true;
+            told.completed = complete || was_complete;
+            told.tracker_id = answer.tracker_id.or(told.tracker_id.take());
+            let counts = answer.complete.zip(answer.incomplete);
+            let count = counts.map(|(a, b)| u32::try_from(a.saturating_add(b)).unwrap_or(u32::MAX));
+            if let Msg::Announced {
+                peers,
+                viewers,
+                meeting,
+                ..
+            } = &mut msg
+            {
+                (*peers, *viewers, *meeting) = (answer.peers, count, place);
             }
-            None => about
-                .tiers
-                .next_due()
-                .unwrap_or_default()
-                .saturating_sub(began.elapsed()),
-        };
+            url
+        });
         if let Msg::Announced { problems: told, .. } = &mut msg {
             *told = problems;
         }
         let _ = about.ground.driver.send(msg).await;
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            // A change is told at once; an error says that the driver is gone.
-            changed = phase.changed() => if changed.is_err() { return },
-            () = port_changed(&mut ports, &mut changes, began) => {}
+        if is_alone && has_company(&about.stats.borrow()) {
+            is_alone = false;
+            lonely.set(alone(about.stats.clone()));
         }
+        let now = began.elapsed();
+        let next = about.tiers.next_round(answered.as_deref(), is_alone, now);
+        why = tokio::select! {
+            () = tokio::time::sleep(next.saturating_sub(now)) => if is_alone { Why::Alone } else { Why::Time },
+            () = &mut lonely, if !is_alone => {
+                is_alone = true;
+                Why::Alone
+            }
+            // A change is told at once; an error says that the driver is gone.
+            changed = phase.changed() => if changed.is_err() { return } else { Why::News },
+            () = port_changed(&mut ports, &mut changes, began) => Why::News,
+        };
     }
 }
 

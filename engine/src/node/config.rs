@@ -85,7 +85,7 @@ pub struct AddOptions {
     pub whole_file: bool,
     /// How long a download that makes no progress and has nothing left to hope for goes on before
     /// [`Torrent::completed`](super::Torrent::completed) ends with an error; three times as long when peers are
-    /// connected. It ends at once when it was never going to work (no peers to find, and every web seed said no for
+    /// connected, or while no tracker answers and one may yet. It ends at once when it was never going to work (no peers to find, and every web seed said no for
     /// good). [`stalled`](Self::stalled) and [`hold_on`](Self::hold_on) say who waits longer; of all that apply the longest counts.
     /// `None` waits for ever, as an always-on node does.
     pub give_up: Option<Duration>,

@@ -92,6 +92,7 @@ pub(super) struct Driver {
     pub(super) flushing: bool,
     pub(super) discovering: bool,
     pub(super) trackers_to_answer: usize,
+    pub(super) trackers: announce::Trackers,
     /// Where the first look for peers goes on, trackers apart.
     pub(super) looking: Vec<Heard>,
     pub(super) resolving: usize,
@@ -195,6 +196,7 @@ impl Driver {
             flushing: false,
             discovering: true,
             trackers_to_answer: 0,
+            trackers: announce::Trackers::default(),
             looking: Vec::new(),
             resolving: 0,
             announcer: None,
@@ -354,11 +356,13 @@ impl Driver {
         }
         let phase = watch::Sender::new(announce::Phase::Running);
         self.trackers_to_answer = 1;
+        self.trackers.begin();
         let about = announce::About {
             registry: self.registry.clone(),
             tiers,
             swarm_key: self.shared.membership.key,
             ground: self.ground.clone(),
+            stats: self.stats.subscribe(),
         };
         self.announcing.spawn(announce::run(about, phase.subscribe()));
         self.announcer = Some(phase);

@@ -21,6 +21,8 @@ struct Ground {
     /// No peer is connected.
     alone: bool,
     looking_for_peers: bool,
+    /// No tracker answers, and one may yet.
+    tracker_may_answer: bool,
     /// Some of the content is here.
     begun: bool,
     /// A source that can bring what is missing may come back.
@@ -42,8 +44,16 @@ impl Ground {
             (None, true) => give_up,
             (None, false) => give_up * 3,
         };
+        let asked_again = if self.alone && self.tracker_may_answer {
+            give_up * 3
+        } else {
+            Duration::ZERO
+        };
         let stalled = stalled.filter(|_| self.begun || self.origin.is_some());
-        usual.max(held_on).max(stalled.unwrap_or_default())
+        usual
+            .max(held_on)
+            .max(asked_again)
+            .max(stalled.unwrap_or_default())
     }
 }
 
@@ -84,6 +94,7 @@ impl Driver {
             origin: origin_usable.then(|| named.unwrap_or_default()),
             alone,
             looking_for_peers,
+            tracker_may_answer: self.options.use_peers && self.trackers.may_answer(),
             begun: self.shared.store.wanted_bytes() > 0,
             may_return: false,
         };
@@ -124,6 +135,9 @@ impl Driver {
             (true, true) => nobody_is_here(self.last_left.map(|left| left.elapsed())),
             (true, false) => format!("none of {} peers sends what is missing", self.peers.len()),
         });
+        if alone {
+            why.extend_from_slice(self.trackers.troubles());
+        }
         self.fail(why.join("; "));
     }
 
@@ -172,6 +186,7 @@ mod tests {
             origin: None,
             alone: true,
             looking_for_peers: false,
+            tracker_may_answer: false,
             begun: true,
             may_return: false,
         };
@@ -196,6 +211,11 @@ mod tests {
             ..looking
         };
         assert_eq!(waits(never), (20, 20), "nobody was ever there");
+        let down = Ground {
+            tracker_may_answer: true,
+            ..never
+        };
+        assert_eq!(waits(down), (60, 60), "no tracker has answered");
         let connected = Ground {
             alone: false,
             ..nobody
@@ -209,6 +229,7 @@ mod tests {
             origin: None,
             alone: true,
             looking_for_peers: false,
+            tracker_may_answer: false,
             begun: true,
             may_return: true,
         };

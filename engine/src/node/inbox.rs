@@ -84,6 +84,7 @@ pub(crate) enum Msg {
     /// A tracker answered, or none could be asked.
     Announced {
         first: bool,
+        answer: announce::Answer,
         peers: Vec<SocketAddr>,
         viewers: Option<u32>,
         meeting: Option<announce::MeetingPlace>,
@@ -219,11 +220,13 @@ impl Driver {
             Msg::Unreached { address } => self.ask_for(address),
             Msg::Announced {
                 first,
+                answer,
                 peers,
                 viewers,
                 meeting,
                 problems,
             } => {
+                self.trackers.told(answer, &problems);
                 self.trackers_to_answer = self.trackers_to_answer.saturating_sub(usize::from(first));
                 for problem in problems {
                     self.problem(problem);

@@ -3,7 +3,7 @@
 //! A small driver of its own, which ends when the metainfo is whole and checked; what is asked and checked is
 //! `metainfo::Gathering`. It serves nothing. The connections stay, for the torrent that is added next.
 
-use super::announce::{MeetingPlace, Told};
+use super::announce::{Answer, MeetingPlace, Told, Trackers};
 use super::askers::{self, Asker};
 use super::candidates::{Candidates, Heard};
 use super::control::{self, Membership, NewPeer};
@@ -187,6 +187,7 @@ struct Finder {
     most: u64,
     /// The latest trouble.
     why: Option<String>,
+    trackers: Trackers,
 }
 
 impl Finder {
@@ -214,6 +215,7 @@ impl Finder {
             progress: Instant::now(),
             most: 0,
             why: None,
+            trackers: Trackers::default(),
         }
     }
 
@@ -257,7 +259,7 @@ impl Finder {
                 }
                 _ = tick.tick() => {
                     if self.progress.elapsed() >= self.wanted.give_up {
-                        return Err(self.why.unwrap_or_else(|| "no peer was found".to_owned()));
+                        return Err(self.reasons());
                     }
                     self.tick();
                     told.send_replace(Search {
@@ -268,6 +270,18 @@ impl Finder {
             }
             while self.tasks.try_join_next().is_some() {}
         }
+    }
+
+    /// Why nothing was found: the latest trouble, and those of the trackers where none answers.
+    fn reasons(mut self) -> String {
+        let why = self.why.take().unwrap_or_else(|| "no peer was found".to_owned());
+        let mut reasons = vec![why];
+        for trouble in self.trackers.troubles() {
+            if !reasons.contains(trouble) {
+                reasons.push(trouble.clone());
+            }
+        }
+        reasons.join("; ")
     }
 
     fn tick(&mut self) {
@@ -477,11 +491,13 @@ impl Finder {
                 self.candidates.put_off(id, full, Instant::now());
             }
             Msg::Announced {
+                answer,
                 peers,
                 problems,
                 meeting,
                 ..
             } => {
+                self.trackers.told(answer, &problems);
                 if let Some(place) = meeting {
                     self.meet(place);
                 }
@@ -667,6 +683,11 @@ async fn ask_tracker(registry: Arc<Registry>, named: String, key: [u8; 20], send
         };
         let told = Msg::Announced {
             first: false,
+            answer: if problem.is_some() {
+                Answer::MayCome
+            } else {
+                Answer::Came
+            },
             peers,
             viewers: None,
             meeting: place,

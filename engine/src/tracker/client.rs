@@ -154,6 +154,20 @@ pub enum AnnounceError {
     },
 }
 
+impl AnnounceError {
+    /// Whether the tracker may answer another time: it was silent or in trouble, and did not refuse.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Request(error) => error.is_transient(),
+            Self::Udp { .. } | Self::Silent { .. } | Self::Answer { .. } => true,
+            Self::Status { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Url { .. } | Self::Scheme(_) | Self::Family { .. } | Self::Refused { .. } => false,
+        }
+    }
+}
+
 /// What is wrong with a tracker's answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
