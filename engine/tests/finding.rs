@@ -81,13 +81,15 @@ async fn a_tracker_that_is_down_is_asked_again_and_named_in_the_end() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let answer = move || async move {
-        if count.fetch_add(1, Ordering::SeqCst) == 0 {
-            return (StatusCode::BAD_GATEWAY, Vec::new());
+        match count.fetch_add(1, Ordering::SeqCst) {
+            0 | 1 => (StatusCode::BAD_GATEWAY, Vec::new()),
+            // The seed has not told it yet.
+            2 => (StatusCode::OK, b"d5:peers0:e".to_vec()),
+            _ => (
+                StatusCode::OK,
+                [&b"d5:peers6:\x7f\0\0\x01"[..], &seed_at, b"e"].concat(),
+            ),
         }
-        (
-            StatusCode::OK,
-            [&b"d5:peers6:\x7f\0\0\x01"[..], &seed_at, b"e"].concat(),
-        )
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tracker = format!("http://{}", listener.local_addr().unwrap());
@@ -103,11 +105,11 @@ async fn a_tracker_that_is_down_is_asked_again_and_named_in_the_end() {
     let told = format!("the tracker {tracker} answers 502 Bad Gateway");
     assert!(why.contains("no peer was found") && why.contains(&told), "{why}");
     viewing.stop().await;
-    // It is asked again after five seconds.
+    // It is asked again after five seconds and after ten more, and five seconds after it has answered.
     asked.store(0, Ordering::SeqCst);
     let untracked = common::metainfo(&data, &[], &[]);
     let _seeding = seed(&one, mine.path(), &data, &untracked, only_peers(&[])).await;
-    let viewing = other.add(metainfo, gives_up_after(3)).await.unwrap();
+    let viewing = other.add(metainfo, gives_up_after(8)).await.unwrap();
     completed(&viewing).await;
     assert_eq!(stored(&viewing), data);
     other.stop().await;

@@ -73,6 +73,8 @@ pub(super) enum Answer {
 #[derive(Debug, Default)]
 pub(super) struct Trackers {
     answer: Option<Answer>,
+    /// One has answered since they were asked first.
+    answered: bool,
     /// Why none answers, the latest last.
     troubles: Vec<String>,
 }
@@ -83,12 +85,12 @@ impl Trackers {
         self.answer = Some(Answer::MayCome);
     }
 
-    /// What came of asking them, and what went wrong.
-    pub(super) fn told(&mut self, answer: Answer, problems: &[String]) {
+    /// What came of asking them, and what went wrong. Whether it is the first answer of any.
+    pub(super) fn told(&mut self, answer: Answer, problems: &[String]) -> bool {
         self.answer = Some(answer);
         if answer == Answer::Came {
             self.troubles.clear();
-            return;
+            return !std::mem::replace(&mut self.answered, true);
         }
         for problem in problems {
             self.troubles.retain(|known| known != problem);
@@ -96,6 +98,7 @@ impl Trackers {
         }
         let more = self.troubles.len().saturating_sub(MAX_TROUBLES);
         self.troubles.drain(..more);
+        false
     }
 
     /// Whether none has answered when it was last asked, and one may.

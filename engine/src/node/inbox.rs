@@ -226,7 +226,10 @@ impl Driver {
                 meeting,
                 problems,
             } => {
-                self.trackers.told(answer, &problems);
+                if self.trackers.told(answer, &problems) {
+                    // From now on it is known whom to look for.
+                    self.last_progress = Instant::now();
+                }
                 self.trackers_to_answer = self.trackers_to_answer.saturating_sub(usize::from(first));
                 for problem in problems {
                     self.problem(problem);
