@@ -64,7 +64,7 @@ impl NoAnswer {
     /// Whether the server may have it all the same.
     pub(crate) fn is_trouble(&self) -> bool {
         match self {
-            NoAnswer::Status { status, .. } => is_trouble(*status),
+            NoAnswer::Status { status, .. } => gate::may_pass(*status),
             NoAnswer::Encoded(_) => false,
             NoAnswer::Failed(error) => error.is_transient(),
         }
@@ -99,15 +99,6 @@ impl NoAnswer {
             other => anyhow::Error::new(other).context(format!("cannot fetch {}", gate::shown(url))),
         }
     }
-}
-
-/// Whether a server that answers this may have the document all the same.
-fn is_trouble(status: StatusCode) -> bool {
-    status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-        )
 }
 
 /// Asks once.

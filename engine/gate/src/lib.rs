@@ -15,11 +15,13 @@
 mod address;
 mod request;
 mod retry_after;
+mod status;
 
 pub use address::{Class, classify, household, is_meaningful_to};
 pub use request::{Family, Request, Response};
 pub use reqwest::header;
 pub use reqwest::{Method, StatusCode};
+pub use status::may_pass;
 pub use url::Url;
 
 use rustls::CertificateError;

@@ -203,8 +203,7 @@ async fn ask(
     }
     if !status.is_success() {
         let why = format!("it answered {status}");
-        let may_pass = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
-        return Err(if may_pass {
+        return Err(if gate::may_pass(status) {
             NoPlace::Answer(why)
         } else {
             NoPlace::None(why)

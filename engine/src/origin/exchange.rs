@@ -168,17 +168,12 @@ impl Origin {
                     _ => String::new(),
                 };
                 let why = format!("the web seed {url} answered {status}{comes_again}");
-                let may_pass = status.is_server_error()
-                    || matches!(
-                        status,
-                        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-                    );
                 let busy = matches!(
                     status,
                     StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
                 );
                 return match status {
-                    _ if may_pass => Attempt::Later {
+                    _ if gate::may_pass(status) => Attempt::Later {
                         why,
                         after,
                         beside: (busy && after.is_none()).then(|| asking.beside()),

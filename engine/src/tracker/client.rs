@@ -160,9 +160,7 @@ impl AnnounceError {
         match self {
             Self::Request(error) => error.is_transient(),
             Self::Udp { .. } | Self::Silent { .. } | Self::Answer { .. } => true,
-            Self::Status { status, .. } => {
-                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::Status { status, .. } => gate::may_pass(*status),
             Self::Url { .. } | Self::Scheme(_) | Self::Family { .. } | Self::Refused { .. } => false,
         }
     }
