@@ -105,6 +105,15 @@ pub(crate) fn place_file(
     }
 }
 
+/// Lets whoever may read a file run it, too.
+pub(crate) fn make_executable(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let doing = || format!("cannot make {} executable", path.display());
+    let mode = std::fs::metadata(path).with_context(doing)?.permissions().mode();
+    let mode = std::fs::Permissions::from_mode(mode | ((mode & 0o444) >> 2));
+    std::fs::set_permissions(path, mode).with_context(doing)
+}
+
 /// Whether what is kept at `from` can be given another name at `to`, as far as one can tell before.
 pub(crate) fn is_on_one_disk(from: &Path, to: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;

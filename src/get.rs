@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use ad_splicer::content::Content;
 use anyhow::Context as _;
-use engine::metainfo::Metainfo;
+use engine::metainfo::{File, Metainfo};
 use engine::node::{AddOptions, Node, State, Torrent};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -28,7 +28,7 @@ use crate::breaks::{self, Swarm};
 use crate::cli::GetArgs;
 use crate::context::Context;
 use crate::decided::{Decided, Wish, decide};
-use crate::files::{can_write, is_on_one_disk, is_same_file, place_file, tell_new_folder};
+use crate::files::{can_write, is_on_one_disk, is_same_file, make_executable, place_file, tell_new_folder};
 use crate::joining::{swarm_options, trust_typed};
 use crate::media_type;
 use crate::output::{
@@ -70,11 +70,6 @@ pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
             "{source} would be overwritten by what it leads to"
         )))
         .hint(|| "name another file with -o".into());
-    }
-    if args.swarm.no_origin && args.swarm.no_peers {
-        return Err(bad_input(
-            "with --no-origin and --no-peers there is nobody left to ask",
-        ));
     }
     trust_typed(&context, &args.swarm).await?;
     let node = Arc::new(crate::starting::start(&context, json && !to_stdout).await?);
@@ -188,6 +183,9 @@ impl Job<'_> {
         };
         match resolved {
             Resolved::Torrent(found) => self.torrent(&found).await,
+            Resolved::Plain(_) if self.args.swarm.no_origin && self.args.swarm.no_peers => Err(bad_input(
+                "with --no-origin and --no-peers there is nobody left to ask",
+            )),
             Resolved::Plain(url) => plain(self.context, self.args, &url, self.json)
                 .await
                 .map(Fetched::Not),
@@ -209,6 +207,11 @@ impl Job<'_> {
             return Ok(Fetched::Not(ExitStatus::Done));
         }
         let files = select(metainfo, &self.args.file)?;
+        match metainfo.links() {
+            0 => {}
+            1 => eprintln!("note: a symbolic link of {} is not made", metainfo.name()),
+            links => eprintln!("note: {links} symbolic links of {} are not made", metainfo.name()),
+        }
         let info_hash = metainfo.info_hash_v2().to_string();
         let results = Results::of(self.context, &info_hash);
         let destination = tokio::task::block_in_place(|| self.destination(&results, metainfo));
@@ -236,10 +239,15 @@ impl Job<'_> {
         );
 
         let work = async {
-            match &folder {
-                Some(folder) => folder.deliver(&torrent).await,
-                None => self.deliver(found, &torrent, &destination).await,
+            if let Some(folder) = &folder {
+                return folder.deliver(&torrent).await;
             }
+            let made = self.deliver(found, &torrent, &destination).await?;
+            let is_program = metainfo.files().first().is_some_and(File::is_executable);
+            if let (true, Destination::File(path)) = (is_program, &destination) {
+                make_executable(path)?;
+            }
+            Ok(made)
         };
         let ended = tokio::select! {
             made = work => made.map(Some),

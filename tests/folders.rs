@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -22,13 +24,19 @@ fn folder(at: &Path) {
         let byte = |i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as u8 ^ name.len() as u8;
         std::fs::write(path, (0..length).map(byte).collect::<Vec<u8>>()).expect("space on the disk");
     }
+    torrent(at);
+}
+
+/// Makes the `.torrent`, with symbolic links as such, and a line end after it, as many have that were made by hand.
+fn torrent(at: &Path) {
     let make = r"
 import sys, libtorrent as lt
 files = lt.file_storage()
-lt.add_files(files, sys.argv[1] + '/show')
-torrent = lt.create_torrent(files, 16384)
+symlinks = lt.create_torrent.symlinks if hasattr(lt.create_torrent, 'symlinks') else lt.create_torrent_flags_t.symlinks
+lt.add_files(files, sys.argv[1] + '/show', flags=int(symlinks))
+torrent = lt.create_torrent(files, 16384, flags=int(symlinks))
 lt.set_piece_hashes(torrent, sys.argv[1])
-open(sys.argv[1] + '/show.torrent', 'wb').write(lt.bencode(torrent.generate()))
+open(sys.argv[1] + '/show.torrent', 'wb').write(lt.bencode(torrent.generate()) + b'\n')
 ";
     let made = Command::new("/usr/bin/python3")
         .args(["-c", make])
@@ -171,4 +179,36 @@ fn what_cannot_be_is_said_before_anything_is_fetched() {
         .run()
         .expect(2)
         .says("a folder of several files");
+}
+
+#[test]
+fn programs_may_be_run_and_links_are_left_out() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    folder(at);
+    let program = at.join("show/extras/two.mp3");
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("ours");
+    std::os::unix::fs::symlink("extras/two.mp3", at.join("show/link")).expect("a link");
+    std::os::unix::fs::symlink("/etc/passwd", at.join("show/out")).expect("a link");
+    torrent(at);
+    let (seed, address) = seed(at);
+    let got = grove(at, ["get", "show.torrent", "--json", "--listen", "127.0.0.1:0"])
+        .args(["--data", "viewer", "-o", "got", "--peer", &address])
+        .run()
+        .expect(0)
+        .says("2 symbolic links of show are not made");
+    assert_eq!(got.event("complete")["content_bytes"], 270_005);
+    seed.interrupt();
+    let mode = |path: &str| {
+        let about = std::fs::symlink_metadata(at.join("got").join(path)).expect(path);
+        about.permissions().mode() & 0o111
+    };
+    assert_eq!((mode("one.mp3"), mode("extras/two.mp3") & 0o100), (0, 0o100));
+    same(at, "show/extras/two.mp3", "got/extras/two.mp3");
+    for link in ["link", "out"] {
+        assert!(
+            std::fs::symlink_metadata(at.join("got").join(link)).is_err(),
+            "{link}"
+        );
+    }
 }

@@ -195,6 +195,30 @@ fn a_finished_download_is_not_fetched_again() {
         .event("complete")
     };
     get("first.mp3");
+    let nobody = |out: &str| {
+        grove(
+            folder.path(),
+            [
+                "get",
+                "--json",
+                "--allow-private",
+                "--no-origin",
+                "--no-peers",
+                "-o",
+                out,
+            ],
+        )
+        .args(["--listen", "127.0.0.1:0"])
+        .arg(published.torrent_url())
+    };
+    // What is here needs nobody, and what is not cannot come.
+    nobody("third.mp3").args(["--data", "viewer"]).run().expect(0);
+    assert_eq!(
+        sha256(&folder.path().join("third.mp3")),
+        sha256(&common::episode())
+    );
+    let cannot = nobody("fourth.mp3").args(["--data", "another"]).run().expect(1);
+    cannot.says("neither web seeds nor peers are to be used");
     let second = get("second.mp3");
     assert_eq!(second["from_origin"], 0, "{second}");
     assert_eq!(

@@ -12,7 +12,7 @@ use engine::node::Torrent;
 use serde::Serialize;
 
 use crate::breaks;
-use crate::files::{place_file, write_whole};
+use crate::files::{make_executable, place_file, write_whole};
 use crate::output::{Explain, bad_input};
 use crate::rendition::{self, Arriving, Destination, Made};
 
@@ -92,17 +92,25 @@ impl Folder {
         }
         torrent.completed().await?;
         let from = torrent.content_path().to_owned();
-        let jobs: Vec<(Option<PathBuf>, PathBuf)> = self
+        let all = torrent.metainfo().files();
+        let is_program = |number: usize| all.get(number - 1).is_some_and(File::is_executable);
+        let jobs: Vec<(Option<PathBuf>, PathBuf, bool)> = self
             .files
             .iter()
             .zip(&self.inside)
-            .map(|(file, inside)| ((file.bytes > 0).then(|| inside.clone()), file.path.clone()))
+            .map(|(file, inside)| {
+                let inside = (file.bytes > 0).then(|| inside.clone());
+                (inside, file.path.clone(), is_program(file.number))
+            })
             .collect();
         let torrent = torrent.clone();
         let placing = tokio::task::spawn_blocking(move || {
-            jobs.iter().try_for_each(|(inside, to)| match inside {
-                Some(inside) => place_file(&from.join(inside), to, |name| torrent.link(inside, name)),
-                None => write_whole(to, &[]),
+            jobs.iter().try_for_each(|(inside, to, is_program)| {
+                match inside {
+                    Some(inside) => place_file(&from.join(inside), to, |name| torrent.link(inside, name)),
+                    None => write_whole(to, &[]),
+                }?;
+                if *is_program { make_executable(to) } else { Ok(()) }
             })
         });
         placing.await.context("writing the result")??;

@@ -190,6 +190,7 @@ pub struct File {
     root: Hash,
     /// One hash for each piece; `None` when it is not known (yet).
     layer: Option<Vec<Hash>>,
+    executable: bool,
 }
 
 impl File {
@@ -213,6 +214,11 @@ impl File {
     pub fn piece_layer(&self) -> Option<&[Hash]> {
         self.layer.as_deref()
     }
+
+    /// Whether it is a program (the attribute `x` of BEP 47).
+    pub fn is_executable(&self) -> bool {
+        self.executable
+    }
 }
 
 /// Parsed and checked metainfo, with the bytes that it came from.
@@ -225,6 +231,7 @@ pub struct Metainfo {
     name: String,
     piece_length: u64,
     files: Vec<File>,
+    links: usize,
     single_file: bool,
     private: bool,
     trackers: Vec<Vec<String>>,
@@ -248,7 +255,8 @@ impl fmt::Debug for Metainfo {
 }
 
 impl Metainfo {
-    /// Reads a `.torrent` and checks all that can be checked without the content.
+    /// Reads a `.torrent` and checks all that can be checked without the content. Line ends after the last byte are left off: editors and
+    /// scripts put one there, it is in no info hash, and libtorrent reads such files too.
     pub fn parse(bytes: &[u8]) -> Result<Self, MetainfoError> {
         parse::parse(bytes)
     }
@@ -322,6 +330,11 @@ impl Metainfo {
     /// The files in the order of BEP 52 (that of the `file tree`). Never empty.
     pub fn files(&self) -> &[File] {
         &self.files
+    }
+
+    /// Symbolic links that it names (the attribute `l` of BEP 47). They take no part in delivery: none is made or followed.
+    pub fn links(&self) -> usize {
+        self.links
     }
 
     /// Whether this is one file that is called like the torrent, rather than a folder.

@@ -22,6 +22,11 @@ const MAX_NAME: usize = 255;
 const MAX_FILE_LENGTH: u64 = 1 << 44;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
+    let mut bytes = bytes;
+    // A dictionary ends with an `e`.
+    while let [rest @ .., b'\n' | b'\r'] = bytes {
+        bytes = rest;
+    }
     let top = Value::parse_within(bytes, LIMITS)?;
     if top.dictionary().is_none() {
         return Err(invalid("metainfo", "is not a dictionary"));
@@ -35,8 +40,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
     let piece_length = piece_length(info)?;
     let name = check_name(bytes_of(info, "name")?.ok_or(MetainfoError::Missing("name"))?)?;
     let tree = info.get("file tree").ok_or(MetainfoError::Missing("file tree"))?;
-    let mut files = Vec::new();
-    walk(tree, &mut Vec::new(), &mut files)?;
+    let (mut files, mut links) = (Vec::new(), 0);
+    walk(tree, &mut Vec::new(), (&mut files, &mut links))?;
     if files.iter().all(|file| file.length == 0) {
         return Err(MetainfoError::Empty);
     }
@@ -58,6 +63,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
         name: name.to_owned(),
         piece_length,
         files,
+        links,
         single_file,
         private: integer_of(info, "private")?.is_some_and(|value| value != 0),
         trackers: trackers(&top),
@@ -103,8 +109,12 @@ fn piece_length(info: &Value<'_>) -> Result<u64, MetainfoError> {
         .ok_or(MetainfoError::PieceLength(value))
 }
 
-/// Collects the files below a folder of the `file tree`. The depth is bounded by the reader's.
-fn walk(folder: &Value<'_>, path: &mut Vec<String>, files: &mut Vec<File>) -> Result<(), MetainfoError> {
+/// Collects the files below a folder of the `file tree`, and counts the links. The depth is bounded by the reader's.
+fn walk(
+    folder: &Value<'_>,
+    path: &mut Vec<String>,
+    (files, links): (&mut Vec<File>, &mut usize),
+) -> Result<(), MetainfoError> {
     let broken = |path: &[String]| MetainfoError::FileTree(path.join("/"));
     for (name, entry) in folder.dictionary().ok_or_else(|| broken(path))? {
         if files.len() > MAX_FILES {
@@ -116,9 +126,12 @@ fn walk(folder: &Value<'_>, path: &mut Vec<String>, files: &mut Vec<File>) -> Re
         }
         let inside = entry.dictionary().ok_or_else(|| broken(path))?;
         match inside {
-            [(b"", leaf)] => files.extend(file(leaf, path)?),
+            [(b"", leaf)] => match file(leaf, path)? {
+                Some(file) => files.push(file),
+                None => *links += 1,
+            },
             [(b"", _), ..] => return Err(broken(path)), // a file and a folder at once
-            _ => walk(entry, path, files)?,
+            _ => walk(entry, path, (files, links))?,
         }
         path.pop();
     }
@@ -165,6 +178,7 @@ fn file(leaf: &Value<'_>, path: &[String]) -> Result<Option<File>, MetainfoError
         length,
         root,
         layer: None,
+        executable: attributes.contains(&b'x'),
     }))
 }
 

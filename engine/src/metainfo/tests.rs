@@ -319,9 +319,21 @@ fn broken_file_trees_are_named() {
     assert!(v2_of(one("a", leaf(1, &root)), 16_384).is_ok());
     let with_link = Encode::dictionary([("a", leaf(1, &root)), ("link", attr("l"))]);
     assert_eq!(
-        v2_of(with_link, 16_384).map(|metainfo| metainfo.files().len()),
-        Ok(1)
+        v2_of(with_link, 16_384).map(|metainfo| (metainfo.files().len(), metainfo.links())),
+        Ok((1, 1))
     );
+    let mut program = leaf(1, &root);
+    let Encode::Dictionary(folder) = &mut program else {
+        unreachable!()
+    };
+    let Some(Encode::Dictionary(entry)) = folder.values_mut().next() else {
+        unreachable!()
+    };
+    entry.insert(b"attr".to_vec(), Encode::text("hx"));
+    let programs = Encode::dictionary([("a", leaf(1, &root)), ("program", program)]);
+    let programs = v2_of(programs, 16_384).unwrap();
+    let programs: Vec<bool> = programs.files().iter().map(File::is_executable).collect();
+    assert_eq!(programs, [false, true]);
     let with_empty = Encode::dictionary([("a", leaf(1, &root)), ("empty", leaf(0, &[]))]);
     assert_eq!(
         v2_of(with_empty, 16_384).map(|metainfo| metainfo.has_piece_layers()),

@@ -130,6 +130,7 @@ impl Driver {
             }
         }
         why.push(match (self.options.use_peers, alone) {
+            (false, _) if !self.options.use_origin => "neither web seeds nor peers are to be used".to_owned(),
             (false, _) => "peers are not to be used".to_owned(),
             (true, true) if self.candidates.any_full() => "the peers that were found have no room".to_owned(),
             (true, true) => nobody_is_here(self.last_left.map(|left| left.elapsed())),
