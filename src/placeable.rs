@@ -82,25 +82,43 @@ fn refusal(points: &[CuePoint], duration: ContentTime, media: &str) -> anyhow::R
     }
     let mut replaced: Option<(ContentTime, ContentTime)> = None;
     for placed in in_order(points, duration) {
-        if let Some((from, to)) = replaced.filter(|(_, to)| placed.at < *to) {
-            return Err(bad_input(format!(
-                "the cue point at {} is within what the one at {} replaces, up to {}",
-                shown(placed.at),
-                shown(from),
-                shown(to)
-            )));
-        }
-        if let Action::Replace(length) = placed.cue.action {
-            let left = duration.since(placed.at);
-            if length > left + ROUNDED {
+        let length = match placed.cue.action {
+            Action::Insert => Duration::ZERO,
+            Action::Replace(length) => length,
+        };
+        let left = duration.since(placed.at);
+        let end = placed.at.saturating_add(length.min(left));
+        match replaced {
+            // Ads at one place follow each other, and what several of them replace is replaced once.
+            Some((from, to)) if placed.at == from && (length.is_zero() || end == to) => {}
+            Some((from, to)) if placed.at == from && placed.at < to => {
                 return Err(bad_input(format!(
-                    "the cue point at {} replaces {}, and only {} of {media} are left there",
-                    shown(placed.at),
-                    human_time(length),
-                    human_time(left)
+                    "one cue point at {} replaces the content up to {}, and another one up to {}",
+                    shown(from),
+                    shown(to),
+                    shown(end)
                 )));
             }
-            replaced = Some((placed.at, placed.at.saturating_add(length)));
+            Some((from, to)) if placed.at < to => {
+                return Err(bad_input(format!(
+                    "the cue point at {} is within what the one at {} replaces, up to {}",
+                    shown(placed.at),
+                    shown(from),
+                    shown(to)
+                )));
+            }
+            _ => {}
+        }
+        if length > left + ROUNDED {
+            return Err(bad_input(format!(
+                "the cue point at {} replaces {}, and only {} of {media} are left there",
+                shown(placed.at),
+                human_time(length),
+                human_time(left)
+            )));
+        }
+        if !length.is_zero() {
+            replaced = Some((placed.at, end));
         }
     }
     Ok(())

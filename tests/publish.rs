@@ -89,6 +89,17 @@ fn cue_points_are_put_in_order_and_impossible_ones_are_refused() {
     let torrent = String::from_utf8_lossy(&torrent);
     let at = |what: &str| torrent.find(what).unwrap_or_else(|| panic!("no {what}"));
     assert!(at("bank.m4a") < at("kettle.mp3") && at("kettle.mp3") < at("boots.wav"));
+    // And take the place of one span.
+    let both = |ads: [&str; 2]| {
+        let creative = common::fixtures().join("kettle.mp3");
+        let ads = ads.map(|ad| format!("--ad={ad}={}", creative.display()));
+        let args = ["publish", "episode.mp3", "--out", "both", "--origin", &origin];
+        grove(folder.path(), args).args(ads).run()
+    };
+    both(["20+5", "0:20+0:05"]).expect(0);
+    both(["20+5", "20+8"])
+        .expect(2)
+        .says("at 0:20.000 replaces the content up to 0:25.000, and another one up to 0:28.000");
     publish(&["20+500"])
         .expect(2)
         .says("at 0:20.000 replaces 8:20.000, and only ")

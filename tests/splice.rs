@@ -565,3 +565,119 @@ fn opus_goes_through_the_command() {
         "{found} s, and {expected} s were expected"
     );
 }
+
+/// The same of each stream of a chain of Ogg, which ffmpeg decodes one by one alone; of anything else, of the whole.
+fn decoded_streams(path: &Path) -> Vec<usize> {
+    let bytes = std::fs::read(path).expect("the file");
+    let mut begin: Vec<usize> = (0..bytes.len())
+        .filter(|at| bytes[*at..].starts_with(b"OggS\0\x02"))
+        .collect();
+    if begin.len() < 2 {
+        return vec![decoded_samples(path)];
+    }
+    begin.push(bytes.len());
+    let streams = begin.windows(2).map(|pair| {
+        let stream = path.with_file_name("stream.ogg");
+        std::fs::write(&stream, &bytes[pair[0]..pair[1]]).expect("room");
+        decoded_samples(&stream)
+    });
+    streams.collect()
+}
+
+/// Whatever the format: ads at one place that replace the same content follow each other in the order given, and it is replaced once.
+#[test]
+fn several_ads_take_the_place_of_one_span() {
+    /// Samples a second.
+    const RATE: usize = 48_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let sound = "anoisesrc=c=pink:a=0.2:seed=5:r=48000:d=12".to_owned();
+    let pictures = "testsrc2=s=160x90:r=25:d=12".to_owned();
+    for (name, hertz, lasts) in [("first.wav", 500, 1.5), ("second.wav", 1_500, 1.25)] {
+        let source = format!("aevalsrc=0.2*sin({hertz}*2*PI*t):s=48000:d={lasts}");
+        generate(&at.join(name), &[source], "");
+    }
+    for (ending, frame, coding) in [
+        ("mp3", 1_152, "-c:a libmp3lame -b:a 96k"),
+        ("aac", 1_024, "-c:a aac -b:a 96k"),
+        ("m4a", 1_024, "-c:a aac -b:a 96k"),
+        ("opus", 960, "-c:a libopus -b:a 96k"),
+        ("weba", 960, "-f webm -c:a libopus -b:a 96k"),
+        ("ogg", 1, "-c:a libvorbis -b:a 96k"),
+        ("flac", 1, "-c:a flac"),
+        ("wav", 1, "-c:a pcm_s16le"),
+        (
+            "mp4",
+            1_024,
+            "-c:v libx264 -preset ultrafast -g 25 -pix_fmt yuv420p -c:a aac",
+        ),
+        (
+            "webm",
+            960,
+            "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 25 -b:v 300k -c:a libopus",
+        ),
+    ] {
+        let (content, out) = (format!("content.{ending}"), format!("out.{ending}"));
+        let inputs = [sound.clone(), pictures.clone()];
+        let is_seen = coding.contains("-c:v");
+        generate(&at.join(&content), &inputs[..1 + usize::from(is_seen)], coding);
+        let spliced = |args: &[&str]| {
+            grove(at, ["splice", &content, "-o", &out, "--json"])
+                .args(args.iter().copied())
+                .run()
+        };
+        let ads = [
+            "--ad",
+            "4+3=first.wav",
+            "--ad",
+            "0:04+0:03=second.wav",
+            "--ad",
+            "4=first.wav",
+        ];
+        let complete = spliced(&ads).expect(0).event("complete");
+        let number = |ad: usize, what: &str| complete["ads"][ad][what].as_f64().expect("a number");
+        let titles = [0, 1, 2].map(|ad| complete["ads"][ad]["title"].clone());
+        assert_eq!(titles, ["first.wav", "second.wav", "first.wav"], "{complete}");
+        for ad in [1, 2] {
+            let ends = number(ad - 1, "start") + number(ad - 1, "duration");
+            assert!((number(ad, "start") - ends).abs() < 1e-4, "{complete}");
+        }
+        let (was, is) = (
+            decoded_samples(&at.join(&content)),
+            decoded_streams(&at.join(&out)).iter().sum::<usize>(),
+        );
+        let longer = is as f64 - (was as f64 + (1.5 + 1.25 + 1.5 - 3.0) * RATE as f64);
+        println!("{ending}: {longer} samples longer than content and ads");
+        // Pictures are cut where they are: at one end of the span, and at the other.
+        let most = if is_seen { RATE / 25 } else { 0 } + frame;
+        assert!(longer.abs() <= most as f64, "{ending}: {longer}");
+    }
+    // What is not the same is refused, whichever comes first.
+    for (ads, says) in [
+        (
+            ["4+3=first.wav", "4+5=second.wav"],
+            "one cue point at 0:04.000 replaces the content up to 0:07.000, and another one up to 0:09.000",
+        ),
+        (
+            ["4+3=first.wav", "5+2=second.wav"],
+            "the cue point at 0:05.000 is within what the one at 0:04.000 replaces, up to 0:07.000",
+        ),
+    ] {
+        grove(
+            at,
+            [
+                "splice",
+                "content.wav",
+                "-o",
+                "not.wav",
+                "--ad",
+                ads[0],
+                "--ad",
+                ads[1],
+            ],
+        )
+        .run()
+        .expect(2)
+        .says(says);
+    }
+}

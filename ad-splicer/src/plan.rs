@@ -127,9 +127,9 @@ pub(crate) fn endings(content_samples: u64, steps: Steps, breaks: &[PlannedBreak
 /// Why breaks do not make a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// The breaks are not in order, or one replaces content that another uses.
-    #[error("break {0} begins before the one before it ends")]
-    Overlap(usize),
+    /// The breaks are not in order, or one (the second) replaces content that another uses.
+    #[error("break {0} is within what break {1} replaces, or replaces something else there")]
+    Overlap(usize, usize),
     /// A break lies after the end of the content, or its end lies before its beginning.
     #[error("break {0} is outside the content")]
     Outside(usize),
@@ -171,7 +171,7 @@ impl SplicePlan {
             segments: Vec::new(),
             samples: 0,
         };
-        let mut position = 0;
+        let (mut position, mut before) = (0, 0);
         let endings = endings(content_samples, steps, breaks);
         for (planned, ending) in breaks.iter().zip(endings) {
             let break_index = planned.index;
@@ -180,7 +180,7 @@ impl SplicePlan {
                 return Err(PlanError::Outside(break_index));
             }
             if span.start < position {
-                return Err(PlanError::Overlap(break_index));
+                return Err(PlanError::Overlap(break_index, before));
             }
             if planned.ads.iter().all(|samples| *samples == 0) {
                 continue;
@@ -197,7 +197,7 @@ impl SplicePlan {
                     samples: samples.saturating_add_signed(less),
                 });
             }
-            position = span.end;
+            (position, before) = (span.end, break_index);
             plan.push(Segment::Pad {
                 samples: ending.max(0) as u64,
             });
@@ -545,7 +545,7 @@ mod tests {
         );
         assert_eq!(
             SplicePlan::new(1000, 100, Steps::ANY, &[insert(0, 50, &[1]), insert(1, 49, &[1])]),
-            Err(PlanError::Overlap(1))
+            Err(PlanError::Overlap(1, 0))
         );
     }
 

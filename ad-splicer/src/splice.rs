@@ -309,7 +309,7 @@ impl SpliceError {
     /// The break that is at fault, as an index into those given; `None` when it is the content or the result.
     pub fn break_index(&self) -> Option<usize> {
         match self {
-            Self::Plan(PlanError::Overlap(index) | PlanError::Outside(index))
+            Self::Plan(PlanError::Overlap(index, _) | PlanError::Outside(index))
             | Self::Bridge {
                 break_index: index, ..
             }
@@ -637,7 +637,7 @@ fn stream_format(
     })
 }
 
-/// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given, but what replaces content comes after what is inserted there). Without any
+/// Lays out and freezes a rendition of `content` with `breaks` (in any order; those at the same place play in the order given; where several of them replace the same content, it is replaced once). Without any
 /// ad the rendition is the content, and only its head is read. Otherwise what the format needs is read here: of WAV, MP4, MP3 with one bit rate or with an index, ADTS with an index, and long Opus, Vorbis and WebM, the ends or tables and the surroundings of the cues; of others all of it.
 pub fn prepare(content: &dyn Content, breaks: &[Break], options: &Options) -> Result<Rendition, SpliceError> {
     lay_out(content, breaks, options, None)

@@ -76,6 +76,7 @@ impl<'a> Layout<'a> {
                 reason,
             })?;
         }
+        share(&mut placed);
         // Ads at the end wait for pictures that outlast the sound.
         let is_at_the_end = |(_, span): &&(usize, Range<u64>)| span.start >= stream.samples;
         let first_at_the_end = placed.iter().find(is_at_the_end).map(|(index, _)| *index);
@@ -198,8 +199,27 @@ fn place(
             .min(samples);
         placed.push((index, start..end));
     }
-    placed.sort_by_key(|(_, span)| (span.start, span.end));
+    placed.sort_by_key(|(_, span)| span.start);
     Ok(placed)
+}
+
+/// Breaks that begin at one place take turns in the order given, and what they replace ends with the last of them: it is replaced once. Those that replace another length than the first of them stay
+/// as they are, behind the others.
+fn share(placed: &mut [(usize, Range<u64>)]) {
+    for group in placed.chunk_by_mut(|one, other| one.1.start == other.1.start) {
+        let Some(end) = group
+            .iter()
+            .map(|(_, span)| span.end)
+            .find(|end| *end > group[0].1.start)
+        else {
+            continue;
+        };
+        group.sort_by_key(|(_, span)| !span.is_empty() && span.end != end);
+        let together = group.partition_point(|(_, span)| span.is_empty() || span.end == end);
+        for (number, (_, span)) in group[..together].iter_mut().enumerate() {
+            span.end = if number + 1 == together { end } else { span.start };
+        }
+    }
 }
 
 /// A content time in presentation time. Chapters count coarse units (milliseconds): one that is less than `unit` samples before a cue is meant to be at it.
@@ -218,4 +238,36 @@ pub(crate) fn moved(plan: &SplicePlan, time: ContentTime, unit: u64) -> Presenta
     let mut near = starts.filter(|start| (sample..sample + unit.max(1)).contains(start));
     let sample = near.next().unwrap_or(sample);
     PresentationTime::from_samples(plan.content_to_presentation_or_next(sample), rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn what_several_breaks_replace_is_replaced_once() {
+        let mut placed = [
+            (0, 0..0),
+            (4, 5..9),
+            (1, 5..5),
+            (3, 5..8),
+            (2, 5..9),
+            (5, 9..12),
+            (6, 9..9),
+        ];
+        share(&mut placed);
+        // One replaces another length: it stays, and overlaps.
+        assert_eq!(
+            placed,
+            [
+                (0, 0..0),
+                (4, 5..5),
+                (1, 5..5),
+                (2, 5..9),
+                (3, 5..8),
+                (5, 9..9),
+                (6, 9..12),
+            ]
+        );
+    }
 }
