@@ -132,6 +132,83 @@ fn a_pre_roll_stands_before_the_first_chapter() {
     }
 }
 
+/// The second chapter is as long as what ads take the place of, or shorter; then the third begins with what is left of it.
+#[test]
+fn a_chapter_of_which_nothing_is_left_is_in_no_list() {
+    // ffmpeg writes chapters into Opus, but not into FLAC and Vorbis.
+    let tags = [(1, "00", "One"), (2, "11", "Two"), (3, "22", "Three")].map(|(number, second, title)| {
+        let number = format!("CHAPTER{number:03}");
+        [
+            format!("{number}=00:00:{second}.000"),
+            format!("{number}NAME={title}"),
+        ]
+    });
+    let with_tags = |coder, option| {
+        let mut coding = vec!["-c:a", coder];
+        for text in tags.as_flattened() {
+            coding.extend([option, text.as_str()]);
+        }
+        coding
+    };
+    let flac = with_tags("flac", "-metadata");
+    let vorbis = with_tags("libvorbis", "-metadata:s:a:0");
+    let coded = |coder| vec!["-c:a", coder];
+    for (name, coding) in [
+        ("content.mp3", coded("libmp3lame")),
+        ("content.m4a", coded("aac")),
+        ("content.webm", coded("libopus")),
+        ("content.opus", coded("libopus")),
+        ("content.flac", flac),
+        ("content.ogg", vorbis),
+    ] {
+        let fixture = Fixture::new(name, 48_000, 1, &coding);
+        for (from, until) in [(11_000, 22_000), (10_000, 23_000)] {
+            let replacing = Break {
+                replace: std::time::Duration::from_millis(until - from),
+                ..at(from, vec![ad(48_000, 1, 96_000, 500.0)])
+            };
+            let (path, report) = splice_with(&fixture, std::slice::from_ref(&replacing), false);
+            let told: Vec<_> = report.chapters.iter().map(|one| one.title.as_str()).collect();
+            assert_eq!(told, ["One", "Three"], "{name}");
+            let third = report.chapters[1].start.as_secs_f64();
+            let after = from as f64 / 1000.0 + 2.0;
+            assert!((third - after).abs() < 0.06, "{name}: {:?}", report.chapters);
+            if name.ends_with("flac") || name.ends_with("ogg") {
+                let bytes = std::fs::read(&path).unwrap();
+                let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+                let listed = [
+                    "CHAPTER001=",
+                    "CHAPTER002=",
+                    "CHAPTER002NAME",
+                    "CHAPTER003NAME=Three",
+                ];
+                assert_eq!(listed.map(holds), [true, false, false, true], "{name}");
+                continue;
+            }
+            let found = chapters(&path);
+            let titles: Vec<_> = found.iter().map(|one| one.0.as_str()).collect();
+            assert_eq!(titles, ["One", "Three"], "{name}: {found:?}");
+            assert!((found[1].1 - third).abs() < 0.002, "{name}: {found:?}");
+            if name.ends_with("m4a") {
+                // Titles in a track of their own, of which ffmpeg does not give the first.
+                let titles = |path| common::hashes(path, "0:d");
+                assert_eq!(titles(&path), titles(&fixture.content)[1..], "{name}");
+            }
+            if name.ends_with("mp3") {
+                let tag = id3::Tag::read_from_path(&path).unwrap();
+                for table in tag.tables_of_contents() {
+                    assert_eq!(table.elements.len(), 2, "{table:?}");
+                }
+            }
+            if name.ends_with("mp3") || name.ends_with("m4a") {
+                let (path, _) = splice_with(&fixture, std::slice::from_ref(&replacing), true);
+                let titles: Vec<_> = chapters(&path).into_iter().map(|one| one.0).collect();
+                assert_eq!(titles, ["One", "Ad", "Three"], "{name}");
+            }
+        }
+    }
+}
+
 /// Chapters that end before the sound does.
 #[test]
 fn a_post_roll_is_a_chapter_as_long_as_it_is() {

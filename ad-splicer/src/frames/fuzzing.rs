@@ -15,7 +15,7 @@ pub fn id3v2(bytes: &[u8]) {
     let chapters = id3v2::chapters(bytes);
     let edited = id3v2::edit(
         bytes,
-        &mut |chapter| (chapter.start, chapter.end),
+        &mut |chapter| Some((chapter.start, chapter.end)),
         &mut |time| time,
         1_000,
     );

@@ -255,7 +255,7 @@ pub(crate) fn chapters(head: &[u8]) -> Vec<TagChapter> {
         head,
         &mut |chapter| {
             found.push(chapter.clone());
-            (chapter.start, chapter.end)
+            Some((chapter.start, chapter.end))
         },
         &mut |time| time,
         0,
@@ -363,10 +363,10 @@ fn place(tag: &[u8], body: &[u8], at: usize) -> usize {
     HEADER_LEN + found.unwrap_or(raw.len())
 }
 
-/// `head` with the times of its chapters replaced by what `times` says (start and end in milliseconds of the result), those of texts and events by what `moved` makes of them, and its length by `length` milliseconds.
+/// `head` with the times of its chapters replaced by what `times` says (start and end in milliseconds of the result; `None` leaves the chapter out), those of texts and events by what `moved` makes of them, and its length by `length` milliseconds.
 pub(crate) fn edit(
     head: &[u8],
-    times: &mut dyn FnMut(&TagChapter) -> (u32, u32),
+    times: &mut dyn FnMut(&TagChapter) -> Option<(u32, u32)>,
     moved: &mut dyn FnMut(u32) -> u32,
     length: u64,
 ) -> Vec<u8> {
@@ -462,7 +462,7 @@ fn with_body(tag: &[u8], mut out: Vec<u8>, rest: &[u8]) -> Option<Vec<u8>> {
 
 fn edit_tag(
     tag: &[u8],
-    times: &mut dyn FnMut(&TagChapter) -> (u32, u32),
+    times: &mut dyn FnMut(&TagChapter) -> Option<(u32, u32)>,
     moved: &mut dyn FnMut(u32) -> u32,
     length: u64,
 ) -> Option<Vec<u8>> {
@@ -473,7 +473,7 @@ fn edit_tag(
     let body = body(tag)?;
     let all_unsynchronised = version == 4 && tag[5] & UNSYNCHRONISED != 0;
     let mut out = Vec::with_capacity(body.len());
-    let mut at = 0;
+    let (mut at, mut left_out) = (0, Vec::new());
     while let Some(frame) = frame_at(&body, at, version) {
         at += frame.raw.len();
         let opened = match &frame.id {
@@ -492,12 +492,18 @@ fn edit_tag(
         } else if &frame.id == b"ETCO" {
             data = moved_events(&data, moved).unwrap_or(data);
         } else if let Some((place, chapter)) = chapter(&data, version) {
-            let (start, end) = times(&chapter);
+            let Some((start, end)) = times(&chapter) else {
+                left_out.push(chapter.id);
+                continue;
+            };
             data[place..place + 4].copy_from_slice(&start.to_be_bytes());
             data[place + 4..place + 8].copy_from_slice(&end.to_be_bytes());
             data[place + 8..place + 16].fill(0xFF);
         }
         out.extend(close(&frame, version, &data, unsynchronised, indicator));
+    }
+    if !left_out.is_empty() {
+        out = add::without(&out, version, all_unsynchronised, &left_out);
     }
     with_body(tag, out, &body[at..])
 }
@@ -562,7 +568,7 @@ mod tests {
             );
             let mut after = edit(
                 &before,
-                &mut |c| (c.start + 1_000, c.end + 2_000),
+                &mut |c| Some((c.start + 1_000, c.end + 2_000)),
                 &mut |time| time,
                 1_234_567_890,
             );
@@ -597,7 +603,7 @@ mod tests {
         let mut bytes = b"ID3\x03\0\0\0\0\0\0XYZW\0\0\0\x03\0\0abcMLLT\0\0\0\x01\0\0z".to_vec();
         bytes.resize(10 + 40, 0);
         bytes[9] = 40;
-        let after = edit(&bytes, &mut |c| (c.start, c.end), &mut |time| time, 0);
+        let after = edit(&bytes, &mut |c| Some((c.start, c.end)), &mut |time| time, 0);
         assert_eq!(after.len(), bytes.len());
         assert!(after.windows(13).any(|w| w == b"XYZW\0\0\0\x03\0\0abc"));
         assert!(!after.windows(4).any(|w| w == b"MLLT"));
@@ -662,7 +668,7 @@ mod tests {
             let len = before.len() as u32;
             let edited = edit(
                 &written(0, &[(id, len, &before)], &[]),
-                &mut |c| (c.start, c.end),
+                &mut |c| Some((c.start, c.end)),
                 &mut |time| if time < 2_000 { time } else { time + 5_000 },
                 0,
             );
@@ -697,7 +703,7 @@ mod tests {
             ] {
                 let before = chapters(&tag);
                 assert_eq!(before.len(), 1, "{flags}");
-                let after = edit(&tag, &mut |c| (c.start, c.end), &mut |time| time, 0);
+                let after = edit(&tag, &mut |c| Some((c.start, c.end)), &mut |time| time, 0);
                 assert_eq!(chapters(&after), before, "{flags}");
             }
         }
@@ -709,7 +715,7 @@ mod tests {
             let mut bytes = vec![b'I', b'D', b'3', version, 0, flags, 0, 0, (data.len() >> 7) as u8, data.len() as u8 & 0x7F];
             bytes.extend(data);
             let whole = tag_len(&bytes) == Some(bytes.len() as u64);
-            let edited = edit(&bytes, &mut |c| (c.start, c.end), &mut |time| time, u64::MAX);
+            let edited = edit(&bytes, &mut |c| Some((c.start, c.end)), &mut |time| time, u64::MAX);
             if whole {
                 prop_assert_eq!(chapters(&edited), chapters(&bytes));
             }
@@ -718,7 +724,7 @@ mod tests {
                 let len = real.len();
                 real[at % len] = byte;
             }
-            edit(&real, &mut |c| (c.end, c.start), &mut |time| time / 2, 0);
+            edit(&real, &mut |c| Some((c.end, c.start)), &mut |time| time / 2, 0);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Vorbis comments, the tags of FLAC, Opus and Vorbis, and the chapters in them: `CHAPTER001=00:12:34.500` and `CHAPTER001NAME=…`.
 //!
-//! Only chapters' times are changed, and `LENGTH` where it is the content's, in milliseconds; every other tag is copied as it is. What cannot be made sense of is copied whole.
+//! Only chapters' times are changed (what is left of none is left out), and `LENGTH` where it is the content's, in milliseconds; every other tag is copied as it is. What cannot be made sense of is copied whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::plan::SplicePlan;
 use crate::splice::Chapter;
-use crate::splice::layout::moved;
+use crate::splice::layout::{ends, is_replaced, moved};
 use crate::time::{ContentTime, PresentationTime};
 
 /// Most chapters that are told of.
@@ -66,6 +66,43 @@ fn name(comment: &str) -> Option<(&str, &str)> {
     name.eq_ignore_ascii_case("NAME").then_some((number, value))
 }
 
+/// The number of a chapter that a comment describes, with its name or a link.
+fn described(comment: &str) -> Option<&str> {
+    let (key, _) = comment.split_once('=')?;
+    let number = key
+        .get(..7)
+        .filter(|name| name.eq_ignore_ascii_case("CHAPTER"))
+        .and(key.get(7..))?;
+    let digits = number.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, what) = number.split_at(digits);
+    let is_known = what.is_empty()
+        || ["NAME", "URL"]
+            .iter()
+            .any(|known| what.eq_ignore_ascii_case(known));
+    (digits > 0 && is_known).then_some(number)
+}
+
+/// The numbers of the chapters that nothing is left of.
+fn left_out<'a>(plan: &SplicePlan, comments: &[&'a str]) -> HashSet<&'a str> {
+    let listed: Vec<(&str, ContentTime)> = comments
+        .iter()
+        .filter_map(|comment| chapter(comment))
+        .take(MOST_CHAPTERS)
+        .collect();
+    let starts: Vec<ContentTime> = listed.iter().map(|chapter| chapter.1).collect();
+    let mut gone = HashSet::new();
+    let mut left = HashSet::new();
+    for ((number, start), end) in listed.into_iter().zip(ends(plan, &starts)) {
+        if is_replaced(plan, &(start..end), unit(plan)) {
+            gone.insert(number);
+        } else {
+            left.insert(number);
+        }
+    }
+    gone.retain(|number| !left.contains(number));
+    gone
+}
+
 /// What a comment is to be that says how long the content is, in milliseconds; `None` for any other.
 fn length(plan: &SplicePlan, comment: &str) -> Option<String> {
     let (key, value) = comment.split_once('=')?;
@@ -96,10 +133,12 @@ pub(crate) fn chapters(plan: &SplicePlan, data: &[u8]) -> Vec<Chapter> {
     for (number, title) in all.iter().filter_map(|comment| name(comment)) {
         titles.entry(number).or_insert(title);
     }
+    let left_out = left_out(plan, &all);
     let mut found: Vec<Chapter> = all
         .iter()
         .filter_map(|comment| chapter(comment))
         .take(MOST_CHAPTERS)
+        .filter(|(number, _)| !left_out.contains(number))
         .map(|(number, time)| {
             let start = moved(plan, time, unit(plan));
             Chapter {
@@ -138,9 +177,16 @@ fn moved_chapter(plan: &SplicePlan, comment: &str) -> Option<String> {
 pub(crate) fn edit(plan: &SplicePlan, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len());
     let mut copied = 0;
-    for range in comments(data) {
-        let comment = text(data, range.clone());
-        if let Some(changed) = moved_chapter(plan, comment).or_else(|| length(plan, comment)) {
+    let all = comments(data);
+    let texts: Vec<&str> = all.iter().map(|range| text(data, range.clone())).collect();
+    let left_out = left_out(plan, &texts);
+    let mut fewer = 0;
+    for (range, comment) in all.into_iter().zip(texts) {
+        if described(comment).is_some_and(|number| left_out.contains(number)) {
+            out.extend(&data[copied..range.start - 4]);
+            copied = range.end;
+            fewer += 1;
+        } else if let Some(changed) = moved_chapter(plan, comment).or_else(|| length(plan, comment)) {
             out.extend(&data[copied..range.start - 4]);
             out.extend((changed.len() as u32).to_le_bytes());
             out.extend(changed.as_bytes());
@@ -148,6 +194,14 @@ pub(crate) fn edit(plan: &SplicePlan, data: &[u8]) -> Vec<u8> {
         }
     }
     out.extend(&data[copied..]);
+    if fewer > 0
+        && let Some(vendor) = out.first_chunk::<4>().map(|len| u32::from_le_bytes(*len))
+        && let Some(count) = out
+            .get_mut(4 + vendor as usize..)
+            .and_then(<[u8]>::first_chunk_mut::<4>)
+    {
+        *count = u32::from_le_bytes(*count).saturating_sub(fewer).to_le_bytes();
+    }
     out
 }
 
@@ -205,6 +259,38 @@ mod tests {
             (found[0].end.as_millis(), found[1].end.as_millis()),
             (15_000, 65_000)
         );
+    }
+
+    #[test]
+    fn a_chapter_of_which_nothing_is_left_goes_with_all_that_describes_it() {
+        let planned = PlannedBreak {
+            lead: 0,
+            index: 0,
+            span: 10_000..20_000,
+            ads: vec![5_000],
+        };
+        let plan = SplicePlan::new(1_000, 60_000, Steps::ANY, &[planned]).unwrap();
+        let before = data(&[
+            "CHAPTER000=00:00:00.000",
+            "CHAPTER000NAME=One",
+            "CHAPTER001=00:00:11.000",
+            "CHAPTER001NAME=Two",
+            "CHAPTER002=00:00:18.000",
+            "TITLE=Episode",
+            "chapter001url=https://example.org/",
+        ]);
+        let after = data(&[
+            "CHAPTER000=00:00:00.000",
+            "CHAPTER000NAME=One",
+            "CHAPTER002=00:00:15.000",
+            "TITLE=Episode",
+        ]);
+        assert_eq!(edit(&plan, &before), after);
+        let found: Vec<_> = chapters(&plan, &before)
+            .into_iter()
+            .map(|chapter| (chapter.id, chapter.end.as_millis()))
+            .collect();
+        assert_eq!(found, [("000".to_owned(), 15_000), ("002".to_owned(), 55_000)]);
     }
 
     #[test]

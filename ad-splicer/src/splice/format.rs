@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::later::Made;
-use super::layout::{Layout, moved};
+use super::layout::{Layout, is_replaced, moved};
 use super::ogg::moved::Moved;
 use super::{
     Chapter, Codec, Options, Renumbered, Run, Seam, SeekPoint, Shifted, Source, SpliceError, ad_chapters,
@@ -363,12 +363,13 @@ pub(crate) fn surroundings(
     Ok((before, after))
 }
 
-/// The chapters of an ID3v2 tag, in the order they stand there, in presentation time.
+/// The chapters of an ID3v2 tag of which something is left, in the order they stand there, in presentation time.
 pub(crate) fn tag_chapters(plan: &SplicePlan, tag: &[u8]) -> Vec<Chapter> {
     let millisecond = u64::from(plan.sample_rate().div_ceil(1000));
     let time = |millis: u32| moved(plan, ContentTime::from_millis(u64::from(millis)), millisecond);
     id3v2::chapters(tag)
         .into_iter()
+        .filter(|chapter| !is_left_out(plan, chapter))
         .map(|chapter| Chapter {
             start: time(chapter.start),
             end: time(chapter.end),
@@ -376,6 +377,16 @@ pub(crate) fn tag_chapters(plan: &SplicePlan, tag: &[u8]) -> Vec<Chapter> {
             title: chapter.title,
         })
         .collect()
+}
+
+/// Whether nothing is left of a chapter.
+fn is_left_out(plan: &SplicePlan, chapter: &id3v2::TagChapter) -> bool {
+    let span = [chapter.start, chapter.end].map(|millis| ContentTime::from_millis(millis.into()));
+    is_replaced(
+        plan,
+        &(span[0]..span[1]),
+        plan.sample_rate().div_ceil(1000).into(),
+    )
 }
 
 /// The tag and its chapters with their times moved and a new length; where it is asked for, with the breaks among them.
@@ -410,7 +421,10 @@ fn edit_tag(plan: &SplicePlan, tag: &[u8], chapters: &[Chapter], length: u64) ->
         .map(|chapter| (chapter.start.as_millis() as u32, chapter.end.as_millis() as u32));
     id3v2::edit(
         tag,
-        &mut |chapter| times.next().unwrap_or((chapter.start, chapter.end)),
+        &mut |chapter| {
+            let is_left = !is_left_out(plan, chapter);
+            is_left.then(|| times.next().unwrap_or((chapter.start, chapter.end)))
+        },
         &mut |time| moved(plan, ContentTime::from_millis(time.into()), millisecond).as_millis() as u32,
         length,
     )

@@ -225,7 +225,31 @@ fn share(placed: &mut [(usize, Range<u64>)]) {
 /// A content time in presentation time. Chapters count coarse units (milliseconds): one that is less than `unit` samples before a cue is meant to be at it.
 pub(crate) fn moved(plan: &SplicePlan, time: ContentTime, unit: u64) -> PresentationTime {
     let rate = plan.sample_rate();
-    let sample = time.to_samples(rate);
+    PresentationTime::from_samples(moved_sample(plan, time.to_samples(rate), unit), rate)
+}
+
+/// Whether nothing is left of a chapter of the content: ads take the place of all of it, but for less than a `unit`.
+pub(crate) fn is_replaced(plan: &SplicePlan, chapter: &Range<ContentTime>, unit: u64) -> bool {
+    let sample = |time: ContentTime| time.to_samples(plan.sample_rate()).min(plan.content_samples());
+    let (start, end) = (sample(chapter.start), sample(chapter.end));
+    let middle = start + end.saturating_sub(start) / 2;
+    plan.content_to_presentation(middle).is_none()
+        && moved_sample(plan, end, unit) <= moved_sample(plan, start, unit).saturating_add(unit)
+}
+
+/// Where each of these chapters ends, which last until the next one that begins later, or the end of the content.
+pub(crate) fn ends(plan: &SplicePlan, starts: &[ContentTime]) -> Vec<ContentTime> {
+    let whole = ContentTime::from_samples(plan.content_samples(), plan.sample_rate());
+    let mut sorted = starts.to_vec();
+    sorted.sort_unstable();
+    let next = |start: &ContentTime| sorted.get(sorted.partition_point(|other| other <= start));
+    starts
+        .iter()
+        .map(|start| next(start).copied().unwrap_or(whole))
+        .collect()
+}
+
+fn moved_sample(plan: &SplicePlan, sample: u64, unit: u64) -> u64 {
     let mut position = 0;
     let starts = plan.segments().filter_map(|(_, segment)| match segment {
         Segment::Content(range) => {
@@ -236,13 +260,52 @@ pub(crate) fn moved(plan: &SplicePlan, time: ContentTime, unit: u64) -> Presenta
         Segment::Pad { .. } => None,
     });
     let mut near = starts.filter(|start| (sample..sample + unit.max(1)).contains(start));
-    let sample = near.next().unwrap_or(sample);
-    PresentationTime::from_samples(plan.content_to_presentation_or_next(sample), rate)
+    plan.content_to_presentation_or_next(near.next().unwrap_or(sample))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::share;
+    use super::{ends, is_replaced, share};
+    use crate::plan::{PlannedBreak, SplicePlan, Steps};
+    use crate::time::ContentTime;
+
+    #[test]
+    fn of_a_chapter_within_what_is_replaced_nothing_is_left() {
+        let millis = ContentTime::from_millis;
+        let plan = |span: std::ops::Range<u64>| {
+            let planned = PlannedBreak {
+                index: 0,
+                span,
+                lead: 0,
+                ads: vec![70_000],
+            };
+            SplicePlan::new(10_000, 100_000, Steps::ANY, &[planned]).unwrap()
+        };
+        for (span, start, end, gone) in [
+            (40_000..70_005, 4_000, 7_000, true),
+            (40_000..70_005, 4_500, 6_000, true),
+            (40_000..70_005, 4_500, 4_500, true),
+            // Times are rounded.
+            (40_004..70_000, 4_000, 7_000, true),
+            (40_000..70_005, 4_000, 7_100, false),
+            (40_000..70_005, 3_990, 7_000, false),
+            (40_000..70_005, 3_000, 4_000, false),
+            (40_000..70_005, 7_001, 7_001, false),
+            (40_000..40_000, 4_000, 4_000, false),
+            (90_000..100_000, 9_500, 99_000, true),
+            (90_000..100_000, 8_500, 10_000, false),
+        ] {
+            let chapter = millis(start)..millis(end);
+            assert_eq!(
+                is_replaced(&plan(span.clone()), &chapter, 10),
+                gone,
+                "{span:?} {chapter:?}"
+            );
+        }
+        let starts = [0, 5_000, 3_000, 3_000].map(millis);
+        let due = [3_000, 10_000, 5_000, 5_000].map(millis);
+        assert_eq!(ends(&plan(0..0), &starts), due);
+    }
 
     #[test]
     fn what_several_breaks_replace_is_replaced_once() {

@@ -17,7 +17,7 @@ use super::clock::Clock;
 use super::format::{self, Frames, Place, Spliced, Stream};
 use super::joins::Grid;
 use super::later::Made;
-use super::layout::{Layout, moved};
+use super::layout::{Layout, ends, is_replaced, moved};
 use super::movie::assemble;
 use super::pictures::{Avc, Heard, Seen, rescaled};
 use super::regions::{Fixed, Piece, Regions, joined};
@@ -293,6 +293,15 @@ impl M4a<'_> {
         PresentationTime::from_nanos(after.as_nanos() + silent.as_nanos())
     }
 
+    /// Whether nothing is left of a chapter of the presentation of the content.
+    pub(super) fn leaves_out(&self, plan: &SplicePlan, chapter: &Range<ContentTime>, unit: u64) -> bool {
+        let rate = self.config.sample_rate;
+        let sound = |time: ContentTime| {
+            ContentTime::from_samples(self.clock.content(time.to_samples(rate) as i64), rate)
+        };
+        is_replaced(plan, &(sound(chapter.start)..sound(chapter.end)), unit)
+    }
+
     /// Where the breaks are in the result, in this scale; none when they are not to be in the list of chapters.
     pub(super) fn listed_breaks(&self, plan: &SplicePlan, scale: u64) -> Vec<(u64, u64)> {
         if self.options.ad_chapters {
@@ -323,11 +332,15 @@ impl M4a<'_> {
     pub(super) fn nero(&self, plan: &SplicePlan) -> Vec<(u64, String)> {
         const SCALE: u64 = 10_000_000;
         let unit = u64::from(plan.sample_rate().div_ceil(1000));
-        let listed = nero_chapters(&self.moov).into_iter().map(|(time, title)| {
-            let time = ContentTime::from_nanos(time.saturating_mul(100));
-            (self.moved(plan, time, unit).as_nanos() / 100, title)
-        });
-        let mut listed: Vec<_> = listed.collect();
+        let listed = nero_chapters(&self.moov).into_iter();
+        let (starts, titles): (Vec<_>, Vec<_>) = listed
+            .map(|(time, title)| (ContentTime::from_nanos(time.saturating_mul(100)), title))
+            .unzip();
+        let chapters = starts.iter().zip(ends(plan, &starts)).zip(titles);
+        let mut listed: Vec<_> = chapters
+            .filter(|((start, end), _)| !self.leaves_out(plan, &(**start..*end), unit))
+            .map(|((start, _), title)| (self.moved(plan, *start, unit).as_nanos() / 100, title))
+            .collect();
         if !listed.is_empty() {
             let end = PresentationTime::from(plan.duration()).as_nanos() / 100;
             let breaks = self.listed_breaks(plan, SCALE);

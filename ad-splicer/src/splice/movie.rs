@@ -66,18 +66,18 @@ fn other(
     let lead = edit.map_or(0, |edit| rescaled(edit.lead as i64, scale, file.movie_scale)) as u64;
     let offset = edit.map_or(0, |edit| edit.media_time);
     let unit = u64::from(plan.sample_rate() / scale.max(1)) + 1;
+    let content = |time: u64| ContentTime::from_samples((time + lead).saturating_sub(offset), scale);
     let place = |time: u64| {
-        let at = file.moved(
-            plan,
-            ContentTime::from_samples((time + lead).saturating_sub(offset), scale),
-            unit,
-        );
+        let at = file.moved(plan, content(time), unit);
         (at.to_samples(scale) + offset).saturating_sub(lead)
     };
     let (mut time, mut starts) = (0_u64, Vec::with_capacity(samples.sizes.len() + 1));
+    let mut left_out = Vec::new();
     for (count, duration) in &samples.durations {
         for _ in 0..*count {
             starts.push(if time == 0 { 0 } else { place(time) });
+            let lasts = content(time)..content(time + u64::from(*duration));
+            left_out.push(holds_titles && file.leaves_out(plan, &lasts, unit));
             time += u64::from(*duration);
         }
     }
@@ -85,6 +85,14 @@ fn other(
     let mut list = Vec::with_capacity(starts.len());
     for ((offset, size), start) in samples.offsets.iter().zip(&samples.sizes).zip(starts) {
         list.push((start, file.read_at(*offset, (*size).into())?));
+    }
+    // Titles of which nothing is left; a list is never without any.
+    if left_out.contains(&false) {
+        let mut left_out = left_out.into_iter();
+        list.retain(|_| !left_out.next().unwrap_or(false));
+        if let Some(first) = list.first_mut() {
+            first.0 = 0;
+        }
     }
     let placed = |(from, until): (u64, u64)| {
         let at = |time: u64| (time + offset).saturating_sub(lead);

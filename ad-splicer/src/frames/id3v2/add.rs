@@ -1,4 +1,4 @@
-//! Further chapters in a tag: each a frame of its own, in the table of contents by their times.
+//! Chapters in a tag that come or go: each is a frame of its own, and named in tables of contents, by their times.
 
 use super::{
     TagChapter, UNSYNCHRONISED, body, chapters, close, each_tag, frame_at, open, to_syncsafe, unsynchronise,
@@ -37,7 +37,7 @@ fn chapter_frame(chapter: &TagChapter, version: u8, unsynchronised: bool) -> Vec
             .chain(units.flat_map(u16::to_le_bytes))
             .collect()
     };
-    let mut data: Vec<u8> = chapter.id.chars().map(|letter| letter as u8).collect();
+    let mut data = bytes(&chapter.id);
     data.push(0);
     data.extend(chapter.start.to_be_bytes());
     data.extend(chapter.end.to_be_bytes());
@@ -52,19 +52,11 @@ fn chapter_frame(chapter: &TagChapter, version: u8, unsynchronised: bool) -> Vec
 /// The data of a table of contents with further chapters, all by their beginnings; `None` when it is none that stands above all, or names too many.
 fn table_with(data: &[u8], all: &[TagChapter], new: &[&TagChapter]) -> Option<Vec<u8>> {
     const TOP_LEVEL: u8 = 2;
-    let zero = data.iter().position(|byte| *byte == 0)?;
-    let (flags, count) = (*data.get(zero + 1)?, *data.get(zero + 2)?);
-    if flags & TOP_LEVEL == 0 {
+    let mut table = Table::parse(data)?;
+    if table.head.last()? & TOP_LEVEL == 0 {
         return None;
     }
-    let mut rest = data.get(zero + 3..)?;
-    let mut named = Vec::new();
-    for _ in 0..count {
-        let end = rest.iter().position(|byte| *byte == 0)?;
-        named.push(rest[..end].to_vec());
-        rest = &rest[end + 1..];
-    }
-    let bytes = |id: &str| id.chars().map(|letter| letter as u8).collect::<Vec<u8>>();
+    let named = &mut table.named;
     named.extend(new.iter().map(|chapter| bytes(&chapter.id)));
     let begins = |id: &Vec<u8>| {
         let found = all
@@ -74,14 +66,74 @@ fn table_with(data: &[u8], all: &[TagChapter], new: &[&TagChapter]) -> Option<Ve
         found.map_or(0, |chapter| chapter.start)
     };
     named.sort_by_key(begins);
-    let mut out = data[..zero + 2].to_vec();
-    out.push(u8::try_from(named.len()).ok()?);
-    for id in named {
-        out.extend(id);
-        out.push(0);
+    table.write()
+}
+
+/// An id as it stands in the tag.
+fn bytes(id: &str) -> Vec<u8> {
+    id.chars().map(|letter| letter as u8).collect()
+}
+
+/// The data of a table of contents.
+struct Table<'a> {
+    /// Its id and its flags.
+    head: &'a [u8],
+    /// The ids that it names.
+    named: Vec<Vec<u8>>,
+    /// What describes it.
+    rest: &'a [u8],
+}
+
+impl<'a> Table<'a> {
+    fn parse(data: &'a [u8]) -> Option<Self> {
+        let zero = data.iter().position(|byte| *byte == 0)?;
+        let count = *data.get(zero + 2)?;
+        let mut rest = data.get(zero + 3..)?;
+        let mut named = Vec::new();
+        for _ in 0..count {
+            let end = rest.iter().position(|byte| *byte == 0)?;
+            named.push(rest[..end].to_vec());
+            rest = &rest[end + 1..];
+        }
+        Some(Self {
+            head: &data[..zero + 2],
+            named,
+            rest,
+        })
     }
-    out.extend_from_slice(rest);
-    Some(out)
+
+    /// `None` when it names too many.
+    fn write(&self) -> Option<Vec<u8>> {
+        let mut out = self.head.to_vec();
+        out.push(u8::try_from(self.named.len()).ok()?);
+        for id in &self.named {
+            out.extend(id);
+            out.push(0);
+        }
+        out.extend_from_slice(self.rest);
+        Some(out)
+    }
+}
+
+/// Frames whose tables of contents do not name these chapters any more.
+pub(super) fn without(frames: &[u8], version: u8, all_unsynchronised: bool, left_out: &[String]) -> Vec<u8> {
+    let left_out: Vec<Vec<u8>> = left_out.iter().map(|id| bytes(id)).collect();
+    let mut out = Vec::with_capacity(frames.len());
+    let mut at = 0;
+    while let Some(frame) = frame_at(frames, at, version) {
+        at += frame.raw.len();
+        let table = (&frame.id == b"CTOC")
+            .then(|| open(&frame, version, all_unsynchronised))
+            .flatten()
+            .and_then(|(data, unsynchronised, indicator)| {
+                let mut table = Table::parse(&data)?;
+                table.named.retain(|id| !left_out.contains(id));
+                Some(close(&frame, version, &table.write()?, unsynchronised, indicator))
+            });
+        out.extend(table.unwrap_or_else(|| frame.raw.to_vec()));
+    }
+    out.extend(&frames[at..]);
+    out
 }
 
 fn add_to_tag(tag: &[u8], new: &[TagChapter]) -> Option<Vec<u8>> {

@@ -34,6 +34,36 @@ pub(crate) fn chapters(webm: &Webm) -> Vec<Chapter> {
         .collect()
 }
 
+/// Where each of these chapters, which stand beside each other, begins and ends, in nanoseconds: those that do not say so last until the next.
+fn spans(atoms: &[&Node]) -> Vec<(u64, Option<u64>)> {
+    let start = |atom: &Node| atom.unsigned(ebml::CHAPTER_START).unwrap_or(0);
+    let next = atoms.iter().skip(1).map(|atom| Some(start(atom))).chain([None]);
+    let spans = atoms.iter().zip(next);
+    spans
+        .map(|(atom, next)| (start(atom), atom.unsigned(ebml::CHAPTER_END).or(next)))
+        .collect()
+}
+
+/// Takes out the chapters of which `gone` says so by their beginnings and ends, and lists of which none is left; gives whether any chapter is left in what holds some.
+pub(crate) fn leave_out(node: &mut Node, gone: &dyn Fn(u64, Option<u64>) -> bool) -> bool {
+    let atoms: Vec<&Node> = node.all(ebml::CHAPTER_ATOM).collect();
+    let left = spans(&atoms).into_iter().map(|(start, end)| !gone(start, end));
+    let mut left = left.collect::<Vec<_>>().into_iter();
+    if let Body::Children(children) = &mut node.body {
+        children.retain_mut(|child| match child.id {
+            ebml::CHAPTER_ATOM => left.next().unwrap_or(true) && leave_out(child, gone),
+            ebml::EDITION_ENTRY => leave_out(child, gone),
+            _ => true,
+        });
+    }
+    let holds = |id| node.all(id).next().is_some();
+    match node.id {
+        ebml::CHAPTERS => holds(ebml::EDITION_ENTRY),
+        ebml::EDITION_ENTRY => holds(ebml::CHAPTER_ATOM),
+        _ => true,
+    }
+}
+
 /// Moves the times of all chapters.
 pub(crate) fn move_chapters(node: &mut Node, moved: &dyn Fn(u64) -> u64) {
     for child in node.children_mut() {
@@ -113,6 +143,29 @@ mod tests {
         });
         let after = tag(&[simple("DURATION", "01:02:03.000000001"), title]);
         assert_eq!(node, Node::parse(ebml::TAGS, &after).unwrap());
+    }
+
+    #[test]
+    fn chapters_of_which_nothing_is_left_go() {
+        let atom = |start: u8, end: Option<u8>, within: &[u8]| {
+            let start = element(ebml::CHAPTER_START, &[start]);
+            let end = end.map_or(Vec::new(), |end| element(ebml::CHAPTER_END, &[end]));
+            element(ebml::CHAPTER_ATOM, &[&start[..], &end, within].concat())
+        };
+        let edition = |atoms: &[Vec<u8>]| element(ebml::EDITION_ENTRY, &atoms.concat());
+        let inner = [atom(5, Some(6), &[]), atom(11, Some(20), &[])].concat();
+        let listed = [atom(0, None, &inner), atom(5, None, &[]), atom(10, Some(30), &[])];
+        // Whatever ends by 10.
+        let gone = |start: u64, end: Option<u64>| start >= 5 && end.is_some_and(|end| end <= 10);
+        let body = [edition(&listed), edition(&listed[1..2])].concat();
+        let mut node = Node::parse(ebml::CHAPTERS, &body).unwrap();
+        assert!(leave_out(&mut node, &gone));
+        // The last of a list ends where everything does.
+        let left = [atom(0, None, &atom(11, Some(20), &[])), atom(10, Some(30), &[])];
+        let body = [edition(&left), edition(&listed[1..2])].concat();
+        assert_eq!(node, Node::parse(ebml::CHAPTERS, &body).unwrap());
+        assert!(!leave_out(&mut node, &|_, _| true));
+        assert!(node.children().is_empty());
     }
 
     #[test]

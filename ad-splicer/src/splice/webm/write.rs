@@ -3,17 +3,24 @@
 use std::iter::Peekable;
 
 use crate::frames::webm::ebml;
-use crate::frames::webm::texts::{self, move_chapters, set_lengths};
+use crate::frames::webm::texts::{self, leave_out, move_chapters, set_lengths};
 use crate::frames::webm::{Index, Webm};
 use crate::plan::SplicePlan;
 use crate::splice::Chapter;
 use crate::splice::clusters::{Bytes, Frame, Writer};
-use crate::splice::layout::moved;
+use crate::splice::layout::{is_replaced, moved};
 use crate::splice::pictures::{From, Shots};
 use crate::time::{ContentTime, PresentationTime};
 
 fn unit(plan: &SplicePlan) -> u64 {
     u64::from(plan.sample_rate().div_ceil(1000))
+}
+
+/// Whether nothing is left of a chapter from one nanosecond of the content to another, or to its end.
+fn is_left_out(plan: &SplicePlan, start: u64, end: Option<u64>) -> bool {
+    let whole = || ContentTime::from_samples(plan.content_samples(), plan.sample_rate());
+    let end = end.map_or_else(whole, ContentTime::from_nanos);
+    is_replaced(plan, &(ContentTime::from_nanos(start)..end), unit(plan))
 }
 
 /// The file's chapters in presentation time, each up to where it says or to the next.
@@ -25,14 +32,13 @@ pub(super) fn chapters(plan: &SplicePlan, webm: &Webm) -> Vec<Chapter> {
     listed
         .iter()
         .zip(ends)
-        .map(|(chapter, next)| Chapter {
+        .map(|(chapter, next)| (chapter, chapter.end.or(next)))
+        .filter(|(chapter, end)| !is_left_out(plan, chapter.start, *end))
+        .map(|(chapter, end)| Chapter {
             id: chapter.id.to_string(),
             title: chapter.title.clone(),
             start: at(chapter.start),
-            end: chapter
-                .end
-                .or(next)
-                .map_or(PresentationTime::from(plan.duration()), at),
+            end: end.map_or(PresentationTime::from(plan.duration()), at),
         })
         .collect()
 }
@@ -46,18 +52,23 @@ pub(super) fn about(
     let moved = |nanos| moved(plan, ContentTime::from_nanos(nanos), unit(plan)).as_nanos();
     webm.nodes
         .iter()
-        .map(|(_, node)| {
+        .filter_map(|(_, node)| {
             let mut node = node.clone();
             match node.id {
                 ebml::INFO => {
                     let units = lengths(None) as f64 / webm.scale as f64;
                     node.set(ebml::DURATION, &units.ceil().to_be_bytes());
                 }
-                ebml::CHAPTERS => move_chapters(&mut node, &moved),
+                ebml::CHAPTERS => {
+                    if !leave_out(&mut node, &|start, end| is_left_out(plan, start, end)) {
+                        return None;
+                    }
+                    move_chapters(&mut node, &moved);
+                }
                 ebml::TAGS => set_lengths(&mut node, lengths),
                 _ => {}
             }
-            (node.id, node.write())
+            Some((node.id, node.write()))
         })
         .collect()
 }
