@@ -646,7 +646,7 @@ fn a_break_that_does_not_fit_leaves_the_others() {
         },
         // Within what the one before it replaces.
         at(14_000, short()),
-        // At the place where the other begins: inserted before it.
+        // At the place where the other begins: it follows that.
         at(12_000, short()),
         at(30_000, short()),
     ];
@@ -663,7 +663,7 @@ fn a_break_that_does_not_fit_leaves_the_others() {
         .iter()
         .map(|ad| ad.index.break_index)
         .collect();
-    assert_eq!(order, [3, 1, 4]);
+    assert_eq!(order, [1, 3, 4]);
     let path = fixture.dir.path().join("fits.mp3");
     let mut bytes = Vec::new();
     rendition
