@@ -100,8 +100,46 @@ fn the_chapters_that_a_feed_names_are_where_they_are_heard() {
     // What does not come through the gateway has its own chapters.
     let plain = node.get(paths[3], &[]).expect(200);
     assert_eq!(plain.body, chapters.to_string().into_bytes());
-    std::fs::write(scene.web().join("c.json"), "no").expect("written");
-    node.get(paths[1], &[]).expect(502);
+    // What is no JSON is for the client to judge.
+    std::fs::write(scene.web().join("c.json"), "<html>no").expect("written");
+    let other = node.get(paths[1], &[]).expect(200);
+    assert_eq!(other.body, b"<html>no");
+    assert_eq!(other.header("content-type"), "application/json+chapters");
+    assert_eq!(other.header("x-content-type-options"), "nosniff");
+    node.stop();
+}
+
+/// With an ad of a second from 5 s on in the place of 5 s.
+#[test]
+fn a_chapter_that_an_ad_takes_the_place_of_is_not_listed() {
+    let scene = Scene::new();
+    scene.episode("e.mp3", 20, "-c:a libmp3lame -b:a 128k", &["5+5"]);
+    let chapters = serde_json::json!({ "chapters": [
+        { "startTime": 0, "title": "One" },
+        { "startTime": 6, "title": "Two" },
+        { "startTime": 9, "title": "Three" },
+    ] });
+    std::fs::write(scene.web().join("c.json"), chapters.to_string()).expect("written");
+    let feed = format!(
+        "<rss><channel><item><enclosure url='{}' type='audio/mpeg'/><podcast:chapters url='c.json' type='application/json+chapters'/></item></channel></rss>",
+        scene.server.url("e.mp3")
+    );
+    std::fs::write(scene.web().join("feed.xml"), feed).expect("written");
+    let node = scene.node("viewer", &[]);
+    let path = format!("/feed{}", scene.path("feed.xml"));
+    let feed = String::from_utf8(node.get(&path, &[]).expect(200).body).expect("text");
+    let here = format!("http://{}", node.addr);
+    let listed = feed
+        .split('\'')
+        .filter_map(|part| part.strip_prefix(&here))
+        .nth(1);
+    let answer = node.get(listed.expect("chapters"), &[]).expect(200);
+    let found: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let found = found["chapters"].as_array().expect("a list");
+    let titles: Vec<&str> = found.iter().filter_map(|one| one["title"].as_str()).collect();
+    assert_eq!(titles, ["One", "Three"]);
+    let third = found[1]["startTime"].as_f64().expect("a time");
+    assert!((6.0..6.03).contains(&third), "{third}");
     node.stop();
 }
 

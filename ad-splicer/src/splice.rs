@@ -488,17 +488,34 @@ impl Rendition {
 
     /// When a chapter that begins (or ends) at this time of the content does so in the result, both as players count. Less than a millisecond before a cue means at it: after the ads.
     pub fn chapter(&self, time: ContentTime) -> PresentationTime {
-        let unit = self.plan.sample_rate().div_ceil(1000);
+        let late = self.late(time);
+        let time = ContentTime::from_nanos(time.as_nanos().saturating_sub(late));
+        PresentationTime::from_nanos(layout::moved(&self.plan, time, self.millisecond()).as_nanos() + late)
+    }
+
+    /// Whether nothing is left of a chapter that lasts from one time of the content, as players count, to another, or to its end: ads take the place of all of it.
+    pub fn leaves_out(&self, start: ContentTime, end: Option<ContentTime>) -> bool {
+        let sound =
+            |time: ContentTime| ContentTime::from_nanos(time.as_nanos().saturating_sub(self.late(time)));
+        let whole = || ContentTime::from_samples(self.plan.content_samples(), self.plan.sample_rate());
+        let chapter = sound(start)..end.map_or_else(whole, sound);
+        layout::is_replaced(&self.plan, &chapter, self.millisecond())
+    }
+
+    /// Samples of a millisecond.
+    fn millisecond(&self) -> u64 {
+        self.plan.sample_rate().div_ceil(1000).into()
+    }
+
+    /// By how many nanoseconds this time of players is later than in the plan, which counts what sounds: the ads tell.
+    fn late(&self, time: ContentTime) -> u64 {
         let near = time.saturating_add(Duration::from_millis(1));
-        // The plan counts what sounds: how much later that is for players, the ads tell.
         let before = self.report.ads.iter().rfind(|ad| ad.content <= near);
-        let late = before.map_or(0, |ad| {
+        before.map_or(0, |ad| {
             let start = self.plan.ad(ad.index).map_or(0, |(start, _)| start);
             let start = PresentationTime::from_samples(start, self.plan.sample_rate());
             ad.presentation.as_nanos().saturating_sub(start.as_nanos())
-        });
-        let time = ContentTime::from_nanos(time.as_nanos().saturating_sub(late));
-        PresentationTime::from_nanos(layout::moved(&self.plan, time, unit.into()).as_nanos() + late)
+        })
     }
 
     /// Reads some bytes of the rendition at `offset`, and says how many: 0 only at the end or for an empty buffer. `content` must be what it was prepared from.

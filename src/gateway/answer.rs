@@ -209,7 +209,7 @@ fn refused(error: gate::Error) -> Refusal {
     Refusal::of(&error.into())
 }
 
-/// The chapters of an episode, at the times that they have in what this client gets of it.
+/// The chapters of an episode, at the times that they have in what this client gets of it. What is no such document is passed on as it is, for the client to judge, but never as a page that a browser would show as one of ours.
 async fn of_chapters(gateway: &Gateway, key: &Key, place: &Url) -> Result<Response, Refusal> {
     let context = &gateway.context;
     let document = asking::fetch(&context.gate, place, MAX_CHAPTERS, context.patience).await;
@@ -220,13 +220,12 @@ async fn of_chapters(gateway: &Gateway, key: &Key, place: &Url) -> Result<Respon
         Made::Elsewhere(_) => None,
     };
     let moved = match rendition {
-        Some(rendition) => chapters::moved(&document, &|time| rendition.chapter(time)),
-        None => Some(document.to_vec()),
+        Some(rendition) => chapters::moved(&document, &|time| rendition.chapter(time), &|start, end| {
+            rendition.leaves_out(start, end)
+        }),
+        None => None,
     };
-    let moved = moved.ok_or_else(|| {
-        let reason = format!("{} holds no chapters in JSON", gate::shown(place));
-        Refusal::new(StatusCode::BAD_GATEWAY, reason)
-    })?;
+    let moved = moved.unwrap_or_else(|| document.to_vec());
     let headers = [
         (header::CONTENT_TYPE, "application/json+chapters"),
         (header::CACHE_CONTROL, "private, no-cache"),

@@ -1,6 +1,6 @@
 //! The chapters of an episode as JSON (podcast namespace), moved to where they are in what a client gets of it. Pure.
 //!
-//! Whatever else the document says stays; times that are none do too.
+//! Whatever else the document says stays; times that are none do too. A chapter of which nothing is left, since ads take the place of all of it, is left out.
 
 use ad_splicer::time::{ContentTime, PresentationTime};
 use serde_json::{Number, Value};
@@ -8,24 +8,51 @@ use serde_json::{Number, Value};
 /// No recording is longer, in seconds.
 const LONGEST: f64 = 1e6;
 
-/// The document with its times moved; `None` when it holds no list of chapters.
-pub(super) fn moved(document: &[u8], to: &dyn Fn(ContentTime) -> PresentationTime) -> Option<Vec<u8>> {
+/// A time of a chapter, in seconds; `None` when it is none.
+fn time(chapter: &Value, name: &str) -> Option<f64> {
+    let seconds = chapter.get(name)?.as_f64();
+    seconds.filter(|seconds| (0.0..LONGEST).contains(seconds))
+}
+
+/// The document with its times moved as `to` says, without the chapters that `gone` says of by their beginnings and ends (without one, it is the content's); `None` when it holds no list of chapters.
+pub(super) fn moved(
+    document: &[u8],
+    to: &dyn Fn(ContentTime) -> PresentationTime,
+    gone: &dyn Fn(ContentTime, Option<ContentTime>) -> bool,
+) -> Option<Vec<u8>> {
     let document = document.strip_prefix("\u{feff}".as_bytes()).unwrap_or(document);
     let mut document: Value = serde_json::from_slice(document).ok()?;
-    for chapter in document.get_mut("chapters")?.as_array_mut()? {
+    let chapters = document.get_mut("chapters")?.as_array_mut()?;
+    let mut starts: Vec<f64> = chapters
+        .iter()
+        .filter_map(|chapter| time(chapter, "startTime"))
+        .collect();
+    starts.sort_by(f64::total_cmp);
+    chapters.retain(|chapter| {
+        let Some(start) = time(chapter, "startTime") else {
+            return true;
+        };
+        let next = starts
+            .get(starts.partition_point(|other| *other <= start))
+            .copied();
+        let end = time(chapter, "endTime").or(next);
+        !gone(
+            ContentTime::from_secs_f64(start),
+            end.map(ContentTime::from_secs_f64),
+        )
+    });
+    for chapter in chapters {
         for name in ["startTime", "endTime"] {
-            let Some(time) = chapter.get_mut(name) else {
+            let Some(seconds) = time(chapter, name) else {
                 continue;
             };
-            let seconds = time.as_f64().filter(|seconds| (0.0..LONGEST).contains(seconds));
-            let Some(seconds) = seconds else { continue };
             let there = to(ContentTime::from_secs_f64(seconds)).as_secs_f64();
             // Milliseconds do, as in files.
             let there = (there * 1000.0).round() / 1000.0;
             if (there - seconds).abs() >= 0.001
                 && let Some(there) = Number::from_f64(there)
             {
-                *time = Value::Number(there);
+                chapter[name] = Value::Number(there);
             }
         }
     }
@@ -52,7 +79,7 @@ mod tests {
             let millis = time.as_nanos() / 1_000_000;
             PresentationTime::from_millis(if millis < 60_000 { millis } else { millis + 30_250 })
         };
-        let found = moved(document.to_string().as_bytes(), &later).expect("chapters");
+        let found = moved(document.to_string().as_bytes(), &later, &|_, _| false).expect("chapters");
         let mut due = document;
         due["chapters"][1]["startTime"] = json!(90.75);
         due["chapters"][1]["endTime"] = json!(150.25);
@@ -60,10 +87,40 @@ mod tests {
     }
 
     #[test]
+    fn chapters_last_until_the_next_when_they_do_not_say() {
+        let document = json!({ "chapters": [
+            { "startTime": 30, "title": "Three" },
+            { "startTime": 0, "title": "One" },
+            { "startTime": 20, "endTime": 25, "title": "Two" },
+            { "title": "nowhere" },
+        ] });
+        let asked = std::cell::RefCell::new(Vec::new());
+        let gone = |start: ContentTime, end: Option<ContentTime>| {
+            asked
+                .borrow_mut()
+                .push((start.as_millis(), end.map(ContentTime::as_millis)));
+            start.as_millis() == 20_000
+        };
+        let stays = |time: ContentTime| PresentationTime::from_nanos(time.as_nanos());
+        let found = moved(document.to_string().as_bytes(), &stays, &gone).expect("chapters");
+        let due = [(30_000, None), (0, Some(20_000)), (20_000, Some(25_000))];
+        assert_eq!(*asked.borrow(), due);
+        let found: Value = serde_json::from_slice(&found).expect("JSON");
+        let titles: Vec<&str> = found["chapters"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|chapter| chapter["title"].as_str())
+            .collect();
+        assert_eq!(titles, ["Three", "One", "nowhere"]);
+    }
+
+    #[test]
     fn what_holds_no_chapters_is_none() {
         for document in ["", "[]", "{}", r#"{"chapters": 1}"#, "<html>"] {
             let stays = |time: ContentTime| PresentationTime::from_nanos(time.as_nanos());
-            assert_eq!(moved(document.as_bytes(), &stays), None, "{document}");
+            let found = moved(document.as_bytes(), &stays, &|_, _| false);
+            assert_eq!(found, None, "{document}");
         }
     }
 }
