@@ -375,7 +375,7 @@ impl<'a> Listening<'a> {
     fn content_time(&self, at: PresentationTime) -> ContentTime {
         let rendition = self.rendition();
         match rendition.plan().at(at) {
-            Place::Content(time) | Place::Pad(time) => time,
+            Place::Content(time) | Place::Lead(time) | Place::Pad(time) => time,
             Place::Ad(index, _) => {
                 let plan = rendition.plan();
                 let cue = plan.cue(index).unwrap_or_default();

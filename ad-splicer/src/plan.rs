@@ -29,7 +29,12 @@ pub enum Segment {
         /// How many samples.
         samples: u64,
     },
-    /// Silence after the ads that brings the content back onto its own frame grid, always shorter than a frame; or before ads at the end, while content is still seen.
+    /// Silence before ads at the end, while content is still seen.
+    Lead {
+        /// How many samples.
+        samples: u64,
+    },
+    /// Silence after the ads that brings the content back onto its own frame grid, always shorter than a frame.
     Pad {
         /// How many samples.
         samples: u64,
@@ -41,7 +46,7 @@ impl Segment {
     pub fn samples(&self) -> u64 {
         match self {
             Self::Content(range) => range.end - range.start,
-            Self::Ad { samples, .. } | Self::Pad { samples } => *samples,
+            Self::Ad { samples, .. } | Self::Lead { samples } | Self::Pad { samples } => *samples,
         }
     }
 }
@@ -142,7 +147,9 @@ pub enum Place {
     Content(ContentTime),
     /// An ad, this far into it.
     Ad(AdIndex, Duration),
-    /// The silence after a break's ads, or before those at the end; content goes on at this content time.
+    /// The silence before ads at the end; this content time is the end.
+    Lead(ContentTime),
+    /// The silence after a break's ads; content goes on at this content time.
     Pad(ContentTime),
 }
 
@@ -186,7 +193,7 @@ impl SplicePlan {
                 continue;
             }
             plan.push(Segment::Content(position..span.start));
-            plan.push(Segment::Pad {
+            plan.push(Segment::Lead {
                 samples: planned.lead,
             });
             let last = planned.ads.iter().rposition(|samples| *samples > 0);
@@ -256,7 +263,7 @@ impl SplicePlan {
                 None
             }
             Segment::Ad { index, .. } => (*index == wanted).then_some(position),
-            Segment::Pad { .. } => None,
+            Segment::Lead { .. } | Segment::Pad { .. } => None,
         })
     }
 
@@ -315,6 +322,9 @@ impl SplicePlan {
                 self.sample_rate,
             )),
             Segment::Ad { index, .. } => Place::Ad(*index, duration_of(sample - start, self.sample_rate)),
+            Segment::Lead { .. } => {
+                Place::Lead(ContentTime::from_samples(self.content_samples, self.sample_rate))
+            }
             Segment::Pad { .. } => {
                 let resume = self.segments[next..]
                     .iter()
@@ -517,6 +527,32 @@ mod tests {
         assert_eq!(plan.content_to_presentation_or_next(2_000), 2_550);
         assert_eq!(plan.content_to_presentation(4_050), Some(2_550), "{plan:?}");
         assert_eq!((4_050 - 2_550) % 100, 0);
+    }
+
+    #[test]
+    fn what_is_silent_before_ads_is_told_from_what_is_silent_after_them() {
+        let planned = PlannedBreak {
+            lead: 300,
+            ..insert(0, 10_000, &[450])
+        };
+        let whole_frames = Steps {
+            ends_anywhere: false,
+            ..Steps::of_frames(100)
+        };
+        let plan = SplicePlan::new(1000, 10_000, whole_frames, &[planned]).unwrap();
+        let ad = AdIndex {
+            break_index: 0,
+            ad: 0,
+        };
+        let end = ContentTime::from_millis(10_000);
+        for (millis, place) in [
+            (10_100, Place::Lead(end)),
+            (10_400, Place::Ad(ad, Duration::from_millis(100))),
+            (10_760, Place::Pad(end)),
+        ] {
+            assert_eq!(plan.at(PresentationTime::from_millis(millis)), place);
+        }
+        assert_eq!(plan.samples(), 10_800);
     }
 
     #[test]

@@ -257,7 +257,7 @@ fn moved_sample(plan: &SplicePlan, sample: u64, unit: u64) -> u64 {
             Some(range.start)
         }
         Segment::Ad { .. } => Some(position),
-        Segment::Pad { .. } => None,
+        Segment::Lead { .. } | Segment::Pad { .. } => None,
     });
     let mut near = starts.filter(|start| (sample..sample + unit.max(1)).contains(start));
     plan.content_to_presentation_or_next(near.next().unwrap_or(sample))

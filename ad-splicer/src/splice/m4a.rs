@@ -318,7 +318,9 @@ impl M4a<'_> {
         let moved = breaks.map(|(start, end)| {
             let cue = match plan.at(start) {
                 plan::Place::Ad(index, _) => plan.cue(index).unwrap_or_default(),
-                plan::Place::Content(time) | plan::Place::Pad(time) => time.to_samples(rate),
+                plan::Place::Content(time) | plan::Place::Lead(time) | plan::Place::Pad(time) => {
+                    time.to_samples(rate)
+                }
             };
             let silent = (self.clock.heard(cue) - cue as i64).max(0) as u64;
             let silent = ContentTime::from_samples(silent, rate).as_nanos();
