@@ -1,16 +1,27 @@
 //! Says before content is spliced what nobody expects of it: how much of video is coded again, where its key frames are far apart, and what Vorbis
-//! becomes, and that a part of it is left out. Common to `publish` and `splice`.
+//! becomes, that a part of it is left out, and how loud ads are amid what is very loud or quiet. Common to `publish` and `splice`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ad_splicer::content::Content;
 use ad_splicer::cues::CuePoint;
+use ad_splicer::loudness;
 use ad_splicer::splice::{Codec, Options, StreamFormat, notes};
 use anyhow::Context as _;
 
 use crate::breaks::place;
 use crate::units::human_time;
+
+/// Says that ads at this time of content of so many LUFS are not as loud as that.
+pub(crate) fn tell_loudness(at: Duration, content: f64) {
+    if let Some(reference) = loudness::held(content) {
+        eprintln!(
+            "note: the content around {} has {content:.1} LUFS: ads there are made as loud as if it had {reference:.0}, unless loudness= says otherwise",
+            human_time(at)
+        );
+    }
+}
 
 /// Notes it of content with ads at these cue points.
 pub(crate) async fn tell(

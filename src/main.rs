@@ -41,6 +41,7 @@ mod quiet;
 mod remove;
 mod rendition;
 mod results;
+mod scratch;
 mod seed;
 mod selection;
 mod send;

@@ -57,6 +57,9 @@ pub(crate) struct PlacedAd {
     pub(crate) limited_db: f64,
     /// By how much it stayed quieter than it should be, in LU.
     pub(crate) shortfall_lu: f64,
+    /// How loud the content around it is, in LUFS, when it was made as loud as that, or as nearly as may be.
+    #[serde(skip)]
+    pub(crate) heard: Option<f64>,
 }
 
 impl PlacedAd {
@@ -501,6 +504,7 @@ pub(crate) fn placed(frozen: &Frozen) -> Vec<PlacedAd> {
                 gain_db: round(applied.gain_db),
                 limited_db: round(applied.limited_db),
                 shortfall_lu: round(applied.shortfall_lu),
+                heard: leveled.heard(),
             })
         })
         .collect()

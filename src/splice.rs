@@ -30,6 +30,7 @@ use crate::media_type;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
 use crate::placeable;
 use crate::rendition::{self, Destination, Made, PATIENT};
+use crate::scratch::Scratch;
 use crate::snap::{self, Moved};
 use crate::units::{human_bytes, human_time};
 
@@ -99,8 +100,7 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
         channels: format.channels,
     };
 
-    let scratch = tempfile::Builder::new().prefix("grove-splice-").tempdir();
-    let scratch = scratch.context("cannot make a temporary folder")?;
+    let scratch = Scratch::new().context("cannot make a temporary folder")?;
     let cache = Cache::open(scratch.path(), Cache::DEFAULT_MAX_BYTES)?;
     let mut prepared = Prepared {
         preview: args.preview,
@@ -223,7 +223,13 @@ fn fits(cue: &CuePoint, name: &str, creative: &Creative) -> anyhow::Result<()> {
 }
 
 /// Says when much less of a creative could be decoded than its tables say that there is: it is a part of a file.
-fn tell_cut_short(name: &str, original: &Original, creative: &Creative, seen: bool) {
+pub(crate) fn tell_cut_short(name: &str, original: &Original, creative: &Creative, seen: bool) {
+    if original.ends_too_early() {
+        eprintln!(
+            "note: {name} ends within a page of Ogg: it is not whole, and {} of it could be decoded",
+            human_time(creative.duration())
+        );
+    }
     if let Some(stated) = original.stated_length(seen)
         && stated > creative.duration()
         && !creative.agrees_with(stated)
@@ -282,6 +288,14 @@ pub(crate) fn unusable(creative: &str, reason: &str) -> anyhow::Error {
 /// `took`: levelling, laying out and writing. Conditioning is done before, and so is measuring the content, meanwhile.
 fn tell(made: &Made, moved: &[Moved], args: &SpliceArgs, took: Duration, json: bool) {
     let output = &args.output;
+    let mut told = None;
+    for ad in &made.ads {
+        if let Some(heard) = ad.heard
+            && told.replace(ad.cue) != Some(ad.cue)
+        {
+            beforehand::tell_loudness(Duration::from_secs_f64(ad.cue.max(0.0)), heard);
+        }
+    }
     if json {
         print_json(&json!({
             "event": "complete",

@@ -55,6 +55,7 @@ fn a_creative_of_which_much_is_missing_is_named() {
         ("mp3", "-c:a libmp3lame"),
         ("flac", "-c:a flac"),
         ("wav", "-c:a pcm_s16le"),
+        ("webm", "-c:a libopus"),
     ] {
         let (whole, part) = (format!("whole.{ending}"), format!("part.{ending}"));
         let to = path(&whole);
@@ -66,6 +67,38 @@ fn a_creative_of_which_much_is_missing_is_named() {
         splice(&part).says(&format!("note: {part} says it lasts "));
         let said = splice(&whole).stderr;
         assert!(!said.contains("says it lasts"), "{said}");
+    }
+    // Ogg tells at its end alone how long it is.
+    for (ending, coding) in [("ogg", "-c:a libvorbis"), ("opus", "-c:a libopus")] {
+        let (whole, part) = (format!("whole.{ending}"), format!("part.{ending}"));
+        let sound = "aevalsrc=0.2*sin(3000*t):s=48000:d=4".to_owned();
+        generate(&folder.path().join(&whole), &[sound], coding);
+        let bytes = std::fs::read(folder.path().join(&whole)).expect("the creative");
+        std::fs::write(path(&part), &bytes[..bytes.len() / 2]).expect("a part of it");
+        splice(&part).says(&format!(
+            "note: {part} ends within a page of Ogg: it is not whole, and "
+        ));
+        let said = splice(&whole).stderr;
+        assert!(!said.contains("of Ogg"), "{said}");
+    }
+    // Who publishes one is told, too.
+    std::fs::copy(episode(), path("episode.mp3")).expect("the episode");
+    for part in ["part.webm", "part.ogg"] {
+        let args = [
+            "publish",
+            "episode.mp3",
+            "--origin",
+            "http://127.0.0.1:9/",
+            "--out",
+            "site",
+        ];
+        let ad = format!("--ad=20={part}");
+        let published = grove(folder.path(), args).arg(ad).run().expect(0);
+        assert!(
+            published.stderr.contains(&format!("note: {part} ")),
+            "{}",
+            published.stderr
+        );
     }
 }
 
@@ -88,6 +121,40 @@ fn an_ad_of_which_nothing_is_heard_is_said_and_one_that_is_too_long_refused() {
     splice("1,max=1=ad.wav")
         .expect(2)
         .says("its break takes 0:01.000 at most");
+}
+
+/// Ads are not made as quiet as whispers, nor as loud as shouting.
+#[test]
+fn content_that_is_quieter_or_louder_than_ads_are_made_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, noise) in [
+        ("quiet.wav", "c=pink:a=0.05"),
+        ("usual.wav", "c=pink:a=0.4"),
+        ("loud.wav", "c=white:a=0.8"),
+    ] {
+        let sound = format!("anoisesrc={noise}:seed=3:r=48000:d=12");
+        generate(&folder.path().join(name), &[sound], "-ac 2");
+    }
+    let ad = fixtures().join("boots.wav").display().to_string();
+    let said = |content: &str, ad: String| {
+        let args = ["splice", content, "-o", "out.wav", &ad, &ad];
+        let spliced = grove(folder.path(), args).run().expect(0).stderr;
+        let args = [
+            "publish",
+            content,
+            "--origin",
+            "http://127.0.0.1:9/",
+            "--out",
+            "site",
+            &ad,
+        ];
+        let published = grove(folder.path(), args).run().expect(0).stderr;
+        [spliced, published].map(|said| said.matches("as loud as if it had").count())
+    };
+    assert_eq!(said("quiet.wav", format!("--ad=5={ad}")), [1, 1]);
+    assert_eq!(said("loud.wav", format!("--ad=5={ad}")), [1, 1]);
+    assert_eq!(said("usual.wav", format!("--ad=5={ad}")), [0, 0]);
+    assert_eq!(said("quiet.wav", format!("--ad=5,loudness=-20={ad}")), [0, 0]);
 }
 
 #[test]
@@ -116,6 +183,56 @@ fn who_interrupts_it_finds_nothing_left() {
     // It may have been done just before.
     assert!(matches!(status, Some(130 | 0)), "{status:?}");
     assert_eq!(left(), 0, "in the folder for temporary files");
+}
+
+#[test]
+fn what_a_killed_one_leaves_the_next_one_removes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let scratch = tempfile::tempdir().expect("a folder");
+    let left = || std::fs::read_dir(scratch.path()).expect("the folder").count();
+    let splice = || {
+        let ad = format!("--ad=20={}", fixtures().join("bank.m4a").display());
+        grove(folder.path(), ["splice", "-o", "result.mp3"])
+            .arg(ad)
+            .arg(episode())
+            .env("TMPDIR", scratch.path())
+    };
+    let begin = std::time::Instant::now();
+    // It may be done just before.
+    while left() == 0 {
+        let running = splice().start();
+        while left() == 0 && begin.elapsed() < PATIENCE {
+            std::thread::yield_now();
+        }
+        running.kill();
+        assert!(begin.elapsed() < PATIENCE, "nothing was left behind");
+    }
+    splice().run().expect(0);
+    assert_eq!(left(), 0, "in the folder for temporary files");
+}
+
+/// Whoever opens a pipe waits for somebody to write into it.
+#[test]
+fn what_is_no_file_is_called_by_what_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe.mp3");
+    ask("mkfifo", "coreutils", [&pipe]);
+    let ad = format!("--ad=1={}", fixtures().join("boots.wav").display());
+    for (content, says) in [
+        ("pipe.mp3", "cannot read pipe.mp3: it is a pipe, not a file"),
+        ("/dev/null", "cannot read /dev/null: it is a device, not a file"),
+    ] {
+        let args = ["splice", content, "-o", "out.mp3", &ad];
+        grove(folder.path(), args).run().expect(2).says(says);
+    }
+    let args = ["splice", "-o", "out.mp3", "--ad=1=pipe.mp3"];
+    let splice = grove(folder.path(), args).arg(episode());
+    splice.run().expect(2).says("it is a pipe, not a file");
+    let args = ["publish", "pipe.mp3", "--origin", "http://127.0.0.1:9/"];
+    grove(folder.path(), args)
+        .run()
+        .expect(2)
+        .says("it is a pipe, not a file");
 }
 
 #[test]
@@ -620,7 +737,7 @@ fn several_ads_take_the_place_of_one_span() {
         let (content, out) = (format!("content.{ending}"), format!("out.{ending}"));
         let inputs = [sound.clone(), pictures.clone()];
         let is_seen = coding.contains("-c:v");
-        generate(&at.join(&content), &inputs[..1 + usize::from(is_seen)], coding);
+        generate(&at.join(&content), &inputs[..=usize::from(is_seen)], coding);
         let spliced = |args: &[&str]| {
             grove(at, ["splice", &content, "-o", &out, "--json"])
                 .args(args.iter().copied())

@@ -4,9 +4,9 @@
 //! a file) is not known here. Content is read roughly in order, except that its head, its tail and the surroundings of cues may be asked for first.
 
 use std::any::Any;
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt as _};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -89,8 +89,21 @@ pub struct FileContent {
 
 impl FileContent {
     /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// Those of opening it; and [`io::ErrorKind::InvalidInput`] for what is no file, such as a pipe: it can be read in order only, and nobody knows how long it is.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::new(File::open(path)?)
+        Self::new(Self::open_file(path)?)
+    }
+
+    /// The same, to be read otherwise.
+    pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+        // Whoever opens a pipe waits for somebody to write into it.
+        if let Some(what) = no_file(std::fs::metadata(path)?.file_type()) {
+            let reason = format!("it is {what}, not a file");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        File::open(path)
     }
 
     /// An open file, as long as it is now. Reading does not move its position.
@@ -99,6 +112,16 @@ impl FileContent {
         let findings = Findings::default();
         Ok(Self { file, len, findings })
     }
+}
+
+/// What it is that is no file and no folder.
+fn no_file(kind: FileType) -> Option<&'static str> {
+    let kinds = [
+        (kind.is_fifo(), "a pipe"),
+        (kind.is_socket(), "a socket"),
+        (kind.is_char_device() || kind.is_block_device(), "a device"),
+    ];
+    kinds.into_iter().find(|(is_it, _)| *is_it).map(|(_, what)| what)
 }
 
 impl Content for FileContent {

@@ -113,7 +113,13 @@ impl Original {
         self.file.try_clone()
     }
 
-    /// How long its sound is by what an MP4, MP3, FLAC or WAV file says, or with `seen` the longest of its sound and pictures,
+    /// Whether its file is cut off, as far as that shows without any length: Ogg that ends within a page.
+    pub fn ends_too_early(&self) -> bool {
+        let content = self.file().and_then(FileContent::new);
+        content.is_ok_and(|content| stated::ends_within_page(&content, Duration::ZERO).unwrap_or(false))
+    }
+
+    /// How long its sound is by what an MP4, MP3, FLAC, WAV or WebM file says, or with `seen` the longest of its sound and pictures,
     /// however much of it is there; `None` where nothing says so.
     pub fn stated_length(&self, seen: bool) -> Option<Duration> {
         let content = FileContent::new(self.file().ok()?).ok()?;
@@ -451,7 +457,7 @@ impl Cache {
             path: path.to_owned(),
             source,
         };
-        let mut input = File::open(path).map_err(unreadable)?;
+        let mut input = FileContent::open_file(path).map_err(unreadable)?;
         let mut aside = self.aside()?;
         let mut hasher = Sha256::new();
         let mut bytes = 0;

@@ -145,6 +145,12 @@ pub fn reference(content: Option<f64>) -> f64 {
         .clamp(QUIETEST, LOUDEST)
 }
 
+/// What ads are brought to amid content that is louder or quieter by at least a LU than any of them may be, both in LUFS; `None` where they are as loud as the content, or nothing is heard of that.
+pub fn held(content: f64) -> Option<f64> {
+    let reference = reference(Some(content));
+    (content.is_finite() && (content - reference).abs() >= 1.0).then_some(reference)
+}
+
 /// The loudness that this creative is brought to in a break of which the publisher says `wanted`, amid content of this loudness.
 pub fn wanted(wanted: BreakLoudness, creative: &Creative, content: Option<f64>) -> f64 {
     match wanted {

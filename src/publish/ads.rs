@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ad_splicer::conditioning::Conditioner;
 use ad_splicer::content::{Content, FileContent};
@@ -27,7 +28,7 @@ use crate::context::Context;
 use crate::output::{Explain, bad_input};
 use crate::placeable::{self, shown};
 use crate::snap::{self, Moved};
-use crate::splice::unusable;
+use crate::splice::{tell_cut_short, unusable};
 
 /// The cue points of one file, and the creatives that must be uploaded for them.
 #[derive(Debug, Default)]
@@ -251,6 +252,15 @@ pub(super) async fn survey(media: &Path, points: &[CuePoint]) -> anyhow::Result<
         .context("surveying the cues")?
         .or_bad_input(|| format!("ads cannot be put into {}", media.display()))
         .hint(|| "publish a whole copy of the file, or this one without --cue and --ad".into())?;
+    let mut told = None;
+    for (cue, found) in points.iter().zip(&facts.cues) {
+        if let (BreakLoudness::Content, Some(heard)) = (cue.loudness, found.loudness)
+            && told.replace(found.position) != Some(found.position)
+        {
+            let at = Duration::from_nanos(found.position.as_nanos());
+            beforehand::tell_loudness(at, f64::from(heard) / 100.0);
+        }
+    }
     bt_bencode::to_value(&facts).context("cannot write the facts")
 }
 
@@ -292,11 +302,12 @@ async fn inline(
         sample_rate: 48_000,
         channels: 2,
     };
-    let duration = Conditioner::new(ad_splicer::this_program()?)
+    let conditioned = Conditioner::new(ad_splicer::this_program()?)
         .condition(&cache, &original, profile)
         .await
-        .map_err(|error| unusable(creative, &error.reason()))?
-        .duration();
+        .map_err(|error| unusable(creative, &error.reason()))?;
+    tell_cut_short(creative, &original, &conditioned, false);
+    let duration = conditioned.duration();
     let name = url
         .path_segments()
         .and_then(|mut segments| segments.next_back())

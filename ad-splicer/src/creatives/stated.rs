@@ -1,6 +1,6 @@
 //! How long a creative is by what its file says in its head, however much of it is there: of one that was cut off, longer than what can be decoded.
 //!
-//! MP4, MP3 with an information frame, FLAC and WAV say it. Ogg says it at its end only; WebM that was cut off is not read.
+//! MP4, MP3 with an information frame, FLAC, WAV and WebM say it. Ogg says it at its end only: where that is within a page, something is missing.
 
 use std::time::Duration;
 
@@ -8,6 +8,8 @@ use crate::content::Content;
 use crate::frames::flac::StreamInfo;
 use crate::frames::mp3::find_head;
 use crate::frames::mp4;
+use crate::frames::ogg::find_page;
+use crate::frames::webm::ebml::{self, Node};
 use crate::splice::SpliceError;
 
 /// As far as the head of FLAC and WAV is looked into.
@@ -24,6 +26,10 @@ pub(super) fn stated_length(
     let movie = mp4::stated_length(content, seen, deadline)?;
     if movie.is_some() || head.get(4..8) == Some(b"ftyp") {
         return Ok(movie);
+    }
+    if head.starts_with(&ebml::EBML.to_be_bytes()) {
+        let len = content.len().min(LOOKED_INTO_WEBM) as usize;
+        return Ok(of_webm(&crate::splice::read(content, 0, len, deadline)?));
     }
     let (units, rate) = if let Some(info) = head.strip_prefix(b"fLaC") {
         let info = info.get(4..38).and_then(StreamInfo::parse);
@@ -42,6 +48,59 @@ pub(super) fn stated_length(
     }
     let nanos = u128::from(units) * 1_000_000_000 / u128::from(rate);
     Ok(u64::try_from(nanos).ok().map(Duration::from_nanos))
+}
+
+/// How a page of Ogg begins, and the most bytes that it has.
+const MARK: &[u8] = b"OggS";
+const LONGEST_PAGE: u64 = 27 + 255 + 255 * 255;
+/// As far as the beginning of WebM is looked into.
+const LOOKED_INTO_WEBM: u64 = 1 << 16;
+
+/// The whole's own length, which stands before everything that is played.
+fn of_webm(bytes: &[u8]) -> Option<Duration> {
+    let mut at = 0;
+    loop {
+        let head = ebml::Head::parse(bytes.get(at..)?)?;
+        at += head.len;
+        if head.id == ebml::SEGMENT {
+            // What is looked for is in it.
+            continue;
+        }
+        let end = at.checked_add(usize::try_from(head.size?).ok()?)?;
+        if head.id == ebml::INFO {
+            let info = Node::parse(ebml::INFO, bytes.get(at..end)?)?;
+            let scale = info.unsigned(ebml::TIMESTAMP_SCALE).unwrap_or(1_000_000);
+            let units = match info.bytes(ebml::DURATION)? {
+                bytes @ [_, _, _, _] => f32::from_be_bytes(bytes.try_into().ok()?).into(),
+                bytes => f64::from_be_bytes(bytes.try_into().ok()?),
+            };
+            let nanos = units * scale as f64;
+            return (nanos >= 1.0 && nanos < u64::MAX as f64).then(|| Duration::from_nanos(nanos as u64));
+        }
+        at = end;
+    }
+}
+
+/// Whether it is Ogg that ends within a page: something is missing.
+pub(super) fn ends_within_page(content: &dyn Content, deadline: Duration) -> Result<bool, SpliceError> {
+    let len = content.len();
+    let beginning = crate::splice::read(content, 0, len.min(4) as usize, deadline)?;
+    if beginning != MARK {
+        return Ok(false);
+    }
+    let from = len.saturating_sub(2 * LONGEST_PAGE);
+    let tail = crate::splice::read(content, from, (len - from) as usize, deadline)?;
+    let mut at = 0;
+    while let Some(page) = find_page(&tail[at..]) {
+        at += page.end;
+    }
+    let rest = &tail[at..];
+    // What is no page may be another's tag.
+    Ok(
+        at > 0
+            && !rest.is_empty()
+            && rest[..rest.len().min(MARK.len())] == MARK[..rest.len().min(MARK.len())],
+    )
 }
 
 /// Bytes of the samples, and how many are played in a second. What was written to a pipe says nothing of the first.

@@ -15,6 +15,8 @@ pub struct Leveled(Arc<Inner>);
 struct Inner {
     creative: Creative,
     loudness: BreakLoudness,
+    /// How loud the content around it is, where that matters.
+    heard: OnceLock<f64>,
     done: OnceLock<(Pcm, Applied)>,
 }
 
@@ -24,6 +26,7 @@ impl Leveled {
         Self(Arc::new(Inner {
             creative,
             loudness,
+            heard: OnceLock::new(),
             done: OnceLock::new(),
         }))
     }
@@ -31,6 +34,11 @@ impl Leveled {
     /// What was done to its sound; `None` as long as nobody needed its samples.
     pub fn applied(&self) -> Option<Applied> {
         self.0.done.get().map(|(_, applied)| *applied)
+    }
+
+    /// How loud the content around it is, in LUFS, when that is what it was brought to, or to the nearest that ads are brought to.
+    pub fn heard(&self) -> Option<f64> {
+        self.0.heard.get().copied()
     }
 
     /// Whether how loud the content is has to be known first.
@@ -46,9 +54,13 @@ impl Leveled {
         let Inner {
             creative,
             loudness,
+            heard,
             done,
         } = self.0.as_ref();
         if done.get().is_none() {
+            if let (BreakLoudness::Content, Some(content)) = (loudness, content) {
+                let _ = heard.set(content);
+            }
             // Another thread may have been as quick, with the same result.
             let _ = done.set(conditioned(creative, wanted(*loudness, creative, content))?);
         }
