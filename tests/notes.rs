@@ -68,7 +68,8 @@ fn vorbis_with_ads_is_said_to_be_a_chain() {
     let chained = "note: Vorbis with ads is a chain of streams: players that do not know chained Ogg, ffmpeg and browsers among them, misread its \
                    length or end at the first ad";
     let spliced = grove(folder.path(), ["splice", "talk.ogg", &ad, "-o", "out.ogg"]);
-    assert_eq!(notes(&spliced.run().expect(0)), [chained]);
+    let spliced = spliced.run().expect(0);
+    assert!(notes(&spliced).contains(&chained), "{}", spliced.stderr);
     let publish = || {
         grove(folder.path(), ["publish", "talk.ogg", "--data", "publisher"])
             .args(["--origin", "http://127.0.0.1:9/"])
