@@ -10,6 +10,15 @@ const MOST: usize = 4;
 
 /// What `work` gives for each of `things`, in their order.
 pub(crate) fn side_by_side<T: Sync, R: Send>(things: &[T], work: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
+    at_most(MOST, things, work)
+}
+
+/// The same of no more than `most` things at a time, for what takes much memory while it is made.
+pub(crate) fn at_most<T: Sync, R: Send>(
+    most: usize,
+    things: &[T],
+    work: impl Fn(usize, &T) -> R + Sync,
+) -> Vec<R> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     if processors == 1 || things.len() < 2 {
         return things
@@ -21,7 +30,7 @@ pub(crate) fn side_by_side<T: Sync, R: Send>(things: &[T], work: impl Fn(usize, 
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..MOST.min(things.len()) {
+        for _ in 0..most.min(things.len()) {
             // A panic in one of them is one here when the scope ends.
             scope.spawn(|| {
                 loop {
@@ -43,6 +52,17 @@ pub(crate) fn side_by_side<T: Sync, R: Send>(things: &[T], work: impl Fn(usize, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_is_under_way_than_may_be() {
+        let (now, largest) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        at_most(2, &[(); 200], |_, ()| {
+            largest.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            thread::yield_now();
+            now.fetch_sub(1, Ordering::SeqCst);
+        });
+        assert!((1..=2).contains(&largest.into_inner()));
+    }
 
     #[test]
     fn results_are_in_order_however_many_there_are() {

@@ -20,12 +20,14 @@ use super::later::{self, Made};
 use super::layout::Layout;
 use super::{Options, Run, Source, SpliceError};
 use crate::content::Content;
-use crate::side_by_side::side_by_side;
+use crate::side_by_side::at_most;
 
 /// Bytes that are copied at once.
 const AT_ONCE: usize = 256 * 1024;
 /// The same where the kernel does it.
 const BY_KERNEL: usize = 1 << 20;
+/// Bridges that are made at a time: each holds the samples of its ads, and its coding has parts that keep processors busy.
+const BRIDGES: usize = 2;
 /// After so many bytes the disk is set to work.
 const SOON: u64 = 8 << 20;
 
@@ -59,7 +61,7 @@ pub(super) fn write(
             is_over.fetch_or(copied.is_err(), Ordering::Relaxed);
             copied
         });
-        let made = side_by_side(&spliced.left, bridge);
+        let made = at_most(BRIDGES, &spliced.left, bridge);
         let copied = copying.join().unwrap_or_else(|cause| panic::resume_unwind(cause));
         (copied, made)
     });
