@@ -267,11 +267,7 @@ fn with_ads(
     for spot in spots {
         let mut ads = Vec::new();
         for ad in ready.iter().filter(|ad| ad.break_index == spot.index) {
-            let leveled = Leveled::new(ad.creative.clone(), spot.cue.loudness);
-            if spot.heard.is_some() {
-                // What fails now does so again where its samples are needed.
-                let _ = leveled.level(spot.heard);
-            }
+            let leveled = Leveled::new(ad.creative.clone(), spot.cue.loudness, spot.heard);
             ads.push(splice::Ad {
                 id: ad.key.clone(),
                 pcm: Pcm::from(leveled.clone()),

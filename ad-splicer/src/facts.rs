@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
 use crate::creatives::Profile;
-use crate::loudness::{Leveled, Meter};
+use crate::loudness::{self, Leveled, Meter};
 use crate::plan::PlanError;
 use crate::side_by_side::side_by_side;
 use crate::silence;
@@ -167,11 +167,12 @@ pub(crate) fn level(track: &dyn Track, breaks: &[(usize, &Break)]) -> Result<(),
             None => error,
         }
     })?;
+    let ceiling = loudness::ceiling(track.stream().codec);
     for (index, given) in breaks {
         let at = asking.iter().position(|(asked, _)| asked == index);
         let loudness = at.and_then(|at| found.get(at).copied().flatten());
         for ad in leveled(given) {
-            ad.level(loudness).map_err(|error| SpliceError::Bridge {
+            ad.level(loudness, ceiling).map_err(|error| SpliceError::Bridge {
                 break_index: *index,
                 reason: error.to_string(),
             })?;

@@ -17,6 +17,7 @@ use ebur128::{EbuR128, Mode};
 use crate::creatives::{Creative, Profile};
 use crate::cues::BreakLoudness;
 use crate::pcm::Pcm;
+use crate::splice::Codec;
 
 mod leveled;
 mod limiter;
@@ -34,6 +35,8 @@ pub const MAX_TRUE_PEAK: f64 = -1.0;
 /// The true peak that [`fit`] keeps to, in dBTP. It is lower than [`MAX_TRUE_PEAK`] by what lossy encoding of the
 /// result may add to a peak.
 pub const CEILING: f64 = -1.5;
+/// The same of what libav codes as AAC, which adds up to 1.0 dB to the peaks of plucked strings.
+pub const CEILING_AAC: f64 = -2.3;
 /// The most that the limiter takes off, in dB.
 pub const MAX_LIMITING: f64 = 6.0;
 /// How close [`fit`] comes to its target unless it reports a shortfall, in LU.
@@ -46,6 +49,14 @@ pub struct Measured {
     pub loudness: Option<f64>,
     /// True peak in dBTP; `f64::NEG_INFINITY` for digital silence.
     pub true_peak: f64,
+}
+
+/// The true peak that an ad keeps to before it is coded like this, in dBTP.
+pub fn ceiling(codec: Codec) -> f64 {
+    match codec {
+        Codec::Adts | Codec::M4a | Codec::Mp4 => CEILING_AAC,
+        _ => CEILING,
+    }
 }
 
 /// Measures audio that comes in parts.
@@ -176,18 +187,22 @@ pub struct Applied {
     pub true_peak: f64,
 }
 
-/// The samples of `creative` brought to `target` LUFS, and what was done for it.
-pub fn conditioned(creative: &Creative, target: f64) -> Result<(Pcm, Applied), ConditionedError> {
+/// The samples of `creative` brought to `target` LUFS under a ceiling in dBTP, and what was done for it.
+pub fn conditioned(
+    creative: &Creative,
+    target: f64,
+    ceiling: f64,
+) -> Result<(Pcm, Applied), ConditionedError> {
     // It was measured when it was conditioned.
     let before = Measured {
         loudness: creative.loudness,
         true_peak: creative.true_peak,
     };
-    if let Some(applied) = by_gain_alone(before, target) {
+    if let Some(applied) = by_gain_alone(before, target, ceiling) {
         return Ok((creative.pcm(from_db(applied.gain_db)), applied));
     }
     let mut samples = creative.pcm(1.0).samples()?.into_owned();
-    let applied = limit_to(&mut samples, creative.profile, target, before)?;
+    let applied = limit_to(&mut samples, creative.profile, (target, ceiling), before)?;
     let folder = creative.path.parent().unwrap_or(Path::new("."));
     Ok((Pcm::write_in(folder, &samples)?, applied))
 }
@@ -206,18 +221,18 @@ pub enum ConditionedError {
 /// Brings interleaved samples to `target` LUFS under the [`CEILING`]. Silence stays as it is.
 pub fn fit(samples: &mut [f32], profile: Profile, target: f64) -> Result<Applied, LoudnessError> {
     let before = measure(samples, profile)?;
-    if let Some(applied) = by_gain_alone(before, target) {
+    if let Some(applied) = by_gain_alone(before, target, CEILING) {
         scale(samples, applied.gain_db);
         return Ok(applied);
     }
-    limit_to(samples, profile, target, before)
+    limit_to(samples, profile, (target, CEILING), before)
 }
 
 /// What is done to audio for which a gain is enough; `None` when it needs the limiter.
-fn by_gain_alone(before: Measured, target: f64) -> Option<Applied> {
+fn by_gain_alone(before: Measured, target: f64, ceiling: f64) -> Option<Applied> {
     let Some(loudness) = before.loudness else {
         // Nothing to measure, perhaps a click under 400 ms: no gain, but the ceiling holds.
-        let gain = (CEILING - before.true_peak).min(0.0);
+        let gain = (ceiling - before.true_peak).min(0.0);
         return Some(Applied {
             gain_db: gain,
             true_peak: before.true_peak + gain,
@@ -225,7 +240,7 @@ fn by_gain_alone(before: Measured, target: f64) -> Option<Applied> {
         });
     };
     let wanted = target - loudness;
-    (before.true_peak + wanted <= CEILING).then(|| Applied {
+    (before.true_peak + wanted <= ceiling).then(|| Applied {
         gain_db: wanted,
         loudness: Some(target),
         true_peak: before.true_peak + wanted,
@@ -237,7 +252,7 @@ fn by_gain_alone(before: Measured, target: f64) -> Option<Applied> {
 fn limit_to(
     samples: &mut [f32],
     profile: Profile,
-    target: f64,
+    (target, ceiling): (f64, f64),
     before: Measured,
 ) -> Result<Applied, LoudnessError> {
     let wanted = before.loudness.map_or(0.0, |loudness| target - loudness);
@@ -245,14 +260,14 @@ fn limit_to(
     let peaks = limiter::peaks(samples, channels);
     let highest = peaks.iter().copied().fold(0.0, f32::max);
     // With more gain than this the limiter would have to take off more than it may.
-    let most = CEILING + MAX_LIMITING - to_db(highest.into());
+    let most = ceiling + MAX_LIMITING - to_db(highest.into());
     let original = samples.to_vec();
     let mut gain = wanted.min(most);
     let mut result = None;
     // Limiting costs loudness, so more gain is needed, which needs more limiting: each round halves the rest at least.
     for _ in 0..6 {
         samples.copy_from_slice(&original);
-        let limited_db = limiter::limit(samples, &peaks, profile, from_db(gain), from_db(CEILING));
+        let limited_db = limiter::limit(samples, &peaks, profile, from_db(gain), from_db(ceiling));
         let loudness = loudness_of(samples, profile)?;
         let missing = loudness.map_or(0.0, |l| target - l);
         result = Some((gain, limited_db, loudness, missing));
@@ -264,7 +279,7 @@ fn limit_to(
     let (gain_db, limited_db, _, _) = result.unwrap_or_default();
     // The limiter's estimate of peaks and the meter's differ by hundredths of a dB; the meter has the last word.
     let peak = measure(samples, profile)?.true_peak;
-    let trim = (CEILING - peak).min(0.0);
+    let trim = (ceiling - peak).min(0.0);
     scale(samples, trim);
     let after = measure(samples, profile)?;
     let missing = after.loudness.map_or(0.0, |l| target - l);

@@ -204,7 +204,8 @@ fn ads_land_on_the_target() {
         let took = began.elapsed();
         for target in [-14.0, -16.0, -19.0, -24.0] {
             let began = std::time::Instant::now();
-            let (pcm, applied) = loudness::conditioned(&creative, target).expect("samples");
+            let (pcm, applied) =
+                loudness::conditioned(&creative, target, loudness::CEILING).expect("samples");
             let samples = pcm.samples().expect("samples");
             let fitted = began.elapsed();
             let wav = bench.path(&format!("{name}{target}.wav"));

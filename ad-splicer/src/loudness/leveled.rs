@@ -15,17 +15,20 @@ pub struct Leveled(Arc<Inner>);
 struct Inner {
     creative: Creative,
     loudness: BreakLoudness,
-    /// How loud the content around it is, where that matters.
+    /// How loud the content around it is, where that was measured before.
+    measured: Option<f64>,
+    /// The same, once its gain was found, where that followed from it.
     heard: OnceLock<f64>,
     done: OnceLock<(Pcm, Applied)>,
 }
 
 impl Leveled {
-    /// A creative in a break of which the publisher says how loud its ads are.
-    pub fn new(creative: Creative, loudness: BreakLoudness) -> Self {
+    /// A creative in a break of which the publisher says how loud its ads are, amid content of this loudness in LUFS, where that was measured before.
+    pub fn new(creative: Creative, loudness: BreakLoudness, measured: Option<f64>) -> Self {
         Self(Arc::new(Inner {
             creative,
             loudness,
+            measured,
             heard: OnceLock::new(),
             done: OnceLock::new(),
         }))
@@ -43,26 +46,30 @@ impl Leveled {
 
     /// Whether how loud the content is has to be known first.
     pub(crate) fn asks_content(&self) -> bool {
-        self.0.done.get().is_none() && self.0.loudness == BreakLoudness::Content
+        self.0.done.get().is_none() && self.0.measured.is_none() && self.0.loudness == BreakLoudness::Content
     }
 
-    /// Finds its gain amid content of this loudness in LUFS; `None` is silence. The first answer stays.
+    /// Finds its gain amid content of this loudness in LUFS, where that was not known before; `None` is silence. Its true peak stays under this ceiling in dBTP. The first answer stays.
     ///
     /// # Errors
     /// When the samples of the creative cannot be read, or what is made of them not be kept.
-    pub fn level(&self, content: Option<f64>) -> Result<(), ConditionedError> {
+    pub(crate) fn level(&self, content: Option<f64>, ceiling: f64) -> Result<(), ConditionedError> {
         let Inner {
             creative,
             loudness,
+            measured,
             heard,
             done,
         } = self.0.as_ref();
         if done.get().is_none() {
+            let content = measured.or(content);
             if let (BreakLoudness::Content, Some(content)) = (loudness, content) {
+                // Another thread may have been as quick, with the same result.
                 let _ = heard.set(content);
             }
+            let target = wanted(*loudness, creative, content);
             // Another thread may have been as quick, with the same result.
-            let _ = done.set(conditioned(creative, wanted(*loudness, creative, content))?);
+            let _ = done.set(conditioned(creative, target, ceiling)?);
         }
         Ok(())
     }
