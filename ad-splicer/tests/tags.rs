@@ -66,3 +66,26 @@ fn tags_and_covers_stay_as_they_were() {
         }
     }
 }
+
+#[test]
+fn what_stands_before_the_first_frame_of_mp3_is_not_heard() {
+    let fixture = Fixture::new("content.mp3", 44_100, 1, &["-c:a", "libmp3lame"]);
+    let plain = std::fs::read(&fixture.content).unwrap();
+    let tags = 10
+        + plain[6..10]
+            .iter()
+            .fold(0, |size, byte| size << 7 | usize::from(*byte));
+    let breaks = [at(5_000, vec![common::ad(44_100, 1, 44_100, 500.0)])];
+    let (path, _) = fixture.splice("plain.mp3", &breaks);
+    let expected = std::fs::read(path).unwrap();
+    for rubbish in [&[0; 5_000][..], b"what a recorder left here"] {
+        let content = [&plain[..tags], rubbish, &plain[tags..]].concat();
+        std::fs::write(&fixture.content, content).unwrap();
+        let (path, _) = fixture.splice("spliced.mp3", &breaks);
+        assert!(
+            std::fs::read(path).unwrap() == expected,
+            "{} bytes",
+            rubbish.len()
+        );
+    }
+}

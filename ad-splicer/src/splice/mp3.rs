@@ -75,14 +75,15 @@ impl<'a> Mp3<'a> {
         })
     }
 
-    /// The bytes before the first frame.
     fn tags(&self) -> Result<Vec<u8>, SpliceError> {
-        tags(self.content, self.head.start, self.options)
+        tags(self.content, &self.head, self.options)
     }
 }
 
-fn tags(content: &dyn Content, start: u64, options: &Options) -> Result<Vec<u8>, SpliceError> {
-    let len = usize::try_from(start).map_err(|_| SpliceError::Unsupported("the tags are too long".into()))?;
+/// The tags that content begins with. What may stand between them and the first frame is left out of results: players look for the information frame right behind the tags, and take one that stands elsewhere for sound.
+fn tags(content: &dyn Content, head: &Head, options: &Options) -> Result<Vec<u8>, SpliceError> {
+    let len =
+        usize::try_from(head.tags).map_err(|_| SpliceError::Unsupported("the tags are too long".into()))?;
     super::read(content, 0, len, options.read_deadline)
 }
 

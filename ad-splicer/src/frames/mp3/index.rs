@@ -38,6 +38,8 @@ pub struct InfoFrame {
 /// The beginning of a file: where the frames begin, and what they are like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
+    /// How long the tags at the beginning are. What follows them up to the first frame is of no use.
+    pub tags: u64,
     /// Offset of the first frame, be it audio or information.
     pub start: u64,
     /// The first frame's header.
@@ -139,12 +141,15 @@ pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Option<Hea
             Err(_) => next <= content.len() && is_tail(window.get(next, 16)?),
         };
         if follows {
+            // A tag too, although not one that is edited.
+            let is_ape = window.get(start, 8)?.starts_with(b"APETAGEX");
             let frame = window.get(offset, header.frame_len())?;
             let info = Xing::parse(header, frame).map(|xing| InfoFrame {
                 xing,
                 len: header.frame_len(),
             });
             return Ok(Some(Head {
+                tags: if is_ape { offset } else { start },
                 start: offset,
                 header,
                 info,
@@ -593,6 +598,23 @@ mod tests {
         assert_eq!(index.offset(5).unwrap(), index.offset(99).unwrap());
         assert_eq!(index.constant_bit_rate(), Some(128_000));
         assert_eq!(index.read(1..3).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_stands_between_tags_and_frames_is_no_tag() {
+        let id3 = [&b"ID3\x03\0\0\0\0\x01\x00"[..], &[0; 128]].concat();
+        let ape = [&b"APETAGEX\xD0\x07\0\0\x20\0\0\0"[..], &[0; 16], &[0; 32]].concat();
+        for (before, rubbish, tags) in [
+            (&id3, &[0; 5_000][..], id3.len()),
+            (&id3, b"rubbish", id3.len()),
+            (&id3, b"", id3.len()),
+            (&ape, b"", ape.len()),
+        ] {
+            let bytes = [&before[..], rubbish, &frames(5)].concat();
+            let head = find_head(&bytes, DEADLINE).unwrap().unwrap();
+            let start = (before.len() + rubbish.len()) as u64;
+            assert_eq!((head.tags, head.start), (tags as u64, start));
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(super) fn assemble(
     plan: &SplicePlan,
 ) -> Result<Spliced, SpliceError> {
     let index = &track.index;
-    let head = tags(track.content, index.head().start, track.options)?;
+    let head = tags(track.content, index.head(), track.options)?;
     let (head, chapters) = moved_tag(&head, plan, track.options);
 
     let original = index.head().info.as_ref().map(|info| &info.xing);
