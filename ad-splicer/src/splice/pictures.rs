@@ -291,13 +291,27 @@ impl Video {
             format,
             samples,
         };
-        let count = video.count();
-        // The last to be shown is among the last to be decoded.
-        video.over = (count.saturating_sub(64)..count)
-            .map(|i| video.shown(i) + (video.starts[i + 1] - video.starts[i]) as i64)
-            .max()
-            .unwrap_or(0);
+        video.over = video.shown_until();
         video
+    }
+
+    /// When the last picture is over, in media time.
+    fn shown_until(&self) -> i64 {
+        let count = self.count();
+        // The last to be shown is among the last to be decoded.
+        (count.saturating_sub(64)..count)
+            .map(|i| self.shown(i) + (self.starts[i + 1] - self.starts[i]) as i64)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Leaves out the pictures that are decoded after all of those that are shown before this media time.
+    fn end_at(&mut self, time: i64) {
+        let last = (0..self.count()).rev().find(|i| self.shown(*i) < time);
+        let count = last.map_or(1, |last| last + 1);
+        self.samples.truncate(count);
+        self.starts.truncate(count + 1);
+        self.over = self.shown_until();
     }
 
     fn count(&self) -> usize {
@@ -431,7 +445,7 @@ impl Video {
                 .map_err(|error| error.at_break(last))?;
             if kept_to_the_end {
                 out.end = (self.starts[self.count()] as i64 + shift) as u64;
-                out.over = self.over + shift;
+                out.over = self.hidden_end.unwrap_or(self.over) + shift;
             }
         }
         if out.len() > 0 {

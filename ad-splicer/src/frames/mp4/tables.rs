@@ -154,6 +154,27 @@ impl Samples {
         })
     }
 
+    /// Leaves all but the first `count` samples out.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.offsets.truncate(count);
+        self.sizes.truncate(count);
+        self.compositions.truncate(count);
+        if let Some(sync) = &mut self.sync {
+            sync.retain(|index| (*index as usize) < count);
+        }
+        let mut left = count.min(u32::MAX as usize) as u32;
+        for run in &mut self.durations {
+            run.0 = run.0.min(left);
+            left -= run.0;
+        }
+        self.durations.retain(|run| run.0 > 0);
+        let lasts = self
+            .durations
+            .iter()
+            .map(|run| u64::from(run.0) * u64::from(run.1));
+        self.total = lasts.sum();
+    }
+
     /// Adds a sample of a fragment.
     pub(super) fn push(&mut self, offset: u64, size: u32, duration: u32, composition: i32, sync: bool) {
         let index = self.sizes.len();
@@ -655,4 +676,25 @@ pub(crate) fn nero_chapters(moov: &Atom) -> Vec<(u64, String)> {
         });
     }
     chapters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_samples_is_as_it_was() {
+        let all = |count: u32| {
+            let mut samples = Samples::default();
+            for i in 0..count {
+                samples.push(u64::from(i) * 9, 9, 10 + i / 3, i as i32 % 2, i % 4 == 0);
+            }
+            samples
+        };
+        for count in 1..=10 {
+            let mut cut = all(10);
+            cut.truncate(count as usize);
+            assert_eq!(cut, all(count));
+        }
+    }
 }

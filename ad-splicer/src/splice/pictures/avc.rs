@@ -71,6 +71,9 @@ impl Avc {
         video.hidden_start = video.shown(0) + frame / 2 + 1 < video.visible;
         let lasts = edit.map_or(0, |edit| rescaled(edit.duration as i64, scale, movie_scale));
         let shown_until = video.visible + lasts;
+        if lasts > 0 {
+            video.end_at(shown_until);
+        }
         video.hidden_end = (lasts > 0 && shown_until + frame < video.over).then_some(shown_until);
         Ok(Self { child, sets, video })
     }
