@@ -243,6 +243,32 @@ fn a_cue_between_key_frames_is_hit_to_the_picture_and_costs_one_group() {
     }
 }
 
+/// The file says what shape pixels are, whatever the pictures say: that is how such a mistake is mended without coding them again.
+#[test]
+fn a_cue_between_key_frames_is_hit_where_the_file_corrects_the_shape_of_pixels() {
+    let mut video = video("25", 48_000, &["-vf", "setsar=4/3"]);
+    let corrected = video.dir.path().join("corrected.mp4");
+    let [from, to] = [&video.content, &corrected].map(|path| path.to_str().unwrap());
+    common::run(
+        "ffmpeg",
+        &["-v", "error", "-i", from, "-c", "copy", "-aspect", "16:9", to],
+        None,
+    );
+    video.content = corrected;
+    let (path, report) = video.splice(&[at(4520, vec![video.ad(48_000)])]).unwrap();
+    assert!(
+        (report.ads[0].content.as_secs_f64() - 4.52).abs() < 0.001,
+        "{report:?}"
+    );
+    let (before, after) = (seen(&video.content), seen(&path));
+    let behind = after.len() - before.len();
+    for (i, picture) in before.iter().enumerate() {
+        let behind = if i < 113 { 0 } else { behind };
+        assert!(alike(picture, &after[i + behind]), "picture {i}");
+    }
+    assert_eq!(common::probe(&path)["streams"][0]["sample_aspect_ratio"], "1:1");
+}
+
 /// Slides of four seconds: a cue is hit although the picture lasts long, and the same picture is seen again behind the ads.
 #[test]
 fn a_slide_is_cut_where_the_cue_is() {

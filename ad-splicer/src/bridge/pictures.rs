@@ -229,6 +229,21 @@ pub(crate) fn recode(
     Ok(made.into_packets()?.concat())
 }
 
+/// Has a decoder tell the shape of pixels that the file tells: square ones, where its pictures say otherwise themselves, it would not heed.
+fn tell_aspect(pad: &gst::Pad, format: &PictureFormat) {
+    let pixel = gst::Fraction::new(format.pixel.0 as i32, format.pixel.1 as i32);
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(event) = info.event_mut()
+            && let gst::EventView::Caps(told) = event.view()
+        {
+            let mut caps = told.caps_owned();
+            caps.make_mut().set("pixel-aspect-ratio", pixel);
+            *event = gst::event::Caps::new(&caps);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
 /// The same in this process, of the configuration and what follows it.
 pub(super) fn recode_here(
     format: &PictureFormat,
@@ -245,6 +260,7 @@ pub(super) fn recode_here(
     filter.set_property("caps", raw(format));
     let decoded = AtomicUsize::new(0);
     if let Some(pad) = decoder.static_pad("src") {
+        tell_aspect(&pad, format);
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
             if ranks.contains(&decoded.fetch_add(1, Ordering::Relaxed)) {
                 gst::PadProbeReturn::Ok
