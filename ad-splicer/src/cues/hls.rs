@@ -136,7 +136,7 @@ impl Reader {
                         scte35::close(&mut self.marks[index], ContentTime::from(self.at));
                     }
                 }
-                Meaning::Other(what) => self
+                Meaning::Other(what) | Meaning::Cancel(what) => self
                     .notes
                     .push(format!("line {number} is {what}: it is left aside")),
             },
@@ -244,7 +244,7 @@ impl Reader {
                     }
                 }
                 ("SCTE35-IN", _) | (_, Ok(Meaning::In)) => range.ended = true,
-                (_, Ok(Meaning::Other(what))) => {
+                (_, Ok(Meaning::Other(what) | Meaning::Cancel(what))) => {
                     self.notes
                         .push(format!("line {number} is {what}: it is left aside"));
                 }

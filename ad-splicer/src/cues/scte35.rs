@@ -42,6 +42,8 @@ pub(super) enum Meaning {
     },
     /// It closes a break.
     In,
+    /// It takes back what was said of its event: what it is.
+    Cancel(&'static str),
     /// Neither: what it is.
     Other(&'static str),
 }
@@ -102,7 +104,7 @@ pub(super) fn section(bytes: &[u8]) -> Result<Message, String> {
     match &clear.command {
         AnyCommand::SpliceInsert(insert) => {
             let meaning = if insert.splice_event_cancel_indicator {
-                Meaning::Other("the cancelling of an earlier splice_insert")
+                Meaning::Cancel("the cancelling of an earlier splice_insert")
             } else if insert.out_of_network_indicator {
                 Meaning::Out {
                     duration: insert
@@ -133,7 +135,7 @@ pub(super) fn section(bytes: &[u8]) -> Result<Message, String> {
                 };
                 let meaning = of_segmentation(&segmentation);
                 let better = match (found.0, meaning) {
-                    (Meaning::Other(_), _) | (Meaning::In, Meaning::Out { .. }) => true,
+                    (Meaning::Other(_), _) | (Meaning::In | Meaning::Cancel(_), Meaning::Out { .. }) => true,
                     // Of several openings the longest holds the others.
                     (Meaning::Out { duration: old }, Meaning::Out { duration: new }) => new > old,
                     _ => false,
@@ -165,7 +167,7 @@ pub(super) fn section(bytes: &[u8]) -> Result<Message, String> {
 fn of_segmentation(descriptor: &SegmentationDescriptor<'_>) -> Meaning {
     use SegmentationTypeId as Type;
     if descriptor.segmentation_event_cancel_indicator {
-        return Meaning::Other("the cancelling of an earlier segmentation");
+        return Meaning::Cancel("the cancelling of an earlier segmentation");
     }
     match descriptor.segmentation_type_id {
         Type::BreakStart
@@ -230,6 +232,10 @@ pub(super) fn parse(text: &str, first_pts: u64) -> Result<Marks, MarksError> {
 #[derive(Debug, Default)]
 pub(super) struct Breaks {
     marks: Vec<Mark>,
+    /// The event of each mark.
+    events: Vec<u32>,
+    /// How many breaks were opened.
+    opened: usize,
     notes: Vec<String>,
     /// The break that is open: the index of its mark.
     open: Option<usize>,
@@ -241,6 +247,7 @@ impl Breaks {
         let at = message.pts.map(|pts| content_time(pts, first_pts));
         match (message.meaning, at) {
             (Meaning::Other(what), _) => self.note(format!("{place} is {what}: it is left aside")),
+            (Meaning::Cancel(what), _) => self.cancel(place, what, message.event),
             (_, None) => self.note(format!(
                 "{place} splices at once, which has no time in the content: it is left aside"
             )),
@@ -261,7 +268,29 @@ impl Breaks {
         self.notes.push(sentence);
     }
 
+    /// Takes back the last break of an event.
+    fn cancel(&mut self, place: &str, what: &str, event: u32) {
+        let Some(index) = self.events.iter().rposition(|other| *other == event) else {
+            return self.note(format!(
+                "{place} is {what}, event {event}, which opened no break: it is left aside"
+            ));
+        };
+        self.events.remove(index);
+        let mark = self.marks.remove(index);
+        self.open = match self.open {
+            Some(open) if open == index => None,
+            Some(open) if open > index => Some(open - 1),
+            other => other,
+        };
+        self.note(format!(
+            "{place} is {what}: event {event} at {} is no cue point",
+            mark.position
+        ));
+    }
+
     fn open(&mut self, time: ContentTime, duration: Option<Duration>, event: u32) {
+        self.opened += 1;
+        self.events.push(event);
         self.open = duration.is_none().then_some(self.marks.len());
         let position = Position::Time(time);
         self.marks.push(Mark {
@@ -270,7 +299,7 @@ impl Breaks {
             title: format!("event {event}"),
             source: CueSource::Scte35,
             cue: Some(cue(
-                format!("scte35-{}", self.marks.len() + 1),
+                format!("scte35-{}", self.opened),
                 position,
                 duration.unwrap_or_default(),
                 CueSource::Scte35,
@@ -376,6 +405,28 @@ mod tests {
         assert!(
             error.starts_with("line 3: there are two cue points at "),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_cancelled_is_no_cue() {
+        // splice_insert of event 4 at 20 s for 5 s, its cancelling, and event 9 at 30 s for 5 s.
+        let four = "/DAlAAAAAAAAAP/wFAUAAAAEf+/+ABt3QP4ABt3QAAEAAAAAPqp8IA==";
+        let cancel = "/DAWAAAAAAAAAP/wBQUAAAAE/wAAFXBVJA==";
+        let nine = "/DAlAAAAAAAAAP/wFAUAAAAJf+/+ACky4P4ABt3QAAEAAAAA6lBy1A==";
+        for order in [[four, cancel, nine], [nine, four, cancel]] {
+            let read = parse(&order.join("\n"), 0).expect("three lines");
+            let titles: Vec<&str> = read.marks.iter().map(|mark| &mark.title[..]).collect();
+            assert_eq!(titles, ["event 9"]);
+            let notes = read.notes.join(" ");
+            assert!(notes.contains("event 4 at 00:00:20 is no cue point"), "{notes}");
+        }
+        let read = parse(&[cancel, four].join("\n"), 0).expect("two lines");
+        assert_eq!(read.marks.len(), 1);
+        assert!(
+            read.notes[0].contains("event 4, which opened no break"),
+            "{:?}",
+            read.notes
         );
     }
 

@@ -115,7 +115,8 @@ impl Found {
                 return;
             }
         };
-        let is_immediate = message.pts.is_none() && !matches!(message.meaning, Meaning::Other(_));
+        let is_immediate =
+            message.pts.is_none() && matches!(message.meaning, Meaning::Out { .. } | Meaning::In);
         if is_immediate {
             message.pts = self
                 .programmes
