@@ -7,9 +7,11 @@
 use super::faults::{FaultDisk, Plan};
 use super::tests::{PIECE, content, metainfo, on_disk};
 use super::*;
-use crate::metainfo::{Builder, Listing};
+use crate::metainfo::{Builder, Listing, Metainfo};
+use crate::verify::Verifier;
 use std::collections::BTreeSet;
 use std::path::Path;
+use tokio::sync::mpsc;
 
 /// Pieces of four blocks; the last one has two, and the last block is short.
 pub(super) const LENGTH: usize = 5 * PIECE as usize + 20_000;

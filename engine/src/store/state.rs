@@ -13,8 +13,8 @@
 //! A record that is damaged or of another torrent is no record. Not for deciding what is true: nodes are verified
 //! again, and the caller compares the file.
 
-use super::Bits;
 use super::backing::{Backing, Disk, Stamp};
+use super::held::Bits;
 use crate::merkle::Hash;
 use crate::metainfo::InfoHash;
 use sha2::{Digest, Sha256};

@@ -1,9 +1,14 @@
 //! Faults on purpose: full disks, failed syncs, changed files, a second holder.
 
+use super::backing::Backing;
+use super::writer::Home;
 use super::*;
 use crate::merkle;
-use crate::metainfo::Builder;
+use crate::metainfo::{Builder, InfoHash, Metainfo};
+use crate::verify::Verifier;
 use faults::{FaultDisk, Plan};
+use std::fs::OpenOptions;
+use tokio::sync::mpsc;
 
 pub(super) const PIECE: u64 = 65_536;
 const FOLDER: &str = "/data/store/x";
@@ -72,6 +77,30 @@ async fn what_was_written_leaves_the_memory_when_nothing_more_comes() {
     }
     let whole = store.read_bytes(FileIndex(0), 0, PIECE).await.unwrap();
     assert_eq!(whole, data);
+}
+
+#[tokio::test]
+async fn neighbours_that_wait_are_written_together_in_whatever_order_they_came() {
+    let data = content(4 * PIECE as usize);
+    let verifier = verifier(&data);
+    let disk = FaultDisk::default();
+    let (store, mut events) = on_disk(&disk, &metainfo(&data), &verifier, false).unwrap();
+    disk.plan(Plan {
+        space: 0,
+        ..Plan::default()
+    });
+    let mut blocks: Vec<_> = (0..4)
+        .flat_map(|number| piece(&verifier, &data, number))
+        .collect();
+    blocks.reverse();
+    let count = blocks.len();
+    store.put_all(blocks).await.unwrap();
+    assert!(matches!(events.recv().await, Some(StoreEvent::Full(_))));
+    disk.plan(Plan::default());
+    store.flush().await.unwrap();
+    // One write, and what makes it safe and records it.
+    assert!(disk.operations() < count, "{} operations", disk.operations());
+    assert_eq!(store.read_bytes(FileIndex(0), 0, 4 * PIECE).await.unwrap(), data);
 }
 
 #[tokio::test]

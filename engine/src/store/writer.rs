@@ -4,8 +4,9 @@
 //! that was accepted is dropped; askers wait for room meanwhile.
 
 use super::backing::Disk;
+use super::held::{Bits, Shared, consecutive};
 use super::state::{self, Addition, Record, StateFile};
-use super::{Bits, SYNC_AFTER, SYNC_BYTES, Shared, StoreError, StoreEvent, consecutive};
+use super::{SYNC_AFTER, SYNC_BYTES, StoreError, StoreEvent};
 use crate::metainfo::InfoHash;
 use crate::swarm::{BLOCK_SIZE, BlockRun};
 use crate::verify::VerifiedBlock;
@@ -21,6 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 pub(super) const GATHER: Duration = Duration::from_millis(8);
 /// Blocks that are written before it is looked whether to sync.
 const AT_ONCE: usize = (SYNC_BYTES / BLOCK_SIZE as u64) as usize;
+/// Neighbouring blocks that are written with one call.
+const TOGETHER: usize = 16;
 /// How long what was written last stays in memory when nothing more is written.
 pub(super) const RESTS: Duration = Duration::from_secs(10);
 /// How long to wait before a full disk is tried again.
@@ -69,6 +72,19 @@ pub(super) struct Writer {
     stuck: bool,
     broken: Option<Arc<StoreError>>,
     events: mpsc::Sender<StoreEvent>,
+    /// Room for neighbours that are written at once.
+    together: Vec<u8>,
+}
+
+/// How many of the first blocks follow each other in one file, as far as they are written at once.
+fn neighbours(waiting: &VecDeque<(VerifiedBlock, OwnedSemaphorePermit)>) -> usize {
+    let pairs = waiting.iter().zip(waiting.iter().skip(1)).take(TOGETHER - 1);
+    let follows = |one: &VerifiedBlock, next: &VerifiedBlock| {
+        let (one, next) = (one.run(), next.run());
+        one.file == next.file && one.first.0 + 1 == next.first.0
+    };
+    let far = pairs.take_while(|((one, _), (next, _))| follows(one, next));
+    far.count() + 1
 }
 
 impl Writer {
@@ -93,6 +109,7 @@ impl Writer {
             stuck: false,
             broken: None,
             events,
+            together: Vec::new(),
         }
     }
 
@@ -182,23 +199,27 @@ impl Writer {
 
     /// Writes what waits, until the disk refuses.
     fn write_all(&mut self, waiting: &mut VecDeque<(VerifiedBlock, OwnedSemaphorePermit)>) {
+        waiting.make_contiguous().sort_by_key(|(block, _)| block.number());
+        // Of neighbours that could not be written at once, each by itself shows which of them it was.
+        let mut singly = 0_usize;
         while let Some((block, _)) = waiting.front() {
             let index = block.number();
-            let offset = u64::from(index) * u64::from(BLOCK_SIZE);
-            let outcome = match &self.broken {
-                Some(error) => Err(error.clone()),
-                None => self
-                    .shared
-                    .backing
-                    .write_all_at(block.data(), offset)
-                    .map_err(|e| Arc::new(StoreError::io("writing", &self.shared.path, e))),
-            };
-            match outcome {
+            let count = if singly > 0 { 1 } else { neighbours(waiting) };
+            match self.write(waiting.iter().take(count).map(|(block, _)| block)) {
                 Ok(()) => {
-                    self.unsynced_bytes += block.data().len() as u64;
-                    self.unsynced.push(index);
+                    let mut held = self.shared.held();
+                    for (block, _) in waiting.drain(..count) {
+                        self.unsynced_bytes += block.data().len() as u64;
+                        self.unsynced.push(block.number());
+                        held.written(block.number());
+                    }
                     self.unsynced_since.get_or_insert_with(Instant::now);
-                    self.shared.held().written(index);
+                    singly = singly.saturating_sub(1);
+                    continue;
+                }
+                Err(_) if count > 1 => {
+                    singly = count;
+                    continue;
                 }
                 Err(error) if matches!(*error, StoreError::Full { .. }) => {
                     self.became_full(&error);
@@ -211,8 +232,33 @@ impl Writer {
                 }
             }
             waiting.pop_front();
+            singly = singly.saturating_sub(1);
         }
         self.stuck = false;
+    }
+
+    /// Writes blocks that follow each other in a file.
+    fn write<'a>(
+        &mut self,
+        blocks: impl ExactSizeIterator<Item = &'a VerifiedBlock>,
+    ) -> Result<(), Arc<StoreError>> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        let mut blocks = blocks.peekable();
+        let Some(first) = blocks.peek().map(|first| first.number()) else {
+            return Ok(());
+        };
+        let offset = u64::from(first) * u64::from(BLOCK_SIZE);
+        let written = match blocks.len() {
+            1 => blocks.try_for_each(|block| self.shared.backing.write_all_at(block.data(), offset)),
+            _ => {
+                self.together.clear();
+                blocks.for_each(|block| self.together.extend_from_slice(block.data()));
+                self.shared.backing.write_all_at(&self.together, offset)
+            }
+        };
+        written.map_err(|e| Arc::new(StoreError::io("writing", &self.shared.path, e)))
     }
 
     fn became_full(&mut self, error: &Arc<StoreError>) {
