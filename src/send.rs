@@ -334,6 +334,11 @@ fn link(args: &SendArgs, sending: &Sending) -> String {
             port: address.port(),
         }));
     }
+    if peers.is_empty() && args.tracker.is_empty() {
+        eprintln!(
+            "note: this machine has no address in a network, and no tracker is given: with this link nobody finds it (--tracker URL, or --address HOST:PORT where it can be reached)"
+        );
+    }
     Magnet {
         info_hash: Some(metainfo.info_hash_v2()),
         name: Some(metainfo.name().to_owned()),

@@ -247,20 +247,8 @@ fn survives_a_move_of(side: &str, number: u8) {
     assert_eq!(sender.finish().0, Some(0));
 }
 
-#[test]
-fn a_seed_that_gets_another_address_at_home_dials_who_was_there() {
-    let mut spaces = Spaces::new("h");
-    for machine in ["left", "right"] {
-        spaces.machine(machine);
-    }
-    spaces.line(
-        ("left", "eth0", &["10.77.1.2/24"]),
-        ("right", "eth0", &["10.77.1.3/24"]),
-    );
-    for machine in ["left", "right"] {
-        spaces.default_route(machine, "10.77.1.1");
-    }
-    let net = Net(spaces);
+/// A seed at 10.77.1.2 moves while a viewer downloads who knows nobody but it, by what was typed.
+fn dials_who_was_there(net: &Net) {
     let place = tempfile::tempdir().expect("a folder");
     let at = place.path();
     file(at, 6_000_000);
@@ -300,10 +288,46 @@ fn a_seed_that_gets_another_address_at_home_dials_who_was_there() {
     viewer.wait_until("something arrived", |said| {
         said["have_bytes"].as_u64() > Some(1_000_000)
     });
-    moves(&net, "left", 1);
+    moves(net, "left", 1);
     viewer.wait_for("complete");
     assert_eq!(viewer.finish().0, Some(0));
     assert_eq!(sha256(&at.join("got.bin")), sha256(&at.join("thing.bin")));
+}
+
+#[test]
+fn a_seed_that_gets_another_address_at_home_dials_who_was_there() {
+    let mut spaces = Spaces::new("h");
+    for machine in ["left", "right"] {
+        spaces.machine(machine);
+    }
+    spaces.line(
+        ("left", "eth0", &["10.77.1.2/24"]),
+        ("right", "eth0", &["10.77.1.3/24"]),
+    );
+    for machine in ["left", "right"] {
+        spaces.default_route(machine, "10.77.1.1");
+    }
+    dials_who_was_there(&Net(spaces));
+}
+
+#[test]
+fn a_seed_that_gets_another_address_dials_who_was_there_on_the_next_network() {
+    let net = Net::new("n");
+    route(&net);
+    dials_who_was_there(&net);
+}
+
+#[test]
+fn who_cannot_be_found_at_all_is_told_so() {
+    let mut spaces = Spaces::new("o");
+    spaces.machine("left");
+    let place = tempfile::tempdir().expect("a folder");
+    file(place.path(), 1_000);
+    let words = ["send", "thing.bin", "--json", "--data", "sender"];
+    let mut sender = spaces.grove("left", place.path(), &words).start();
+    sender.wait_for("link");
+    sender.hear("note: this machine has no address in a network, and no tracker is given");
+    sender.kill();
 }
 
 #[test]

@@ -309,6 +309,13 @@ impl Candidates {
         self.given_up.contains_key(&address) || self.known.get(&address).is_some_and(tried)
     }
 
+    /// How many were tried in vain, as far as it is remembered.
+    pub(super) fn unreached(&self) -> usize {
+        let known = self.known.values();
+        let tried = known.filter(|c| c.failures > 0 && c.id.is_none() && !c.full);
+        tried.count() + self.given_up.len()
+    }
+
     /// Whether some have not been tried yet, or are being tried.
     pub(super) fn any_untried(&self) -> bool {
         self.known

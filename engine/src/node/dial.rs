@@ -8,6 +8,7 @@ use super::candidates::Heard;
 use super::control;
 use super::driver::Driver;
 use super::inbox::Msg;
+use super::moving::Lost;
 use super::registry::{DialError, Registry};
 use crate::net::Connection;
 use crate::swarm::neighbours;
@@ -87,7 +88,8 @@ impl Driver {
     }
 
     /// A peer was lost without a word: one of us may have moved.
-    pub(super) fn dial_again(&mut self, id: PeerId, address: SocketAddr) {
+    pub(super) fn dial_again(&mut self, id: PeerId, lost: Lost) {
+        let address = lost.address;
         if self.banned.contains(&id) {
             return;
         }
@@ -97,7 +99,7 @@ impl Driver {
                 .gate()
                 .trust(&address.ip().to_string(), address.port());
         } else {
-            self.registry.note_lost(address);
+            self.registry.note_lost(lost);
         }
         self.add_candidates(vec![address], Heard::Peer(id), None);
         self.candidates.try_again(address, Instant::now());

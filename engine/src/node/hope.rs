@@ -133,7 +133,10 @@ impl Driver {
             (false, _) if !self.options.use_origin => "neither web seeds nor peers are to be used".to_owned(),
             (false, _) => "peers are not to be used".to_owned(),
             (true, true) if self.candidates.any_full() => "the peers that were found have no room".to_owned(),
-            (true, true) => nobody_is_here(self.last_left.map(|left| left.elapsed())),
+            (true, true) => {
+                let left = self.last_left.map(|left| left.elapsed());
+                nobody_is_here(left, self.candidates.unreached())
+            }
             (true, false) => format!("none of {} peers sends what is missing", self.peers.len()),
         });
         if alone {
@@ -159,12 +162,14 @@ impl Driver {
     }
 }
 
-/// What is said of peers when none is connected, and the last of them was lost so long ago.
-fn nobody_is_here(left: Option<Duration>) -> String {
-    left.map_or_else(
-        || "no peer was found".to_owned(),
-        |left| format!("the last peer left {} s ago", left.as_secs()),
-    )
+/// What is said of peers when none is connected, the last of them was lost so long ago, and so many addresses were tried in vain.
+fn nobody_is_here(left: Option<Duration>, unreached: usize) -> String {
+    match (left, unreached) {
+        (Some(left), _) => format!("the last peer left {} s ago", left.as_secs()),
+        (None, 0) => "no peer was found".to_owned(),
+        (None, 1) => "the one peer that was found could not be reached".to_owned(),
+        (None, count) => format!("none of the {count} peers that were found could be reached"),
+    }
 }
 
 #[cfg(test)]
@@ -246,8 +251,12 @@ mod tests {
 
     #[test]
     fn a_peer_that_was_there_is_not_denied() {
-        assert_eq!(nobody_is_here(None), "no peer was found");
-        let left = nobody_is_here(Some(Duration::from_millis(300_400)));
+        assert_eq!(nobody_is_here(None, 0), "no peer was found");
+        let found = nobody_is_here(None, 1);
+        assert_eq!(found, "the one peer that was found could not be reached");
+        let found = nobody_is_here(None, 3);
+        assert_eq!(found, "none of the 3 peers that were found could be reached");
+        let left = nobody_is_here(Some(Duration::from_millis(300_400)), 3);
         assert_eq!(left, "the last peer left 300 s ago");
     }
 }

@@ -3,6 +3,7 @@
 use super::candidates::Heard;
 use super::control::{self, NewPeer, Offer};
 use super::driver::Driver;
+use super::moving::Lost;
 use super::reader::Place;
 use super::registry::DialError;
 use super::stats::State;
@@ -162,12 +163,12 @@ impl Driver {
                     self.last_left = Some(Instant::now());
                 }
                 let lost = self.peers.get(&peer).filter(|p| p.connection.is_lost());
-                let lost = lost.map(|p| (p.id, p.connection.remote_address()));
+                let lost = lost.map(|p| (p.id, Lost::of(&p.connection)));
                 if self.forget_peer(peer) {
                     self.drain();
                 }
-                if let Some((id, address)) = lost {
-                    self.dial_again(id, address);
+                if let Some((id, lost)) = lost {
+                    self.dial_again(id, lost);
                 }
             }
             Msg::Request { from, request, send } => self.peer_request(&from, &request, send),

@@ -5,10 +5,11 @@
 //! torrents dial the peers anew. The peer meanwhile believes in the old connection: a new one from another place takes
 //! over when nothing has come on the old one for a while.
 
+use super::lan;
 use super::registry::Registry;
 use crate::net::Connection;
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,30 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_secs(1);
 /// A connection on which nothing comes for so long gives way to a new one of the same peer.
 const SILENT: Duration = Duration::from_millis(1_500);
+
+/// Where a peer was that was lost, and had proved its key from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) address: SocketAddr,
+    /// Our own address then.
+    ours: Option<IpAddr>,
+}
+
+impl Lost {
+    pub(super) fn of(connection: &Connection) -> Self {
+        Self {
+            address: connection.remote_address(),
+            ours: connection.local_ip().map(|ip| ip.to_canonical()),
+        }
+    }
+
+    /// Whether a private address still leads to the same machine, as far as can be told: it is on a network of ours, or
+    /// we are on the one from which it was reached. Elsewhere it is somebody else's.
+    pub(super) fn is_there_still(&self) -> bool {
+        let reached = [Some(self.address.ip()), self.ours];
+        reached.into_iter().flatten().any(lan::is_on_our_network)
+    }
+}
 
 /// This machine's addresses.
 fn addresses() -> Option<HashSet<IpAddr>> {
@@ -56,6 +81,7 @@ pub(super) async fn is_dead(old: &Connection, new: &Connection) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::Lost;
     use crate::node::registry::DialError;
     use crate::node::{Node, NodeConfig};
     use gate::Gate;
@@ -70,7 +96,10 @@ mod tests {
         // Loopback is no network that one could move in.
         let (here, host) = (SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9), "127.0.0.1");
         assert!(node.registry.may_dial(here, host).is_err());
-        node.registry.note_lost(here);
+        node.registry.note_lost(Lost {
+            address: here,
+            ours: Some(Ipv4Addr::LOCALHOST.into()),
+        });
         assert!(node.registry.may_dial(here, host).is_ok());
         assert!(node.registry.gate().check(here, host).is_err());
         let dialled = node.registry.connect(here, None).await;

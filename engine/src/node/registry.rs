@@ -8,10 +8,11 @@ use super::bans::Bans;
 use super::control::{HELLO_TIMEOUT, Offer};
 use super::hashing::Hasher;
 use super::inbox::Msg;
-use super::lan::{self, Lan};
+use super::lan::Lan;
+use super::moving::{self, Lost};
 use super::observed::Observed;
 use super::transfer::refuse;
-use super::{Error, NodeConfig, announce, dht, mapping, moving};
+use super::{Error, NodeConfig, announce, dht, mapping};
 use crate::net::{
     Connection, ConnectionFailure, Endpoint, Identity, Incoming, Moved, NetThread, Way, accept_stream,
 };
@@ -100,8 +101,8 @@ pub(crate) struct Registry {
     torrents: Mutex<HashMap<[u8; 32], mpsc::Sender<Msg>>>,
     /// Our places at the relays of trackers, by the tracker's URL, and the relays' addresses.
     relays: Mutex<HashMap<String, (Token, SocketAddr)>>,
-    /// Where peers were that were lost, the latest last: each had proved its key from there.
-    lost: Mutex<VecDeque<SocketAddr>>,
+    /// The latest last.
+    lost: Mutex<VecDeque<Lost>>,
     bans: Mutex<Bans>,
     /// What searches for metainfo told trackers, by the swarm's key and the tracker's URL, until the torrent takes it over.
     told: Mutex<HashMap<[u8; 20], HashMap<String, Told>>>,
@@ -415,12 +416,12 @@ impl Registry {
         lock(&self.relays).insert(tracker.to_owned(), (token, address));
     }
 
-    /// A peer was lost that had proved its key from this address: it may be dialled there again, also when that is a private
-    /// address, as long as it is on a network of ours. One of the two may have moved within it.
-    pub(super) fn note_lost(&self, address: SocketAddr) {
+    /// A peer was lost: it may be dialled again where it was, also when that is a private address, as long as that means
+    /// the same. One of the two may have moved.
+    pub(super) fn note_lost(&self, peer: Lost) {
         let mut lost = lock(&self.lost);
-        lost.retain(|other| *other != address);
-        lost.push_back(address);
+        lost.retain(|other| other.address != peer.address);
+        lost.push_back(peer);
         if lost.len() > MAX_LOST {
             lost.pop_front();
         }
@@ -430,10 +431,15 @@ impl Registry {
     /// which whoever named the tracker named with it; and where a peer was that was lost.
     pub(super) fn may_dial(&self, address: SocketAddr, host: &str) -> Result<(), Forbidden> {
         let is_relay = lock(&self.relays).values().any(|(_, relay)| *relay == address);
-        if is_relay || lock(&self.lost).contains(&address) {
+        if is_relay || self.lost_at(address).is_some() {
             return Ok(());
         }
         self.config.gate.check(address, host)
+    }
+
+    fn lost_at(&self, address: SocketAddr) -> Option<Lost> {
+        let lost = lock(&self.lost);
+        lost.iter().find(|lost| lost.address == address).copied()
     }
 
     /// Makes a torrent reachable for peers. False when it is already.
@@ -468,8 +474,7 @@ impl Registry {
         let literal = address.ip().to_string();
         let host = host.unwrap_or(&literal);
         self.may_dial(address, host)?;
-        // Elsewhere the same private address is somebody else's.
-        if lock(&self.lost).contains(&address) && !lan::is_on_our_network(address.ip()) {
+        if self.lost_at(address).is_some_and(|lost| !lost.is_there_still()) {
             self.config.gate.check(address, host)?;
         }
         if self.leaves_alone(address) {
