@@ -5,6 +5,7 @@
 //!
 //! Not for: fetching, or choosing what a listener wants beyond `--episode`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use quick_xml::Reader;
@@ -89,6 +90,18 @@ struct Feed {
     /// The prefix that is bound to the podcast namespace, and where a binding could be inserted.
     prefix: Option<String>,
     root_end: usize,
+}
+
+/// The text of a feed: UTF-8, or ISO-8859-1 where its declaration says so, whose bytes are the first 256 characters.
+pub(crate) fn text_of(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Some(Cow::Borrowed(text));
+    }
+    let declaration = bytes.split(|byte| *byte == b'>').next()?;
+    let declaration = String::from_utf8_lossy(declaration).to_ascii_lowercase();
+    let names = ["\"iso-8859-1\"", "'iso-8859-1'"];
+    let is_latin = declaration.starts_with("<?xml") && names.iter().any(|name| declaration.contains(name));
+    is_latin.then(|| Cow::Owned(bytes.iter().copied().map(char::from).collect()))
 }
 
 /// The episodes of a feed, in its order.
@@ -378,6 +391,19 @@ mod tests {
         assert_eq!(choose(&items, "a").unwrap().title, "One");
         for wanted in ["0", "3", "zzz"] {
             assert!(choose(&items, wanted).is_err(), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn text_is_utf_8_or_declared_latin() {
+        let latin = b"<?xml version='1.0' encoding='ISO-8859-1'?><rss><title>Caf\xE9 > \x22</title></rss>";
+        assert!(text_of(latin).unwrap().contains("Café > \""));
+        assert_eq!(text_of("Café".as_bytes()).unwrap(), "Café");
+        for other in [
+            &b"Caf\xE9 'iso-8859-1'"[..],
+            b"<?xml version='1.0'?><rss>\xE9</rss>",
+        ] {
+            assert_eq!(text_of(other), None);
         }
     }
 

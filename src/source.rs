@@ -147,7 +147,7 @@ pub(crate) async fn resolve(
     gate.trust_url(&url);
     if let Some(episode) = episode {
         let xml = asking::fetch(gate, &url, MAX_FEED, context.patience).await?;
-        return from_feed(context, &gate::shown(&url), &xml, episode).await;
+        return from_feed(context, (&gate::shown(&url), Some(&url)), &xml, episode).await;
     }
     if url.path().ends_with(".torrent") {
         let metainfo = at(context, &url, context.patience).await?;
@@ -232,7 +232,7 @@ fn read_file(text: &str) -> anyhow::Result<Vec<u8>> {
 async fn from_file(context: &Context, text: &str, episode: Option<&str>) -> anyhow::Result<Resolved> {
     let bytes = read_file(text)?;
     if let Some(episode) = episode {
-        return from_feed(context, text, &bytes, episode).await;
+        return from_feed(context, (text, None), &bytes, episode).await;
     }
     if is_feed_name(text) {
         return Err(no_episode(text));
@@ -263,12 +263,23 @@ fn no_episode(text: &str) -> anyhow::Error {
     )
 }
 
-async fn from_feed(context: &Context, name: &str, bytes: &[u8], episode: &str) -> anyhow::Result<Resolved> {
-    let text = std::str::from_utf8(bytes).or_bad_input(|| format!("the feed {name} is not UTF-8 text"))?;
-    let items = feed::parse(text).or_bad_input(|| format!("cannot read the feed {name}"))?;
+/// `base` is where the feed came from, which what it names may be relative to.
+async fn from_feed(
+    context: &Context,
+    (name, base): (&str, Option<&Url>),
+    bytes: &[u8],
+    episode: &str,
+) -> anyhow::Result<Resolved> {
+    let named = |url: &str| Url::options().base_url(base).parse(url);
+    let text = feed::text_of(bytes).ok_or_else(|| {
+        bad_input(format!(
+            "the feed {name} is neither UTF-8 nor declared ISO-8859-1"
+        ))
+    })?;
+    let items = feed::parse(&text).or_bad_input(|| format!("cannot read the feed {name}"))?;
     let item = feed::choose(&items, episode).or_bad_input(|| format!("in the feed {name}"))?;
     for torrent_url in &item.torrents {
-        let Ok(url) = Url::parse(torrent_url) else {
+        let Ok(url) = named(torrent_url) else {
             continue;
         };
         let metainfo = at(context, &url, context.patience).await?;
@@ -278,7 +289,7 @@ async fn from_feed(context: &Context, name: &str, bytes: &[u8], episode: &str) -
         .enclosure
         .as_deref()
         .ok_or_else(|| bad_input(format!("episode {episode} of {name} has no enclosure")))?;
-    let media = Url::parse(media)
+    let media = named(media)
         .or_bad_input(|| format!("episode {episode} of {name} has an enclosure that is no URL"))?;
     beside(context, &media).await
 }

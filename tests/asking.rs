@@ -194,6 +194,27 @@ fn what_is_not_there_is_fetched_as_it_is() {
 }
 
 #[test]
+fn a_feed_may_be_in_latin_and_name_its_media_by_where_it_is_itself() {
+    let web = Web::new();
+    let feed = "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><rss><channel><title>Caf#</title><item><guid>#1</guid><enclosure url=\"thing.bin\" type=\"audio/mpeg\"/></item></channel></rss>";
+    let bytes: Vec<u8> = feed
+        .bytes()
+        .map(|byte| if byte == b'#' { 0xE9 } else { byte })
+        .collect();
+    std::fs::write(web.folder.path().join("web/latin.xml"), bytes).expect("space on the disk");
+    let got = web.run(
+        "get",
+        "latin.xml",
+        &["--episode", "é1", "--json", "-o", "out.bin"],
+    );
+    let complete = got.expect(0).event("complete");
+    assert!(
+        complete["info_hash"].is_string(),
+        "it was not verified: {complete}"
+    );
+}
+
+#[test]
 fn a_gateway_sends_nobody_to_a_server_in_trouble() {
     let web = Web::new();
     let node = Node::start(web.folder.path(), "viewer", &["--allow-private", "--no-ads"]);

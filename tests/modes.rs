@@ -289,6 +289,45 @@ fn the_result_takes_no_space_of_its_own_and_is_the_persons_to_change() {
 }
 
 #[test]
+fn a_result_that_is_changed_while_it_is_served_is_told_of() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    // More than is served from memory.
+    let data = [5_u8].repeat(12 << 20);
+    let metainfo = Builder::new("thing.bin").hash(&data[..], data.len() as u64, |_| {});
+    let metainfo = metainfo.expect("it can be hashed");
+    std::fs::write(at.join("thing.bin.torrent"), metainfo.to_bytes()).expect("space on the disk");
+    std::fs::write(at.join("thing.bin"), data).expect("space on the disk");
+    let (seed, address) = seed(at, &[]);
+    let viewer = |data: &str, peer: &str| {
+        let words = [
+            "get",
+            "thing.bin.torrent",
+            "--json",
+            "--no-ads",
+            "--no-origin",
+            "--data",
+            data,
+        ];
+        let out = format!("{data}.bin");
+        grove(at, words).args(LOOPBACK).args(["--peer", peer, "-o", &out])
+    };
+    let mut first = viewer("first", &address).args(["--seed-for", "1:00:00"]).start();
+    let listening = first.wait_for("listening");
+    let served = listening["quic"][0].as_str().expect("an address").to_owned();
+    first.wait_for("complete");
+    let result = std::fs::OpenOptions::new()
+        .append(true)
+        .open(at.join("first.bin"));
+    std::io::Write::write_all(&mut result.expect("it is there"), b"a tag").expect("space on the disk");
+    let second = viewer("second", &served).start();
+    first.hear("note: thing.bin was changed on the disk");
+    for running in [first, second, seed] {
+        running.kill();
+    }
+}
+
+#[test]
 fn a_seed_stops_by_itself_after_its_time() {
     let place = tempfile::tempdir().expect("a folder");
     publish(place.path());
