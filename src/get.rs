@@ -477,33 +477,23 @@ impl Job<'_> {
             () = long_enough(self.args.seed_for) => ExitStatus::Done,
             () = enough(torrent, length, self.args.seed_ratio) => ExitStatus::Done,
             () = interrupted() => ExitStatus::Interrupted,
-            status = tell_changes(torrent) => status,
+            status = served_no_more(torrent) => status,
         }
     }
 }
 
-/// Says when what is served was changed on the disk, since nothing of it is served until it was fetched again; never ready.
-async fn tell_changes(torrent: &Torrent) -> ExitStatus {
+/// Says why what is here can be served no more, as when somebody changed it on the disk; never ready as long as it can.
+async fn served_no_more(torrent: &Torrent) -> ExitStatus {
     let mut stats = torrent.subscribe();
-    // An error means that the torrent is gone, and with it what could change.
-    while stats
-        .wait_for(|stats| stats.state == State::Downloading)
-        .await
-        .is_ok()
-    {
-        eprintln!(
-            "note: {} was changed on the disk: it is fetched again before more of it is served",
-            torrent.metainfo().name()
-        );
-        if stats
-            .wait_for(|stats| stats.state == State::Complete)
-            .await
-            .is_err()
-        {
-            break;
+    let failed = stats.wait_for(|stats| matches!(stats.state, State::Failed(_)));
+    match failed.await.map(|stats| stats.state.clone()) {
+        Ok(State::Failed(why)) => {
+            eprintln!("note: nothing more is served: {why}");
+            ExitStatus::Done
         }
+        // It was stopped.
+        _ => std::future::pending().await,
     }
-    std::future::pending().await
 }
 
 /// Ready after so long; never without a limit.

@@ -321,10 +321,11 @@ fn a_result_that_is_changed_while_it_is_served_is_told_of() {
         .open(at.join("first.bin"));
     std::io::Write::write_all(&mut result.expect("it is there"), b"a tag").expect("space on the disk");
     let second = viewer("second", &served).start();
-    first.hear("note: thing.bin was changed on the disk");
-    for running in [first, second, seed] {
-        running.kill();
-    }
+    first.hear("note: nothing more is served: ");
+    first.hear("it was changed while it was being served");
+    assert_eq!(first.finish().0, Some(0));
+    second.kill();
+    seed.kill();
 }
 
 #[test]

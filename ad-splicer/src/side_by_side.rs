@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// Threads that are started, where there is more than one processor: more than those, since part of the work is done by threads of GStreamer's, and so that none is idle while the last thing is made.
+/// Threads that are started for one such work (which may start as many for each of its things: how much is coded at a time is bounded where it is coded), where there is more than one processor: more than those, since part of the work is done by threads of GStreamer's, and so that none is idle while the last thing is made.
 const MOST: usize = 4;
 
 /// What `work` gives for each of `things`, in their order.

@@ -48,6 +48,16 @@ pub(super) enum Meaning {
     Other(&'static str),
 }
 
+/// What events are counted of: each kind has its own numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Insert,
+    Segmentation,
+}
+
+/// A `splice_event_id` or `segmentation_event_id`.
+pub(super) type Event = (Kind, u32);
+
 /// What one message says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Message {
@@ -55,8 +65,8 @@ pub(super) struct Message {
     pub(super) pts: Option<u64>,
     /// What it does; a message that both closes and opens opens.
     pub(super) meaning: Meaning,
-    /// `splice_event_id` or `segmentation_event_id`.
-    pub(super) event: u32,
+    /// Of what, if of anything.
+    pub(super) event: Event,
 }
 
 /// Whether a line may be a message: base64 of table 0xFC, or hex.
@@ -120,7 +130,7 @@ pub(super) fn section(bytes: &[u8]) -> Result<Message, String> {
             Ok(Message {
                 pts: adjusted(time.and_then(|time| time.pts_time)),
                 meaning,
-                event: insert.splice_event_id,
+                event: (Kind::Insert, insert.splice_event_id),
             })
         }
         AnyCommand::TimeSignal(signal) => {
@@ -147,7 +157,7 @@ pub(super) fn section(bytes: &[u8]) -> Result<Message, String> {
             Ok(Message {
                 pts: adjusted(signal.splice_time.pts_time),
                 meaning: found.0,
-                event: found.1,
+                event: (Kind::Segmentation, found.1),
             })
         }
         other => Ok(Message {
@@ -159,7 +169,7 @@ pub(super) fn section(bytes: &[u8]) -> Result<Message, String> {
                 AnyCommand::PrivateCommand(_) => "a private command",
                 _ => "a command that is not known",
             }),
-            event: 0,
+            event: (Kind::Insert, 0),
         }),
     }
 }
@@ -233,7 +243,7 @@ pub(super) fn parse(text: &str, first_pts: u64) -> Result<Marks, MarksError> {
 pub(super) struct Breaks {
     marks: Vec<Mark>,
     /// The event of each mark.
-    events: Vec<u32>,
+    events: Vec<Event>,
     /// How many breaks were opened.
     opened: usize,
     notes: Vec<String>,
@@ -268,27 +278,32 @@ impl Breaks {
         self.notes.push(sentence);
     }
 
-    /// Takes back the last break of an event.
-    fn cancel(&mut self, place: &str, what: &str, event: u32) {
-        let Some(index) = self.events.iter().rposition(|other| *other == event) else {
-            return self.note(format!(
-                "{place} is {what}, event {event}, which opened no break: it is left aside"
+    /// Takes back all that was said of an event.
+    fn cancel(&mut self, place: &str, what: &str, event: Event) {
+        let mut found = false;
+        while let Some(index) = self.events.iter().rposition(|other| *other == event) {
+            found = true;
+            self.events.remove(index);
+            let at = self.marks.remove(index).position;
+            self.open = match self.open {
+                Some(open) if open == index => None,
+                Some(open) if open > index => Some(open - 1),
+                other => other,
+            };
+            self.note(format!(
+                "{place} is {what}: event {} at {at} is no cue point",
+                event.1
             ));
-        };
-        self.events.remove(index);
-        let mark = self.marks.remove(index);
-        self.open = match self.open {
-            Some(open) if open == index => None,
-            Some(open) if open > index => Some(open - 1),
-            other => other,
-        };
-        self.note(format!(
-            "{place} is {what}: event {event} at {} is no cue point",
-            mark.position
-        ));
+        }
+        if !found {
+            self.note(format!(
+                "{place} is {what}, event {}, which opened no break: it is left aside",
+                event.1
+            ));
+        }
     }
 
-    fn open(&mut self, time: ContentTime, duration: Option<Duration>, event: u32) {
+    fn open(&mut self, time: ContentTime, duration: Option<Duration>, event: Event) {
         self.opened += 1;
         self.events.push(event);
         self.open = duration.is_none().then_some(self.marks.len());
@@ -296,7 +311,7 @@ impl Breaks {
         self.marks.push(Mark {
             position,
             end: duration.map(|length| time.saturating_add(length)),
-            title: format!("event {event}"),
+            title: format!("event {}", event.1),
             source: CueSource::Scte35,
             cue: Some(cue(
                 format!("scte35-{}", self.opened),
@@ -352,7 +367,7 @@ mod tests {
     fn the_standards_samples_are_read() {
         let insert = message(INSERT).expect("14.2");
         assert_eq!(insert.pts, Some(0x7369_c02e));
-        assert_eq!(insert.event, 0x4800_008f);
+        assert_eq!(insert.event, (Kind::Insert, 0x4800_008f));
         let Meaning::Out {
             duration: Some(length),
         } = insert.meaning

@@ -379,6 +379,12 @@ impl Video {
     ) -> Result<Shots<'_>, SpliceError> {
         let ticks = |samples: i64| rescaled(samples, self.scale, sound.rate);
         let mut out = Shots::new(self);
+        let seen_until = self.hidden_end.unwrap_or(self.over);
+        // Behind the end there may be pictures that the edit list leaves out.
+        let shown_after = |cut: &Cut| {
+            let is_end = cut.sample >= sound.samples;
+            self.shown_after(cut).filter(|_| !is_end)
+        };
         // What is left out at an end is not kept before or behind an ad either.
         let first = cuts
             .first()
@@ -401,42 +407,38 @@ impl Video {
             let begins = sound.clock.heard(spot.span.start) + shifted + spot.lead as i64;
             let after = shifted + spot.shift();
             // What follows, or what would: when it is decoded and shown.
-            let goes_on = self.shown_after(&cut.end);
+            let goes_on = shown_after(&cut.end);
             let resumes = self.zero + ticks(sound.clock.heard(spot.span.end) + after);
-            let shown_after = match goes_on {
+            let ends = match goes_on {
                 Some(shown) => shown + ticks(after),
                 // Pictures may last longer than the sound, when any are kept to the end.
-                None if self.shown_after(&cut.start).is_none() => resumes.max(self.over + shift),
+                None if shown_after(&cut.start).is_none() => resumes.max(seen_until + shift),
                 None => resumes,
             };
             let delay = self.delay_before(cut.start.group.start);
             let decoded_after = if cut.end.group.is_empty() && goes_on.is_some() {
                 self.starts[cut.end.group.start] as i64 + ticks(after)
             } else {
-                shown_after - self.delay_before(cut.end.group.end)
+                ends - self.delay_before(cut.end.group.end)
             };
             let mut offset = 0_i64;
             for (k, ad) in spot.ads.iter().enumerate() {
                 let samples = ad.samples(spot.channels()) as i64;
                 let at = |offset: i64| self.zero + ticks(begins + offset);
-                let begin = match (k, self.shown_after(&cut.start)) {
+                let begin = match (k, shown_after(&cut.start)) {
                     (0, Some(shown)) if cut.start.sample > 0 => shown + shift,
-                    (0, None) => at(0).max(self.over + shift),
+                    (0, None) => at(0).max(seen_until + shift),
                     _ => at(offset).max(self.visible),
                 };
                 offset += samples;
-                let end = if k + 1 == spot.ads.len() {
-                    shown_after
-                } else {
-                    at(offset)
-                };
+                let end = if k + 1 == spot.ads.len() { ends } else { at(offset) };
                 if let Some(picture) = &ad.picture {
                     self.put_ad(&mut out, picture, begin..end, delay, decoded_after);
                 }
             }
             (next, shifted, shift) = (&cut.end, after, ticks(after));
             out.end = decoded_after.max(0) as u64;
-            out.over = shown_after;
+            out.over = ends;
         }
         if *next != ending || layout.spots.is_empty() {
             let kept_to_the_end = self.shown_after(next).is_some();
@@ -445,7 +447,7 @@ impl Video {
                 .map_err(|error| error.at_break(last))?;
             if kept_to_the_end {
                 out.end = (self.starts[self.count()] as i64 + shift) as u64;
-                out.over = self.hidden_end.unwrap_or(self.over) + shift;
+                out.over = seen_until + shift;
             }
         }
         if out.len() > 0 {

@@ -167,8 +167,8 @@ fn nobody_is_here(left: Option<Duration>, unreached: usize) -> String {
     match (left, unreached) {
         (Some(left), _) => format!("the last peer left {} s ago", left.as_secs()),
         (None, 0) => "no peer was found".to_owned(),
-        (None, 1) => "the one peer that was found could not be reached".to_owned(),
-        (None, count) => format!("none of the {count} peers that were found could be reached"),
+        (None, 1) => "nobody answered at the one address that was found".to_owned(),
+        (None, count) => format!("nobody answered at any of the {count} addresses that were found"),
     }
 }
 
@@ -253,9 +253,9 @@ mod tests {
     fn a_peer_that_was_there_is_not_denied() {
         assert_eq!(nobody_is_here(None, 0), "no peer was found");
         let found = nobody_is_here(None, 1);
-        assert_eq!(found, "the one peer that was found could not be reached");
+        assert_eq!(found, "nobody answered at the one address that was found");
         let found = nobody_is_here(None, 3);
-        assert_eq!(found, "none of the 3 peers that were found could be reached");
+        assert_eq!(found, "nobody answered at any of the 3 addresses that were found");
         let left = nobody_is_here(Some(Duration::from_millis(300_400)), 3);
         assert_eq!(left, "the last peer left 300 s ago");
     }

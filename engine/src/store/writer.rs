@@ -179,6 +179,7 @@ impl Writer {
                 }
                 Err(RecvTimeoutError::Timeout) if self.unsynced_since.is_none() => {
                     self.shared.held().recent.clear();
+                    self.together = Vec::new();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
