@@ -105,13 +105,17 @@ pub(crate) fn place_file(
     }
 }
 
-/// Lets whoever may read a file run it, too.
-pub(crate) fn make_executable(path: &Path) -> anyhow::Result<()> {
+/// Lets whoever may read a file run it, too. Where that cannot be said of files, it is only noted: all of it is there.
+pub(crate) fn make_executable(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
-    let doing = || format!("cannot make {} executable", path.display());
-    let mode = std::fs::metadata(path).with_context(doing)?.permissions().mode();
-    let mode = std::fs::Permissions::from_mode(mode | ((mode & 0o444) >> 2));
-    std::fs::set_permissions(path, mode).with_context(doing)
+    let made = std::fs::metadata(path).and_then(|about| {
+        let mode = about.permissions().mode();
+        let mode = std::fs::Permissions::from_mode(mode | ((mode & 0o444) >> 2));
+        std::fs::set_permissions(path, mode)
+    });
+    if let Err(error) = made {
+        eprintln!("note: cannot make {} executable: {error}", path.display());
+    }
 }
 
 /// Whether what is kept at `from` can be given another name at `to`, as far as one can tell before.

@@ -245,7 +245,7 @@ impl Job<'_> {
             let made = self.deliver(found, &torrent, &destination).await?;
             let is_program = metainfo.files().first().is_some_and(File::is_executable);
             if let (true, Destination::File(path)) = (is_program, &destination) {
-                make_executable(path)?;
+                make_executable(path);
             }
             Ok(made)
         };

@@ -109,7 +109,7 @@ async fn a_tracker_that_is_down_is_asked_again_and_named_in_the_end() {
     asked.store(0, Ordering::SeqCst);
     let untracked = common::metainfo(&data, &[], &[]);
     let _seeding = seed(&one, mine.path(), &data, &untracked, only_peers(&[])).await;
-    let viewing = other.add(metainfo, gives_up_after(8)).await.unwrap();
+    let viewing = other.add(metainfo, gives_up_after(12)).await.unwrap();
     completed(&viewing).await;
     assert_eq!(stored(&viewing), data);
     other.stop().await;
@@ -358,7 +358,9 @@ async fn a_tracker_that_names_only_the_dead_does_not_hide_the_living_of_the_next
     let viewing = other.add(viewers, only_peers(&[])).await.unwrap();
     completed(&viewing).await;
     assert_eq!(stored(&viewing), data);
-    assert_eq!(knows_the_dead.announces(), 2, "it is not asked before its time");
+    // The dead one's, the viewer's first, and perhaps that it has everything: none before its time.
+    let announces = knows_the_dead.announces();
+    assert!((2..=3).contains(&announces), "{announces}");
     assert!(knows_the_living.announces() >= 2);
     other.stop().await;
     one.stop().await;

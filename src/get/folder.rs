@@ -110,7 +110,10 @@ impl Folder {
                     Some(inside) => place_file(&from.join(inside), to, |name| torrent.link(inside, name)),
                     None => write_whole(to, &[]),
                 }?;
-                if *is_program { make_executable(to) } else { Ok(()) }
+                if *is_program {
+                    make_executable(to);
+                }
+                anyhow::Ok(())
             })
         });
         placing.await.context("writing the result")??;

@@ -104,8 +104,8 @@ impl Driver {
         if is_patient && quiet < QUIET {
             return;
         }
-        // A slow origin is no dead origin: its bytes count as progress before they can be judged. Who may come back is looked for last: that
-        // looks through all that is missing.
+        // A slow origin is no dead origin: its bytes count as progress before they can be judged. Who may come back is looked for only
+        // when nothing comes: that looks through what is missing.
         let patience = patience(Ground {
             may_return: quiet < hold_on && self.may_return(),
             ..ground

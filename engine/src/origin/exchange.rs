@@ -279,6 +279,8 @@ impl Origin {
                 )));
             }
         }
+        // A part may end within a block.
+        sink.wasted(buffer.len() as u64);
         Ok(Attempt::Part)
     }
 }
