@@ -11,6 +11,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 const PREFIX: &str = "grove-splice-";
+/// So often another command may be quicker.
+const TRIES: usize = 100;
 
 /// Goes away with everything in it.
 pub(crate) struct Scratch {
@@ -26,18 +28,22 @@ impl Scratch {
     }
 
     fn within(place: &Path) -> io::Result<Self> {
-        loop {
+        for _ in 0..TRIES {
             let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(place)?;
-            let lock = File::open(folder.path())?;
+            // Another command may have taken it for one that was left behind, before it was locked.
+            let lock = match File::open(folder.path()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
             let owner = lock.metadata()?.uid();
             // Where nothing can be locked, nothing is removed either.
             let locked = lock.try_lock();
-            // Another command may have taken it for one that was left behind, before it was locked.
             if !matches!(locked, Err(TryLockError::WouldBlock)) && folder.path().exists() {
                 remove_left_behind(place, owner);
                 return Ok(Self { folder, _lock: lock });
             }
         }
+        Err(io::Error::other("others remove every folder that is made there"))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -282,9 +282,18 @@ impl M4a<'_> {
         })
     }
 
+    /// How many samples before a cue times may be that are meant to be at it: cues move to the nearest picture, by up to half of one.
+    fn unit(&self, unit: u64) -> u64 {
+        let half = self.pictures.as_ref().map_or(0, |avc| {
+            let video = &avc.video;
+            rescaled(video.lasting() / 2 + 1, self.config.sample_rate, video.scale) + 1
+        });
+        unit.max(half as u64)
+    }
+
     /// A time of the presentation of the content in that of the result. Times less than `unit` samples before a cue are meant to be at it.
     pub(super) fn moved(&self, plan: &SplicePlan, time: ContentTime, unit: u64) -> PresentationTime {
-        let rate = self.config.sample_rate;
+        let (rate, unit) = (self.config.sample_rate, self.unit(unit));
         // Plans count what sounds: neither what comes before it nor what is between.
         let heard = time.to_samples(rate);
         let sample = self.clock.content(heard as i64);
@@ -299,7 +308,7 @@ impl M4a<'_> {
         let sound = |time: ContentTime| {
             ContentTime::from_samples(self.clock.content(time.to_samples(rate) as i64), rate)
         };
-        is_replaced(plan, &(sound(chapter.start)..sound(chapter.end)), unit)
+        is_replaced(plan, &(sound(chapter.start)..sound(chapter.end)), self.unit(unit))
     }
 
     /// Where the breaks are in the result, in this scale; none when they are not to be in the list of chapters.

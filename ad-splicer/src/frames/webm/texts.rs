@@ -34,14 +34,20 @@ pub(crate) fn chapters(webm: &Webm) -> Vec<Chapter> {
         .collect()
 }
 
-/// Where each of these chapters, which stand beside each other, begins and ends, in nanoseconds: those that do not say so last until the next.
+/// Where each of these chapters, which stand beside each other, begins and ends, in nanoseconds: those that do not say so last until the next one that begins later.
 fn spans(atoms: &[&Node]) -> Vec<(u64, Option<u64>)> {
     let start = |atom: &Node| atom.unsigned(ebml::CHAPTER_START).unwrap_or(0);
-    let next = atoms.iter().skip(1).map(|atom| Some(start(atom))).chain([None]);
-    let spans = atoms.iter().zip(next);
-    spans
-        .map(|(atom, next)| (start(atom), atom.unsigned(ebml::CHAPTER_END).or(next)))
-        .collect()
+    let mut starts: Vec<u64> = atoms.iter().map(|atom| start(atom)).collect();
+    starts.sort_unstable();
+    let next = |start: u64| {
+        let later = starts.partition_point(|other| *other <= start);
+        starts.get(later).copied()
+    };
+    let span = |atom: &&Node| {
+        let start = start(atom);
+        (start, atom.unsigned(ebml::CHAPTER_END).or_else(|| next(start)))
+    };
+    atoms.iter().map(span).collect()
 }
 
 /// Takes out the chapters of which `gone` says so by their beginnings and ends, and lists of which none is left; gives whether any chapter is left in what holds some.
