@@ -251,13 +251,12 @@ impl Writer {
             return Ok(());
         };
         let offset = u64::from(first) * u64::from(BLOCK_SIZE);
-        let written = match blocks.len() {
-            1 => blocks.try_for_each(|block| self.shared.backing.write_all_at(block.data(), offset)),
-            _ => {
-                self.together.clear();
-                blocks.for_each(|block| self.together.extend_from_slice(block.data()));
-                self.shared.backing.write_all_at(&self.together, offset)
-            }
+        let written = if blocks.len() == 1 {
+            blocks.try_for_each(|block| self.shared.backing.write_all_at(block.data(), offset))
+        } else {
+            self.together.clear();
+            blocks.for_each(|block| self.together.extend_from_slice(block.data()));
+            self.shared.backing.write_all_at(&self.together, offset)
         };
         written.map_err(|e| Arc::new(StoreError::io("writing", &self.shared.path, e)))
     }
