@@ -642,8 +642,8 @@ fn without_peers_everything_comes_from_the_origin_and_without_both_nobody_is_ask
         .run()
     };
     get(&["--no-peers", "--no-origin"])
-        .expect(2)
-        .says("nobody left to ask");
+        .expect(1)
+        .says("neither web seeds nor peers are to be used");
     let complete = get(&["--no-peers"]).expect(0).event("complete");
     assert_eq!(complete["from_peers"], 0, "{complete}");
     assert_eq!(complete["from_origin"], complete["content_bytes"], "{complete}");
