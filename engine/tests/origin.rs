@@ -460,7 +460,8 @@ async fn a_pause_that_a_server_names_is_waited_for_and_one_beyond_the_limit_is_n
 
     let (_origin, url) = origin(&mut tasks, &content(9_000, 26), Vice::BusyFor(9, 3_600)).await;
     let metainfo = metainfo(&content(9_000, 26), &[url], &[]);
-    let torrent = node.add(metainfo, options(0)).await.unwrap();
+    // Long enough for the server to have answered.
+    let torrent = node.add(metainfo, options(6)).await.unwrap();
     let error = fails(&torrent).await;
     let says =
         "asks to come again in 3600 s; a web seed that asks to come again later is waited for 600 s at most";
