@@ -100,7 +100,7 @@ async fn a_tracker_that_is_down_is_asked_again_and_named_in_the_end() {
         give_up: Some(Duration::from_secs(seconds)),
         ..only_peers(&[])
     };
-    let viewing = other.add(metainfo.clone(), gives_up_after(1)).await.unwrap();
+    let viewing = other.add(metainfo.clone(), gives_up_after(2)).await.unwrap();
     let why = fails(&viewing).await;
     let told = format!("the tracker {tracker} answers 502 Bad Gateway");
     assert!(why.contains("no peer was found") && why.contains(&told), "{why}");
