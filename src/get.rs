@@ -247,6 +247,7 @@ impl Job<'_> {
             if let (true, Destination::File(path)) = (is_program, &destination) {
                 make_executable(path);
             }
+            torrent.linked();
             Ok(made)
         };
         let ended = tokio::select! {

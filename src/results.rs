@@ -1,7 +1,7 @@
 //! Where results may go that are named by what is fetched, and not by the person: nothing of theirs is replaced, and nothing hidden is made.
 //!
 //! A result may take the place of an earlier one of the same source, which is noted in the data folder by what the file is and when it was
-//! changed last, and of what has the same bytes. Everything else that is there stays, and it is said how to replace it.
+//! changed last (its change time, which nobody can set: a tag editor may keep size and modification time), and of what has the same bytes. Everything else that is there stays, and it is said how to replace it.
 //!
 //! Not for: `-o FILE`, by which a person says what is to be replaced.
 
@@ -133,7 +133,7 @@ fn is_hidden(component: Component<'_>) -> bool {
 fn stamp(path: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
     let about = std::fs::metadata(path).ok()?;
-    let (changed, nanos) = (about.mtime(), about.mtime_nsec());
+    let (changed, nanos) = (about.ctime(), about.ctime_nsec());
     Some(format!(
         "{} {} {} {changed}.{nanos:09}",
         about.dev(),
@@ -192,10 +192,25 @@ mod tests {
         fresh.wrote([to.as_path()]);
         results(&data).may_replace(&to, NOTHING_IS).expect("it is ours");
         // Then the person changed it.
-        std::fs::write(&to, "longer than before").expect("space on the disk");
+        std::fs::write(&to, "longer than before.").expect("space on the disk");
         results(&data)
             .may_replace(&to, NOTHING_IS)
             .expect_err("it was changed");
+        // Now so that size and time of the last modification stay.
+        results(&data).wrote([to.as_path()]);
+        let before = stamp(&to);
+        while stamp(&to) == before {
+            let modified = std::fs::metadata(&to).and_then(|about| about.modified());
+            std::fs::write(&to, "edited, and as long").expect("space on the disk");
+            let file = std::fs::File::options()
+                .append(true)
+                .open(&to)
+                .expect("it is there");
+            file.set_modified(modified.expect("a time")).expect("it is ours");
+        }
+        results(&data)
+            .may_replace(&to, NOTHING_IS)
+            .expect_err("it was edited");
         // A folder, and a link, whatever it leads to.
         let (folder, link) = (place.path().join("folder"), place.path().join("link"));
         std::fs::create_dir(&folder).expect("a folder");

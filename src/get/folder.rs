@@ -114,7 +114,9 @@ impl Folder {
                     make_executable(to);
                 }
                 anyhow::Ok(())
-            })
+            })?;
+            torrent.linked();
+            anyhow::Ok(())
         });
         placing.await.context("writing the result")??;
         Ok(Made {

@@ -81,6 +81,11 @@ impl Torrent {
         self.shared.store.link(inside, to)
     }
 
+    /// To be called once names that were given so are in their places ([`crate::store::Store::linked`]). Blocks.
+    pub fn linked(&self) {
+        self.shared.store.linked();
+    }
+
     /// The figures as they are now (published at least four times a second while something happens).
     pub fn stats(&self) -> Stats {
         self.stats.borrow().clone()

@@ -10,13 +10,15 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Size and modification time: what tells that somebody else changed the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Size and times: what tells that somebody else changed the file ([`super::checked`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// Bytes.
     pub(crate) length: u64,
     /// Seconds and nanoseconds since the epoch.
     pub(crate) modified: (i64, i64),
+    /// When anything of the file was changed last, its names and permissions too; nobody can set it.
+    pub(crate) changed: (i64, i64),
 }
 
 impl Stamp {
@@ -24,7 +26,13 @@ impl Stamp {
         Self {
             length: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Whether only the change time is another one there.
+    pub(super) fn is_touched(&self, now: &Self) -> bool {
+        self.changed != now.changed && (self.length, self.modified) == (now.length, now.modified)
     }
 }
 
@@ -40,13 +48,22 @@ pub(crate) trait Backing: Send + Sync {
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// How many bytes are there from this offset to the end of its file.
     fn available(&self, offset: u64) -> io::Result<u64> {
-        Ok(self.stamp()?.length.saturating_sub(offset))
+        let length = self.stamp(0)?.map_or(0, |stamp| stamp.length);
+        Ok(length.saturating_sub(offset))
     }
-    /// Size and time now.
-    fn stamp(&self) -> io::Result<Stamp>;
-    /// Size and time now of each file that has bytes at these offsets (`None` when it is not there), and its number in their order.
-    fn stamps(&self, _within: Range<u64>) -> io::Result<Vec<(usize, Option<Stamp>)>> {
-        Ok(vec![(0, Some(self.stamp()?))])
+    /// The files that have bytes at these offsets, by their numbers in order.
+    fn files(&self, _within: Range<u64>) -> Range<usize> {
+        0..1
+    }
+    /// The offsets of a file's bytes.
+    fn extent(&self, _file: usize) -> Range<u64> {
+        0..u64::MAX
+    }
+    /// Size and times now of a file; `None` when it is not there.
+    fn stamp(&self, file: usize) -> io::Result<Option<Stamp>>;
+    /// One stamp for all files, each of which has its own.
+    fn together(&self, all: &[Option<Stamp>]) -> Stamp {
+        all.first().copied().flatten().unwrap_or_default()
     }
 }
 
@@ -56,7 +73,7 @@ pub(crate) trait Disk: Send + Sync {
     fn create_folders(&self, folder: &Path) -> io::Result<()>;
     /// Opens a file to read and write; it is made when it is not there.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Backing>>;
-    /// Size and time of a file; `None` when there is none.
+    /// Size and times of a file; `None` when there is none.
     fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>>;
     /// The whole of a small file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
@@ -83,8 +100,8 @@ impl Backing for File {
         File::set_len(self, length)
     }
 
-    fn stamp(&self) -> io::Result<Stamp> {
-        Ok(Stamp::of(&self.metadata()?))
+    fn stamp(&self, _file: usize) -> io::Result<Option<Stamp>> {
+        Ok(Some(Stamp::of(&self.metadata()?)))
     }
 }
 

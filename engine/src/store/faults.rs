@@ -57,6 +57,16 @@ struct Node {
     bad: Vec<usize>,
 }
 
+impl Node {
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            length: self.data.len() as u64,
+            modified: (self.modified, 0),
+            changed: (self.modified, 0),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Change {
     Made(PathBuf, usize),
@@ -274,10 +284,7 @@ impl Disk for FaultDisk {
     fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {
         // Not counted: looking changes nothing.
         let state = self.state();
-        Ok(state.names.get(path).map(|&node| Stamp {
-            length: state.nodes[node].data.len() as u64,
-            modified: (state.nodes[node].modified, 0),
-        }))
+        Ok(state.names.get(path).map(|&node| state.nodes[node].stamp()))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -388,12 +395,7 @@ impl Backing for FaultFile {
         Ok(())
     }
 
-    fn stamp(&self) -> io::Result<Stamp> {
-        let state = self.disk.state();
-        let node = &state.nodes[self.node];
-        Ok(Stamp {
-            length: node.data.len() as u64,
-            modified: (node.modified, 0),
-        })
+    fn stamp(&self, _file: usize) -> io::Result<Option<Stamp>> {
+        Ok(Some(self.disk.state().nodes[self.node].stamp()))
     }
 }

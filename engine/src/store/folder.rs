@@ -1,7 +1,7 @@
 //! The content of several files as one [`Backing`]: each file of the torrent below one folder, under its own path.
 //!
 //! A file is created when its first byte is written, so nothing appears of what is not wanted. At most [`MAX_OPEN`]
-//! files are open at a time. The stamp covers every file: who changes, adds or removes one changes it.
+//! files are open at a time. The stamp of all covers every file: who changes, adds or removes one changes it.
 //!
 //! Invariants: paths are those of the metainfo, which are safe components, so nothing outside the folder is touched;
 //! a read or write lies inside one file. The lock is held to look files up, never during I/O on content.
@@ -178,38 +178,48 @@ impl Backing for Folder {
         Ok(there.min(place.length).saturating_sub(within))
     }
 
-    /// The sum of the sizes, and a digest of all sizes and times in place of a time.
-    fn stamp(&self) -> io::Result<Stamp> {
-        let mut length = 0;
-        let mut all = Sha256::new();
-        for (_, stamp) in self.stamps(0..u64::MAX)? {
-            match stamp {
-                Some(stamp) => {
-                    length += stamp.length;
-                    all.update(stamp.length.to_le_bytes());
-                    all.update(stamp.modified.0.to_le_bytes());
-                    all.update(stamp.modified.1.to_le_bytes());
-                }
-                None => all.update([0; 24]),
-            }
-        }
-        let digest: [u8; 32] = all.finalize().into();
-        let half = |i: usize| {
-            let mut half = [0; 8];
-            half.copy_from_slice(&digest[i..i + 8]);
-            i64::from_le_bytes(half)
-        };
-        Ok(Stamp {
-            length,
-            modified: (half(0), half(8)),
-        })
-    }
-
-    fn stamps(&self, within: Range<u64>) -> io::Result<Vec<(usize, Option<Stamp>)>> {
+    fn files(&self, within: Range<u64>) -> Range<usize> {
         let end = self.places.partition_point(|place| place.start < within.end);
         let first = self.place(within.start).map_or(0, |(index, _)| index);
-        let stamp = |index: usize| Ok((index, self.disk.stamp(&self.places[index].path)?));
-        (first..end).map(stamp).collect()
+        first..end
+    }
+
+    fn extent(&self, file: usize) -> Range<u64> {
+        let place = &self.places[file];
+        place.start..place.start + place.length
+    }
+
+    fn stamp(&self, file: usize) -> io::Result<Option<Stamp>> {
+        self.disk.stamp(&self.places[file].path)
+    }
+
+    /// The sum of the sizes, and a digest of all sizes and times in place of the times.
+    fn together(&self, all: &[Option<Stamp>]) -> Stamp {
+        let mut length = 0;
+        let mut digest = Sha256::new();
+        for stamp in all {
+            let Stamp {
+                length: bytes,
+                modified,
+                changed,
+            } = stamp.unwrap_or_default();
+            length += bytes;
+            digest.update(bytes.to_le_bytes());
+            for part in [modified.0, modified.1, changed.0, changed.1] {
+                digest.update(part.to_le_bytes());
+            }
+        }
+        let digest: [u8; 32] = digest.finalize().into();
+        let part = |i: usize| {
+            let mut part = [0; 8];
+            part.copy_from_slice(&digest[8 * i..8 * i + 8]);
+            i64::from_le_bytes(part)
+        };
+        Stamp {
+            length,
+            modified: (part(0), part(1)),
+            changed: (part(2), part(3)),
+        }
     }
 }
 
@@ -264,7 +274,7 @@ mod tests {
             Ok(())
         }
 
-        fn stamp(&self) -> io::Result<Stamp> {
+        fn stamp(&self, _file: usize) -> io::Result<Option<Stamp>> {
             Err(io::ErrorKind::Unsupported.into())
         }
     }
@@ -279,8 +289,10 @@ mod tests {
         }
 
         fn stamp(&self, _path: &Path) -> io::Result<Option<Stamp>> {
-            let (length, modified) = (1, (0, 0));
-            Ok(Some(Stamp { length, modified }))
+            Ok(Some(Stamp {
+                length: 1,
+                ..Stamp::default()
+            }))
         }
 
         fn read(&self, _path: &Path) -> io::Result<Vec<u8>> {

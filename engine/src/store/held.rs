@@ -3,7 +3,8 @@
 //! Not here: what is written when (`writer`), what is given to whom (the store).
 
 use super::StoreError;
-use super::backing::{Backing, Stamp};
+use super::backing::Backing;
+use super::checked::{Checked, Seen};
 use super::recent::Recent;
 use crate::swarm::{BLOCK_SIZE, BlockRun};
 use crate::verify::Verifier;
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// Which blocks are held, and the bytes of those that are not written yet, or were just now.
@@ -41,13 +42,6 @@ impl Bits {
             .is_some_and(|w| w >> (i % 64) & 1 == 1)
     }
 
-    pub(super) fn has_more_than(&self, other: &Self) -> bool {
-        self.0
-            .iter()
-            .zip(&other.0)
-            .any(|(ours, theirs)| ours & !theirs != 0)
-    }
-
     pub(super) fn set(&mut self, i: u32, to: bool) {
         if let Some(w) = self.0.get_mut(i as usize / 64) {
             if to {
@@ -68,30 +62,45 @@ pub(super) struct Shared {
     pub(super) hashing: Arc<tokio::sync::Mutex<()>>,
     /// Counts changes of what is held.
     pub(super) changed: watch::Sender<u64>,
-    /// Of what a person may change (a file that is only read, or one that has another name): as it was when it was
-    /// checked, file by file.
-    pub(super) checked: OnceLock<Vec<(usize, Option<Stamp>)>>,
+    /// How the files were when they were known to be right: a person may change one that is only read, or has another name.
+    pub(super) checked: Mutex<Checked>,
 }
 
 impl Shared {
     /// Whether blocks that were just read are still what was checked: a file that belongs to somebody else may change under us. Of
-    /// several files only theirs are looked at, since there may be thousands.
-    pub(super) fn unchanged(&self, blocks: Range<u32>) -> Result<(), StoreError> {
-        let Some(checked) = self.checked.get() else {
-            return Ok(());
-        };
+    /// several files only theirs are looked at, since there may be thousands. True when a file was hashed again for that: its record is old.
+    pub(super) fn unchanged(&self, blocks: Range<u32>) -> Result<bool, StoreError> {
         let offset = |block: u32| u64::from(block) * u64::from(BLOCK_SIZE);
-        let now = self
-            .backing
-            .stamps(offset(blocks.start)..offset(blocks.end))
+        let mut checked = self.checked();
+        let seen = checked
+            .compare(self.backing.as_ref(), offset(blocks.start)..offset(blocks.end))
             .map_err(|e| StoreError::io("looking at", &self.path, e))?;
-        if now.iter().all(|file| checked.get(file.0) == Some(file)) {
-            return Ok(());
+        let touched = match seen {
+            Seen::Same => return Ok(false),
+            Seen::Touched(files) => files,
+            Seen::Changed => return Err(self.was_changed()),
+        };
+        for (file, stamp) in touched {
+            tracing::info!(path = %self.path.display(), file, "hashing again what may have been changed");
+            if !self.still_has(self.backing.extent(file))? {
+                return Err(self.was_changed());
+            }
+            checked.know(file, stamp);
         }
-        Err(StoreError::Different {
+        Ok(true)
+    }
+
+    fn was_changed(&self) -> StoreError {
+        StoreError::Different {
             path: self.path.clone(),
             why: "it was changed while it was being served".to_owned(),
-        })
+        }
+    }
+
+    /// Taken before `held` where both are.
+    pub(super) fn checked(&self) -> MutexGuard<'_, Checked> {
+        // Each file's entry is right by itself.
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn held(&self) -> MutexGuard<'_, Held> {

@@ -11,14 +11,16 @@
 //! - only [`VerifiedBlock`]s are written;
 //! - `state` claims a block only after a successful sync of its data;
 //! - after a failed sync the blocks written since the last good one are not held any more ([`StoreEvent::Lost`]);
-//! - content whose size or time differs from what `state` says is hashed again, and synced, before anything is
+//! - content whose size or times differ from what `state` says is hashed again, and synced, before anything is
 //!   claimed;
 //! - at most about [`SYNC_BYTES`] or [`SYNC_AFTER`] of data is not yet claimed (the file itself survives a killed
 //!   process, so a restart finds even that by hashing).
 //!
-//! The lock `held` is the only one; it is never held during I/O or across an await.
+//! Lock order: `checked`, `held`. No lock is held across an await, and `held` never during I/O. `checked` is held while files are looked
+//! at, and while one is hashed again.
 
 mod backing;
+mod checked;
 mod folder;
 mod held;
 mod opening;
@@ -159,21 +161,29 @@ impl Store {
 
     /// Gives the content, which must be complete and flushed, another name, so that it takes no more space; of several
     /// files the one at `inside` of their folder. Whoever has that name may change what is there: the store never writes
-    /// to it any more, and gives nothing of it once it was changed. An error where the file system cannot do it, or when
-    /// the content is not the store's own. Blocks.
+    /// to it any more, and gives nothing of it once it was changed. [`Store::linked`] is to follow. An error where the file
+    /// system cannot do it, or when the content is not the store's own. Blocks.
     pub fn link(&self, inside: &Path, to: &Path) -> io::Result<()> {
         if !self.is_own {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        // Before there is another name, so that every change shows.
-        if self.shared.checked.get().is_none() {
-            let stamps = self.shared.backing.stamps(0..u64::MAX)?;
-            self.shared.checked.get_or_init(|| stamps);
-        }
+        // What is in memory would not show a change.
         self.shared.held().recent.clear();
         let mut from = self.shared.path.clone();
         from.extend(inside);
         std::fs::hard_link(from, to)
+    }
+
+    /// Once what was linked has its last names and permissions: all of that moved the time of its last change, which is no reason to hash
+    /// it again. Blocks.
+    pub fn linked(&self) {
+        let touched = self.shared.checked().touched(self.shared.backing.as_ref());
+        match touched {
+            Ok(false) => {}
+            // A closed store has written its record.
+            Ok(true) => _ = self.commands.send(Command::Renew),
+            Err(error) => tracing::debug!("it will be hashed again: {error}"),
+        }
     }
 
     /// Accepts a block; from now on it is held. False when it was held already. Waits while too much waits for the
@@ -331,11 +341,15 @@ impl Store {
                 .map(read_block)
                 .collect::<io::Result<Vec<_>>>()
                 .map_err(|e| StoreError::io("reading", &shared.path, e))?;
-            if let Err(error) = shared.unchanged(blocks) {
-                let error = Arc::new(error);
-                // A writer that is gone has said its last word already.
-                let _ = commands.send(Command::Broke(error.clone()));
-                return Err(StoreError::Broken(error));
+            match shared.unchanged(blocks) {
+                Ok(false) => {}
+                // Here and below: a writer that is gone has said its last word already.
+                Ok(true) => _ = commands.send(Command::Renew),
+                Err(error) => {
+                    let error = Arc::new(error);
+                    let _ = commands.send(Command::Broke(error.clone()));
+                    return Err(StoreError::Broken(error));
+                }
             }
             Ok(read)
         });

@@ -1,6 +1,7 @@
 //! How a store is opened: locked, compared with its record, hashed again where they differ; and how one is removed.
 
-use super::backing::{Backing, Disk, FileSystem, ReadOnly, Stamp};
+use super::backing::{Backing, Disk, FileSystem, ReadOnly};
+use super::checked::Checked;
 use super::folder::Folder;
 use super::held::{Bits, Held, Shared, is_damage};
 use super::state;
@@ -11,8 +12,9 @@ use crate::swarm::{BLOCK_SIZE, FileIndex, PieceIndex};
 use crate::verify::Verifier;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 impl Store {
@@ -94,10 +96,9 @@ impl Store {
             Box::new(Folder::new(Arc::new(ReadOnly), path, metainfo))
         };
         // Before the check, so that a change during it shows too.
-        let stamps = backing
-            .stamps(0..u64::MAX)
-            .map_err(|e| StoreError::io("looking at", path, e))?;
-        let (bits, unreadable) = hash_all(backing.as_ref(), path, &verifier, |_, _| Ok(()))?;
+        let checked = Checked::now(backing.as_ref()).map_err(|e| StoreError::io("looking at", path, e))?;
+        let all = 0..verifier.layout().pieces();
+        let (bits, unreadable) = hash(backing.as_ref(), path, &verifier, all, |_, _| Ok(()))?;
         if let Some(e) = unreadable {
             return Err(StoreError::io("reading", path, e));
         }
@@ -120,7 +121,7 @@ impl Store {
             metainfo.info_hash_v2(),
             verifier,
             bits,
-            Some(stamps),
+            checked,
         ))
     }
 
@@ -144,15 +145,15 @@ impl Store {
                 .map_err(|e| StoreError::io("creating", &path, e))?;
             Box::new(Folder::new(home.disk.clone(), &path, metainfo))
         };
-        let found = backing
-            .stamp()
-            .map_err(|e| StoreError::io("looking at", &path, e))?;
+        // Before the check, so that a change during it shows too.
+        let looking = |e| StoreError::io("looking at", &path, e);
+        let mut checked = Checked::now(backing.as_ref()).map_err(looking)?;
+        let found = checked.stamp(backing.as_ref()).map_err(looking)?;
         let state = home.folder.join("state");
         let record = state::load(home.disk.as_ref(), &state, info_hash)
             .map_err(|e| StoreError::io("reading", &state, e))?;
         let mut bits = Bits::new(verifier.numbers());
         let mut check = found.length > 0;
-        let mut claims_more = false;
         if let Some(record) = record {
             for (piece, nodes) in record.nodes {
                 if piece < verifier.layout().pieces() {
@@ -167,17 +168,18 @@ impl Store {
         if check {
             tracing::info!(path = %path.display(), recheck, "checking the file against its hashes");
             let claimed = std::mem::take(&mut bits);
-            bits = check_all(backing.as_ref(), &path, &verifier, &claimed)?;
-            claims_more = claimed.has_more_than(&bits);
+            bits = check_all(backing.as_ref(), &path, &verifier, &claimed, &mut checked)?;
         }
         if single && found.length != verifier.length() {
+            checked.writing(backing.as_ref(), 0..u64::MAX);
             backing
                 .set_len(verifier.length())
                 .map_err(|e| StoreError::io("extending", &path, e))?;
         }
-        let opened = Self::start(backing, path, Some(home), info_hash, verifier, bits, None);
-        if claims_more {
-            // Whoever opens it next must not believe the record that is there; nobody waits for the new one.
+        let opened = Self::start(backing, path, Some(home), info_hash, verifier, bits, checked);
+        if check {
+            // Whoever opens it next must not believe what was wrong of the record that is there, nor check all of it once more; nobody
+            // waits for the new one.
             let _ = opened.0.commands.send(Command::Flush(oneshot::channel().0));
         }
         Ok(opened)
@@ -190,7 +192,7 @@ impl Store {
         info_hash: InfoHash,
         verifier: Arc<Verifier>,
         bits: Bits,
-        checked: Option<Vec<(usize, Option<Stamp>)>>,
+        checked: Checked,
     ) -> (Self, mpsc::Receiver<StoreEvent>) {
         let mut held = Held {
             bits: bits.clone(),
@@ -206,7 +208,7 @@ impl Store {
             held: Mutex::new(held),
             hashing: Arc::default(),
             changed: watch::Sender::new(0),
-            checked: checked.map_or_else(OnceLock::new, OnceLock::from),
+            checked: Mutex::new(checked),
         });
         let (commands, inbox) = std::sync::mpsc::channel();
         let (events, outbox) = mpsc::channel(64);
@@ -301,12 +303,16 @@ fn check_all(
     path: &Path,
     verifier: &Verifier,
     synced: &Bits,
+    checked: &mut Checked,
 ) -> Result<Bits, StoreError> {
-    let (bits, unreadable) = hash_all(file, path, verifier, |block, data| {
+    let all = 0..verifier.layout().pieces();
+    let (bits, unreadable) = hash(file, path, verifier, all, |block, data| {
         if synced.get(block) {
             return Ok(());
         }
-        file.write_all_at(data, u64::from(block) * u64::from(BLOCK_SIZE))
+        let offset = u64::from(block) * u64::from(BLOCK_SIZE);
+        checked.writing(file, offset..offset + data.len() as u64);
+        file.write_all_at(data, offset)
             .map_err(|e| StoreError::io("writing", path, e))
     })?;
     if let Some(e) = unreadable {
@@ -321,19 +327,37 @@ fn check_all(
     Ok(bits)
 }
 
-/// Hashes the whole file, and shows each block that is right. What the disk cannot give is not right: its first error
-/// comes back too.
-fn hash_all(
+impl Shared {
+    /// Whether a file has every block of it that is held, by hashing it; `bytes` are its offsets.
+    pub(super) fn still_has(&self, bytes: Range<u64>) -> Result<bool, StoreError> {
+        let (verifier, file) = (&self.verifier, self.backing.as_ref());
+        let piece_length = u64::from(verifier.layout().piece_length());
+        let end = bytes
+            .end
+            .min(u64::from(verifier.layout().pieces()) * piece_length);
+        let pieces = (bytes.start / piece_length) as u32..end.div_ceil(piece_length) as u32;
+        let (right, _) = hash(file, &self.path, verifier, pieces.clone(), |_, _| Ok(()))?;
+        let held = self.held();
+        let mut written = pieces.flat_map(|piece| verifier.piece_blocks(piece));
+        Ok(written
+            .all(|block| right.get(block) || !held.bits.get(block) || held.pending.contains_key(&block)))
+    }
+}
+
+/// Hashes pieces, and shows each block that is right. What the disk cannot give is not right: its first error comes
+/// back too.
+fn hash(
     file: &dyn Backing,
     path: &Path,
     verifier: &Verifier,
+    pieces: Range<u32>,
     mut right: impl FnMut(u32, &[u8]) -> Result<(), StoreError>,
 ) -> Result<(Bits, Option<io::Error>), StoreError> {
     let mut bits = Bits::new(verifier.numbers());
     let piece_length = u64::from(verifier.layout().piece_length());
     let mut buffer = Vec::new();
     let mut unreadable = None;
-    for piece in 0..verifier.layout().pieces() {
+    for piece in pieces {
         let start = u64::from(piece) * piece_length;
         let run = verifier.layout().piece_run(PieceIndex(piece));
         let there = file

@@ -110,8 +110,8 @@ impl Backing for Own {
         Backing::set_len(&*self.alone()?, length)
     }
 
-    fn stamp(&self) -> io::Result<Stamp> {
-        self.file().stamp()
+    fn stamp(&self, file: usize) -> io::Result<Option<Stamp>> {
+        self.file().stamp(file)
     }
 }
 

@@ -1,11 +1,11 @@
 //! The record of what a store holds: one small file, written whole from time to time, and added to in between.
 //!
-//! Layout (integers little-endian): magic, info hash, file length, modification time (seconds, nanoseconds), number of
-//! 64-bit words and the words of the block set, number of unfinished pieces and for each its number, its number of
+//! Layout (integers little-endian): magic, info hash, stamp (file length, modification time and change time, each in seconds and
+//! nanoseconds), number of 64-bit words and the words of the block set, number of unfinished pieces and for each its number, its number of
 //! node pairs and the pairs (heap index and two hashes); then SHA-256 of all before. Whole pieces need no hashes
 //! here: they are recomputed from the content when they are served.
 //!
-//! Each addition follows: its length; file length and modification time; number of runs and the runs (first block,
+//! Each addition follows: its length; the stamp; number of runs and the runs (first block,
 //! number of blocks); the nodes of the unfinished pieces that it touches, as above; then SHA-256 of the digest before
 //! it and of the addition. So what is written for a block does not grow with what is held already. The first addition
 //! that is not whole ends the record; reopening writes it whole again.
@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use std::io;
 use std::path::Path;
 
-const MAGIC: &[u8; 16] = b"grove store v2\n\0";
+const MAGIC: &[u8; 16] = b"grove store v3\n\0";
 
 /// Additions may grow to the length of what they are added to, and this much more, before all is written anew.
 const ADDITIONS: u64 = 1 << 20;
@@ -116,8 +116,10 @@ impl StateFile {
 
 fn put_stamp(out: &mut Vec<u8>, stamp: &Stamp) {
     out.extend_from_slice(&stamp.length.to_le_bytes());
-    out.extend_from_slice(&stamp.modified.0.to_le_bytes());
-    out.extend_from_slice(&stamp.modified.1.to_le_bytes());
+    for (seconds, nanoseconds) in [stamp.modified, stamp.changed] {
+        out.extend_from_slice(&seconds.to_le_bytes());
+        out.extend_from_slice(&nanoseconds.to_le_bytes());
+    }
 }
 
 fn put_nodes(out: &mut Vec<u8>, nodes: &[(u32, Nodes)]) {
@@ -224,8 +226,12 @@ fn decode_addition(rest: &mut &[u8], digest: &mut [u8; 32]) -> Option<Addition> 
 
 fn take_stamp(rest: &mut &[u8]) -> Option<Stamp> {
     let length = u64::from_le_bytes(take(rest)?);
-    let modified = (i64::from_le_bytes(take(rest)?), i64::from_le_bytes(take(rest)?));
-    Some(Stamp { length, modified })
+    let mut time = || Some((i64::from_le_bytes(take(rest)?), i64::from_le_bytes(take(rest)?)));
+    Some(Stamp {
+        length,
+        modified: time()?,
+        changed: time()?,
+    })
 }
 
 fn take_nodes(rest: &mut &[u8]) -> Option<Vec<(u32, Nodes)>> {
@@ -263,6 +269,7 @@ mod tests {
             stamp: Stamp {
                 length: 70_000,
                 modified: (1_700_000_000, 123),
+                changed: (1_700_000_001, 456),
             },
             bits: Bits(vec![0b1011]),
             nodes: vec![(3, vec![(2, [Hash([1; 32]), Hash([2; 32])])])],
@@ -281,6 +288,7 @@ mod tests {
             stamp: Stamp {
                 length: 70_000,
                 modified: (time, 0),
+                changed: (time, 1),
             },
             runs: vec![(first, 2)],
             nodes: vec![(first, vec![(4, [Hash([3; 32]), Hash([4; 32])])])],

@@ -1,6 +1,6 @@
 //! Faults on purpose: full disks, failed syncs, changed files, a second holder.
 
-use super::backing::Backing;
+use super::backing::{Backing, FileSystem};
 use super::writer::Home;
 use super::*;
 use crate::merkle;
@@ -227,7 +227,7 @@ async fn what_has_another_name_is_never_written() {
     changed[100..107].copy_from_slice(b"changed");
     changed.extend(b"and longer");
     std::fs::write(&theirs, &changed).unwrap();
-    let error = store.read_run(all).await.unwrap_err();
+    let error = store.read_run(all).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("it was changed while"), "{error}");
     store.close().await;
     let (store, _events) = open();
@@ -248,6 +248,146 @@ async fn what_has_another_name_is_never_written() {
     let (store, _events) = open();
     assert_eq!(store.read_run(all).await.unwrap().concat(), data);
     store.close().await;
+}
+
+/// Does something to a file until the time of its last change shows it: that of some file systems goes in steps.
+fn until_it_shows(path: &Path, touch: impl Fn(&Path)) {
+    use std::os::unix::fs::MetadataExt as _;
+    let changed = || {
+        let about = std::fs::metadata(path).unwrap();
+        (about.ctime(), about.ctime_nsec())
+    };
+    let before = changed();
+    while changed() == before {
+        touch(path);
+    }
+}
+
+/// Writes into a file, and gives it the time of its last modification again, as a tag editor can.
+fn edit_in_secret(path: &Path) {
+    let modified = std::fs::metadata(path).unwrap().modified().unwrap();
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    Backing::write_all_at(&file, b"changed", 100).unwrap();
+    file.set_modified(modified).unwrap();
+}
+
+fn chmod(path: &Path) {
+    let only_mine = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, only_mine).unwrap();
+}
+
+/// A store with all of `data`, which has the name `theirs` too.
+async fn linked(folder: &Path, data: &[u8], theirs: &Path) -> Store {
+    let at = Location::Store;
+    let (store, _events) = Store::open(folder, &metainfo(data), verifier(data), &at, false).unwrap();
+    for number in 0..(data.len() as u64).div_ceil(PIECE) as u32 {
+        let blocks = piece(&verifier(data), data, number);
+        store.put_all(blocks).await.unwrap();
+    }
+    store.flush().await.unwrap();
+    let draft = theirs.with_extension("draft");
+    store.link(Path::new(""), &draft).unwrap();
+    // What whoever places a result does with it.
+    std::fs::rename(&draft, theirs).unwrap();
+    until_it_shows(theirs, chmod);
+    store.linked();
+    store.flush().await.unwrap();
+    store
+}
+
+#[tokio::test]
+async fn an_edit_that_keeps_size_and_time_is_seen_when_it_is_read_and_when_it_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(2 * PIECE as usize);
+    let theirs = folder.path().join("theirs.bin");
+    let store = linked(folder.path(), &data, &theirs).await;
+    let all = BlockRun::new(0, 0, 8);
+    assert_eq!(store.read_run(all).await.unwrap().concat(), data);
+    until_it_shows(&theirs, edit_in_secret);
+    let error = store.read_run(all).await.map(drop).unwrap_err();
+    assert!(error.to_string().contains("it was changed while"), "{error}");
+    store.close().await;
+    let open = || {
+        let at = Location::Store;
+        Store::open(folder.path(), &metainfo(&data), verifier(&data), &at, false).unwrap()
+    };
+    let (store, _events) = open();
+    assert_eq!(store.held_runs(), [BlockRun::new(0, 4, 4)]);
+    // While it is open, and nobody reads: what is recorded when it closes is not how it is then.
+    store.put_all(piece(&verifier(&data), &data, 0)).await.unwrap();
+    store.flush().await.unwrap();
+    until_it_shows(store.path(), edit_in_secret);
+    store.close().await;
+    let (store, _events) = open();
+    assert_eq!(store.held_runs(), [BlockRun::new(0, 4, 4)]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_was_opened_whole_and_edited_meanwhile_is_not_believed_the_next_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(2 * PIECE as usize);
+    let theirs = folder.path().join("theirs.bin");
+    linked(folder.path(), &data, &theirs).await.close().await;
+    let open = || {
+        let at = Location::Store;
+        Store::open(folder.path(), &metainfo(&data), verifier(&data), &at, false).unwrap()
+    };
+    let (store, _events) = open();
+    std::fs::write(&theirs, b"mine").unwrap();
+    store.close().await;
+    let (store, _events) = open();
+    assert_eq!(store.held_runs(), []);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn another_name_or_permission_has_a_file_hashed_once_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(2 * PIECE as usize);
+    let [theirs, other] = ["theirs.bin", "other.bin"].map(|name| folder.path().join(name));
+    let store = linked(folder.path(), &data, &theirs).await;
+    let record = || {
+        let path = store.path().with_file_name("state");
+        let disk = FileSystem {
+            home: folder.path().to_owned(),
+        };
+        state::load(&disk, &path, hash_of(&data)).unwrap().unwrap().stamp
+    };
+    let now = || {
+        Backing::stamp(&std::fs::File::open(&theirs).unwrap(), 0)
+            .unwrap()
+            .unwrap()
+    };
+    // Names and permissions that Grove gave are recorded.
+    assert_eq!(record(), now());
+    let all = BlockRun::new(0, 0, 8);
+    for (number, touch) in [chmod, |path: &Path| {
+        let other = path.with_file_name("other.bin");
+        let _ = std::fs::remove_file(&other);
+        std::fs::hard_link(path, other).unwrap();
+    }]
+    .into_iter()
+    .enumerate()
+    {
+        until_it_shows(&theirs, touch);
+        assert_ne!(record(), now());
+        assert_eq!(store.read_run(all).await.unwrap().concat(), data, "{number}");
+        store.flush().await.unwrap();
+        // And what is recorded is how it is now, so that nobody hashes it again.
+        assert_eq!(record(), now(), "{number}");
+    }
+    until_it_shows(&other, chmod);
+    store.clone().close().await;
+    let at = Location::Store;
+    let (again, _events) = Store::open(folder.path(), &metainfo(&data), verifier(&data), &at, false).unwrap();
+    assert!(again.is_complete());
+    again.flush().await.unwrap();
+    assert_eq!(record(), now());
+    // It still has its names: nothing was copied.
+    let node = |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+    assert_eq!(node(again.path()), node(&theirs));
+    again.close().await;
 }
 
 #[tokio::test]

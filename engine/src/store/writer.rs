@@ -34,6 +34,8 @@ pub(super) enum Command {
     Flush(oneshot::Sender<Result<(), Arc<StoreError>>>),
     /// These blocks are not on the disk as they should be.
     Lose(Vec<u32>),
+    /// The record does not say how the files are now.
+    Renew,
     /// The content cannot be used any more.
     Broke(Arc<StoreError>),
     Close,
@@ -167,6 +169,12 @@ impl Writer {
                     self.tell_lost(runs);
                     continue;
                 }
+                Ok(Command::Renew) => {
+                    self.record = None;
+                    // Else what is here is hashed once more when it is opened.
+                    let _ = self.sync();
+                    continue;
+                }
                 Ok(Command::Broke(error)) => {
                     self.broke(error);
                     continue;
@@ -251,6 +259,9 @@ impl Writer {
             return Ok(());
         };
         let offset = u64::from(first) * u64::from(BLOCK_SIZE);
+        let end = offset + blocks.len() as u64 * u64::from(BLOCK_SIZE);
+        let backing = self.shared.backing.as_ref();
+        self.shared.checked().writing(backing, offset..end);
         let written = if blocks.len() == 1 {
             blocks.try_for_each(|block| self.shared.backing.write_all_at(block.data(), offset))
         } else {
@@ -341,13 +352,14 @@ impl Writer {
     fn write_record(&mut self) -> std::io::Result<()> {
         let Some(home) = &self.home else { return Ok(()) };
         let verifier = &self.shared.verifier;
+        let stamp = || self.shared.checked().stamp(self.shared.backing.as_ref());
         match self.record.take_if(|record| !record.is_long()) {
             Some(record) if self.unrecorded.is_empty() => self.record = Some(record),
             Some(mut record) => {
                 self.unrecorded.sort_unstable();
                 let touched: BTreeSet<u32> = self.unrecorded.iter().map(|&b| verifier.piece_of(b)).collect();
                 let addition = Addition {
-                    stamp: self.shared.backing.stamp()?,
+                    stamp: stamp()?,
                     runs: consecutive(self.unrecorded.iter().copied()),
                     nodes: self.nodes_of(touched),
                 };
@@ -356,7 +368,7 @@ impl Writer {
             }
             None => {
                 let record = Record {
-                    stamp: self.shared.backing.stamp()?,
+                    stamp: stamp()?,
                     bits: self.safe.clone(),
                     nodes: self.nodes_of(0..verifier.layout().pieces()),
                 };
