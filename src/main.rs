@@ -11,6 +11,7 @@ macro_rules! eprintln {
 
 mod ads;
 mod again;
+mod allocator;
 mod asking;
 mod beacons;
 mod beforehand;
@@ -82,6 +83,9 @@ fn main() -> ExitCode {
         }
     }
     gate::install_crypto_provider();
+    if matches!(cli.command, Command::Splice(_)) {
+        allocator::return_large();
+    }
 
     let json = cli.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -4,6 +4,7 @@ pub mod again;
 pub mod beacons;
 pub mod bridge;
 mod child;
+mod compact;
 pub mod conditioning;
 pub mod content;
 pub mod creatives;

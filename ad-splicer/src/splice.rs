@@ -686,7 +686,7 @@ fn lay_out(
         };
         let (bytes, runs) = (runs.len(), runs.into_runs());
         if let Some(out) = out {
-            filed::copy(content, &runs, options, out, &AtomicBool::default())?;
+            filed::copy(content, runs.clone(), options, out, &AtomicBool::default())?;
         }
         let report = Report {
             bytes,
@@ -726,9 +726,10 @@ fn with_ads(
         facts::level(track, &all)?;
     }
     let mut spliced = track.splice(&layout)?;
+    let bytes = format::len_of(&spliced.runs);
     if !later {
         let bridges = match out {
-            Some(out) => filed::write(content, track, &layout, &spliced, options, out)?,
+            Some(out) => filed::write(content, track, &layout, &mut spliced, options, out)?,
             None => later::all(track, &layout, &spliced.left)?,
         };
         for run in &mut spliced.runs {
@@ -742,7 +743,7 @@ fn with_ads(
             .extend(bridges.into_iter().flat_map(|made| made.seams));
     }
     let report = Report {
-        bytes: format::len_of(&spliced.runs),
+        bytes,
         duration: layout.plan.duration(),
         ads: layout.ads(breaks),
         seams: spliced.seams,
@@ -750,6 +751,8 @@ fn with_ads(
     };
     let (audio, points, zero) = match spliced.played {
         Some(played) => (Some(played.audio), played.points, Some(played.zero)),
+        // Who reads the file finds their places there.
+        None if out.is_some() => (None, Vec::new(), None),
         None => (
             track.audio(&spliced.runs, &layout.plan),
             track.points(&spliced.runs, &layout),
@@ -811,7 +814,7 @@ pub fn prepare_what_fits(
     what_fits(breaks, |kept| prepare(content, kept, options))
 }
 
-/// [`prepare_what_fits`], written into a file from its beginning on, which is left as long as the rendition: bridges are made while the rest is copied. The file must be nobody else's.
+/// [`prepare_what_fits`], written into a file from its beginning on, which is left as long as the rendition: bridges are made while the rest is copied. The file must be nobody else's. Its bytes are there, and the rendition that is given back holds none of them.
 ///
 /// # Errors
 /// Those of [`prepare_what_fits`], and of writing; what the file holds then is of no use.

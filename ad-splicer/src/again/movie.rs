@@ -11,8 +11,8 @@ use super::{DEADLINE, PRIMING};
 use crate::content::Content;
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4::{
-    self, Atom, Edit, Samples, Tables, TopBox, avc_config, edit_list, full_duration, move_chunks, priming,
-    put_edit, remove_tables, set_avc_config, set_description, set_durations, set_tables,
+    self, Atom, Chunks, Edit, Samples, Tables, TopBox, avc_config, edit_list, full_duration, move_chunks,
+    priming, put_edit, remove_tables, set_avc_config, set_description, set_durations, set_tables,
 };
 use crate::splice::SpliceError;
 use crate::splice::format::Runs;
@@ -436,7 +436,7 @@ fn lay_out(ftyp: Option<Range<u64>>, mut moov: Atom, tracks: &[Placed<'_>]) -> R
         .map(|placed| timescale(&moov.children()[placed.child]))
         .collect::<Result<_, _>>()?;
     let mut data = Runs::default();
-    let mut chunks: Vec<Vec<(u64, u32)>> = vec![Vec::new(); tracks.len()];
+    let mut chunks: Vec<Chunks> = tracks.iter().map(|_| Chunks::default()).collect();
     let mut next: Vec<_> = tracks
         .iter()
         .zip(&scales)
@@ -455,9 +455,8 @@ fn lay_out(ftyp: Option<Range<u64>>, mut moov: Atom, tracks: &[Placed<'_>]) -> R
                 else {
                     continue;
                 };
-                match chunks.last_mut().filter(|chunk| !is_new && chunk.1 < CHUNK) {
-                    Some(chunk) => chunk.1 += 1,
-                    None => chunks.push((data.len(), 1)),
+                if is_new || !chunks.add(CHUNK) {
+                    chunks.push(data.len(), 1);
                 }
                 is_new = false;
                 let start = placed.base + offset;
@@ -478,7 +477,8 @@ fn lay_out(ftyp: Option<Range<u64>>, mut moov: Atom, tracks: &[Placed<'_>]) -> R
             }
         }
         let tables = Tables {
-            sizes: &placed.samples.sizes,
+            count: placed.samples.sizes.len(),
+            size: &|i| placed.samples.sizes[i],
             durations: placed.durations,
             compositions: &compositions,
             sync: placed.samples.sync.as_deref(),

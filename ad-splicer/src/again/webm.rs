@@ -237,7 +237,10 @@ pub(super) fn with_pictures(content: &dyn Content, taken: &Taken) -> Result<Runs
                 .sync
                 .as_ref()
                 .is_none_or(|sync| sync.binary_search(&key).is_ok());
-            frame.bytes = Bytes::At(content.len() + samples.offsets[picture], samples.sizes[picture]);
+            frame.bytes = Bytes::At(
+                content.len() + samples.offsets.at(picture),
+                samples.sizes[picture],
+            );
             picture += 1;
         }
         writer.push(&frame);

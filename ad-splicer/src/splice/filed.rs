@@ -2,6 +2,8 @@
 //!
 //! Its room is taken first, and what was copied goes to the disk while the rest is: whoever syncs the file at the end has little to wait for.
 //!
+//! What was written is not held any more: tables of MP4 are as long as the file is.
+//!
 //! The bytes are those that anybody else gets who reads the rendition. A bridge that cannot be made is an error, as in [`super::prepare`]: whoever writes a file can begin again without that break.
 
 use std::fs::File;
@@ -31,17 +33,19 @@ const BRIDGES: usize = 2;
 /// After so many bytes the disk is set to work.
 const SOON: u64 = 8 << 20;
 
-/// Makes all bridges of a layout and writes everything, from the beginning of the file on.
+/// Makes all bridges of a layout and writes everything, from the beginning of the file on: takes the runs.
 pub(super) fn write(
     content: &dyn Content,
     track: &dyn Track,
     layout: &Layout<'_>,
-    spliced: &Spliced,
+    spliced: &mut Spliced,
     options: &Options,
     out: &File,
 ) -> Result<Vec<Made>, SpliceError> {
-    let runs = &spliced.runs;
-    make_room(out, format::len_of(runs))?;
+    let runs = std::mem::take(&mut spliced.runs);
+    make_room(out, format::len_of(&runs))?;
+    let is_bridge = |run: &&Run| matches!(run.source, Source::Bridge { .. });
+    let of_bridges: Vec<Run> = runs.iter().filter(is_bridge).cloned().collect();
     // Set by whoever fails: the others need not go on.
     let is_over = AtomicBool::new(false);
     let bridge = |number: usize, len: &u64| {
@@ -49,7 +53,7 @@ pub(super) fn write(
             return Ok(None);
         }
         let made = later::one(track, layout, number, *len).and_then(|made| {
-            put(runs, number, &made, out)?;
+            put(&of_bridges, number, &made, out)?;
             Ok(Some(made))
         });
         is_over.fetch_or(made.is_err(), Ordering::Relaxed);
@@ -79,10 +83,10 @@ fn make_room(out: &File, len: u64) -> Result<(), SpliceError> {
     }
 }
 
-/// Writes all runs but those of bridges, until it is over.
+/// Writes all runs but those of bridges, until it is over; each is let go when it was written.
 pub(super) fn copy(
     content: &dyn Content,
-    runs: &[Run],
+    runs: Vec<Run>,
     options: &Options,
     out: &File,
     is_over: &AtomicBool,
@@ -96,7 +100,7 @@ pub(super) fn copy(
         }
         let mut done = 0;
         while done < run.len {
-            let by_kernel = copied_by_kernel(content, run, done, out).map(|count| Ok(Some(count)));
+            let by_kernel = copied_by_kernel(content, &run, done, out).map(|count| Ok(Some(count)));
             let is_there = by_kernel.is_some();
             let read =
                 by_kernel.unwrap_or_else(|| run.read_at(content, done, &mut buffer, options.read_deadline));
@@ -211,6 +215,7 @@ mod tests {
             file.read_to_end(&mut found).unwrap();
             assert!(found == expected, "{} bytes, {}", found.len(), expected.len());
             assert_eq!(written.report(), rendition.report());
+            assert!(written.runs().is_empty(), "what was written is not held");
             let indices = [&left_out, &also_left_out].map(|left| left[0].0);
             assert_eq!((left_out.len(), also_left_out.len(), indices), (1, 1, [1, 1]));
         }

@@ -187,7 +187,7 @@ impl Parsed {
             if u64::from(media.timescale) == 2 * u64::from(config.sample_rate) {
                 // As SBR has it, which may be in the packets without a word about it.
                 let places = packets.offsets.iter().zip(&packets.sizes).take(LOOKED_AT);
-                let looked_at = places.map(|(at, size)| super::read(content, *at, *size as usize, deadline));
+                let looked_at = places.map(|(at, size)| super::read(content, at, *size as usize, deadline));
                 refuse_sbr(config, looked_at.collect::<Result<_, _>>()?)
                     .map_err(|error| with_pictures(error, pictures.is_some()))?;
             }
@@ -469,7 +469,7 @@ impl Coding for Track<'_> {
     fn read(&self, packets: Range<u64>) -> Result<Vec<Vec<u8>>, SpliceError> {
         let table = &self.0.packets;
         (packets.start as usize..packets.end as usize)
-            .map(|i| self.0.read_at(table.offsets[i], table.sizes[i].into()))
+            .map(|i| self.0.read_at(table.offsets.at(i), table.sizes[i].into()))
             .collect()
     }
 
@@ -518,7 +518,7 @@ impl format::Track for Track<'_> {
         Frames {
             count: self.grid().frames,
             steps: Steps::of_frames(SAMPLES),
-            start: self.0.packets.offsets[0],
+            start: self.0.packets.offsets.at(0),
             bit_rate: None,
         }
     }
@@ -527,7 +527,7 @@ impl format::Track for Track<'_> {
         let frame = ((sample + self.skip()) / u64::from(SAMPLES)).min(self.grid().frames - 1);
         Ok(Place {
             frame,
-            offset: self.0.packets.offsets[frame as usize],
+            offset: self.0.packets.offsets.at(frame as usize),
         })
     }
 

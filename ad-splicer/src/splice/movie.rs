@@ -17,14 +17,14 @@ use super::regions::Piece;
 use super::{SpliceError, ad_chapters};
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4::{
-    Atom, Tables, blank, edit_chapters, edit_list, full_duration, move_chunks, sample_of, set_avc_config,
-    set_durations, set_edit, set_tables, titles, track_id,
+    Atom, Chunks, Samples, Tables, blank, edit_chapters, edit_list, full_duration, move_chunks, sample_of,
+    set_avc_config, set_durations, set_edit, set_tables, titles, track_id,
 };
 use crate::plan::{Segment, SplicePlan};
 use crate::time::ContentTime;
 
 /// Packets of sound in a chunk of the result: about a second. Of pictures there are at most as many.
-const CHUNK: usize = 43;
+const CHUNK: u32 = 43;
 /// Most bytes of tracks other than sound and pictures: they are held in memory.
 const MOST_OTHER: u64 = 64 << 20;
 /// Room that is left for the movie box when it is decided whether offsets need 64 bits.
@@ -84,7 +84,7 @@ fn other(
     let mut end = place(time).max(starts.last().copied().unwrap_or(0));
     let mut list = Vec::with_capacity(starts.len());
     for ((offset, size), start) in samples.offsets.iter().zip(&samples.sizes).zip(starts) {
-        list.push((start, file.read_at(*offset, (*size).into())?));
+        list.push((start, file.read_at(offset, (*size).into())?));
     }
     // Titles of which nothing is left; a list is never without any.
     if left_out.contains(&false) {
@@ -133,89 +133,125 @@ fn other(
     })
 }
 
-/// Bytes that are not the content's.
+/// Where the bytes of a packet come from.
 #[derive(Clone, Copy)]
-enum Made<'a> {
-    /// Of the sound: of which bridge, and from which of its bytes on.
+enum Source<'a> {
+    /// From here in the content.
+    Content(u64),
+    /// Of which bridge, and from which of its bytes on.
     Sound(usize, u64),
-    /// Of the pictures.
     Picture(&'a Bytes),
 }
 
-/// Set in [`Packets::places`] of what was made.
-const MADE: u64 = 1 << 63;
+/// Packets of the sound that follow each other.
+enum Sounds {
+    /// The content's own from this one on.
+    Kept(usize),
+    /// Of a bridge, from one of its bytes on, each with so many.
+    Made { number: usize, from: u64, len: u64 },
+}
 
-/// Packets of one track of the result, in order. There are as many as the content has, so little is held of each.
+/// What tells of each packet, which is as much as the content's own tables do.
+enum Told<'a> {
+    Nothing,
+    /// Runs, each with the number of its first packet, of the content's packets and others.
+    Sound(&'a Samples, Vec<(usize, Sounds)>),
+    Pictures(&'a Shots<'a>),
+}
+
+/// Packets of one track of the result, in order. There are as many as the content has, so nothing is held of each but of where it stands in chunks.
 struct Packets<'a> {
-    sizes: Vec<u32>,
-    /// Where each stands among the data, once it does; before, its offset in the content, or with [`MADE`] which of `made` it is.
-    places: Vec<u64>,
-    made: Vec<Made<'a>>,
+    told: Told<'a>,
+    count: usize,
+    /// Those that were laid down, and where the last one ends.
+    chunks: Chunks,
+    end: u64,
 }
 
 impl<'a> Packets<'a> {
-    fn with_capacity(count: usize) -> Self {
+    fn new(told: Told<'a>, count: usize) -> Self {
         Self {
-            sizes: Vec::with_capacity(count),
-            places: Vec::with_capacity(count),
-            made: Vec::new(),
+            told,
+            count,
+            chunks: Chunks::default(),
+            end: 0,
         }
     }
 
-    fn push(&mut self, size: u32, offset: u64) {
-        self.sizes.push(size);
-        self.places.push(offset);
+    fn len(&self) -> usize {
+        self.count
     }
 
-    fn push_made(&mut self, size: u32, made: Made<'a>) {
-        self.push(size, MADE | self.made.len() as u64);
-        self.made.push(made);
-    }
-
-    /// Where a packet that is not laid down yet stands in the content.
-    fn offset(&self, i: usize) -> Option<u64> {
-        self.places.get(i).copied().filter(|place| place & MADE == 0)
-    }
-
-    /// Chunks of packets that stand beside each other, `start` bytes further on.
-    fn chunks(&self, start: u64) -> Vec<(u64, u32)> {
-        let each = || {
-            let mut packets = self.places.iter().zip(&self.sizes).peekable();
-            std::iter::from_fn(move || {
-                let (place, size) = packets.next()?;
-                let (mut end, mut count) = (place + u64::from(*size), 1);
-                while (count as usize) < CHUNK
-                    && let Some((_, size)) = packets.next_if(|(place, _)| **place == end)
-                {
-                    end += u64::from(*size);
-                    count += 1;
+    /// How many bytes a packet has, and where they come from.
+    fn get(&self, i: usize) -> (u32, Source<'a>) {
+        match &self.told {
+            Told::Nothing => (0, Source::Content(0)),
+            Told::Sound(table, runs) => {
+                let (first, run) = &runs[runs.partition_point(|(first, _)| *first <= i) - 1];
+                match run {
+                    Sounds::Kept(packet) => {
+                        let packet = packet + (i - first);
+                        (table.sizes[packet], Source::Content(table.offsets.at(packet)))
+                    }
+                    Sounds::Made { number, from, len } => {
+                        let at = from + (i - first) as u64 * len;
+                        (*len as u32, Source::Sound(*number, at))
+                    }
                 }
-                Some((start + place, count))
-            })
-        };
-        // There may be as many as packets: no more room is taken than they need.
-        let mut chunks = Vec::with_capacity(each().count());
-        chunks.extend(each());
-        chunks
+            }
+            Told::Pictures(shots) => match shots.stored(i) {
+                (size, From::Content(offset)) => (size, Source::Content(offset)),
+                (size, From::Ad(ad, i)) => {
+                    let frame = &shots.ads[ad as usize].frames[i as usize];
+                    (size, Source::Picture(&frame.bytes))
+                }
+            },
+        }
+    }
+
+    fn size(&self, i: usize) -> u32 {
+        self.get(i).0
+    }
+
+    /// Where a packet stands in the content.
+    fn offset(&self, i: usize) -> Option<u64> {
+        match self.get(i).1 {
+            Source::Content(offset) => Some(offset),
+            _ => None,
+        }
+    }
+
+    /// Lays a packet down.
+    fn put(&self, i: usize, runs: &mut Runs) {
+        match self.get(i) {
+            (size, Source::Content(from)) => runs.content(from, from + u64::from(size)),
+            (size, Source::Sound(number, at)) => runs.bridge(number, at, size.into()),
+            (_, Source::Picture(bytes)) => runs.shared(bytes.clone()),
+        }
+    }
+
+    /// The next packet stands there: in the chunk of the one before it, when it follows that.
+    fn stands(&mut self, place: u64, size: u64) {
+        if self.end != place || !self.chunks.add(CHUNK) {
+            self.chunks.push(place, 1);
+        }
+        self.end = place + size;
     }
 }
 
 /// The data as it is laid down.
-#[derive(Default)]
 struct Data {
     runs: Runs,
+    /// How much stands before it.
+    start: u64,
 }
 
 impl Data {
+    /// Lays down the next packet of a track.
     fn put(&mut self, packets: &mut Packets<'_>, i: usize) {
         let place = self.runs.len();
-        let from = std::mem::replace(&mut packets.places[i], place);
-        let made = (from & MADE != 0).then(|| packets.made[(from & !MADE) as usize]);
-        match made {
-            Some(Made::Sound(number, at)) => self.runs.bridge(number, at, packets.sizes[i].into()),
-            Some(Made::Picture(bytes)) => self.runs.shared(bytes.clone()),
-            None => self.runs.content(from, from + u64::from(packets.sizes[i])),
-        }
+        packets.put(i, &mut self.runs);
+        packets.stands(self.start + place, self.runs.len() - place);
     }
 
     /// Lays down packets of content in the order that they have there.
@@ -273,6 +309,8 @@ fn runs_of<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<(u32, T)> {
             _ => runs.push((1, value)),
         }
     }
+    // There may be as many as samples: no more room is held than they need.
+    runs.shrink_to_fit();
     runs
 }
 
@@ -313,17 +351,7 @@ impl<'a> Shown<'a> {
     }
 
     fn packets(&self) -> Packets<'a> {
-        let mut packets = Packets::with_capacity(self.shots.len());
-        for shot in self.shots.iter() {
-            match shot.from {
-                From::Content(offset) => packets.push(shot.size, offset),
-                From::Ad(ad, i) => {
-                    let frame = &self.shots.ads[ad as usize].frames[i as usize];
-                    packets.push_made(shot.size, Made::Picture(&frame.bytes));
-                }
-            }
-        }
-        packets
+        Packets::new(Told::Pictures(self.shots), self.shots.len())
     }
 
     /// When a picture is shown, in nanoseconds, as if all were as much after their decoding as the first.
@@ -333,15 +361,19 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Lays down all packets.
+/// Lays down all packets, behind so many bytes.
 fn lay_down(
     pieces: &[Piece],
     sound: &mut Packets<'_>,
     heard: &dyn Fn(usize) -> i64,
     pictures: &mut Packets<'_>,
     seen: &dyn Fn(usize) -> i64,
+    start: u64,
 ) -> Runs {
-    let mut data = Data::default();
+    let mut data = Data {
+        runs: Runs::default(),
+        start,
+    };
     let (mut a, mut b) = (0, 0);
     let last = pieces.len().saturating_sub(1);
     for (i, piece) in pieces.iter().enumerate() {
@@ -350,7 +382,7 @@ fn lay_down(
             Piece::Bridge { packets, .. } => (*packets as usize, false),
         };
         let a_end = a + count;
-        let mut b_end = pictures.sizes.len();
+        let mut b_end = pictures.len();
         if i < last {
             let until = heard(a_end);
             // Times of decoding only grow.
@@ -379,27 +411,26 @@ fn lay_down(
 }
 
 /// The packets of the sound.
-fn sound_packets<'a>(file: &M4a<'_>, pieces: &'a [Piece]) -> Packets<'a> {
-    let mut sound = Packets::with_capacity(file.packets.sizes.len() + 4096);
+fn sound_packets<'a>(file: &'a M4a<'_>, pieces: &[Piece]) -> Packets<'a> {
+    let (mut runs, mut all) = (Vec::new(), 0);
     for piece in pieces {
         match piece {
             Piece::Content(range) => {
-                for i in range.start as usize..range.end as usize {
-                    sound.push(file.packets.sizes[i], file.packets.offsets[i]);
-                }
+                runs.push((all, Sounds::Kept(range.start as usize)));
+                all += (range.end - range.start) as usize;
             }
             Piece::Bridge { number, lens, .. } => {
-                let mut at = 0;
+                let (number, mut from) = (*number, 0);
                 for (count, len) in lens {
-                    for _ in 0..*count {
-                        sound.push_made(*len as u32, Made::Sound(*number, at));
-                        at += *len as u64;
-                    }
+                    let len = *len as u64;
+                    runs.push((all, Sounds::Made { number, from, len }));
+                    all += *count as usize;
+                    from += count * len;
                 }
             }
         }
     }
-    sound
+    Packets::new(Told::Sound(&file.packets, runs), all)
 }
 
 /// When each of the `count` packets of the result's sound is heard.
@@ -471,8 +502,8 @@ pub(super) fn assemble(
     };
     let mut pictures = shown
         .as_ref()
-        .map_or_else(|| Packets::with_capacity(0), Shown::packets);
-    let clock = sound_clock(file, plan, pieces, sound.sizes.len());
+        .map_or_else(|| Packets::new(Told::Nothing, 0), Shown::packets);
+    let clock = sound_clock(file, plan, pieces, sound.len());
     if file.options.growing {
         let streams = fragments::Streams {
             file,
@@ -505,9 +536,10 @@ pub(super) fn assemble(
         rescaled(time, 1_000_000_000_u32, file.config.sample_rate)
     };
     let seen = |i: usize| shown.as_ref().map_or(0, |shown| shown.time(i));
-    let data = lay_down(pieces, &mut sound, &heard, &mut pictures, &seen);
+    let other_len: u64 = others.iter().map(|other| other.bytes.len() as u64).sum();
+    let data = lay_down(pieces, &mut sound, &heard, &mut pictures, &seen, other_len);
 
-    let count = sound.sizes.len() as u64;
+    let count = sound.len() as u64;
     let durations = clock.durations();
     let total: u64 = durations
         .iter()
@@ -518,7 +550,6 @@ pub(super) fn assemble(
     let kept_len: u64 = kept.iter().map(|one| one.end - one.start).sum();
     let ftyp = file.boxes.iter().find(|one| &one.kind == b"ftyp");
     let ftyp_len = ftyp.map_or(0, |one| one.end - one.start);
-    let other_len: u64 = others.iter().map(|other| other.bytes.len() as u64).sum();
     let body = other_len + data.len();
     let wide = ftyp_len + kept_len + body + MOVIE_ROOM > u64::from(u32::MAX);
 
@@ -551,12 +582,15 @@ pub(super) fn assemble(
         let mut at = 0;
         for other in &others {
             let track = &mut children[other.child];
+            let mut chunks = Chunks::default();
+            chunks.push(at, other.sizes.len() as u32);
             let tables = Tables {
-                sizes: &other.sizes,
+                count: other.sizes.len(),
+                size: &|i| other.sizes[i],
                 durations: &other.durations,
                 compositions: &[],
                 sync: None,
-                chunks: &[(at, other.sizes.len() as u32)],
+                chunks: &chunks,
             };
             set_tables(track, &tables, wide);
             let media: u64 = other.durations.iter().map(|run| u64::from(run.1)).sum();
@@ -565,11 +599,12 @@ pub(super) fn assemble(
             at += other.bytes.len() as u64;
         }
         let tables = Tables {
-            sizes: &sound.sizes,
+            count: sound.len(),
+            size: &|i| sound.size(i),
             durations: &durations,
             compositions: &[],
             sync: None,
-            chunks: &sound.chunks(at),
+            chunks: &sound.chunks,
         };
         let track = &mut children[file.track];
         set_tables(track, &tables, wide);
@@ -577,11 +612,12 @@ pub(super) fn assemble(
         set_durations(track, sound_ends, Some(total));
         if let (Some(shown), Some((ends, lasts))) = (&shown, picture_edit) {
             let tables = Tables {
-                sizes: &pictures.sizes,
+                count: pictures.len(),
+                size: &|i| pictures.size(i),
                 durations: &shown.durations,
                 compositions: &shown.compositions,
                 sync: shown.sync.as_deref(),
-                chunks: &pictures.chunks(at),
+                chunks: &pictures.chunks,
             };
             let track = &mut children[shown.avc.child];
             set_tables(track, &tables, wide);
@@ -612,4 +648,51 @@ pub(super) fn assemble(
     debug_assert_eq!(runs.len(), start + other_len);
     runs.append(data);
     Ok((runs, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_of_the_sound_are_told_by_the_tables_of_the_content_and_stand_in_chunks() {
+        let mut table = Samples::default();
+        table.sizes = (0..100).map(|i| 10 + i).collect();
+        table.offsets = (0..100).map(|i| 1_000 * i).collect();
+        let made = |from, len| Sounds::Made { number: 3, from, len };
+        // Nothing of the content at the beginning, then some, two runs of a bridge, and content again.
+        let runs = vec![
+            (0, Sounds::Kept(0)),
+            (0, Sounds::Kept(20)),
+            (5, made(0, 7)),
+            (55, made(350, 9)),
+            (60, Sounds::Kept(90)),
+        ];
+        let mut packets = Packets::new(Told::Sound(&table, runs), 70);
+        assert_eq!(packets.offset(4), Some(24_000));
+        assert_eq!((packets.size(4), packets.size(5), packets.size(55)), (34, 7, 9));
+        assert_eq!(packets.offset(5), None);
+        assert!(matches!(packets.get(56), (9, Source::Sound(3, 359))));
+        assert_eq!((packets.offset(69), packets.size(69)), (Some(99_000), 109));
+
+        let mut data = Data {
+            runs: Runs::default(),
+            start: 500,
+        };
+        (0..70).for_each(|i| {
+            if i == 60 {
+                // Something else stands between.
+                data.runs.made(&[0; 11]);
+            }
+            data.put(&mut packets, i);
+        });
+        let (mut expected, of_bridge) = (Chunks::default(), 50 * 7 + 5 * 9);
+        let first: u64 = (20..25).map(|i| 10 + i).sum();
+        expected.push(500, 43);
+        expected.push(500 + first + 38 * 7, 17);
+        expected.push(500 + first + of_bridge + 11, 10);
+        assert_eq!(format!("{:?}", packets.chunks), format!("{expected:?}"));
+        // Of content one run each, of the bridge one in all.
+        assert_eq!(data.runs.into_runs().len(), 5 + 1 + 1 + 10);
+    }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use super::SpliceError;
 use super::clock::Clock;
 use super::layout::Layout;
+use crate::compact::Compact;
 use crate::frames::mp4::Samples;
 use crate::picture::{Picture, PictureFormat};
 
@@ -34,7 +35,7 @@ fn unsupported(what: impl Into<String>) -> SpliceError {
 pub(super) struct Video {
     pub(super) samples: Samples,
     /// When each sample is decoded, in the track's scale; at the end, when the last one is over.
-    starts: Vec<u64>,
+    starts: Compact,
     pub(super) scale: u32,
     /// Media time of the beginning of the presentation.
     pub(super) zero: i64,
@@ -125,6 +126,23 @@ impl<'a> Shots<'a> {
         let part = self.parts.partition_point(|(begin, _)| *begin <= i) - 1;
         let (begin, part) = &self.parts[part];
         self.of(part, i - begin)
+    }
+
+    /// How many bytes one of them has, and where it comes from.
+    pub(super) fn stored(&self, i: usize) -> (u32, From) {
+        let part = self.parts.partition_point(|(begin, _)| *begin <= i) - 1;
+        let (begin, part) = &self.parts[part];
+        let i = i - begin;
+        match part {
+            Part::Kept(first, _) => {
+                let samples = &self.video.samples;
+                (
+                    samples.sizes[first + i],
+                    From::Content(samples.offsets.at(first + i)),
+                )
+            }
+            Part::Other(shots) => (shots[i].size, shots[i].from),
+        }
     }
 
     fn of(&self, part: &Part, i: usize) -> Shot {
@@ -271,7 +289,7 @@ pub(super) fn rate_of(durations: &[(u32, u32)], scale: u32) -> (u32, u32) {
 impl Video {
     /// Pictures of which none is hidden. `zero` is the media time of the beginning of the presentation.
     pub(super) fn new(samples: Samples, scale: u32, zero: i64, format: PictureFormat) -> Self {
-        let mut starts = Vec::with_capacity(samples.sizes.len() + 1);
+        let mut starts = Compact::with_capacity(samples.sizes.len() + 1);
         let mut time = 0;
         for (count, duration) in &samples.durations {
             for _ in 0..*count {
@@ -300,7 +318,7 @@ impl Video {
         let count = self.count();
         // The last to be shown is among the last to be decoded.
         (count.saturating_sub(64)..count)
-            .map(|i| self.shown(i) + (self.starts[i + 1] - self.starts[i]) as i64)
+            .map(|i| self.shown(i) + (self.starts.at(i + 1) - self.starts.at(i)) as i64)
             .max()
             .unwrap_or(0)
     }
@@ -331,7 +349,7 @@ impl Video {
 
     /// When a sample is shown, in media time.
     fn shown(&self, i: usize) -> i64 {
-        self.starts[i] as i64 + i64::from(self.composition(i))
+        self.starts.at(i) as i64 + i64::from(self.composition(i))
     }
 
     /// The samples that can be begun at.
@@ -365,7 +383,7 @@ impl Video {
         if index < self.count() {
             i64::from(self.composition(index))
         } else {
-            self.over - self.starts[self.count()] as i64
+            self.over - self.starts.at(self.count()) as i64
         }
     }
 
@@ -417,7 +435,7 @@ impl Video {
             };
             let delay = self.delay_before(cut.start.group.start);
             let decoded_after = if cut.end.group.is_empty() && goes_on.is_some() {
-                self.starts[cut.end.group.start] as i64 + ticks(after)
+                self.starts.at(cut.end.group.start) as i64 + ticks(after)
             } else {
                 ends - self.delay_before(cut.end.group.end)
             };
@@ -446,7 +464,7 @@ impl Video {
             self.keep(&mut out, next, &ending, shift, recode)
                 .map_err(|error| error.at_break(last))?;
             if kept_to_the_end {
-                out.end = (self.starts[self.count()] as i64 + shift) as u64;
+                out.end = (self.starts.at(self.count()) as i64 + shift) as u64;
                 out.over = seen_until + shift;
             }
         }
@@ -496,7 +514,7 @@ impl Video {
         } else {
             to.group.start
         };
-        if !kept.is_empty() && (self.starts[kept.start] as i64) < -shift {
+        if !kept.is_empty() && (self.starts.at(kept.start) as i64) < -shift {
             return Err(unsupported(
                 "pictures of the content would be decoded before the beginning",
             ));
@@ -509,10 +527,10 @@ impl Video {
     fn kept(&self, i: usize, shift: i64) -> Shot {
         Shot {
             size: self.samples.sizes[i],
-            start: self.starts[i].saturating_add_signed(shift),
+            start: self.starts.at(i).saturating_add_signed(shift),
             composition: self.composition(i),
             sync: self.sync(i),
-            from: From::Content(self.samples.offsets[i]),
+            from: From::Content(self.samples.offsets.at(i)),
         }
     }
 

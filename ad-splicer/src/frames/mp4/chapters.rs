@@ -62,7 +62,7 @@ pub(crate) fn chapters(
         .iter()
         .flat_map(|run| std::iter::repeat_n(run.1, run.0 as usize));
     for (offset, size) in samples.offsets.iter().zip(&samples.sizes).take(MOST) {
-        let bytes = splice::read(content, *offset, (*size).min(LONGEST_TITLE) as usize, deadline)?;
+        let bytes = splice::read(content, offset, (*size).min(LONGEST_TITLE) as usize, deadline)?;
         found.push((
             ContentTime::from_samples(time.saturating_sub(skipped), scale),
             title(&bytes),

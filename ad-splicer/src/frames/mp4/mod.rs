@@ -18,7 +18,8 @@ pub(crate) use fragments::{gather, track_id};
 pub(crate) use length::{stated_length, true_length};
 pub(crate) use streamed::{Part, Sample, beginning, fragment};
 pub(crate) use tables::{
-    Samples, Tables, audio_config, avc_config, edit_chapters, full_duration, move_chunks, nero_chapters,
-    priming, remove_tables, set_avc_config, set_description, set_durations, set_tables, told_of, turn_of,
+    Chunks, Samples, Tables, audio_config, avc_config, edit_chapters, full_duration, move_chunks,
+    nero_chapters, priming, remove_tables, set_avc_config, set_description, set_durations, set_tables,
+    told_of, turn_of,
 };
 pub(crate) use whole::{leave_out_priming, take_tags};

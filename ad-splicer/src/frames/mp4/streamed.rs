@@ -2,7 +2,7 @@
 
 use super::boxes::{Atom, Body};
 use super::fragments::track_id;
-use super::tables::{Tables, set_durations, set_tables};
+use super::tables::{Chunks, Tables, set_durations, set_tables};
 
 /// A sample that others do not depend on, and one that depends on others (§8.8.3.1).
 const FLAGS: [u32; 2] = [0x0101_0000, 0x0200_0000];
@@ -57,11 +57,12 @@ pub(crate) fn beginning(moov: &Atom, tracks: &[usize]) -> Vec<u8> {
                 boxes.retain(|one| matches!(&one.kind, b"tkhd" | b"mdia"));
             }
             let tables = Tables {
-                sizes: &[],
+                count: 0,
+                size: &|_| 0,
                 durations: &[],
                 compositions: &[],
                 sync: None,
-                chunks: &[],
+                chunks: &Chunks::default(),
             };
             set_tables(&mut track, &tables, false);
             set_durations(&mut track, 0, Some(0));

@@ -1,6 +1,7 @@
 //! A track's sample tables, its durations and edit list, and the chapters that stand in the movie.
 
 use super::boxes::{Atom, Body};
+use crate::compact::Compact;
 use crate::frames::aac::Config;
 use crate::frames::h264::Told;
 use crate::picture::Turn;
@@ -45,7 +46,7 @@ fn pair(row: &[u8]) -> Option<(u32, u32)> {
 /// Where samples are, and how long they last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Samples {
-    pub(crate) offsets: Vec<u64>,
+    pub(crate) offsets: Compact,
     pub(crate) sizes: Vec<u32>,
     /// Runs of samples of one duration, in the track's time scale.
     pub(crate) durations: Vec<(u32, u32)>,
@@ -93,7 +94,7 @@ impl Samples {
             Box::new(places.iter().map(|place| u64::from_be_bytes(*place)))
         };
         let runs: &[[u8; 12]] = counted(stbl.bytes(&[b"stsc"])?)?;
-        let mut offsets = Vec::with_capacity(sizes.len());
+        let mut offsets = Compact::with_capacity(sizes.len());
         let mut run = 0;
         for (i, mut at) in chunks.enumerate() {
             let begins = |run: &[u8; 12]| word(run, 0).is_some_and(|first| first as usize <= i + 1);
@@ -224,17 +225,46 @@ impl Samples {
 }
 
 /// What is written about a track's samples.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Tables<'a> {
-    pub(crate) sizes: &'a [u32],
+    pub(crate) count: usize,
+    /// How many bytes a sample has.
+    pub(crate) size: &'a dyn Fn(usize) -> u32,
     /// Runs of samples of one duration.
     pub(crate) durations: &'a [(u32, u32)],
     /// Runs of samples that are shown as much later than they are decoded; empty when none is.
     pub(crate) compositions: &'a [(u32, i32)],
     /// Which samples can be begun at; `None` when all can.
     pub(crate) sync: Option<&'a [u32]>,
-    /// Each chunk's offset, and how many samples stand there.
-    pub(crate) chunks: &'a [(u64, u32)],
+    pub(crate) chunks: &'a Chunks,
+}
+
+/// Where samples stand: chunks of some that follow each other.
+#[derive(Debug, Default)]
+pub(crate) struct Chunks {
+    places: Compact,
+    /// How many samples each has.
+    counts: Vec<u32>,
+}
+
+impl Chunks {
+    /// Adds a chunk of so many samples at an offset.
+    pub(crate) fn push(&mut self, place: u64, count: u32) {
+        self.places.push(place);
+        self.counts.push(count);
+    }
+
+    /// Adds a sample behind those of the last chunk, when that has fewer than `most`.
+    pub(crate) fn add(&mut self, most: u32) -> bool {
+        let last = self.counts.last_mut().filter(|count| **count < most);
+        last.map(|count| *count += 1).is_some()
+    }
+
+    /// How many bytes are held.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.places.bytes() + 4 * self.counts.capacity()
+    }
 }
 
 /// Takes the tables of each sample out of a track: they are as long as the file is.
@@ -266,15 +296,12 @@ fn remove_from(children: &mut Vec<Atom>) {
 /// Writes a track's tables. Those that say more about each sample are left out.
 pub(crate) fn set_tables(track: &mut Atom, tables: &Tables<'_>, wide: bool) {
     let Tables {
-        sizes,
-        durations,
-        chunks,
-        ..
+        durations, chunks, ..
     } = *tables;
     let Some(children) = track.find_mut(&STBL).and_then(Atom::children_mut) else {
         return;
     };
-    let count = sizes.len() as u32;
+    let count = tables.count as u32;
     remove_from(children);
     // One group for all samples stays one; anything finer would name the wrong ones.
     children.retain_mut(|child| match (&child.kind, &mut child.body) {
@@ -302,23 +329,24 @@ pub(crate) fn set_tables(track: &mut Atom, tables: &Tables<'_>, wide: bool) {
         &[durations.len() as u32],
         &mut durations.iter().flat_map(|run| [run.0, run.1]),
     );
-    let groups = || chunks.chunk_by(|one, next| one.1 == next.1);
+    let groups = || chunks.counts.chunk_by(|one, next| one == next);
     let mut first = 1;
     let mut group = groups().flat_map(|group| {
-        let row = [first, group[0].1, 1];
+        let row = [first, group[0], 1];
         first += group.len() as u32;
         row
     });
     let stsc = table(&[groups().count() as u32], &mut group);
-    let stsz = table(&[0, count], &mut sizes.iter().copied());
+    let stsz = table(&[0, count], &mut (0..tables.count).map(tables.size));
     let places = if wide {
         let halves = chunks
+            .places
             .iter()
-            .flat_map(|(offset, _)| [(offset >> 32) as u32, *offset as u32]);
-        Atom::raw(*b"co64", table(&[chunks.len() as u32], &mut { halves }))
+            .flat_map(|offset| [(offset >> 32) as u32, offset as u32]);
+        Atom::raw(*b"co64", table(&[chunks.places.len() as u32], &mut { halves }))
     } else {
-        let places = chunks.iter().map(|(offset, _)| *offset as u32);
-        Atom::raw(*b"stco", table(&[chunks.len() as u32], &mut { places }))
+        let places = chunks.places.iter().map(|offset| offset as u32);
+        Atom::raw(*b"stco", table(&[chunks.places.len() as u32], &mut { places }))
     };
     let mut more = Vec::new();
     if !tables.compositions.is_empty() {
@@ -681,6 +709,24 @@ pub(crate) fn nero_chapters(moov: &Atom) -> Vec<(u64, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn little_is_held_of_each_sample_and_chunk() {
+        // As ffmpeg writes them: each beside one of another track, in a file of more than 4 GiB.
+        let (mut samples, mut chunks) = (Samples::default(), Chunks::default());
+        let count = 1 << 16;
+        for i in 0..count {
+            samples.push(i * 70_000, 900, 1024, 0, true);
+            chunks.push(i * 70_000, 1);
+        }
+        samples.settle();
+        assert_eq!(samples.offsets.at(65_535), 65_535 * 70_000);
+        let held = samples.offsets.bytes() as u64 + 4 * samples.sizes.capacity() as u64;
+        assert!(held * 4 < count * 33, "{held} bytes of {count} samples");
+        let held = chunks.bytes() as u64;
+        assert!(held * 4 < count * 33, "{held} bytes of {count} chunks");
+        assert!(samples.compositions.capacity() == 0 && samples.sync.is_none());
+    }
 
     #[test]
     fn what_is_left_of_samples_is_as_it_was() {

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Clock, Data, M4a, Packets, Shown};
+use super::{Clock, M4a, Packets, Shown};
 use crate::frames::mp4::{Part, Sample, beginning, fragment, set_avc_config, track_id};
 use crate::splice::SeekPoint;
 use crate::splice::format::{Played, Runs};
@@ -27,9 +27,9 @@ pub(super) struct Streams<'a, 'b> {
 
 impl Streams<'_, '_> {
     /// Lays down all packets.
-    pub(super) fn lay_out(mut self) -> (Runs, Option<Played>) {
+    pub(super) fn lay_out(self) -> (Runs, Option<Played>) {
         let rate = self.file.config.sample_rate;
-        let (sounds, pictures) = (self.sound.sizes.len(), self.pictures.sizes.len());
+        let (sounds, pictures) = (self.sound.len(), self.pictures.len());
         let lasts: Vec<u32> = self
             .clock
             .durations()
@@ -60,7 +60,7 @@ impl Streams<'_, '_> {
                 a += 1;
             }
             let mut parts = Vec::new();
-            let mut data = Data::default();
+            let mut data = Runs::default();
             if let Some((part, shown)) = self.part_of_pictures(first_b..b, zero) {
                 if self.is_sync(first_b) {
                     points.push(SeekPoint {
@@ -70,8 +70,8 @@ impl Streams<'_, '_> {
                 }
                 parts.push(part);
                 for i in first_b..b {
-                    data.runs.made(&self.sets(i));
-                    data.put(&mut self.pictures, i);
+                    data.made(&self.sets(i));
+                    self.pictures.put(i, &mut data);
                 }
             }
             if first_a < a {
@@ -82,11 +82,11 @@ impl Streams<'_, '_> {
                     });
                 }
                 parts.push(self.part_of_sound(first_a..a, &lasts, zero));
-                (first_a..a).for_each(|i| data.put(&mut self.sound, i));
+                (first_a..a).for_each(|i| self.sound.put(i, &mut data));
             }
             number += 1;
             runs.made(&fragment(number, &parts));
-            runs.append(data.runs);
+            runs.append(data);
         }
         let played = Played {
             audio: start..runs.len(),
@@ -168,7 +168,7 @@ impl Streams<'_, '_> {
             samples: packets
                 .map(|i| Sample {
                     duration: lasts.get(i).copied().unwrap_or(0),
-                    size: self.sound.sizes[i],
+                    size: self.sound.size(i),
                     sync: true,
                     composition: 0,
                 })

@@ -63,7 +63,7 @@ impl Video {
         let size = u64::from(self.samples.sizes[index]);
         let head = splice::read(
             content,
-            self.samples.offsets[index],
+            self.samples.offsets.at(index),
             size.min(LOOKED_INTO) as usize,
             deadline,
         )?;
@@ -272,7 +272,7 @@ mod tests {
     fn pictures(each: u32) -> Video {
         let mut samples = Samples::default();
         samples.sizes = vec![each; 12];
-        samples.offsets = vec![0; 12];
+        samples.offsets = std::iter::repeat_n(0, 12).collect();
         samples.durations = vec![(12, 1000)];
         samples.sync = Some(vec![0, 4, 8]);
         let format = PictureFormat {

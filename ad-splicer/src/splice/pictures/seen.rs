@@ -105,7 +105,7 @@ impl<'a> Seen<'a> {
         let samples = video
             .times(group)
             .map(|(i, shown)| {
-                let (offset, size) = (video.samples.offsets[i], video.samples.sizes[i] as usize);
+                let (offset, size) = (video.samples.offsets.at(i), video.samples.sizes[i] as usize);
                 Ok((splice::read(self.content, offset, size, self.deadline)?, shown))
             })
             .collect::<Result<Vec<_>, SpliceError>>()?;
