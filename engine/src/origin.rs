@@ -3,7 +3,7 @@
 //! Each request starts from the seed's own URL, so a redirect that has expired is followed anew. What a server may do,
 //! and what follows:
 //! - `206` with the range that was asked for: its bytes are passed on as they come; with the beginning of it: it is asked for the rest at
-//!   once, unless that was less than a block, which is a failure;
+//!   once, unless that was less than 1 KiB and a quarter of it, which is a failure;
 //! - `200`: it ignores ranges. When its length is right and no other seed is better, the file is taken from the
 //!   beginning, passed on as it comes and never buffered; one such stream runs at a time;
 //! - a body in gzip or another coding, although it is asked for the file as it is: not asked for this file again;
@@ -13,8 +13,8 @@
 //!   last minute, or that another request may still be given, are trouble as 5xx is (so are the first two later on): a name may
 //!   stand for several machines, and a signed address expire;
 //! - 410, 416, 401 and other 4xx: not asked for this file again; 429, 5xx and network trouble: asked again after
-//!   `Retry-After`, or after 1 s, doubled at each failure up to 60 s; an answer that ends early and brought a block at least
-//!   is asked for the rest at once, which is neither a failure nor a success: that is what whole pieces are that were right;
+//!   `Retry-After`, or after 1 s, doubled at each failure up to 60 s; an answer that ends early and brought 1 KiB or a quarter at least
+//!   is asked for the rest at once, from the very byte on where it ended, which is neither a failure nor a success: that is what whole pieces are that were right;
 //! - silence of 4 s while another seed may be asked: a failure, and the other one is asked for the rest; so is it, without
 //!   being a failure, when what came in 4 s is a quarter of what the other brings or less, or the other was never tried;
 //! - silence of 4 s in the middle of an answer while the same seed sends to other requests: as an answer that ends early.
@@ -29,6 +29,7 @@
 //! over the seeds is never held across an await.
 
 use crate::rate::Bucket;
+use crate::swarm::BLOCK_SIZE;
 use bytes::Bytes;
 use gate::{Gate, Url};
 use std::ops::Range;
@@ -42,7 +43,7 @@ mod headers;
 mod places;
 mod seed;
 
-use exchange::Attempt;
+use exchange::{Attempt, Begun, is_little};
 use seed::{BACKOFF, Seed};
 
 /// Web seeds that are used; more are ignored.
@@ -351,12 +352,31 @@ impl Origin {
         self.seeds().iter().any(|s| s.dropped.is_none() && s.has(file))
     }
 
+    /// How many bytes these blocks of a file have.
+    fn bytes_of(&self, file: usize, blocks: Range<u32>) -> u64 {
+        let at = |block: u32| (u64::from(block) * u64::from(BLOCK_SIZE)).min(self.lengths[file]);
+        at(blocks.end) - at(blocks.start)
+    }
+
     /// Fetches these blocks of a file and gives each to `sink`, in order within one seed. Tries each seed that can
     /// be asked; `Ok` when the last block was given or the sink stopped it.
     pub async fn fetch(
         &self,
         file: usize,
         blocks: Range<u32>,
+        sink: &mut impl Sink,
+    ) -> Result<(), OriginError> {
+        let mut begun = Begun::default();
+        let fetched = self.fetch_from(file, blocks, &mut begun, sink).await;
+        sink.wasted(begun.forget());
+        fetched
+    }
+
+    async fn fetch_from(
+        &self,
+        file: usize,
+        blocks: Range<u32>,
+        begun: &mut Begun,
         sink: &mut impl Sink,
     ) -> Result<(), OriginError> {
         let mut next = blocks.start;
@@ -385,18 +405,35 @@ impl Origin {
             } else {
                 None
             };
-            let (asked, from) = (Instant::now(), next);
+            let (asked, from, mut held) = (Instant::now(), next, 0);
             let attempt = if whole_only && !(next..blocks.end).any(|block| sink.wants(block)) {
                 Attempt::Done
             } else if going != Some(index) && !self.seeds()[index].is_ready(file, asked) {
                 continue;
             } else if whole_only {
+                sink.wasted(begun.forget());
                 let mut stream = Stream::begin(self, file, sink);
-                self.attempt((index, file), &url, &mut next, blocks.end, true, &mut stream)
-                    .await
+                self.attempt(
+                    (index, file),
+                    &url,
+                    (&mut next, &mut *begun),
+                    blocks.end,
+                    true,
+                    &mut stream,
+                )
+                .await
             } else {
-                self.attempt((index, file), &url, &mut next, blocks.end, false, sink)
-                    .await
+                sink.wasted(begun.keep_for(index, next));
+                held = begun.len();
+                self.attempt(
+                    (index, file),
+                    &url,
+                    (&mut next, &mut *begun),
+                    blocks.end,
+                    false,
+                    sink,
+                )
+                .await
             };
             let is_full = match attempt {
                 Attempt::Later {
@@ -404,7 +441,9 @@ impl Origin {
                 } => self.is_full(index, beside, asked, &mut refusals).await,
                 _ => false,
             };
-            let was_of_use = next > from;
+            let brought = begun.len().saturating_sub(held);
+            let due = self.bytes_of(file, from..blocks.end) - held;
+            let was_of_use = next > from || (!whole_only && !is_little(brought, due));
             let goes_on = is_full
                 || matches!(attempt, Attempt::Slow | Attempt::Part)
                 || (was_of_use && matches!(attempt, Attempt::Later { after: None, .. }));

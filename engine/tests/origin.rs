@@ -369,6 +369,60 @@ async fn answers_that_end_early_are_asked_for_the_rest_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_end_within_each_block_are_gone_on_with_from_where_they_end() {
+    let mut tasks = JoinSet::new();
+    let data = content(700_000, 27);
+    for vice in [Vice::CutsAfter(10_000), Vice::AtMost(10_000)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, url) = origin(&mut tasks, &data, vice.clone()).await;
+        let node = node(folder.path()).await;
+        let torrent = node.add(metainfo(&data, &[url], &[]), alone()).await.unwrap();
+        let stats = completed(&torrent).await;
+        assert_eq!(stored(&torrent), data, "{vice:?}");
+        assert_eq!(stats.wasted, 0, "{vice:?}");
+        assert_eq!(
+            server.bytes.load(Ordering::SeqCst),
+            data.len() as u64,
+            "{vice:?}: what came is not asked for again"
+        );
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_web_seed_began_is_not_taken_for_the_beginning_of_anothers() {
+    const BLOCKS: u32 = 8;
+    /// Takes the blocks.
+    struct Taking(Vec<u8>, u64);
+    impl Sink for Taking {
+        fn wants(&self, _: u32) -> bool {
+            true
+        }
+        async fn block(&mut self, _: usize, block: u32, data: Bytes) -> bool {
+            assert_eq!(self.0.len(), (block * BLOCK_SIZE) as usize);
+            self.0.extend(data);
+            true
+        }
+        async fn waits(&mut self, _: bool) {}
+        fn received(&mut self, _: u64) {}
+        fn wasted(&mut self, bytes: u64) {
+            self.1 += bytes;
+        }
+    }
+    let mut tasks = JoinSet::new();
+    let data = content(BLOCKS as usize * BLOCK_SIZE as usize, 28);
+    // Too little for the first to be asked on.
+    let (_first, first) = origin(&mut tasks, &data, Vice::CutsAfter(1_000)).await;
+    let (second, rest) = origin(&mut tasks, &data, Vice::None).await;
+    let down = Arc::new(Bucket::new(None));
+    let origin = Origin::new(open_gate(), &[first, rest], data.len() as u64, down);
+    let mut taken = Taking(Vec::new(), 0);
+    origin.fetch(0, 0..BLOCKS, &mut taken).await.unwrap();
+    assert_eq!((taken.0 == data, taken.1), (true, 1_000));
+    assert_eq!(second.bytes.load(Ordering::SeqCst), data.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_shorter_than_was_asked_for_is_asked_on_and_costs_nothing() {
     let mut tasks = JoinSet::new();
     let data = content(3_000_000, 22);

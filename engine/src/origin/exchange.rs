@@ -12,6 +12,40 @@ use gate::{StatusCode, Url, header};
 use std::ops::Range;
 use std::time::Duration;
 
+/// The beginning of a block from a seed whose answer ended within it. The next request to that seed goes on behind it, so that a server which
+/// sends little at a time still gives whole blocks.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    from: Option<(usize, u32)>,
+    bytes: BytesMut,
+}
+
+impl Begun {
+    /// Forgets it, unless a seed is asked for the rest of this block. Gives how many bytes are of no use.
+    pub(super) fn keep_for(&mut self, seed: usize, block: u32) -> u64 {
+        if self.from == Some((seed, block)) {
+            return 0;
+        }
+        self.from = Some((seed, block));
+        self.forget()
+    }
+
+    pub(super) fn forget(&mut self) -> u64 {
+        let bytes = self.len();
+        self.bytes.clear();
+        bytes
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+}
+
+/// Whether so few of the bytes that were asked for are no progress: otherwise any number of requests might be sent for a block.
+pub(super) fn is_little(bytes: u64, asked: u64) -> bool {
+    bytes < asked.div_ceil(4).min(1 << 10)
+}
+
 /// What one request came to.
 pub(super) enum Attempt {
     /// The range is done, or the sink wants no more.
@@ -47,19 +81,20 @@ impl Attempt {
 }
 
 impl Origin {
-    /// One request to one seed. `next` moves on with each block that was given.
+    /// One request to one seed, which goes on behind what was `begun`. `next` moves on with each block that was given.
     pub(super) async fn attempt(
         &self,
         (seed, file): (usize, usize),
         url: &Url,
-        next: &mut u32,
+        (next, begun): (&mut u32, &mut Begun),
         end: u32,
         whole: bool,
         sink: &mut impl Sink,
     ) -> Attempt {
         let total_length = self.lengths[file];
         let block_size = u64::from(BLOCK_SIZE);
-        let wanted = u64::from(*next) * block_size..(u64::from(end) * block_size).min(total_length);
+        let first = u64::from(*next) * block_size + begun.len();
+        let wanted = first..(u64::from(end) * block_size).min(total_length);
         // From here on as it may be shown.
         let (request, url) = (self.gate.get(url.clone()), gate::shown(url));
         let mut request = request.header_text(header::ACCEPT_ENCODING, "identity");
@@ -184,20 +219,19 @@ impl Origin {
             }
         };
         asking.gives();
-        let from = *next;
         let read = self.read_body(
             (seed, file),
             (&url, &mut asking),
             &mut response,
             start..stop,
-            next,
+            (next, &mut *begun),
             end,
             sink,
         );
         match read.await.unwrap_or_else(given_up) {
             Attempt::Part if stop >= wanted.end => Attempt::Done,
-            Attempt::Part if *next == from => Attempt::later(format!(
-                "the web seed {url} answered bytes {}-{} with {} of them, which is less than a block",
+            Attempt::Part if is_little(stop - start, wanted.end - wanted.start) => Attempt::later(format!(
+                "the web seed {url} answered bytes {}-{} with {} of them, which is too little",
                 wanted.start,
                 wanted.end - 1,
                 stop - start
@@ -217,56 +251,50 @@ impl Origin {
         (url, asking): (&str, &mut Asking<'_>),
         response: &mut gate::Response,
         range: Range<u64>,
-        next: &mut u32,
+        (next, begun): (&mut u32, &mut Begun),
         end: u32,
         sink: &mut impl Sink,
     ) -> Result<Attempt, GivenUp> {
         let total_length = self.lengths[file];
         let mut block = (range.start / u64::from(BLOCK_SIZE)) as u32;
         let mut left = range.end - range.start;
-        let mut buffer = BytesMut::new();
         while left > 0 {
-            let came = asking.wait(response.chunk()).await;
-            let chunk = match came.inspect_err(|_| sink.wasted(buffer.len() as u64))? {
+            let chunk = match asking.wait(response.chunk()).await? {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
-                    sink.wasted(buffer.len() as u64);
                     let why = format!("the web seed {url} ended {left} bytes early");
                     return Ok(Attempt::later(why));
                 }
-                Err(e) => {
-                    sink.wasted(buffer.len() as u64);
-                    return Ok(Attempt::later(e.to_string()));
-                }
+                Err(e) => return Ok(Attempt::later(e.to_string())),
             };
             sink.received(chunk.len() as u64);
             self.down.take(chunk.len() as u64).await;
             if chunk.len() as u64 > left {
-                sink.wasted((chunk.len() + buffer.len()) as u64);
+                sink.wasted(chunk.len() as u64 + begun.forget());
                 return Ok(Attempt::Never(format!(
                     "the web seed {url} sent more bytes than it said"
                 )));
             }
             let bytes = chunk.len() as u64;
             left -= bytes;
-            buffer.extend_from_slice(&chunk);
+            begun.bytes.extend_from_slice(&chunk);
             loop {
                 let len = total_length.saturating_sub(u64::from(block) * u64::from(BLOCK_SIZE));
                 let len = len.min(u64::from(BLOCK_SIZE)) as usize;
-                if len == 0 || buffer.len() < len {
+                if len == 0 || begun.bytes.len() < len {
                     break;
                 }
-                let data = buffer.split_to(len).freeze();
+                let data = begun.bytes.split_to(len).freeze();
                 if !sink.block(seed, block, data).await {
-                    sink.wasted(buffer.len() as u64);
+                    sink.wasted(begun.forget());
                     return Ok(Attempt::Done);
                 }
                 block += 1;
                 *next = (*next).max(block).min(end);
+                begun.from = Some((seed, block));
             }
             if left > 0 {
-                let goes_on = asking.brings(bytes);
-                goes_on.inspect_err(|_| sink.wasted(buffer.len() as u64))?;
+                asking.brings(bytes)?;
             }
         }
         if range.end == total_length && left == 0 {
@@ -279,8 +307,7 @@ impl Origin {
                 )));
             }
         }
-        // A part may end within a block.
-        sink.wasted(buffer.len() as u64);
+        // It may end within a block.
         Ok(Attempt::Part)
     }
 }
