@@ -36,6 +36,7 @@ mod origin_check;
 mod output;
 mod pausing;
 mod placeable;
+mod plain;
 mod play;
 mod publish;
 mod quiet;

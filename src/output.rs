@@ -24,6 +24,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use crate::plain::{Logged, plain};
+
 /// A progress bar; sizes in powers of 1000, as everywhere.
 const BAR: &str = "{prefix} {bar:32} {decimal_bytes}/{decimal_total_bytes} {wide_msg}";
 
@@ -288,7 +290,7 @@ pub(crate) fn print_json(value: &impl Serialize) {
 /// A line of data on stdout.
 pub(crate) fn print_line(text: &str) {
     let mut out = io::stdout().lock();
-    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+    if let Err(error) = writeln!(out, "{}", plain(text)).and_then(|()| out.flush()) {
         note_unprinted(error);
     }
 }
@@ -296,7 +298,7 @@ pub(crate) fn print_line(text: &str) {
 /// A line for people on stderr, if anybody can read it.
 pub(crate) fn say(what: fmt::Arguments<'_>) {
     // Of a terminal that is gone there is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "{what}");
+    let _ = writeln!(io::stderr().lock(), "{}", plain(&what.to_string()));
 }
 
 /// Whether the terminal was closed.
@@ -336,7 +338,7 @@ pub(crate) fn start_logging(verbose: u8) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Logged(io::stderr()))
         // Which panics where stderr is closed.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
@@ -438,7 +440,7 @@ impl Progress {
             if let Ok(style) = ProgressStyle::with_template(BAR) {
                 bar.set_style(style);
             }
-            bar.set_prefix(label.to_owned());
+            bar.set_prefix(plain(label).into_owned());
             bar
         });
         Progress {
@@ -454,7 +456,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
-            bar.set_message(message.to_owned());
+            bar.set_message(plain(message).into_owned());
         }
         if self.plain {
             let mut last = self

@@ -216,3 +216,43 @@ fn a_search_that_is_stopped_ends_as_such_and_leaves_nobody_at_the_tracker() {
         assert_eq!(known_peers(&announce), 0, "{command}");
     }
 }
+
+#[test]
+fn a_name_that_would_be_shown_turned_around_is_written_out() {
+    // Shown as it is, it reads photoexe.jpg.
+    const NAME: &str = "photo\u{202e}gpj.exe";
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let metainfo = Builder::new(NAME).hash(&b"nothing"[..], 7, |_| {});
+    let metainfo = metainfo.expect("it can be hashed");
+    std::fs::write(at.join("a.torrent"), metainfo.to_bytes()).expect("space on the disk");
+    std::fs::write(at.join(NAME), b"nothing").expect("space on the disk");
+
+    let shown = grove(at, ["inspect", "a.torrent", "--data", "state"])
+        .run()
+        .expect(0);
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(
+        text.contains("photo\\u202egpj.exe") && !text.contains('\u{202e}'),
+        "{text}"
+    );
+
+    let shown = grove(at, ["inspect", "a.torrent", "--data", "state", "--json"])
+        .run()
+        .expect(0);
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(!text.contains('\u{202e}'), "{text}");
+    let name = |value: &serde_json::Value| value["name"] == NAME;
+    assert!(shown.json().iter().any(name), "{text}");
+
+    let missing = format!("other\u{2067}{NAME}.torrent");
+    let ended = grove(at, ["inspect", &missing, "--data", "state"])
+        .run()
+        .expect(2);
+    let ended = ended.says("other\\u2067photo\\u202egpj.exe.torrent");
+    assert!(
+        !ended.stderr.contains(['\u{202e}', '\u{2067}']),
+        "{}",
+        ended.stderr
+    );
+}

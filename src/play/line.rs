@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::plain::plain;
+
 /// How often a plain line is written.
 const PLAIN: Duration = Duration::from_secs(10);
 
@@ -121,7 +123,7 @@ impl Line {
     /// Says where playback is.
     pub(super) fn show(&mut self, status: &Status) {
         if let Some(bar) = &self.bar {
-            bar.set_message(status.text(self.keys));
+            bar.set_message(plain(&status.text(self.keys)).into_owned());
             bar.tick();
         }
         if self.plain {
@@ -139,7 +141,7 @@ impl Line {
     /// A line for the person, that stays.
     pub(super) fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(plain(text)),
             None => eprintln!("{text}"),
         }
     }
