@@ -22,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) documents: Option<PathBuf>,
     /// For how long a document is asked for again whose server is in trouble.
     pub(crate) patience: Duration,
+    /// Peers are asked for nothing, metainfo included.
+    pub(crate) no_peers: bool,
 }
 
 impl Context {
@@ -45,6 +47,7 @@ impl Context {
         Ok(Context {
             documents: Some(data.join("documents")),
             patience: asking::PATIENCE,
+            no_peers: false,
             data,
             gate: Gate::new(policy),
             net: net.clone(),

@@ -48,7 +48,10 @@ use report::{ProgressLine, Report, state_name, tell, tell_quiet};
 
 /// Gets every source in turn. What is whole is served beside the next, if that was asked for; a source that is wrong keeps none of the others.
 pub(crate) async fn run(args: &GetArgs, json: bool) -> Outcome {
-    let context = Context::new(&args.net)?;
+    let context = Context {
+        no_peers: args.swarm.no_peers,
+        ..Context::new(&args.net)?
+    };
     let mut pausing = Pausing::listen(json);
     let to_stdout = args.output.as_deref() == Some(Path::new("-"));
     if to_stdout && (json || args.sources.len() > 1) {

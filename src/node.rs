@@ -34,6 +34,7 @@ pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
     }
     let context = Context {
         patience: PATIENCE,
+        no_peers: args.swarm.no_peers,
         ..Context::new(&args.net)?
     };
     trust_typed(&context, &args.swarm).await?;

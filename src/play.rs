@@ -60,7 +60,10 @@ use crate::units::human_time;
 
 /// Plays one source.
 pub(crate) async fn run(args: &PlayArgs, json: bool) -> Outcome {
-    let context = Context::new(&args.net)?;
+    let context = Context {
+        no_peers: args.swarm.no_peers,
+        ..Context::new(&args.net)?
+    };
     joining::trust_typed(&context, &args.swarm).await?;
     // Opened before anything is waited for, and listened to from then on.
     let mut keys = if json { None } else { Keys::open()? };

@@ -368,7 +368,8 @@ async fn from_magnet(
             .map(|ws| with_suffix(&ws, ".torrent")),
     );
     // One that is in trouble is not waited for where others may know.
-    let others = !(magnet.peers.is_empty() && magnet.trackers.is_empty() && named.is_empty());
+    let is_anybody_named = !magnet.peers.is_empty() || !magnet.trackers.is_empty() || !named.is_empty();
+    let others = is_anybody_named && !context.no_peers;
     let patience = match places.len() {
         1 if !others => context.patience,
         _ => Duration::ZERO,
@@ -392,6 +393,16 @@ async fn from_magnet(
             Ok(metainfo) => return of_magnet(metainfo, magnet),
             Err(error) => last = Some(error),
         }
+    }
+    if context.no_peers {
+        return match last {
+            Some(error) => Err(error)
+                .context("cannot get the .torrent that this magnet link stands for, and no peer is asked for it"),
+            None => Err(bad_input(
+                "this magnet link says no place where its .torrent is (no xs or ws), and with --no-peers no peer is asked for it",
+            )),
+        }
+        .hint(|| "give the .torrent itself, ask for a link with xs=, or leave out --no-peers".into());
     }
     let refused = refused(&context.gate, magnet);
     if let Some(first) = refused.first() {

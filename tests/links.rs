@@ -4,9 +4,11 @@ mod common;
 
 use std::path::Path;
 
+use axum::Router;
 use common::http::ask;
-use common::{Running, grove, sha256};
+use common::{Running, Server, closed_port, grove, sha256};
 use engine::metainfo::{Builder, Metainfo};
+use tower_http::services::ServeDir;
 
 const LENGTH: usize = 1_500_000;
 
@@ -85,6 +87,49 @@ fn a_link_that_names_a_peer_is_enough() {
     let link = publish(at, None);
     let (_seed, address) = seed(at);
     get(at, &format!("{link}&x.grove={address}"), &[]);
+}
+
+#[test]
+fn without_peers_a_link_is_looked_up_by_http_alone() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    let link = publish(at, None);
+    let (_seed, address) = seed(at);
+    let tracker = Server::start(Router::new());
+    let link = format!("{link}&x.grove={address}&tr={}", tracker.url("announce"));
+    let get = |link: &str| {
+        let words = [
+            "get",
+            link,
+            "--no-peers",
+            "--no-ads",
+            "--json",
+            "--data",
+            "viewer",
+            "-o",
+            "got.bin",
+        ];
+        grove(at, words).args(LOOPBACK).run()
+    };
+    let refused = get(&link)
+        .expect(2)
+        .says("with --no-peers no peer is asked for it");
+    assert_eq!(refused.event("error")["status"], 2);
+    let nobody = closed_port();
+    get(&format!("{link}&ws=http://{nobody}/thing.bin"))
+        .expect(1)
+        .says("cannot get the .torrent that this magnet link stands for, and no peer is asked for it")
+        .says(&nobody.to_string());
+
+    let web = Server::start(Router::new().fallback_service(ServeDir::new(at)));
+    let got = get(&format!("{link}&ws={}", web.url("thing.bin"))).expect(0);
+    let complete = got.event("complete");
+    assert_eq!(
+        (&complete["from_peers"], &complete["from_origin"]),
+        (&0.into(), &LENGTH.into())
+    );
+    assert_eq!(sha256(&at.join("got.bin")), sha256(&at.join("thing.bin")));
+    assert_eq!(tracker.asked(), [""; 0], "no tracker was told");
 }
 
 #[test]
