@@ -7,6 +7,7 @@
 mod ads;
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -324,15 +325,17 @@ async fn hash(
     let work = tokio::task::spawn_blocking(move || {
         let builder = builder.frame_index(frame_index(&path)?);
         let opened = std::fs::File::open(&path).and_then(|file| {
-            let length = file.metadata()?.len();
-            Ok((file, length))
+            let metadata = file.metadata()?;
+            let is_program = metadata.permissions().mode() & 0o100 != 0;
+            Ok((file, metadata.len(), is_program))
         });
-        let (file, length) = opened.or_bad_input(|| format!("cannot read {}", path.display()))?;
+        let (file, length, is_program) = opened.or_bad_input(|| format!("cannot read {}", path.display()))?;
         let progress = Progress::bytes(&label, length, json);
         let mut tee = Tee {
             inner: file,
             digest: Sha256::new(),
         };
+        let builder = builder.program(is_program);
         let built = builder.hash(&mut tee, length, |done| progress.set(done, length, "hashing"));
         progress.finish();
         let metainfo = match built {

@@ -177,3 +177,29 @@ fn whole_files(file: Vec<u8>) -> String {
     });
     format!("http://{address}/episode.mp3")
 }
+
+#[test]
+fn a_file_that_may_be_run_is_published_as_a_program() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    std::fs::copy(episode(), at.join("a.mp3")).expect("a file");
+    let publish = |mode| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(at.join("a.mp3"), permissions).expect("it is ours");
+        let words = [
+            "publish",
+            "a.mp3",
+            "--origin",
+            "http://127.0.0.1:9/a.mp3",
+            "--data",
+            "state",
+        ];
+        grove(at, words).arg("--allow-private").run().expect(0);
+        let torrent = std::fs::read(at.join("a.mp3.torrent")).expect("it was written");
+        std::fs::remove_file(at.join("a.mp3.torrent")).expect("it is ours");
+        engine::metainfo::Metainfo::parse(&torrent).expect("a torrent")
+    };
+    let (program, plain) = (publish(0o755), publish(0o654));
+    assert!(program.files()[0].is_executable() && !plain.files()[0].is_executable());
+    assert_ne!(program.info_hash_v2(), plain.info_hash_v2());
+}

@@ -42,7 +42,7 @@ import os, sys
 import libtorrent as lt
 for path, piece_length in zip(sys.argv[1::2], sys.argv[2::2]):
     files = lt.file_storage()
-    files.add_file(os.path.basename(path), os.path.getsize(path))
+    lt.add_files(files, path)
     torrent = lt.create_torrent(files, int(piece_length))
     lt.set_piece_hashes(torrent, os.path.dirname(path))
     with open(path + '.libtorrent', 'wb') as out:
@@ -106,6 +106,11 @@ fn build(path: &Path, piece_length: u64) -> Metainfo {
         .expect("a readable file")
 }
 
+fn make_program(path: &Path) {
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(path, permissions).expect("it is ours");
+}
+
 #[test]
 fn hashes_and_layers_equal_libtorrents() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -113,6 +118,9 @@ fn hashes_and_layers_equal_libtorrents() {
     for (index, &(length, piece_length, _)) in SIZES.iter().enumerate() {
         let path = folder.path().join(format!("file {index} ü.bin"));
         std::fs::write(&path, content(length)).expect("space on the disk");
+        if index % 2 == 1 {
+            make_program(&path);
+        }
         arguments.extend([path.to_str().expect("UTF-8").to_owned(), piece_length.to_string()]);
     }
     python(MAKE, &arguments);
@@ -235,7 +243,10 @@ fn folders_have_libtorrents_hashes() {
         for &(name, length) in *files {
             let path = folder.join(name);
             std::fs::create_dir_all(path.parent().expect("inside the folder")).expect("a folder");
-            std::fs::write(path, content(length)).expect("space on the disk");
+            std::fs::write(&path, content(length)).expect("space on the disk");
+            if name.ends_with(['b', 'z']) {
+                make_program(&path);
+            }
         }
         let text = folder.to_str().expect("UTF-8").to_owned();
         python(MAKE_FOLDER, std::slice::from_ref(&text));

@@ -102,6 +102,13 @@ pub struct Builder {
     pub(super) creation_date: Option<i64>,
     pub(super) created_by: Option<String>,
     frame_index: Option<Vec<u8>>,
+    program: bool,
+}
+
+/// Whether a file may be run by whoever owns it.
+pub(super) fn is_program(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    metadata.permissions().mode() & 0o100 != 0
 }
 
 impl Builder {
@@ -116,6 +123,7 @@ impl Builder {
             creation_date: None,
             created_by: None,
             frame_index: None,
+            program: false,
         }
     }
 
@@ -166,6 +174,14 @@ impl Builder {
     #[must_use]
     pub fn frame_index(mut self, bytes: Option<Vec<u8>>) -> Self {
         self.frame_index = bytes;
+        self
+    }
+
+    /// Says whether the file is a program (the attribute `x` of BEP 47), which changes the info hashes. [`Self::hash_file`] and
+    /// [`Self::hash_folder`] look at the files themselves.
+    #[must_use]
+    pub fn program(mut self, program: bool) -> Self {
+        self.program = program;
         self
     }
 
@@ -259,11 +275,14 @@ impl Builder {
         progress: impl FnMut(u64),
     ) -> Result<Metainfo, BuildError> {
         let opened = std::fs::File::open(path).and_then(|file| {
-            let length = file.metadata()?.len();
-            Ok((file, length))
+            let metadata = file.metadata()?;
+            Ok((file, metadata))
         });
         match opened {
-            Ok((file, length)) => self.hash(file, length, progress),
+            Ok((file, metadata)) => {
+                let is_program = is_program(&metadata);
+                self.program(is_program).hash(file, metadata.len(), progress)
+            }
             Err(source) => Err(BuildError::Read {
                 name: path.display().to_string(),
                 source,
@@ -273,11 +292,15 @@ impl Builder {
 
     fn info(&self, length: u64, piece_length: u64, root: Hash, pieces: Vec<u8>) -> Encode {
         let length = Encode::Integer(length as i64); // a file's length fits
-        let leaf = Encode::dictionary([
+        let mut leaf = vec![
             ("length", length.clone()),
             ("pieces root", Encode::Bytes(root.0.to_vec())),
-        ]);
-        let file_tree = Encode::dictionary([(self.name.as_str(), Encode::dictionary([("", leaf)]))]);
+        ];
+        if self.program {
+            leaf.push(("attr", Encode::text("x")));
+        }
+        let leaf = Encode::dictionary([("", Encode::dictionary(leaf))]);
+        let file_tree = Encode::dictionary([(self.name.as_str(), leaf)]);
         let mut info = vec![
             ("file tree", file_tree),
             ("length", length),
@@ -288,6 +311,9 @@ impl Builder {
         ];
         if self.private {
             info.push(("private", Encode::Integer(1)));
+        }
+        if self.program {
+            info.push(("attr", Encode::text("x")));
         }
         if let Some(bytes) = &self.frame_index {
             info.push(("frame index", Encode::Bytes(bytes.clone())));

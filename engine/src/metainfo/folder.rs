@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::build::{BuildError, Builder, V1Pieces, check_size};
+use super::build::{BuildError, Builder, V1Pieces, check_size, is_program};
 use super::{MAX_DEPTH, MAX_FILES, Metainfo, parse};
 use crate::bencode::Encode;
 use crate::merkle::{FileHasher, Hash};
@@ -116,7 +116,7 @@ impl Builder {
         for (path, length) in &listing.files {
             let place: PathBuf = root.join(path.iter().collect::<PathBuf>());
             let mut hasher = FileHasher::new(piece_length);
-            read(&place, *length, |bytes| {
+            let is_program = read(&place, *length, |bytes| {
                 hasher.update(bytes);
                 pieces.update(bytes);
                 done += bytes.len() as u64;
@@ -124,6 +124,11 @@ impl Builder {
             })?;
             let size = Encode::Integer(i64::try_from(*length).unwrap_or(i64::MAX));
             let mut leaf = vec![("length", size.clone())];
+            let mut entry = vec![("length", size)];
+            if is_program {
+                leaf.push(("attr", Encode::text("x")));
+                entry.push(("attr", Encode::text("x")));
+            }
             if *length > 0 {
                 let (root, layer): (Hash, Vec<Hash>) = hasher.finish();
                 leaf.push(("pieces root", Encode::Bytes(root.0.to_vec())));
@@ -138,10 +143,8 @@ impl Builder {
                 Encode::dictionary([("", Encode::dictionary(leaf))]),
             );
             let parts = path.iter().map(|part| Encode::text(part)).collect();
-            list.push(Encode::dictionary([
-                ("length", size),
-                ("path", Encode::List(parts)),
-            ]));
+            entry.push(("path", Encode::List(parts)));
+            list.push(Encode::dictionary(entry));
             if !alone {
                 let gap = pieces.pad();
                 if gap > 0 {
@@ -164,11 +167,12 @@ impl Builder {
     }
 }
 
-/// Reads exactly `length` bytes of a file, which must end there.
-fn read(path: &Path, length: u64, mut take: impl FnMut(&[u8])) -> Result<(), BuildError> {
+/// Reads exactly `length` bytes of a file, which must end there. Whether it is a program.
+fn read(path: &Path, length: u64, mut take: impl FnMut(&[u8])) -> Result<bool, BuildError> {
     let name = || path.display().to_string();
     let failed = |source| BuildError::Read { name: name(), source };
     let mut file = File::open(path).map_err(failed)?;
+    let is_program = is_program(&file.metadata().map_err(failed)?);
     let mut buffer = vec![0; 1 << 20];
     let mut found = 0;
     loop {
@@ -185,7 +189,7 @@ fn read(path: &Path, length: u64, mut take: impl FnMut(&[u8])) -> Result<(), Bui
         take(&buffer[..count]);
     }
     if found == length {
-        return Ok(());
+        return Ok(is_program);
     }
     Err(BuildError::Changed {
         name: name(),
