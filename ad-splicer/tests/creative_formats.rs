@@ -44,6 +44,10 @@ const TESTS: &[(&str, fn())] = &[
     ("what_is_turned_is_shown_upright", what_is_turned_is_shown_upright),
     ("short_sound_ends_in_silence", short_sound_ends_in_silence),
     (
+        "an_ad_before_pictures_that_begin_later_is_in_step",
+        an_ad_before_pictures_that_begin_later_is_in_step,
+    ),
+    (
         "a_format_that_is_not_taken_is_named",
         a_format_that_is_not_taken_is_named,
     ),
@@ -554,4 +558,35 @@ fn a_format_that_is_not_taken_is_named() {
     let error = show.condition(&creative).expect_err("pictures in Snow");
     println!("  {error}");
     assert!(matches!(error, ConditionError::Unsupported { .. }), "{error:?}");
+}
+
+/// The content's sound begins at once, its pictures 0.4 s later; the ad's turn blue in the middle.
+fn an_ad_before_pictures_that_begin_later_is_in_step() {
+    let mut show = Show::new();
+    let late = [
+        &["-itsoffset", "0.4"],
+        &PICTURES[..],
+        &SOUND,
+        &H264,
+        &["-c:a", "aac"],
+    ]
+    .concat();
+    show.content = show.bench.make("late.mp4", &late);
+    let red = "color=red:d=0.48:s=160x90:r=25[a];color=blue:d=0.52:s=160x90:r=25[b];[a][b]concat";
+    let turning = ["-f", "lavfi", "-i", red];
+    let coding = [&H264[..], &["-c:a", "aac"]].concat();
+    let creative = show
+        .bench
+        .make("ad.mp4", &[&turning[..], &SOUND, &coding].concat());
+    let out = show.with(&creative);
+    for (at, red) in [
+        ("0", true),
+        ("0.2", true),
+        ("0.40", true),
+        ("0.52", false),
+        ("0.8", false),
+    ] {
+        let [r, _, b] = colour(&out, at, "80:40:40:20");
+        assert_eq!((r > 150, b > 150), (red, !red), "at {at} s: {r} {b}");
+    }
 }

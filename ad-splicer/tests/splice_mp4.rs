@@ -8,7 +8,7 @@ use std::time::Duration;
 use ad_splicer::pauses;
 use ad_splicer::splice::{self, At, Break, Codec, Options, Report, notes, preview};
 use ad_splicer::time::ContentTime;
-use common::video::{self, Video, alike, seen};
+use common::video::{self, Video, alike, chapter_at_cue, seen};
 use common::{ad, at, packets};
 
 /// Ten seconds of 320x180 with B-frames and an IDR picture every second.
@@ -272,43 +272,7 @@ fn a_cue_between_key_frames_is_hit_where_the_file_corrects_the_shape_of_pixels()
 /// The cue moves to the next picture, and what begins at it with it.
 #[test]
 fn a_chapter_that_begins_at_the_cue_begins_behind_the_ads() {
-    let mut video = video("25", 48_000, &[]);
-    let [told, content] = ["chapters.txt", "told.mp4"].map(|name| video.dir.path().join(name));
-    let chapter = |from: u32, to: u32| {
-        format!("[CHAPTER]\nTIMEBASE=1/1000\nSTART={from}\nEND={to}\ntitle=From {from}\n")
-    };
-    let chapters = [chapter(0, 4_030), chapter(4_030, 10_000)].concat();
-    std::fs::write(&told, format!(";FFMETADATA1\n{chapters}")).unwrap();
-    let [from, told, to] = [&video.content, &told, &content].map(|path| path.to_str().unwrap());
-    let args = [
-        "-v",
-        "error",
-        "-i",
-        from,
-        "-i",
-        told,
-        "-map_metadata",
-        "1",
-        "-c",
-        "copy",
-        to,
-    ];
-    common::run("ffmpeg", &args, None);
-    video.content = content;
-    let (path, report) = video.splice(&[at(4_030, vec![video.ad(48_000)])]).unwrap();
-    assert!(
-        (report.ads[0].content.as_secs_f64() - 4.04).abs() < 0.001,
-        "{report:?}"
-    );
-    let listed = common::probe(&path)["chapters"].take();
-    let starts: Vec<f64> = (listed.as_array().unwrap().iter())
-        .map(|chapter| chapter["start_time"].as_str().unwrap().parse().unwrap())
-        .collect();
-    let behind = report.ads[0].presentation.as_secs_f64() + 1.0;
-    assert!(
-        starts.len() == 2 && (starts[1] - behind).abs() < 0.03,
-        "{starts:?}, ads until {behind}"
-    );
+    chapter_at_cue(video("25", 48_000, &[]), 4_030, 4.04);
 }
 
 /// Slides of four seconds: a cue is hit although the picture lasts long, and the same picture is seen again behind the ads.

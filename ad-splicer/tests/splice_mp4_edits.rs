@@ -1,12 +1,14 @@
 //! Splices MP4 whose edit lists hold back sound or pictures, leave out their ends, or show them in several parts that follow each other; judged by ffmpeg.
 
 mod common;
+#[path = "common/edits.rs"]
+mod edits;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ad_splicer::splice::{At, Break, Options, SpliceError, splice};
-use common::video::{Video, alike, judge, seen};
+use common::video::{Video, alike, judge, last_picture_comes_back, seen};
 use common::{at, packets, probe, run};
 
 /// Ten seconds with an IDR picture every second, put together from pictures and sound that were coded apart.
@@ -190,35 +192,7 @@ fn pictures_that_an_edit_list_leaves_out_stay_left_out() {
 
 /// The content with another edit list for its pictures: durations in milliseconds, media times in the track's scale.
 fn with_edits(video: &Video, edits: &[(u32, i32)]) -> Vec<u8> {
-    let mut bytes = std::fs::read(&video.content).unwrap();
-    let find = |bytes: &[u8], kind: &[u8], from: usize| {
-        from + bytes[from..]
-            .windows(4)
-            .position(|window| window == kind)
-            .unwrap()
-    };
-    let word = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
-    let elst = find(&bytes, b"elst", 0) - 4;
-    let old = word(&bytes, elst) as usize;
-    let mut new = Vec::new();
-    new.extend((16 + 12 * edits.len() as u32).to_be_bytes());
-    new.extend(b"elst\0\0\0\0");
-    new.extend((edits.len() as u32).to_be_bytes());
-    for (duration, time) in edits {
-        new.extend(duration.to_be_bytes());
-        new.extend(time.to_be_bytes());
-        new.extend(0x0001_0000_u32.to_be_bytes());
-    }
-    let longer = new.len() as u32 - old as u32;
-    bytes.splice(elst..elst + old, new);
-    // The movie box stands behind the data, so that no offset moves.
-    assert!(find(&bytes, b"mdat", 0) < elst);
-    for kind in [b"moov", b"trak", b"edts"] {
-        let at = find(&bytes, kind, find(&bytes, b"moov", 0)) - 4;
-        let len = word(&bytes, at) + longer;
-        bytes[at..at + 4].copy_from_slice(&len.to_be_bytes());
-    }
-    bytes
+    edits::with_edits(std::fs::read(&video.content).unwrap(), edits)
 }
 
 #[test]
@@ -288,4 +262,13 @@ fn pictures_that_an_edit_list_leaves_out_at_the_end_stay_left_out() {
             );
         }
     }
+}
+
+#[test]
+fn the_last_picture_of_a_shorter_video_comes_back_behind_ads() {
+    let args = [
+        "-t", "6", "-i", "CODED", "-i", "CODED", "-map", "0:v", "-map", "1:a",
+    ];
+    let video = video(&args);
+    last_picture_comes_back(&video, 12_800.0);
 }

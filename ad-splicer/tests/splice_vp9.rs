@@ -8,8 +8,8 @@ use std::time::Duration;
 use ad_splicer::pauses;
 use ad_splicer::splice::{self, Ad, At, Break, Codec, Options, notes, preview};
 use ad_splicer::time::ContentTime;
-use common::video::{Video, alike, judge, seen};
-use common::{ad, at, packets};
+use common::video::{Video, alike, chapter_at_cue, judge, last_picture_comes_back, seen};
+use common::{ad, at, decode, packets, rms_db};
 
 const TEST_PICTURES: &str = "testsrc2=s=160x90";
 const NOISE: &str = "anoisesrc=c=pink:a=0.3:seed=7:r=48000";
@@ -18,10 +18,23 @@ const GROUPS: &[&str] = &["-g", "25", "-keyint_min", "25"];
 
 /// Ten seconds of these pictures and this sound.
 fn made(name: &str, pictures: &str, sound: &str, coding: &[&str]) -> Video {
+    lasting((10, 10), name, pictures, sound, coding)
+}
+
+/// So many seconds of these pictures, and of this sound.
+fn lasting((seen, heard): (u32, u32), name: &str, pictures: &str, sound: &str, coding: &[&str]) -> Video {
     let dir = tempfile::tempdir().unwrap();
     let content = dir.path().join(name);
-    let lasts = ["-t", "10", "-f", "lavfi", "-i"];
-    let inputs = [&["-v", "error"], &lasts[..], &[pictures], &lasts, &[sound]].concat();
+    let [seen, heard] = [seen, heard].map(|seconds| seconds.to_string());
+    let lasts = |seconds| ["-t", seconds, "-f", "lavfi", "-i"];
+    let inputs = [
+        &["-v", "error"],
+        &lasts(&seen)[..],
+        &[pictures],
+        &lasts(&heard),
+        &[sound],
+    ]
+    .concat();
     let coded = [
         "-pix_fmt",
         "yuv420p",
@@ -262,4 +275,75 @@ fn cues_snap_to_key_frames_and_what_is_costly_or_refused_is_said() {
         let error = splice::probe(&video.content(), &Options::default()).unwrap_err();
         assert!(error.to_string().contains(words), "{name}: {error}");
     }
+}
+
+#[test]
+fn a_chapter_that_begins_at_the_cue_begins_behind_the_ads() {
+    // ffmpeg has pictures begin 7 ms after the sound, and later by as much when it copies them.
+    chapter_at_cue(usual(), 4_040, 4.054);
+}
+
+/// Ads at the end are seen and heard once pictures that outlast the sound are over.
+#[test]
+fn ads_at_the_end_wait_for_pictures_that_outlast_the_sound() {
+    let large = [GROUPS, &["-b:v", "3M"]].concat();
+    let [small, large] =
+        [("", GROUPS), (",scale=320:180,noise=alls=40:allf=t", &large)].map(|(more, coding)| {
+            let pictures = format!("{TEST_PICTURES}:r=25{more}");
+            lasting((10, 8), "content.webm", &pictures, NOISE, coding)
+        });
+    // Of the large one its beginning, its end and what is around the breaks are looked at.
+    assert!(std::fs::metadata(&large.content).unwrap().len() > 2 << 20);
+    for video in [small, large] {
+        let last = Break {
+            at: At::End,
+            ..at(0, vec![video.ad(48_000)])
+        };
+        for breaks in [
+            vec![last.clone()],
+            vec![at(4_000, vec![video.ad(48_000)]), last.clone(), last],
+        ] {
+            let (path, report) = video.splice(&breaks).unwrap();
+            assert_eq!(report.ads.len(), breaks.len());
+            let first = report
+                .ads
+                .iter()
+                .find(|ad| ad.content.as_secs_f64() > 7.0)
+                .unwrap();
+            let begins = first.presentation.as_secs_f64();
+            // ffmpeg has pictures begin 7 ms after the sound.
+            let due = 10.007 + if breaks.len() == 1 { 0.0 } else { 1.0 };
+            assert!((begins - due).abs() < 0.022, "at {begins} s, not {due}");
+            let heard = decode(&path);
+            let level = |from: f64, to: f64| {
+                rms_db(
+                    heard[(from * 48e3) as usize..(to * 48e3) as usize]
+                        .iter()
+                        .copied(),
+                )
+            };
+            let levels = [
+                level(begins - 1.9, begins - 0.03),
+                level(begins + 0.1, begins + 0.9),
+            ];
+            assert!(levels[0] < -60.0 && levels[1] > -30.0, "{levels:?} dB");
+            let seen = packets(&path, "0:v");
+            let mut seen = seen.iter().map(|packet| packet.pts as f64 / video.ticks);
+            let ad = seen.find(|at| *at > begins - 0.035).unwrap();
+            assert!((ad - begins).abs() < 0.002, "seen at {ad}, heard at {begins}");
+            let (_, said) = common::run_both(
+                "ffmpeg",
+                &["-v", "warning", "-i", path.to_str().unwrap(), "-f", "null", "-"],
+                None,
+            );
+            assert_eq!(said, "");
+        }
+    }
+}
+
+#[test]
+fn the_last_picture_of_a_shorter_video_comes_back_behind_ads() {
+    let pictures = format!("{TEST_PICTURES}:r=25");
+    let video = lasting((6, 10), "content.webm", &pictures, NOISE, GROUPS);
+    last_picture_comes_back(&video, video.ticks);
 }

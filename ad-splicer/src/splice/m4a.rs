@@ -19,7 +19,7 @@ use super::joins::Grid;
 use super::later::Made;
 use super::layout::{Layout, ends, is_replaced, moved};
 use super::movie::assemble;
-use super::pictures::{Avc, Heard, Seen, rescaled};
+use super::pictures::{Avc, Heard, Seen, half_of_one, rescaled};
 use super::regions::{Fixed, Piece, Regions, joined};
 use super::{Chapter, Codec, Options, SpliceError, ad_chapters};
 use crate::again::Again;
@@ -285,10 +285,9 @@ impl M4a<'_> {
     /// How many samples before a cue times may be that are meant to be at it: cues move to the nearest picture, by up to half of one.
     fn unit(&self, unit: u64) -> u64 {
         let half = self.pictures.as_ref().map_or(0, |avc| {
-            let video = &avc.video;
-            rescaled(video.lasting() / 2 + 1, self.config.sample_rate, video.scale) + 1
+            half_of_one(&avc.video.format, avc.video.scale, self.config.sample_rate)
         });
-        unit.max(half as u64)
+        unit.max(half)
     }
 
     /// A time of the presentation of the content in that of the result. Times less than `unit` samples before a cue are meant to be at it.

@@ -17,8 +17,8 @@ use super::regions::Piece;
 use super::{SpliceError, ad_chapters};
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4::{
-    Atom, Chunks, Samples, Tables, blank, edit_chapters, edit_list, full_duration, move_chunks, sample_of,
-    set_avc_config, set_durations, set_edit, set_tables, titles, track_id,
+    Atom, Chunks, Edit, Samples, Tables, blank, edit_chapters, edit_list, full_duration, move_chunks,
+    replace_edit, sample_of, set_avc_config, set_durations, set_edit, set_tables, titles, track_id,
 };
 use crate::plan::{Segment, SplicePlan};
 use crate::time::ContentTime;
@@ -356,7 +356,7 @@ impl<'a> Shown<'a> {
 
     /// When a picture is shown, in nanoseconds, as if all were as much after their decoding as the first.
     fn time(&self, i: usize) -> i64 {
-        let ticks = self.shots.shot(i).start as i64 + i64::from(self.first) - self.avc.video.zero;
+        let ticks = self.shots.shot(i).start as i64 + i64::from(self.first) - self.shots.zero;
         rescaled(ticks, 1_000_000_000_u32, self.avc.video.scale)
     }
 }
@@ -562,14 +562,20 @@ pub(super) fn assemble(
     let sound_ends = sound_duration + scaled(file.lead);
     let picture_edit = |shown: &Shown<'_>| {
         // An edit list counts from the first picture that is shown.
+        let (shots, scale) = (shown.shots, shown.avc.video.scale);
+        let after = |time: i64| rescaled(time - shots.zero, file.movie_scale, scale).max(0) as u64;
+        let ends = after(shots.over);
         let track = &file.moov.children()[shown.avc.child];
-        let lead = edit_list(track, file.movie_scale)?.map_or(0, |edit| edit.lead);
-        let ends = rescaled(
-            shown.shots.over - shown.avc.video.zero,
-            file.movie_scale,
-            shown.avc.video.scale,
-        );
-        Ok::<_, SpliceError>((ends.max(0) as u64, (ends.max(0) as u64).saturating_sub(lead)))
+        let lead = match edit_list(track, file.movie_scale)? {
+            Some(edit) if shots.visible == shown.avc.video.visible => edit.lead,
+            _ => after(shots.visible),
+        };
+        let edit = Edit {
+            lead,
+            duration: ends.saturating_sub(lead),
+            media_time: shots.visible.max(0) as u64,
+        };
+        Ok::<_, SpliceError>((ends, edit))
     };
     let picture_edit = shown.as_ref().map(picture_edit).transpose()?;
     let movie_duration = sound_ends.max(picture_edit.map_or(0, |(ends, _)| ends));
@@ -610,7 +616,7 @@ pub(super) fn assemble(
         set_tables(track, &tables, wide);
         set_edit(track, file.movie_scale, sound_duration);
         set_durations(track, sound_ends, Some(total));
-        if let (Some(shown), Some((ends, lasts))) = (&shown, picture_edit) {
+        if let (Some(shown), Some((ends, edit))) = (&shown, picture_edit) {
             let tables = Tables {
                 count: pictures.len(),
                 size: &|i| pictures.size(i),
@@ -622,7 +628,7 @@ pub(super) fn assemble(
             let track = &mut children[shown.avc.child];
             set_tables(track, &tables, wide);
             set_avc_config(track, &shown.config);
-            set_edit(track, file.movie_scale, lasts);
+            replace_edit(track, edit);
             set_durations(track, ends, Some(shown.shots.end));
         }
     }

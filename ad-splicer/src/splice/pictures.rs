@@ -1,9 +1,9 @@
 //! The pictures of content: where they can be cut, and what stands where in the result. Who codes again is given.
 //!
 //! Sound leads: the content moves by the whole number of its frames that a break takes, and the pictures follow at exactly the time that this is, so that nothing adds up. Within a break each ad's pictures stand at the
-//! content's rate from where its sound begins; the last one lasts until what comes next. Decode times of ads are as far before the times of showing as those of the content that follows, which therefore
+//! content's rate from where its sound begins, also before pictures of the content that are held back; the last one lasts until what comes next. Decode times of ads are as far before the times of showing as those of the content that follows, which therefore
 //! keeps its own steps. An ad without pictures holds the picture before it. A cue between IDR pictures has the pictures from the one before it to the one after it coded again, once for each side. A picture that is shown
-//! for long (a slide, say) is cut where the cue is: what is shown of it after the break is coded again.
+//! for long (a slide, say) is cut where the cue is: what is shown of it after the break is coded again. So is the last one behind a cue to which only the sound goes on: players hold it there, and would hold the ad's.
 
 mod avc;
 mod cuts;
@@ -40,7 +40,7 @@ pub(super) struct Video {
     /// Media time of the beginning of the presentation.
     pub(super) zero: i64,
     /// Media time of what is shown first: later than that of the beginning when the edit list holds pictures back.
-    visible: i64,
+    pub(super) visible: i64,
     /// Media time at which the last picture is over.
     over: i64,
     /// Whether pictures at the beginning are not shown (by an edit list).
@@ -95,6 +95,9 @@ pub(super) struct Shots<'a> {
     /// When the last one is over: decoding, and showing.
     pub(super) end: u64,
     pub(super) over: i64,
+    /// Media times of the beginning of the presentation, and of what is shown first.
+    pub(super) zero: i64,
+    pub(super) visible: i64,
 }
 
 /// Pictures of the result that follow each other.
@@ -114,6 +117,8 @@ impl<'a> Shots<'a> {
             ads: Vec::new(),
             end: 0,
             over: 0,
+            zero: video.zero,
+            visible: video.visible,
         }
     }
 
@@ -238,6 +243,17 @@ pub(super) fn rescaled(count: i64, to: impl Into<u64>, from: impl Into<u64>) -> 
     (i128::from(count) * to + from / 2).div_euclid(from) as i64
 }
 
+/// How long a picture lasts, of a scale.
+fn lasting(format: &PictureFormat, scale: u32) -> i64 {
+    rescaled(1, u64::from(scale) * u64::from(format.rate.1), format.rate.0)
+}
+
+/// By how many samples of the sound cues move at most, which is to the nearest picture.
+pub(super) fn half_of_one(format: &PictureFormat, scale: u32, rate: u32) -> u64 {
+    let half = lasting(format, scale) / 2 + 1;
+    rescaled(half, rate, scale) as u64 + 1
+}
+
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -338,8 +354,7 @@ impl Video {
 
     /// How long a picture lasts.
     pub(super) fn lasting(&self) -> i64 {
-        let rate = self.format.rate;
-        rescaled(1, u64::from(self.scale) * u64::from(rate.1), rate.0)
+        lasting(&self.format, self.scale)
     }
 
     /// How much later than it is decoded a sample is shown.
@@ -397,6 +412,16 @@ impl Video {
     ) -> Result<Shots<'_>, SpliceError> {
         let ticks = |samples: i64| rescaled(samples, self.scale, sound.rate);
         let mut out = Shots::new(self);
+        // Ads before everything are seen from where they are heard. No media time of what is shown first is below zero then.
+        out.visible = self.first_visible(layout, sound);
+        let later = if out.visible < self.visible {
+            (-out.visible).max(0)
+        } else {
+            0
+        };
+        out.zero += later;
+        out.visible += later;
+        let zero = out.zero;
         let seen_until = self.hidden_end.unwrap_or(self.over);
         // Behind the end there may be pictures that the edit list leaves out.
         let shown_after = |cut: &Cut| {
@@ -418,7 +443,7 @@ impl Video {
         };
         let beginning = first.map_or_else(|| whole(0), |cut| cut.start.clone());
         let ending = last.map_or_else(|| whole(self.count()), |cut| cut.end.clone());
-        let (mut next, mut shifted, mut shift) = (&beginning, 0_i64, 0_i64);
+        let (mut next, mut shifted, mut shift) = (&beginning, 0_i64, later);
         for (spot, cut) in layout.spots.iter().zip(cuts) {
             self.keep(&mut out, next, &cut.start, shift, recode)
                 .map_err(|error| error.at_break(spot.index))?;
@@ -426,27 +451,28 @@ impl Video {
             let after = shifted + spot.shift();
             // What follows, or what would: when it is decoded and shown.
             let goes_on = shown_after(&cut.end);
-            let resumes = self.zero + ticks(sound.clock.heard(spot.span.end) + after);
+            let moved = ticks(after) + later;
+            let resumes = zero + ticks(sound.clock.heard(spot.span.end) + after);
             let ends = match goes_on {
-                Some(shown) => shown + ticks(after),
+                Some(shown) => shown + moved,
                 // Pictures may last longer than the sound, when any are kept to the end.
                 None if shown_after(&cut.start).is_none() => resumes.max(seen_until + shift),
                 None => resumes,
             };
             let delay = self.delay_before(cut.start.group.start);
             let decoded_after = if cut.end.group.is_empty() && goes_on.is_some() {
-                self.starts.at(cut.end.group.start) as i64 + ticks(after)
+                self.starts.at(cut.end.group.start) as i64 + moved
             } else {
                 ends - self.delay_before(cut.end.group.end)
             };
             let mut offset = 0_i64;
             for (k, ad) in spot.ads.iter().enumerate() {
                 let samples = ad.samples(spot.channels()) as i64;
-                let at = |offset: i64| self.zero + ticks(begins + offset);
+                let at = |offset: i64| zero + ticks(begins + offset);
                 let begin = match (k, shown_after(&cut.start)) {
                     (0, Some(shown)) if cut.start.sample > 0 => shown + shift,
                     (0, None) => at(0).max(seen_until + shift),
-                    _ => at(offset).max(self.visible),
+                    _ => at(offset).max(out.visible),
                 };
                 offset += samples;
                 let end = if k + 1 == spot.ads.len() { ends } else { at(offset) };
@@ -454,25 +480,27 @@ impl Video {
                     self.put_ad(&mut out, picture, begin..end, delay, decoded_after);
                 }
             }
-            (next, shifted, shift) = (&cut.end, after, ticks(after));
+            (next, shifted, shift) = (&cut.end, after, moved);
             out.end = decoded_after.max(0) as u64;
             out.over = ends;
         }
         if *next != ending || layout.spots.is_empty() {
-            let kept_to_the_end = self.shown_after(next).is_some();
+            let goes_on = self.shown_after(next);
             let last = layout.spots.last().map_or(0, |spot| spot.index);
             self.keep(&mut out, next, &ending, shift, recode)
                 .map_err(|error| error.at_break(last))?;
-            if kept_to_the_end {
-                out.end = (self.starts.at(self.count()) as i64 + shift) as u64;
-                out.over = seen_until + shift;
+            if let Some(shown) = goes_on {
+                // The last picture may have come back behind its end.
+                let longer = (shown + self.lasting() - seen_until).max(0);
+                out.end = (self.starts.at(self.count()) as i64 + longer + shift) as u64;
+                out.over = seen_until + longer + shift;
             }
         }
         if out.len() > 0 {
             // Decoding begins with the track. An ad without pictures before everything holds the first one: it is shown from the beginning.
             let first = out.shot(0);
             let shown = first.start as i64 + i64::from(first.composition);
-            let composition = i32::try_from(shown.min(self.visible.max(first.composition.into())))
+            let composition = i32::try_from(shown.min(out.visible.max(first.composition.into())))
                 .map_err(|_| unsupported("its first picture is shown too late"))?;
             out.set_first(Shot {
                 start: 0,
@@ -487,6 +515,20 @@ impl Video {
             ));
         }
         Ok(out)
+    }
+
+    /// Media time of what is shown first: of an ad's picture before everything, when that is before the content's.
+    fn first_visible(&self, layout: &Layout<'_>, sound: &Heard<'_>) -> i64 {
+        let mut offset = sound.clock.heard(0);
+        let before = layout.spots.iter().take_while(|spot| spot.span.start == 0);
+        for (spot, ad) in before.flat_map(|spot| spot.ads.iter().map(move |ad| (spot, ad))) {
+            if ad.picture.is_some() {
+                let shown = self.zero + rescaled(offset, self.scale, sound.rate);
+                return self.visible.min(shown);
+            }
+            offset += ad.samples(spot.channels()) as i64;
+        }
+        self.visible
     }
 
     /// Keeps pictures of the content from one cut to another, so much later.

@@ -22,7 +22,7 @@ use super::clusters::{Bytes, Frame, Writer};
 use super::format::{self, Frames, Place, Played, Runs, Spliced, Stream};
 use super::layout::Layout;
 use super::opus_sound::{Length, Packets, Sound, silent};
-use super::pictures::{Found, Heard, Seen, Video};
+use super::pictures::{Found, Heard, Seen, Video, half_of_one};
 use super::{Chapter, Codec, Options, SeekPoint, SpliceError};
 use crate::again::Again;
 use crate::content::Content;
@@ -153,6 +153,15 @@ impl<'a> WebmOpus<'a> {
         let entry = &self.webm.tracks[self.sound];
         entry.skip(RATE).unwrap_or(self.head.pre_skip.into())
     }
+
+    /// How many samples before a cue times may be that are meant to be at it.
+    fn unit(&self) -> Result<u64, SpliceError> {
+        let millisecond = u64::from(RATE.div_ceil(1000));
+        let Some((_, format)) = &self.pictures else {
+            return Ok(millisecond);
+        };
+        Ok(half_of_one(format, units_in_a_second(&self.webm)?, RATE).max(millisecond))
+    }
 }
 
 /// How many units of the file are in a second.
@@ -185,7 +194,7 @@ impl format::Head for WebmOpus<'_> {
     }
 
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
-        Ok(chapters(plan, &self.webm))
+        Ok(chapters(plan, &self.webm, self.unit()?))
     }
 
     fn played(&self) -> Result<Option<(Runs, Played)>, SpliceError> {
@@ -447,11 +456,15 @@ impl format::Track for Track<'_> {
             return Ok(span.clone());
         };
         let start = seen.cut(span.start)?;
-        Ok(start..if span.is_empty() {
-            start
-        } else {
-            seen.cut(span.end)?
-        })
+        if !span.is_empty() {
+            return Ok(start..seen.cut(span.end)?);
+        }
+        seen.check_insert(start)?;
+        Ok(start..start)
+    }
+
+    fn outlasted(&self) -> u64 {
+        self.seen().map_or(0, |seen| seen.outlasts_sound())
     }
 
     fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
@@ -500,6 +513,7 @@ impl format::Track for Track<'_> {
         } else {
             sound.for_each(|frame| writer.push(&frame));
         }
+        let unit = self.file.unit()?;
         let uid = track.map(|track| self.webm.tracks[track].uid);
         let lasts = |track: Option<u64>| match track {
             None => heard.max(seen),
@@ -517,13 +531,13 @@ impl format::Track for Track<'_> {
             };
             (runs, Some(played))
         } else {
-            (writer.finish(&about(plan, &self.webm, &lasts)), None)
+            (writer.finish(&about(plan, (&self.webm, unit), &lasts)), None)
         };
         Ok(Spliced {
             runs: runs.into_runs(),
             left: Vec::new(),
             seams: bridged.seams,
-            chapters: chapters(plan, &self.webm),
+            chapters: chapters(plan, &self.webm, unit),
             played,
         })
     }

@@ -210,3 +210,103 @@ pub(crate) fn alike(a: &[u8], b: &[u8]) -> bool {
     let apart = a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b)));
     apart.sum::<u64>() < 80 * 44 * 2
 }
+
+/// A chapter that begins at a cue (in milliseconds), which moves to the picture at `moved`, begins behind its ads.
+pub(crate) fn chapter_at_cue(mut video: Video, cue: u64, moved: f64) {
+    let name = video
+        .content
+        .with_file_name("told")
+        .with_extension(video.content.extension().unwrap());
+    let told = video.dir.path().join("chapters.txt");
+    let chapter = |from: u64, to: u64| {
+        format!("[CHAPTER]\nTIMEBASE=1/1000\nSTART={from}\nEND={to}\ntitle=From {from}\n")
+    };
+    let chapters = [chapter(0, cue), chapter(cue, 10_000)].concat();
+    std::fs::write(&told, format!(";FFMETADATA1\n{chapters}")).unwrap();
+    let [from, told, to] = [&video.content, &told, &name].map(|path| path.to_str().unwrap());
+    let args = [
+        "-v",
+        "error",
+        "-i",
+        from,
+        "-i",
+        told,
+        "-map_metadata",
+        "1",
+        "-c",
+        "copy",
+        to,
+    ];
+    super::run("ffmpeg", &args, None);
+    video.content = name;
+    let (path, report) = video.splice(&[super::at(cue, vec![video.ad(48_000)])]).unwrap();
+    assert!(
+        (report.ads[0].content.as_secs_f64() - moved).abs() < 0.001,
+        "{report:?}"
+    );
+    let listed = super::probe(&path)["chapters"].take();
+    let starts: Vec<f64> = (listed.as_array().unwrap().iter())
+        .map(|chapter| chapter["start_time"].as_str().unwrap().parse().unwrap())
+        .collect();
+    let behind = report.ads[0].presentation.as_secs_f64() + 1.0;
+    assert!(
+        starts.len() == 2 && (starts[1] - behind).abs() < 0.03,
+        "{starts:?}, ads until {behind}"
+    );
+    let told: Vec<f64> = report
+        .chapters
+        .iter()
+        .map(|chapter| chapter.start.as_secs_f64())
+        .collect();
+    assert!(
+        told.len() == 2 && (told[1] - starts[1]).abs() < 0.002,
+        "{told:?}, not {starts:?}"
+    );
+}
+
+/// Of content whose pictures end at about 6 s and whose sound goes on to 10 s: behind ads after the pictures the last of them is seen again, as it was before.
+pub(crate) fn last_picture_comes_back(video: &Video, ticks: f64) {
+    let before = seen(&video.content);
+    let last = before.last().unwrap();
+    let pictures = super::packets(&video.content, "0:v");
+    let shown = pictures.iter().map(|packet| packet.pts as f64 / ticks);
+    let end = (shown.fold(0.0, f64::max) + 0.04) * 1000.0;
+    for cues in [&[8_000][..], &[end as u64], &[2_000, 7_000, 8_520]] {
+        let breaks: Vec<Break> = cues
+            .iter()
+            .map(|cue| super::at(*cue, vec![video.ad(48_000)]))
+            .collect();
+        let (path, report) = video.splice(&breaks).unwrap();
+        let after = seen(&path);
+        let times: Vec<f64> = super::packets(&path, "0:v")
+            .iter()
+            .map(|packet| packet.pts as f64 / ticks)
+            .collect();
+        assert_eq!(times.len(), after.len());
+        for ad in report.ads.iter().filter(|ad| ad.content.as_secs_f64() > 5.5) {
+            let begins = ad.presentation.as_secs_f64();
+            let over = begins + ad.duration.as_secs_f64();
+            let at = |wanted: f64| {
+                let found = times.iter().rposition(|time| *time < wanted).unwrap();
+                (times[found], &after[found])
+            };
+            assert!(alike(at(begins - 0.01).1, last), "{cues:?}: before {begins}");
+            let (shown, card) = at(begins + 0.5);
+            assert!(!alike(card, last), "{cues:?}: the ad at {begins}");
+            assert!(
+                (shown - begins).abs() < 0.045,
+                "{cues:?}: the ad at {begins}, seen at {shown}"
+            );
+            // Content goes on at a packet of the sound.
+            let (shown, again) = at(over + 0.06);
+            assert!(
+                alike(again, last) && (shown - over).abs() < 0.045,
+                "{cues:?}: at {shown}, after {over}"
+            );
+        }
+        let args = ["-v", "warning", "-xerror", "-i", path.to_str().unwrap()];
+        let args = [&args[..], &["-enc_time_base", "-1", "-f", "null", "-"]].concat();
+        let (_, said) = super::run_both("ffmpeg", &args, None);
+        assert_eq!(said, "");
+    }
+}

@@ -86,14 +86,17 @@ pub(crate) fn edit_list(track: &Atom, movie_scale: u32) -> Result<Option<Edit>, 
 
 /// Gives a track's edit list its new length, and its entries in their plainest form; a track without one keeps none.
 pub(crate) fn set_edit(track: &mut Atom, movie_scale: u32, duration: u64) {
-    let Ok(Some(edit)) = edit_list(track, movie_scale) else {
-        return;
-    };
-    let Some(elst) = track.bytes_mut(&[b"edts", b"elst"]) else {
-        return;
-    };
-    let wide = elst.first() == Some(&1);
-    *elst = list(Edit { duration, ..edit }, wide);
+    if let Ok(Some(edit)) = edit_list(track, movie_scale) {
+        replace_edit(track, Edit { duration, ..edit });
+    }
+}
+
+/// Gives a track this edit list in the place of its own; a track without one keeps none.
+pub(crate) fn replace_edit(track: &mut Atom, edit: Edit) {
+    if let Some(elst) = track.bytes_mut(&[b"edts", b"elst"]) {
+        let wide = elst.first() == Some(&1);
+        *elst = list(edit, wide);
+    }
 }
 
 /// Gives a track this edit list, whether it has one or not.

@@ -129,7 +129,7 @@ impl Streams<'_, '_> {
     /// When a picture is decoded.
     fn decoded(&self, i: usize) -> i64 {
         self.shown.as_ref().map_or(0, |shown| {
-            let media = shown.shots.shot(i).start as i64 - shown.avc.video.zero;
+            let media = shown.shots.shot(i).start as i64 - shown.shots.zero;
             rescaled(media, SECOND, shown.avc.video.scale)
         })
     }
@@ -181,7 +181,7 @@ impl Streams<'_, '_> {
         let shown = self.shown.as_ref().filter(|_| !pictures.is_empty())?;
         let (shots, video) = (shown.shots, &shown.avc.video);
         let first = shots.shot(pictures.start);
-        let begins = first.start as i64 - video.zero;
+        let begins = first.start as i64 - shots.zero;
         let start = zero as i64 * i64::from(video.scale) + begins;
         let end_of = |i: usize| match i + 1 {
             next if next < shots.len() => shots.shot(next).start,

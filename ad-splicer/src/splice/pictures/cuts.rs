@@ -30,7 +30,7 @@ pub(super) struct Cut {
     pub(super) group: Range<usize>,
     /// How many of the group are shown before it.
     pub(super) rank: usize,
-    /// In the middle of a picture, the last of those: when that is, in media time. It is shown again from there on.
+    /// In the middle of a picture, the last of those, or behind the last of all: when that is, in media time. It is shown again from there on.
     pub(super) within: Option<i64>,
     /// The sample of the sound at which this is.
     pub(super) sample: u64,
@@ -146,7 +146,7 @@ impl Video {
         if sample == 0 && !self.hidden_start {
             return Ok(at(0, 0));
         }
-        if time > self.over {
+        if time > self.over && self.hidden_end.is_some() {
             return Ok(at(self.count(), sample));
         }
         let idr = |index: usize| {
@@ -225,10 +225,20 @@ impl Video {
                         within: None,
                         sample: sample_of(picture),
                     },
-                    // After the last picture.
+                    // Behind the last picture, while sound goes on.
+                    None if end == self.count() && self.hidden_end.is_none() && rank > 0 => Cut {
+                        group,
+                        rank,
+                        within: Some(time),
+                        sample,
+                    },
                     None => at(end, sample),
                 });
             }
+        }
+        if time >= self.over {
+            // Too much would have to be coded again to have the last picture once more.
+            return Ok(at(self.count(), sample));
         }
         Err(lacking())
     }

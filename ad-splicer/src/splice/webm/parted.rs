@@ -377,6 +377,17 @@ impl format::Track for Parted<'_> {
         }
     }
 
+    /// Its end was looked at.
+    fn outlasted(&self) -> u64 {
+        if self.file.pictures.is_none() {
+            return 0;
+        }
+        match self.track(&[]) {
+            Ok(track) => track.outlasted(),
+            Err(error) => self.remember(error).unwrap_or_default(),
+        }
+    }
+
     fn key_near(&self, sample: u64, within: u64) -> Option<Result<Option<u64>, SpliceError>> {
         self.file.pictures?;
         let near = self.near(&(sample.saturating_sub(within)..sample + within));

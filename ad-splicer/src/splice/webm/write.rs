@@ -12,20 +12,16 @@ use crate::splice::layout::{is_replaced, moved};
 use crate::splice::pictures::{From, Shots};
 use crate::time::{ContentTime, PresentationTime};
 
-fn unit(plan: &SplicePlan) -> u64 {
-    u64::from(plan.sample_rate().div_ceil(1000))
-}
-
 /// Whether nothing is left of a chapter from one nanosecond of the content to another, or to its end.
-fn is_left_out(plan: &SplicePlan, start: u64, end: Option<u64>) -> bool {
+fn is_left_out(plan: &SplicePlan, start: u64, end: Option<u64>, unit: u64) -> bool {
     let whole = || ContentTime::from_samples(plan.content_samples(), plan.sample_rate());
     let end = end.map_or_else(whole, ContentTime::from_nanos);
-    is_replaced(plan, &(ContentTime::from_nanos(start)..end), unit(plan))
+    is_replaced(plan, &(ContentTime::from_nanos(start)..end), unit)
 }
 
-/// The file's chapters in presentation time, each up to where it says or to the next.
-pub(super) fn chapters(plan: &SplicePlan, webm: &Webm) -> Vec<Chapter> {
-    let at = |nanos: u64| moved(plan, ContentTime::from_nanos(nanos), unit(plan));
+/// The file's chapters in presentation time, each up to where it says or to the next. Times less than `unit` samples before a cue are meant to be at it.
+pub(super) fn chapters(plan: &SplicePlan, webm: &Webm, unit: u64) -> Vec<Chapter> {
+    let at = |nanos: u64| moved(plan, ContentTime::from_nanos(nanos), unit);
     let listed = texts::chapters(webm);
     let next = listed.iter().skip(1).map(|chapter| Some(chapter.start));
     let ends = next.chain([None]);
@@ -33,7 +29,7 @@ pub(super) fn chapters(plan: &SplicePlan, webm: &Webm) -> Vec<Chapter> {
         .iter()
         .zip(ends)
         .map(|(chapter, next)| (chapter, chapter.end.or(next)))
-        .filter(|(chapter, end)| !is_left_out(plan, chapter.start, *end))
+        .filter(|(chapter, end)| !is_left_out(plan, chapter.start, *end, unit))
         .map(|(chapter, end)| Chapter {
             id: chapter.id.to_string(),
             title: chapter.title.clone(),
@@ -43,13 +39,13 @@ pub(super) fn chapters(plan: &SplicePlan, webm: &Webm) -> Vec<Chapter> {
         .collect()
 }
 
-/// The elements about the whole, for a file that lasts so long: `lengths` gives the nanoseconds of the track with a number of its own, or of all.
+/// The elements about the whole, for a file that lasts so long; `unit` as for [`chapters`]. `lengths` gives the nanoseconds of the track with a number of its own, or of all.
 pub(super) fn about(
     plan: &SplicePlan,
-    webm: &Webm,
+    (webm, unit): (&Webm, u64),
     lengths: &dyn Fn(Option<u64>) -> u64,
 ) -> Vec<(u32, Vec<u8>)> {
-    let moved = |nanos| moved(plan, ContentTime::from_nanos(nanos), unit(plan)).as_nanos();
+    let moved = |nanos| moved(plan, ContentTime::from_nanos(nanos), unit).as_nanos();
     webm.nodes
         .iter()
         .filter_map(|(_, node)| {
@@ -60,7 +56,7 @@ pub(super) fn about(
                     node.set(ebml::DURATION, &units.ceil().to_be_bytes());
                 }
                 ebml::CHAPTERS => {
-                    if !leave_out(&mut node, &|start, end| is_left_out(plan, start, end)) {
+                    if !leave_out(&mut node, &|start, end| is_left_out(plan, start, end, unit)) {
                         return None;
                     }
                     move_chapters(&mut node, &moved);
