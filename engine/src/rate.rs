@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How far ahead of its rate a bucket that was idle may run: what it gives at once stands in the line's queue, and
 /// stays there as long as the rate is the line's. Three times what a thread may sleep between two looks
 /// ([`crate::net`]), so that nothing of the rate is lost to that.
-const BURST: Duration = Duration::from_millis(30);
+const BURST: Duration = Duration::from_millis(36);
 
 /// When bytes may pass at a steady rate.
 #[derive(Debug)]

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 /// Longest time between two looks.
-const LONGEST: Duration = Duration::from_millis(8);
+const LONGEST: Duration = Duration::from_millis(12);
 /// Data that may come between two looks.
 const AT_ONCE: f64 = 384.0 * 1024.0;
 /// A pause that is shorter than this is not worth a system call.

@@ -1,7 +1,7 @@
 //! The streams of a connection: control messages, and requests with their replies.
 //!
 //! Buffers are bounded by the limits of [`crate::wire`]. Dropping the half that receives sends STOP_SENDING, which is
-//! how a request is withdrawn.
+//! how a request is withdrawn: of what has come whole the end is read too, so that nothing is sent for it.
 
 use super::endpoint::Connection;
 use crate::swarm::Urgency;
@@ -114,6 +114,7 @@ async fn incoming(mut send: SendStream, mut recv: RecvStream) -> Result<Option<I
         Some(StreamKind::Request) => {
             let mut bytes = [0; wire::REQUEST_LEN];
             read_exact(&mut recv, &mut bytes).await?;
+            see_end(&mut recv);
             match Request::decode(&bytes)? {
                 Decoded::Value(request, _) => Ok(Some(Incoming::Request(request, send))),
                 Decoded::NeedMore(_) => Err(StreamError::Short),
@@ -132,6 +133,12 @@ pub async fn accept_stream(
 ) -> Result<impl Future<Output = Result<Option<Incoming>, StreamError>> + Send + use<>, StreamError> {
     let (send, recv) = connection.quinn().accept_bi().await?;
     Ok(incoming(send, recv))
+}
+
+/// Reads the end of a stream if that has come with the last bytes.
+fn see_end(recv: &mut RecvStream) {
+    // Whatever else there is ends with the stream, when it is dropped.
+    let _ = recv.read_chunk(1, true).now_or_never();
 }
 
 async fn read_exact(recv: &mut RecvStream, buffer: &mut [u8]) -> Result<(), StreamError> {
@@ -257,6 +264,11 @@ impl Reply {
         self.block(len).now_or_never().transpose()
     }
 
+    /// Nothing more is wanted of it: all blocks have come.
+    pub fn end(&mut self) {
+        see_end(&mut self.recv);
+    }
+
     /// Bytes that were received and not taken yet.
     pub fn buffered(&self) -> usize {
         self.buffer.len() + self.filled
@@ -269,4 +281,56 @@ pub async fn send_reply_header(send: &mut SendStream, header: &ReplyHeader) -> R
     header.encode(&mut bytes);
     send.write_all(&bytes).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Endpoint, Identity};
+    use crate::swarm::BlockRun;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    /// Answers a request of one block.
+    async fn serve(connection: &Connection) {
+        let stream = accept_stream(connection).await.unwrap().await.unwrap();
+        let Some(Incoming::Request(_, mut send)) = stream else {
+            panic!("a request, not {stream:?}");
+        };
+        let header = ReplyHeader {
+            status: wire::ReplyStatus::Ok,
+            leaves: vec![[1; 32]],
+            uncles: Vec::new(),
+        };
+        send_reply_header(&mut send, &header).await.unwrap();
+        send.write_all(&[2; 100]).await.unwrap();
+        send.finish().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_came_whole_is_not_stopped() {
+        gate::install_crypto_provider();
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let [node, asker] = [(); 2].map(|()| Endpoint::bind(local, &Identity::generate().unwrap()).unwrap());
+        let accepting = async { node.accept().await.unwrap().finish(false).await };
+        let dialling = asker.connect(node.local_addr().unwrap(), None);
+        let (ours, theirs) = tokio::join!(dialling, accepting);
+        let (ours, theirs) = (ours.unwrap(), theirs.unwrap().unwrap());
+        for _ in 0..3 {
+            let request = Request {
+                swarm: [7; 32],
+                run: BlockRun::new(0, 0, 1),
+                urgency: Urgency::Far,
+                slack: None,
+            };
+            let asking = async {
+                let mut reply = open_request(&ours, &request).await.unwrap();
+                reply.header(1).await.unwrap();
+                assert_eq!(reply.block(100).await.unwrap().len(), 100);
+                reply.end();
+            };
+            tokio::join!(asking, serve(&theirs));
+        }
+        let stopped = [&ours, &theirs].map(|side| side.quinn().stats().frame_tx.stop_sending);
+        assert_eq!(stopped, [0, 0]);
+    }
 }

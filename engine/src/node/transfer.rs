@@ -248,6 +248,9 @@ async fn receive(
             ground.counters.received.fetch_add(len as u64, Ordering::Relaxed);
             parts.push(part);
         }
+        if blocks.is_empty() {
+            receiving.reply.end();
+        }
         let (right, wrong) = ground.check(first, parts).await;
         if !ground.keep(right, Source::Peer(peer)).await {
             return Err((RequestFailure::Gone, None));

@@ -18,8 +18,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-/// What blocks are gathered for: as long as packets are ([`crate::net`]).
-pub(super) const GATHER: Duration = Duration::from_millis(8);
+/// What blocks are gathered for, [`GATHERINGS`] times: as long as packets are ([`crate::net`]).
+pub(super) const GATHER: Duration = Duration::from_millis(12);
+const GATHERINGS: usize = 2;
+/// With so many waiting no more are gathered: who brings them waits for room with [`super::MAX_PENDING_BLOCKS`].
+const ENOUGH: usize = super::MAX_PENDING_BLOCKS / 8;
 /// Blocks that are written before it is looked whether to sync.
 const AT_ONCE: usize = (SYNC_BYTES / BLOCK_SIZE as u64) as usize;
 /// Neighbouring blocks that are written with one call.
@@ -78,8 +81,22 @@ pub(super) struct Writer {
     together: Vec<u8>,
 }
 
+/// Blocks that are to be written, each with the room that it takes until it is.
+type Waiting = VecDeque<(VerifiedBlock, OwnedSemaphorePermit)>;
+
+/// Takes in the blocks that are there. Gives the first command for something else, and whether that were all.
+fn take_in(inbox: &Receiver<Command>, waiting: &mut Waiting) -> (Option<Command>, bool) {
+    while waiting.len() < AT_ONCE {
+        match inbox.try_recv() {
+            Ok(Command::Write(block, room)) => waiting.push_back((block, room)),
+            other => return (other.ok(), true),
+        }
+    }
+    (None, false)
+}
+
 /// How many of the first blocks follow each other in one file, as far as they are written at once.
-fn neighbours(waiting: &VecDeque<(VerifiedBlock, OwnedSemaphorePermit)>) -> usize {
+fn neighbours(waiting: &Waiting) -> usize {
     let pairs = waiting.iter().zip(waiting.iter().skip(1)).take(TOGETHER - 1);
     let follows = |one: &VerifiedBlock, next: &VerifiedBlock| {
         let (one, next) = (one.run(), next.run());
@@ -116,7 +133,7 @@ impl Writer {
     }
 
     pub(super) fn run(mut self, inbox: &Receiver<Command>) {
-        let mut waiting: VecDeque<(VerifiedBlock, OwnedSemaphorePermit)> = VecDeque::new();
+        let mut waiting = Waiting::new();
         let mut next = None;
         // Whether all that was accepted so far has been taken in.
         let mut caught_up = true;
@@ -137,19 +154,11 @@ impl Writer {
                     if self.full.is_some() {
                         continue;
                     }
-                    if let Some(home) = self.home.as_ref().filter(|_| caught_up) {
-                        std::thread::sleep(home.gather);
+                    if caught_up {
+                        next = self.gather(inbox, &mut waiting);
                     }
-                    caught_up = false;
-                    while waiting.len() < AT_ONCE {
-                        match inbox.try_recv() {
-                            Ok(Command::Write(block, room)) => waiting.push_back((block, room)),
-                            other => {
-                                caught_up = true;
-                                next = other.ok();
-                                break;
-                            }
-                        }
+                    if next.is_none() {
+                        (next, caught_up) = take_in(inbox, &mut waiting);
                     }
                 }
                 Ok(Command::Flush(done)) => {
@@ -201,13 +210,27 @@ impl Writer {
         }
     }
 
+    /// Rests while blocks come, so that the thread is woken once for many. Gives the first command that is for something else, which
+    /// ends the rest.
+    fn gather(&self, inbox: &Receiver<Command>, waiting: &mut Waiting) -> Option<Command> {
+        let gather = self.home.as_ref()?.gather;
+        for _ in 0..GATHERINGS {
+            std::thread::sleep(gather);
+            let (other, _) = take_in(inbox, waiting);
+            if other.is_some() || waiting.len() >= ENOUGH {
+                return other;
+            }
+        }
+        None
+    }
+
     fn tell(&self, event: StoreEvent) {
         // Nobody listens any more when the torrent has stopped.
         let _ = self.events.blocking_send(event);
     }
 
     /// Writes what waits, until the disk refuses.
-    fn write_all(&mut self, waiting: &mut VecDeque<(VerifiedBlock, OwnedSemaphorePermit)>) {
+    fn write_all(&mut self, waiting: &mut Waiting) {
         waiting.make_contiguous().sort_by_key(|(block, _)| block.number());
         // Of neighbours that could not be written at once, each by itself shows which of them it was.
         let mut singly = 0_usize;
