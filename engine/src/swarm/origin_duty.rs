@@ -28,8 +28,9 @@ const TURN_OF_RANK: f64 = 3.0;
 /// The timer's scale for what no reader needs soon, in seconds: newcomers have enough to do until they have heard of
 /// what their neighbours lack.
 const DELTA_FAR: f64 = 8.0;
-/// The timer's scale for a reader's next minute.
-const DELTA_NEAR: f64 = 1.0;
+/// The timer's scale for a reader's next minute: the longer, the more often what is held two neighbours away is here before
+/// the origin is asked again. (With 1 s a thousand viewers at 5 Mbit/s drew 10.1 copies instead of 8.9.)
+const DELTA_NEAR: f64 = 1.6;
 /// Fewer requests outstanding than this, and the timer runs faster.
 const STARVED: usize = 4;
 /// So many times slower runs the timer of a viewer that is burdened.
