@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn many_packets_are_looked_at_together() {
         let n = looks(1_200, Duration::from_micros(100), 0.0);
-        assert!((100..200).contains(&n), "{n} looks a second at 12 MB/s");
+        assert!((70..130).contains(&n), "{n} looks a second at 12 MB/s");
     }
 
     #[test]
@@ -114,14 +114,14 @@ mod tests {
         assert!((450..=1_000).contains(&n), "{n} looks a second");
         // Ten connections that send as much together.
         let n = looks(1_000, Duration::from_micros(100), paced(1e6, 1_400, 10_000, trip));
-        assert!((100..200).contains(&n), "{n} looks a second");
+        assert!((70..130).contains(&n), "{n} looks a second");
         // One whose window would be enough for ten times as much.
         let n = looks(
             1_000,
             Duration::from_micros(100),
             paced(1e7, 1_400, 1_000_000, trip),
         );
-        assert!((100..200).contains(&n), "{n} looks a second");
+        assert!((70..130).contains(&n), "{n} looks a second");
     }
 
     #[test]
