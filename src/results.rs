@@ -54,11 +54,12 @@ impl Results {
         .hint(|| "move it away, or name another place with -o; `-o FILE` replaces what is there".into())
     }
 
-    /// Whether the only file of a torrent may go to `to`; with `ads` it will have other bytes.
+    /// Whether the only file of a torrent may go to `to`; with `ads` it will have other bytes. (What was written here without any has them
+    /// still after it was given another name or other permissions, which its stamp shows too.)
     pub(crate) fn may_be(&self, to: &Path, metainfo: &Metainfo, ads: bool) -> anyhow::Result<()> {
         let file = metainfo.files().first();
         self.may_replace(to, |there| {
-            !ads && file.is_some_and(|file| has_bytes(there, metainfo, file))
+            (!ads || self.was_here(there)) && file.is_some_and(|file| has_bytes(there, metainfo, file))
         })
     }
 
@@ -98,6 +99,12 @@ impl Results {
         root.is_dir()
             && (places.iter().any(|(to, _)| was_written(to))
                 || places.iter().all(|(to, file)| has_bytes(to, metainfo, file)))
+    }
+
+    /// Whether this file was written here, whatever has become of it since.
+    fn was_here(&self, path: &Path) -> bool {
+        let is_it = |stamp: String| self.noted.iter().any(|noted| which(noted) == which(&stamp));
+        stamp(path).is_some_and(is_it)
     }
 
     /// Remembers what was written.
@@ -140,6 +147,11 @@ fn stamp(path: &Path) -> Option<String> {
         about.ino(),
         about.len()
     ))
+}
+
+/// Of a stamp what does not change with the state: device and number.
+fn which(stamp: &str) -> Vec<&str> {
+    stamp.split(' ').take(2).collect()
 }
 
 /// Whether this is the file of the torrent. Reads all of it, when it is as long.
@@ -220,6 +232,28 @@ mod tests {
                 .may_replace(&there, |_| true)
                 .expect_err("it is no file of ours");
         }
+    }
+
+    #[test]
+    fn what_was_written_without_ads_may_have_them_next_time_also_when_it_has_another_name_too() {
+        let place = tempfile::tempdir().expect("a folder");
+        let (data, to) = (place.path().join("data"), place.path().join("a.mp3"));
+        std::fs::write(&to, "what was published").expect("space on the disk");
+        let metainfo = Builder::new("a.mp3")
+            .hash_file(&to, |_| {})
+            .expect("it can be hashed");
+        let may_be = || results(&data).may_be(&to, &metainfo, true);
+        may_be().expect_err("a person's own copy stays");
+        results(&data).wrote([to.as_path()]);
+        let before = stamp(&to);
+        while stamp(&to) == before {
+            let other = place.path().join("other");
+            std::fs::hard_link(&to, &other).expect("another name");
+            std::fs::remove_file(other).expect("it is there");
+        }
+        may_be().expect("it is what was written");
+        std::fs::write(&to, "what was publishee").expect("space on the disk");
+        may_be().expect_err("it was edited");
     }
 
     #[test]
