@@ -309,7 +309,7 @@ fn scan(text: &str) -> Result<Feed, FeedError> {
     }
     for item in &mut feed.items {
         item.guid = item.guid.trim().to_owned();
-        item.title = item.title.trim().to_owned();
+        item.title = item.title.split_whitespace().collect::<Vec<_>>().join(" ");
     }
     if channel {
         Ok(feed)

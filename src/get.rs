@@ -250,7 +250,11 @@ impl Job<'_> {
             if let (true, Destination::File(path)) = (is_program, &destination) {
                 make_executable(path);
             }
-            torrent.linked();
+            let linked = tokio::task::spawn_blocking({
+                let torrent = torrent.clone();
+                move || torrent.linked()
+            });
+            linked.await.context("writing the result")?;
             Ok(made)
         };
         let ended = tokio::select! {

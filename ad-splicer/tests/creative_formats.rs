@@ -563,15 +563,11 @@ fn a_format_that_is_not_taken_is_named() {
 /// The content's sound begins at once, its pictures 0.4 s later; the ad's turn blue in the middle.
 fn an_ad_before_pictures_that_begin_later_is_in_step() {
     let mut show = Show::new();
-    let late = [
-        &["-itsoffset", "0.4"],
-        &PICTURES[..],
-        &SOUND,
-        &H264,
-        &["-c:a", "aac"],
-    ]
-    .concat();
-    show.content = show.bench.make("late.mp4", &late);
+    let now = text(&show.content).to_owned();
+    let late = ["-itsoffset", "0.4", "-i", &now, "-i", &now];
+    let copied = ["-map", "0:v", "-map", "1:a", "-c", "copy"];
+    // Coded anew, the first picture would be there from the beginning.
+    show.content = show.bench.make("late.mp4", &[&late[..], &copied].concat());
     let red = "color=red:d=0.48:s=160x90:r=25[a];color=blue:d=0.52:s=160x90:r=25[b];[a][b]concat";
     let turning = ["-f", "lavfi", "-i", red];
     let coding = [&H264[..], &["-c:a", "aac"]].concat();

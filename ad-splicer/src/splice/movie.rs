@@ -567,7 +567,7 @@ pub(super) fn assemble(
         let ends = after(shots.over);
         let track = &file.moov.children()[shown.avc.child];
         let lead = match edit_list(track, file.movie_scale)? {
-            Some(edit) if shots.visible == shown.avc.video.visible => edit.lead,
+            Some(edit) if shots.zero == shown.avc.video.zero => edit.lead,
             _ => after(shots.visible),
         };
         let edit = Edit {

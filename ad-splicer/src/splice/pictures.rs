@@ -412,15 +412,9 @@ impl Video {
     ) -> Result<Shots<'_>, SpliceError> {
         let ticks = |samples: i64| rescaled(samples, self.scale, sound.rate);
         let mut out = Shots::new(self);
-        // Ads before everything are seen from where they are heard. No media time of what is shown first is below zero then.
-        out.visible = self.first_visible(layout, sound);
-        let later = if out.visible < self.visible {
-            (-out.visible).max(0)
-        } else {
-            0
-        };
+        // Ads before everything are seen from where they are heard. What is shown first keeps its media time: pictures are decoded before.
+        let later = self.visible - self.first_visible(layout, sound);
         out.zero += later;
-        out.visible += later;
         let zero = out.zero;
         let seen_until = self.hidden_end.unwrap_or(self.over);
         // Behind the end there may be pictures that the edit list leaves out.

@@ -26,12 +26,14 @@ impl Begun {
         if self.from == Some((seed, block)) {
             return 0;
         }
+        let bytes = self.forget();
         self.from = Some((seed, block));
-        self.forget()
+        bytes
     }
 
     pub(super) fn forget(&mut self) -> u64 {
         let bytes = self.len();
+        self.from = None;
         self.bytes.clear();
         bytes
     }

@@ -116,7 +116,7 @@ impl Streams<'_, '_> {
         let pictures = self
             .shown
             .as_ref()
-            .map_or(0, |shown| before(shown.avc.video.zero, shown.avc.video.scale));
+            .map_or(0, |shown| before(shown.avc.video.visible, shown.avc.video.scale));
         sound.max(pictures)
     }
 
