@@ -10,6 +10,7 @@
 //! Not here: what readers need at once (`origin_urgent`), how drawing is told (`claims`), what becomes of a fetch and
 //! how much is asked for at a time (`origin_fetches`).
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ const STARVED: usize = 4;
 const LAST: f64 = 8.0;
 /// Who does not let us ask for so long, or brings nothing of what it is asked, counts for nobody's holder.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Most that a request of `fast` asks for, in bytes, where a piece is not longer.
+const FAST_REQUEST: u32 = 256 << 10;
 /// More pieces than the queue at an origin ever has room for.
 const AT_ONCE: usize = 1024;
 /// With nothing at all arriving for this long, pieces that peers hold are drawn too.
@@ -325,34 +328,48 @@ impl Swarm {
         .is_some()
     }
 
-    /// Half a second of data is always on its way: the rarest of a sample, whoever's duty it is.
+    /// Half a second of data is always on its way: the rarest of a sample, whoever's duty it is, and of those as rare
+    /// what makes the longest request.
     fn draw_fast(&mut self, now: Instant) {
         let limit = self.queue_limit(0.5);
-        let longest = (256 * 1024 / self.layout.piece_length()).max(1);
         while self.has_room(limit) {
             let open = self.open.as_slice();
             if open.is_empty() {
                 return;
             }
             let start = self.rng.random_range(0..open.len());
-            let piece = open[start..]
+            let pieces = open[start..]
                 .iter()
                 .chain(&open[..start])
                 .take(64)
                 .copied()
                 .filter(|&piece| !self.requested_of_peers(piece) && !self.pieces[piece as usize].no_origin)
-                .min_by_key(|&piece| self.pieces[piece as usize].available);
-            let Some(piece) = piece else { return };
-            let mut end = piece + 1;
-            while end - piece < longest.min(self.affordable())
-                && end < self.layout.pieces()
-                && self.is_one_request(piece, end)
-                && self.is_drawable(end)
-            {
-                end += 1;
-            }
-            self.fetch(piece..end, Urgency::Far, now);
+                .map(|piece| piece..self.request_end(piece))
+                .min_by_key(|pieces| {
+                    (
+                        self.pieces[pieces.start as usize].available,
+                        Reverse(pieces.len()),
+                    )
+                });
+            let Some(pieces) = pieces else { return };
+            self.fetch(pieces, Urgency::Far, now);
         }
+    }
+
+    /// Where a request that begins with this piece ends: at what is held or asked for already, or is enough.
+    fn request_end(&self, piece: u32) -> u32 {
+        let longest = (FAST_REQUEST / self.layout.piece_length())
+            .max(1)
+            .min(self.affordable());
+        let mut end = piece + 1;
+        while end - piece < longest
+            && end < self.layout.pieces()
+            && self.is_one_request(piece, end)
+            && self.is_drawable(end)
+        {
+            end += 1;
+        }
+        end
     }
 
     /// Whether one request can bring these pieces and all between them: they are of one file.

@@ -80,3 +80,37 @@ fn what_lies_scattered_is_asked_for_in_as_many_fetches_as_one_ends() {
         }
     }
 }
+
+#[test]
+fn of_what_is_as_rare_the_longest_run_is_asked_for() {
+    let start = Instant::now();
+    let all = vec![BlockRun::new(0, 0, 400 * 4)];
+    let config = Config {
+        policy: OriginPolicy::Fast,
+        ..Config::default()
+    };
+    let mut swarm = core(400, config, start);
+    connect(&mut swarm, 1, all, start);
+    // Of ten pieces two are missing alone, and four in a row.
+    for piece in (0..400).filter(|piece| matches!(piece % 10, 0 | 1 | 3 | 5)) {
+        let run = BlockRun::new(0, piece * 4, 4);
+        let source = Source::Peer(Peer(1));
+        give(&mut swarm, Input::Verified { run, source }, start);
+    }
+    let mut now = start;
+    let mut outputs = give(&mut swarm, Input::Discovery { pending: false }, now);
+    for _ in 0..20 {
+        let oldest = outputs
+            .iter()
+            .position(|o| matches!(o, Output::OriginFetch { .. }));
+        let Output::OriginFetch { fetch, run, .. } = outputs.remove(oldest.expect("always something")) else {
+            unreachable!("it is one")
+        };
+        assert!(run.count > 4, "a piece that lies alone was asked for: {run:?}");
+        let (bytes, source) = (u64::from(run.count * BLOCK_SIZE), Source::Origin);
+        now += Duration::from_millis(100);
+        outputs.extend(give(&mut swarm, Input::OriginBytes { fetch, bytes }, now));
+        outputs.extend(give(&mut swarm, Input::Verified { run, source }, now));
+        outputs.extend(give(&mut swarm, Input::OriginDone { fetch }, now));
+    }
+}
