@@ -204,8 +204,8 @@ pub(crate) struct CuesArgs {
     #[command(flatten)]
     pub(crate) marks: MarkArgs,
     /// Propose breaks in natural pauses of this audio file: so many, or one for each ten minutes
-    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "0", hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=512))]
-    pub(crate) suggest: Option<u16>,
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) suggest: Option<Option<u16>>,
 }
 
 /// `grove inspect`

@@ -20,11 +20,7 @@ use crate::units::human_time;
 /// Lists the marks of one file.
 pub(crate) fn run(args: &CuesArgs, json: bool) -> Outcome {
     if let Some(count) = args.suggest {
-        return suggest(
-            &args.file,
-            Some(usize::from(count)).filter(|count| *count > 0),
-            json,
-        );
+        return suggest(&args.file, count.map(usize::from), json);
     }
     let read = read(&args.file, &args.marks)?;
     if json {

@@ -8,6 +8,7 @@ use ad_splicer::content::Content;
 use ad_splicer::cues::{Action, CuePoint, Position};
 use ad_splicer::pauses;
 use ad_splicer::splice::Options;
+use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
 use serde::Serialize;
 
@@ -30,15 +31,18 @@ pub(crate) struct Moved {
     pub(crate) key_frame: bool,
 }
 
-/// Moves cue points as the command line says.
+/// Moves cue points of content of this duration as the command line says. Those that come to one place play in the order of the times that
+/// they had.
 pub(crate) async fn snap(
     content: &Arc<dyn Content>,
+    duration: ContentTime,
     cues: &mut [CuePoint],
     args: SnapArgs,
 ) -> anyhow::Result<Vec<Moved>> {
     let Some(tolerance) = args.snap else {
         return Ok(Vec::new());
     };
+    cues.sort_by_key(|cue| cue.position.resolve(duration));
     let movable: Vec<&mut CuePoint> = cues
         .iter_mut()
         .filter(|cue| {
@@ -98,5 +102,15 @@ pub(crate) fn tell(moved: &[Moved]) {
                 "note: there is no pause (in video: no key frame) near enough to the cue point at {from}: it stays"
             ),
         }
+    }
+    for together in moved.chunk_by(|one, other| one.to == other.to) {
+        let (Some(first), true) = (together.first(), together.len() > 1) else {
+            continue;
+        };
+        eprintln!(
+            "note: {} breaks are one at {} now",
+            together.len(),
+            human_time(std::time::Duration::from_secs_f64(first.to))
+        );
     }
 }

@@ -91,7 +91,7 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
     }
     let name = args.content.display().to_string();
     let duration = placeable::check(&cues, &content, &format, &name).await?;
-    let moved = snap::snap(&content, &mut cues, args.snap).await?;
+    let moved = snap::snap(&content, duration, &mut cues, args.snap).await?;
     snap::tell(&moved);
     placeable::check_cuts(&cues, duration, &content, &name).await?;
     beforehand::tell(&content, &format, &cues).await?;

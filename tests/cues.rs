@@ -201,6 +201,9 @@ fn breaks_are_suggested_and_cues_are_snapped_when_publishing() {
         .run()
         .expect(2)
         .says("missing.mp3");
+    grove(folder.path(), ["cues", &file, "--suggest=0"])
+        .run()
+        .expect(2);
 
     let off = common::cue("pause") - 0.4;
     let published = publish([

@@ -578,6 +578,43 @@ fn a_preview_holds_only_what_is_around_the_breaks_and_says_where_cues_went() {
     assert!(seconds(&episode()) > found + 60.0);
 }
 
+#[test]
+fn breaks_that_are_moved_into_one_pause_play_in_the_order_of_their_times_and_that_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let make = |name: &str, source: &str| {
+        let made = std::process::Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", source])
+            .arg(folder.path().join(name))
+            .status()
+            .expect("ffmpeg runs (`make setup` installs it)");
+        assert!(made.success(), "{name}");
+    };
+    make(
+        "content.wav",
+        "anoisesrc=d=30:a=0.1:r=24000:seed=1,volume=0:enable='between(t,12,13)'",
+    );
+    for (name, length) in [("one.wav", 0.6), ("two.wav", 0.8), ("three.wav", 1.0)] {
+        make(name, &format!("sine=600:r=24000:d={length}"));
+    }
+    let finished = grove(folder.path(), ["splice", "content.wav", "--snap", "2", "--json"])
+        .args([
+            "--ad",
+            "13=three.wav",
+            "--ad",
+            "12=one.wav",
+            "--ad",
+            "12.2=two.wav",
+        ])
+        .args(["-o", "together.wav"])
+        .run()
+        .expect(0)
+        .says("3 breaks are one at 0:12.");
+    let ads = finished.event("complete")["ads"].clone();
+    let lengths: Vec<f64> = (0..3).filter_map(|n| ads[n]["duration"].as_f64()).collect();
+    assert_eq!(lengths, [0.6, 0.8, 1.0], "{ads}");
+    assert_eq!(ads[0]["cue"], ads[2]["cue"], "{ads}");
+}
+
 /// An Ogg file with Opus of ten seconds of noise and tones, and a creative of a second and a half.
 fn opus(folder: &Path) {
     let make = |name: &str, source: &str, coding: &[&str]| {

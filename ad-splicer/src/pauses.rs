@@ -165,7 +165,7 @@ fn choose(
     let worth = |run: &std::ops::Range<usize>, target: f64| {
         let middle = (run.start + run.end) as f64 / 2.0;
         let distance = (middle - target).abs();
-        let within = distance < reach && run.start > 0 && run.end < blocks;
+        let within = distance <= reach && run.start > 0 && run.end < blocks;
         within.then(|| (run.len() as f64 / per_second).min(LONG) / LONG - distance / reach)
     };
     let mut chosen: Vec<std::ops::Range<usize>> = (1..=count)

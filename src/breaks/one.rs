@@ -282,7 +282,7 @@ impl OneBreak {
                 .map_err(|error| (error.vast_code(), error.to_string()))?,
         };
         let sha256 = original.sha256;
-        let name = ad.advertiser.clone().unwrap_or_else(|| ad.name());
+        let name = ad.card();
         let standing = Standing {
             // It is large, and seldom wanted.
             images: Box::pin(self.images(ad)),

@@ -115,7 +115,7 @@ pub(super) async fn cues(
         let format = probe(media).await?;
         let content = FileContent::open(media).or_bad_input(|| format!("cannot read {}", media.display()))?;
         let content: Arc<dyn Content> = Arc::new(content);
-        cues.snapped = snap::snap(&content, &mut cues.points, args.snap).await?;
+        cues.snapped = snap::snap(&content, format.duration, &mut cues.points, args.snap).await?;
         snap::tell(&cues.snapped);
         beforehand::tell(&content, &format, &cues.points).await?;
         let media = media.display().to_string();

@@ -3,7 +3,7 @@
 //! Plain data that can be stored and read back (serde), so that an unexpired decision plays offline. URLs are kept with
 //! their macros: they are filled when the event happens. Every URL here is http or https.
 
-use std::{cmp::Reverse, fmt, time::Duration};
+use std::{cmp::Reverse, ffi::OsStr, fmt, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -202,6 +202,28 @@ impl Ad {
             (Some(title), _) if !title.is_empty() => format!("ad \"{title}\""),
             (_, Some(id)) => format!("ad {id}"),
             _ => "an ad without a name".to_owned(),
+        }
+    }
+
+    /// What a card says where there are no pictures: who advertises, or else the title. Of a title that is the name of the
+    /// media file, as where a publisher named only that, it leaves out what tells the kind of file.
+    pub fn card(&self) -> String {
+        let said = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        if let Some(advertiser) = said(&self.advertiser) {
+            return advertiser;
+        }
+        let Some(title) = said(&self.title) else {
+            return self.name();
+        };
+        let kind = self
+            .media_file()
+            .and_then(|file| url::Url::parse(&file.url).ok())
+            .and_then(|url| Path::new(url.path()).extension().map(OsStr::to_owned));
+        match (Path::new(&title).file_stem(), Path::new(&title).extension(), kind) {
+            (Some(stem), Some(own), Some(kind)) if own.eq_ignore_ascii_case(&kind) => {
+                stem.to_string_lossy().into_owned()
+            }
+            _ => title,
         }
     }
 
@@ -556,6 +578,32 @@ mod tests {
         };
         decision.fit(None, Some(1));
         assert_eq!(ids(&decision.pod), ["a"]);
+    }
+
+    #[test]
+    fn a_card_names_who_advertises_or_else_what() {
+        let mut shown = ad("7", 5);
+        assert_eq!(shown.card(), "ad 7");
+        shown.title = Some("kettle.MP3".into());
+        assert_eq!(
+            shown.card(),
+            "kettle.MP3",
+            "of which nobody knows that it is a file"
+        );
+        shown.media_files = vec![MediaFile {
+            url: "https://cdn.example/k/kettle.mp3?v=2".into(),
+            mime: "audio/mpeg".into(),
+            codec: None,
+            width: 0,
+            height: 0,
+            bitrate: None,
+            bytes: None,
+        }];
+        assert_eq!(shown.card(), "kettle");
+        shown.title = Some("Tea at tea.example".into());
+        assert_eq!(shown.card(), "Tea at tea.example");
+        shown.advertiser = Some("Northern Kettle".into());
+        assert_eq!(shown.card(), "Northern Kettle");
     }
 
     #[test]
