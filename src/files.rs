@@ -6,9 +6,10 @@
 
 use std::fs::TryLockError;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use engine::node::Torrent;
 
 /// Writes these bytes.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -80,13 +81,39 @@ pub(crate) fn copy_file(from: &Path, to: &Path) -> anyhow::Result<()> {
     persist(file, to).with_context(doing)
 }
 
-/// Puts content that is kept at `from` in place of whatever stands at `to`: by the other name that `link` gives it,
-/// where that can be, or else as a copy.
-pub(crate) fn place_file(
-    from: &Path,
-    to: &Path,
-    link: impl Fn(&Path) -> std::io::Result<()>,
-) -> anyhow::Result<()> {
+/// Content that is kept somewhere else, and can have other names.
+pub(crate) trait Kept {
+    /// Where it is.
+    fn path(&self) -> PathBuf;
+    /// Gives it another name.
+    fn link(&self, to: &Path) -> std::io::Result<()>;
+    /// Does something with that name, or with its permissions.
+    fn touch(&self, doing: &mut dyn FnMut());
+}
+
+/// A file of a torrent, by its place in the metainfo.
+impl Kept for (&Torrent, usize) {
+    fn path(&self) -> PathBuf {
+        let (torrent, file) = self;
+        let mut path = torrent.content_path().to_owned();
+        if !torrent.metainfo().is_single_file() {
+            path.extend(torrent.metainfo().files()[*file].path());
+        }
+        path
+    }
+
+    fn link(&self, to: &Path) -> std::io::Result<()> {
+        self.0.link(self.1, to)
+    }
+
+    fn touch(&self, doing: &mut dyn FnMut()) {
+        self.0.touch(self.1, doing);
+    }
+}
+
+/// Puts content that is kept elsewhere in place of whatever stands at `to`: by another name, where that can be, or else as a copy.
+pub(crate) fn place_file(kept: &impl Kept, to: &Path) -> anyhow::Result<()> {
+    let from = &kept.path();
     if is_same_file(from, to) {
         return Ok(());
     }
@@ -94,8 +121,16 @@ pub(crate) fn place_file(
     let linked = tempfile::Builder::new()
         .prefix(PREFIX)
         .suffix(SUFFIX)
-        .make_in(folder, |path| link(path))
-        .and_then(|linked| linked.persist(to).map_err(|error| error.error));
+        .make_in(folder, |path| kept.link(path))
+        .and_then(|linked| {
+            let (mut linked, mut placed) = (Some(linked), Ok(()));
+            kept.touch(&mut || {
+                if let Some(linked) = linked.take() {
+                    placed = linked.persist(to);
+                }
+            });
+            placed.map_err(|error| error.error)
+        });
     match linked {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -233,6 +268,23 @@ fn persist(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
+    /// A file that is whole.
+    struct There(PathBuf);
+
+    impl Kept for There {
+        fn path(&self) -> PathBuf {
+            self.0.clone()
+        }
+
+        fn link(&self, to: &Path) -> std::io::Result<()> {
+            std::fs::hard_link(&self.0, to)
+        }
+
+        fn touch(&self, doing: &mut dyn FnMut()) {
+            doing();
+        }
+    }
+
     #[test]
     fn what_is_no_file_is_not_replaced() {
         use std::os::unix::fs::FileTypeExt as _;
@@ -248,7 +300,7 @@ mod tests {
                 write_whole(place, b"all of it"),
                 can_write(place),
                 copy_file(&whole, place),
-                place_file(&whole, place, |to| std::fs::hard_link(&whole, to)),
+                place_file(&There(whole.clone()), place),
             ];
             for tried in tries {
                 let error = format!("{:#}", tried.expect_err("refused"));

@@ -28,7 +28,9 @@ use crate::breaks::{self, Swarm};
 use crate::cli::GetArgs;
 use crate::context::Context;
 use crate::decided::{Decided, Wish, decide};
-use crate::files::{can_write, is_on_one_disk, is_same_file, make_executable, place_file, tell_new_folder};
+use crate::files::{
+    Kept as _, can_write, is_on_one_disk, is_same_file, make_executable, place_file, tell_new_folder,
+};
 use crate::joining::{swarm_options, trust_typed};
 use crate::media_type;
 use crate::output::{
@@ -248,13 +250,8 @@ impl Job<'_> {
             let made = self.deliver(found, &torrent, &destination).await?;
             let is_program = metainfo.files().first().is_some_and(File::is_executable);
             if let (true, Destination::File(path)) = (is_program, &destination) {
-                make_executable(path);
+                tokio::task::block_in_place(|| (&torrent, 0).touch(&mut || make_executable(path)));
             }
-            let linked = tokio::task::spawn_blocking({
-                let torrent = torrent.clone();
-                move || torrent.linked()
-            });
-            linked.await.context("writing the result")?;
             Ok(made)
         };
         let ended = tokio::select! {
@@ -534,14 +531,12 @@ pub(crate) async fn enough(torrent: &Torrent, length: u64, ratio: Option<f64>) {
 
 /// The content as it is, at this place: another name for what is kept, or else a copy that is written as it comes.
 async fn without_ads(torrent: &Torrent, prepared: breaks::Prepared, to: &Path) -> anyhow::Result<Made> {
-    let (kept, place) = (torrent.content_path().to_owned(), to.to_owned());
-    if is_on_one_disk(&kept, to) {
+    let place = to.to_owned();
+    if is_on_one_disk(torrent.content_path(), to) {
         can_write(to)?;
         let bytes = torrent.completed().await?.total_bytes;
         let torrent = torrent.clone();
-        let placing = tokio::task::spawn_blocking(move || {
-            place_file(&kept, &place, |name| torrent.link(Path::new(""), name))
-        });
+        let placing = tokio::task::spawn_blocking(move || place_file(&(&torrent, 0), &place));
         placing.await.context("writing the result")??;
         return Ok(Made::plain(bytes, prepared));
     }

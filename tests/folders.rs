@@ -151,6 +151,79 @@ fn a_folder_is_seeded_and_fetched_whole_or_in_part() {
 }
 
 #[test]
+fn what_get_gives_names_and_permissions_is_not_hashed_again() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = place.path();
+    folder(at);
+    let program = |path: &str| {
+        std::fs::set_permissions(at.join(path), Permissions::from_mode(0o755)).expect("ours");
+    };
+    program("show/extras/two.mp3");
+    torrent(at);
+    // And a torrent of one file, which is a program.
+    std::fs::copy(at.join("show/one.mp3"), at.join("tool")).expect("space on the disk");
+    program("tool");
+    let publish = [
+        "publish",
+        "tool",
+        "--origin",
+        "http://127.0.0.1:9/tool",
+        "--data",
+        "seeder",
+    ];
+    grove(at, publish).arg("--allow-private").run().expect(0);
+    let mut seed = grove(
+        at,
+        [
+            "seed",
+            "show.torrent",
+            "tool.torrent",
+            "--json",
+            "--data",
+            "seeder",
+        ],
+    )
+    .args(["--listen", "127.0.0.1:0"])
+    .start();
+    let listening = seed.wait_for("listening");
+    let address = listening["quic"][0].as_str().expect("an address").to_owned();
+    seed.wait_for("seeding");
+    let hashes = |source: &str, to: &str| {
+        let got = grove(
+            at,
+            [
+                "get",
+                source,
+                "-o",
+                to,
+                "--data",
+                "viewer",
+                "--listen",
+                "127.0.0.1:0",
+            ],
+        )
+        .args(["--peer", &address, "--no-origin"])
+        .env("RUST_LOG", "info")
+        .run()
+        .expect(0);
+        got.stderr.contains("checking the file against its hashes")
+    };
+    for (source, to, some) in [
+        ("show.torrent", "got", "got/one.mp3"),
+        ("tool.torrent", "tool.got", "tool.got"),
+    ] {
+        for time in 0..3 {
+            assert!(!hashes(source, to), "{source}, {time}");
+        }
+        // What somebody else does with them has them hashed, once.
+        let private = Permissions::from_mode(0o700);
+        std::fs::set_permissions(at.join(some), private).expect("ours");
+        assert!(hashes(source, to) && !hashes(source, to), "{source}");
+    }
+    assert_eq!(seed.interrupt().0, Some(0));
+}
+
+#[test]
 fn what_cannot_be_is_said_before_anything_is_fetched() {
     let place = tempfile::tempdir().expect("a folder");
     let at = place.path();

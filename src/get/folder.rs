@@ -12,7 +12,7 @@ use engine::node::Torrent;
 use serde::Serialize;
 
 use crate::breaks;
-use crate::files::{make_executable, place_file, write_whole};
+use crate::files::{Kept as _, make_executable, place_file, write_whole};
 use crate::output::{Explain, bad_input};
 use crate::rendition::{self, Arriving, Destination, Made};
 
@@ -28,8 +28,6 @@ pub(crate) struct Written {
 /// Which files go where.
 pub(crate) struct Folder {
     files: Vec<Written>,
-    /// Its path in the folder of the torrent.
-    inside: Vec<PathBuf>,
     to: Destination,
 }
 
@@ -42,10 +40,6 @@ impl Folder {
     ) -> anyhow::Result<Self> {
         let all = metainfo.files();
         let selected = selected.unwrap_or_else(|| (0..all.len()).collect());
-        let inside: Vec<PathBuf> = selected
-            .iter()
-            .map(|&file| all[file].path().iter().collect())
-            .collect();
         let root = match to {
             Destination::File(root) => root.as_path(),
             Destination::Stdout if selected.len() == 1 => Path::new(""),
@@ -67,16 +61,14 @@ impl Folder {
         }
         let files = selected
             .iter()
-            .zip(&inside)
-            .map(|(&file, path)| Written {
+            .map(|&file| Written {
                 number: file + 1,
-                path: root.join(path),
-                bytes: all.get(file).map_or(0, File::length),
+                path: root.join(all[file].path().iter().collect::<PathBuf>()),
+                bytes: all[file].length(),
             })
             .collect();
         Ok(Self {
             files,
-            inside,
             to: to.clone(),
         })
     }
@@ -91,32 +83,21 @@ impl Folder {
             return super::written(torrent, writing).await;
         }
         torrent.completed().await?;
-        let from = torrent.content_path().to_owned();
-        let all = torrent.metainfo().files();
-        let is_program = |number: usize| all.get(number - 1).is_some_and(File::is_executable);
-        let jobs: Vec<(Option<PathBuf>, PathBuf, bool)> = self
-            .files
-            .iter()
-            .zip(&self.inside)
-            .map(|(file, inside)| {
-                let inside = (file.bytes > 0).then(|| inside.clone());
-                (inside, file.path.clone(), is_program(file.number))
-            })
-            .collect();
-        let torrent = torrent.clone();
+        let (files, torrent) = (self.files.clone(), torrent.clone());
         let placing = tokio::task::spawn_blocking(move || {
-            jobs.iter().try_for_each(|(inside, to, is_program)| {
-                match inside {
-                    Some(inside) => place_file(&from.join(inside), to, |name| torrent.link(inside, name)),
-                    None => write_whole(to, &[]),
+            let all = torrent.metainfo().files();
+            files.iter().try_for_each(|Written { number, path, bytes }| {
+                let file = number - 1;
+                let kept = (&torrent, file);
+                match bytes {
+                    0 => write_whole(path, &[]),
+                    _ => place_file(&kept, path),
                 }?;
-                if *is_program {
-                    make_executable(to);
+                if all.get(file).is_some_and(File::is_executable) {
+                    kept.touch(&mut || make_executable(path));
                 }
                 anyhow::Ok(())
-            })?;
-            torrent.linked();
-            anyhow::Ok(())
+            })
         });
         placing.await.context("writing the result")??;
         Ok(Made {

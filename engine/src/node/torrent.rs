@@ -7,7 +7,7 @@ use crate::cue_sheet::SignedCueSheet;
 use crate::metainfo::{InfoHash, Metainfo};
 use crate::store::Store;
 use crate::swarm::{Demand, FileIndex};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 
@@ -75,15 +75,20 @@ impl Torrent {
         self.shared.holds_all()
     }
 
-    /// Gives a file of the content another name ([`crate::store::Store::link`]); `inside` is empty for the only file.
-    /// Blocks.
-    pub fn link(&self, inside: &Path, to: &Path) -> std::io::Result<()> {
-        self.shared.store.link(inside, to)
+    /// Gives a file of the content, by its place in the metainfo, another name ([`crate::store::Store::link`]). Blocks.
+    pub fn link(&self, file: usize, to: &Path) -> std::io::Result<()> {
+        let metainfo = &self.shared.metainfo;
+        let inside = match metainfo.files().get(file) {
+            Some(file) if !metainfo.is_single_file() => file.path().iter().collect(),
+            _ => PathBuf::new(),
+        };
+        let file = FileIndex(file as u32);
+        self.shared.store.link(file, &inside, to)
     }
 
-    /// To be called once names that were given so are in their places ([`crate::store::Store::linked`]). Blocks.
-    pub fn linked(&self) {
-        self.shared.store.linked();
+    /// Does something with a name that was given so, or with its permissions ([`crate::store::Store::touch`]). Blocks.
+    pub fn touch<T>(&self, file: usize, doing: impl FnOnce() -> T) -> T {
+        self.shared.store.touch(FileIndex(file as u32), doing)
     }
 
     /// The figures as they are now (published at least four times a second while something happens).

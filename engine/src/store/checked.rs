@@ -3,22 +3,32 @@
 //! Length and modification time tell a change. The change time (ctime) alone tells less: it moves with every write, also one that
 //! keeps the other two, and with another name, other permissions or a backup as well. So where only it is new, the file is hashed again.
 //!
-//! Not here: the hashing (`opening`), what is written down (`state`).
+//! Not here: the hashing (`again`), what is written down (`state`).
 
 use super::backing::{Backing, Stamp};
 use std::io;
 use std::ops::Range;
 
-/// A file that the store is writing to: nobody else has a name of it then (`own`), and it is looked at again before
-/// the record.
-const WRITING: Option<Found> = None;
+/// What is known of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// The store is writing to it: nobody else has a name of it then (`own`), and it is looked at again before the record.
+    Writing,
+    /// It was not there.
+    Absent,
+    /// It was there, like this.
+    As(Stamp),
+}
 
-/// A file as it was found; `None` when it was not there.
-type Found = Option<Stamp>;
+impl Known {
+    fn found(stamp: Option<Stamp>) -> Self {
+        stamp.map_or(Self::Absent, Self::As)
+    }
+}
 
 /// File by file, in their order.
 #[derive(Debug)]
-pub(super) struct Checked(Vec<Option<Found>>);
+pub(super) struct Checked(Vec<Known>);
 
 /// What is to be thought of some files.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,8 +45,8 @@ impl Checked {
     /// All files as they are now.
     pub(super) fn now(backing: &dyn Backing) -> io::Result<Self> {
         let all = backing.files(0..u64::MAX);
-        let stamps = all.map(|file| backing.stamp(file).map(Some));
-        Ok(Self(stamps.collect::<io::Result<_>>()?))
+        let found = all.map(|file| backing.stamp(file).map(Known::found));
+        Ok(Self(found.collect::<io::Result<_>>()?))
     }
 
     /// Compares those that have bytes at these offsets with what they are now.
@@ -44,9 +54,9 @@ impl Checked {
         let mut touched = Vec::new();
         for file in backing.files(bytes) {
             match (self.0[file], backing.stamp(file)?) {
-                (WRITING, _) => {}
-                (Some(known), now) if known == now => {}
-                (Some(Some(known)), Some(now)) if known.is_touched(&now) => touched.push((file, now)),
+                (Known::Writing, _) => {}
+                (Known::As(known), Some(now)) if known.is_touched(&now) => touched.push((file, now)),
+                (known, now) if known == Known::found(now) => {}
                 _ => return Ok(Seen::Changed),
             }
         }
@@ -56,40 +66,60 @@ impl Checked {
         })
     }
 
-    /// A file is known as it was found before it was hashed.
-    pub(super) fn know(&mut self, file: usize, stamp: Stamp) {
-        self.0[file] = Some(Some(stamp));
+    /// A file that was [`Seen::Touched`] was hashed, and is right: it is known as it was found before, so that what was done to it
+    /// meanwhile shows. Not when the store began to write to it.
+    pub(super) fn know(&mut self, file: usize, found: Stamp) {
+        if matches!(self.0[file], Known::As(known) if known.is_touched(&found)) {
+            self.0[file] = Known::As(found);
+        }
     }
 
     /// The store is about to write at these offsets.
     pub(super) fn writing(&mut self, backing: &dyn Backing, bytes: Range<u64>) {
         for file in backing.files(bytes) {
-            self.0[file] = WRITING;
+            self.0[file] = Known::Writing;
         }
     }
 
     /// Looks again at what the store wrote to, and gives the stamp of all.
     pub(super) fn stamp(&mut self, backing: &dyn Backing) -> io::Result<Stamp> {
-        for (file, known) in self.0.iter_mut().enumerate().filter(|(_, known)| known.is_none()) {
-            *known = Some(backing.stamp(file)?);
+        let mut all = Vec::with_capacity(self.0.len());
+        for (file, known) in self.0.iter_mut().enumerate() {
+            if *known == Known::Writing {
+                *known = Known::found(backing.stamp(file)?);
+            }
+            all.push(match known {
+                Known::As(stamp) => Some(*stamp),
+                Known::Absent | Known::Writing => None,
+            });
         }
-        let all: Vec<Found> = self.0.iter().copied().flatten().collect();
         Ok(backing.together(&all))
     }
 
-    /// After our own doings with names and permissions, which move the change time alone: whatever else was changed stays so. True when it
-    /// moved.
-    pub(super) fn touched(&mut self, backing: &dyn Backing) -> io::Result<bool> {
-        let mut moved = false;
-        for (file, known) in self.0.iter_mut().enumerate() {
-            let now = backing.stamp(file)?;
-            if let (Some(Some(known)), Some(now)) = (known, now)
-                && known.is_touched(&now)
-            {
-                *known = now;
-                moved = true;
-            }
+    /// Does something of ours with the names or permissions of a file, which moves its change time alone. One that was known before is
+    /// known afterwards too; what somebody else did before shows as it did. (What they do in the same moment does not, if size
+    /// and modification time are what they were.) True when something became known.
+    pub(super) fn touch<T>(
+        &mut self,
+        backing: &dyn Backing,
+        file: usize,
+        doing: impl FnOnce() -> T,
+    ) -> (T, bool) {
+        let look = || {
+            let found = backing.stamp(file).inspect_err(|error| {
+                tracing::debug!(file, "it will be hashed again: {error}");
+            });
+            found.ok().flatten()
+        };
+        let before = look();
+        let done = doing();
+        let moved = match (self.0[file], look()) {
+            (Known::As(known), Some(now)) if before == Some(known) && known.is_touched(&now) => Some(now),
+            _ => None,
+        };
+        if let Some(now) = moved {
+            self.0[file] = Known::As(now);
         }
-        Ok(moved)
+        (done, moved.is_some())
     }
 }

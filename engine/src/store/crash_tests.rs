@@ -38,7 +38,7 @@ const SCRIPT: &[&[u32]] = &[
 pub(super) struct Case {
     pub(super) metainfo: Metainfo,
     /// Each file with what is in it.
-    files: Vec<(PathBuf, Vec<u8>)>,
+    pub(super) files: Vec<(PathBuf, Vec<u8>)>,
     /// Knows all hashes.
     wise: Arc<Verifier>,
 }
@@ -49,7 +49,7 @@ impl Case {
         Self::new(metainfo(&data), vec![(PathBuf::from(CONTENT), data)])
     }
 
-    fn folder() -> Self {
+    pub(super) fn folder() -> Self {
         let place = tempfile::tempdir().unwrap();
         let mut data = content(LENGTH + PIECE as usize);
         let mut files = Vec::new();
@@ -104,7 +104,7 @@ impl Case {
     }
 
     /// What is to be where a block lies: in which file, and from where on.
-    fn place(&self, block: u32) -> (usize, usize) {
+    pub(super) fn place(&self, block: u32) -> (usize, usize) {
         let run = self.run_of(block);
         (run.file.0 as usize, run.first.0 as usize * BLOCK_SIZE as usize)
     }
@@ -115,7 +115,12 @@ impl Case {
     }
 
     /// Puts a block, as a peer brings it: its hashes first.
-    async fn put(&self, store: &Store, verifier: &Verifier, block: u32) -> Result<bool, StoreError> {
+    pub(super) async fn put(
+        &self,
+        store: &Store,
+        verifier: &Verifier,
+        block: u32,
+    ) -> Result<bool, StoreError> {
         let run = self.run_of(block);
         let proof = self.wise.proof(run).unwrap();
         verifier.insert_proof(run, &proof.leaves, &proof.uncles).unwrap();

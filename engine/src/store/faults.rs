@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -48,6 +48,8 @@ impl Default for Plan {
 struct Node {
     data: Vec<u8>,
     modified: i64,
+    /// When its names or permissions were changed last.
+    touched: i64,
     /// As of the last sync.
     safe: Vec<u8>,
     safe_modified: i64,
@@ -62,7 +64,7 @@ impl Node {
         Stamp {
             length: self.data.len() as u64,
             modified: (self.modified, 0),
-            changed: (self.modified, 0),
+            changed: (self.modified, self.touched),
         }
     }
 }
@@ -104,12 +106,14 @@ struct State {
     operations: usize,
     /// Bytes of files that were read.
     read: usize,
+    /// Reads until one waits for the test; `None` for never.
+    reads_left: Option<usize>,
     plan: Plan,
 }
 
 /// Cheap to clone: all clones are one disk.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FaultDisk(Arc<Mutex<State>>);
+pub(super) struct FaultDisk(Arc<Mutex<State>>, Arc<Condvar>);
 
 /// What an operation is to do.
 #[derive(Clone, Copy)]
@@ -185,6 +189,33 @@ impl FaultDisk {
         }
     }
 
+    /// A file gets another name or other permissions.
+    pub(super) fn touch(&self, path: &Path) {
+        let mut state = self.state();
+        state.clock += 1;
+        let clock = state.clock;
+        if let Some(&node) = state.names.get(path) {
+            state.nodes[node].touched = clock;
+        }
+    }
+
+    /// A byte of a file is changed by somebody who sets its modification time back.
+    pub(super) fn edit(&self, path: &Path, at: usize) {
+        self.touch(path);
+        self.rot(path, at);
+    }
+
+    /// After so many more reads the next one waits until it may go on; `None` for all.
+    pub(super) fn let_read(&self, reads: Option<usize>) {
+        self.state().reads_left = reads;
+        self.1.notify_all();
+    }
+
+    /// Whether a read waits, or the next one would.
+    pub(super) fn is_halted(&self) -> bool {
+        self.state().reads_left == Some(0)
+    }
+
     /// A byte of a file cannot be read any more.
     pub(super) fn go_bad(&self, path: &Path, at: usize) {
         let mut state = self.state();
@@ -198,7 +229,7 @@ impl FaultDisk {
         let mut state = self.state().clone();
         state.plan = Plan::default();
         state.operations = 0;
-        Self(Arc::new(Mutex::new(state)))
+        Self(Arc::new(Mutex::new(state)), Arc::default())
     }
 
     /// What may be left when the power goes now.
@@ -243,7 +274,7 @@ impl FaultDisk {
         state.safe_names = names;
         state.plan = Plan::default();
         state.operations = 0;
-        Self(Arc::new(Mutex::new(state)))
+        Self(Arc::new(Mutex::new(state)), Arc::default())
     }
 }
 
@@ -346,7 +377,11 @@ impl Backing for FaultFile {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         // No operation: reading changes nothing.
-        let mut state = self.disk.state();
+        let state = self.disk.state();
+        let halted = |state: &mut State| state.reads_left == Some(0);
+        let waited = self.disk.1.wait_while(state, halted);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.reads_left = state.reads_left.map(|left| left - 1);
         state.read += buffer.len();
         let start = offset as usize;
         let node = &state.nodes[self.node];

@@ -2,16 +2,14 @@
 //!
 //! Not here: what is written when (`writer`), what is given to whom (the store).
 
-use super::StoreError;
 use super::backing::Backing;
-use super::checked::{Checked, Seen};
+use super::checked::Checked;
 use super::recent::Recent;
 use crate::swarm::{BLOCK_SIZE, BlockRun};
 use crate::verify::Verifier;
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::io;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -42,6 +40,10 @@ impl Bits {
             .is_some_and(|w| w >> (i % 64) & 1 == 1)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|&word| word == 0)
+    }
+
     pub(super) fn set(&mut self, i: u32, to: bool) {
         if let Some(w) = self.0.get_mut(i as usize / 64) {
             if to {
@@ -56,6 +58,8 @@ impl Bits {
 pub(super) struct Shared {
     pub(super) backing: Box<dyn Backing>,
     pub(super) path: PathBuf,
+    /// Whether it is the store's own, and no file of somebody else's that is only read.
+    pub(super) is_own: bool,
     pub(super) verifier: Arc<Verifier>,
     pub(super) held: Mutex<Held>,
     /// Held while a piece is read and hashed whole: many may ask for one at a time, and each takes memory.
@@ -64,39 +68,11 @@ pub(super) struct Shared {
     pub(super) changed: watch::Sender<u64>,
     /// How the files were when they were known to be right: a person may change one that is only read, or has another name.
     pub(super) checked: Mutex<Checked>,
+    /// Held while a file is hashed again: whoever else reads it waits for what comes of that.
+    pub(super) rehashing: Mutex<()>,
 }
 
 impl Shared {
-    /// Whether blocks that were just read are still what was checked: a file that belongs to somebody else may change under us. Of
-    /// several files only theirs are looked at, since there may be thousands. True when a file was hashed again for that: its record is old.
-    pub(super) fn unchanged(&self, blocks: Range<u32>) -> Result<bool, StoreError> {
-        let offset = |block: u32| u64::from(block) * u64::from(BLOCK_SIZE);
-        let mut checked = self.checked();
-        let seen = checked
-            .compare(self.backing.as_ref(), offset(blocks.start)..offset(blocks.end))
-            .map_err(|e| StoreError::io("looking at", &self.path, e))?;
-        let touched = match seen {
-            Seen::Same => return Ok(false),
-            Seen::Touched(files) => files,
-            Seen::Changed => return Err(self.was_changed()),
-        };
-        for (file, stamp) in touched {
-            tracing::info!(path = %self.path.display(), file, "hashing again what may have been changed");
-            if !self.still_has(self.backing.extent(file))? {
-                return Err(self.was_changed());
-            }
-            checked.know(file, stamp);
-        }
-        Ok(true)
-    }
-
-    fn was_changed(&self) -> StoreError {
-        StoreError::Different {
-            path: self.path.clone(),
-            why: "it was changed while it was being served".to_owned(),
-        }
-    }
-
     /// Taken before `held` where both are.
     pub(super) fn checked(&self) -> MutexGuard<'_, Checked> {
         // Each file's entry is right by itself.

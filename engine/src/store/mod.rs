@@ -16,9 +16,10 @@
 //! - at most about [`SYNC_BYTES`] or [`SYNC_AFTER`] of data is not yet claimed (the file itself survives a killed
 //!   process, so a restart finds even that by hashing).
 //!
-//! Lock order: `checked`, `held`. No lock is held across an await, and `held` never during I/O. `checked` is held while files are looked
-//! at, and while one is hashed again.
+//! Lock order: `rehashing`, `checked`, `held`. No lock is held across an await, and `held` never during I/O. `checked` is held while files
+//! are looked at, and while one gets a name or permissions; `rehashing` while one is hashed again.
 
+mod again;
 mod backing;
 mod checked;
 mod folder;
@@ -142,7 +143,6 @@ pub struct Store {
     commands: std::sync::mpsc::Sender<Command>,
     room: Arc<Semaphore>,
     thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
-    is_own: bool,
 }
 
 impl std::fmt::Debug for Store {
@@ -160,30 +160,37 @@ impl Store {
     }
 
     /// Gives the content, which must be complete and flushed, another name, so that it takes no more space; of several
-    /// files the one at `inside` of their folder. Whoever has that name may change what is there: the store never writes
-    /// to it any more, and gives nothing of it once it was changed. [`Store::linked`] is to follow. An error where the file
-    /// system cannot do it, or when the content is not the store's own. Blocks.
-    pub fn link(&self, inside: &Path, to: &Path) -> io::Result<()> {
-        if !self.is_own {
+    /// files this one, which is at `inside` of their folder. Whoever has that name may change what is there: the store never writes
+    /// to it any more, and gives nothing of it once it was changed. What else is done with the name is to be done in
+    /// [`Store::touch`]. An error where the file system cannot do it, or when the content is not the store's own. Blocks.
+    pub fn link(&self, file: FileIndex, inside: &Path, to: &Path) -> io::Result<()> {
+        if !self.shared.is_own {
             return Err(io::ErrorKind::Unsupported.into());
         }
         // What is in memory would not show a change.
         self.shared.held().recent.clear();
         let mut from = self.shared.path.clone();
         from.extend(inside);
-        std::fs::hard_link(from, to)
+        self.touch(file, || std::fs::hard_link(from, to))
     }
 
-    /// Once what was linked has its last names and permissions: all of that moved the time of its last change, which is no reason to hash
-    /// it again. Blocks.
-    pub fn linked(&self) {
-        let touched = self.shared.checked().touched(self.shared.backing.as_ref());
-        match touched {
-            Ok(false) => {}
+    /// Does something with a name or the permissions of a file of the content. That moves the time of its last change, which is
+    /// then no reason to hash it again. Blocks; so do readers of the content until it is done.
+    pub fn touch<T>(&self, file: FileIndex, doing: impl FnOnce() -> T) -> T {
+        let shared = &self.shared;
+        let blocks = shared.verifier.span(BlockRun::new(file.0, 0, 1));
+        let start = u64::from(blocks.start) * u64::from(BLOCK_SIZE);
+        // Nothing is known of a file without bytes.
+        let place = (!blocks.is_empty()).then(|| shared.backing.files(start..start + 1).next());
+        let Some(place) = place.flatten() else {
+            return doing();
+        };
+        let (done, moved) = shared.checked().touch(shared.backing.as_ref(), place, doing);
+        if moved {
             // A closed store has written its record.
-            Ok(true) => _ = self.commands.send(Command::Renew),
-            Err(error) => tracing::debug!("it will be hashed again: {error}"),
+            let _ = self.commands.send(Command::Renew);
         }
+        done
     }
 
     /// Accepts a block; from now on it is held. False when it was held already. Waits while too much waits for the
@@ -326,32 +333,27 @@ impl Store {
             }
         }
         let shared = self.shared.clone();
-        let (commands, is_own) = (self.commands.clone(), self.is_own);
+        let commands = self.commands.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let read_block = |block| {
-                shared.read_block(block).inspect_err(|e| {
-                    if is_own && is_damage(e) {
-                        // It is fetched again. A writer that is gone has said its last word already.
-                        let _ = commands.send(Command::Lose(vec![block]));
-                    }
-                })
-            };
-            let read = blocks
-                .clone()
-                .map(read_block)
-                .collect::<io::Result<Vec<_>>>()
-                .map_err(|e| StoreError::io("reading", &shared.path, e))?;
-            match shared.unchanged(blocks) {
-                Ok(false) => {}
-                // Here and below: a writer that is gone has said its last word already.
-                Ok(true) => _ = commands.send(Command::Renew),
-                Err(error) => {
-                    let error = Arc::new(error);
-                    let _ = commands.send(Command::Broke(error.clone()));
-                    return Err(StoreError::Broken(error));
-                }
+            let read = shared.read(&blocks);
+            // A writer that is gone has said its last word already.
+            let tell = |command| _ = commands.send(command);
+            if shared.is_own && !read.lost.is_empty() {
+                // It is fetched again.
+                tell(Command::Lose(read.lost));
             }
-            Ok(read)
+            if read.is_renewed {
+                tell(Command::Renew);
+            }
+            read.blocks.map_err(|error| match error {
+                StoreError::Different { .. } => {
+                    let error = Arc::new(error);
+                    tell(Command::Broke(error.clone()));
+                    StoreError::Broken(error)
+                }
+                // Another read may be luckier.
+                error => error,
+            })
         });
         read.await.map_err(|_| StoreError::Closed)?
     }
@@ -435,6 +437,8 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod again_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{Location, MAX_PENDING_BLOCKS, Store, StoreError, StoreEvent};
 use crate::metainfo::{InfoHash, Metainfo};
 use crate::swarm::{BLOCK_SIZE, FileIndex, PieceIndex};
 use crate::verify::Verifier;
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
@@ -98,10 +99,11 @@ impl Store {
         // Before the check, so that a change during it shows too.
         let checked = Checked::now(backing.as_ref()).map_err(|e| StoreError::io("looking at", path, e))?;
         let all = 0..verifier.layout().pieces();
-        let (bits, unreadable) = hash(backing.as_ref(), path, &verifier, all, |_, _| Ok(()))?;
-        if let Some(e) = unreadable {
+        let hashed = hash(backing.as_ref(), path, &verifier, all, |_, _| Ok(()))?;
+        if let Some(e) = hashed.error {
             return Err(StoreError::io("reading", path, e));
         }
+        let bits = hashed.right;
         let mut wanted = (0..verifier.numbers()).filter(|&block| verifier.wants(block));
         if let Some(block) = wanted.find(|&block| !bits.get(block)) {
             let file = verifier.layout().run(block..block + 1).file.0 as usize;
@@ -204,15 +206,16 @@ impl Store {
         let shared = Arc::new(Shared {
             backing,
             path,
+            is_own: home.is_some(),
             verifier,
             held: Mutex::new(held),
             hashing: Arc::default(),
             changed: watch::Sender::new(0),
             checked: Mutex::new(checked),
+            rehashing: Mutex::default(),
         });
         let (commands, inbox) = std::sync::mpsc::channel();
         let (events, outbox) = mpsc::channel(64);
-        let is_own = home.is_some();
         let writer = Writer::new(shared.clone(), home, info_hash, bits, events);
         let thread = std::thread::spawn(move || writer.run(&inbox));
         let room = Arc::new(Semaphore::new(MAX_PENDING_BLOCKS));
@@ -222,7 +225,6 @@ impl Store {
                 commands,
                 room,
                 thread: Arc::new(Mutex::new(Some(thread))),
-                is_own,
             },
             outbox,
         )
@@ -306,7 +308,7 @@ fn check_all(
     checked: &mut Checked,
 ) -> Result<Bits, StoreError> {
     let all = 0..verifier.layout().pieces();
-    let (bits, unreadable) = hash(file, path, verifier, all, |block, data| {
+    let hashed = hash(file, path, verifier, all, |block, data| {
         if synced.get(block) {
             return Ok(());
         }
@@ -315,48 +317,43 @@ fn check_all(
         file.write_all_at(data, offset)
             .map_err(|e| StoreError::io("writing", path, e))
     })?;
-    if let Some(e) = unreadable {
+    if let Some(e) = hashed.error {
         let error = StoreError::io("reading", path, e);
-        if bits.0.iter().all(|&word| word == 0) {
+        if hashed.right.is_empty() {
             // Not some bad places: nothing of it can be read now, and it may be whole.
             return Err(error);
         }
         tracing::warn!("{error}: what cannot be read is fetched again");
     }
     file.sync().map_err(|e| StoreError::io("syncing", path, e))?;
-    Ok(bits)
+    Ok(hashed.right)
 }
 
-impl Shared {
-    /// Whether a file has every block of it that is held, by hashing it; `bytes` are its offsets.
-    pub(super) fn still_has(&self, bytes: Range<u64>) -> Result<bool, StoreError> {
-        let (verifier, file) = (&self.verifier, self.backing.as_ref());
-        let piece_length = u64::from(verifier.layout().piece_length());
-        let end = bytes
-            .end
-            .min(u64::from(verifier.layout().pieces()) * piece_length);
-        let pieces = (bytes.start / piece_length) as u32..end.div_ceil(piece_length) as u32;
-        let (right, _) = hash(file, &self.path, verifier, pieces.clone(), |_, _| Ok(()))?;
-        let held = self.held();
-        let mut written = pieces.flat_map(|piece| verifier.piece_blocks(piece));
-        Ok(written
-            .all(|block| right.get(block) || !held.bits.get(block) || held.pending.contains_key(&block)))
-    }
+/// What hashing showed.
+pub(super) struct Hashed {
+    /// The blocks that are right.
+    pub(super) right: Bits,
+    /// Those that the disk cannot give.
+    pub(super) unreadable: BTreeSet<u32>,
+    /// Its first error.
+    pub(super) error: Option<io::Error>,
 }
 
-/// Hashes pieces, and shows each block that is right. What the disk cannot give is not right: its first error comes
-/// back too.
-fn hash(
+/// Hashes pieces, and shows each block that is right. What the disk cannot give is not right.
+pub(super) fn hash(
     file: &dyn Backing,
     path: &Path,
     verifier: &Verifier,
     pieces: Range<u32>,
     mut right: impl FnMut(u32, &[u8]) -> Result<(), StoreError>,
-) -> Result<(Bits, Option<io::Error>), StoreError> {
-    let mut bits = Bits::new(verifier.numbers());
+) -> Result<Hashed, StoreError> {
+    let mut hashed = Hashed {
+        right: Bits::new(verifier.numbers()),
+        unreadable: BTreeSet::new(),
+        error: None,
+    };
     let piece_length = u64::from(verifier.layout().piece_length());
     let mut buffer = Vec::new();
-    let mut unreadable = None;
     for piece in pieces {
         let start = u64::from(piece) * piece_length;
         let run = verifier.layout().piece_run(PieceIndex(piece));
@@ -368,12 +365,11 @@ fn hash(
             continue;
         }
         buffer.resize(there as usize, 0);
-        let mut bad = Vec::new();
         if let Err(e) = file.read_exact_at(&mut buffer, start) {
             if !is_damage(&e) {
                 return Err(StoreError::io("reading", path, e));
             }
-            unreadable.get_or_insert(e);
+            hashed.error.get_or_insert(e);
             // Block by block, to lose no more than has to be.
             for (block, part) in verifier
                 .piece_blocks(piece)
@@ -384,18 +380,18 @@ fn hash(
                     .is_err()
                 {
                     part.fill(0);
-                    bad.push(block);
+                    hashed.unreadable.insert(block);
                 }
             }
         }
         for block in verifier.check_stored(piece, &buffer) {
-            if bad.contains(&block) {
+            if hashed.unreadable.contains(&block) {
                 continue;
             }
-            bits.set(block, true);
+            hashed.right.set(block, true);
             let at = (u64::from(block) * u64::from(BLOCK_SIZE) - start) as usize;
             right(block, &buffer[at..at + verifier.block_len(block)])?;
         }
     }
-    Ok((bits, unreadable))
+    Ok(hashed)
 }

@@ -218,7 +218,7 @@ async fn what_has_another_name_is_never_written() {
     let (store, _events) = open();
     fill(&store).await;
     let theirs = folder.path().join("theirs.bin");
-    store.link(Path::new(""), &theirs).unwrap();
+    store.link(FileIndex(0), Path::new(""), &theirs).unwrap();
     let all = BlockRun::new(0, 0, 8);
     assert_eq!(store.read_run(all).await.unwrap().concat(), data);
 
@@ -241,7 +241,7 @@ async fn what_has_another_name_is_never_written() {
     // Nor does it matter that it was made read-only: the store goes on with a copy.
     std::fs::remove_file(&theirs).unwrap();
     let (store, _events) = open();
-    store.link(Path::new(""), &theirs).unwrap();
+    store.link(FileIndex(0), Path::new(""), &theirs).unwrap();
     let only_read = std::os::unix::fs::PermissionsExt::from_mode(0o444);
     std::fs::set_permissions(&theirs, only_read).unwrap();
     store.close().await;
@@ -286,13 +286,33 @@ async fn linked(folder: &Path, data: &[u8], theirs: &Path) -> Store {
     }
     store.flush().await.unwrap();
     let draft = theirs.with_extension("draft");
-    store.link(Path::new(""), &draft).unwrap();
+    store.link(FileIndex(0), Path::new(""), &draft).unwrap();
     // What whoever places a result does with it.
-    std::fs::rename(&draft, theirs).unwrap();
-    until_it_shows(theirs, chmod);
-    store.linked();
+    let touch = |doing: &dyn Fn()| store.touch(FileIndex(0), doing);
+    touch(&|| std::fs::rename(&draft, theirs).unwrap());
+    touch(&|| until_it_shows(theirs, chmod));
     store.flush().await.unwrap();
     store
+}
+
+#[tokio::test]
+async fn an_edit_between_what_is_done_with_a_new_name_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(2 * PIECE as usize);
+    let all = BlockRun::new(0, 0, 8);
+    let theirs = folder.path().join("theirs.bin");
+    let store = linked(folder.path(), &data, &theirs).await;
+    store.touch(FileIndex(0), || until_it_shows(&theirs, chmod));
+    assert_eq!(store.read_run(all).await.unwrap().concat(), data);
+    until_it_shows(&theirs, edit_in_secret);
+    store.touch(FileIndex(0), || until_it_shows(&theirs, chmod));
+    let error = store.read_run(all).await.map(drop).unwrap_err();
+    assert!(error.to_string().contains("it was changed while"), "{error}");
+    store.close().await;
+    let at = Location::Store;
+    let (store, _events) = Store::open(folder.path(), &metainfo(&data), verifier(&data), &at, false).unwrap();
+    assert_eq!(store.held_runs(), [BlockRun::new(0, 4, 4)]);
+    store.close().await;
 }
 
 #[tokio::test]

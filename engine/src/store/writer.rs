@@ -37,7 +37,8 @@ pub(super) enum Command {
     Flush(oneshot::Sender<Result<(), Arc<StoreError>>>),
     /// These blocks are not on the disk as they should be.
     Lose(Vec<u32>),
-    /// The record does not say how the files are now.
+    /// The record does not say how the files are now. It is written anew with what else is to be recorded, or a while later: many
+    /// files may be touched at once.
     Renew,
     /// The content cannot be used any more.
     Broke(Arc<StoreError>),
@@ -66,7 +67,8 @@ pub(super) struct Writer {
     /// Written since the last sync.
     unsynced: Vec<u32>,
     unsynced_bytes: u64,
-    unsynced_since: Option<Instant>,
+    /// Since when the record lacks something.
+    behind_since: Option<Instant>,
     /// The record on the disk, when it was written by us and only lacks [`Self::unrecorded`].
     record: Option<StateFile>,
     /// Synced since the record was written or added to.
@@ -121,7 +123,7 @@ impl Writer {
             safe,
             unsynced: Vec::new(),
             unsynced_bytes: 0,
-            unsynced_since: None,
+            behind_since: None,
             record: None,
             unrecorded: Vec::new(),
             full: None,
@@ -142,7 +144,7 @@ impl Writer {
                 RETRY_FULL
             } else {
                 let rests = self.home.as_ref().map_or(RESTS, |home| home.rests);
-                match self.unsynced_since {
+                match self.behind_since {
                     Some(since) => SYNC_AFTER.saturating_sub(since.elapsed()),
                     None if self.shared.held().recent.is_empty() => Duration::from_secs(3600),
                     None => rests,
@@ -179,10 +181,12 @@ impl Writer {
                     continue;
                 }
                 Ok(Command::Renew) => {
+                    // Additions say how all files are too, but there may be nothing to add.
                     self.record = None;
-                    // Else what is here is hashed once more when it is opened.
-                    let _ = self.sync();
-                    continue;
+                    self.behind_since.get_or_insert_with(Instant::now);
+                    if self.full.is_some() {
+                        continue;
+                    }
                 }
                 Ok(Command::Broke(error)) => {
                     self.broke(error);
@@ -194,7 +198,7 @@ impl Writer {
                     let _ = self.sync();
                     return;
                 }
-                Err(RecvTimeoutError::Timeout) if self.unsynced_since.is_none() => {
+                Err(RecvTimeoutError::Timeout) if self.behind_since.is_none() => {
                     self.shared.held().recent.clear();
                     self.together = Vec::new();
                 }
@@ -202,7 +206,7 @@ impl Writer {
             }
             self.write_all(&mut waiting);
             let due = self
-                .unsynced_since
+                .behind_since
                 .is_some_and(|since| since.elapsed() >= SYNC_AFTER);
             if due || self.unsynced_bytes >= SYNC_BYTES || self.full.is_some() {
                 let _ = self.sync();
@@ -245,7 +249,7 @@ impl Writer {
                         self.unsynced.push(block.number());
                         held.written(block.number());
                     }
-                    self.unsynced_since.get_or_insert_with(Instant::now);
+                    self.behind_since.get_or_insert_with(Instant::now);
                     singly = singly.saturating_sub(1);
                     continue;
                 }
@@ -339,6 +343,7 @@ impl Writer {
     }
 
     fn sync_written(&mut self) -> Result<(), Arc<StoreError>> {
+        self.behind_since = None;
         let Some(home) = &self.home else {
             return Ok(());
         };
@@ -346,7 +351,6 @@ impl Writer {
         if !self.unsynced.is_empty() {
             let blocks = std::mem::take(&mut self.unsynced);
             self.unsynced_bytes = 0;
-            self.unsynced_since = None;
             if let Err(e) = self.shared.backing.sync() {
                 // The kernel may have dropped the dirty pages: whatever was written since the last good sync is gone.
                 let error = Arc::new(StoreError::io("syncing", &self.shared.path, e));
