@@ -291,7 +291,12 @@ impl Job<'_> {
         let mut report = Report::complete(&torrent.stats(), made, path, info_hash, started);
         match &folder {
             Some(folder) => results.wrote(folder.paths()),
-            None => results.wrote(report.path.as_deref()),
+            None if report.ads.is_empty() => results.wrote(report.path.as_deref()),
+            None => {
+                if let Some(path) = &report.path {
+                    tokio::task::block_in_place(|| results.made(path));
+                }
+            }
         }
         report.files = folder.map(folder::Folder::written);
         self.tell(&report);

@@ -1,11 +1,14 @@
 //! Where results may go that are named by what is fetched, and not by the person: nothing of theirs is replaced, and nothing hidden is made.
 //!
 //! A result may take the place of an earlier one of the same source, which is noted in the data folder by what the file is and when it was
-//! changed last (its change time, which nobody can set: a tag editor may keep size and modification time), and of what has the same bytes. Everything else that is there stays, and it is said how to replace it.
+//! changed last (its change time, which nobody can set: a tag editor may keep size and modification time), and of what has the same bytes:
+//! another name or other permissions move the change time too. Of what no torrent tells the bytes of, their hash is noted as well.
+//! Everything else that is there stays, and it is said how to replace it.
 //!
 //! Not for: `-o FILE`, by which a person says what is to be replaced.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use engine::merkle::FileHasher;
@@ -23,18 +26,65 @@ const MOST_NOTED: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Results {
     note: PathBuf,
-    /// What was written earlier, as [`stamp`] has it.
-    noted: Vec<String>,
+    /// What was written earlier.
+    noted: Vec<Written>,
+}
+
+/// A file that was written, as it was then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Written {
+    /// Its device and number.
+    file: String,
+    length: u64,
+    changed: String,
+    /// SHA-256, in hex, of what no torrent tells the bytes of.
+    hash: Option<String>,
+}
+
+impl Written {
+    fn now(path: &Path) -> Option<Self> {
+        let about = std::fs::metadata(path).ok()?;
+        Some(Self {
+            file: format!("{} {}", about.dev(), about.ino()),
+            length: about.len(),
+            changed: format!("{}.{:09}", about.ctime(), about.ctime_nsec()),
+            hash: None,
+        })
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let mut next = || words.next();
+        Some(Self {
+            file: format!("{} {}", next()?, next()?),
+            length: next()?.parse().ok()?,
+            changed: next()?.to_owned(),
+            hash: next().map(str::to_owned),
+        })
+    }
+
+    fn line(&self) -> String {
+        let hash = self.hash.iter().map(|hash| format!(" {hash}"));
+        format!("{} {} {}", self.file, self.length, self.changed) + &hash.collect::<String>()
+    }
+
+    /// Whether nothing was done to it since `earlier`.
+    fn is_still(&self, earlier: &Self) -> bool {
+        (&self.file, self.length, &self.changed) == (&earlier.file, earlier.length, &earlier.changed)
+    }
 }
 
 impl Results {
     /// Those of a source, by what it is known by: an info hash or a URL.
     pub(crate) fn of(context: &Context, source: &str) -> Self {
         let name = hex::encode(&Sha256::digest(source)[..16]);
-        let note = context.data.join("results").join(name);
+        Self::noted(context.data.join("results").join(name))
+    }
+
+    fn noted(note: PathBuf) -> Self {
         let noted = std::fs::read_to_string(&note).unwrap_or_default();
         Results {
-            noted: noted.lines().map(str::to_owned).collect(),
+            noted: noted.lines().filter_map(Written::parse).collect(),
             note,
         }
     }
@@ -44,7 +94,7 @@ impl Results {
         let Ok(there) = std::fs::symlink_metadata(to) else {
             return Ok(());
         };
-        if there.is_file() && (stamp(to).is_some_and(|stamp| self.noted.contains(&stamp)) || same(to)) {
+        if there.is_file() && (self.wrote_this(to) || same(to)) {
             return Ok(());
         }
         Err(bad_input(format!(
@@ -95,25 +145,49 @@ impl Results {
         let files = metainfo.files().iter().filter(|file| file.length() > 0);
         let places = files.map(|file| (root.join(file.path().iter().collect::<PathBuf>()), file));
         let places: Vec<_> = places.collect();
-        let was_written = |to: &PathBuf| stamp(to).is_some_and(|stamp| self.noted.contains(&stamp));
         root.is_dir()
-            && (places.iter().any(|(to, _)| was_written(to))
+            && (places.iter().any(|(to, _)| self.wrote_this(to))
                 || places.iter().all(|(to, file)| has_bytes(to, metainfo, file)))
+    }
+
+    /// Whether what is there is what was written here: the same file, to which nothing was done, or any with the bytes that were noted.
+    /// Reads all of it when it is as long as one of those.
+    fn wrote_this(&self, path: &Path) -> bool {
+        let Some(now) = Written::now(path) else {
+            return false;
+        };
+        let as_long = self.noted.iter().filter(|noted| noted.length == now.length);
+        let hashes: Vec<_> = as_long.filter_map(|noted| noted.hash.as_ref()).collect();
+        self.noted.iter().any(|noted| now.is_still(noted))
+            || (!hashes.is_empty() && hash(path).is_ok_and(|hash| hashes.contains(&&hash)))
     }
 
     /// Whether this file was written here, whatever has become of it since.
     fn was_here(&self, path: &Path) -> bool {
-        let is_it = |stamp: String| self.noted.iter().any(|noted| which(noted) == which(&stamp));
-        stamp(path).is_some_and(is_it)
+        Written::now(path).is_some_and(|now| self.noted.iter().any(|noted| noted.file == now.file))
     }
 
-    /// Remembers what was written.
+    /// Remembers what was written, as the torrent has it.
     pub(crate) fn wrote<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
-        let mut lines: Vec<String> = paths.into_iter().filter_map(stamp).collect();
-        if lines.iter().all(|line| self.noted.contains(line)) {
+        self.remember(paths.into_iter().filter_map(Written::now).collect());
+    }
+
+    /// Remembers what was written and has bytes of its own, with ads or of no torrent. Reads all of it.
+    pub(crate) fn made(&self, path: &Path) {
+        let written = Written::now(path).map(|written| Written {
+            // Then it has to be left as it is, to be known again.
+            hash: hash(path).ok(),
+            ..written
+        });
+        self.remember(written.into_iter().collect());
+    }
+
+    fn remember(&self, mut written: Vec<Written>) {
+        if written.iter().all(|written| self.noted.contains(written)) {
             return;
         }
-        lines.extend(self.noted.iter().rev().take(MOST_NOTED).rev().cloned());
+        written.extend(self.noted.iter().rev().take(MOST_NOTED).rev().cloned());
+        let lines: Vec<String> = written.iter().map(Written::line).collect();
         // Then the next run has to be told where to.
         if let Err(error) = write_whole(&self.note, lines.join("\n").as_bytes()) {
             tracing::warn!("it is not noted what was written: {error:#}");
@@ -136,24 +210,6 @@ fn is_hidden(component: Component<'_>) -> bool {
     matches!(component, Component::Normal(name) if name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// Which file this is, and in what state.
-fn stamp(path: &Path) -> Option<String> {
-    use std::os::unix::fs::MetadataExt as _;
-    let about = std::fs::metadata(path).ok()?;
-    let (changed, nanos) = (about.ctime(), about.ctime_nsec());
-    Some(format!(
-        "{} {} {} {changed}.{nanos:09}",
-        about.dev(),
-        about.ino(),
-        about.len()
-    ))
-}
-
-/// Of a stamp what does not change with the state: device and number.
-fn which(stamp: &str) -> Vec<&str> {
-    stamp.split(' ').take(2).collect()
-}
-
 /// Whether this is the file of the torrent. Reads all of it, when it is as long.
 fn has_bytes(path: &Path, metainfo: &Metainfo, file: &File) -> bool {
     let hashed = || {
@@ -162,16 +218,27 @@ fn has_bytes(path: &Path, metainfo: &Metainfo, file: &File) -> bool {
             return Ok(false);
         }
         let mut hasher = FileHasher::new(metainfo.piece_length());
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match there.read(&mut buffer)? {
-                0 => break,
-                count => hasher.update(&buffer[..count]),
-            }
-        }
-        std::io::Result::Ok(hasher.finish().0 == file.pieces_root())
+        read(&mut there, |bytes| hasher.update(bytes))?;
+        io::Result::Ok(hasher.finish().0 == file.pieces_root())
     };
     hashed().unwrap_or(false)
+}
+
+/// SHA-256 of all bytes of a file, in hex.
+fn hash(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    read(&mut std::fs::File::open(path)?, |bytes| hasher.update(bytes))?;
+    Ok(hex::encode(hasher.finalize()))
+}
+
+fn read(file: &mut std::fs::File, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => take(&buffer[..count]),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -182,11 +249,14 @@ mod tests {
     const NOTHING_IS: fn(&Path) -> bool = |_| false;
 
     fn results(data: &Path) -> Results {
-        let note = data.join("results").join("one");
-        let noted = std::fs::read_to_string(&note).unwrap_or_default();
-        Results {
-            noted: noted.lines().map(str::to_owned).collect(),
-            note,
+        Results::noted(data.join("results").join("one"))
+    }
+
+    /// Does something to a file until the time of its last change shows it: that of some file systems goes in steps.
+    fn until_it_shows(path: &Path, doing: impl Fn()) {
+        let before = Written::now(path);
+        while Written::now(path) == before {
+            doing();
         }
     }
 
@@ -210,8 +280,7 @@ mod tests {
             .expect_err("it was changed");
         // Now so that size and time of the last modification stay.
         results(&data).wrote([to.as_path()]);
-        let before = stamp(&to);
-        while stamp(&to) == before {
+        until_it_shows(&to, || {
             let modified = std::fs::metadata(&to).and_then(|about| about.modified());
             std::fs::write(&to, "edited, and as long").expect("space on the disk");
             let file = std::fs::File::options()
@@ -219,7 +288,7 @@ mod tests {
                 .open(&to)
                 .expect("it is there");
             file.set_modified(modified.expect("a time")).expect("it is ours");
-        }
+        });
         results(&data)
             .may_replace(&to, NOTHING_IS)
             .expect_err("it was edited");
@@ -245,15 +314,59 @@ mod tests {
         let may_be = || results(&data).may_be(&to, &metainfo, true);
         may_be().expect_err("a person's own copy stays");
         results(&data).wrote([to.as_path()]);
-        let before = stamp(&to);
-        while stamp(&to) == before {
+        until_it_shows(&to, || {
             let other = place.path().join("other");
             std::fs::hard_link(&to, &other).expect("another name");
             std::fs::remove_file(other).expect("it is there");
-        }
+        });
         may_be().expect("it is what was written");
         std::fs::write(&to, "what was publishee").expect("space on the disk");
         may_be().expect_err("it was edited");
+    }
+
+    #[test]
+    fn what_was_made_with_ads_is_known_again_by_its_bytes() {
+        let place = tempfile::tempdir().expect("a folder");
+        let (data, to) = (place.path().join("data"), place.path().join("a.mp3"));
+        std::fs::write(&to, "content and ads").expect("space on the disk");
+        results(&data).made(&to);
+        let may_replace = || results(&data).may_replace(&to, NOTHING_IS);
+        let touches: [fn(&Path); 3] = [
+            |path| {
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+                std::fs::set_permissions(path, mode).expect("it is ours");
+            },
+            |path| {
+                let other = path.with_extension("other");
+                let _ = std::fs::remove_file(&other);
+                std::fs::hard_link(path, other).expect("another name");
+            },
+            |path| {
+                let file = std::fs::File::options().append(true).open(path);
+                let now = std::time::SystemTime::now();
+                file.and_then(|file| file.set_modified(now)).expect("it is ours");
+            },
+        ];
+        for touch in touches {
+            until_it_shows(&to, || touch(&to));
+            may_replace().expect("it is what was written");
+        }
+        // Also when it was copied, as from a backup.
+        let bytes = std::fs::read(&to).expect("it is there");
+        std::fs::remove_file(&to).expect("it is there");
+        std::fs::write(&to, bytes).expect("space on the disk");
+        may_replace().expect("nothing is lost");
+        std::fs::write(&to, "content and aDs").expect("space on the disk");
+        may_replace().expect_err("it was edited");
+        // What an earlier version noted is without a hash.
+        std::fs::write(&to, "content and ads").expect("space on the disk");
+        may_replace().expect("it is what was written");
+        let note = data.join("results").join("one");
+        let old = Written::now(&to).expect("it is there").line();
+        std::fs::write(note, &old).expect("space on the disk");
+        may_replace().expect("it is what was written");
+        until_it_shows(&to, || touches[0](&to));
+        may_replace().expect_err("nobody knows its bytes");
     }
 
     #[test]

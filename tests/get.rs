@@ -370,6 +370,31 @@ fn a_creative_that_was_changed_after_publishing_is_not_used() {
 }
 
 #[test]
+fn a_result_with_ads_is_replaced_as_long_as_nobody_edited_it() {
+    let creative = fixtures().join("kettle.mp3");
+    let published = publish(["--ad".to_owned(), format!("40={}", creative.display())]);
+    std::fs::copy(&creative, published.folder.path().join("web/kettle.mp3")).expect("the creative");
+    let viewer = Viewer::new();
+    let get = || viewer.get(&published.torrent_url()).run();
+    let result = viewer.folder.path().join("episode.mp3");
+    get().expect(0);
+    assert_ne!(sha256(&result), sha256(&episode()));
+    // Another name, other permissions, another date.
+    std::fs::hard_link(&result, viewer.folder.path().join("kept.mp3")).expect("another name");
+    let file = std::fs::File::options()
+        .append(true)
+        .open(&result)
+        .expect("the result");
+    file.set_modified(std::time::UNIX_EPOCH).expect("it is ours");
+    get().expect(0);
+    let mut bytes = std::fs::read(&result).expect("the result");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&result, bytes).expect("space on the disk");
+    get().expect(2).says("is here already");
+}
+
+#[test]
 fn two_viewers_of_one_master_get_different_creatives() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = AdServer::start(folder.path(), &[]);

@@ -113,7 +113,7 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
     }
     let bytes = writing.await.context("writing the result")??;
     if let Destination::File(path) = &destination {
-        results.wrote([path.as_path()]);
+        tokio::task::block_in_place(|| results.made(path));
     }
     let report = Report {
         event: "complete",
