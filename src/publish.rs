@@ -7,7 +7,6 @@
 mod ads;
 
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use engine::cue_sheet::{CueSheet, PublicKey, SecretKey};
 use engine::magnet::Magnet;
-use engine::metainfo::{BuildError, Builder, Metainfo};
+use engine::metainfo::{BuildError, Builder, Metainfo, is_program};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use url::Url;
@@ -326,16 +325,16 @@ async fn hash(
         let builder = builder.frame_index(frame_index(&path)?);
         let opened = std::fs::File::open(&path).and_then(|file| {
             let metadata = file.metadata()?;
-            let is_program = metadata.permissions().mode() & 0o100 != 0;
-            Ok((file, metadata.len(), is_program))
+            Ok((file, metadata))
         });
-        let (file, length, is_program) = opened.or_bad_input(|| format!("cannot read {}", path.display()))?;
+        let (file, metadata) = opened.or_bad_input(|| format!("cannot read {}", path.display()))?;
+        let length = metadata.len();
         let progress = Progress::bytes(&label, length, json);
         let mut tee = Tee {
             inner: file,
             digest: Sha256::new(),
         };
-        let builder = builder.program(is_program);
+        let builder = builder.program(is_program(&metadata));
         let built = builder.hash(&mut tee, length, |done| progress.set(done, length, "hashing"));
         progress.finish();
         let metainfo = match built {

@@ -105,8 +105,8 @@ pub struct Builder {
     program: bool,
 }
 
-/// Whether a file may be run by whoever owns it.
-pub(super) fn is_program(metadata: &std::fs::Metadata) -> bool {
+/// Whether a file may be run by whoever owns it, which is what [`Builder::program`] says of it.
+pub fn is_program(metadata: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     metadata.permissions().mode() & 0o100 != 0
 }

@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use crate::bencode::{self, Encode};
 use crate::merkle::{BLOCK, Hash, PieceTree, Shape};
 
-pub use build::{BuildError, Builder, piece_length_for};
+pub use build::{BuildError, Builder, is_program, piece_length_for};
 pub use folder::Listing;
 pub use gather::{GatherError, Gathering, MAX_INFO, Part};
 
