@@ -38,12 +38,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 mod asking;
+mod begun;
 mod exchange;
 mod headers;
 mod places;
 mod seed;
 
-use exchange::{Attempt, Begun, is_little};
+use begun::{Progress, is_little};
+use exchange::Attempt;
 use seed::{BACKOFF, Seed};
 
 /// Web seeds that are used; more are ignored.
@@ -366,29 +368,27 @@ impl Origin {
         blocks: Range<u32>,
         sink: &mut impl Sink,
     ) -> Result<(), OriginError> {
-        let mut begun = Begun::default();
-        let fetched = self.fetch_from(file, blocks, &mut begun, sink).await;
-        sink.wasted(begun.forget());
+        let mut progress = Progress::of(blocks);
+        let fetched = self.fetch_from(file, &mut progress, sink).await;
+        sink.wasted(progress.begun.forget());
         fetched
     }
 
     async fn fetch_from(
         &self,
         file: usize,
-        blocks: Range<u32>,
-        begun: &mut Begun,
+        progress: &mut Progress,
         sink: &mut impl Sink,
     ) -> Result<(), OriginError> {
-        let mut next = blocks.start;
         let mut tried = Vec::new();
         let mut refusals = 0;
         // Who has just brought a part, and may be asked for the rest whatever others of its answers were.
         let mut going = None;
         loop {
-            while next < blocks.end && !sink.wants(next) {
-                next += 1;
+            while progress.next < progress.end && !sink.wants(progress.next) {
+                progress.next += 1;
             }
-            if next >= blocks.end {
+            if progress.next >= progress.end {
                 return Ok(());
             }
             let (index, url, whole_only) = self.choose(file, &tried, going, Instant::now())?;
@@ -405,35 +405,20 @@ impl Origin {
             } else {
                 None
             };
-            let (asked, from, mut held) = (Instant::now(), next, 0);
-            let attempt = if whole_only && !(next..blocks.end).any(|block| sink.wants(block)) {
+            let (asked, from, mut held) = (Instant::now(), progress.next, 0);
+            let attempt = if whole_only && !(from..progress.end).any(|block| sink.wants(block)) {
                 Attempt::Done
             } else if going != Some(index) && !self.seeds()[index].is_ready(file, asked) {
                 continue;
             } else if whole_only {
-                sink.wasted(begun.forget());
+                sink.wasted(progress.begun.forget());
                 let mut stream = Stream::begin(self, file, sink);
-                self.attempt(
-                    (index, file),
-                    &url,
-                    (&mut next, &mut *begun),
-                    blocks.end,
-                    true,
-                    &mut stream,
-                )
-                .await
+                self.attempt((index, file), &url, progress, true, &mut stream)
+                    .await
             } else {
-                sink.wasted(begun.keep_for(index, next));
-                held = begun.len();
-                self.attempt(
-                    (index, file),
-                    &url,
-                    (&mut next, &mut *begun),
-                    blocks.end,
-                    false,
-                    sink,
-                )
-                .await
+                sink.wasted(progress.begun.keep_for(index, from));
+                held = progress.begun.len();
+                self.attempt((index, file), &url, progress, false, sink).await
             };
             let is_full = match attempt {
                 Attempt::Later {
@@ -441,9 +426,9 @@ impl Origin {
                 } => self.is_full(index, beside, asked, &mut refusals).await,
                 _ => false,
             };
-            let brought = begun.len().saturating_sub(held);
-            let due = self.bytes_of(file, from..blocks.end) - held;
-            let was_of_use = next > from || (!whole_only && !is_little(brought, due));
+            let brought = progress.begun.len().saturating_sub(held);
+            let due = self.bytes_of(file, from..progress.end) - held;
+            let was_of_use = progress.next > from || (!whole_only && !is_little(brought, due));
             let goes_on = is_full
                 || matches!(attempt, Attempt::Slow | Attempt::Part)
                 || (was_of_use && matches!(attempt, Attempt::Later { after: None, .. }));

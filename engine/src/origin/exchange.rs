@@ -4,49 +4,13 @@
 //! ([`super::asking`]).
 
 use super::asking::{Asking, GivenUp};
+use super::begun::{Progress, is_little};
 use super::headers::content_range;
 use super::{Origin, Sink};
 use crate::swarm::BLOCK_SIZE;
-use bytes::BytesMut;
 use gate::{StatusCode, Url, header};
 use std::ops::Range;
 use std::time::Duration;
-
-/// The beginning of a block from a seed whose answer ended within it. The next request to that seed goes on behind it, so that a server which
-/// sends little at a time still gives whole blocks.
-#[derive(Debug, Default)]
-pub(super) struct Begun {
-    from: Option<(usize, u32)>,
-    bytes: BytesMut,
-}
-
-impl Begun {
-    /// Forgets it, unless a seed is asked for the rest of this block. Gives how many bytes are of no use.
-    pub(super) fn keep_for(&mut self, seed: usize, block: u32) -> u64 {
-        if self.from == Some((seed, block)) {
-            return 0;
-        }
-        let bytes = self.forget();
-        self.from = Some((seed, block));
-        bytes
-    }
-
-    pub(super) fn forget(&mut self) -> u64 {
-        let bytes = self.len();
-        self.from = None;
-        self.bytes.clear();
-        bytes
-    }
-
-    pub(super) fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-}
-
-/// Whether so few of the bytes that were asked for are no progress: otherwise any number of requests might be sent for a block.
-pub(super) fn is_little(bytes: u64, asked: u64) -> bool {
-    bytes < asked.div_ceil(4).min(1 << 10)
-}
 
 /// What one request came to.
 pub(super) enum Attempt {
@@ -83,20 +47,19 @@ impl Attempt {
 }
 
 impl Origin {
-    /// One request to one seed, which goes on behind what was `begun`. `next` moves on with each block that was given.
+    /// One request to one seed, which goes on where `progress` is.
     pub(super) async fn attempt(
         &self,
         (seed, file): (usize, usize),
         url: &Url,
-        (next, begun): (&mut u32, &mut Begun),
-        end: u32,
+        progress: &mut Progress,
         whole: bool,
         sink: &mut impl Sink,
     ) -> Attempt {
         let total_length = self.lengths[file];
         let block_size = u64::from(BLOCK_SIZE);
-        let first = u64::from(*next) * block_size + begun.len();
-        let wanted = first..(u64::from(end) * block_size).min(total_length);
+        let first = u64::from(progress.next) * block_size + progress.begun.len();
+        let wanted = first..(u64::from(progress.end) * block_size).min(total_length);
         // From here on as it may be shown.
         let (request, url) = (self.gate.get(url.clone()), gate::shown(url));
         let mut request = request.header_text(header::ACCEPT_ENCODING, "identity");
@@ -226,8 +189,7 @@ impl Origin {
             (&url, &mut asking),
             &mut response,
             start..stop,
-            (next, &mut *begun),
-            end,
+            progress,
             sink,
         );
         match read.await.unwrap_or_else(given_up) {
@@ -243,18 +205,13 @@ impl Origin {
     }
 
     /// Reads the bytes `range` of the file, block by block: [`Attempt::Part`] when they are all here, [`Attempt::Done`] when the sink wants no more.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the parts of one exchange, used in one place"
-    )]
     async fn read_body(
         &self,
         (seed, file): (usize, usize),
         (url, asking): (&str, &mut Asking<'_>),
         response: &mut gate::Response,
         range: Range<u64>,
-        (next, begun): (&mut u32, &mut Begun),
-        end: u32,
+        progress: &mut Progress,
         sink: &mut impl Sink,
     ) -> Result<Attempt, GivenUp> {
         let total_length = self.lengths[file];
@@ -272,28 +229,28 @@ impl Origin {
             sink.received(chunk.len() as u64);
             self.down.take(chunk.len() as u64).await;
             if chunk.len() as u64 > left {
-                sink.wasted(chunk.len() as u64 + begun.forget());
+                sink.wasted(chunk.len() as u64 + progress.begun.forget());
                 return Ok(Attempt::Never(format!(
                     "the web seed {url} sent more bytes than it said"
                 )));
             }
             let bytes = chunk.len() as u64;
             left -= bytes;
-            begun.bytes.extend_from_slice(&chunk);
+            progress.begun.bytes.extend_from_slice(&chunk);
             loop {
                 let len = total_length.saturating_sub(u64::from(block) * u64::from(BLOCK_SIZE));
                 let len = len.min(u64::from(BLOCK_SIZE)) as usize;
+                let begun = &mut progress.begun;
                 if len == 0 || begun.bytes.len() < len {
                     break;
                 }
                 let data = begun.bytes.split_to(len).freeze();
                 if !sink.block(seed, block, data).await {
-                    sink.wasted(begun.forget());
+                    sink.wasted(progress.begun.forget());
                     return Ok(Attempt::Done);
                 }
                 block += 1;
-                *next = (*next).max(block).min(end);
-                begun.from = Some((seed, block));
+                progress.gave(seed, block);
             }
             if left > 0 {
                 asking.brings(bytes)?;
