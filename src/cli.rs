@@ -205,6 +205,10 @@ pub(crate) struct CuesArgs {
     pub(crate) marks: MarkArgs,
     /// Propose breaks in natural pauses of this audio file: so many, or one for each ten minutes
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u16).range(1..=512))]
+    #[allow(
+        clippy::option_option,
+        reason = "how clap has an option whose value may be left out"
+    )]
     pub(crate) suggest: Option<Option<u16>>,
 }
 

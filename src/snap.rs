@@ -103,7 +103,7 @@ pub(crate) fn tell(moved: &[Moved]) {
             ),
         }
     }
-    for together in moved.chunk_by(|one, other| one.to == other.to) {
+    for together in moved.chunk_by(|one, other| one.to.total_cmp(&other.to).is_eq()) {
         let (Some(first), true) = (together.first(), together.len() > 1) else {
             continue;
         };
