@@ -50,7 +50,7 @@ impl Shared {
                 })
             };
             let all = blocks.clone().map(read_block).collect::<io::Result<Vec<_>>>();
-            let all = all.map_err(|e| StoreError::io("reading", &self.path, e))?;
+            let all = all.map_err(|e| self.unreadable(blocks, e))?;
             // Of several files only theirs are looked at, since there may be thousands.
             match self.look(blocks)? {
                 Seen::Same => return Ok(all),
@@ -67,6 +67,15 @@ impl Shared {
         }
         let why = io::Error::new(io::ErrorKind::ResourceBusy, "somebody changes it all the time");
         Err(StoreError::io("reading", &self.path, why))
+    }
+
+    /// What it means that these blocks cannot be read. Of a file that is served where it lies the end may have been cut off, and
+    /// then nothing of it is to be had any more; what is ours is fetched again.
+    fn unreadable(&self, blocks: &Range<u32>, error: io::Error) -> StoreError {
+        match self.look(blocks) {
+            Ok(Seen::Changed) if !self.is_own => self.different("it was changed while it was being served"),
+            _ => StoreError::io("reading", &self.path, error),
+        }
     }
 
     /// Compares the files of these blocks with what was checked.

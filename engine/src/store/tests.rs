@@ -539,6 +539,30 @@ async fn an_existing_file_that_changes_is_not_given_out() {
 }
 
 #[tokio::test]
+async fn an_existing_file_that_is_cut_short_is_known_to_have_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(PIECE as usize);
+    let path = folder.path().join("mine.bin");
+    std::fs::write(&path, &data).unwrap();
+    let location = Location::Existing(path.clone());
+    let (store, mut events) =
+        Store::open(folder.path(), &metainfo(&data), verifier(&data), &location, false).unwrap();
+    // As whoever writes it anew begins.
+    std::fs::write(&path, b"").unwrap();
+    let error = store.read_run(BlockRun::new(0, 0, 1)).await.unwrap_err();
+    assert!(
+        error.to_string().contains("changed while it was being served"),
+        "{error}"
+    );
+    let event = events.recv().await.unwrap();
+    assert!(
+        matches!(event, StoreEvent::Failed(_)),
+        "the torrent hears of it: {event:?}"
+    );
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_full_disk_pauses_and_goes_on_with_nothing_lost() {
     let data = content(2 * PIECE as usize);
     let verifier = verifier(&data);
