@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
+use url::Url;
 
 /// The content type of a `.torrent` in a feed.
 pub(crate) const TORRENT_TYPE: &str = "application/x-bittorrent";
@@ -35,6 +36,8 @@ pub(crate) enum FeedError {
     },
     #[error("it has no episode `{wanted}`: it has {count} of them")]
     NoEpisode { wanted: String, count: usize },
+    #[error("none of its {count} episodes has an enclosure with a URL")]
+    NoMedia { count: usize },
 }
 
 /// Enclosures that are named where none fits.
@@ -60,7 +63,7 @@ fn file_name(url: &str) -> &str {
 pub(crate) struct Item {
     pub(crate) guid: String,
     pub(crate) title: String,
-    /// The enclosure's URL.
+    /// The enclosure's URL; an empty one leads nowhere.
     pub(crate) enclosure: Option<String>,
     /// The enclosure's media type.
     pub(crate) media_type: Option<String>,
@@ -70,6 +73,12 @@ pub(crate) struct Item {
     after_enclosure: usize,
     /// Alternate enclosures that are ours to replace.
     ours: Vec<Range<usize>>,
+}
+
+impl Item {
+    fn has_media(&self) -> bool {
+        self.enclosure.is_some() || !self.torrents.is_empty()
+    }
 }
 
 /// What is added to an item.
@@ -109,29 +118,36 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Item>, FeedError> {
     scan(text).map(|feed| feed.items)
 }
 
-/// The item that `--episode` means: `latest` is the first in the feed, a number counts from 1, anything else is a GUID.
+/// The item that `--episode` means: `latest` is the first in the feed that has media (others are of text alone), a number counts from 1, anything else is a GUID.
 pub(crate) fn choose<'a>(items: &'a [Item], wanted: &str) -> Result<&'a Item, FeedError> {
     let by_guid = items.iter().find(|item| item.guid == wanted);
     let found = by_guid.or_else(|| match wanted {
-        "latest" => items.first(),
+        "latest" => items.iter().find(|item| item.has_media()),
         number => number
             .parse::<usize>()
             .ok()
             .and_then(|n| items.get(n.checked_sub(1)?)),
     });
-    found.ok_or_else(|| FeedError::NoEpisode {
-        wanted: wanted.to_owned(),
-        count: items.len(),
+    found.ok_or_else(|| match items.len() {
+        count @ 1.. if wanted == "latest" => FeedError::NoMedia { count },
+        count => FeedError::NoEpisode {
+            wanted: wanted.to_owned(),
+            count,
+        },
     })
 }
 
 /// The feed with a `.torrent` beside the enclosure; one that is there already for it is replaced.
 pub(crate) fn with_torrent(text: &str, addition: &Addition<'_>) -> Result<String, FeedError> {
     let feed = scan(text)?;
-    let item = feed
-        .items
-        .iter()
-        .find(|item| item.enclosure.as_deref() == Some(addition.media_url));
+    // The very text comes first, then other spellings of the same URL.
+    let wanted = Url::parse(addition.media_url).ok();
+    let is_it = |url: &String| wanted.is_some() && Url::parse(url).ok() == wanted;
+    let has = |item: &&Item| item.enclosure.as_ref().is_some_and(is_it);
+    let mut items = feed.items.iter();
+    let item = items
+        .find(|item| item.enclosure.as_deref() == Some(addition.media_url))
+        .or_else(|| feed.items.iter().find(has));
     let item = item.ok_or_else(|| {
         let mut there: Vec<String> = feed
             .items
@@ -229,7 +245,7 @@ fn scan(text: &str) -> Result<Feed, FeedError> {
                 }
                 ("enclosure", _) => {
                     if let Some(item) = item.as_mut().filter(|item| item.enclosure.is_none()) {
-                        item.enclosure = attribute(element, "url");
+                        item.enclosure = attribute(element, "url").filter(|url| !url.trim().is_empty());
                         item.media_type = attribute(element, "type");
                         if empty {
                             item.after_enclosure = end;
@@ -391,6 +407,47 @@ mod tests {
         assert_eq!(choose(&items, "a").unwrap().title, "One");
         for wanted in ["0", "3", "zzz"] {
             assert!(choose(&items, wanted).is_err(), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn the_latest_is_the_newest_that_has_media() {
+        let feed = |third: &str| {
+            format!(
+                "<rss><channel><item><guid>text</guid></item><item><guid>empty</guid><enclosure url=\" \"/></item>\
+                 <item><guid>media</guid>{third}</item></channel></rss>"
+            )
+        };
+        let items = parse(&feed("<enclosure url=\"1.mp3\"/>")).unwrap();
+        assert_eq!(choose(&items, "latest").unwrap().guid, "media");
+        assert_eq!(choose(&items, "1").unwrap().guid, "text");
+        assert_eq!(items[1].enclosure, None);
+        let error = choose(&parse(&feed("")).unwrap(), "latest").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "none of its 3 episodes has an enclosure with a URL"
+        );
+        let error = choose(&[], "latest").unwrap_err();
+        assert_eq!(error.to_string(), "it has no episode `latest`: it has 0 of them");
+    }
+
+    #[test]
+    fn an_enclosure_may_be_spelt_in_other_ways() {
+        for written in [
+            "ünï sp ace.mp3",
+            "%C3%BCn%C3%AF%20sp%20ace.mp3",
+            "%C3%BCnï sp%20ace.mp3",
+        ] {
+            let feed = FEED.replace("1.mp3", written);
+            let media = Url::parse("https://X.example:443/ünï sp ace.mp3").unwrap();
+            let new = with_torrent(&feed, &addition(media.as_str())).unwrap();
+            let items = parse(&new).unwrap();
+            assert_eq!(
+                (items[0].torrents.len(), items[1].torrents.len()),
+                (0, 1),
+                "{written}"
+            );
+            assert!(new.contains(written), "what was there stays");
         }
     }
 
