@@ -2,7 +2,8 @@
 //! time that is said.
 //!
 //! Only 404 and 410 say that there is none, and 403: hosts of plain files (S3 and others like it) answer so for any name that they do not have.
-//! Everything else leaves open whether there is one. Not for: keeping documents (`documents`); content, which the engine fetches.
+//! Everything else leaves open whether there is one. Not for: keeping documents (`documents`); content, which the engine
+//! fetches, or `get::plain` by the same rules.
 
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(crate) enum NoAnswer {
     },
     #[error("the server sends it in {0} (Content-Encoding), which was not asked for")]
     Encoded(String),
+    #[error("it broke off after {have} of {of} bytes")]
+    Short { have: u64, of: u64 },
     #[error("{0}")]
     Failed(gate::Error),
 }
@@ -66,12 +69,13 @@ impl NoAnswer {
         match self {
             NoAnswer::Status { status, .. } => gate::may_pass(*status),
             NoAnswer::Encoded(_) => false,
+            NoAnswer::Short { .. } => true,
             NoAnswer::Failed(error) => error.is_transient(),
         }
     }
 
     /// For how long it is worth asking again, of the time that there is.
-    fn worth(&self, patience: Duration) -> Duration {
+    pub(crate) fn worth(&self, patience: Duration) -> Duration {
         match self {
             NoAnswer::Failed(error) if !error.may_pass() => Duration::ZERO,
             NoAnswer::Failed(error) if error.is_refused() => patience.min(REFUSED_PATIENCE),
@@ -80,7 +84,8 @@ impl NoAnswer {
         }
     }
 
-    fn after(&self) -> Option<Duration> {
+    /// Its `Retry-After`.
+    pub(crate) fn after(&self) -> Option<Duration> {
         match self {
             NoAnswer::Status { after, .. } => *after,
             _ => None,
@@ -201,7 +206,7 @@ pub(crate) fn none(url: &Url, status: StatusCode) -> anyhow::Error {
 
 /// The pause before it is asked for once more, which ends within `patience` of the first time; `None` when none does. No two wait alike
 /// (`chance` is from 0 to 1), and none shorter than the server said.
-fn pause(
+pub(crate) fn pause(
     times: u32,
     elapsed: Duration,
     patience: Duration,

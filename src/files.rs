@@ -140,6 +140,22 @@ pub(crate) fn place_file(kept: &impl Kept, to: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Moves a file in place of whatever stands at `to`: by its name alone, or as a copy where that is on another disk.
+pub(crate) fn move_file(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let moving = || {
+        room_for(to)?;
+        set_mode(&std::fs::File::open(from)?)?;
+        std::io::Result::Ok(std::fs::rename(from, to))
+    };
+    let moved = moving().with_context(|| format!("cannot write {}", to.display()))?;
+    if moved.is_err() {
+        copy_file(from, to)?;
+        // What is left of it is in nobody's way.
+        let _ = std::fs::remove_file(from);
+    }
+    Ok(())
+}
+
 /// Lets whoever may read a file run it, too. Where that cannot be said of files, it is only noted: all of it is there.
 pub(crate) fn make_executable(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
@@ -253,14 +269,15 @@ fn remove_left_behind(folder: &Path) {
     }
 }
 
+/// As what is no secret: everybody may read it.
+fn set_mode(file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
 fn persist(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
     file.as_file().sync_all()?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file()
-            .set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    }
+    set_mode(file.as_file())?;
     file.persist(path).map(drop).map_err(|error| error.error)
 }
 

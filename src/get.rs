@@ -191,7 +191,7 @@ impl Job<'_> {
             Resolved::Plain(_) if self.args.swarm.no_origin && self.args.swarm.no_peers => Err(bad_input(
                 "with --no-origin and --no-peers there is nobody left to ask",
             )),
-            Resolved::Plain(url) => plain(self.context, self.args, &url, self.json)
+            Resolved::Plain(bare) => plain(self.context, self.args, &self.running, &bare, self.json)
                 .await
                 .map(Fetched::Not),
         }
@@ -427,7 +427,7 @@ impl Job<'_> {
             if self.json {
                 print_json(&ProgressLine {
                     event: "progress",
-                    info_hash,
+                    info_hash: Some(info_hash),
                     have_bytes: stats.have_bytes,
                     content_bytes: stats.total_bytes,
                     from_origin: stats.from_origin,

@@ -62,12 +62,9 @@ async fn look(
     .await?
     {
         Resolved::Torrent(torrent) => torrent,
-        Resolved::Plain(url) => {
-            return Err(bad_input(format!(
-                "there is no .torrent beside {}",
-                gate::shown(&url)
-            )))
-            .hint(|| format!("`grove publish FILE --origin {url}` makes one"));
+        Resolved::Plain(bare) => {
+            return Err(bad_input(bare.to_string()))
+                .hint(|| format!("`grove publish FILE --origin {}` makes one", bare.url));
         }
     };
     let now = now()?;

@@ -34,6 +34,7 @@ mod media_type;
 mod node;
 mod origin_check;
 mod output;
+mod partial;
 mod pausing;
 mod placeable;
 mod plain;
@@ -55,6 +56,7 @@ mod tracker;
 mod trust;
 mod unanswered;
 mod units;
+mod validator;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -9,6 +9,7 @@ use engine::metainfo::InfoHash;
 use engine::node::Torrent;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::output::print_json;
 use crate::play::keys::{Key, Keys, next_key};
@@ -86,41 +87,45 @@ impl Pausing {
 
 /// The torrents that run, and whether they pause.
 #[derive(Debug, Default)]
-pub(crate) struct Running(Mutex<(Vec<Torrent>, bool)>);
+pub(crate) struct Running {
+    all: Mutex<Vec<Torrent>>,
+    paused: watch::Sender<bool>,
+}
 
 impl Running {
-    fn all(&self) -> MutexGuard<'_, (Vec<Torrent>, bool)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn all(&self) -> MutexGuard<'_, Vec<Torrent>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether they pause, for what is fetched beside them.
+    pub(crate) fn paused(&self) -> watch::Receiver<bool> {
+        self.paused.subscribe()
     }
 
     /// Begins with a torrent, in the state that was asked for before.
     pub(crate) fn begin(&self, torrent: &Torrent) {
         let mut all = self.all();
-        apply(torrent, all.1);
-        all.0.push(torrent.clone());
+        apply(torrent, *self.paused.borrow());
+        all.push(torrent.clone());
     }
 
     /// Whether it runs.
     pub(crate) fn has(&self, info_hash: InfoHash) -> bool {
-        self.all()
-            .0
-            .iter()
-            .any(|torrent| torrent.info_hash() == info_hash)
+        self.all().iter().any(|torrent| torrent.info_hash() == info_hash)
     }
 
     /// This one has ended.
     pub(crate) fn end(&self, torrent: &Torrent) {
         self.all()
-            .0
             .retain(|other| other.info_hash() != torrent.info_hash());
     }
 
     /// Whether all of them are only served.
     fn apply(&self, paused: bool) -> bool {
-        let mut all = self.all();
-        all.1 = paused;
-        all.0.iter().for_each(|torrent| apply(torrent, paused));
-        !all.0.is_empty() && all.0.iter().all(|torrent| torrent.stats().is_complete())
+        let all = self.all();
+        self.paused.send_replace(paused);
+        all.iter().for_each(|torrent| apply(torrent, paused));
+        !all.is_empty() && all.iter().all(|torrent| torrent.stats().is_complete())
     }
 }
 

@@ -92,12 +92,9 @@ async fn through(
     };
     let found = match resolved {
         Resolved::Torrent(found) => found,
-        Resolved::Plain(url) => {
-            return Err(bad_input(format!(
-                "there is no .torrent beside {}",
-                gate::shown(&url)
-            )))
-            .hint(|| format!("`grove get {url}` fetches it as it is"));
+        Resolved::Plain(bare) => {
+            return Err(bad_input(bare.to_string()))
+                .hint(|| format!("`grove get {}` fetches it as it is", bare.url));
         }
     };
     if !found.metainfo.is_single_file() {

@@ -120,12 +120,9 @@ async fn add(
     );
     let found = match resolved.await? {
         Resolved::Torrent(found) => found,
-        Resolved::Plain(url) => {
-            return Err(bad_input(format!(
-                "there is no .torrent beside {}",
-                gate::shown(&url)
-            )))
-            .hint(|| format!("`grove publish FILE --origin {url}` makes one"));
+        Resolved::Plain(bare) => {
+            return Err(bad_input(bare.to_string()))
+                .hint(|| format!("`grove publish FILE --origin {}` makes one", bare.url));
         }
     };
     let path = content_path(text, args.from.as_deref(), &found.metainfo);

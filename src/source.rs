@@ -6,6 +6,7 @@
 //! Not for: judging the cue sheet, or joining a swarm.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use engine::cue_sheet::PublicKey;
 use engine::magnet::{Magnet, PeerAddress};
-use engine::metainfo::Metainfo;
+use engine::metainfo::{Metainfo, MetainfoError};
 use engine::node::{AddOptions, Node, Search, Wanted};
 use engine::personal::Secret;
 use gate::{Forbidden, Gate, StatusCode};
@@ -111,8 +112,26 @@ impl Torrent {
 #[derive(Clone, Debug)]
 pub(crate) enum Resolved {
     Torrent(Box<Torrent>),
-    /// A media URL without a `.torrent` beside it: it is simply fetched, and nothing can be verified.
-    Plain(Url),
+    /// A media URL without a `.torrent` of use beside it: it is simply fetched, and nothing can be verified.
+    Plain(Bare),
+}
+
+/// Media that nothing verifies. Shown, it says why.
+#[derive(Clone, Debug)]
+pub(crate) struct Bare {
+    pub(crate) url: Url,
+    /// Why the `.torrent` beside it is of no use; `None` when there is none.
+    useless: Option<MetainfoError>,
+}
+
+impl fmt::Display for Bare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = gate::shown(&self.url);
+        match &self.useless {
+            None => write!(f, "there is no .torrent beside {url}"),
+            Some(why) => write!(f, "the .torrent beside {url} is of no use here: {why}"),
+        }
+    }
 }
 
 /// Finds out what `text` is, fetching what is needed to know; metainfo that no server has comes from peers, through
@@ -282,15 +301,27 @@ async fn from_feed(
         let Ok(url) = named(torrent_url) else {
             continue;
         };
-        let metainfo = at(context, &url, context.patience).await?;
-        return Ok(torrent(metainfo, Via::Feed));
+        match documents::torrent(context, &url, context.patience).await? {
+            Answer::Torrent(metainfo) => return Ok(torrent(*metainfo, Via::Feed)),
+            Answer::Other(error, bytes) if is_other_kind(&error, &bytes) => {
+                let shown = gate::shown(&url);
+                eprintln!("note: {shown}, which the feed names, is of no use here: {error}");
+            }
+            other => return usable(&url, other).map(|metainfo| torrent(metainfo, Via::Feed)),
+        }
     }
     let media = item
         .enclosure
         .as_deref()
-        .ok_or_else(|| bad_input(format!("episode {episode} of {name} has no enclosure")))?;
+        .ok_or_else(|| bad_input(format!("episode {episode} of {name} has no enclosure with a URL")))?;
     let media = named(media)
         .or_bad_input(|| format!("episode {episode} of {name} has an enclosure that is no URL"))?;
+    let without_fragment = |url: &Url| url.as_str().split('#').next().map(str::to_owned);
+    if base.is_some_and(|base| without_fragment(&media) == without_fragment(base)) {
+        return Err(bad_input(format!(
+            "the enclosure of episode {episode} of {name} is the feed itself"
+        )));
+    }
     beside(context, &media).await
 }
 
@@ -304,8 +335,9 @@ async fn beside(context: &Context, media: &Url) -> anyhow::Result<Resolved> {
         // Many servers answer any name with a page and status 200: that is no torrent, rather than a broken one.
         Answer::Other(error, bytes) if bytes.first() != Some(&b'd') => {
             tracing::info!(url = shown, %error, "what lies beside the media is no .torrent");
-            Ok(Resolved::Plain(media.clone()))
+            Ok(plain(media, None))
         }
+        Answer::Other(error, bytes) if is_other_kind(&error, &bytes) => Ok(plain(media, Some(error))),
         Answer::Other(error, _) => Err(error).or_bad_input(|| format!("{shown} is not a valid .torrent")),
         Answer::None(status) => {
             if status == StatusCode::FORBIDDEN {
@@ -314,20 +346,58 @@ async fn beside(context: &Context, media: &Url) -> anyhow::Result<Resolved> {
                 );
             }
             tracing::info!(url = shown, %status, "no .torrent beside the media");
-            Ok(Resolved::Plain(media.clone()))
+            Ok(plain(media, None))
         }
     }
 }
 
+fn plain(media: &Url, useless: Option<MetainfoError>) -> Resolved {
+    Resolved::Plain(Bare {
+        url: media.clone(),
+        useless,
+    })
+}
+
+/// The key that every torrent with SHA-256 trees has (BEP 52), in bencoding.
+const FILE_TREE: &[u8] = b"9:file tree";
+
+/// Whether this is a `.torrent` of a kind that is not used here, as those of version 1: the media beside it is as good as without one. A broken
+/// one of our kind is an error, since its publisher meant the media to be verified.
+fn is_other_kind(error: &MetainfoError, bytes: &[u8]) -> bool {
+    let is_limit = matches!(
+        error,
+        MetainfoError::V1Only
+            | MetainfoError::UnknownVersion(_)
+            | MetainfoError::TooManyFiles
+            | MetainfoError::TooManyPieces(_)
+    );
+    let is_dictionary = bytes.first() == Some(&b'd');
+    is_limit || is_dictionary && !bytes.windows(FILE_TREE.len()).any(|part| part == FILE_TREE)
+}
+
 /// The `.torrent` at this very URL.
 async fn at(context: &Context, url: &Url, patience: Duration) -> anyhow::Result<Metainfo> {
-    match documents::torrent(context, url, patience).await? {
+    usable(url, documents::torrent(context, url, patience).await?)
+}
+
+fn usable(url: &Url, answer: Answer) -> anyhow::Result<Metainfo> {
+    match answer {
         Answer::Torrent(metainfo) => Ok(*metainfo),
-        Answer::Other(error, _) => {
-            Err(error).or_bad_input(|| format!("{} is not a valid .torrent", gate::shown(url)))
-        }
+        Answer::Other(error, _) => invalid(error, &gate::shown(url)),
         Answer::None(status) => Err(asking::none(url, status)),
     }
+}
+
+/// What is wrong with a `.torrent` that was named.
+fn invalid(error: MetainfoError, name: &str) -> anyhow::Result<Metainfo> {
+    let is_v1 = error == MetainfoError::V1Only;
+    let refused = Err(error).or_bad_input(|| format!("{name} is not a valid .torrent"));
+    if !is_v1 {
+        return refused;
+    }
+    refused.hint(|| {
+        "ask for one of version 2 (or hybrid), or name the address of the media itself, which is fetched without it".into()
+    })
 }
 
 /// A link without the blanks around it that come with pasting; the name of a file as it is.
@@ -568,7 +638,7 @@ fn check_v1(metainfo: &Metainfo, magnet: &Magnet) -> anyhow::Result<()> {
 }
 
 fn parse(bytes: &[u8], name: &str) -> anyhow::Result<Metainfo> {
-    Metainfo::parse(bytes).or_bad_input(|| format!("{name} is not a valid .torrent"))
+    Metainfo::parse(bytes).or_else(|error| invalid(error, name))
 }
 
 fn torrent(metainfo: Metainfo, via: Via) -> Resolved {

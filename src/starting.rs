@@ -53,12 +53,17 @@ pub(crate) async fn start(context: &Context, json: bool) -> anyhow::Result<Node>
 /// What there is to do about a torrent that cannot be added, when that is the same for every command.
 pub(crate) fn explain(error: Error) -> anyhow::Error {
     match &error {
-        Error::Store(why) if matches!(**why, StoreError::Locked { .. }) => with_hint(
-            error.into(),
-            "wait until the other command ends, or give this one a folder of its own with --data DIR",
-        ),
+        Error::Store(why) if matches!(**why, StoreError::Locked { .. }) => locked(error),
         _ => error.into(),
     }
+}
+
+/// The same of what another process has.
+pub(crate) fn locked(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    with_hint(
+        error.into(),
+        "wait until the other command ends, or give this one a folder of its own with --data DIR",
+    )
 }
 
 /// On loopback there is nobody to be found, and no router.

@@ -135,12 +135,12 @@ async fn of_source(
     let (made, slot) = gateway.made(key).await?;
     let held = match made {
         Made::Rendition(held) => held,
-        Made::Elsewhere(url) => {
+        Made::Elsewhere(bare) => {
+            let reason = format!("{bare}: it comes from its own server\n");
             let place = [
-                (header::LOCATION, String::from(url)),
+                (header::LOCATION, String::from(bare.url)),
                 (header::CACHE_CONTROL, "no-store".into()),
             ];
-            let reason = "there is no .torrent beside it: it comes from its own server\n";
             return Ok((StatusCode::TEMPORARY_REDIRECT, place, reason).into_response());
         }
     };

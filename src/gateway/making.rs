@@ -14,7 +14,6 @@ use axum::http::StatusCode;
 use engine::magnet::Magnet;
 use engine::node::Torrent;
 use tokio::sync::watch;
-use url::Url;
 
 use super::delivered::Delivery;
 use super::held::{Held, What, etag};
@@ -27,6 +26,7 @@ use crate::breaks::{Prepared, Skipped, why_late};
 use crate::decided::{Decided, Wish, decide};
 use crate::media_type;
 use crate::rendition::{self, AS_READ, Frozen};
+use crate::source::Bare;
 use crate::source::{self, Resolved, resolve_asked};
 
 /// What is read for laying a rendition out has to come within this time after the ads are decided; otherwise there are none.
@@ -40,8 +40,8 @@ const LEAST_RATE: u64 = 8 << 10;
 #[derive(Clone)]
 pub(super) enum Made {
     Rendition(Arc<Held>),
-    /// Media without a `.torrent`: it is to be had there, and nowhere else.
-    Elsewhere(Url),
+    /// Media without a `.torrent` of use: it is to be had there, and nowhere else.
+    Elsewhere(Bare),
 }
 
 /// What is known of content whose beginning was looked at.
@@ -54,7 +54,7 @@ impl Gateway {
     /// Makes the rendition of a source for whoever asks now.
     pub(super) async fn make(&self, source: &str) -> Result<Made, Refusal> {
         let found = match self.resolve(source).await? {
-            Resolved::Plain(url) => return Ok(Made::Elsewhere(url)),
+            Resolved::Plain(bare) => return Ok(Made::Elsewhere(bare)),
             Resolved::Torrent(found) => found,
         };
         if !found.metainfo.is_single_file() {

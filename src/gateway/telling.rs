@@ -75,8 +75,8 @@ impl Gateway {
             Ok(Made::Elsewhere(_)) if is_json => {
                 print_json(&json!({ "event": "elsewhere", "source": source }));
             }
-            Ok(Made::Elsewhere(_)) => {
-                eprintln!("{source}: there is no .torrent beside it, so players are sent to it");
+            Ok(Made::Elsewhere(bare)) => {
+                eprintln!("{bare}, so players are sent to it");
             }
             Err(refusal) if is_json => print_json(&json!({
                 "event": "refused", "source": source, "status": refusal.status.as_u16(), "reason": refusal.sentence,

@@ -1,117 +1,109 @@
 //! `grove get` of what has no `.torrent`: fetched as any program would, with nothing to verify it by.
+//!
+//! Not for: asking the server (`fetching`), and what is kept of what is not whole (`partial`).
 
-use std::time::Instant;
+mod answer;
+mod fetching;
+mod name;
+mod waiting;
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use engine::node::Ways;
-use engine::rate::Bucket;
-use gate::header;
-use tokio::sync::mpsc;
-use url::Url;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use super::report::{Report, tell};
+use super::report::{ProgressLine, Report, tell};
 use super::{destination, is_folder, tell_place};
 use crate::cli::GetArgs;
 use crate::context::Context;
-use crate::files::write_file;
-use crate::output::{ExitStatus, Outcome, Progress, interrupted, print_json, reader_gone};
+use crate::files::can_write;
+use crate::output::{ExitStatus, Explain as _, Outcome, Progress, print_json};
+use crate::partial::Partial;
+use crate::pausing::Running;
+use crate::quiet::{Quiet, goes_on};
 use crate::rendition::Destination;
 use crate::results::{Results, check_name};
+use crate::source::Bare;
+use crate::units::human_bytes;
+use fetching::{Ended, Fetching, Out, Seen};
+use name::name_of;
 
 /// Fetches a media URL.
-pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bool) -> Outcome {
-    let started = Instant::now();
-    eprintln!(
-        "note: there is no .torrent beside {}; it is fetched as it is, and cannot be verified or shared",
-        gate::shown(url)
-    );
-    let name = url
-        .path_segments()
-        .and_then(|mut parts| parts.next_back())
-        .filter(|name| !name.is_empty())
-        .unwrap_or("download");
+pub(super) async fn plain(
+    context: &Context,
+    args: &GetArgs,
+    running: &Running,
+    bare: &Bare,
+    json: bool,
+) -> Outcome {
+    let (started, url) = (Instant::now(), &bare.url);
+    eprintln!("note: {bare}; it is fetched as it is, and cannot be verified or shared");
+    let name = &name_of(url);
     let destination = destination(args.output.as_deref(), name);
     let results = Results::of(context, url.as_str());
     if let Destination::File(path) = &destination {
         tell_place(path, Some(name));
-    }
-    if let Destination::File(path) = &destination
-        && args.output.as_deref().is_none_or(is_folder)
-    {
-        check_name(name)?;
-        results.may_replace(path, |_| false)?;
-    }
-    let request = context.gate.get(url.clone());
-    let request = request.header_text(header::ACCEPT_ENCODING, "identity");
-    let mut response = request.send().await?;
-    let status = response.status();
-    anyhow::ensure!(
-        status.is_success(),
-        "cannot fetch {}: the server answered {status}",
-        gate::shown(url)
-    );
-    if let Some(encoding) = response.encoding() {
-        anyhow::bail!(
-            "cannot fetch {}: the server sends it in {encoding} (Content-Encoding), which was not asked for",
-            gate::shown(url)
-        );
-    }
-    let total = response.content_length().unwrap_or(0);
-    let progress = Progress::bytes(name, total, json);
-    let (sender, mut receiver) = mpsc::channel::<Option<Bytes>>(16);
-    let to = destination.clone();
-    let writing = tokio::task::spawn_blocking(move || {
-        let mut pour = |out: &mut dyn std::io::Write| {
-            let mut bytes = 0;
-            // The end is said; a channel that merely closes is a download that broke off.
-            loop {
-                let Some(chunk) = receiver.blocking_recv().context("the download broke off")? else {
-                    break;
-                };
-                out.write_all(&chunk).context("cannot write the result")?;
-                bytes += chunk.len() as u64;
-            }
-            out.flush().context("cannot write the result")?;
-            anyhow::ensure!(total == 0 || bytes == total, "only {bytes} of {total} bytes came");
-            Ok(bytes)
-        };
-        match &to {
-            Destination::File(path) => write_file(path, |file| pour(file)),
-            Destination::Stdout => pour(&mut std::io::stdout().lock()).map_err(reader_gone),
+        if args.output.as_deref().is_none_or(is_folder) {
+            check_name(name)?;
+            results.may_replace(path, |_| false)?;
         }
-    });
-    let down = Bucket::new(context.net.down);
-    let mut done = 0;
-    let next = async || -> anyhow::Result<Option<Bytes>> {
-        let chunk = response.chunk().await?;
-        done += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        progress.set(done, total.max(done), "");
-        Ok(chunk)
-    };
-    let fetching = hand_over(next, &down, &sender);
-    let fetched = tokio::select! {
-        fetched = fetching => Some(fetched),
-        () = interrupted() => None,
-    };
-    progress.finish();
-    drop(sender);
-    match fetched {
-        Some(Ok(())) => {}
-        Some(Err(error)) => {
-            // The writer sees the channel close without an end, and gives nothing the final name.
-            let _ = writing.await;
-            return Err(error);
+        can_write(path)?;
+    }
+    let out = match &destination {
+        Destination::File(_) => {
+            let (data, url) = (context.data.clone(), url.clone());
+            let opening = tokio::task::spawn_blocking(move || Partial::open(&data, &url));
+            Out::Kept(opening.await.context("looking for what is here")??)
         }
-        None => {
-            // A pipe that nobody reads would be waited for without end.
-            if matches!(destination, Destination::File(_)) {
-                let _ = writing.await;
-            }
+        Destination::Stdout => Out::Stdout {
+            bytes: 0,
+            total: None,
+            validator: None,
+        },
+    };
+    let fetching = Fetching::new(context, url, out, running.paused());
+    let (out, seen) = (fetching.out(), fetching.seen());
+    let shown = Shown {
+        name,
+        json,
+        is_stdout: matches!(destination, Destination::Stdout),
+        progress: Progress::bytes(name, 0, json || matches!(destination, Destination::Stdout)),
+    };
+    let ended = tokio::select! {
+        ended = fetching.all() => ended,
+        never = shown.show(&seen, running.paused()) => match never {},
+    };
+    shown.progress.finish();
+    let place = match (&destination, &ended) {
+        (Destination::File(path), Ok(Ended::Whole)) => Some(path.clone()),
+        _ => None,
+    };
+    let is_stdout = shown.is_stdout;
+    let finishing = tokio::task::spawn_blocking(move || finish(&out, place.as_deref()));
+    // Whoever writes to stdout may wait for a reader still.
+    let kept = if is_stdout {
+        None
+    } else {
+        finishing.await.context("writing the result")??
+    };
+    let seen = look(&seen);
+    match ended {
+        Ok(Ended::Whole) => {}
+        Ok(Ended::Interrupted) => {
+            tell_stopped(&seen, kept);
             return Ok(ExitStatus::Interrupted);
         }
+        Err(error) if kept.is_some() => {
+            return Err(error)
+                .hint(|| "what was fetched is kept: the same command goes on from there".into());
+        }
+        Err(error) => return Err(error),
     }
-    let bytes = writing.await.context("writing the result")??;
     if let Destination::File(path) = &destination {
         tokio::task::block_in_place(|| results.made(path));
     }
@@ -122,11 +114,11 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
             Destination::Stdout => None,
         },
         info_hash: None,
-        bytes,
-        content_bytes: bytes,
-        from_origin: bytes,
+        bytes: seen.have,
+        content_bytes: seen.have,
+        from_origin: seen.came,
         from_peers: 0,
-        wasted: 0,
+        wasted: seen.wasted,
         uploaded: 0,
         seconds: started.elapsed().as_secs_f64(),
         peers: 0,
@@ -149,54 +141,115 @@ pub(super) async fn plain(context: &Context, args: &GetArgs, url: &Url, json: bo
     Ok(ExitStatus::Done)
 }
 
-/// Hands over what comes, no faster than `down` lets it pass, and then that it ended.
-async fn hand_over(
-    mut next: impl AsyncFnMut() -> anyhow::Result<Option<Bytes>>,
-    down: &Bucket,
-    to: &mpsc::Sender<Option<Bytes>>,
-) -> anyhow::Result<()> {
-    loop {
-        let chunk = next().await?;
-        let is_end = chunk.is_none();
-        down.take(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64))
-            .await;
-        // The writer is gone only when it failed; its error is the one that matters.
-        if to.send(chunk).await.is_err() || is_end {
-            return Ok(());
+/// Puts it in its place, or has the same command go on: from so many bytes, if from any.
+fn finish(out: &Mutex<Out>, place: Option<&Path>) -> anyhow::Result<Option<u64>> {
+    let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
+    match (&mut *out, place) {
+        (Out::Kept(partial), Some(to)) => partial.place(to).map(|()| None),
+        (Out::Kept(partial), None) => {
+            // What cannot be kept is fetched again; why it is not whole is what is told.
+            if let Err(error) = partial.leave() {
+                tracing::warn!("what was fetched is not kept: {error:#}");
+            }
+            Ok(Some(partial.kept()).filter(|kept| *kept > 0))
         }
+        (Out::Stdout { .. }, _) => Ok(None),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn look(seen: &Mutex<Seen>) -> Seen {
+    seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
 
-    /// Chunks of ten that are handed over before the first wait.
-    async fn at_once(rate: Option<u64>) -> usize {
-        let (sender, mut receiver) = mpsc::channel(16);
-        let mut left = 10;
-        let next = async || {
-            left -= 1;
-            Ok((left >= 0).then(|| Bytes::from_static(&[7; 10_000])))
-        };
-        let down = Bucket::new(rate);
-        tokio::select! {
-            biased;
-            handed = hand_over(next, &down, &sender) => handed.expect("nothing fails"),
-            () = std::future::ready(()) => {}
+fn tell_stopped(seen: &Seen, kept: Option<u64>) {
+    let of = seen
+        .total
+        .map_or_else(String::new, |total| format!(" of {}", human_bytes(total)));
+    match kept {
+        Some(kept) => eprintln!(
+            "stopped with {}{of} here; the same command goes on from there",
+            human_bytes(kept)
+        ),
+        None => eprintln!(
+            "stopped with {}{of}, of which nothing is kept",
+            human_bytes(seen.have)
+        ),
+    }
+}
+
+/// Says how far it is.
+struct Shown<'a> {
+    name: &'a str,
+    json: bool,
+    is_stdout: bool,
+    progress: Progress,
+}
+
+impl Shown<'_> {
+    async fn show(&self, seen: &Arc<Mutex<Seen>>, paused: watch::Receiver<bool>) -> Infallible {
+        let mut tick = tokio::time::interval(Duration::from_millis(if self.json { 1000 } else { 250 }));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (mut quiet, mut was_paused) = (Quiet::new(), false);
+        let (mut last, mut came, mut rate) = (Instant::now(), 0, 0.0_f64);
+        let mut resumed = last;
+        loop {
+            tick.tick().await;
+            let (seen, now, is_paused) = (look(seen), Instant::now(), *paused.borrow());
+            let passed = now.duration_since(last).as_secs_f64();
+            if passed > 0.0 {
+                // Over the last few seconds.
+                let weight = 1.0 - (-passed / 2.0).exp();
+                rate += ((seen.came - came) as f64 / passed - rate) * weight;
+                (last, came) = (now, seen.came);
+            }
+            if self.json {
+                print_json(&ProgressLine {
+                    event: "progress",
+                    info_hash: None,
+                    // What a killed command leaves.
+                    have_bytes: seen.kept,
+                    content_bytes: seen.total.unwrap_or(0),
+                    from_origin: seen.came,
+                    from_peers: 0,
+                    wasted: seen.wasted,
+                    uploaded: 0,
+                    peers: 0,
+                    ways: Ways::default(),
+                    down_rate: rate as u64,
+                    relay_refuses: None,
+                    state: if is_paused { "paused" } else { "downloading" },
+                });
+            }
+            if is_paused && !was_paused {
+                eprintln!("paused: it was asked to");
+            }
+            was_paused = is_paused;
+            if is_paused {
+                resumed = now;
+            }
+            let silent = now.duration_since(seen.since.max(resumed));
+            if quiet.is_told(silent) {
+                self.tell_quiet(&seen, now);
+            }
+            let message = format!("{}/s", human_bytes(rate as u64));
+            let total = seen.total.unwrap_or(0).max(seen.have);
+            self.progress.set(seen.have, total, &message);
         }
-        drop(sender);
-        let mut chunks = 0;
-        while let Some(Some(_)) = receiver.recv().await {
-            chunks += 1;
-        }
-        chunks
     }
 
-    #[tokio::test]
-    async fn a_limit_holds_back_what_comes_too_fast() {
-        assert_eq!(at_once(None).await, 10);
-        // The second has to wait for hours.
-        assert_eq!(at_once(Some(1)).await, 1);
+    fn tell_quiet(&self, seen: &Seen, now: Instant) {
+        let trouble = seen.trouble.as_ref();
+        let rest = trouble.map(|(_, until)| until.saturating_duration_since(now));
+        let why = trouble.map_or_else(String::new, |(why, _)| format!(" (the latest trouble: {why})"));
+        let kept = if seen.kept > 0 && !self.is_stdout {
+            " and keeps what is here"
+        } else {
+            ""
+        };
+        eprintln!(
+            "nothing of {} comes: its web server sends nothing now{why}; {}, Ctrl-C ends it{kept}",
+            self.name,
+            goes_on(rest)
+        );
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Report {
 #[derive(Serialize)]
 pub(super) struct ProgressLine<'a> {
     pub(super) event: &'static str,
-    pub(super) info_hash: &'a str,
+    pub(super) info_hash: Option<&'a str>,
     pub(super) have_bytes: u64,
     pub(super) content_bytes: u64,
     pub(super) from_origin: u64,

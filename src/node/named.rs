@@ -41,7 +41,7 @@ impl Named<'_> {
     async fn once(&self, source: &str) -> anyhow::Result<Joined> {
         let found = match resolve(self.context, Some(self.node), &[], source, None).await? {
             Resolved::Torrent(found) => found,
-            Resolved::Plain(url) => anyhow::bail!("there is no .torrent beside {}", gate::shown(&url)),
+            Resolved::Plain(bare) => anyhow::bail!("{bare}"),
         };
         joining::pin(self.context, &found).await?;
         let joined = self.torrents.join(&found, true).await?;

@@ -21,6 +21,7 @@ pub use address::{Class, classify, household, is_meaningful_to};
 pub use request::{Family, Request, Response};
 pub use reqwest::header;
 pub use reqwest::{Method, StatusCode};
+pub use retry_after::http_date;
 pub use status::may_pass;
 pub use url::Url;
 

@@ -11,8 +11,8 @@ pub(crate) fn retry_after(text: &str) -> Option<Duration> {
     Some(at.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that is still sent.
-fn http_date(text: &str) -> Option<SystemTime> {
+/// The time that a header states: `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that is still sent (RFC 9110 §5.6.7).
+pub fn http_date(text: &str) -> Option<SystemTime> {
     let mut parts = text.split_once(", ")?.1.split(' ');
     let day: u64 = parts.next()?.parse().ok().filter(|d| (1..=31).contains(d))?;
     let month = parts.next()?;
