@@ -654,6 +654,22 @@ fn progress_is_told_and_signals_pause_it() {
 }
 
 #[test]
+fn a_limit_holds_back_what_comes_too_fast() {
+    let web = Web::new([Act::well(TAG)]);
+    let get = web.command("get").args(["--json", "-o", "out.bin"]);
+    let mut get = get.args(["--down", "1k"]).start();
+    // At this rate it takes most of an hour.
+    for _ in 0..3 {
+        let came = get.wait_until("something came", |line| {
+            line["event"] == "progress" && line["from_origin"].as_u64() > Some(0)
+        });
+        assert!(came["from_origin"].as_u64() < Some(LENGTH as u64), "{came}");
+    }
+    get.kill();
+    web.nothing_is_out();
+}
+
+#[test]
 fn a_result_that_cannot_be_written_is_an_error_before_anything_is_fetched() {
     let web = Web::new([Act::well(TAG)]);
     std::fs::write(web.folder.path().join("file"), "in the way").expect("space on the disk");
