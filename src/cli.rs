@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ad_splicer::cues::BreakLoudness;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use engine::cue_sheet::Budget;
 use engine::magnet::{MagnetError, PeerAddress};
@@ -111,6 +112,11 @@ fn parse_peer(text: &str) -> Result<PeerAddress, String> {
         }),
         _ => text.parse().map_err(|error: MagnetError| error.to_string()),
     }
+}
+
+/// A place to write to; what leads to our stdout means the same as `-`.
+fn output_parser() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(crate::files::or_stdout)
 }
 
 /// Which item of a feed is meant.
@@ -275,11 +281,11 @@ pub(crate) struct GetArgs {
     #[arg(required = true, value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
     /// Where to write: a file, a folder, or `-` for stdout (default: the file's name, here)
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH", value_parser = output_parser())]
     pub(crate) output: Option<PathBuf>,
-    /// Of several files fetch only these: a pattern such as `*.mp3` or `extras/**`, or a number of `grove inspect`
+    /// Of several files fetch only these: a name, a pattern such as `*.mp3` or `extras/**`, or a number of `grove inspect`
     /// (repeat for more)
-    #[arg(long, value_name = "PATTERN|N")]
+    #[arg(long, value_name = "NAME|PATTERN|N")]
     pub(crate) file: Vec<String>,
     #[command(flatten)]
     pub(crate) episode: EpisodeArgs,
@@ -460,7 +466,7 @@ pub(crate) struct SpliceArgs {
     #[command(flatten)]
     pub(crate) snap: SnapArgs,
     /// Where to write; `-` for stdout
-    #[arg(short, long, value_name = "OUT")]
+    #[arg(short, long, value_name = "OUT", value_parser = output_parser())]
     pub(crate) output: PathBuf,
 }
 

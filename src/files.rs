@@ -1,11 +1,14 @@
 //! Files that are written whole or not at all: beside their place, synced, then renamed.
 //!
+//! Links at a place stay: the file that they lead to is replaced. What the system has in `/dev` and `/proc` is never replaced.
+//!
 //! What is being written is locked. So what a killed command left is known by nobody holding it, and the next one that writes there removes it.
 //!
 //! Not for: state that is changed often; that is in databases.
 
-use std::fs::TryLockError;
-use std::io::Write;
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -35,6 +38,8 @@ pub(crate) fn write_file(
 /// A file that is being written, beside its place until it is whole. Without [`Whole::finish`] nothing is left of it.
 pub(crate) struct Whole<'a> {
     path: &'a Path,
+    /// Where it will really be.
+    place: PathBuf,
     file: tempfile::NamedTempFile,
 }
 
@@ -42,8 +47,9 @@ impl<'a> Whole<'a> {
     /// Begins a file that will be at `path`; the folder is made if it is not there.
     pub(crate) fn begin(path: &'a Path) -> anyhow::Result<Self> {
         let doing = || format!("cannot write {}", path.display());
-        let file = beside(path).with_context(doing)?;
-        Ok(Self { path, file })
+        let place = room_for(path).with_context(doing)?;
+        let file = beside(&place).with_context(doing)?;
+        Ok(Self { path, place, file })
     }
 
     /// What is written into.
@@ -59,26 +65,40 @@ impl<'a> Whole<'a> {
     /// Puts it in its place.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
         let doing = self.doing();
-        persist(self.file, self.path).context(doing)
+        persist(self.file, &self.place).context(doing)
     }
 }
 
-/// Whether something can be written there: the folder is made if it is not there, and so is a file beside it, for a moment.
+/// Whether something can be written there, as far as one can tell before. No folder is made; a file without a name is, for a moment, where the
+/// first folder that is missing would be.
 pub(crate) fn can_write(path: &Path) -> anyhow::Result<()> {
-    let doing = || format!("cannot write {}", path.display());
-    beside(path).map(drop).with_context(doing)
+    let try_it = || {
+        let place = behind_links(path)?;
+        let (mut folder, mut missing) = (folder_of(&place), vec![place.file_name()]);
+        while !folder.exists() && folder.file_name().is_some() {
+            missing.push(folder.file_name());
+            folder = folder_of(folder);
+        }
+        tempfile::tempfile_in(folder)?;
+        // A name may be too long for the file system.
+        let mut names = missing.iter().flatten();
+        names.try_for_each(|name| match std::fs::symlink_metadata(folder.join(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+    };
+    try_it().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Copies a file in place of whatever stands at `to`. Where the file system can, both share their blocks.
 pub(crate) fn copy_file(from: &Path, to: &Path) -> anyhow::Result<()> {
     let doing = || format!("cannot copy {} to {}", from.display(), to.display());
     let mut source = std::fs::File::open(from).with_context(doing)?;
-    let folder = folder_of(to);
-    std::fs::create_dir_all(folder).with_context(doing)?;
-    let mut file = replacing(to).and_then(|()| beside(folder)).with_context(doing)?;
+    let place = room_for(to).with_context(doing)?;
+    let mut file = beside(&place).with_context(doing)?;
     // Between files the standard library has the kernel copy, which reflinks where it can.
     std::io::copy(&mut source, file.as_file_mut()).with_context(doing)?;
-    persist(file, to).with_context(doing)
+    persist(file, &place).with_context(doing)
 }
 
 /// Content that is kept somewhere else, and can have other names.
@@ -117,16 +137,16 @@ pub(crate) fn place_file(kept: &impl Kept, to: &Path) -> anyhow::Result<()> {
     if is_same_file(from, to) {
         return Ok(());
     }
-    let folder = room_for(to).with_context(|| format!("cannot write {}", to.display()))?;
+    let place = room_for(to).with_context(|| format!("cannot write {}", to.display()))?;
     let linked = tempfile::Builder::new()
         .prefix(PREFIX)
         .suffix(SUFFIX)
-        .make_in(folder, |path| kept.link(path))
+        .make_in(folder_of(&place), |path| kept.link(path))
         .and_then(|linked| {
             let (mut linked, mut placed) = (Some(linked), Ok(()));
             kept.touch(&mut || {
                 if let Some(linked) = linked.take() {
-                    placed = linked.persist(to);
+                    placed = linked.persist(&place);
                 }
             });
             placed.map_err(|error| error.error)
@@ -173,7 +193,8 @@ pub(crate) fn make_executable(path: &Path) {
 pub(crate) fn is_on_one_disk(from: &Path, to: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let device = |path: &Path| Some(std::fs::metadata(path).ok()?.dev());
-    let there = folder_of(to).ancestors().find_map(|folder| {
+    let place = behind_links(to).unwrap_or_else(|_| to.to_owned());
+    let there = folder_of(&place).ancestors().find_map(|folder| {
         let folder = if folder.as_os_str().is_empty() {
             Path::new(".")
         } else {
@@ -206,34 +227,96 @@ pub(crate) fn tell_new_folder(path: &Path) {
     }
 }
 
-/// Refuses what no file may take the place of: a device, a pipe or a socket, which root could replace.
-fn replacing(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::FileTypeExt as _;
-    let Ok(about) = std::fs::metadata(path) else {
-        return Ok(());
+/// What a person named to write to: `-` for what leads to our stdout, as `/dev/stdout` does.
+pub(crate) fn or_stdout(path: PathBuf) -> PathBuf {
+    let ours = || {
+        File::from(std::io::stdout().as_fd().try_clone_to_owned().ok()?)
+            .metadata()
+            .ok()
     };
-    let kind = about.file_type();
-    if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
-        let why = "it is a device, a pipe or a socket; with `-o -` it all goes to stdout";
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, why));
+    let is_ours = || {
+        use std::os::unix::fs::MetadataExt as _;
+        let (ours, there) = (ours()?, std::fs::metadata(&path).ok()?);
+        Some((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    };
+    match follow(&path) {
+        Ok(Followed::System) if is_ours() == Some(true) => PathBuf::from("-"),
+        _ => path,
     }
-    Ok(())
+}
+
+/// Where links lead.
+enum Followed {
+    To(PathBuf),
+    /// Through what the system made of something that is open, or to its devices.
+    System,
+}
+
+/// More links than any system follows.
+const MOST_LINKS: usize = 64;
+
+fn follow(path: &Path) -> std::io::Result<Followed> {
+    let mut place = path.to_owned();
+    for links in 0..MOST_LINKS {
+        let is_link = std::fs::symlink_metadata(&place).is_ok_and(|about| about.is_symlink());
+        if !is_link && links == 0 {
+            return Ok(Followed::To(place));
+        }
+        // A folder that is not there is none of the system's.
+        let folder = folder_of(&place).canonicalize();
+        if folder.is_ok_and(|folder| is_of_system(&folder)) {
+            return Ok(Followed::System);
+        }
+        if !is_link {
+            return Ok(Followed::To(place));
+        }
+        let target = std::fs::read_link(&place)?;
+        place = folder_of(&place).join(target);
+    }
+    Err(std::io::Error::other("too many links lead on from here"))
+}
+
+fn is_of_system(folder: &Path) -> bool {
+    folder.starts_with("/proc") || (folder.starts_with("/dev") && !folder.starts_with("/dev/shm"))
+}
+
+/// The file that is meant by a place, behind its links. Refuses what no file may take the place of: a device, a pipe or a socket, which root could
+/// replace, and what leads to one, or to something that is open.
+fn behind_links(path: &Path) -> std::io::Result<PathBuf> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let refused = |what: &str| {
+        let why = format!("{what}; with `-o -` it all goes to stdout");
+        Err(std::io::Error::new(ErrorKind::InvalidInput, why))
+    };
+    match std::fs::metadata(path) {
+        Ok(about) => {
+            let kind = about.file_type();
+            if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
+                return refused("it is a device, a pipe or a socket");
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    match follow(path)? {
+        Followed::To(place) => Ok(place),
+        Followed::System => refused("it leads into /dev or /proc, where nothing is replaced"),
+    }
 }
 
 const PREFIX: &str = ".grove-";
 const SUFFIX: &str = ".part";
 
-/// The folder of a file that is to be written: it is made if it is not there.
-fn room_for(path: &Path) -> std::io::Result<&Path> {
-    let folder = folder_of(path);
-    std::fs::create_dir_all(folder)?;
-    replacing(path)?;
-    Ok(folder)
+/// Where a file is to be written: its folder is made if it is not there.
+fn room_for(path: &Path) -> std::io::Result<PathBuf> {
+    let place = behind_links(path)?;
+    std::fs::create_dir_all(folder_of(&place))?;
+    Ok(place)
 }
 
 /// A file in the folder of what it is to become.
-fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let folder = room_for(path)?;
+fn beside(place: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let folder = folder_of(place);
     remove_left_behind(folder);
     loop {
         let file = tempfile::Builder::new()
@@ -331,6 +414,73 @@ mod tests {
                 .expect("it is there")
                 .is_symlink()
         );
+    }
+
+    /// A way to write something whole.
+    type Way<'a> = &'a dyn Fn(&Path) -> anyhow::Result<()>;
+
+    #[test]
+    fn links_stay_and_what_they_lead_to_is_replaced() {
+        let place = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| place.path().join(name);
+        std::fs::create_dir(at("far")).expect("a folder");
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, at(name)).expect("a link");
+        link("far/one", "far-link");
+        link("far-link", "link");
+        link("/dev/fd/0", "open");
+        link("/proc/self/cmdline", "proc");
+        link("round", "round");
+        std::fs::write(at("whole"), "whole").expect("space on the disk");
+        let whole = at("whole");
+        let ways: [Way<'_>; 3] = [
+            &|to| write_whole(to, b"whole"),
+            &|to| copy_file(&whole, to),
+            &|to| place_file(&There(whole.clone()), to),
+        ];
+        for write in ways {
+            // Where nothing is yet, and where something is.
+            for _ in 0..2 {
+                write(&at("link")).expect("it can be written");
+                assert_eq!(std::fs::read(at("far/one")).expect("it is there"), b"whole");
+                assert!(at("link").is_symlink() && at("far-link").is_symlink());
+                // (It may be another name of what was written.)
+                std::fs::remove_file(at("far/one")).expect("it is there");
+                std::fs::write(at("far/one"), "other").expect("space on the disk");
+            }
+            std::fs::remove_file(at("far/one")).expect("it is there");
+            for name in ["open", "proc", "round"] {
+                write(&at(name)).expect_err(name);
+                can_write(&at(name)).expect_err(name);
+                assert!(at(name).is_symlink(), "{name}");
+            }
+        }
+        assert!(is_on_one_disk(&whole, &at("link")));
+        let error = can_write(&at("proc")).expect_err("the system's");
+        assert!(
+            format!("{error:#}").contains("leads into /dev or /proc"),
+            "{error:#}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_before_and_nothing_is_made() {
+        let place = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| place.path().join(name);
+        std::fs::write(at("file"), "").expect("space on the disk");
+        let long = "n".repeat(300);
+        for wrong in [
+            &long,
+            &format!("new/{long}"),
+            &format!("new/{long}/file"),
+            "file/within",
+        ] {
+            can_write(&at(wrong)).expect_err(wrong);
+        }
+        for right in ["file", "other", "new/folder/file"] {
+            can_write(&at(right)).expect(right);
+        }
+        let there = std::fs::read_dir(place.path()).expect("the folder").count();
+        assert_eq!(there, 1);
     }
 
     #[test]

@@ -223,6 +223,9 @@ impl Job<'_> {
         if let Destination::File(path) = &destination {
             tokio::task::block_in_place(|| self.may_write(&results, metainfo, files.as_deref(), path))?;
             tell_place(path, metainfo.is_single_file().then(|| metainfo.name()));
+            if metainfo.is_single_file() {
+                can_write(path)?;
+            }
         }
         let options = AddOptions {
             files: files.clone(),
@@ -538,7 +541,6 @@ pub(crate) async fn enough(torrent: &Torrent, length: u64, ratio: Option<f64>) {
 async fn without_ads(torrent: &Torrent, prepared: breaks::Prepared, to: &Path) -> anyhow::Result<Made> {
     let place = to.to_owned();
     if is_on_one_disk(torrent.content_path(), to) {
-        can_write(to)?;
         let bytes = torrent.completed().await?.total_bytes;
         let torrent = torrent.clone();
         let placing = tokio::task::spawn_blocking(move || place_file(&(&torrent, 0), &place));

@@ -1,4 +1,5 @@
-//! Which files of a torrent are meant by `--file`: numbers as `grove inspect` shows them, or patterns over their paths.
+//! Which files of a torrent are meant by `--file`: their paths or names, numbers as `grove inspect` shows them, or patterns over their paths.
+//! What is the path or the name of a file is that file, and neither number nor pattern.
 //!
 //! Not for: fetching them.
 
@@ -18,29 +19,35 @@ pub(crate) fn select(metainfo: &Metainfo, wishes: &[String]) -> anyhow::Result<O
     let files = metainfo.files();
     let mut selected = vec![false; files.len()];
     for wish in wishes {
-        let matching: Vec<usize> = if let Ok(number) = wish.parse::<usize>() {
-            let there = (1..=files.len()).contains(&number);
-            there.then(|| number - 1).into_iter().collect()
-        } else {
-            let glob = GlobBuilder::new(wish.trim_end_matches('/'))
-                .literal_separator(true)
-                .build()
-                .or_bad_input(|| format!("--file {wish:?} is no pattern"))?
-                .compile_matcher();
-            let whole = wish.contains('/');
+        let (text, whole) = (wish.trim_end_matches('/'), wish.contains('/'));
+        let matching = |is_meant: &dyn Fn(&str) -> bool| -> Vec<usize> {
             let fits = |path: &[String]| {
                 // Each folder above it, and the file itself.
                 (1..=path.len()).any(|depth| {
                     if whole || depth < path.len() {
-                        glob.is_match(path[..depth].join("/"))
+                        is_meant(&path[..depth].join("/"))
                     } else {
-                        path.last().is_some_and(|name| glob.is_match(name))
+                        path.last().is_some_and(|name| is_meant(name))
                     }
                 })
             };
             (0..files.len())
                 .filter(|&file| fits(files[file].path()))
                 .collect()
+        };
+        let named = matching(&|name| name == text);
+        let matching = if !named.is_empty() {
+            named
+        } else if let Ok(number) = wish.parse::<usize>() {
+            let there = (1..=files.len()).contains(&number);
+            there.then(|| number - 1).into_iter().collect()
+        } else {
+            let glob = GlobBuilder::new(text)
+                .literal_separator(true)
+                .build()
+                .or_bad_input(|| format!("--file {wish:?} is no pattern"))?
+                .compile_matcher();
+            matching(&|name| glob.is_match(name))
         };
         if matching.is_empty() {
             return Err(bad_input(format!(
@@ -61,9 +68,9 @@ mod tests {
     use super::*;
     use engine::metainfo::{Builder, Listing};
 
-    fn torrent() -> Metainfo {
+    fn torrent(names: &[&str]) -> Metainfo {
         let place = tempfile::tempdir().expect("a folder");
-        for name in ["a.mp3", "b/c.mp3", "b/d/e.txt", "b/f.txt", "notes.txt"] {
+        for name in names {
             let path = place.path().join(name);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
             std::fs::write(path, name).expect("space on the disk");
@@ -74,11 +81,30 @@ mod tests {
             .expect("a torrent")
     }
 
-    fn selected(wishes: &[&str]) -> Vec<usize> {
+    const FILES: [&str; 5] = ["a.mp3", "b/c.mp3", "b/d/e.txt", "b/f.txt", "notes.txt"];
+
+    fn selected(names: &[&str], wishes: &[&str]) -> Vec<usize> {
         let wishes: Vec<String> = wishes.iter().map(ToString::to_string).collect();
-        select(&torrent(), &wishes)
+        select(&torrent(names), &wishes)
             .expect("a selection")
             .expect("not all")
+    }
+
+    #[test]
+    fn a_name_is_neither_pattern_nor_number() {
+        let names = ["5", "[x]/1", "ep 1.mp3", "ep [1].mp3", "x/2"];
+        for (wish, files) in [
+            ("ep [1].mp3", &[3][..]),
+            ("ep [12].mp3", &[2]),
+            ("5", &[0]),
+            ("4", &[3]),
+            ("1", &[1]),
+            ("[x]", &[1]),
+            ("[x]/1", &[1]),
+            ("[x]/*", &[4]),
+        ] {
+            assert_eq!(selected(&names, &[wish]), files, "{wish}");
+        }
     }
 
     #[test]
@@ -94,11 +120,11 @@ mod tests {
             (&["e.txt", "1"], &[0, 2]),
             (&["[an]*"], &[0, 4]),
         ] {
-            assert_eq!(selected(wishes), files, "{wishes:?}");
+            assert_eq!(selected(&FILES, wishes), files, "{wishes:?}");
         }
-        assert_eq!(select(&torrent(), &[]).expect("all"), None);
+        assert_eq!(select(&torrent(&FILES), &[]).expect("all"), None);
         for wrong in ["0", "6", "x*", "c.mp3/", "b/["] {
-            assert!(select(&torrent(), &[wrong.to_owned()]).is_err(), "{wrong}");
+            assert!(select(&torrent(&FILES), &[wrong.to_owned()]).is_err(), "{wrong}");
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::again;
 use crate::beforehand;
 use crate::breaks::{Prepared, Ready, Spot, place, spot};
 use crate::cli::SpliceArgs;
-use crate::files::{is_same_file, tell_new_folder};
+use crate::files::{can_write, is_same_file, tell_new_folder};
 use crate::media_type;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
 use crate::placeable;
@@ -76,6 +76,9 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
     if args.output.is_dir() {
         return Err(bad_input(format!("{} is a folder", args.output.display())))
             .hint(|| "name a file with -o".into());
+    }
+    if !to_stdout {
+        can_write(&args.output)?;
     }
     let content = FileContent::open(&args.content)
         .or_bad_input(|| format!("cannot read {}", args.content.display()))?;

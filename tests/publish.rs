@@ -28,6 +28,77 @@ fn a_published_episode_is_inspected_and_downloaded() {
 }
 
 #[test]
+fn links_to_stdout_are_stdout_and_other_links_stay() {
+    let published = publish(Vec::<String>::new());
+    let url = published.origin.as_ref().expect("a server").url("episode.mp3");
+    let master = std::fs::read(episode()).expect("the episode");
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    for (to, link) in [
+        ("/proc/self/fd/1", "stdout"),
+        ("/proc/self/fd/0", "stdin"),
+        ("there", "link"),
+    ] {
+        std::os::unix::fs::symlink(to, at(link)).expect("a link");
+    }
+    let get = |output: &str| grove(folder.path(), ["get", &url, "--data", "state", "-o", output]);
+    let is_link = |name: &str| at(name).is_symlink();
+    assert!(get("stdout").run().expect(0).stdout == master, "into a pipe");
+    let creative = format!("1={}", common::fixtures().join("kettle.mp3").display());
+    let splice = |output: &str| {
+        let words = ["splice", "-o", output, "--ad", &creative];
+        grove(folder.path(), words).arg(episode())
+    };
+    for command in [get("stdout"), splice("stdout")] {
+        // As a shell has it: `grove … -o /dev/stdout > file`.
+        let into = ["sh", "-c", "exec \"$@\" < stdin-file > file", "sh"];
+        std::fs::write(at("stdin-file"), "theirs").expect("space on the disk");
+        command.through(into).run().expect(0);
+        assert!(is_link("stdout"), "it was replaced");
+        assert!(std::fs::metadata(at("file")).expect("it is there").len() >= master.len() as u64 / 2);
+    }
+    for command in [get("stdin"), splice("stdin")] {
+        let into = ["sh", "-c", "exec \"$@\" < stdin-file", "sh"];
+        command
+            .through(into)
+            .run()
+            .expect(1)
+            .says("cannot write stdin: it leads into /dev or /proc, where nothing is replaced");
+        assert!(is_link("stdin"), "it was replaced");
+    }
+    get("link").run().expect(0);
+    assert!(is_link("link") && std::fs::read(at("there")).expect("it is there") == master);
+    splice("link").run().expect(0);
+    assert!(is_link("link") && std::fs::read(at("there")).expect("it is there") != master);
+    assert_eq!(std::fs::read(at("stdin-file")).expect("it is there"), b"theirs");
+}
+
+#[test]
+fn where_nothing_can_be_written_nothing_is_fetched() {
+    let published = publish(Vec::<String>::new());
+    let url = published.origin.as_ref().expect("a server").url("episode.mp3");
+    let folder = tempfile::tempdir().expect("a folder");
+    let long = format!("{}.mp3", "n".repeat(300));
+    let ended = grove(folder.path(), ["get", &url, "--data", "state", "-o", &long])
+        .run()
+        .expect(1);
+    let ended = ended.says("cannot write nnn").says("File name too long");
+    assert!(
+        !ended.stderr.contains("hint: what was fetched"),
+        "{}",
+        ended.stderr
+    );
+    let content = std::fs::read_dir(folder.path().join("state/torrents"));
+    assert_eq!(content.map_or(0, Iterator::count), 0, "something was fetched");
+    let creative = format!("1={}", common::fixtures().join("kettle.mp3").display());
+    grove(folder.path(), ["splice", "-o", &long, "--ad", &creative])
+        .arg("none.mp3")
+        .run()
+        .expect(1)
+        .says("File name too long");
+}
+
+#[test]
 fn rubbish_is_bad_input() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("rubbish.torrent"), b"d3:foo").expect("a file");

@@ -12,7 +12,7 @@ use engine::node::Torrent;
 use serde::Serialize;
 
 use crate::breaks;
-use crate::files::{Kept as _, make_executable, place_file, write_whole};
+use crate::files::{Kept as _, can_write, make_executable, place_file, write_whole};
 use crate::output::{Explain, bad_input};
 use crate::rendition::{self, Arriving, Destination, Made};
 
@@ -59,7 +59,7 @@ impl Folder {
             )))
             .hint(|| "give another place with -o".into());
         }
-        let files = selected
+        let files: Vec<Written> = selected
             .iter()
             .map(|&file| Written {
                 number: file + 1,
@@ -67,6 +67,9 @@ impl Folder {
                 bytes: all[file].length(),
             })
             .collect();
+        if let (Destination::File(_), Some(first)) = (to, files.first()) {
+            can_write(&first.path)?;
+        }
         Ok(Self {
             files,
             to: to.clone(),
