@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::gateway::Scene;
-use common::tools::{loudness, true_peak};
+use common::tools::{ask, generate, loudness, true_peak};
 use common::{fixtures, grove};
 
 /// Pink noise for 20 s, whose loudness is the same everywhere, and pictures where the format has any.
@@ -183,4 +183,129 @@ fn as_the_publisher_says() {
         println!("{is} LUFS, {due} due");
         assert!((is - due).abs() <= 0.5, "{is} LUFS, {due} due: {ad}");
     }
+}
+
+/// Bursts of white noise whose samples are distributed after Laplace, 48 kHz.
+const BURSTS: &str =
+    "aevalsrc=0.15*lt(mod(t\\,0.4)\\,0.2)*sgn(random(1)-0.5)*log(1/(random(2)+0.0001)):d=8:s=48000";
+/// A saw whose loudness goes up and down.
+const SAW: &str = "aevalsrc=0.9*(2*mod(110*t\\,1)-1)*(0.6+0.4*sin(4*PI*t)):d=8:s=48000";
+/// White noise that was clipped.
+const HISS: &str =
+    "anoisesrc=c=white:d=8:a=1:seed=4:r=48000,volume=18dB,asoftclip=type=hard:threshold=0.7,aresample=22050";
+/// A square wave.
+const SQUARE: &str = "aevalsrc=0.9*sgn(sin(440*2*PI*t)):d=8:s=48000";
+/// Brown noise, of which most was clipped.
+const CLIPPED: &str = "anoisesrc=c=brown:d=8:a=1:seed=4:r=48000,volume=18dB,asoftclip=type=hard:threshold=0.7,volume=0.97,aformat=channel_layouts=stereo";
+
+/// To sounds like these coding adds several dB: they are coded again until it adds no more than may be.
+fn no_peak_is_above_the_limit(content: &str, inputs: &[&str], coding: &str, ads: &[(&str, f64)]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inputs: Vec<String> = inputs.iter().map(|input| (*input).to_owned()).collect();
+    generate(&folder.path().join(content), &inputs, coding);
+    for (sound, target) in ads {
+        let ad = folder.path().join("ad.wav");
+        let _ = std::fs::remove_file(&ad);
+        generate(&ad, &[(*sound).to_owned()], "-c:a pcm_s16le");
+        let splice = |to: &str| {
+            let ad = format!("10,loudness={target}=ad.wav");
+            let command = grove(folder.path(), ["splice", content, "--ad", &ad, "-o", to]);
+            let json = (to != "-").then_some("--json");
+            command.args(json).run().expect(0)
+        };
+        let to = format!("out-{content}");
+        let finished = splice(&to);
+        let complete = finished.event("complete");
+        let ad = &complete["ads"][0];
+        let number = |name: &str| ad[name].as_f64().expect("a number");
+        let (start, duration) = (number("start") + 0.1, number("duration") - 0.2);
+        let out = folder.path().join(&to);
+        // Of all of it, since the content is quiet: audio that is cut out begins with a step, which is a peak of its own.
+        let (is, peak) = (loudness(&out, start, duration), true_peak(&out, 0.0, 60.0));
+        let due = target - number("shortfall_lu");
+        println!("{content} at {target}: {is} LUFS, {due} due, {peak} dBTP: {ad}");
+        assert!(
+            peak <= -1.0,
+            "{content}: a true peak of {peak} dBTP at {target}: {ad}"
+        );
+        assert!((is - due).abs() <= 0.5, "{content}: {is} LUFS, {due} due: {ad}");
+        assert!(number("limited_db") <= 6.01, "{content}: {ad}");
+        // What goes to stdout is made while it is written.
+        let made = std::fs::read(&out).expect("a file");
+        assert!(splice("-").stdout == made, "{content}: other bytes on stdout");
+    }
+}
+
+#[test]
+fn what_aac_adds_to_peaks_is_taken_off() {
+    let ads = [(SAW, -14.0), (SAW, -12.0), (CLIPPED, -8.0)];
+    no_peak_is_above_the_limit("mono.m4a", &["sine=300:d=24"], "-c:a aac -b:a 96k", &ads);
+    let ads = [(SAW, -8.0), (SAW, -10.0), (CLIPPED, -8.0)];
+    no_peak_is_above_the_limit("stereo.m4a", &["sine=300:d=24"], "-ac 2 -c:a aac -b:a 128k", &ads);
+    let inputs = ["sine=300:d=24", "testsrc2=s=128x72:r=10:d=24"];
+    let coding = "-c:v libx264 -g 10 -c:a aac -b:a 96k";
+    no_peak_is_above_the_limit("mono.mp4", &inputs, coding, &[(SQUARE, -5.0)]);
+}
+
+#[test]
+fn what_mp3_adds_to_peaks_is_taken_off() {
+    let coding = "-ar 22050 -c:a libmp3lame -b:a 64k";
+    no_peak_is_above_the_limit("22.mp3", &["sine=300:d=24"], coding, &[(HISS, -5.0)]);
+    let coding = "-ar 8000 -c:a libmp3lame -b:a 24k";
+    no_peak_is_above_the_limit("8.mp3", &["sine=300:d=24"], coding, &[(BURSTS, -12.0)]);
+}
+
+/// An ad that is shorter than what loudness is gated by is as loud as it is throughout.
+#[test]
+fn what_is_too_short_to_be_gated_is_as_loud_as_the_rest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let content = folder.path().join("content.mp3");
+    generate(
+        &content,
+        &["sine=300:d=24".into()],
+        "-ac 2 -c:a libmp3lame -b:a 128k",
+    );
+    let gains = [0.35, 0.05, 0.45].map(|seconds| {
+        let ad = folder.path().join("ad.wav");
+        let _ = std::fs::remove_file(&ad);
+        let tone = format!("aevalsrc=0.99*sin(5600*t):d={seconds}:s=44100,aformat=channel_layouts=stereo");
+        generate(&ad, &[tone], "-c:a pcm_s16le");
+        let finished = grove(
+            folder.path(),
+            ["splice", "content.mp3", "--json", "-o", "out.mp3"],
+        )
+        .args(["--ad", "10,loudness=-20=ad.wav"])
+        .run()
+        .expect(0);
+        let complete = finished.event("complete");
+        let ad = &complete["ads"][0];
+        let number = |name: &str| ad[name].as_f64().expect("a number");
+        assert!(number("shortfall_lu") < 0.01, "{ad}");
+        // Without its fades, and so often that there is enough to be gated.
+        let (start, duration) = (number("start") + 0.01, number("duration") - 0.02);
+        let filter = format!("atrim=start={start}:duration={duration},aloop=loop=60:size=44100");
+        let (out, looped) = (folder.path().join("out.mp3"), folder.path().join("looped.wav"));
+        let [from, to] = [&out, &looped].map(|path| path.to_str().expect("a path"));
+        let args = [
+            "-v",
+            "error",
+            "-y",
+            "-i",
+            from,
+            "-af",
+            &filter,
+            "-c:a",
+            "pcm_f32le",
+            to,
+        ];
+        ask("ffmpeg", "ffmpeg", args);
+        let is = loudness(&looped, 0.0, 60.0);
+        println!("{seconds} s: {is} LUFS: {ad}");
+        assert!((is + 20.0).abs() <= 0.5, "{seconds} s: {is} LUFS: {ad}");
+        number("gain_db")
+    });
+    assert!(
+        gains.iter().all(|gain| (gain - gains[2]).abs() < 0.5),
+        "{gains:?}"
+    );
 }

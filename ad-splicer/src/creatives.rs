@@ -28,6 +28,7 @@ use tokio::io::AsyncWriteExt;
 use url::Url;
 
 use crate::content::FileContent;
+use crate::loudness::is_short;
 use crate::pcm::Pcm;
 
 /// The audio format that creatives are conditioned to: that of the content they go into.
@@ -517,6 +518,10 @@ impl Cache {
         let facts: PcmFacts = serde_json::from_slice(&std::fs::read(facts).ok()?).ok()?;
         let file = File::open(&pcm).ok()?;
         if file.metadata().ok()?.len() != facts.samples.checked_mul(profile.bytes_per_frame())? {
+            return None;
+        }
+        if is_short(profile, facts.samples) && facts.loudness.is_none() && facts.true_peak.is_some() {
+            // Earlier versions did not measure it.
             return None;
         }
         touch(&file);

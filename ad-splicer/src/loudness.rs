@@ -4,7 +4,7 @@
 //! annex 2). An ad gets one static gain, so that its own dynamics stay as they were mixed, and only what would exceed
 //! the [`CEILING`] afterwards is turned down by a limiter that looks ahead. Invariants of [`fit`]:
 //!
-//! - The true peak of the result is at most the ceiling.
+//! - The true peak of the result is at most the ceiling, before it is coded; what coding adds is measured, and taken off, in `splice/peaks.rs`.
 //! - The limiter never takes off more than [`MAX_LIMITING`]; what cannot be reached with that is reported, not forced.
 //! - The result's loudness, measured after limiting, is the target unless a shortfall is reported.
 //!
@@ -21,8 +21,11 @@ use crate::splice::Codec;
 
 mod leveled;
 mod limiter;
+mod peak;
 
 pub use leveled::Leveled;
+pub(crate) use leveled::Limited;
+pub(crate) use peak::PeakMeter;
 
 /// The quietest reference: content below it gets ads at this loudness. LUFS.
 pub const QUIETEST: f64 = -24.0;
@@ -37,6 +40,8 @@ pub const MAX_TRUE_PEAK: f64 = -1.0;
 pub const CEILING: f64 = -1.5;
 /// The same of what libav codes as AAC, which adds up to 1.0 dB to the peaks of plucked strings.
 pub const CEILING_AAC: f64 = -2.3;
+/// More than coding was seen to add to true peaks, in dB: 7 to brown noise that was clipped.
+pub(crate) const MOST_ADDED: f64 = 10.0;
 /// The most that the limiter takes off, in dB.
 pub const MAX_LIMITING: f64 = 6.0;
 /// How close [`fit`] comes to its target unless it reports a shortfall, in LU.
@@ -45,7 +50,7 @@ pub const TOLERANCE: f64 = 0.2;
 /// What was measured of some audio.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
-    /// Gated loudness in LUFS; `None` when nothing is above the absolute gate (silence, or under 400 ms).
+    /// Gated loudness in LUFS, of what is shorter than a gating block (400 ms) that of all of it; `None` when nothing is above the absolute gate (silence).
     pub loudness: Option<f64>,
     /// True peak in dBTP; `f64::NEG_INFINITY` for digital silence.
     pub true_peak: f64,
@@ -62,7 +67,10 @@ pub fn ceiling(codec: Codec) -> f64 {
 /// Measures audio that comes in parts.
 pub struct Meter {
     inner: EbuR128,
+    profile: Profile,
     channels: usize,
+    /// What was taken in, as long as that is less than a gating block.
+    short: Option<Vec<f32>>,
 }
 
 impl Meter {
@@ -76,7 +84,9 @@ impl Meter {
             .map_err(|_| LoudnessError { profile })?;
         Ok(Self {
             inner,
+            profile,
             channels: profile.channels.into(),
+            short: Some(Vec::new()),
         })
     }
 
@@ -90,6 +100,13 @@ impl Meter {
         let whole = samples.len() - samples.len() % self.channels;
         // It fails only when the number of samples is no multiple of the channels.
         let _ = self.inner.add_frames_f32(&samples[..whole]);
+        self.short = self.short.take().and_then(|mut short| {
+            let is_short = short.len() + whole < gating_block(self.profile);
+            is_short.then(|| {
+                short.extend_from_slice(&samples[..whole]);
+                short
+            })
+        });
     }
 
     /// What was measured so far.
@@ -111,10 +128,34 @@ impl Meter {
             .filter(|loudness| loudness.is_finite())
     }
 
-    /// Gated loudness so far, in LUFS; `None` when all of it is below the gate.
+    /// Loudness so far, in LUFS: gated, or where there is no block to be gated, of all of it. `None` when that is below the gate.
     pub(crate) fn loudness(&self) -> Option<f64> {
-        self.inner.loudness_global().ok().filter(|l| l.is_finite())
+        match &self.short {
+            Some(short) => self.ungated(short),
+            None => self.inner.loudness_global().ok().filter(|l| l.is_finite()),
+        }
     }
+
+    /// The loudness of less than a block: that of the block which it is with silence behind it, in which it is as much quieter as it is shorter.
+    fn ungated(&self, short: &[f32]) -> Option<f64> {
+        let mut block = short.to_vec();
+        block.resize(gating_block(self.profile), 0.0);
+        let mut meter = Self::of_loudness(self.profile).ok()?;
+        meter.add(&block);
+        let longer = block.len() as f64 / short.len() as f64;
+        meter.loudness().map(|loudness| loudness + 10.0 * longer.log10())
+    }
+}
+
+/// Samples of all channels in the shortest audio of which there is a block to be gated.
+fn gating_block(profile: Profile) -> usize {
+    // In tenths of a second, each rounded to samples.
+    (profile.sample_rate as usize + 5) / 10 * 4 * usize::from(profile.channels)
+}
+
+/// Whether audio is so short that nothing of it can be gated.
+pub(crate) fn is_short(profile: Profile, samples: u64) -> bool {
+    samples * u64::from(profile.channels) < gating_block(profile) as u64
 }
 
 impl std::fmt::Debug for Meter {
@@ -140,7 +181,7 @@ pub fn measure(samples: &[f32], profile: Profile) -> Result<Measured, LoudnessEr
     Ok(meter.measured())
 }
 
-/// Gated loudness of interleaved samples in LUFS; `None` when all of it is below the gate.
+/// Loudness of interleaved samples in LUFS, as in [`Measured`].
 pub fn loudness_of(samples: &[f32], profile: Profile) -> Result<Option<f64>, LoudnessError> {
     let mut meter = Meter::with_mode(profile, Mode::I)?;
     meter.add(samples);
@@ -187,6 +228,18 @@ pub struct Applied {
     pub true_peak: f64,
 }
 
+impl Applied {
+    /// The same of a result that has this loudness in LUFS.
+    fn heard(self, loudness: Option<f64>, target: f64) -> Self {
+        let missing = loudness.map_or(0.0, |loudness| target - loudness);
+        Self {
+            loudness,
+            shortfall_lu: if missing > TOLERANCE { missing } else { 0.0 },
+            ..self
+        }
+    }
+}
+
 /// The samples of `creative` brought to `target` LUFS under a ceiling in dBTP, and what was done for it.
 pub fn conditioned(
     creative: &Creative,
@@ -231,7 +284,7 @@ pub fn fit(samples: &mut [f32], profile: Profile, target: f64) -> Result<Applied
 /// What is done to audio for which a gain is enough; `None` when it needs the limiter.
 fn by_gain_alone(before: Measured, target: f64, ceiling: f64) -> Option<Applied> {
     let Some(loudness) = before.loudness else {
-        // Nothing to measure, perhaps a click under 400 ms: no gain, but the ceiling holds.
+        // Nothing to measure, perhaps a click amid silence: no gain, but the ceiling holds.
         let gain = (ceiling - before.true_peak).min(0.0);
         return Some(Applied {
             gain_db: gain,
@@ -282,14 +335,13 @@ fn limit_to(
     let trim = (ceiling - peak).min(0.0);
     scale(samples, trim);
     let after = measure(samples, profile)?;
-    let missing = after.loudness.map_or(0.0, |l| target - l);
-    Ok(Applied {
+    let applied = Applied {
         gain_db: gain_db + trim,
         limited_db,
-        shortfall_lu: if missing > TOLERANCE { missing } else { 0.0 },
-        loudness: after.loudness,
         true_peak: after.true_peak,
-    })
+        ..Applied::default()
+    };
+    Ok(applied.heard(after.loudness, target))
 }
 
 fn scale(samples: &mut [f32], gain_db: f64) {

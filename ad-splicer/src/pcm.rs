@@ -42,6 +42,21 @@ impl Pcm {
         Ok(Self::filed(Arc::new(file), samples.len(), 1.0))
     }
 
+    /// The same, each multiplied with `factor`.
+    pub(crate) fn scaled(&self, factor: f32) -> io::Result<Self> {
+        if let Samples::Filed {
+            file,
+            count,
+            factor: before,
+        } = &self.0
+        {
+            return Ok(Self::filed(Arc::clone(file), *count, before * factor));
+        }
+        let samples = self.samples()?;
+        let scaled: Vec<f32> = samples.iter().map(|sample| sample * factor).collect();
+        Ok(scaled.into())
+    }
+
     /// How many there are, of all channels.
     pub fn len(&self) -> usize {
         match &self.0 {

@@ -23,6 +23,7 @@ pub mod notes;
 pub(crate) mod ogg;
 pub(crate) mod opus;
 mod opus_sound;
+mod peaks;
 mod pictures;
 pub mod preview;
 mod regions;

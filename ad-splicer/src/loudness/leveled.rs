@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{Applied, ConditionedError, conditioned, wanted};
+use super::{Applied, ConditionedError, UNKNOWN, conditioned, from_db, wanted};
 use crate::creatives::Creative;
 use crate::cues::BreakLoudness;
 use crate::pcm::Pcm;
@@ -19,7 +19,54 @@ struct Inner {
     measured: Option<f64>,
     /// The same, once its gain was found, where that followed from it.
     heard: OnceLock<f64>,
-    done: OnceLock<(Pcm, Applied)>,
+    done: OnceLock<Limited>,
+    /// What was done in the end, where what came out of coding it was too high.
+    coded: OnceLock<Applied>,
+}
+
+/// A creative that was brought to a loudness under a ceiling.
+#[derive(Clone, Debug)]
+pub(crate) struct Limited {
+    pub(crate) pcm: Pcm,
+    pub(crate) applied: Applied,
+    /// In dBTP.
+    pub(crate) ceiling: f64,
+    /// In LUFS.
+    target: f64,
+}
+
+impl Limited {
+    fn new(creative: &Creative, target: f64, ceiling: f64) -> Result<Self, ConditionedError> {
+        let (pcm, applied) = conditioned(creative, target, ceiling)?;
+        Ok(Self {
+            pcm,
+            applied,
+            ceiling,
+            target,
+        })
+    }
+
+    /// The same, quieter by so many dB.
+    pub(crate) fn turned_down(&self, less: f64) -> Result<Self, ConditionedError> {
+        let applied = Applied {
+            gain_db: self.applied.gain_db - less,
+            true_peak: self.applied.true_peak - less,
+            ..self.applied
+        };
+        Ok(Self {
+            pcm: self.pcm.scaled(from_db(-less))?,
+            applied: applied.heard(self.applied.loudness.map(|loudness| loudness - less), self.target),
+            ..*self
+        })
+    }
+
+    /// What was done to it, when this is what came out of coding it.
+    pub(crate) fn heard(&self, loudness: Option<f64>, true_peak: f64) -> Applied {
+        Applied {
+            true_peak,
+            ..self.applied.heard(loudness, self.target)
+        }
+    }
 }
 
 impl Leveled {
@@ -31,12 +78,33 @@ impl Leveled {
             measured,
             heard: OnceLock::new(),
             done: OnceLock::new(),
+            coded: OnceLock::new(),
         }))
     }
 
-    /// What was done to its sound; `None` as long as nobody needed its samples.
+    /// What was done to its sound; `None` as long as nobody needed its samples. Where it was coded and made again from less, that is what came out.
     pub fn applied(&self) -> Option<Applied> {
-        self.0.done.get().map(|(_, applied)| *applied)
+        let coded = self.0.coded.get().copied();
+        coded.or_else(|| self.0.done.get().map(|done| done.applied))
+    }
+
+    /// What was made of it before it is coded.
+    pub(crate) fn limited(&self) -> Option<Limited> {
+        self.0.done.get().cloned()
+    }
+
+    /// The same under a ceiling that is not that of [`Leveled::level`]. Its own samples stay as they are. Its gain is known.
+    ///
+    /// # Errors
+    /// Those of [`Leveled::level`].
+    pub(crate) fn under(&self, ceiling: f64) -> Result<Limited, ConditionedError> {
+        let target = self.0.done.get().map_or(UNKNOWN, |done| done.target);
+        Limited::new(&self.0.creative, target, ceiling)
+    }
+
+    /// Says what was done to it in the end. The first answer stays.
+    pub(crate) fn came_out(&self, applied: Applied) {
+        let _ = self.0.coded.set(applied);
     }
 
     /// How loud the content around it is, in LUFS, when that is what it was brought to, or to the nearest that ads are brought to.
@@ -60,6 +128,7 @@ impl Leveled {
             measured,
             heard,
             done,
+            ..
         } = self.0.as_ref();
         if done.get().is_none() {
             let content = measured.or(content);
@@ -69,7 +138,7 @@ impl Leveled {
             }
             let target = wanted(*loudness, creative, content);
             // Another thread may have been as quick, with the same result.
-            let _ = done.set(conditioned(creative, target, ceiling)?);
+            let _ = done.set(Limited::new(creative, target, ceiling)?);
         }
         Ok(())
     }
@@ -81,6 +150,6 @@ impl Leveled {
 
     /// Its samples, once its gain is known.
     pub(crate) fn pcm(&self) -> Option<&Pcm> {
-        self.0.done.get().map(|(pcm, _)| pcm)
+        self.0.done.get().map(|done| &done.pcm)
     }
 }

@@ -16,7 +16,7 @@ const RELEASE: f32 = 0.080;
 /// Points per sample at which the waveform is estimated, as in BS.1770 annex 2.
 const OVERSAMPLING: usize = 4;
 /// Samples on each side that an estimate between two samples is made from.
-const REACH: usize = 12;
+pub(super) const REACH: usize = 12;
 
 /// For each frame, the highest magnitude in any channel of the waveform from half-way after the frame before to
 /// half-way to the next, estimated at four points a sample.
@@ -50,24 +50,20 @@ pub(super) fn peaks(samples: &[f32], channels: usize) -> Vec<f32> {
 
 /// Windowed sinc interpolators for the points between two samples.
 fn filters() -> [[f32; 2 * REACH]; OVERSAMPLING - 1] {
-    let mut filters = [[0.0; 2 * REACH]; OVERSAMPLING - 1];
-    for (k, filter) in filters.iter_mut().enumerate() {
-        let fraction = (k + 1) as f64 / OVERSAMPLING as f64;
-        let mut sum = 0.0;
-        let mut taps = [0.0; 2 * REACH];
-        for (t, tap) in taps.iter_mut().enumerate() {
-            // Tap REACH - 1 is the sample before the point.
-            let x = t as f64 - (REACH as f64 - 1.0) - fraction;
-            let angle = std::f64::consts::PI * x;
-            let window = (angle / (2.0 * REACH as f64)).cos().powi(2);
-            *tap = angle.sin() / angle * window;
-            sum += *tap;
-        }
-        for (slot, tap) in filter.iter_mut().zip(taps) {
-            *slot = (tap / sum) as f32;
-        }
-    }
-    filters
+    std::array::from_fn(|k| between((k + 1) as f64 / OVERSAMPLING as f64))
+}
+
+/// The interpolator for the point at this fraction of the way from a sample to the next.
+pub(super) fn between(fraction: f64) -> [f32; 2 * REACH] {
+    let taps: [f64; 2 * REACH] = std::array::from_fn(|t| {
+        // Tap REACH - 1 is the sample before the point.
+        let x = t as f64 - (REACH as f64 - 1.0) - fraction;
+        let angle = std::f64::consts::PI * x;
+        let window = (angle / (2.0 * REACH as f64)).cos().powi(2);
+        angle.sin() / angle * window
+    });
+    let sum: f64 = taps.iter().sum();
+    taps.map(|tap| (tap / sum) as f32)
 }
 
 /// Multiplies by `gain` and turns down what would exceed `ceiling` (both linear). `peaks` are those of `samples`

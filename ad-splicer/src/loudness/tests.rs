@@ -46,6 +46,26 @@ fn silence_stays_silent() {
 }
 
 #[test]
+fn what_is_shorter_than_a_gating_block_is_as_loud_as_what_is_longer() {
+    let tone = |millis: usize| -> Vec<f32> {
+        (0..millis * 441 / 10)
+            .flat_map(|i| [0.5 * (i as f32 * 0.1).sin(); 2])
+            .collect()
+    };
+    let measured = |samples: &[f32]| measure(samples, STEREO).expect("a profile that can be measured");
+    let long = measured(&tone(3_000)).loudness.expect("a tone");
+    for millis in [30, 350, 399, 400, 450] {
+        let short = measured(&tone(millis)).loudness.expect("a tone");
+        assert!((short - long).abs() < 0.15, "{millis} ms: {short} LUFS of {long}");
+        let mut samples = tone(millis);
+        let applied = fit(&mut samples, STEREO, long - 12.0).expect("a profile that can be measured");
+        assert!((applied.gain_db + 12.0).abs() < 0.15, "{millis} ms: {applied:?}");
+    }
+    assert_eq!(measured(&vec![0.0; 20_000]).loudness, None);
+    assert_eq!(measured(&[]).loudness, None);
+}
+
+#[test]
 fn what_cannot_be_reached_is_reported() {
     let mut samples = noise(7, 0.01, 1.0);
     let applied = fit(&mut samples, STEREO, -14.0).expect("a profile that can be measured");

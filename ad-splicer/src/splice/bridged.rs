@@ -10,6 +10,7 @@ use super::format::Track;
 use super::gathered::{Gathered, gather};
 use super::joins::{Cut, Grid, Join, joins};
 use super::layout::{Layout, Spot};
+use super::peaks::{Coded, Places, below_the_limit};
 use super::resume::resume;
 use super::sound::{BLOCK, FLOOR_DB, worst_block};
 use super::{Seam, SeamKind, SpliceError};
@@ -134,6 +135,36 @@ pub(super) struct Bridge {
     pub(super) exit: Option<Tried>,
 }
 
+/// Packets that were made of samples.
+struct Run<'a> {
+    coding: &'a dyn Coding,
+    gathered: Gathered,
+    packets: Vec<Vec<u8>>,
+}
+
+impl Coded for Run<'_> {
+    fn places(&self) -> &Places {
+        &self.gathered.places
+    }
+
+    fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError> {
+        let (size, channels) = (self.coding.grid().size as usize, self.coding.channels());
+        let late = self.coding.delay() as usize;
+        let (start, end) = (range.start + late, range.end + late);
+        let from = (start / size).saturating_sub(self.coding.unsettled() as usize);
+        let packets = from..end.div_ceil(size).min(self.packets.len());
+        let clip = self.packets.get(packets).unwrap_or_default().to_vec();
+        let mut samples = self
+            .coding
+            .decode(&[clip])
+            .map_err(|error| error.at(0))?
+            .remove(0);
+        samples.truncate((end - from * size) * channels);
+        samples.drain(..samples.len().min((start - from * size) * channels));
+        Ok(samples)
+    }
+}
+
 impl<'a> Maker<'a> {
     pub(super) fn new(coding: &'a dyn Coding, track: &'a dyn Track, layout: &'a Layout<'a>) -> Self {
         Self {
@@ -230,32 +261,45 @@ impl<'a> Maker<'a> {
             None if last < grid.end => grid.frames * grid.size,
             None => last,
         };
-        let Gathered {
-            pcm,
-            before,
-            after,
-            resumed,
-        } = gather(
-            (self.track, self.layout),
-            spots,
-            first_sample..end as i64,
-            self.coding.skip(),
-            channels,
-            |range| decoded(self.coding, range),
-        )?;
-        let at = (pcm.len() - after.len()) / channels;
         let preroll = self.coding.preroll() as usize;
         let inner = self.inner(join).into_iter();
         let inner: Vec<_> = inner
             .map(|inner| inner.start as usize + preroll..inner.end as usize + preroll)
             .collect();
-        let mut packets = self
-            .coding
-            .encode(&pcm, &(before.len() / channels..at), &inner)
-            .map_err(|error| error.at(break_index))?;
-        if join.exits.is_some() {
-            resume(self.coding, &mut packets, &pcm, at, self.layout.fade)?;
-        }
+        let Run {
+            gathered, packets, ..
+        } = below_the_limit(self.layout, spots, |spots| {
+            let gathered = gather(
+                (self.track, self.layout),
+                spots,
+                first_sample..end as i64,
+                self.coding.skip(),
+                channels,
+                |range| decoded(self.coding, range),
+            )?;
+            let Gathered {
+                pcm, before, after, ..
+            } = &gathered;
+            let at = (pcm.len() - after.len()) / channels;
+            let mut packets = self
+                .coding
+                .encode(pcm, &(before.len() / channels..at), &inner)
+                .map_err(|error| error.at(break_index))?;
+            if join.exits.is_some() {
+                resume(self.coding, &mut packets, pcm, at, self.layout.fade)?;
+            }
+            Ok(Run {
+                coding: self.coding,
+                gathered,
+                packets,
+            })
+        })?;
+        let Gathered {
+            before,
+            after,
+            resumed,
+            ..
+        } = gathered;
 
         let entry = self
             .entry(join, origin, &packets, &before, first_sample)?

@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::SpliceError;
 use super::format::{Track, surroundings};
 use super::layout::{Layout, Spot};
+use super::peaks::Places;
 use super::sound::insert;
 
 /// Adds the ads of a break to samples, faded in and out over the content around it.
@@ -39,6 +40,8 @@ pub(crate) fn add_ads(
 pub(crate) struct Gathered {
     /// All of them.
     pub(crate) pcm: Vec<f32>,
+    /// Where in it the ads are.
+    pub(crate) places: Places,
     /// The content up to the first break.
     pub(crate) before: Vec<f32>,
     /// The content behind the last one.
@@ -59,7 +62,7 @@ pub(crate) fn gather(
     let shift: i64 = spots.iter().map(Spot::shift).sum();
     let samples = (range.end - range.start + shift).max(0) as usize;
     let mut pcm = Vec::with_capacity(samples * channels);
-    let mut before = Vec::new();
+    let (mut before, mut places) = (Vec::new(), Vec::new());
     let mut position = range.start;
     for (i, spot) in spots.iter().enumerate() {
         let mut piece = decode(position..(spot.span.start + skip) as i64)?;
@@ -71,6 +74,7 @@ pub(crate) fn gather(
         if i == 0 {
             before = piece;
         }
+        places.push(spot.places(pcm.len() / channels));
         add_ads(&mut pcm, track, layout, spot, channels)?;
         position = (spot.span.end + skip) as i64;
     }
@@ -78,6 +82,7 @@ pub(crate) fn gather(
     pcm.extend(&after);
     Ok(Gathered {
         pcm,
+        places,
         before,
         after,
         resumed: position,

@@ -8,7 +8,7 @@ use crate::plan::{PlanError, PlannedBreak, Segment, SplicePlan, endings};
 use crate::time::{ContentTime, PresentationTime, duration_of};
 
 /// A break in content samples, with the silence after it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Spot<'a> {
     /// Its index in the breaks that were given.
     pub(crate) index: usize,
@@ -29,6 +29,25 @@ impl Spot<'_> {
     pub(crate) fn added(&self) -> u64 {
         let ads: u64 = self.ads.iter().map(|ad| ad.samples(self.channels)).sum();
         (self.lead + ads).saturating_add_signed(self.ending)
+    }
+
+    /// The same with other ads of the same lengths.
+    pub(super) fn with<'b>(&'b self, ads: &'b [Ad]) -> Spot<'b> {
+        Spot { ads, ..self.clone() }
+    }
+
+    /// Where its ads are in samples in which it begins with this one.
+    pub(super) fn places(&self, begins: usize) -> Vec<Range<usize>> {
+        let mut at = begins + self.lead as usize;
+        let last = self.ads.iter().rposition(|ad| !ad.pcm.is_empty());
+        let ads = self.ads.iter().enumerate();
+        let places = ads.map(|(i, ad)| {
+            let less = if Some(i) == last { self.ending.min(0) } else { 0 };
+            let place = at..at + ad.samples(self.channels).saturating_add_signed(less) as usize;
+            at = place.end;
+            place
+        });
+        places.collect()
     }
 
     /// Something about it failed.

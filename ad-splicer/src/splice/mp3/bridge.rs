@@ -1,5 +1,7 @@
 //! Bridges of MP3: coding \[content | ads | content\] on the content's grid, and choosing where content and bridge meet.
 
+use std::ops::Range;
+
 use super::decoder::{Clip, Decoder, RESERVOIR_FRAMES, UNSETTLED, clip};
 use super::{CHECKED, MOVE, OVERLAP, Track};
 use crate::bridge::mp3 as bridge;
@@ -9,6 +11,7 @@ use crate::splice::bridged::failed;
 use crate::splice::gathered::{Gathered, gather};
 use crate::splice::joins::{Cut, Grid, Join};
 use crate::splice::layout::{Layout, Spot};
+use crate::splice::peaks::{Coded, Places, below_the_limit};
 use crate::splice::sound::{BLOCK, FLOOR_DB, worst_block};
 
 /// Bridge frames before the first that is used: the encoder has settled by then.
@@ -63,6 +66,40 @@ impl Bridge {
     /// The worse of its seams, in dB.
     fn worst(&self) -> f64 {
         self.entry_db.max(self.exit_db)
+    }
+}
+
+/// A bridge, and what it was made of.
+struct Run {
+    bridge: Bridge,
+    header: Header,
+    places: Places,
+    /// Sample `n` of what it was made of is decoded sample `n + late` of its frames.
+    late: i64,
+}
+
+impl Coded for Run {
+    fn places(&self) -> &Places {
+        &self.places
+    }
+
+    fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError> {
+        let (frames, header) = (&self.bridge.frames, self.header);
+        let (size, channels) = (header.samples() as usize, usize::from(header.channels()));
+        let [start, end] = [range.start, range.end].map(|at| (at as i64 + self.late).max(0) as usize);
+        let wanted = (start / size).saturating_sub(UNSETTLED as usize);
+        let from = wanted.saturating_sub(RESERVOIR_FRAMES as usize);
+        let frames = frames.get(from..end.div_ceil(size).min(frames.len()));
+        let Some(clip) = frames.and_then(|frames| clip(header, frames, wanted - from)) else {
+            return Ok(Vec::new());
+        };
+        let begins = (from + clip.start as usize) * size;
+        let mut samples = bridge::decode(&[clip.frames])
+            .map_err(|error| error.at(0))?
+            .remove(0);
+        samples.truncate(end.saturating_sub(begins) * channels);
+        samples.drain(..samples.len().min(start.saturating_sub(begins) * channels));
+        Ok(samples)
     }
 }
 
@@ -125,6 +162,11 @@ impl Maker<'_> {
         exits: Option<&[Exit]>,
         spots: &[Spot<'_>],
     ) -> Result<Bridge, SpliceError> {
+        below_the_limit(self.layout, spots, |spots| self.of(join, exits, spots)).map(|run| run.bridge)
+    }
+
+    /// The same, whatever the peaks of its ads.
+    fn of(&self, join: &Join, exits: Option<&[Exit]>, spots: &[Spot<'_>]) -> Result<Run, SpliceError> {
         let size = self.grid.size as i64;
         let origin = *join.entries.start() as i64 - PREROLL;
         let first_sample = origin * size + i64::from(LAME_TOTAL_DELAY);
@@ -138,6 +180,7 @@ impl Maker<'_> {
         };
         let Gathered {
             pcm,
+            places,
             before,
             after,
             resumed,
@@ -203,7 +246,14 @@ impl Maker<'_> {
                 break;
             }
         }
-        best.ok_or_else(|| failed(break_index, &"no bridge frame can stand alone where it has to"))
+        let bridge =
+            best.ok_or_else(|| failed(break_index, &"no bridge frame can stand alone where it has to"))?;
+        Ok(Run {
+            header: self.header,
+            late: first_sample - bridge.entry as i64 * size,
+            places,
+            bridge,
+        })
     }
 
     /// The entry whose join differs least from the original before the cue, its error, and whether all of them could be had.

@@ -1,0 +1,158 @@
+//! Ads whose true peaks coding raises above what listeners may get are coded again, quieter.
+//!
+//! How much coding adds depends on the sound (up to 7 dB, to noise that was clipped), so what came out is decoded and measured. An ad that is too high is made from its creative once more, under a ceiling that is lower by the excess;
+//! where that does not do after [`TRIES`], what was made is turned down. All of it follows from the ads and the coding: whoever codes a bridge, and however often, gets the same. What came of it stands in the report.
+//!
+//! Not for: ads that were given as samples, which stay as they are; the content that fades under an ad's ends, which is as loud as it is.
+
+use std::ops::Range;
+
+use super::layout::{Layout, Spot};
+use super::{Ad, SpliceError};
+use crate::creatives::Profile;
+use crate::loudness::{
+    ConditionedError, Leveled, Limited, LoudnessError, MAX_TRUE_PEAK, MOST_ADDED, Meter, PeakMeter,
+};
+use crate::pcm::Pcm;
+
+/// How often an ad is made under a lower ceiling.
+const TRIES: usize = 3;
+/// How often an ad is turned down after that.
+const MORE_TRIES: usize = 3;
+/// By how much more than the excess, in dB: what is coded again comes out a little different.
+const MARGIN_DB: f64 = 0.1;
+/// Where an ad is too high, in dBTP: meters differ by some hundredths.
+const LIMIT: f64 = MAX_TRUE_PEAK - 0.05;
+/// Samples that are decoded at a time.
+const AT_ONCE: usize = 1 << 19;
+
+/// Where each ad is in the samples that a bridge is coded from: for each break, for each of its ads, counted in frames of all channels.
+pub(super) type Places = Vec<Vec<Range<usize>>>;
+
+/// A bridge that was coded.
+pub(super) trait Coded {
+    /// See [`Places`].
+    fn places(&self) -> &Places;
+
+    /// What these of the samples became; fewer where there are no more.
+    fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError>;
+}
+
+/// An ad under a ceiling.
+struct Try {
+    leveled: Leveled,
+    made: Limited,
+    /// How often it was made again.
+    times: usize,
+}
+
+impl Try {
+    /// The same, when it is to lose so many dB of its peaks; `None` when it was tried often enough.
+    fn quieter(&self, excess: f64) -> Option<Result<Limited, ConditionedError>> {
+        let less = excess + MARGIN_DB;
+        match self.times {
+            ..TRIES => Some(self.leveled.under(self.made.ceiling - less)),
+            TRIES.. if self.times < TRIES + MORE_TRIES => Some(self.made.turned_down(less)),
+            _ => None,
+        }
+    }
+}
+
+/// Codes a bridge of these breaks by `code`, until no true peak of an ad is above [`MAX_TRUE_PEAK`]. The gain of the ads is known.
+pub(super) fn below_the_limit<T: Coded>(
+    layout: &Layout<'_>,
+    spots: &[Spot<'_>],
+    code: impl Fn(&[Spot<'_>]) -> Result<T, SpliceError>,
+) -> Result<T, SpliceError> {
+    let mut ads: Vec<Vec<Ad>> = spots.iter().map(|spot| spot.ads.to_vec()).collect();
+    let first = |ad: &Ad| {
+        let leveled = ad.pcm.leveled()?.clone();
+        let made = leveled.limited()?;
+        Some(Try {
+            leveled,
+            made,
+            times: 0,
+        })
+    };
+    let mut tries: Vec<Vec<Option<Try>>> = ads.iter().map(|ads| ads.iter().map(first).collect()).collect();
+    loop {
+        let spots: Vec<Spot<'_>> = spots.iter().zip(&ads).map(|(spot, ads)| spot.with(ads)).collect();
+        let coded = code(&spots)?;
+        let mut is_too_high = false;
+        let mut found = Vec::new();
+        for ((i, spot), places) in spots.iter().enumerate().zip(coded.places()) {
+            let profile = Profile {
+                sample_rate: layout.plan.sample_rate(),
+                channels: spot.channels() as u16,
+            };
+            for (j, place) in places.iter().enumerate() {
+                let Some(tried) = tries[i].get_mut(j).and_then(Option::as_mut) else {
+                    continue;
+                };
+                // What coding cannot raise so far is not decoded.
+                if tried.times == 0 && tried.made.applied.true_peak < MAX_TRUE_PEAK - MOST_ADDED {
+                    continue;
+                }
+                let is_again = tried.times > 0;
+                let (loudness, true_peak) = measured(&coded, place, profile, (layout.fade, is_again))
+                    .map_err(|error| error.at_break(spot.index))?;
+                if is_again {
+                    found.push((i, j, loudness, true_peak));
+                }
+                let excess = true_peak - LIMIT;
+                if excess <= 0.0 {
+                    continue;
+                }
+                if let Some(made) = tried.quieter(excess) {
+                    tried.made = made.map_err(|error| spot.failed(&error))?;
+                    tried.times += 1;
+                    is_too_high = true;
+                }
+            }
+        }
+        if !is_too_high {
+            for (i, j, loudness, true_peak) in found {
+                if let Some(tried) = &tries[i][j] {
+                    tried.leveled.came_out(tried.made.heard(loudness, true_peak));
+                }
+            }
+            return Ok(coded);
+        }
+        drop(spots);
+        for (ads, tries) in ads.iter_mut().zip(&tries) {
+            for (ad, tried) in ads.iter_mut().zip(tries) {
+                if let Some(tried) = tried.as_ref().filter(|tried| tried.times > 0) {
+                    ad.pcm = Pcm::clone(&tried.made.pcm);
+                }
+            }
+        }
+    }
+}
+
+/// Loudness, if it is asked for, and true peak of what an ad became. Its ends, in which content fades, are not looked at for peaks.
+fn measured(
+    coded: &impl Coded,
+    place: &Range<usize>,
+    profile: Profile,
+    (fade, asks_loudness): (usize, bool),
+) -> Result<(Option<f64>, f64), SpliceError> {
+    let failed = |error: LoudnessError| SpliceError::Unsupported(error.to_string());
+    let channels = usize::from(profile.channels);
+    let mut loudness = Meter::of_loudness(profile).map_err(failed)?;
+    let mut peak = PeakMeter::above(profile, LIMIT);
+    let mut at = place.start;
+    while at < place.end {
+        let end = (at + AT_ONCE / channels).min(place.end);
+        let samples = coded.became(at..end)?;
+        if asks_loudness {
+            loudness.add(&samples);
+        }
+        let within = at.max(place.start + fade)..end.min(place.end.saturating_sub(fade));
+        if !within.is_empty() {
+            let part = (within.start - at) * channels..((within.end - at) * channels).min(samples.len());
+            peak.add(samples.get(part).unwrap_or_default());
+        }
+        at = end;
+    }
+    Ok((loudness.loudness(), peak.true_peak()))
+}
