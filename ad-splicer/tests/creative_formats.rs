@@ -43,9 +43,18 @@ const TESTS: &[(&str, fn())] = &[
     ),
     ("what_is_turned_is_shown_upright", what_is_turned_is_shown_upright),
     ("short_sound_ends_in_silence", short_sound_ends_in_silence),
+    ("sound_that_stops_stays_in_step", sound_that_stops_stays_in_step),
+    (
+        "pictures_go_on_while_sound_stops",
+        pictures_go_on_while_sound_stops,
+    ),
     (
         "an_ad_before_pictures_that_begin_later_is_in_step",
         an_ad_before_pictures_that_begin_later_is_in_step,
+    ),
+    (
+        "pictures_that_change_their_size_are_fitted",
+        pictures_that_change_their_size_are_fitted,
     ),
     (
         "a_format_that_is_not_taken_is_named",
@@ -560,6 +569,95 @@ fn a_format_that_is_not_taken_is_named() {
     assert!(matches!(error, ConditionError::Unsupported { .. }), "{error:?}");
 }
 
+/// Two seconds that are heard, and half a second of silence.
+const HEARD: [&str; 4] = [
+    "-f",
+    "lavfi",
+    "-i",
+    "aevalsrc=sin(880*PI*t)*lt(t\\,2)/2:d=2.5:s=44100",
+];
+/// What leaves out the packets of sound of half a second.
+const HOLE: &str = "noise=drop=between((pts-startpts)*tb\\,0.5\\,1)";
+
+/// The loudest sample between two times.
+fn loudest(pcm: &[f32], from: f64, to: f64) -> f32 {
+    let part = &pcm[(from * 44_100.0) as usize..(to * 44_100.0) as usize];
+    part.iter().fold(0.0, |most, value| value.abs().max(most))
+}
+
+/// Packets that are missing.
+fn sound_that_stops_stays_in_step() {
+    let bench = Bench::new();
+    let creatives = [
+        ("hole.mp4", "aac"),
+        ("hole.mkv", "pcm_s16le"),
+        ("hole.webm", "libopus"),
+        ("hole.flv", "libmp3lame"),
+    ]
+    .map(|(name, coding)| {
+        let whole = bench.make(
+            &format!("whole-{name}"),
+            &[&HEARD[..], &["-c:a", coding]].concat(),
+        );
+        bench.make(name, &["-i", text(&whole), "-c", "copy", "-bsf:a", HOLE])
+    });
+    for creative in creatives {
+        let name = creative.file_name().expect("a name").display();
+        let sound = bench
+            .condition(&creative, MONO)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        let pcm = sound.pcm(1.0);
+        let pcm = pcm.samples().expect("samples");
+        let found = [(0.05, 0.4), (0.58, 0.95), (1.08, 1.4)].map(|(from, to)| loudest(&pcm, from, to));
+        println!("  {name}: {} samples, {found:?}", sound.samples);
+        let off = sound.samples as f64 / 44_100.0 - 2.5;
+        assert!(off.abs() < 0.07, "{name}: {off} s too long");
+        assert!(
+            found[0] > 0.3 && found[1] < 0.01 && found[2] > 0.3,
+            "{name}: {found:?}"
+        );
+        let end = [(1.6, 1.95), (2.08, 2.4)].map(|(from, to)| loudest(&pcm, from, to));
+        assert!(end[0] > 0.3 && end[1] < 0.01, "{name}: {end:?}");
+    }
+}
+
+/// The pictures turn blue when a creative's sound ends, which has a hole before.
+fn pictures_go_on_while_sound_stops() {
+    let show = Show::new();
+    let turning = "color=red:d=2:s=160x90:r=25[a];color=blue:d=0.5:s=160x90:r=25[b];[a][b]concat";
+    let pictures = ["-f", "lavfi", "-i", turning];
+    let coding = [&H264[..], &["-c:a", "aac"]].concat();
+    for ending in ["ts", "mp4"] {
+        let whole = show.bench.make(
+            &format!("whole.{ending}"),
+            &[&pictures[..], &HEARD, &coding].concat(),
+        );
+        let hole = ["-i", text(&whole), "-c", "copy", "-bsf:a", HOLE];
+        let creative = show.bench.make(&format!("hole.{ending}"), &hole);
+        let out = show.with(&creative);
+        let raw = out.with_extension("f32");
+        let mono = ["-ac", "1", "-ar", "44100", "-f", "f32le"];
+        ffmpeg(&[&["-i", text(&out)][..], &mono].concat(), &raw);
+        let pcm = std::fs::read(&raw).expect("samples");
+        let pcm: Vec<f32> = pcm
+            .chunks_exact(4)
+            .map(|sample| f32::from_le_bytes(sample.try_into().expect("four")))
+            .collect();
+        for (at, heard, red) in [
+            (0.2, true, true),
+            (0.75, false, true),
+            (1.2, true, true),
+            (1.85, true, true),
+            (2.2, false, false),
+        ] {
+            let [r, _, b] = colour(&out, &at.to_string(), "80:40:40:20");
+            assert_eq!((r > 150, b > 150), (red, !red), "{ending} at {at} s: {r} {b}");
+            let loud = loudest(&pcm, at, at + 0.1);
+            assert_eq!(loud > 0.1, heard, "{ending} at {at} s: {loud}");
+        }
+    }
+}
+
 /// The content's sound begins at once, its pictures 0.4 s later; the ad's turn blue in the middle.
 fn an_ad_before_pictures_that_begin_later_is_in_step() {
     let mut show = Show::new();
@@ -584,5 +682,31 @@ fn an_ad_before_pictures_that_begin_later_is_in_step() {
     ] {
         let [r, _, b] = colour(&out, at, "80:40:40:20");
         assert_eq!((r > 150, b > 150), (red, !red), "at {at} s: {r} {b}");
+    }
+}
+
+/// As streams do that go over to another rendition.
+fn pictures_that_change_their_size_are_fitted() {
+    let show = Show::new();
+    let parts = [("red", "320x180"), ("blue", "180x320")].map(|(colour, size)| {
+        let pictures = format!("color={colour}:d=1:s={size}:r=25");
+        let input = ["-f", "lavfi", "-i", &pictures];
+        show.bench.make(
+            &format!("{colour}.ts"),
+            &[&input[..], &SOUND, &H264, &["-c:a", "aac"]].concat(),
+        )
+    });
+    let both = format!("concat:{}|{}", text(&parts[0]), text(&parts[1]));
+    for name in ["both.ts", "both.mp4", "both.mkv"] {
+        let creative = show.bench.make(name, &["-i", &both, "-c", "copy"]);
+        let out = show.with(&creative);
+        let middle = ["0.5", "1.5"].map(|at| colour(&out, at, "8:8:76:41"));
+        assert!(middle[0][0] > 150 && middle[1][2] > 150, "{name}: {middle:?}");
+        // The second stands upright, with bars beside it.
+        let beside = ["0.5", "1.5"].map(|at| colour(&out, at, "8:8:8:41"));
+        assert!(
+            beside[0][0] > 150 && beside[1].iter().all(|part| *part < 40),
+            "{name}: {beside:?}"
+        );
     }
 }

@@ -175,7 +175,7 @@ pub(crate) struct Heard {
     pub(crate) later: Duration,
 }
 
-/// The only track of sound alone, with all packets and no edit list, and what its edit list (or iTunes' tag) has heard of it; `None` when it is not AAC.
+/// The only track of sound alone, with all packets and no edit list, and what its edit list (or iTunes' tag) has heard of it; `None` when it is not AAC, or stops for a while.
 pub(super) fn aac_alone(content: &dyn Content) -> Result<Option<(Runs, Heard)>, SpliceError> {
     let movie = Movie::read(content)?;
     let (_, track, samples) = sound(&movie)?;
@@ -183,6 +183,9 @@ pub(super) fn aac_alone(content: &dyn Content) -> Result<Option<(Runs, Heard)>, 
         return Ok(None);
     }
     let rate = timescale(track)?;
+    if stops(&samples.durations, rate) {
+        return Ok(None);
+    }
     let edit = edit_list(track, movie.scale)?;
     let declared = priming(&movie.moov).filter(|_| edit.is_none());
     let zero = edit
@@ -213,6 +216,16 @@ pub(super) fn aac_alone(content: &dyn Content) -> Result<Option<(Runs, Heard)>, 
             later: later_than_pictures(&movie, edit),
         },
     )))
+}
+
+/// Whether there is a gap between packets that would have what follows it heard too early: longer than anybody takes for rounding.
+fn stops(durations: &[(u32, u32)], rate: u32) -> bool {
+    let most = usual(durations).saturating_add(rate / 25);
+    // The last one may last as long as the movie.
+    let last = durations.iter().rposition(|run| run.0 > 0);
+    let runs = durations.iter().enumerate();
+    let mut long = runs.filter(|(_, (count, lasts))| *count > 0 && *lasts > most);
+    long.any(|(i, (count, _))| Some(i) != last || *count > 1)
 }
 
 /// How much later than the first of all pictures sound with this edit list begins.

@@ -23,6 +23,7 @@ use gstreamer_app as gst_app;
 use super::again::{Recoding, elements};
 use super::allowed::{self, Wanted};
 use super::begins::Begins;
+use super::gaps;
 use super::job::{Job, Report, Trim};
 use super::unusable::{self, Lacking};
 use crate::bridge::pictures;
@@ -143,9 +144,13 @@ impl Prepared {
         gst::Element::link_many([&convert, &interleaved, &resample, sink.upcast_ref()])?;
 
         let entrance = convert.static_pad("sink").ok_or("audioconvert has no sink pad")?;
-        if let Some(trim) = job.trim {
-            let cutting = interleaved.static_pad("sink");
-            cut(&cutting.ok_or("capsfilter has no sink pad")?, trim);
+        let whole = interleaved
+            .static_pad("sink")
+            .ok_or("capsfilter has no sink pad")?;
+        match job.trim {
+            Some(trim) => cut(&whole, trim),
+            // What is trimmed has no times of its own.
+            None => gaps::fill(&whole),
         }
         link_first(&decode, entrance.clone());
         Ok(Self {

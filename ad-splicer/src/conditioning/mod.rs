@@ -36,6 +36,7 @@ mod again;
 mod allowed;
 mod begins;
 mod child;
+mod gaps;
 mod job;
 mod pictures;
 mod unusable;

@@ -1,0 +1,62 @@
+//! Where a creative's sound stops for a while: packets are missing, or times leap. Silence takes the place of what is missing, so that what
+//! follows stays with the pictures.
+//!
+//! Times are running times: an edit list is a segment for each of its entries. What goes back, or leaps further than anybody would pause, is another clock: from there on that one counts.
+
+use std::sync::{Mutex, PoisonError};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_audio::AudioInfo;
+
+/// Nobody sees that sound is so much early or late; times that are rounded, or a recorder's, are off by less.
+const JITTER: gst::ClockTime = gst::ClockTime::from_mseconds(40);
+/// Longest pause that is believed.
+const LONGEST: gst::ClockTime = gst::ClockTime::from_seconds(30);
+
+/// Puts silence where it is due into the decoded, interleaved audio that goes into `pad`.
+pub(super) fn fill(pad: &gst::Pad) {
+    let due = Mutex::new(None::<gst::ClockTime>);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let audio = pad
+            .current_caps()
+            .and_then(|caps| AudioInfo::from_caps(&caps).ok());
+        let (Some(audio), Some(gst::PadProbeData::Buffer(buffer))) = (audio, info.data.as_mut()) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        let lasts = |frames: u64| gst::ClockTime::SECOND.mul_div_floor(frames, audio.rate().into());
+        let frame = u64::from(audio.bpf());
+        let own = lasts(buffer.size() as u64 / frame).unwrap_or_default();
+        let mut due = due.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(time) = running(pad, buffer) else {
+            // It follows what was before it.
+            *due = due.map(|due| due + own);
+            return gst::PadProbeReturn::Ok;
+        };
+        let gap = due.and_then(|due| time.checked_sub(due)).unwrap_or_default();
+        if (JITTER..=LONGEST).contains(&gap) {
+            let frames = u128::from(gap.nseconds()) * u128::from(audio.rate()) / 1_000_000_000;
+            let mut silence = vec![0; frames as usize * frame as usize];
+            audio.format_info().fill_silence(&mut silence);
+            let mut longer = gst::Buffer::from_mut_slice(silence);
+            if let Some(longer) = longer.get_mut() {
+                longer.set_pts(buffer.pts().map(|pts| pts.saturating_sub(gap)));
+            }
+            longer.append(buffer.clone());
+            *buffer = longer;
+        } else if due.is_some_and(|due| time.absdiff(due) < JITTER) {
+            // Small differences must not be forgotten: they may add up.
+            *due = due.map(|due| due + own);
+            return gst::PadProbeReturn::Ok;
+        }
+        *due = Some(time + own);
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// When a buffer is heard.
+fn running(pad: &gst::Pad, buffer: &gst::Buffer) -> Option<gst::ClockTime> {
+    let told = pad.sticky_event::<gst::event::Segment>(0)?;
+    let segment = told.segment().downcast_ref::<gst::ClockTime>()?;
+    segment.to_running_time(buffer.pts()?)
+}
