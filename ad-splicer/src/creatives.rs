@@ -15,6 +15,7 @@ mod stated;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,13 +35,16 @@ use crate::pcm::Pcm;
 /// The audio format that creatives are conditioned to: that of the content they go into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Profile {
-    /// Samples a second of each channel: 8,000 to 192,000.
+    /// Samples a second of each channel, of [`Profile::SAMPLE_RATES`].
     pub sample_rate: u32,
     /// Channels: 1 or 2.
     pub channels: u16,
 }
 
 impl Profile {
+    /// Samples a second that creatives can be made for.
+    pub const SAMPLE_RATES: RangeInclusive<u32> = 8_000..=192_000;
+
     /// Bytes of one second of PCM in this profile.
     pub fn bytes_per_second(self) -> u64 {
         u64::from(self.sample_rate) * self.bytes_per_frame()

@@ -27,6 +27,22 @@ fn adts() {
     }
 }
 
+/// A rate that AAC has and nobody makes ads for.
+#[test]
+fn sound_of_a_rate_that_no_ad_can_have_is_refused() {
+    for name in ["content.aac", "content.m4a", "content.wav"] {
+        let fixture = Fixture::new(name, 7_350, 1, &[]);
+        let content = std::fs::read(&fixture.content).unwrap();
+        let error = splice::probe(&content, &Options::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the content has 7350 samples a second, and ads can be put into sound of 8000 to 192000",
+            "{name}"
+        );
+        assert!(matches!(error, SpliceError::Unsupported(_)));
+    }
+}
+
 #[test]
 fn ads_take_256_kbit_in_stereo_and_where_they_are_can_be_sought() {
     let coding = ["-c:a", "aac", "-b:a", "128k", "-aac_pns", "0"];

@@ -203,6 +203,36 @@ fn what_is_costly_and_what_cannot_be_done_is_said() {
     }
 }
 
+/// As a recording of a stream that went over to another rendition.
+#[test]
+fn where_the_size_has_changed_ads_go_in_at_key_frames_only() {
+    let [one, two] = ["320x180", "180x320"].map(|size| {
+        let seen = ["-vf", &format!("scale={size}"), "-f", "mpegts"];
+        lasting(2, "25", 48_000, &seen)
+    });
+    let both = format!("concat:{}|{}", one.content.display(), two.content.display());
+    let content = one.dir.path().join("both.mp4");
+    let seen = ["-v", "error", "-i", &both, "-map", "0:v", "-c:v", "copy"];
+    let heard = [
+        "-f",
+        "lavfi",
+        "-i",
+        "anoisesrc=c=pink:a=0.3:seed=7:r=48000:d=4",
+        "-map",
+        "1:a",
+    ];
+    let args = [
+        &seen[..4],
+        &heard[..4],
+        &seen[4..],
+        &heard[4..],
+        &[content.to_str().unwrap()],
+    ];
+    common::run("ffmpeg", &args.concat(), None);
+    let video = Video { content, ..one };
+    video::judge_changed_size(&video, ["2.000", "320x180", "180x320"]);
+}
+
 #[test]
 fn a_cue_between_key_frames_is_hit_to_the_picture_and_costs_one_group() {
     let video = video("25", 48_000, &[]);

@@ -232,7 +232,7 @@ impl Conditioner {
         original: &Original,
         profile: Profile,
     ) -> Result<Creative, ConditionError> {
-        if !(8_000..=192_000).contains(&profile.sample_rate) || !(1..=2).contains(&profile.channels) {
+        if !Profile::SAMPLE_RATES.contains(&profile.sample_rate) || !(1..=2).contains(&profile.channels) {
             return Err(ConditionError::Profile(profile));
         }
         if let Some(creative) = cache.conditioned(original.sha256, profile) {

@@ -8,12 +8,14 @@ use crate::content::Content;
 use crate::frames::flac::StreamInfo;
 use crate::frames::mp3::find_head;
 use crate::frames::mp4;
-use crate::frames::ogg::find_page;
+use crate::frames::ogg::{MARK, MOST_PAGE, find_page};
 use crate::frames::webm::ebml::{self, Node};
 use crate::splice::SpliceError;
 
 /// As far as the head of FLAC and WAV is looked into.
 const LOOKED_INTO: usize = 4096;
+/// As far as the beginning of WebM is looked into.
+const LOOKED_INTO_WEBM: u64 = 1 << 16;
 
 /// How long the sound is, or with `seen` the longest of sound and pictures; `None` where nothing says so.
 pub(super) fn stated_length(
@@ -50,12 +52,6 @@ pub(super) fn stated_length(
     Ok(u64::try_from(nanos).ok().map(Duration::from_nanos))
 }
 
-/// How a page of Ogg begins, and the most bytes that it has.
-const MARK: &[u8] = b"OggS";
-const LONGEST_PAGE: u64 = 27 + 255 + 255 * 255;
-/// As far as the beginning of WebM is looked into.
-const LOOKED_INTO_WEBM: u64 = 1 << 16;
-
 /// The whole's own length, which stands before everything that is played.
 fn of_webm(bytes: &[u8]) -> Option<Duration> {
     let mut at = 0;
@@ -84,11 +80,11 @@ fn of_webm(bytes: &[u8]) -> Option<Duration> {
 /// Whether it is Ogg that ends within a page: something is missing.
 pub(super) fn ends_within_page(content: &dyn Content, deadline: Duration) -> Result<bool, SpliceError> {
     let len = content.len();
-    let beginning = crate::splice::read(content, 0, len.min(4) as usize, deadline)?;
+    let beginning = crate::splice::read(content, 0, len.min(MARK.len() as u64) as usize, deadline)?;
     if beginning != MARK {
         return Ok(false);
     }
-    let from = len.saturating_sub(2 * LONGEST_PAGE);
+    let from = len.saturating_sub(2 * MOST_PAGE as u64);
     let tail = crate::splice::read(content, from, (len - from) as usize, deadline)?;
     let mut at = 0;
     while let Some(page) = find_page(&tail[at..]) {

@@ -255,6 +255,15 @@ fn kind(nal: &[u8]) -> Option<u8> {
     nal.first().map(|byte| byte & 0x1F)
 }
 
+/// The size that a parameter set within a sample tells, with lengths of four bytes; `None` when there is none, or it makes no sense. `head` may end before the sample does.
+pub(crate) fn size_within(head: &[u8]) -> Option<(u32, u32)> {
+    let set = units(head, 4)
+        .flatten()
+        .find(|nal| kind(nal) == Some(SEQUENCE_SET))?;
+    let told = describe_one(set, &Told::default()).ok()?;
+    Some((told.width, told.height))
+}
+
 /// Whether a sample of the content holds an IDR picture. `head` may end before the sample does.
 pub(crate) fn is_idr(head: &[u8], length_size: u8) -> bool {
     let mut at = head;

@@ -15,6 +15,8 @@ use crate::content::Content;
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
+/// How a page begins: the mark, and the only version.
+pub(crate) const MARK: &[u8] = b"OggS\0";
 /// Length of a page's header without its lacing values.
 pub(crate) const HEADER_LEN: usize = 27;
 /// Longest page in bytes.
@@ -83,7 +85,7 @@ impl Header {
     /// `None` when no whole header begins there.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let fixed: &[u8; HEADER_LEN] = bytes.first_chunk()?;
-        if !fixed.starts_with(b"OggS\0") {
+        if !fixed.starts_with(MARK) {
             return None;
         }
         let word = |at: usize| u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
@@ -112,7 +114,7 @@ impl Header {
 
     fn write_with(&self, checksum: u32) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.len());
-        out.extend(b"OggS\0");
+        out.extend(MARK);
         out.push(self.flags);
         out.extend(self.granule.to_le_bytes());
         out.extend(self.serial.to_le_bytes());
@@ -292,7 +294,7 @@ pub(crate) fn headers(
 }
 
 fn broken(content: &dyn Content, bytes: &[u8], offset: u64) -> SpliceError {
-    if bytes.len() < HEADER_LEN || bytes.starts_with(b"OggS\0") {
+    if bytes.len() < HEADER_LEN || bytes.starts_with(MARK) {
         SpliceError::truncated(content, offset, None)
     } else {
         SpliceError::Corrupt { offset }
@@ -478,7 +480,6 @@ impl Unpacker {
 
 /// How many bytes are not the beginning of a page.
 fn next_page(bytes: &[u8]) -> usize {
-    const MARK: &[u8] = b"OggS\0";
     (0..bytes.len())
         .find(|at| {
             let rest = &bytes[*at..];

@@ -16,6 +16,7 @@ use super::{
     adts, flac, m4a, mp3, ogg, opus, vorbis, wav, webm,
 };
 use crate::content::Content;
+use crate::creatives::Profile;
 use crate::frame_index::FrameIndex;
 use crate::frames::id3v2;
 use crate::picture::PictureFormat;
@@ -197,7 +198,7 @@ pub(crate) trait Track: Sync {
         sample
     }
 
-    /// By how many samples the pictures last longer than the sound, where that is known before all is read.
+    /// By how many samples the pictures last longer than the sound.
     fn outlasted(&self) -> u64 {
         0
     }
@@ -292,11 +293,24 @@ pub(crate) struct Played {
     pub(crate) zero: Duration,
 }
 
-/// The content's kind, by its first bytes.
+/// The content's kind, by its first bytes. An error when no ads can be made that are like it.
 pub(crate) fn recognise<'a>(
     content: &'a dyn Content,
     options: &'a Options,
 ) -> Result<Box<dyn Head + 'a>, SpliceError> {
+    let head = kind_of(content, options)?;
+    let (rate, rates) = (head.stream().sample_rate, Profile::SAMPLE_RATES);
+    if rates.contains(&rate) {
+        return Ok(head);
+    }
+    Err(SpliceError::Unsupported(format!(
+        "the content has {rate} samples a second, and ads can be put into sound of {} to {}",
+        rates.start(),
+        rates.end()
+    )))
+}
+
+fn kind_of<'a>(content: &'a dyn Content, options: &'a Options) -> Result<Box<dyn Head + 'a>, SpliceError> {
     if content.is_empty() {
         return Err(SpliceError::NotAudio("the content is empty".into()));
     }

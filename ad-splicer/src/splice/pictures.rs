@@ -367,6 +367,11 @@ impl Video {
         self.starts.at(i) as i64 + i64::from(self.composition(i))
     }
 
+    /// Seconds of the presentation, for messages.
+    fn seconds(&self, time: i64) -> f64 {
+        (time - self.zero) as f64 / f64::from(self.scale)
+    }
+
     /// The samples that can be begun at.
     fn sync(&self, i: usize) -> bool {
         self.samples

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ad_splicer::content::FileContent;
 use ad_splicer::picture::Picture;
-use ad_splicer::splice::{self, Ad, Break, Options, Report, SpliceError};
+use ad_splicer::splice::{self, Ad, Break, Options, Report, SpliceError, notes};
 
 /// Made video: its folder, its file, and samples of sound a second.
 pub(crate) struct Video {
@@ -85,6 +85,47 @@ fn places(wanted: &[String], found: &[String]) -> Vec<usize> {
             at - 1
         })
         .collect()
+}
+
+/// Four seconds with a key frame every second, whose pictures change their size at the third of them: its time, and both sizes.
+pub(crate) fn judge_changed_size(video: &Video, [at, first, second]: [&str; 3]) {
+    let changes: f64 = at.parse().unwrap();
+    let millis = |after: f64| ((changes + after) * 1000.0).round() as u64;
+    for (cue, replaced) in [
+        (millis(-1.48), Some(25)),
+        (millis(0.0), Some(0)),
+        (millis(0.48), None),
+        (millis(1.0), Some(0)),
+    ] {
+        let breaks = [super::at(cue, vec![video.ad(video.sound)])];
+        let places = [(breaks[0].at, Duration::ZERO)];
+        let told = notes::uncut(&video.content(), &places, &Options::default()).unwrap();
+        let Some(replaced) = replaced else {
+            let due = format!(
+                "its pictures are {second} there, from the key frame at {at} s on, and {first} at the beginning: where their size has changed, ads go in only at key frames"
+            );
+            assert_eq!(told, [Some(due.clone())]);
+            // Only this break is left out.
+            let (_, lost) =
+                splice::prepare_what_fits(&video.content(), &breaks, &Options::default()).unwrap();
+            assert_eq!(lost[0].0, 0);
+            assert!(lost[0].1.to_string().ends_with(&due), "{lost:?}");
+            continue;
+        };
+        assert_eq!(told, [None], "at {cue} ms");
+        let (path, report) = video.splice(&breaks).unwrap();
+        judge(video, &path, &report, replaced);
+        // All are seen as they were, with the ad's between.
+        let (before, after) = (seen(&video.content), seen(&path));
+        let more = after.len() - before.len();
+        let ad = (0..before.len())
+            .take_while(|i| alike(&before[*i], &after[*i]))
+            .count();
+        assert!(
+            (ad..before.len()).all(|i| alike(&before[i], &after[i + more])),
+            "at {cue} ms"
+        );
+    }
 }
 
 /// Content packets of pictures are all there (but for `replaced`), decoding times grow, and pictures and sound move together at every break.

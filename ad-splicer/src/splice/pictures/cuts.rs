@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(10);
 /// More bytes of a group than this are not coded again for a cut: they are held in memory.
 pub(in crate::splice) const MOST_RECODED: u64 = 64 << 20;
 /// How much of a sample is read to see what it is.
-const LOOKED_INTO: u64 = 4096;
+pub(super) const LOOKED_INTO: u64 = 4096;
 
 /// Why there is no cut.
 enum Uncut {
@@ -173,7 +173,7 @@ impl Video {
         let lacking = || {
             Uncut::TooFarApart(format!(
                 "the key frames (IDR) around the cue at {:.3} s are too far apart: all pictures between them would have to be coded again, and those are more than {} MiB",
-                (time - self.zero) as f64 / f64::from(self.scale),
+                self.seconds(time),
                 most >> 20
             ))
         };

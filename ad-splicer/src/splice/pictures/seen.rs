@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::cuts::LOOKED_INTO;
 use super::{Cut, Heard, Shots, Video, rescaled, unsupported};
 use crate::bridge::pictures;
 use crate::content::Content;
-use crate::picture::Picture;
+use crate::frames::h264;
+use crate::picture::{Picture, PictureCoding};
 use crate::splice::layout::Layout;
 use crate::splice::{self, SpliceError};
 
@@ -25,7 +27,31 @@ pub(in crate::splice) struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn cut_at(&self, sample: u64) -> Result<Cut, String> {
-        self.video.cut(self.content, self.deadline, sample, &self.heard)
+        let cut = self.video.cut(self.content, self.deadline, sample, &self.heard)?;
+        self.check_size(&cut)?;
+        Ok(cut)
+    }
+
+    /// What is coded again for a cut has to be of the size that the content has at its beginning: that is what decodes and codes it.
+    fn check_size(&self, cut: &Cut) -> Result<(), String> {
+        let (video, key) = (self.video, cut.group.start);
+        // VP9 that changes its size was refused as a whole.
+        if cut.group.is_empty() || video.format.coding == PictureCoding::Vp9 {
+            return Ok(());
+        }
+        let len = u64::from(video.samples.sizes[key]).min(LOOKED_INTO) as usize;
+        let head = splice::read(self.content, video.samples.offsets.at(key), len, self.deadline)
+            .map_err(|error| error.to_string())?;
+        let format = &video.format;
+        match h264::size_within(&head) {
+            Some((width, height)) if (width, height) != (format.width, format.height) => Err(format!(
+                "its pictures are {width}x{height} there, from the key frame at {:.3} s on, and {}x{} at the beginning: where their size has changed, ads go in only at key frames",
+                video.seconds(video.shown(key)),
+                format.width,
+                format.height
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The sample at which pictures are cut for a cue at a sample of the sound.
