@@ -8,6 +8,7 @@ use std::time::Duration;
 use ad_splicer::content::FileContent;
 use ad_splicer::cues::marks::{self, Mark, Marks, Options, TitlePattern};
 use ad_splicer::cues::{Action, CueSource, Position};
+use ad_splicer::one_line::one_line;
 use ad_splicer::pauses::{self, Suggestion};
 use ad_splicer::splice;
 use ad_splicer::timecode;
@@ -171,7 +172,7 @@ fn print_text(file: &Path, read: &Marks) {
         print_line(&format!(
             "{:>15}  {kind:<24}  {}",
             mark.position.to_string(),
-            mark.title
+            one_line(&mark.title)
         ));
     }
     for note in &read.notes {

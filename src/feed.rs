@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use ad_splicer::one_line::one_line;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use url::Url;
@@ -325,7 +326,7 @@ fn scan(text: &str) -> Result<Feed, FeedError> {
     }
     for item in &mut feed.items {
         item.guid = item.guid.trim().to_owned();
-        item.title = item.title.split_whitespace().collect::<Vec<_>>().join(" ");
+        item.title = one_line(&item.title);
     }
     if channel {
         Ok(feed)

@@ -43,6 +43,16 @@ fn labels_are_listed_and_published() {
 }
 
 #[test]
+fn titles_stand_on_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let chapters = r#"{"chapters": [{"startTime": 0, "title": "Tea\n\tand  biscuits\r\n"}]}"#;
+    std::fs::write(folder.path().join("chapters.json"), chapters).expect("chapters");
+    let listed = grove(folder.path(), ["cues", "chapters.json"]).run().expect(0);
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(text.ends_with("  Tea and biscuits\n"), "{text:?}");
+}
+
+#[test]
 fn the_chapters_of_an_episode_are_no_breaks() {
     let folder = tempfile::tempdir().expect("a folder");
     let episode = episode().display().to_string();

@@ -17,6 +17,7 @@ pub mod frames;
 pub mod loudness;
 pub mod memory;
 pub mod mended;
+pub mod one_line;
 pub mod pauses;
 pub mod pcm;
 pub mod picture;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::parse::{MOST_ADS, MOST_URLS, VastError};
 use super::{AdElement, Document, Linear, MediaFileElement, Wrapper, usable_url};
 use crate::decide::decision::{Category, FrequencyCap, Offset, Tracking, UniversalAdId};
+use crate::one_line::one_line;
 
 #[derive(Debug, Deserialize)]
 struct Answer {
@@ -129,8 +130,8 @@ fn element(ad: Decided, expires: Option<Duration>, many: bool) -> AdElement {
         id: ad.creative_id,
         sequence: ad.sequence.filter(|n| many && *n > 0),
         ad_system: Some("Grove Ads".to_owned()),
-        title: ad.title,
-        advertiser: ad.advertiser,
+        title: ad.title.as_deref().map(one_line),
+        advertiser: ad.advertiser.as_deref().map(one_line),
         ad_serving_id: ad.ad_serving_id,
         categories: ad
             .category
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn a_decision_says_what_vast_says_and_where_the_creative_is_in_the_swarm() {
         let text = r#" {"version": 1, "request_id": "q", "expires_in": 600, "no_ad": null, "unknown": [], "ads": [{
-            "ad_serving_id": "s", "sequence": 1, "creative_id": "c", "title": "Kettle", "advertiser": "Boil",
+            "ad_serving_id": "s", "sequence": 1, "creative_id": "c", "title": "Ket\u0000tle\n", "advertiser": "Boil\tand\r\nPour",
             "category": "IAB8", "universal_ad_ids": [{"registry": "r", "id": "u"}], "duration": 9.5, "skip_offset": 5,
             "click_through": "https://boil.example/", "media_file": {"url": "http://m/c", "type": "audio/MPEG", "width": 0,
             "height": 0, "bitrate": 128, "size": 7, "sha256": "abababababababababababababababababababababababababababababababab",
@@ -186,7 +187,7 @@ mod tests {
         );
         assert_eq!(
             (ad.title.as_deref(), ad.advertiser.as_deref()),
-            (Some("Kettle"), Some("Boil"))
+            (Some("Ket tle"), Some("Boil and Pour"))
         );
         assert_eq!(ad.ad_serving_id.as_deref(), Some("s"));
         assert_eq!(ad.categories[0].code, "IAB8");

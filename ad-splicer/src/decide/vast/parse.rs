@@ -6,6 +6,7 @@ use crate::{
         Category, Companion, FrequencyCap, Offset, Tracking, UniversalAdId, VastCode, Verification,
         may_be_image,
     },
+    one_line::one_line,
     timecode,
     xml::{self, Element, XmlError},
 };
@@ -108,9 +109,10 @@ fn ad(element: &Element) -> AdElement {
         }
     };
     let owned = |name: &str| body.child_value(name).map(str::to_owned);
-    ad.ad_system = owned("AdSystem");
-    ad.title = owned("AdTitle");
-    ad.advertiser = owned("Advertiser");
+    let named = |name: &str| body.child_value(name).map(one_line);
+    ad.ad_system = named("AdSystem");
+    ad.title = named("AdTitle");
+    ad.advertiser = named("Advertiser");
     ad.ad_serving_id = owned("AdServingId");
     ad.categories = categories(body, "Category");
     ad.expires = body
@@ -451,6 +453,19 @@ mod tests {
                 "{version}"
             );
         }
+    }
+
+    #[test]
+    fn names_stand_on_one_line() {
+        let ad = one(
+            "<InLine><AdSystem>Ads\r\n  of Tea</AdSystem><AdTitle>\n\t<![CDATA[Tea\n\tand]]>\n\tbiscuits\n</AdTitle>\
+             <Advertiser>Tea&#10;&amp;&#9;Co</Advertiser></InLine>",
+        );
+        let names = [&ad.ad_system, &ad.title, &ad.advertiser].map(Option::as_deref);
+        assert_eq!(
+            names,
+            [Some("Ads of Tea"), Some("Tea and biscuits"), Some("Tea & Co")]
+        );
     }
 
     #[test]
