@@ -3,6 +3,7 @@
 pub mod again;
 pub mod beacons;
 pub mod bridge;
+pub mod chapters;
 mod child;
 mod compact;
 pub mod conditioning;

@@ -2,6 +2,7 @@
 //!
 //! Whatever else the document says stays; times that are none do too. A chapter of which nothing is left, since ads take the place of all of it, is left out.
 
+use ad_splicer::chapters::next_later;
 use ad_splicer::time::{ContentTime, PresentationTime};
 use serde_json::{Number, Value};
 
@@ -23,23 +24,18 @@ pub(super) fn moved(
     let document = document.strip_prefix("\u{feff}".as_bytes()).unwrap_or(document);
     let mut document: Value = serde_json::from_slice(document).ok()?;
     let chapters = document.get_mut("chapters")?.as_array_mut()?;
-    let mut starts: Vec<f64> = chapters
+    let at = |chapter: &Value, name| time(chapter, name).map(ContentTime::from_secs_f64);
+    let starts: Vec<ContentTime> = chapters
         .iter()
-        .filter_map(|chapter| time(chapter, "startTime"))
+        .filter_map(|chapter| at(chapter, "startTime"))
         .collect();
-    starts.sort_by(f64::total_cmp);
+    let mut ends = next_later(&starts).into_iter();
     chapters.retain(|chapter| {
-        let Some(start) = time(chapter, "startTime") else {
+        let Some(start) = at(chapter, "startTime") else {
             return true;
         };
-        let next = starts
-            .get(starts.partition_point(|other| *other <= start))
-            .copied();
-        let end = time(chapter, "endTime").or(next);
-        !gone(
-            ContentTime::from_secs_f64(start),
-            end.map(ContentTime::from_secs_f64),
-        )
+        let next = ends.next().flatten();
+        !gone(start, at(chapter, "endTime").or(next))
     });
     for chapter in chapters {
         for name in ["startTime", "endTime"] {

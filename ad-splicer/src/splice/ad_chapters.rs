@@ -1,6 +1,7 @@
 //! Ads in the list of chapters, for who asks for them: each break is a chapter of its own, and the chapter that it stands in goes on after it. Pure.
 
 use super::Chapter;
+use crate::chapters::next_later;
 use crate::plan::{Segment, SplicePlan};
 use crate::time::PresentationTime;
 
@@ -40,11 +41,9 @@ pub(crate) fn added(plan: &SplicePlan, chapters: &mut [Chapter]) -> Vec<Chapter>
             end: *end,
         })
         .collect();
-    let mut starts: Vec<PresentationTime> = chapters.iter().map(|chapter| chapter.start).collect();
-    starts.sort_unstable();
-    for chapter in chapters.iter_mut() {
-        let next = starts.partition_point(|start| *start <= chapter.start);
-        let holds_others = starts.get(next).is_some_and(|start| *start < chapter.end);
+    let starts: Vec<PresentationTime> = chapters.iter().map(|chapter| chapter.start).collect();
+    for (chapter, next) in chapters.iter_mut().zip(next_later(&starts)) {
+        let holds_others = next.is_some_and(|next| next < chapter.end);
         if holds_others {
             continue;
         }

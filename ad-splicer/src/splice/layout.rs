@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::format::Track;
 use super::{Ad, At, Break, SpliceError, SplicedAd};
+use crate::chapters::next_later;
 use crate::plan::{PlanError, PlannedBreak, Segment, SplicePlan, endings};
 use crate::time::{ContentTime, PresentationTime, duration_of};
 
@@ -259,13 +260,8 @@ pub(crate) fn is_replaced(plan: &SplicePlan, chapter: &Range<ContentTime>, unit:
 /// Where each of these chapters ends, which last until the next one that begins later, or the end of the content.
 pub(crate) fn ends(plan: &SplicePlan, starts: &[ContentTime]) -> Vec<ContentTime> {
     let whole = ContentTime::from_samples(plan.content_samples(), plan.sample_rate());
-    let mut sorted = starts.to_vec();
-    sorted.sort_unstable();
-    let next = |start: &ContentTime| sorted.get(sorted.partition_point(|other| other <= start));
-    starts
-        .iter()
-        .map(|start| next(start).copied().unwrap_or(whole))
-        .collect()
+    let ends = next_later(starts).into_iter();
+    ends.map(|end| end.unwrap_or(whole)).collect()
 }
 
 fn moved_sample(plan: &SplicePlan, sample: u64, unit: u64) -> u64 {

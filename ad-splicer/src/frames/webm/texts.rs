@@ -2,6 +2,7 @@
 
 use super::ebml::{self, Body, Node};
 use super::{Entry, Webm};
+use crate::chapters::next_later;
 
 /// A chapter: its number, its title, and its beginning and end in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,17 +38,10 @@ pub(crate) fn chapters(webm: &Webm) -> Vec<Chapter> {
 /// Where each of these chapters, which stand beside each other, begins and ends, in nanoseconds: those that do not say so last until the next one that begins later.
 fn spans(atoms: &[&Node]) -> Vec<(u64, Option<u64>)> {
     let start = |atom: &Node| atom.unsigned(ebml::CHAPTER_START).unwrap_or(0);
-    let mut starts: Vec<u64> = atoms.iter().map(|atom| start(atom)).collect();
-    starts.sort_unstable();
-    let next = |start: u64| {
-        let later = starts.partition_point(|other| *other <= start);
-        starts.get(later).copied()
-    };
-    let span = |atom: &&Node| {
-        let start = start(atom);
-        (start, atom.unsigned(ebml::CHAPTER_END).or_else(|| next(start)))
-    };
-    atoms.iter().map(span).collect()
+    let starts: Vec<u64> = atoms.iter().map(|atom| start(atom)).collect();
+    let ends = atoms.iter().zip(next_later(&starts));
+    let ends = ends.map(|(atom, next)| atom.unsigned(ebml::CHAPTER_END).or(next));
+    starts.iter().copied().zip(ends).collect()
 }
 
 /// Takes out the chapters of which `gone` says so by their beginnings and ends, and lists of which none is left; gives whether any chapter is left in what holds some.

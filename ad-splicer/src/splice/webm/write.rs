@@ -2,6 +2,7 @@
 
 use std::iter::Peekable;
 
+use crate::chapters::next_later;
 use crate::frames::webm::ebml;
 use crate::frames::webm::texts::{self, leave_out, move_chapters, set_lengths};
 use crate::frames::webm::{Index, Webm};
@@ -19,15 +20,14 @@ fn is_left_out(plan: &SplicePlan, start: u64, end: Option<u64>, unit: u64) -> bo
     is_replaced(plan, &(ContentTime::from_nanos(start)..end), unit)
 }
 
-/// The file's chapters in presentation time, each up to where it says or to the next. Times less than `unit` samples before a cue are meant to be at it.
+/// The file's chapters in presentation time, each up to where it says or to the next that begins later. Times less than `unit` samples before a cue are meant to be at it.
 pub(super) fn chapters(plan: &SplicePlan, webm: &Webm, unit: u64) -> Vec<Chapter> {
     let at = |nanos: u64| moved(plan, ContentTime::from_nanos(nanos), unit);
     let listed = texts::chapters(webm);
-    let next = listed.iter().skip(1).map(|chapter| Some(chapter.start));
-    let ends = next.chain([None]);
+    let starts: Vec<u64> = listed.iter().map(|chapter| chapter.start).collect();
     listed
         .iter()
-        .zip(ends)
+        .zip(next_later(&starts))
         .map(|(chapter, next)| (chapter, chapter.end.or(next)))
         .filter(|(chapter, end)| !is_left_out(plan, chapter.start, *end, unit))
         .map(|(chapter, end)| Chapter {
@@ -123,5 +123,49 @@ pub(super) fn write_both<'a>(
     };
     while let Some(frame) = next(&mut sound, &mut pictures) {
         writer.push(&frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::frames::webm::ebml::{element, unsigned_element};
+    use crate::plan::{PlannedBreak, Steps};
+
+    #[test]
+    fn chapters_without_ends_last_until_one_that_begins_later() {
+        let seconds = |seconds: u64| seconds * 1_000_000_000;
+        let atoms = [4, 0, 0, 7].map(|start| {
+            let start = unsigned_element(ebml::CHAPTER_START, seconds(start));
+            element(ebml::CHAPTER_ATOM, &start)
+        });
+        let chapters_of = element(ebml::CHAPTERS, &element(ebml::EDITION_ENTRY, &atoms.concat()));
+        // Number, kind and codec.
+        let track = [
+            unsigned_element(0xD7, 1),
+            unsigned_element(0x83, 2),
+            element(0x86, b"A_OPUS"),
+        ];
+        let tracks = element(ebml::TRACKS, &element(0xAE, &track.concat()));
+        let body = [element(ebml::INFO, &[]), tracks, chapters_of].concat();
+        let cluster = element(ebml::CLUSTER, &unsigned_element(ebml::TIMESTAMP, 0));
+        let head = element(ebml::EBML, &element(0x4282, b"webm"));
+        let bytes = [head, element(ebml::SEGMENT, &[body, cluster].concat())].concat();
+        let webm = Webm::read(&bytes, Duration::ZERO).unwrap().unwrap();
+        // Nothing is left of those from 0 s to 4 s, whatever stands between them.
+        let planned = PlannedBreak {
+            index: 0,
+            span: 0..48_000 * 4,
+            lead: 0,
+            ads: vec![48_000],
+        };
+        let plan = SplicePlan::new(48_000, 480_000, Steps::ANY, &[planned]).unwrap();
+        let listed: Vec<(u64, u64)> = chapters(&plan, &webm, 48)
+            .iter()
+            .map(|chapter| (chapter.start.as_millis(), chapter.end.as_millis()))
+            .collect();
+        assert_eq!(listed, [(1_000, 4_000), (4_000, 7_000)]);
     }
 }
