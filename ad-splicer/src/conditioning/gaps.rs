@@ -1,7 +1,8 @@
 //! Where a creative's sound stops for a while: packets are missing, or times leap. Silence takes the place of what is missing, so that what
 //! follows stays with the pictures.
 //!
-//! Times are running times: an edit list is a segment for each of its entries. What goes back, or leaps further than anybody would pause, is another clock: from there on that one counts.
+//! Times are running times, which count on over segments. What goes back, or leaps further than anybody would pause, is another clock: from
+//! there on that one counts. Not seen here: empty time in the middle of an edit list.
 
 use std::sync::{Mutex, PoisonError};
 
