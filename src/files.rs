@@ -245,6 +245,17 @@ pub(crate) fn or_stdout(path: PathBuf) -> PathBuf {
     }
 }
 
+/// Refuses to do something with a device, a pipe or a socket, which may be read for ever. What is not there is not judged.
+pub(crate) fn check_regular(path: &Path, doing: &str) -> anyhow::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(about) if !about.is_file() && !about.is_dir() => Err(crate::output::bad_input(format!(
+            "cannot {doing} {}: it is a device, a pipe or a socket",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Where links lead.
 enum Followed {
     To(PathBuf),

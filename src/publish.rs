@@ -6,6 +6,7 @@
 
 mod ads;
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::beacons;
 use crate::cli::PublishArgs;
 use crate::context::{Context, with_suffix};
 use crate::feed::{self, FeedError};
-use crate::files::{folder_of, is_same_file, write_whole};
+use crate::files::{check_regular, folder_of, is_same_file, write_whole};
 use crate::origin_check::{Compared, compare, gives_ranges};
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, print_json, print_line};
 use crate::snap::Moved;
@@ -97,6 +98,15 @@ pub(crate) async fn run(args: &PublishArgs, json: bool) -> Outcome {
         .feed
         .as_deref()
         .map(|path| feed_destination(path, args.out.as_deref()));
+    let mut own = Vec::new();
+    for file in &args.files {
+        let places = Places::of(args, file)?;
+        if !own.iter().any(|(other, _)| other == file) {
+            own.extend(places.own(file));
+        }
+    }
+    // One would be written over the other.
+    uploads(own.iter())?;
     let mut all = Vec::new();
     for file in &args.files {
         all.push(publish(&context, args, file, feed.as_mut(), json).await?);
@@ -118,6 +128,53 @@ pub(crate) async fn run(args: &PublishArgs, json: bool) -> Outcome {
     Ok(ExitStatus::Done)
 }
 
+/// Where a file and its `.torrent` are, and will be.
+struct Places {
+    name: String,
+    url: Url,
+    torrent: PathBuf,
+    torrent_url: Url,
+}
+
+impl Places {
+    fn of(args: &PublishArgs, file: &Path) -> anyhow::Result<Self> {
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name
+            .ok_or_else(|| bad_input(format!("{} has no name that can be published", file.display())))?
+            .to_owned();
+        let mut url = args.origin.clone();
+        if args.origin.path().ends_with('/') {
+            url.path_segments_mut()
+                .map_err(|()| bad_input("the origin is no http or https URL"))?
+                .pop_if_empty()
+                .push(&name);
+        }
+        anyhow::ensure!(
+            matches!(url.scheme(), "http" | "https"),
+            bad_input(format!("the origin {url} is no http or https URL"))
+        );
+        let torrent = format!("{name}.torrent");
+        let torrent = match &args.out {
+            Some(dir) => dir.join(torrent),
+            None => file.with_file_name(torrent),
+        };
+        Ok(Self {
+            torrent_url: with_suffix(&url, ".torrent"),
+            torrent,
+            name,
+            url,
+        })
+    }
+
+    /// What is to be uploaded where, whatever ads there are.
+    fn own(&self, file: &Path) -> [(PathBuf, Url); 2] {
+        [
+            (file.to_owned(), self.url.clone()),
+            (self.torrent.clone(), self.torrent_url.clone()),
+        ]
+    }
+}
+
 async fn publish(
     context: &Context,
     args: &PublishArgs,
@@ -125,25 +182,14 @@ async fn publish(
     feed: Option<&mut String>,
     json: bool,
 ) -> anyhow::Result<Published> {
-    let name = file.file_name().and_then(|name| name.to_str());
-    let name = name
-        .ok_or_else(|| bad_input(format!("{} has no name that can be published", file.display())))?
-        .to_owned();
-    let url = if args.origin.path().ends_with('/') {
-        let mut url = args.origin.clone();
-        url.path_segments_mut()
-            .map_err(|()| bad_input("the origin is no http or https URL"))?
-            .pop_if_empty()
-            .push(&name);
-        url
-    } else {
-        args.origin.clone()
-    };
-    anyhow::ensure!(
-        matches!(url.scheme(), "http" | "https"),
-        bad_input(format!("the origin {url} is no http or https URL"))
-    );
-
+    let places = Places::of(args, file)?;
+    let own = places.own(file);
+    let Places {
+        name,
+        url,
+        torrent,
+        torrent_url,
+    } = places;
     let last = url.path_segments().and_then(|mut parts| parts.next_back());
     if last.is_some_and(|last| last != name && !last.contains('%')) {
         eprintln!("note: viewers will fetch {name} from {url}; a folder's URL ends in /");
@@ -159,18 +205,9 @@ async fn publish(
                 .into()
         });
     }
+    check_regular(file, "publish")?;
     // Hashing takes longer than finding that an argument is wrong.
     let cues = ads::cues(context, args, file, &url).await?;
-    let torrent_url = with_suffix(&url, ".torrent");
-    let torrent = format!("{name}.torrent");
-    let torrent = match &args.out {
-        Some(dir) => dir.join(torrent),
-        None => file.with_file_name(torrent),
-    };
-    let own = [
-        (file.to_owned(), url.clone()),
-        (torrent.clone(), torrent_url.clone()),
-    ];
     let mut upload = uploads(own.iter().chain(&cues.uploads))?;
     let (metainfo, digest) = hash(file, &name, &url, &args.tracker, json).await?;
     let (metainfo, publisher) = if cues.points.is_empty() && args.origin_budget.is_none() {
@@ -247,7 +284,7 @@ async fn publish(
     Ok(Published {
         event: "published",
         file: file.to_owned(),
-        check: format!("grove inspect {url}"),
+        check: format!("grove inspect {}", for_shell(url.as_str())),
         magnet: magnet(&metainfo, &torrent_url, publisher),
         torrent,
         torrent_url: torrent_url.to_string(),
@@ -370,6 +407,15 @@ impl Read for Tee {
     }
 }
 
+/// A word of a command line, quoted where a shell would take it apart or put something else in its place.
+fn for_shell(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._/:,%@+=".contains(c);
+    if word.chars().all(is_plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''")).into()
+}
+
 /// What is published names these URLs to everybody.
 fn without_secrets(option: &str, url: &Url) -> anyhow::Result<()> {
     if url.username().is_empty() && url.password().is_none() {
@@ -462,6 +508,21 @@ mod tests {
             (&feed, Some(&other), &other.join("feed.xml")),
         ] {
             assert_eq!(feed_destination(path, out), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_shell_would_take_apart_is_quoted() {
+        for (word, quoted) in [
+            (
+                "http://a.example:80/ep%201,2.mp3",
+                "http://a.example:80/ep%201,2.mp3",
+            ),
+            ("http://a.example/e?a=1&b=2", "'http://a.example/e?a=1&b=2'"),
+            ("http://a.example/it's", r"'http://a.example/it'\''s'"),
+            ("http://a.example/(1)", "'http://a.example/(1)'"),
+        ] {
+            assert_eq!(for_shell(word), quoted);
         }
     }
 

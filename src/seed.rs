@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::beacons;
 use crate::cli::SeedArgs;
 use crate::context::Context;
+use crate::files::check_regular;
 use crate::get;
 use crate::joining;
 use crate::output::{
@@ -111,6 +112,7 @@ async fn add(
     text: &str,
     json: bool,
 ) -> anyhow::Result<(PathBuf, Torrent)> {
+    check_regular(Path::new(text), "seed")?;
     let resolved = resolve(
         context,
         Some(node),
@@ -126,6 +128,7 @@ async fn add(
         }
     };
     let path = content_path(text, args.from.as_deref(), &found.metainfo);
+    check_regular(&path, "seed")?;
     let (cue_sheet, publisher) = joining::known_sheet(context, &found).await?;
     let options = AddOptions {
         cue_sheet,

@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::cli::{SendArgs, Until};
 use crate::context::Context;
-use crate::files::write_whole;
+use crate::files::{check_regular, write_whole};
 use crate::output::{ExitStatus, Explain, Outcome, Progress, bad_input, interrupted, print_json, print_line};
 use crate::pausing::Pausing;
 use crate::quiet::RelayTold;
@@ -63,6 +63,7 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
         }
         context.gate.trust_url(tracker);
     }
+    check_regular(&args.path, "send")?;
     let path =
         std::fs::canonicalize(&args.path).or_bad_input(|| format!("cannot send {}", args.path.display()))?;
     let sending = begin(&context, args, &path, json).await?;

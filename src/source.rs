@@ -145,7 +145,7 @@ pub(crate) async fn resolve(
 ) -> anyhow::Result<Resolved> {
     let gate = &context.gate;
     let text = pasted(text);
-    if text.starts_with("magnet:") {
+    if is_magnet(text) {
         let magnet = parse_magnet(text)?;
         if magnet.secret.is_some() {
             // A personal link is from one person to another, who names it here: what is in it is as good as typed.
@@ -181,7 +181,7 @@ pub(crate) async fn resolve(
 /// The same for what a program asks for over HTTP: no person typed it, so it names no files and no private links, none of its hosts is
 /// trusted, and a `.torrent` vouches for a publisher only where it comes from the content's own host.
 pub(crate) async fn resolve_asked(context: &Context, node: &Node, text: &str) -> anyhow::Result<Resolved> {
-    if text.starts_with("magnet:") {
+    if is_magnet(text) {
         let magnet = parse_magnet(text)?;
         if magnet.secret.is_some() {
             return Err(bad_input("this is a personal link, which is for one receiver"))
@@ -214,10 +214,16 @@ pub(crate) async fn resolve_asked(context: &Context, node: &Node, text: &str) ->
     Ok(found)
 }
 
+/// A scheme's case does not matter (RFC 3986 §3.1).
+pub(crate) fn is_magnet(text: &str) -> bool {
+    text.split_once(':')
+        .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("magnet"))
+}
+
 /// What is wrong with a source whoever is asked, and whenever: `Ok` when only asking can tell.
 pub(crate) fn check(text: &str) -> anyhow::Result<()> {
     let text = pasted(text);
-    if text.starts_with("magnet:") {
+    if is_magnet(text) {
         return parse_magnet(text).map(drop);
     }
     match Url::parse(text) {
@@ -403,14 +409,11 @@ fn invalid(error: MetainfoError, name: &str) -> anyhow::Result<Metainfo> {
 /// A link without the blanks around it that come with pasting; the name of a file as it is.
 fn pasted(text: &str) -> &str {
     let link = text.trim();
-    if ["magnet:", "http://", "https://"]
+    let scheme = link.split_once(':').map_or("", |(scheme, _)| scheme);
+    let is_link = ["magnet", "http", "https"]
         .iter()
-        .any(|scheme| link.starts_with(scheme))
-    {
-        link
-    } else {
-        text
-    }
+        .any(|known| scheme.eq_ignore_ascii_case(known));
+    if is_link { link } else { text }
 }
 
 fn parse_magnet(text: &str) -> anyhow::Result<Magnet> {

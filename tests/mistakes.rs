@@ -20,6 +20,12 @@ fn a_mistake_is_told_once_and_by_its_name() {
          folder beside a file that is not empty",
         hollow.display()
     );
+    let made = std::process::Command::new("mkfifo").arg(path("pipe")).status();
+    assert!(made.expect("mkfifo (coreutils)").success());
+    for own in ["a", "b"] {
+        std::fs::create_dir(path(own)).expect("a folder");
+        std::fs::copy(path("talk.mp3"), at.join(own).join("talk.mp3")).expect("space on the disk");
+    }
     let origin = "--origin=http://127.0.0.1:9/";
     for (args, said) in [
         (
@@ -59,6 +65,26 @@ fn a_mistake_is_told_once_and_by_its_name() {
             "error: a.torrent would be overwritten by what it leads to\nhint: name another file with -o",
         ),
         (&["send", "hollow"], &sending),
+        (
+            &["send", "pipe"],
+            "error: cannot send pipe: it is a device, a pipe or a socket",
+        ),
+        (
+            &["publish", "pipe", origin],
+            "error: cannot publish pipe: it is a device, a pipe or a socket",
+        ),
+        (
+            &["seed", "pipe"],
+            "error: cannot seed pipe: it is a device, a pipe or a socket",
+        ),
+        (
+            &["publish", "a/talk.mp3", "b/talk.mp3", origin, "--out", "out"],
+            "error: a/talk.mp3 and b/talk.mp3 would both be uploaded to http://127.0.0.1:9/talk.mp3: give one of them another name",
+        ),
+        (
+            &["get", "MAGNET:?dn=x"],
+            "error: this magnet link is not valid: the magnet link has no info hash (`xt=urn:btmh:…` or `xt=urn:btih:…`)",
+        ),
     ] {
         let ended = grove(at, args).run().expect(2);
         let told: Vec<&str> = ended
@@ -68,7 +94,7 @@ fn a_mistake_is_told_once_and_by_its_name() {
             .collect();
         assert_eq!(told.join("\n"), said, "{args:?}");
     }
-    assert!(!path("o.mp3").exists());
+    assert!(!path("o.mp3").exists() && !path("out").exists());
 }
 
 #[test]

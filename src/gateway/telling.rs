@@ -13,10 +13,11 @@ use super::making::Made;
 use super::refusal::Refusal;
 use super::{Gateway, lock};
 use crate::output::print_json;
+use crate::source::is_magnet;
 
 /// A source as it is shown.
 pub(crate) fn shown(source: &str) -> String {
-    if source.starts_with("magnet:") {
+    if is_magnet(source) {
         let what = source.split(['?', '&']).find(|part| part.starts_with("xt="));
         return format!("magnet:?{}", what.unwrap_or("…"));
     }
@@ -191,6 +192,7 @@ mod tests {
                 "magnet:?xt=urn:btmh:1220aa",
             ),
             ("magnet:?tr=secret", "magnet:?…"),
+            ("MAGNET:?tr=secret", "magnet:?…"),
         ] {
             assert_eq!(shown(source), seen);
         }
