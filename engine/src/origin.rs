@@ -222,11 +222,14 @@ impl Origin {
             .collect()
     }
 
-    /// The latest end of a pause that a server named itself, also when it is past, of those that are not after `limit`.
-    pub fn named_end(&self, limit: Instant) -> Option<Instant> {
+    /// The longest of the pauses that servers named last, as much of each as lies behind `since`, also when it is past; of those that end at
+    /// most so long after `since`.
+    pub fn named_since(&self, since: Instant, most: Duration) -> Option<Duration> {
         let seeds = self.seeds();
-        let ends = seeds.iter().filter_map(Seed::named);
-        ends.filter(|&end| end <= limit).max()
+        let named = seeds.iter().filter_map(Seed::named);
+        let rests = named.map(|(end, pause)| (end.saturating_duration_since(since), pause));
+        let rests = rests.filter(|&(rest, _)| rest <= most);
+        rests.map(|(rest, pause)| rest.min(pause)).max()
     }
 
     /// How long until a time that a server named itself, if one did and it is not past.
@@ -593,6 +596,38 @@ mod tests {
         assert!(origin.end_pauses() && !origin.end_pauses());
         assert!(matches!(origin.choose(0, &[], None, Instant::now()), Ok((1, ..))));
         assert!(origin.choose(0, &[1], None, Instant::now()).is_err());
+    }
+
+    #[test]
+    fn a_pause_counts_for_what_it_is_long_and_not_for_when_it_is_named() {
+        let urls = ["https://a.example/", "https://b.example/"].map(str::to_owned);
+        let origin = Origin::new(Gate::default(), &urls, 5, Arc::new(Bucket::new(None)));
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let named = |seed: usize, now, pause| {
+            origin.seeds()[seed].fails(Some(Duration::from_secs(pause)), at(now), at(now));
+        };
+        let counts = |since| {
+            let counted = origin.named_since(at(since), Duration::from_secs(600));
+            counted.map(|pause| pause.as_secs())
+        };
+        assert_eq!(counts(0), None);
+        for now in 0..300 {
+            named(0, now, 2);
+            assert_eq!(counts(0), Some(2), "again and again");
+        }
+        named(1, 100, 120);
+        assert_eq!(
+            (counts(0), counts(150)),
+            (Some(120), Some(70)),
+            "what is left of it"
+        );
+        named(1, 100, 700);
+        assert_eq!(
+            (counts(0), counts(200)),
+            (Some(2), Some(600)),
+            "too long at first"
+        );
     }
 
     #[test]

@@ -82,7 +82,7 @@ async fn hopeless_web_seeds_end_with_a_sentence_that_names_them() {
         (Vice::Gzip, "sends the file in gzip (Content-Encoding)"),
         (Vice::WrongBytes, "sent wrong data for piece"),
         (Vice::Misplaced, "with Content-Range \"bytes "),
-        (Vice::Miscounted, "with Content-Range \"bytes "),
+        (Vice::Miscounted, "which contradicts its Content-Range \"bytes "),
     ] {
         let mut tasks = JoinSet::new();
         let folder = tempfile::tempdir().unwrap();

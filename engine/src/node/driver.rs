@@ -99,6 +99,7 @@ pub(super) struct Driver {
     pub(super) announcer: Option<watch::Sender<announce::Phase>>,
     pub(super) announcing: JoinSet<()>,
     pub(super) last_progress: Instant,
+    pub(super) pauses: super::hope::Pauses,
     /// When the last neighbour was lost.
     pub(super) last_left: Option<Instant>,
     /// When the origin was last asked before its time.
@@ -202,6 +203,7 @@ impl Driver {
             announcer: None,
             announcing: JoinSet::new(),
             last_progress: now,
+            pauses: super::hope::Pauses::default(),
             last_left: None,
             asked_again: now.checked_sub(fetches::ASKED_AGAIN).unwrap_or(now),
             gives_up: None,

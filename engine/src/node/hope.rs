@@ -12,11 +12,30 @@ const QUIET: Duration = Duration::from_secs(4);
 /// How long it is waited for room on the disk at most.
 const NO_ROOM: Duration = Duration::from_secs(20);
 
+/// The longest pause that web seeds asked for since the last progress. One that asks for two seconds again and again is not waited for longer
+/// than was said at the first of them.
+#[derive(Debug, Default)]
+pub(super) struct Pauses {
+    since: Option<Instant>,
+    longest: Duration,
+}
+
+impl Pauses {
+    /// Now with what is asked for, as it counts from the last progress.
+    fn with(&mut self, since: Instant, named: Option<Duration>) -> Duration {
+        if self.since != Some(since) {
+            (self.since, self.longest) = (Some(since), Duration::ZERO);
+        }
+        self.longest = self.longest.max(named.unwrap_or_default());
+        self.longest
+    }
+}
+
 /// Who could still send something, and what is here.
 #[derive(Clone, Copy, Debug)]
 struct Ground {
-    /// Some web seed may be asked, now or after a pause; and how long after the last progress the latest pause ends, or ended, that it
-    /// named and that is waited for.
+    /// Some web seed may be asked, now or after a pause; and how long the longest pause is that it named since the last progress and that
+    /// is waited for.
     origin: Option<Duration>,
     /// No peer is connected.
     alone: bool,
@@ -88,10 +107,10 @@ impl Driver {
                 || self.announcer.as_ref().is_some_and(|a| a.receiver_count() > 0)
                 || !self.looking.is_empty()
                 || self.candidates.any_hope());
-        let named = self.ground.origin.named_end(self.last_progress + MAX_PATIENCE);
-        let named = named.map(|end| end.saturating_duration_since(self.last_progress));
+        let named = self.ground.origin.named_since(self.last_progress, MAX_PATIENCE);
+        let named = self.pauses.with(self.last_progress, named);
         let ground = Ground {
-            origin: origin_usable.then(|| named.unwrap_or_default()),
+            origin: origin_usable.then_some(named),
             alone,
             looking_for_peers,
             tracker_may_answer: self.options.use_peers && self.trackers.may_answer(),
@@ -122,7 +141,8 @@ impl Driver {
             } else if why.is_empty() && self.seen.is_empty() {
                 why.push("there is no web seed".to_owned());
             }
-            if origin_usable && self.ground.origin.named_pause().is_some() {
+            let too_long = |rest: Duration| quiet + rest > MAX_PATIENCE;
+            if origin_usable && self.ground.origin.named_pause().is_some_and(too_long) {
                 let most = MAX_PATIENCE.as_secs();
                 why.push(format!(
                     "a web seed that asks to come again later is waited for {most} s at most"
@@ -227,6 +247,35 @@ mod tests {
             ..nobody
         };
         assert_eq!(waits(connected), (60, 600));
+    }
+
+    #[test]
+    fn who_asks_for_the_same_pause_again_is_not_waited_for_longer() {
+        let began = Instant::now();
+        let mut pauses = Pauses::default();
+        let mut ask = |since, seconds: Option<u64>| {
+            let pause = pauses.with(
+                began + Duration::from_secs(since),
+                seconds.map(Duration::from_secs),
+            );
+            let ground = Ground {
+                origin: Some(pause),
+                alone: true,
+                looking_for_peers: false,
+                tracker_may_answer: false,
+                begun: true,
+                may_return: false,
+            };
+            waits(ground).0
+        };
+        assert_eq!(ask(0, None), 20);
+        assert_eq!([2, 2, 2].map(|seconds| ask(0, Some(seconds))), [22; 3]);
+        assert_eq!(
+            [120, 2].map(|seconds| ask(0, Some(seconds))),
+            [140; 2],
+            "as it was said"
+        );
+        assert_eq!(ask(100, Some(2)), 22, "something came");
     }
 
     #[test]

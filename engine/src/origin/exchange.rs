@@ -118,13 +118,14 @@ impl Origin {
                 match content_range(&text) {
                     Some((_, Some(total))) if total != total_length => return changed(total),
                     // It may send less than was asked for, and says so (RFC 9110 §15.3.7).
-                    Some((range, _))
-                        if range.start == wanted.start
-                            && range.end <= wanted.end
-                            && response
-                                .content_length()
-                                .is_none_or(|length| length == range.end - range.start) =>
-                    {
+                    Some((range, _)) if range.start == wanted.start && range.end <= wanted.end => {
+                        let bytes = range.end - range.start;
+                        if let Some(length) = response.content_length().filter(|&length| length != bytes) {
+                            return Attempt::Never(format!(
+                                "the web seed {url} answered with Content-Length {length}, which contradicts its Content-Range \
+                                 {text:?} of {bytes} bytes"
+                            ));
+                        }
                         (range.start, range.end)
                     }
                     _ => {

@@ -53,8 +53,8 @@ pub(super) struct Seed {
     pub(super) not_before: Option<Instant>,
     /// The server itself named `not_before`.
     pub(super) asked: bool,
-    /// The end of the latest pause that it named, also when that is over.
-    named: Option<Instant>,
+    /// The end of the latest pause that it named, also when that is over, and how long it is.
+    named: Option<(Instant, Duration)>,
     files: HashMap<usize, AtSeed>,
     /// Files that it refused when it was last asked.
     pub(super) refused: HashMap<usize, Refused>,
@@ -121,7 +121,7 @@ impl Seed {
         self.not_before = Some(now + pause);
         self.asked = after.is_some();
         if self.asked {
-            self.named = self.not_before;
+            self.named = Some((now + pause, pause));
         }
     }
 
@@ -140,8 +140,8 @@ impl Seed {
         self.failures = self.failures.min(1);
     }
 
-    /// The end of the latest pause that it named, if it is to be asked again.
-    pub(super) fn named(&self) -> Option<Instant> {
+    /// The end of the latest pause that it named, and how long it is, if it is to be asked again.
+    pub(super) fn named(&self) -> Option<(Instant, Duration)> {
         self.named.filter(|_| self.dropped.is_none())
     }
 
