@@ -163,9 +163,9 @@ pub(crate) fn place_file(kept: &impl Kept, to: &Path) -> anyhow::Result<()> {
 /// Moves a file in place of whatever stands at `to`: by its name alone, or as a copy where that is on another disk.
 pub(crate) fn move_file(from: &Path, to: &Path) -> anyhow::Result<()> {
     let moving = || {
-        room_for(to)?;
+        let place = room_for(to)?;
         set_mode(&std::fs::File::open(from)?)?;
-        std::io::Result::Ok(std::fs::rename(from, to))
+        std::io::Result::Ok(std::fs::rename(from, place))
     };
     let moved = moving().with_context(|| format!("cannot write {}", to.display()))?;
     if moved.is_err() {
@@ -412,6 +412,7 @@ mod tests {
                 can_write(place),
                 copy_file(&whole, place),
                 place_file(&There(whole.clone()), place),
+                move_file(&whole, place),
             ];
             for tried in tries {
                 let error = format!("{:#}", tried.expect_err("refused"));
@@ -443,10 +444,14 @@ mod tests {
         link("round", "round");
         std::fs::write(at("whole"), "whole").expect("space on the disk");
         let whole = at("whole");
-        let ways: [Way<'_>; 3] = [
+        let ways: [Way<'_>; 4] = [
             &|to| write_whole(to, b"whole"),
             &|to| copy_file(&whole, to),
             &|to| place_file(&There(whole.clone()), to),
+            &|to| {
+                std::fs::write(at("own"), "whole")?;
+                move_file(&at("own"), to)
+            },
         ];
         for write in ways {
             // Where nothing is yet, and where something is.

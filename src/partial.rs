@@ -50,7 +50,7 @@ impl Partial {
         let doing = || format!("cannot keep what is fetched in {}", folder.display());
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
-        let mut content = options.open(content_of(&folder)).with_context(doing)?;
+        let content = options.open(content_of(&folder)).with_context(doing)?;
         let here = content.metadata().with_context(doing)?.len();
         let about = std::fs::read(about_of(&folder)).unwrap_or_default();
         let about: Option<About> = serde_json::from_slice(&about).ok();
@@ -58,18 +58,27 @@ impl Partial {
             .filter(|about| about.validator.is_some() && about.kept <= here)
             .unwrap_or_default();
         // Of what is whole the last byte is asked for again, by which it is known to be this version still.
-        if about.total == Some(about.kept) {
+        let is_whole = about.total == Some(about.kept);
+        if is_whole {
             about.kept = about.kept.saturating_sub(1);
         }
-        content.set_len(about.kept).with_context(doing)?;
-        content.seek(io::SeekFrom::End(0)).with_context(doing)?;
-        Ok(Self {
+        let mut partial = Self {
             have: about.kept,
             folder,
             content,
             about,
             _lock: lock,
-        })
+        };
+        if is_whole {
+            // Never more is noted than is there.
+            partial.note()?;
+        }
+        let content = &mut partial.content;
+        content
+            .set_len(partial.have)
+            .and_then(|()| content.seek(io::SeekFrom::End(0)))
+            .with_context(|| partial.doing())?;
+        Ok(partial)
     }
 
     /// Bytes that came so far, from the first one on.
@@ -282,7 +291,11 @@ mod tests {
         partial.append(b"efghi").expect("room");
         partial.keep().expect("room");
         drop(partial);
-        // It was whole, and killed before it was in its place.
+        // It was whole, and killed before it was in its place; then nothing of the last byte came.
+        let mut partial = place.open();
+        assert_eq!(partial.have(), 8);
+        partial.leave().expect("room");
+        drop(partial);
         let mut partial = place.open();
         assert_eq!(partial.have(), 8);
         partial.append(b"i").expect("room");
@@ -332,8 +345,8 @@ mod tests {
     fn one_at_a_time_has_it_and_it_can_be_forgotten() {
         let place = Place::new();
         let mut partial = place.open();
-        partial.begin(Some(version("a")), Some(9)).expect("room");
-        partial.append(b"abcd").expect("room");
+        partial.begin(Some(version("a")), None).expect("room");
+        partial.append(&[7; 64 << 10]).expect("room");
         partial.leave().expect("room");
         let (data, url) = (place.data.path(), &place.url);
         let own = format!("(pid {})", std::process::id());

@@ -88,7 +88,7 @@ fn where_nothing_can_be_written_nothing_is_fetched() {
         "{}",
         ended.stderr
     );
-    let content = std::fs::read_dir(folder.path().join("state/torrents"));
+    let content = std::fs::read_dir(folder.path().join("state/store"));
     assert_eq!(content.map_or(0, Iterator::count), 0, "something was fetched");
     let creative = format!("1={}", common::fixtures().join("kettle.mp3").display());
     grove(folder.path(), ["splice", "-o", &long, "--ad", &creative])

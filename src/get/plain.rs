@@ -145,7 +145,19 @@ pub(super) async fn plain(
 fn finish(out: &Mutex<Out>, place: Option<&Path>) -> anyhow::Result<Option<u64>> {
     let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
     match (&mut *out, place) {
-        (Out::Kept(partial), Some(to)) => partial.place(to).map(|()| None),
+        (Out::Kept(partial), Some(to)) => {
+            let placed = partial.place(to).map(|()| None);
+            if placed.is_ok() {
+                return placed;
+            }
+            if let Err(error) = partial.leave() {
+                tracing::warn!("what was fetched is not kept: {error:#}");
+            }
+            if partial.kept() == 0 {
+                return placed;
+            }
+            placed.hint(|| "what was fetched is kept: the same command goes on from there".into())
+        }
         (Out::Kept(partial), None) => {
             // What cannot be kept is fetched again; why it is not whole is what is told.
             if let Err(error) = partial.leave() {

@@ -110,11 +110,18 @@ impl Shared {
             .end
             .min(u64::from(verifier.layout().pieces()) * piece_length);
         let pieces = (bytes.start / piece_length) as u32..end.div_ceil(piece_length) as u32;
+        // What arrives while this reads is not judged by what was read.
+        let on_disk: Vec<u32> = {
+            let held = self.held();
+            let all = pieces.clone().flat_map(|piece| verifier.piece_blocks(piece));
+            all.filter(|block| held.bits.get(*block) && !held.pending.contains_key(block))
+                .collect()
+        };
         let Hashed {
             right,
             unreadable,
             error,
-        } = hash(file, &self.path, verifier, pieces.clone(), |_, _| Ok(()))?;
+        } = hash(file, &self.path, verifier, pieces, |_, _| Ok(()))?;
         if let (Some(e), true) = (error, right.is_empty()) {
             // Not some bad places: nothing of it can be read now, and it may be whole.
             return Err(StoreError::io("reading", &self.path, e));
@@ -123,11 +130,9 @@ impl Shared {
             .into_iter()
             .map(|block| verifier.piece_of(block))
             .collect();
-        let held = self.held();
-        let on_disk = |block: &u32| held.bits.get(*block) && !held.pending.contains_key(block);
-        let written = pieces.flat_map(|piece| verifier.piece_blocks(piece));
-        let (lost, wrong): (Vec<u32>, Vec<u32>) = written
-            .filter(|block| on_disk(block) && !right.get(*block))
+        let (lost, wrong): (Vec<u32>, Vec<u32>) = on_disk
+            .into_iter()
+            .filter(|block| !right.get(*block))
             .partition(|&block| damaged.contains(&verifier.piece_of(block)));
         if !wrong.is_empty() {
             return Err(self.different("it was changed while it was being served"));

@@ -57,6 +57,19 @@ async fn what_grove_touches_is_not_hashed_again_neither_alone_nor_in_a_folder() 
 }
 
 #[tokio::test]
+async fn a_block_that_is_found_missing_twice_counts_once() {
+    let (case, disk) = (Case::file(), FaultDisk::default());
+    let (store, _events) = whole(&case, &disk).await;
+    store.shared.lose(vec![3, 4, 3]);
+    assert!(!store.is_complete());
+    for block in [3, 4] {
+        case.put(&store, &case.verifier(), block).await.unwrap();
+    }
+    assert!(store.is_complete());
+    store.close().await;
+}
+
+#[tokio::test]
 async fn of_a_folder_only_what_somebody_touched_is_hashed_again_and_what_they_edited_is_found() {
     let case = Case::folder();
     let disk = FaultDisk::default();

@@ -87,6 +87,7 @@ impl Shared {
     /// Forgets blocks, and gives them as runs.
     pub(super) fn lose(&self, mut blocks: Vec<u32>) -> Vec<BlockRun> {
         blocks.sort_unstable();
+        blocks.dedup();
         {
             let mut held = self.held();
             blocks.retain(|&block| held.bits.get(block));
