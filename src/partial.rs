@@ -346,7 +346,7 @@ mod tests {
         let place = Place::new();
         let mut partial = place.open();
         partial.begin(Some(version("a")), None).expect("room");
-        partial.append(&[7; 64 << 10]).expect("room");
+        partial.append(&vec![7; 64 << 10]).expect("room");
         partial.leave().expect("room");
         let (data, url) = (place.data.path(), &place.url);
         let own = format!("(pid {})", std::process::id());
