@@ -11,6 +11,7 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use ad_splicer::content::no_file;
 use anyhow::Context as _;
 use engine::node::Torrent;
 
@@ -247,12 +248,13 @@ pub(crate) fn or_stdout(path: PathBuf) -> PathBuf {
 
 /// Refuses to do something with a device, a pipe or a socket, which may be read for ever. What is not there is not judged.
 pub(crate) fn check_regular(path: &Path, doing: &str) -> anyhow::Result<()> {
-    match std::fs::metadata(path) {
-        Ok(about) if !about.is_file() && !about.is_dir() => Err(crate::output::bad_input(format!(
-            "cannot {doing} {}: it is a device, a pipe or a socket",
+    let kind = std::fs::metadata(path).map(|about| about.file_type());
+    match kind.ok().and_then(no_file) {
+        Some(what) => Err(crate::output::bad_input(format!(
+            "cannot {doing} {}: it is {what}, not a file",
             path.display()
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -294,16 +296,14 @@ fn is_of_system(folder: &Path) -> bool {
 /// The file that is meant by a place, behind its links. Refuses what no file may take the place of: a device, a pipe or a socket, which root could
 /// replace, and what leads to one, or to something that is open.
 fn behind_links(path: &Path) -> std::io::Result<PathBuf> {
-    use std::os::unix::fs::FileTypeExt as _;
     let refused = |what: &str| {
         let why = format!("{what}; with `-o -` it all goes to stdout");
         Err(std::io::Error::new(ErrorKind::InvalidInput, why))
     };
     match std::fs::metadata(path) {
         Ok(about) => {
-            let kind = about.file_type();
-            if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
-                return refused("it is a device, a pipe or a socket");
+            if let Some(what) = no_file(about.file_type()) {
+                return refused(&format!("it is {what}"));
             }
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -67,15 +67,15 @@ fn a_mistake_is_told_once_and_by_its_name() {
         (&["send", "hollow"], &sending),
         (
             &["send", "pipe"],
-            "error: cannot send pipe: it is a device, a pipe or a socket",
+            "error: cannot send pipe: it is a pipe, not a file",
         ),
         (
             &["publish", "pipe", origin],
-            "error: cannot publish pipe: it is a device, a pipe or a socket",
+            "error: cannot publish pipe: it is a pipe, not a file",
         ),
         (
             &["seed", "pipe"],
-            "error: cannot seed pipe: it is a device, a pipe or a socket",
+            "error: cannot seed pipe: it is a pipe, not a file",
         ),
         (
             &["publish", "a/talk.mp3", "b/talk.mp3", origin, "--out", "out"],

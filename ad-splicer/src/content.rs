@@ -114,8 +114,8 @@ impl FileContent {
     }
 }
 
-/// What it is that is no file and no folder.
-fn no_file(kind: FileType) -> Option<&'static str> {
+/// What it is that is no file and no folder: a pipe, a socket or a device, with its article.
+pub fn no_file(kind: FileType) -> Option<&'static str> {
     let kinds = [
         (kind.is_fifo(), "a pipe"),
         (kind.is_socket(), "a socket"),
