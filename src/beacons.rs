@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ad_splicer::beacons::{
-    Basis, Beacon, Event, Occurrence, Queue, Session, UnixMillis, break_events, delivered, played, problems,
+    Basis, Beacon, Drained, Event, Occurrence, Queue, Session, UnixMillis, break_events, delivered, played,
+    problems,
 };
 use ad_splicer::cues::{BreakEvent, CuePoint};
 use ad_splicer::decide::{Ad, BreakPlace, limits};
 use ad_splicer::memory::Memory;
 use ad_splicer::time::ContentTime;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::breaks::{Failure, Preparer, Ready};
@@ -24,6 +26,8 @@ pub(crate) const USER_AGENT: &str = concat!("Grove/", env!("CARGO_PKG_VERSION"))
 
 /// How long a command goes on to begin sending beacons at its end. A server that refuses is not waited for.
 const DRAIN: Duration = Duration::from_secs(3);
+/// How often it is looked, while something plays, whether what could not be sent is due again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// One rendition or playback: what happens to its ads is reported under its own id. A master that is decided again is another one.
 #[derive(Clone, Debug)]
@@ -209,9 +213,10 @@ pub(crate) async fn drain(context: &Context) {
     drain_until(context, &AtomicBool::new(false)).await;
 }
 
-async fn drain_until(context: &Context, stop: &AtomicBool) {
+/// What became of it; `None` when it is not known.
+async fn drain_until(context: &Context, stop: &AtomicBool) -> Option<Drained> {
     if !context.ads_db().exists() {
-        return;
+        return Some(Drained::default());
     }
     let drained = async {
         let queue = Queue::open(&context.ads_db()).await?;
@@ -219,8 +224,14 @@ async fn drain_until(context: &Context, stop: &AtomicBool) {
         queue.drain_until(&context.gate, now, DRAIN, stop).await
     };
     match drained.await {
-        Ok(drained) => tracing::debug!(?drained, "beacons"),
-        Err(error) => tracing::warn!(%error, "beacons were not sent; a later command tries again"),
+        Ok(drained) => {
+            tracing::debug!(?drained, "beacons");
+            Some(drained)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "beacons were not sent; a later command tries again");
+            None
+        }
     }
 }
 
@@ -235,7 +246,9 @@ impl Draining {
     pub(crate) fn begin(context: &Context) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (context, stopped) = (context.clone(), Arc::clone(&stop));
-        let task = tokio::spawn(async move { drain_until(&context, &stopped).await });
+        let task = tokio::spawn(async move {
+            drain_until(&context, &stopped).await;
+        });
         Draining { task, stop }
     }
 
@@ -249,6 +262,56 @@ impl Draining {
 }
 
 impl Drop for Draining {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Sends beacons while something plays, each soon after it was stored; what earlier commands could not report as well.
+pub(crate) struct Sending {
+    task: JoinHandle<()>,
+    stored: Arc<Notify>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Sending {
+    /// Begins with what waits already.
+    pub(crate) fn begin(context: &Context) -> Self {
+        let (stored, stop) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let (context, wake, stopped) = (context.clone(), Arc::clone(&stored), Arc::clone(&stop));
+        let task = tokio::spawn(async move {
+            loop {
+                let drained = drain_until(&context, &stopped).await;
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                let waits = drained.is_none_or(|drained| drained.waiting > 0);
+                tokio::select! {
+                    () = wake.notified() => {}
+                    () = tokio::time::sleep(AGAIN), if waits => {}
+                }
+            }
+            drain(&context).await;
+        });
+        Sending { task, stored, stop }
+    }
+
+    /// Beacons were stored. Nobody waits for them to be sent.
+    pub(crate) fn stored(&self) {
+        self.stored.notify_one();
+    }
+
+    /// Waits for those under way, and sends what is left for about three seconds.
+    pub(crate) async fn end(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.stored.notify_one();
+        if let Err(error) = (&mut self.task).await {
+            tracing::warn!(%error, "sending beacons");
+        }
+    }
+}
+
+impl Drop for Sending {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -4,7 +4,8 @@
 //! later one while it plays (`ahead` says when), and is then spliced in ahead of the player ([`Growing`]). A break that is not ready in time stays empty, its ads are told why, and the content
 //! plays on. Content that cannot grow has every break decided before playback begins.
 //!
-//! Beacons are stored as things are presented, so that a client that is killed loses none of them.
+//! Beacons are stored as things are presented, so that a client that is killed loses none of them, and are sent from there beside playing
+//! ([`Sending`]): no ad server holds it up.
 //!
 //! What nothing can be spliced into is played as it is (`plain`). Not for: the pipeline and what counts as presented (`ad_splicer::play`).
 
@@ -47,7 +48,7 @@ use self::line::{AdLine, Line, Status};
 use self::proof::Proofs;
 use self::seek::{Deferred, STEP};
 use self::stalled::Stalled;
-use crate::beacons::{self, Playback};
+use crate::beacons::{self, Playback, Sending};
 use crate::breaks::{Prepared, Preparer, Ready, Spot, Swarm};
 use crate::cli::{PlayArgs, PlaySink};
 use crate::context::Context;
@@ -117,8 +118,9 @@ async fn through(
         added = adding => added?,
         status = left(&mut keys) => return Ok(status),
     };
+    let sending = Sending::begin(context);
     let prepared = tokio::select! {
-        prepared = Listening::prepare(context, args, &found, &torrent, creatives.clone()) => prepared.map(Ok),
+        prepared = Listening::prepare((context, &sending), args, &found, &torrent, creatives.clone()) => prepared.map(Ok),
         status = left(&mut keys) => Ok(Err(status)),
     };
     let played = match prepared {
@@ -142,7 +144,7 @@ async fn through(
     };
     // Stopping the torrent ends the reads that are still under way.
     torrent.stop().await;
-    beacons::drain(context).await;
+    sending.end().await;
     if let Some(creatives) = &creatives {
         creatives.end().await;
     }
@@ -167,6 +169,7 @@ enum Work {
 /// A rendition that is heard, and what becomes of it.
 struct Listening<'a> {
     context: &'a Context,
+    sending: &'a Sending,
     torrent: &'a Torrent,
     content: Arc<dyn Content>,
     /// Where playback begins.
@@ -200,6 +203,7 @@ impl Listening<'_> {
     async fn store(&self, beacons: &[Beacon]) -> anyhow::Result<()> {
         if !beacons.is_empty() {
             self.queue.store(beacons).await?;
+            self.sending.stored();
         }
         Ok(())
     }

@@ -92,6 +92,7 @@ impl Scene {
             .route("/held", get(held))
             .route("/never", get(std::future::pending::<()>))
             .route("/t/{id}/{event}", get(|| async { StatusCode::NO_CONTENT }))
+            .route("/t/silent/impression", get(std::future::pending::<()>))
             .with_state(Arc::clone(&told))
             .route(
                 "/proof",
@@ -202,6 +203,72 @@ fn a_break_that_is_not_near_is_decided_while_it_plays() {
     let creative =
         ad_splicer::creatives::ContentHash::of(&std::fs::read(fixtures().join(CREATIVE)).expect("a file"));
     assert!(checked.proves("later", &creative.0, LASTS), "{account:?}");
+}
+
+/// Reads on while it plays, until this was asked for.
+#[track_caller]
+fn plays_until_asked(scene: &Scene, player: &mut Running, path: &str) {
+    let mut last = None;
+    while scene.asked(path) == 0 {
+        let said = player.next().expect("it plays");
+        if said["event"] != "position" {
+            continue;
+        }
+        let now = seconds(&said);
+        let first = *last.get_or_insert(now);
+        assert!(
+            now < first + 15.0,
+            "nobody asked for {path}: {:?}",
+            scene.ads.asked()
+        );
+    }
+}
+
+#[test]
+fn what_is_presented_is_reported_while_it_plays() {
+    let scene = Scene::new("27", "vast?id=live&key=[GROVE_KEY]");
+    let mut player = scene.play("26.5");
+    player.wait_for("start");
+    plays_until_asked(&scene, &mut player, "t/live/impression");
+    plays_until_asked(&scene, &mut player, "t/live/start");
+    assert_eq!(scene.asked("t/live/complete"), 0);
+    player.wait_for("complete");
+    plays_until_asked(&scene, &mut player, "t/live/complete");
+    plays_until_asked(&scene, &mut player, "proof");
+    // Another process reports beside it, and nothing comes twice.
+    scene.drain();
+    assert_eq!(player.interrupt().0, Some(130));
+    scene.drain();
+    for event in ["loaded", "impression", "start", "complete"] {
+        assert_eq!(scene.asked(&format!("t/live/{event}")), 1, "{event}");
+    }
+    assert_eq!(scene.asked("proof"), 1);
+}
+
+#[test]
+fn a_tracker_that_never_answers_holds_up_neither_playing_nor_other_beacons() {
+    let scene = Scene::new("27", "vast?id=silent");
+    let mut player = scene.play("26.5");
+    player.wait_for("start");
+    plays_until_asked(&scene, &mut player, "t/silent/impression");
+    player.wait_for("complete");
+    plays_until_asked(&scene, &mut player, "t/silent/complete");
+    assert_eq!(player.interrupt().0, Some(130));
+    scene.drain();
+    // What may have arrived is not sent again.
+    assert_eq!(scene.asked("t/silent/impression"), 1);
+}
+
+#[test]
+fn an_error_is_reported_while_it_plays() {
+    let scene = Scene::new("27", "vast?id=missing&media=held");
+    let mut player = scene
+        .viewer("play")
+        .args(["--sink", "null", "--start", "20", "--freeze", "1"])
+        .start();
+    player.hear("cue-1");
+    plays_until_asked(&scene, &mut player, "t/missing/error?304");
+    assert_eq!(player.interrupt().0, Some(130));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::beginning::{self, Beginning};
 use super::bookmark::Bookmark;
 use super::proof::Proofs;
 use super::{Listening, just_before};
-use crate::beacons::Playback;
+use crate::beacons::{Playback, Sending};
 use crate::breaks::{Asking, Prepared, Preparer, Swarm};
 use crate::cli::PlayArgs;
 use crate::context::Context;
@@ -28,7 +28,7 @@ use crate::rendition::{self, Arriving};
 impl<'a> Listening<'a> {
     /// Makes ready what the first sound waits for.
     pub(super) async fn prepare(
-        context: &'a Context,
+        (context, sending): (&'a Context, &'a Sending),
         args: &PlayArgs,
         found: &crate::source::Torrent,
         torrent: &'a Torrent,
@@ -105,6 +105,7 @@ impl<'a> Listening<'a> {
         let growing = growing.await.context("preparing")?;
         let mut listening = Listening {
             context,
+            sending,
             torrent,
             growing: Arc::new(growing),
             content,

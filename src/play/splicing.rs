@@ -28,6 +28,7 @@ impl Listening<'_> {
             eprintln!("{}", skipped.sentence(others));
         }
         beacons::store_failures(self.context, &self.playback, failures, Basis::Played).await;
+        self.sending.stored();
     }
 
     /// Takes over the rendition that is read from now on, for which the ads of these keys were `tried`: which ads are in it, and where. New
@@ -118,6 +119,7 @@ impl Listening<'_> {
 
     async fn not_used(&self, ads: &[Ready]) {
         beacons::store_not_used(self.context, &self.playback, self.preparer.as_ref(), ads).await;
+        self.sending.stored();
     }
 
     /// Goes on with what was done beside playing. Gives how many ads there are in all when some were spliced in.

@@ -321,11 +321,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Those that were tried least come first: what a server that is away was told in vain holds up nobody else's.
     async fn due(&self, at: UnixMillis) -> Result<Vec<Due>, QueueError> {
         const DOING: &str = "looking for beacons to send";
         let rows = sqlx::query(
             "SELECT key, url, body, grove, attempts FROM beacon WHERE state = 'waiting' AND next_at <= ?1
-             ORDER BY next_at, key LIMIT 64",
+             ORDER BY attempts, next_at, key LIMIT 64",
         )
         .bind(millis(at))
         .fetch_all(&self.pool)
@@ -586,6 +587,26 @@ mod tests {
         let later = NOW.after(Duration::from_secs(60));
         assert_eq!(queue.drain(&gate(), later, BUDGET).await.expect("drain").sent, 2);
         assert_eq!(server.counted().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_a_server_that_is_away_was_told_in_vain_comes_after_what_is_new() {
+        let (_folder, queue) = queue().await;
+        let server = Server::new(|_| Some(503)).await;
+        let told = |name: &str| beacon(server.address, name, Receiver::Grove);
+        queue.store(&[told("a"), told("b")]).await.expect("store");
+        assert_eq!(
+            queue.drain(&gate(), NOW, BUDGET).await.expect("drain").postponed,
+            2
+        );
+        let later = NOW.after(Duration::from_secs(60));
+        let new = Beacon {
+            at: later,
+            ..told("new")
+        };
+        queue.store(std::slice::from_ref(&new)).await.expect("store");
+        let due = queue.due(later).await.expect("due");
+        assert_eq!((due.len(), &due[0].url), (3, &new.url));
     }
 
     #[tokio::test]
