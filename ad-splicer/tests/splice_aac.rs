@@ -164,3 +164,27 @@ fn what_cannot_be_spliced_says_so() {
     hole[20_000..21_000].fill(0);
     assert!(matches!(attempt(&hole), SpliceError::Corrupt { .. }));
 }
+
+/// What was coded with few bits decodes to samples louder than full scale, which libav makes softer where nobody keeps it from that.
+#[test]
+fn seams_are_as_they_should_be_where_content_is_louder_than_full_scale() {
+    let millis = [3_210, 7_777, common::MUSIC];
+    for (rate, channels) in [(16_000, 1), (22_050, 1), (24_000, 2), (32_000, 1), (44_100, 1)] {
+        let pcm = common::content(rate, channels, common::SECONDS);
+        let loud: Vec<f32> = pcm.iter().map(|sample| (sample * 3.0).clamp(-1.0, 1.0)).collect();
+        let bits = (rate * channels * 3 / 2).to_string();
+        let coding = ["-c:a", "aac", "-aac_pns", "0", "-b:a", &bits];
+        let fixture = Fixture::of("content.aac", rate, channels, &loud, &coding);
+        let content = decode(&fixture.content);
+        let breaks = millis.map(|millis| at(millis, vec![ad(rate, channels, rate, 500.0)]));
+        let (path, report) = fixture.splice("loud.aac", &breaks);
+        let errors = judge_bridged(&fixture, &path, &report, &breaks, (1024, 0, 1));
+        for (error, millis) in errors.iter().zip(millis.iter().flat_map(|millis| [millis; 2])) {
+            let around = |millis: u64| rate * millis as usize / 1000 * channels;
+            let loudest = content[around(millis - 300)..around(millis + 300)].iter();
+            let peak = loudest.fold(0.0_f32, |peak, sample| peak.max(sample.abs()));
+            println!("{rate} Hz, {channels} channels, {millis} ms: peak {peak:.2}, {error:?}");
+            assert!(error.db < -35.0, "{error:?}");
+        }
+    }
+}

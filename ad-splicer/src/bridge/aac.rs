@@ -10,6 +10,7 @@ use crate::frames::aac::{Config, SAMPLES};
 use crate::frames::padding::{ad_bytes, most_bytes};
 use crate::side_by_side::side_by_side;
 
+mod headroom;
 mod in_parts;
 
 pub(crate) use in_parts::encode_in_parts;
@@ -140,6 +141,15 @@ pub(crate) fn encode(config: Config, coder: Coder, pcm: &[f32]) -> Result<Vec<Ve
 
 /// The same in this process.
 pub(super) fn encode_here(config: Config, coder: Coder, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+    match coder {
+        // Their peaks are limited.
+        Coder::Ads { .. } => encode_fitting(config, coder, pcm),
+        Coder::Exact | Coder::Careful | Coder::Sparing => headroom::encode(config, coder, pcm),
+    }
+}
+
+/// Encodes with so few bits that all packets are allowed.
+fn encode_fitting(config: Config, coder: Coder, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
     let mut bit_rate = coder.bit_rate(config);
     loop {
         let most = if bit_rate < LEAST {

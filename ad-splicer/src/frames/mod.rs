@@ -8,6 +8,7 @@ pub(crate) mod flac;
 pub mod fuzzing;
 pub(crate) mod h264;
 pub(crate) mod id3v2;
+pub(crate) mod louder;
 pub(crate) mod marked;
 pub mod mp3;
 pub(crate) mod mp4;

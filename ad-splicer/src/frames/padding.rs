@@ -3,14 +3,14 @@
 use super::aac::{Config, SAMPLES};
 
 /// Of a syntactic element's name: where a packet ends.
-const END: u32 = 7;
+pub(super) const END: u32 = 7;
 /// What fills.
-const FILL: u32 = 6;
+pub(super) const FILL: u32 = 6;
 
 /// Writes bits.
 #[derive(Default)]
-struct Bits {
-    bytes: Vec<u8>,
+pub(super) struct Bits {
+    pub(super) bytes: Vec<u8>,
     len: usize,
 }
 
@@ -26,7 +26,7 @@ impl Bits {
         Self { bytes, len }
     }
 
-    fn put(&mut self, value: u32, count: usize) {
+    pub(super) fn put(&mut self, value: u32, count: usize) {
         for bit in (0..count).rev() {
             if self.len.is_multiple_of(8) {
                 self.bytes.push(0);
@@ -54,14 +54,26 @@ pub(crate) fn ad_bytes(config: Config) -> usize {
     (channel as usize * usize::from(config.channels)).min(most_bytes(config))
 }
 
+/// `count` bits from one on.
+pub(super) fn read(packet: &[u8], at: usize, count: usize) -> Option<u32> {
+    (at..at + count).try_fold(0, |value, bit| {
+        let byte = packet.get(bit / 8)?;
+        Some(value << 1 | u32::from(byte >> (7 - bit % 8) & 1))
+    })
+}
+
+/// The bit at which the element is that ends a packet.
+pub(super) fn end(packet: &[u8]) -> Option<usize> {
+    // After it come zeros up to a whole byte.
+    let (last, byte) = packet.iter().enumerate().rfind(|(_, byte)| **byte != 0)?;
+    let at = (last * 8 + 8 - byte.trailing_zeros() as usize).checked_sub(3)?;
+    (read(packet, at, 3)? == END).then_some(at)
+}
+
 /// `packet`, `len` bytes long; `None` when it is longer already, or has no end.
 pub(crate) fn padded(packet: &[u8], len: usize) -> Option<Vec<u8>> {
-    // After the end come zeros up to a whole byte.
-    let (last, byte) = packet.iter().enumerate().rfind(|(_, byte)| **byte != 0)?;
-    let end = last * 8 + 8 - byte.trailing_zeros() as usize;
-    let at = end.checked_sub(3)?;
-    let is_end = (at..end).all(|bit| packet[bit / 8] >> (7 - bit % 8) & 1 == 1);
-    if !is_end || end.div_ceil(8) > len {
+    let at = end(packet)?;
+    if (at + 3).div_ceil(8) > len {
         return None;
     }
     let mut out = Bits::of(packet, at);
