@@ -18,7 +18,7 @@ pub(crate) use in_parts::encode_in_parts;
 /// Samples between the encoder's input and the decoder's output: input sample `n` is decoded sample `n + DELAY`.
 pub(crate) const DELAY: u32 = SAMPLES;
 
-/// With fewer bits a second than this nothing is tried again.
+/// With fewer bits a second than this nothing is tried again, nor with fewer than half of those at first.
 const LEAST: i32 = 32_000;
 /// The same of what is too long of an ad. After digital silence libav makes the first packets as long as there may be unless it has next to nothing.
 const LEAST_OF_ADS: i32 = 4_000;
@@ -151,17 +151,29 @@ pub(super) fn encode_here(config: Config, coder: Coder, pcm: &[f32]) -> Result<V
 /// Encodes with so few bits that all packets are allowed.
 fn encode_fitting(config: Config, coder: Coder, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
     let mut bit_rate = coder.bit_rate(config);
+    let least = LEAST.min(self::bit_rate(config) / 2);
     loop {
-        let most = if bit_rate < LEAST {
+        let most = if bit_rate < least {
             usize::MAX
         } else {
             most_bytes(config)
         };
         match encode_at(config, coder, (bit_rate, most), pcm) {
             // Seen in the first such packet.
-            Err(BridgeError::TooLarge { .. }) => bit_rate = bit_rate / 3 * 2,
+            Err(BridgeError::TooLarge { .. }) => bit_rate = fewer(config, bit_rate),
             other => return other,
         }
+    }
+}
+
+/// The bits a second to try after so many.
+fn fewer(config: Config, bit_rate: i32) -> i32 {
+    // At low sample rates there is sound up to half of the rate: bits are scarce, and each sixteenth is worth 2 dB. What is too long with two thirds is noise.
+    let is_scarce = config.sample_rate < 44_100 && bit_rate > self::bit_rate(config) / 3 * 2;
+    if is_scarce {
+        bit_rate / 16 * 15
+    } else {
+        bit_rate / 3 * 2
     }
 }
 
