@@ -18,6 +18,7 @@ use base64::Engine as _;
 use engine::cue_sheet::{CueSheet, PublicKey, SecretKey};
 use engine::magnet::Magnet;
 use engine::metainfo::{BuildError, Builder, Metainfo, is_program};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use url::Url;
@@ -128,6 +129,21 @@ pub(crate) async fn run(args: &PublishArgs, json: bool) -> Outcome {
     Ok(ExitStatus::Done)
 }
 
+/// What no path of a URL holds by RFC 3986, and browsers let pass. libtorrent encodes such a URL once more as a whole, `%20` too, and finds nothing.
+const OUTSIDE_OF_PATHS: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
 /// Where a file and its `.torrent` are, and will be.
 struct Places {
     name: String,
@@ -149,6 +165,8 @@ impl Places {
                 .pop_if_empty()
                 .push(&name);
         }
+        let path = utf8_percent_encode(url.path(), OUTSIDE_OF_PATHS).to_string();
+        url.set_path(&path);
         anyhow::ensure!(
             matches!(url.scheme(), "http" | "https"),
             bad_input(format!("the origin {url} is no http or https URL"))

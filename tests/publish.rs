@@ -274,3 +274,21 @@ fn a_file_that_may_be_run_is_published_as_a_program() {
     assert!(program.files()[0].is_executable() && !plain.files()[0].is_executable());
     assert_ne!(program.info_hash_v2(), plain.info_hash_v2());
 }
+
+#[test]
+fn whatever_a_file_is_called_its_url_is_one_that_other_clients_take() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = "Show [Ep 12]|^{x}`%41#?.mp3";
+    std::fs::copy(episode(), folder.path().join(name)).expect("a file");
+    let encoded = "Show%20%5BEp%2012%5D%7C%5E%7Bx%7D%60%2541%23%3F.mp3";
+    // As it is named below a folder, and as somebody typed it who left brackets as they were.
+    let typed = encoded.replace("%5B", "[").replace("%5D", "]");
+    for path in ["", &typed] {
+        let origin = format!("http://127.0.0.1:9/{path}");
+        let words = ["publish", name, "--origin", &origin, "--data", "state"];
+        grove(folder.path(), words).arg("--allow-private").run().expect(0);
+        let torrent = std::fs::read(folder.path().join(format!("{name}.torrent"))).expect("it was written");
+        let torrent = engine::metainfo::Metainfo::parse(&torrent).expect("a torrent");
+        assert_eq!(torrent.web_seeds(), [format!("http://127.0.0.1:9/{encoded}")]);
+    }
+}
