@@ -25,7 +25,7 @@ test: setup fixtures
 conformance: setup
 	@test -d "$(CONFORMANCE)" || { echo "conformance: give the folder, as in: make conformance CONFORMANCE=../shared/conformance" >&2; exit 2; }
 	CONFORMANCE="$(abspath $(CONFORMANCE))" $(CARGO) test --workspace --features engine/conformance,ad-splicer/conformance \
-	    --test conformance_metainfo --test conformance_vast
+	    --test conformance_cues --test conformance_metainfo --test conformance_vast
 
 ## an episode, creatives, a feed and campaigns, made from nothing into .fixtures
 fixtures: setup

@@ -1,7 +1,7 @@
 //! Cue marks in HLS media playlists (RFC 8216, and the tags that packagers add to it).
 //!
 //! `EXT-X-CUE-OUT` with a duration (`:30`, `:DURATION=30`) replaces so much content, with 0 it inserts, bare it
-//! replaces what lies before `EXT-X-CUE-IN`; `EXT-OATCLS-SCTE35` says the same as a message; `EXT-X-DATERANGE` does it
+//! replaces what lies before `EXT-X-CUE-IN`; `EXT-OATCLS-SCTE35`, `EXT-X-SPLICEPOINT-SCTE35` and `EXT-X-SCTE35` say the same as a message; `EXT-X-DATERANGE` does it
 //! at a date, by `SCTE35-OUT`/`-IN`/`-CMD` or as an interstitial (`com.apple.hls.interstitial`, whose
 //! `X-RESUME-OFFSET` says how much is replaced: absent its `DURATION`, 0 nothing). Content time 0 is the playlist's
 //! first segment; dates need `EXT-X-PROGRAM-DATE-TIME`.
@@ -118,32 +118,53 @@ impl Reader {
                     "line {number}: the playlist begins within a break, whose start is not in it: it is left aside"
                 ));
             }
-            "#EXT-X-CUE-IN" => {
-                if let Some(index) = self.open.take() {
-                    let end = ContentTime::from(self.at);
-                    // A duration that was said is what was sold; the mark of its end only ends what said none.
-                    if self.marks[index].end.is_none() {
-                        scte35::close(&mut self.marks[index], end);
-                    }
-                }
-            }
-            "#EXT-OATCLS-SCTE35" => match scte35::message(value)?.meaning {
-                Meaning::Out { duration } => self.out(duration, "SCTE-35"),
-                Meaning::In => {
-                    if let Some(index) = self.open.take()
-                        && self.marks[index].end.is_none()
-                    {
-                        scte35::close(&mut self.marks[index], ContentTime::from(self.at));
-                    }
-                }
-                Meaning::Other(what) | Meaning::Cancel(what) => self
-                    .notes
-                    .push(format!("line {number} is {what}: it is left aside")),
-            },
+            "#EXT-X-CUE-IN" => self.back(),
+            "#EXT-OATCLS-SCTE35" | "#EXT-X-SPLICEPOINT-SCTE35" => self.message(number, value)?,
+            "#EXT-X-SCTE35" => self.scte35(number, value)?,
             "#EXT-X-DATERANGE" => self.date_range(number, value)?,
             _ => {}
         }
         Ok(())
+    }
+
+    /// `EXT-X-SCTE35`: a message, and what it means here (the tag of ANSI/SCTE 35 for HLS).
+    fn scte35(&mut self, number: usize, value: &str) -> Result<(), String> {
+        let attributes = attributes(value)?;
+        let get = |name: &str| {
+            let mut all = attributes.iter();
+            all.find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        };
+        match (get("CUE-OUT"), get("CUE-IN"), get("CUE")) {
+            // The break goes on; or a segment of it begins that is nearer to its end.
+            (Some("CONT"), ..) => {}
+            (_, Some("YES"), _) => self.back(),
+            (_, _, Some(message)) => self.message(number, message)?,
+            (Some("YES"), ..) => self.out(None, ""),
+            _ => return Err("an EXT-X-SCTE35 has no CUE".into()),
+        }
+        Ok(())
+    }
+
+    /// What a SCTE-35 message says of this place.
+    fn message(&mut self, number: usize, text: &str) -> Result<(), String> {
+        match scte35::message(text)?.meaning {
+            Meaning::Out { duration } => self.out(duration, "SCTE-35"),
+            Meaning::In => self.back(),
+            Meaning::Other(what) | Meaning::Cancel(what) => {
+                self.notes
+                    .push(format!("line {number} is {what}: it is left aside"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The content goes on here. A duration that was said is what was sold; the mark of its end only ends what said none.
+    fn back(&mut self) {
+        if let Some(index) = self.open.take()
+            && self.marks[index].end.is_none()
+        {
+            scte35::close(&mut self.marks[index], ContentTime::from(self.at));
+        }
     }
 
     fn out(&mut self, length: Option<Duration>, title: &str) {
@@ -441,11 +462,26 @@ mod tests {
 
     #[test]
     fn a_message_and_a_cue_out_at_one_place_are_one_break() {
-        let message =
-            "#EXT-OATCLS-SCTE35:/DAvAAAAAAAA///wFAVIAACPf+/+c2nALv4AUsz1AAAAAAAKAAhDVUVJAAABNWLbowo=";
-        let found = breaks(&playlist(&format!("{message}\n#EXT-X-CUE-OUT:50.000")));
-        assert_eq!(found.len(), 1);
-        assert!((found[0].1 - 60.293_566).abs() < 1e-3, "{found:?}");
+        let message = "/DAvAAAAAAAA///wFAVIAACPf+/+c2nALv4AUsz1AAAAAAAKAAhDVUVJAAABNWLbowo=";
+        let tags = [
+            format!("#EXT-OATCLS-SCTE35:{message}"),
+            format!("#EXT-X-SPLICEPOINT-SCTE35:{message}"),
+            format!("#EXT-X-SCTE35:TYPE=0x34,CUE=\"{message}\",ID=\"7\",CUE-OUT=YES"),
+        ];
+        for tag in tags {
+            let found = breaks(&playlist(&format!("{tag}\n#EXT-X-CUE-OUT:50.000")));
+            assert_eq!(found.len(), 1, "{tag}");
+            assert!((found[0].1 - 60.293_566).abs() < 1e-3, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_goes_on_or_ends_opens_nothing() {
+        let message = "/DA0AAAAAAAA///wBQb+cr0AUAAeAhxDVUVJSAAAjn/PAAGlmbAICAAAAAAsoKGKNAIAmsnRfg==";
+        let marks = format!(
+            "#EXT-X-SCTE35:CUE-OUT=YES\n#EXTINF:5,\nx.ts\n#EXT-X-SCTE35:CUE=\"{message}\",CUE-OUT=CONT,ELAPSED=5\n#EXTINF:5,\ny.ts\n#EXT-X-SCTE35:CUE-IN=YES"
+        );
+        assert_eq!(breaks(&playlist(&marks)), [("00:00:10".into(), 10.0)]);
     }
 
     #[test]

@@ -8,17 +8,18 @@
 //! Presentation timestamps are 33-bit counts of 90 kHz that wrap; `pts_adjustment` is added, the stream's first
 //! timestamp subtracted (§9.6).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use broadcast_common::Parse;
-use scte35_splice::SpliceInfoSection;
-use scte35_splice::commands::AnyCommand;
-use scte35_splice::descriptors::AnySpliceDescriptor;
+use broadcast_common::{Parse, crc32_mpeg2};
+use scte35_splice::commands::{AnyCommand, BandwidthReservation, SpliceInsert, SpliceNull, TimeSignal};
+use scte35_splice::descriptors::CUEI;
 use scte35_splice::descriptors::segmentation::SegmentationDescriptor;
 use scte35_splice::descriptors::segmentation_enums::SegmentationTypeId;
+use scte35_splice::{CommandDef as _, SpliceDescriptorDef as _, SpliceInfoSection};
 
 use super::marks::{Mark, Marks, MarksError, MarksFormat, cue, twice};
 use super::{Action, CueSource, MOST_CUES, Position};
@@ -105,6 +106,7 @@ pub(super) fn message(text: &str) -> Result<Message, String> {
 
 /// Reads one message, a `splice_info_section` with its CRC-32.
 pub(super) fn section(bytes: &[u8]) -> Result<Message, String> {
+    let bytes = &with_command_length(bytes);
     let section =
         SpliceInfoSection::parse(bytes).map_err(|error| format!("the message is damaged: {error}"))?;
     let Some(clear) = &section.clear else {
@@ -138,11 +140,8 @@ pub(super) fn section(bytes: &[u8]) -> Result<Message, String> {
                 Meaning::Other("a time_signal without a segmentation of breaks"),
                 0,
             );
-            for descriptor in section.descriptors().take(MOST_DESCRIPTORS) {
-                let descriptor = descriptor.map_err(|error| format!("the message is damaged: {error}"))?;
-                let AnySpliceDescriptor::Segmentation(segmentation) = descriptor else {
-                    continue;
-                };
+            for descriptor in segmentations(clear.descriptor_loop).take(MOST_DESCRIPTORS) {
+                let segmentation = descriptor.map_err(|error| format!("the message is damaged: {error}"))?;
                 let meaning = of_segmentation(&segmentation);
                 let better = match (found.0, meaning) {
                     (Meaning::Other(_), _) | (Meaning::In | Meaning::Cancel(_), Meaning::Out { .. }) => true,
@@ -172,6 +171,78 @@ pub(super) fn section(bytes: &[u8]) -> Result<Message, String> {
             event: (Kind::Insert, 0),
         }),
     }
+}
+
+/// A section whose `splice_command_length` says what it is. Older senders write 0xFFF there, which is to be ignored (§9.6.1); the crate refuses it.
+fn with_command_length(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let with_length = || {
+        let end = 3 + (usize::from(bytes[1] & 0x0f) << 8) + usize::from(bytes[2]);
+        let (checked, crc) = bytes.get(..end)?.split_last_chunk::<4>()?;
+        let is_legacy = checked.get(11)? & 0x0f == 0x0f && checked.get(12) == Some(&0xff);
+        let is_whole = u32::from_be_bytes(*crc) == crc32_mpeg2::compute(checked);
+        let is_encrypted = checked.get(4)? & 0x80 != 0;
+        if !is_legacy || !is_whole || is_encrypted {
+            return None;
+        }
+        let length = command_length(*checked.get(13)?, checked.get(14..)?)?;
+        let mut section = checked.to_vec();
+        section[11] = section[11] & 0xf0 | (length >> 8) as u8;
+        section[12] = length as u8;
+        section.extend(crc32_mpeg2::compute(&section).to_be_bytes());
+        Some(section)
+    };
+    // What is cut short is for the reader to name.
+    let section = (bytes.len() > 2).then(with_length).flatten();
+    section.map_or(Cow::Borrowed(bytes), Cow::Owned)
+}
+
+/// Bytes of a splice command (§9.7) by what stands in it; `None` where that does not say.
+fn command_length(command: u8, body: &[u8]) -> Option<usize> {
+    let splice_time = |at: usize| Some(if body.get(at)? & 0x80 == 0 { 1 } else { 5 });
+    match command {
+        SpliceNull::COMMAND_TYPE | BandwidthReservation::COMMAND_TYPE => Some(0),
+        TimeSignal::COMMAND_TYPE => splice_time(0),
+        SpliceInsert::COMMAND_TYPE if body.get(4)? & 0x80 != 0 => Some(5),
+        SpliceInsert::COMMAND_TYPE => {
+            let flags = *body.get(5)?;
+            let (of_program, has_duration, at_once) =
+                (flags & 0x40 != 0, flags & 0x20 != 0, flags & 0x10 != 0);
+            let mut at = 6;
+            let components = if of_program { 1 } else { *body.get(at)? };
+            at += usize::from(!of_program);
+            for _ in 0..components {
+                at += usize::from(!of_program);
+                if !at_once {
+                    at += splice_time(at)?;
+                }
+            }
+            // `break_duration`; then the programme's number and those of the avail.
+            Some(at + if has_duration { 5 } else { 0 } + 4)
+        }
+        _ => None,
+    }
+}
+
+/// The segmentation descriptors of a loop. Whose identifier is not `CUEI` is somebody's own (§10.2.1), whatever its tag; the crate's walk would read it as one of the standard's.
+fn segmentations<'a>(
+    mut descriptors: &'a [u8],
+) -> impl Iterator<Item = Result<SegmentationDescriptor<'a>, scte35_splice::Error>> {
+    let next = move || -> Option<&'a [u8]> {
+        let length = descriptors.get(1).map_or(0, |length| 2 + usize::from(*length));
+        // What is cut short is given as far as it goes, and its reader says so.
+        let (one, rest) = descriptors.split_at(length.clamp(descriptors.len().min(2), descriptors.len()));
+        descriptors = rest;
+        (!one.is_empty()).then_some(one)
+    };
+    let is_segmentation = |one: &&[u8]| {
+        one.first() == Some(&SegmentationDescriptor::TAG)
+            && one
+                .get(2..6)
+                .is_none_or(|identifier| identifier == CUEI.to_be_bytes())
+    };
+    std::iter::from_fn(next)
+        .filter(is_segmentation)
+        .map(SegmentationDescriptor::parse)
 }
 
 fn of_segmentation(descriptor: &SegmentationDescriptor<'_>) -> Meaning {
@@ -393,6 +464,86 @@ mod tests {
             message(INSERT.trim_end_matches('=')),
             message(INSERT),
             "padding is optional"
+        );
+    }
+
+    /// The section with what was changed of it: its own length and CRC-32 follow.
+    fn sealed(changed: &[u8]) -> Vec<u8> {
+        let mut section = changed.to_vec();
+        section[2] = (section.len() + 4 - 3) as u8;
+        section.extend(crc32_mpeg2::compute(&section).to_be_bytes());
+        section
+    }
+
+    #[test]
+    fn a_command_says_itself_how_long_it_is_where_its_length_is_to_be_ignored() {
+        let of_components = |at_once: u8, times: &[&[u8]]| {
+            let mut body = vec![0, 0, 0, 9, 0x7f, 0x8f | 0x20 | at_once, times.len() as u8];
+            for (tag, time) in times.iter().enumerate() {
+                body.push(tag as u8);
+                body.extend_from_slice(time);
+            }
+            body.extend([0xfe, 0, 0x52, 0xcc, 0xf5, 0, 1, 0, 0]);
+            let mut section = bytes_of(INSERT).expect("bytes")[..14].to_vec();
+            section[12] = body.len() as u8;
+            section.extend(body);
+            section.extend([0, 0]);
+            sealed(&section)
+        };
+        let cancelled = {
+            let mut section = bytes_of(INSERT).expect("bytes")[..14].to_vec();
+            section[12] = 5;
+            section.extend([0, 0, 0, 9, 0xff, 0, 0]);
+            sealed(&section)
+        };
+        let sections = [
+            bytes_of(INSERT).expect("bytes"),
+            bytes_of(START).expect("bytes"),
+            bytes_of(END).expect("bytes"),
+            bytes_of("/DARAAAAAAAAAP/wAAAAAHpPv/8=").expect("a heartbeat"),
+            of_components(0, &[&[0xfe, 0x73, 0x69, 0xc0, 0x2e], &[0x7f]]),
+            of_components(0x10, &[&[], &[]]),
+            cancelled,
+        ];
+        for told in sections {
+            let mut legacy = told[..told.len() - 4].to_vec();
+            (legacy[11], legacy[12]) = (legacy[11] | 0x0f, 0xff);
+            let legacy = sealed(&legacy);
+            let read = section(&told).expect("a message");
+            assert_eq!(section(&legacy).as_ref(), Ok(&read), "{}", hex::encode(&told));
+            for cut in 0..legacy.len() {
+                assert!(
+                    section(&legacy[..cut]).is_err(),
+                    "{cut} bytes of {}",
+                    hex::encode(&legacy)
+                );
+                assert!(
+                    section(&sealed(&legacy[..cut.max(3)])).is_err() || cut > 14,
+                    "{cut}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn descriptors_of_others_are_theirs_whatever_their_tag() {
+        let start = bytes_of(START).expect("bytes");
+        let (before, own) = start[..start.len() - 4].split_at(21);
+        // The tags of an avail, of which this is no whole one, and of a segmentation.
+        let others = [&b"\0\x05SAPS\x0b"[..], b"\x02\x06SAPS\x01\x02"].concat();
+        let mut with = [before, &others, own].concat();
+        with[20] += others.len() as u8;
+        assert_eq!(section(&sealed(&with)), section(&start));
+        // What is the standard's, and cut short, is damage.
+        let mut cut = [before, b"\x02\x06CUEI\0\0"].concat();
+        cut[20] = 8;
+        assert!(section(&sealed(&cut)).expect_err("no event").contains("damaged"));
+        let mut cut = [before, b"\x02\x30CUEI\0\0"].concat();
+        cut[20] = 8;
+        assert!(
+            section(&sealed(&cut))
+                .expect_err("half a descriptor")
+                .contains("damaged")
         );
     }
 
