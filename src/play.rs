@@ -273,6 +273,7 @@ impl Listening<'_> {
             timeline: self.timeline.clone(),
             start,
             duration: self.is_measured().then(|| self.rendition().report().duration),
+            guessed: Some(self.rendition().report().duration),
             sink: match args.sink {
                 PlaySink::Auto => ad_splicer::play::Sink::Auto,
                 PlaySink::Null => ad_splicer::play::Sink::Null,

@@ -80,6 +80,7 @@ fn request(media: impl Content + 'static, sink: Sink) -> Request {
         timeline: timeline(),
         start: PresentationTime::ZERO,
         duration: None,
+        guessed: None,
         sink,
         locate: None,
         timed: false,
@@ -511,6 +512,7 @@ fn grow_while_playing(codec: Codec, content: &Arc<dyn Content>) {
         // Near the break, but the reader has not come to it: the pipeline reads less than 20 s ahead.
         start: PresentationTime::from_millis(0),
         duration: Some(Duration::from_secs(60)),
+        guessed: None,
         sink: Sink::Null,
         read_deadline: Duration::from_secs(10),
         locate: Some(locator(&growing)),

@@ -15,8 +15,34 @@ use super::PlayError;
 use super::packets::Packets;
 use crate::content::Content;
 
-/// How much is read at once. Small, so that playback starts before much is there.
-pub(super) const READ: usize = 32 << 10;
+/// How many seconds of a rendition wait in the source.
+const AHEAD: u64 = 3;
+/// How many bytes of it wait at least, and at most.
+const LEAST_AHEAD: u64 = 8 << 10;
+const MOST_AHEAD: u64 = 256 << 10;
+/// The least and the most that is read at once.
+const LEAST_READ: u64 = 2 << 10;
+pub(super) const MOST_READ: u64 = 32 << 10;
+
+/// How much is read before it is heard. Nothing can be put in any more where it was read, so that is a matter of seconds: those that wait, and one each that is being read and decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Portions {
+    /// Bytes that may wait in the source.
+    pub(super) ahead: u64,
+    /// Bytes that are read at once. Few, so that playback starts before much is there.
+    pub(super) read: usize,
+}
+
+impl Portions {
+    /// For a rendition of so many bytes that lasts so long, about.
+    pub(super) fn of(bytes: u64, lasts: Option<Duration>) -> Self {
+        let second = lasts.map_or(MOST_AHEAD, |lasts| bytes / lasts.as_secs().max(1));
+        Self {
+            ahead: second.saturating_mul(AHEAD).clamp(LEAST_AHEAD, MOST_AHEAD),
+            read: second.clamp(LEAST_READ, MOST_READ) as usize,
+        }
+    }
+}
 
 /// Where the reader is. A seek holds it still until the pipeline asks for data again: only then is what was pushed
 /// before gone from the source's queue.
@@ -35,7 +61,7 @@ pub(super) struct Place {
     pub(super) reads: u64,
 }
 
-/// Starts the thread that reads `media` into `source`. It ends when the pipeline does.
+/// Starts the thread that reads `media` into `source`, so many bytes at once, each read within a deadline. It ends when the pipeline does.
 ///
 /// GStreamer says when it wants more and where from; those callbacks must not block, so they only leave a note. The
 /// reader may sit in a read of content that is still to come: nobody joins it, it ends by itself after its deadline.
@@ -43,7 +69,7 @@ pub(super) fn read_into(
     source: &gst_app::AppSrc,
     media: Arc<dyn Content>,
     mut packets: Option<Packets>,
-    deadline: Duration,
+    (read, deadline): (usize, Duration),
 ) -> Result<(Receiver<PlayError>, Arc<Mutex<Place>>), PlayError> {
     let (tell, failures) = sync_channel(1);
     let (want, wants) = sync_channel::<()>(1);
@@ -69,7 +95,7 @@ pub(super) fn read_into(
     std::thread::Builder::new()
         .name("player-reader".into())
         .spawn(move || {
-            let mut buffer = vec![0; READ];
+            let mut buffer = vec![0; read];
             let mut began = 0;
             // The callbacks, and with them the sender, go when the source does.
             while wants.recv().is_ok() {
@@ -138,4 +164,30 @@ pub(super) fn read_into(
 pub(super) fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
     // It is whole whatever panicked beside it.
     place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_bit_rate_a_few_seconds_are_read_ahead() {
+        for kilobits in [16, 32, 64, 128, 320] {
+            let second = kilobits * 125;
+            let Portions { ahead, read } = Portions::of(second * 3_600, Some(Duration::from_secs(3_600)));
+            // What waits before the last read is added, that read, and what is being decoded.
+            let most = ahead - 1 + 2 * read as u64;
+            assert!(
+                (3 * second..=7 * second).contains(&most),
+                "{kilobits} kbit/s: {most} bytes"
+            );
+        }
+        let video = Portions::of(1 << 30, Some(Duration::from_secs(3_600)));
+        assert_eq!((video.ahead, video.read as u64), (MOST_AHEAD, MOST_READ));
+        assert_eq!(
+            Portions::of(1 << 30, None),
+            video,
+            "nobody knows how long it lasts"
+        );
+    }
 }

@@ -34,7 +34,7 @@ pub mod plain;
 mod presentation;
 mod reached;
 
-use feed::{Place, READ, lock, read_into};
+use feed::{MOST_READ, Place, Portions, lock, read_into};
 use packets::Packets;
 use pipeline::{Input, Pipeline};
 
@@ -79,6 +79,8 @@ pub struct Request {
     pub start: PresentationTime,
     /// How long the rendition plays, when it is known; positions never exceed it.
     pub duration: Option<Duration>,
+    /// How long it may play, where that is not known: only how far is read ahead follows from it.
+    pub guessed: Option<Duration>,
     /// Where sound and pictures go.
     pub sink: Sink,
     /// Finds places in the media without reading up to them; otherwise the decoder seeks.
@@ -185,7 +187,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// How many ticks make a [`Notice::Position`].
 const TICKS_PER_NOTICE: u32 = 4;
 /// How much has to be there before playback goes on after it had to wait.
-const ENOUGH: u64 = READ as u64;
+const ENOUGH: u64 = MOST_READ;
 /// So much less than the plan says may come out of a decoder that leaves out what it began with.
 const ROUNDED: Duration = Duration::from_millis(250);
 
@@ -350,9 +352,10 @@ impl Driver {
             (None, true) => Input::Parts,
             (None, false) => Input::Bytes(bytes),
         };
-        let ahead = pipeline::ahead(bytes, request.duration);
+        let Portions { ahead, read } = Portions::of(bytes, request.duration.or(request.guessed));
         let pipeline = Pipeline::new(request.codec, &input, request.sink, ahead)?;
-        let (failures, place) = read_into(&pipeline.source, media, packets, request.read_deadline)?;
+        let reading = (read, request.read_deadline);
+        let (failures, place) = read_into(&pipeline.source, media, packets, reading)?;
         Ok(Self {
             pipeline,
             presentation: Presentation::new(request.timeline, request.start),

@@ -17,18 +17,6 @@ use super::reached::Reached;
 use super::{PlayError, Sink};
 use crate::splice::Codec;
 
-/// How much may wait in the source: so many seconds of it, within these bounds. Nothing can be put in any more where it was read.
-const AHEAD: u64 = 3;
-const LEAST_AHEAD: u64 = 32 << 10;
-const MOST_AHEAD: u64 = 256 << 10;
-
-/// How many bytes of a rendition may wait.
-pub(super) fn ahead(bytes: u64, duration: Option<Duration>) -> u64 {
-    duration.map_or(MOST_AHEAD, |lasts| {
-        (bytes / lasts.as_secs().max(1) * AHEAD).clamp(LEAST_AHEAD, MOST_AHEAD)
-    })
-}
-
 /// What became of the pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pictures {

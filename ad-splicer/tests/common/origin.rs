@@ -125,6 +125,7 @@ pub(crate) fn heard_from(
         timeline,
         start,
         duration: Some(duration),
+        guessed: None,
         sink: Sink::Null,
         locate: Some(Arc::new(move |to| finding.locate(to))),
         timed,
