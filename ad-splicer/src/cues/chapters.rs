@@ -11,7 +11,7 @@ use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, Order, cue, on
 use super::{CueSource, Position};
 use crate::content::Content;
 use crate::frames::webm::{Webm, texts};
-use crate::frames::{id3v2, mp4};
+use crate::frames::{id3v2, mp4, vorbis_comment};
 use crate::splice;
 use crate::time::{ContentTime, PresentationTime};
 use crate::timecode;
@@ -130,10 +130,27 @@ pub(super) fn of_tag(tag: &[u8], options: &Options) -> Result<Marks, MarksError>
     })
 }
 
-/// Takes the chapters in the tags of sound: Vorbis comments, or an ID3v2 tag in WAV.
+/// Takes the chapters in the tags of sound: Vorbis comments, or an ID3v2 tag in WAV. Those of comments last until the next.
 pub(super) fn of_sound(content: &dyn Content, options: &Options) -> Result<Marks, MarksError> {
-    let found = splice::prepare(content, &[], &splice::Options::default())
-        .map_err(|error| MarksError::Media(error.to_string()))?;
+    let reading = splice::Options::default();
+    let unreadable = |error: splice::SpliceError| MarksError::Media(error.to_string());
+    // As they are written: a result would have none beyond its end.
+    let stated = {
+        let head = splice::format::recognise(content, &reading).map_err(unreadable)?;
+        let blocks = head.comments();
+        let stated = blocks.into_iter().map(vorbis_comment::stated);
+        stated
+            .collect::<Result<Vec<_>, String>>()
+            .map_err(MarksError::Media)?
+    };
+    if !stated.is_empty() {
+        let chapters = stated
+            .into_iter()
+            .flatten()
+            .map(|(start, title)| (start, None, title));
+        return of_media(MarksFormat::Tags, chapters, options);
+    }
+    let found = splice::prepare(content, &[], &reading).map_err(unreadable)?;
     let time = |time: PresentationTime| ContentTime::from_nanos(time.as_nanos());
     let chapters = found.report().chapters.iter().map(|chapter| {
         let (start, end) = (time(chapter.start), time(chapter.end));

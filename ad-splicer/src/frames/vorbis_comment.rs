@@ -54,6 +54,48 @@ fn chapter(comment: &str) -> Option<(&str, ContentTime)> {
         .then(|| (number, ContentTime::from_secs_f64(whole + seconds)))
 }
 
+/// The number of a chapter whose time a comment gives, right or wrong.
+fn timed(comment: &str) -> Option<&str> {
+    let key = comment.split_once('=')?.0;
+    described(comment).filter(|number| key.len() == "CHAPTER".len() + number.len())
+}
+
+/// What a block says of chapters: of each where it begins in the content and its title, in the order of their beginnings. The error names the comment whose time cannot be read.
+pub(crate) fn stated(data: &[u8]) -> Result<Vec<(ContentTime, String)>, String> {
+    let all: Vec<&str> = comments(data)
+        .into_iter()
+        .map(|range| text(data, range))
+        .collect();
+    let titles = titles(&all);
+    let mut found = Vec::new();
+    for (comment, number) in all.iter().filter_map(|comment| Some((comment, timed(comment)?))) {
+        let is_clock = |value: &str| {
+            value
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || b":. ".contains(&byte))
+        };
+        let time = comment.split_once('=').filter(|(_, value)| is_clock(value));
+        let (_, time) = time.and_then(|_| chapter(comment)).ok_or_else(|| {
+            let tag: String = comment.chars().take(60).collect();
+            format!("the tag {tag:?} has no time, such as 00:12:34.500")
+        })?;
+        found.push((time, titles.get(number).copied().unwrap_or_default().to_owned()));
+        if found.len() == MOST_CHAPTERS {
+            break;
+        }
+    }
+    found.sort_by_key(|chapter| chapter.0);
+    Ok(found)
+}
+
+fn titles<'a>(comments: &[&'a str]) -> HashMap<&'a str, &'a str> {
+    let mut titles = HashMap::new();
+    for (number, title) in comments.iter().filter_map(|comment| name(comment)) {
+        titles.entry(number).or_insert(title);
+    }
+    titles
+}
+
 /// The number and the title of a chapter, when a comment names one.
 fn name(comment: &str) -> Option<(&str, &str)> {
     let (key, value) = comment.split_once('=')?;
@@ -129,10 +171,7 @@ pub(crate) fn chapters(plan: &SplicePlan, data: &[u8]) -> Vec<Chapter> {
         .into_iter()
         .map(|range| text(data, range))
         .collect();
-    let mut titles = HashMap::new();
-    for (number, title) in all.iter().filter_map(|comment| name(comment)) {
-        titles.entry(number).or_insert(title);
-    }
+    let titles = titles(&all);
     let left_out = left_out(plan, &all);
     let mut found: Vec<Chapter> = all
         .iter()
@@ -220,6 +259,35 @@ mod tests {
         }
         out.push(1);
         out
+    }
+
+    #[test]
+    fn what_is_stated_is_what_is_written_and_a_time_that_is_none_is_named() {
+        let at = |comments: &[&str]| {
+            let found = stated(&data(comments))?;
+            Ok::<_, String>(
+                found
+                    .into_iter()
+                    .map(|(at, title)| (at.as_millis(), title))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let two = [
+            "CHAPTER002=00:01:30.5",
+            "chapter001=00:00:10.000",
+            "CHAPTER001NAME=Ad",
+            "CHAPTERS=many",
+            "CHAPTER001URL=x",
+        ];
+        let expected = vec![(10_000, "Ad".to_owned()), (90_500, String::new())];
+        assert_eq!(at(&two), Ok(expected), "in order, whatever the content's length");
+        for wrong in ["00:00:1x.500", "12.5", "", "0:0:-3", "0:0:1e3"] {
+            let error = at(&["TITLE=x", &format!("CHAPTER007={wrong}")]).expect_err(wrong);
+            assert!(
+                error.contains(&format!("{:?}", format!("CHAPTER007={wrong}"))),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -54,13 +54,6 @@ impl<'a> Flac<'a> {
         let deadline = self.options.read_deadline;
         super::read(self.content, 0, self.head.start as usize, deadline)
     }
-
-    fn comments(&self) -> impl Iterator<Item = &Vec<u8>> {
-        let blocks = self.head.metadata.blocks.iter();
-        blocks
-            .filter(|block| block.kind == BLOCK_VORBIS_COMMENT)
-            .map(|block| &block.data)
-    }
 }
 
 impl format::Head for Flac<'_> {
@@ -79,10 +72,19 @@ impl format::Head for Flac<'_> {
         if !tagged.is_empty() {
             return Ok(tagged);
         }
-        let comments = self.comments();
+        let comments = format::Head::comments(self);
         Ok(comments
+            .into_iter()
             .flat_map(|data| vorbis_comment::chapters(plan, data))
             .collect())
+    }
+
+    fn comments(&self) -> Vec<&[u8]> {
+        let blocks = self.head.metadata.blocks.iter();
+        blocks
+            .filter(|block| block.kind == BLOCK_VORBIS_COMMENT)
+            .map(|block| &block.data[..])
+            .collect()
     }
 
     fn audio(&self) -> Option<Range<u64>> {

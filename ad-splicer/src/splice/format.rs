@@ -52,6 +52,11 @@ pub(crate) trait Head {
     /// The content's chapters in presentation time.
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError>;
 
+    /// The blocks of Vorbis comments in it, as they stand there.
+    fn comments(&self) -> Vec<&[u8]> {
+        Vec::new()
+    }
+
     /// The bytes of the content that are audio, when ads can be spliced in while it plays: what stands before them does not have to change for that. The end is as far as the head tells.
     fn audio(&self) -> Option<Range<u64>> {
         None

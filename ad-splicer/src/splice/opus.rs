@@ -47,13 +47,13 @@ impl<'a> Opus<'a> {
         }))
     }
 
-    fn comments(&self) -> &[u8] {
+    fn tags(&self) -> &[u8] {
         &self.headers.packets[1][TAGS.len()..]
     }
 
     /// Adds the pages of the headers, and says how many they are.
     fn write_headers(&self, plan: &SplicePlan, runs: &mut Runs) -> u32 {
-        let tags = [TAGS, &vorbis_comment::edit(plan, self.comments())].concat();
+        let tags = [TAGS, &vorbis_comment::edit(plan, self.tags())].concat();
         ogg::headers(&self.headers, &[tags], runs)
     }
 }
@@ -70,7 +70,11 @@ impl format::Head for Opus<'_> {
     }
 
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
-        Ok(vorbis_comment::chapters(plan, self.comments()))
+        Ok(vorbis_comment::chapters(plan, self.tags()))
+    }
+
+    fn comments(&self) -> Vec<&[u8]> {
+        vec![self.tags()]
     }
 
     fn audio(&self) -> Option<Range<u64>> {
@@ -358,7 +362,7 @@ impl format::Track for Track<'_> {
             runs: runs.into_runs(),
             left: Vec::new(),
             seams: bridged.seams,
-            chapters: vorbis_comment::chapters(&layout.plan, self.file.comments()),
+            chapters: vorbis_comment::chapters(&layout.plan, self.file.tags()),
             played: None,
         })
     }

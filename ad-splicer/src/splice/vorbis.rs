@@ -59,7 +59,7 @@ impl<'a> Vorbis<'a> {
         }))
     }
 
-    fn comments(&self) -> &[u8] {
+    fn tags(&self) -> &[u8] {
         &self.headers.packets[1][TAGS.len()..]
     }
 
@@ -79,7 +79,11 @@ impl format::Head for Vorbis<'_> {
     }
 
     fn chapters(&self, plan: &SplicePlan) -> Result<Vec<Chapter>, SpliceError> {
-        Ok(vorbis_comment::chapters(plan, self.comments()))
+        Ok(vorbis_comment::chapters(plan, self.tags()))
+    }
+
+    fn comments(&self) -> Vec<&[u8]> {
+        vec![self.tags()]
     }
 
     /// A chain holds headers everywhere, so all of it counts; those at the beginning stay as they are while it grows.
@@ -395,7 +399,7 @@ impl format::Track for Track<'_> {
             runs: runs.into_runs(),
             left: Vec::new(),
             seams,
-            chapters: vorbis_comment::chapters(plan, self.file.comments()),
+            chapters: vorbis_comment::chapters(plan, self.file.tags()),
             played: None,
         })
     }

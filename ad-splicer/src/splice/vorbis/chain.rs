@@ -26,7 +26,7 @@ impl Track<'_> {
         if self.file.options.growing {
             return self.file.headers.packets[1].clone();
         }
-        [TAGS, &vorbis_comment::edit(plan, self.file.comments())].concat()
+        [TAGS, &vorbis_comment::edit(plan, self.file.tags())].concat()
     }
 
     /// Adds a stream of the content's packets, so many samples later than they were.
