@@ -237,14 +237,33 @@ fn an_ad_counts_as_delivered_once_all_of_it_was_sent() {
 
 #[test]
 fn an_ad_that_was_late_is_there_the_next_time() {
+    late_and_then_there(|scene| vec!["--ad".into(), format!("10={}", scene.server.url("slow.wav"))]);
+}
+
+/// A response of VAST: nobody but the server of the ad knows what it is.
+#[test]
+fn so_is_one_whose_hash_nobody_told() {
+    late_and_then_there(|scene| {
+        let vast = format!(
+            "<VAST version='3.0'><Ad id='slow'><InLine><AdSystem>x</AdSystem><AdTitle>x</AdTitle><Impression>http://127.0.0.1:9/</Impression><Creatives><Creative><Linear>
+            <Duration>00:00:01</Duration><MediaFiles><MediaFile type='audio/wav' delivery='progressive'>{}</MediaFile>
+            </MediaFiles></Linear></Creative></Creatives></InLine></Ad></VAST>",
+            scene.server.url("slow.wav")
+        );
+        std::fs::write(scene.web().join("vast.xml"), vast).expect("a folder");
+        ["--cue", "10", "--ads", &scene.server.url("vast.xml")]
+            .map(String::from)
+            .into()
+    });
+}
+
+fn late_and_then_there(break_in: impl Fn(&Scene) -> Vec<String>) {
     let slow = Slow::default();
     let scene = Scene::with(Router::new().route("/slow.wav", get(slow.clone().answer())));
     slow.set(std::fs::read(scene.web().join("ad.wav")).expect("the ad"));
     scene.sound("e.mp3", 20, "-c:a libmp3lame -b:a 128k");
-    scene.publish(
-        "e.mp3",
-        &["--ad", &format!("10={}", scene.server.url("slow.wav"))],
-    );
+    let options = break_in(&scene);
+    scene.publish("e.mp3", &options.iter().map(String::as_str).collect::<Vec<_>>());
     let master = std::fs::read(scene.web().join("e.mp3")).expect("the content");
     let args = ["--allow-private", "--freeze", "0.5", "--keep", "0"];
     let node = Node::start(scene.folder.path(), "viewer", &args);

@@ -11,6 +11,7 @@
 //!
 //! Not for: choosing which media file of an ad to fetch (that is `decide`), or decoding (that is `conditioning`).
 
+mod recent;
 mod stated;
 
 use std::fs::File;
@@ -19,7 +20,7 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use gate::Gate;
 use rustix::fs::copy_file_range;
@@ -28,6 +29,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
+use self::recent::Recent;
 use crate::content::FileContent;
 use crate::loudness::is_short;
 use crate::pcm::Pcm;
@@ -333,6 +335,7 @@ pub(crate) struct Told {
 pub struct Cache {
     dir: PathBuf,
     max_bytes: u64,
+    recent: Arc<Recent>,
 }
 
 /// A file of the folder younger than this stays, whatever the limit: somebody may be between writing and opening it.
@@ -350,7 +353,12 @@ impl Cache {
     pub fn open(dir: impl Into<PathBuf>, max_bytes: u64) -> Result<Self, FetchError> {
         let dir = dir.into();
         std::fs::create_dir_all(&dir).map_err(io_error("make the folder", &dir))?;
-        let cache = Self { dir, max_bytes };
+        let recent = Arc::default();
+        let cache = Self {
+            dir,
+            max_bytes,
+            recent,
+        };
         cache.trim();
         Ok(cache)
     }
@@ -361,7 +369,7 @@ impl Cache {
     }
 
     /// Fetches a creative, hashing while it streams to disk. When the ad response gave its hash (`expected`) and the
-    /// cache has it, nothing is fetched.
+    /// cache has it, nothing is fetched; nor when this process fetched it from there within the last five minutes.
     ///
     /// The caller may give up at any time by dropping the future; nothing stays behind then.
     pub async fn fetch(
@@ -376,13 +384,14 @@ impl Cache {
                 url: gate::shown(url),
             });
         }
-        if let Some(hit) = expected.and_then(|hash| self.original(hash)) {
+        let known = expected.or_else(|| self.recent.at(url, Instant::now()));
+        if let Some(hit) = known.and_then(|hash| self.original(hash)) {
             tracing::debug!(url = gate::shown(url), sha256 = %hit.sha256, "creative taken from the cache");
             return Ok(hit);
         }
         let transfer = self.transfer(gate, url, expected, limits);
         match tokio::time::timeout(limits.timeout, transfer).await {
-            Ok(result) => result,
+            Ok(fetched) => fetched.inspect(|original| self.recent.gave(url, original.sha256, Instant::now())),
             Err(_) => Err(FetchError::TimedOut {
                 url: gate::shown(url),
                 limit: limits.timeout,
