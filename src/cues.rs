@@ -84,10 +84,11 @@ fn suggest(path: &Path, count: Option<usize>, json: bool) -> Outcome {
     match count {
         _ if found.is_empty() => eprintln!("note: there are no pauses where breaks would be"),
         Some(count) if found.len() < count => {
-            eprintln!(
-                "note: there are no pauses near the other {} places",
-                count - found.len()
-            );
+            let missing = match count - found.len() {
+                1 => "place".to_owned(),
+                missing => format!("{missing} places"),
+            };
+            eprintln!("note: there are no pauses near the other {missing}");
         }
         _ => {}
     }
