@@ -524,6 +524,28 @@ async fn a_pause_that_a_server_names_is_waited_for_and_one_beyond_the_limit_is_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ails_a_web_seed_is_told_whatever_a_tracker_says_after_it() {
+    let (mut tasks, folder) = (JoinSet::new(), tempfile::tempdir().unwrap());
+    let node = node(folder.path()).await;
+    let (_origin, url) = origin(&mut tasks, &content(9_000, 26), Vice::BusyFor(9, 3_600)).await;
+    // Nobody listens there any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let tracker = format!("http://{}/announce", closed.local_addr().unwrap());
+    drop(closed);
+    let metainfo = metainfo(&content(9_000, 26), &[url], &[tracker]);
+    let torrent = node.add(metainfo, options(6)).await.unwrap();
+    let (seed, tracker) = ("asks to come again in 3600 s", "announcing to a tracker");
+    until(&torrent, |stats| {
+        let has = |what: &str| stats.problems.iter().any(|problem| problem.contains(what));
+        has(seed) && has(tracker)
+    })
+    .await;
+    let trouble = torrent.stats().trouble().unwrap();
+    assert!(trouble.contains(seed), "{trouble}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_web_seed_of_which_every_second_answer_stops_is_asked_on_and_named() {
     let mut tasks = JoinSet::new();
     let data = content(3_100_000, 16);

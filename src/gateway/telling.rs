@@ -115,7 +115,7 @@ impl Gateway {
             return;
         }
         let stats = torrent.stats();
-        let trouble = stats.problems.last();
+        let trouble = stats.trouble();
         let name = torrent.metainfo().name();
         if self.settings.json {
             print_json(&json!({

@@ -124,7 +124,7 @@ pub(super) fn tell_quiet(name: &str, stats: &Stats) {
         peers if served => format!("neither its web server nor any of {peers} peers sends it now"),
         peers => format!("none of {peers} peers sends it"),
     };
-    let trouble = stats.problems.last();
+    let trouble = stats.trouble();
     let trouble = trouble.map_or_else(String::new, |trouble| format!(" (the latest trouble: {trouble})"));
     let goes_on = goes_on(stats.gives_up);
     eprintln!("nothing of {name} comes: {peers}{trouble}; {goes_on}, Ctrl-C ends it and keeps what is here");

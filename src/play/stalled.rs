@@ -57,7 +57,7 @@ impl Stalled {
             torrent.ask_again();
         }
         if is_told {
-            let trouble = stats.problems.last();
+            let trouble = stats.trouble();
             let trouble =
                 trouble.map_or_else(String::new, |trouble| format!(" (the latest trouble: {trouble})"));
             line.say(&format!("{words}{trouble}; {}", goes_on(stats.gives_up)));

@@ -83,6 +83,8 @@ pub(super) struct Driver {
     /// Blocks of each piece by source: disk, peers, origin.
     pub(super) sources: Vec<[u32; 3]>,
     pub(super) problems: VecDeque<String>,
+    /// The latest one of a web seed.
+    pub(super) origin_problem: Option<String>,
     /// Why a relay does not carry this transfer, or no further.
     pub(super) relay_refuses: Option<String>,
     pub(super) state: State,
@@ -190,6 +192,7 @@ impl Driver {
             greeting: HashSet::new(),
             sources: vec![[0; 3]; pieces],
             problems: VecDeque::new(),
+            origin_problem: None,
             relay_refuses: None,
             state: State::Downloading,
             core,

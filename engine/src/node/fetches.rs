@@ -72,6 +72,7 @@ impl Driver {
             self.input(Input::Configure(self.core.clone()));
         }
         for problem in self.ground.origin.take_problems() {
+            self.origin_problem = Some(problem.clone());
             self.problem(problem);
         }
     }

@@ -35,6 +35,7 @@ pub(super) fn first_stats(shared: &Shared, layout: &Layout) -> Stats {
         silent_trackers: Vec::new(),
         gives_up: None,
         problems: Vec::new(),
+        origin_problem: None,
     }
 }
 
@@ -123,6 +124,7 @@ impl Driver {
             gives_up: self.gives_up,
             silent_trackers: self.ground.silent.list(Instant::now()),
             problems: self.problems.iter().cloned().collect(),
+            origin_problem: self.origin_problem.clone(),
         });
     }
 }

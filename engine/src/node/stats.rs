@@ -132,9 +132,19 @@ pub struct Stats {
     pub gives_up: Option<Duration>,
     /// The latest troubles, oldest first, at most 16: web seeds, trackers, peers. For people to read.
     pub problems: Vec<String>,
+    /// The latest trouble of a web seed, however many of others came since.
+    pub origin_problem: Option<String>,
 }
 
 impl Stats {
+    /// Why nothing comes, as far as that is known, for people to read: the latest trouble of a web seed, and the latest of all.
+    pub fn trouble(&self) -> Option<String> {
+        match (&self.origin_problem, self.problems.last()) {
+            (Some(origin), Some(last)) if origin != last => Some(format!("{origin}; {last}")),
+            (origin, last) => origin.as_ref().or(last).cloned(),
+        }
+    }
+
     /// Whether everything that is wanted is here.
     pub fn is_complete(&self) -> bool {
         self.have_bytes == self.total_bytes
