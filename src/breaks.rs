@@ -258,7 +258,8 @@ impl Preparer {
             Err(error) => return Err(nothing(format!("the cue sheet is no valid VMAP: {error}"))),
         };
         let cache = Cache::open(context.creatives(), Cache::DEFAULT_MAX_BYTES)
-            .map_err(|error| nothing(error.to_string()))?;
+            .map_err(|error| nothing(error.to_string()))?
+            .knowing(Arc::clone(&context.recent));
         let program = ad_splicer::this_program().map_err(|error| {
             nothing(format!(
                 "cannot find this program to condition creatives with: {error}"

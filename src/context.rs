@@ -1,9 +1,10 @@
 //! What commands with a socket share: the data folder and its files, and the gate with what the person typed.
 
 use std::path::PathBuf;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use ad_splicer::creatives::Recent;
 use anyhow::Context as _;
 use gate::{Gate, Policy};
 use url::Url;
@@ -24,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) patience: Duration,
     /// Peers are asked for nothing, metainfo included.
     pub(crate) no_peers: bool,
+    /// What addresses of creatives gave.
+    pub(crate) recent: Arc<Recent>,
 }
 
 impl Context {
@@ -48,6 +51,7 @@ impl Context {
             documents: Some(data.join("documents")),
             patience: asking::PATIENCE,
             no_peers: false,
+            recent: Arc::default(),
             data,
             gate: Gate::new(policy),
             net: net.clone(),

@@ -29,7 +29,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
-use self::recent::Recent;
+pub use self::recent::Recent;
 use crate::content::FileContent;
 use crate::loudness::is_short;
 use crate::pcm::Pcm;
@@ -361,6 +361,12 @@ impl Cache {
         };
         cache.trim();
         Ok(cache)
+    }
+
+    /// The same, which knows what addresses gave lately to other caches of this process too.
+    #[must_use]
+    pub fn knowing(self, recent: Arc<Recent>) -> Self {
+        Self { recent, ..self }
     }
 
     /// The folder.

@@ -15,8 +15,9 @@ const KEPT: Duration = Duration::from_secs(300);
 /// Addresses that are remembered; the oldest goes first.
 const MOST: usize = 256;
 
+/// Addresses and what they gave, for as many caches as share it ([`Cache::knowing`](super::Cache::knowing)).
 #[derive(Debug, Default)]
-pub(super) struct Recent(Mutex<HashMap<Url, (ContentHash, Instant)>>);
+pub struct Recent(Mutex<HashMap<Url, (ContentHash, Instant)>>);
 
 impl Recent {
     fn known(&self) -> MutexGuard<'_, HashMap<Url, (ContentHash, Instant)>> {
