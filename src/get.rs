@@ -6,7 +6,7 @@
 //! Not for: how ads are made ready (`breaks`), or how content and ads are joined (`rendition`).
 
 mod folder;
-mod plain;
+pub(crate) mod plain;
 mod report;
 
 use std::path::{Path, PathBuf};

@@ -104,6 +104,12 @@ impl Partial {
         self.about.validator.as_ref()
     }
 
+    /// To read what came, while more of it comes.
+    pub(crate) fn reader(&self) -> anyhow::Result<File> {
+        let path = content_of(&self.folder);
+        File::open(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
     /// Begins a version; nothing stays of what is here.
     pub(crate) fn begin(&mut self, validator: Option<Validator>, total: Option<u64>) -> anyhow::Result<()> {
         self.about = About {

@@ -7,9 +7,10 @@
 //! Beacons are stored as things are presented, so that a client that is killed loses none of them, and are sent from there beside playing
 //! ([`Sending`]): no ad server holds it up.
 //!
-//! What nothing can be spliced into is played as it is (`plain`). Not for: the pipeline and what counts as presented (`ad_splicer::play`).
+//! What nothing can be spliced into is played as it is (`plain`), and so is media without a `.torrent` (`bare`). Not for: the pipeline and what counts as presented (`ad_splicer::play`).
 
 mod ahead;
+mod bare;
 mod beginning;
 mod bookmark;
 pub(crate) mod keys;
@@ -54,7 +55,7 @@ use crate::cli::{PlayArgs, PlaySink};
 use crate::context::Context;
 use crate::joining;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json, with_hint};
-use crate::rendition::{self, Frozen};
+use crate::rendition::{self, Arriving, Frozen};
 use crate::source::{Resolved, resolve};
 use crate::units::human_time;
 
@@ -94,8 +95,9 @@ async fn through(
     let found = match resolved {
         Resolved::Torrent(found) => found,
         Resolved::Plain(bare) => {
-            return Err(bad_input(bare.to_string()))
-                .hint(|| format!("`grove get {}` fetches it as it is", bare.url));
+            let played = bare::play(context, args, &bare, (keys, line), json).await;
+            beacons::drain(context).await;
+            return played;
         }
     };
     if !found.metainfo.is_single_file() {
@@ -135,7 +137,13 @@ async fn through(
                     eprintln!("note: it is played without ads: {why}");
                 }
                 let bookmark = Bookmark::of(context, &found.metainfo.info_hash_v2());
-                plain::play(args, &torrent, &bookmark, (keys, line), json).await
+                let content: Arc<dyn Content> = Arc::new(Arriving::new(&torrent));
+                let playing = plain::Playing {
+                    name: found.metainfo.info_hash_v2().to_string(),
+                    content,
+                    from: plain::From::Swarm(&torrent),
+                };
+                plain::play(args, playing, &bookmark, (keys, line), json).await
             } else {
                 drop((keys, line));
                 Err(error)
@@ -485,7 +493,7 @@ impl Listening<'_> {
             duration: self.rendition().report().duration,
             have: stats.have_bytes,
             total: stats.total_bytes,
-            peers: stats.peers,
+            peers: Some(stats.peers),
             state,
             muted: false,
             ad: ad.map(|ad| {

@@ -1,4 +1,4 @@
-//! `grove get` of media without a `.torrent`, from a server that breaks off, is in trouble, changes the file or is no server of files: what comes
+//! `grove get` and `play` of media without a `.torrent`, from a server that breaks off, is in trouble, changes the file or is no server of files: what comes
 //! out is the file, or nothing.
 
 mod common;
@@ -17,11 +17,35 @@ use tower_http::services::ServeDir;
 
 const LENGTH: usize = 3_000_000;
 
+/// The version of the file that can be played: noise in WAV, so many bytes a second.
+const SOUND: u64 = 7;
+const RATE: u32 = 96_000 * 4;
+
 /// The file, in one of its versions.
 fn content(version: u64) -> Vec<u8> {
-    (0..LENGTH as u64)
+    let mut bytes: Vec<u8> = (0..LENGTH as u64)
         .map(|i| (i.wrapping_add(version).wrapping_mul(2_654_435_761) >> 13) as u8)
-        .collect()
+        .collect();
+    if version == SOUND {
+        let length = LENGTH as u32;
+        let head = [
+            *b"RIFF",
+            (length - 8).to_le_bytes(),
+            *b"WAVE",
+            *b"fmt ",
+            16_u32.to_le_bytes(),
+            // PCM, two channels.
+            [1, 0, 2, 0],
+            (RATE / 4).to_le_bytes(),
+            RATE.to_le_bytes(),
+            // Four bytes of 16 bits each.
+            [4, 0, 16, 0],
+            *b"data",
+            (length - 44).to_le_bytes(),
+        ];
+        bytes[..44].copy_from_slice(head.as_flattened());
+    }
+    bytes
 }
 
 /// A request for the file.
@@ -684,6 +708,73 @@ fn a_result_that_cannot_be_written_is_an_error_before_anything_is_fetched() {
 }
 
 /// A `.torrent` of version 1 alone, with these bytes somewhere in it.
+/// Sound that can be played, of which the server gives so much before it does anything else.
+fn sound(gives: usize) -> Act {
+    Act {
+        version: SOUND,
+        ..Act::well(TAG).cut(gives)
+    }
+}
+
+fn seconds(line: &serde_json::Value) -> f64 {
+    line["at"].as_f64().expect("a time")
+}
+
+#[test]
+fn it_is_played_while_it_comes_and_what_came_is_kept() {
+    let web = Web::new([Act {
+        holds: true,
+        ..sound(LENGTH / 2)
+    }]);
+    let mut player = web.command("play").args(["--sink", "null", "--json"]).start();
+    player.wait_until("a second of what is here", |line| {
+        line["event"] == "position" && seconds(line) > 1.0
+    });
+    web.open();
+    let done = player.wait_for("done");
+    let lasts = (LENGTH - 44) as f64 / f64::from(RATE);
+    assert!((seconds(&done) - lasts).abs() < 0.1, "{done} of {lasts} s");
+    assert_eq!(player.finish().0, Some(0));
+
+    web.acts([sound(LENGTH)]);
+    web.get().expect(0);
+    assert_eq!(web.froms().last(), Some(&Some(LENGTH - 1)));
+    web.is_out(SOUND);
+}
+
+#[test]
+fn that_the_rest_has_changed_or_cannot_be_had_is_said() {
+    let gone = Act::says("404 Not Found", "Content-Length: 0\r\n");
+    for (next, says) in [
+        (Act::well("\"two\""), "has changed on its server"),
+        (gone, "404 Not Found"),
+    ] {
+        let web = Web::new([sound(LENGTH / 2), next]);
+        let played = web.command("play").args(["--sink", "null", "--json"]).run();
+        played.expect(1).says(says);
+    }
+}
+
+#[test]
+fn play_goes_on_with_what_get_has_not_finished() {
+    let web = Web::new([Act {
+        holds: true,
+        ..sound(LENGTH / 2)
+    }]);
+    let mut get = web.start();
+    until_kept(&mut get, LENGTH / 2);
+    get.kill();
+    web.acts([sound(LENGTH)]);
+    let mut player = web
+        .command("play")
+        .args(["--sink", "null", "--json", "--start", "6"])
+        .start();
+    let done = player.wait_for("done");
+    assert!(seconds(&done) > 7.5, "{done}");
+    assert_eq!(player.finish().0, Some(0));
+    assert_eq!(web.froms(), [None, Some(LENGTH / 2)]);
+}
+
 fn version_1(comment: &str) -> Vec<u8> {
     let comment = format!("7:comment{}:{comment}", comment.len());
     let head =

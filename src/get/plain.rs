@@ -3,13 +3,13 @@
 //! Not for: asking the server (`fetching`), and what is kept of what is not whole (`partial`).
 
 mod answer;
-mod fetching;
+pub(crate) mod fetching;
 mod name;
 mod waiting;
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -91,7 +91,7 @@ pub(super) async fn plain(
     } else {
         finishing.await.context("writing the result")??
     };
-    let seen = look(&seen);
+    let seen = seen.borrow().clone();
     match ended {
         Ok(Ended::Whole) => {}
         Ok(Ended::Interrupted) => {
@@ -169,10 +169,6 @@ fn finish(out: &Mutex<Out>, place: Option<&Path>) -> anyhow::Result<Option<u64>>
     }
 }
 
-fn look(seen: &Mutex<Seen>) -> Seen {
-    seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
 fn tell_stopped(seen: &Seen, kept: Option<u64>) {
     let of = seen
         .total
@@ -198,7 +194,7 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    async fn show(&self, seen: &Arc<Mutex<Seen>>, paused: watch::Receiver<bool>) -> Infallible {
+    async fn show(&self, seen: &watch::Receiver<Seen>, paused: watch::Receiver<bool>) -> Infallible {
         let mut tick = tokio::time::interval(Duration::from_millis(if self.json { 1000 } else { 250 }));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (mut quiet, mut was_paused) = (Quiet::new(), false);
@@ -206,7 +202,7 @@ impl Shown<'_> {
         let mut resumed = last;
         loop {
             tick.tick().await;
-            let (seen, now, is_paused) = (look(seen), Instant::now(), *paused.borrow());
+            let (seen, now, is_paused) = (seen.borrow().clone(), Instant::now(), *paused.borrow());
             let passed = now.duration_since(last).as_secs_f64();
             if passed > 0.0 {
                 // Over the last few seconds.

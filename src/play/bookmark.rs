@@ -9,6 +9,8 @@ use std::time::Duration;
 use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
 use engine::metainfo::InfoHash;
+use sha2::{Digest as _, Sha256};
+use url::Url;
 
 use crate::context::Context;
 use crate::files::write_whole;
@@ -21,6 +23,12 @@ pub(super) struct Bookmark(PathBuf);
 impl Bookmark {
     pub(super) fn of(context: &Context, info_hash: &InfoHash) -> Self {
         Bookmark(context.bookmarks().join(info_hash.to_string()))
+    }
+
+    /// That of media without a `.torrent`, by its URL, which may hold a secret.
+    pub(super) fn of_url(context: &Context, url: &Url) -> Self {
+        let name = hex::encode(Sha256::digest(url.as_str()));
+        Bookmark(context.bookmarks().join(name))
     }
 
     /// Where it was left; `None` when it was not begun, or heard to its end.

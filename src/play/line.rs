@@ -20,7 +20,8 @@ pub(super) struct Status {
     /// Bytes of content that are here, of how many.
     pub(super) have: u64,
     pub(super) total: u64,
-    pub(super) peers: usize,
+    /// `None` for what no peer can have.
+    pub(super) peers: Option<usize>,
     /// Why it stands still, when it does.
     pub(super) state: Option<String>,
     /// Whether the sound is turned off.
@@ -60,10 +61,10 @@ impl Status {
             parts.push(format!("{} / {}", clock(self.at), clock(self.duration)));
             let percent = (self.have * 100).checked_div(self.total).unwrap_or(100);
             parts.push(format!("{percent}% here"));
-            parts.push(match self.peers {
+            parts.extend(self.peers.map(|peers| match peers {
                 1 => "1 peer".to_owned(),
                 peers => format!("{peers} peers"),
-            });
+            }));
         }
         parts.extend(self.muted.then(|| "muted".to_owned()));
         parts.extend(self.state.clone());
@@ -165,12 +166,14 @@ mod tests {
             duration: Duration::from_secs(3723),
             have: 1,
             total: 3,
-            peers: 1,
+            peers: Some(1),
             state: None,
             muted: false,
             ad: None,
         };
         assert_eq!(status.text(true), "1:02 / 1:02:03 · 33% here · 1 peer");
+        status.peers = None;
+        assert_eq!(status.text(true), "1:02 / 1:02:03 · 33% here");
         status.ad = Some(AdLine {
             number: 1,
             count: 2,

@@ -1,4 +1,5 @@
-//! Playing content as it is: video, and whatever else nothing can be spliced into. It comes through the swarm all the same, by `grovesrc`.
+//! Playing content as it is: video, and whatever else nothing can be spliced into. It comes through the swarm all the same, by `grovesrc`;
+//! media without a `.torrent` comes from its web server (`bare`).
 //!
 //! Not for: ads, and what is reported of them.
 
@@ -14,6 +15,7 @@ use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
 use engine::node::Torrent;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::bookmark::Bookmark;
 use super::keys::{Key, Keys, left, next_key};
@@ -21,8 +23,8 @@ use super::line::{Line, Status};
 use super::stalled::Stalled;
 use super::{STEP, explain, starts_after};
 use crate::cli::{PlayArgs, PlaySink};
+use crate::get::plain::fetching::Seen;
 use crate::output::{ExitStatus, Outcome, interrupted, print_json};
-use crate::rendition::Arriving;
 use crate::units::human_time;
 
 /// How long one read of the beginning may take.
@@ -30,16 +32,61 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// How often it is looked at.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Plays the content of a torrent to its end, or until the person leaves.
+/// What is played.
+pub(super) struct Playing<'a> {
+    /// What it is called in this process.
+    pub(super) name: String,
+    pub(super) content: Arc<dyn Content>,
+    pub(super) from: From<'a>,
+}
+
+/// Where it comes from, which says how much of it is here.
+#[derive(Clone, Copy)]
+pub(super) enum From<'a> {
+    Swarm(&'a Torrent),
+    Server(&'a watch::Receiver<Seen>),
+}
+
+impl From<'_> {
+    /// Bytes that are here, of how many; and peers.
+    fn here(self) -> (u64, u64, Option<usize>) {
+        match self {
+            From::Swarm(torrent) => {
+                let stats = torrent.stats();
+                (stats.have_bytes, stats.total_bytes, Some(stats.peers))
+            }
+            From::Server(seen) => {
+                let seen = seen.borrow();
+                (seen.have, seen.total.unwrap_or(seen.have), None)
+            }
+        }
+    }
+
+    /// What it waits for when it does, in words.
+    fn waits(self, waiting: bool, silence: &mut Stalled, line: &Line) -> Option<String> {
+        match self {
+            From::Swarm(torrent) => silence.wait_for_data(torrent, waiting, line),
+            From::Server(seen) => waiting.then(|| match &seen.borrow().trouble {
+                Some((why, _)) => format!("waiting for data: {why}"),
+                None => "waiting for data".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Plays it to its end, or until the person leaves.
 pub(super) async fn play(
     args: &PlayArgs,
-    torrent: &Torrent,
+    Playing {
+        name,
+        content,
+        from: source,
+    }: Playing<'_>,
     bookmark: &Bookmark,
     (mut keys, mut line): (Option<Keys>, Line),
     json: bool,
 ) -> Outcome {
-    let uri = format!("{}://{}", grovesrc::SCHEME, torrent.info_hash());
-    let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
+    let uri = format!("{}://{name}", grovesrc::SCHEME);
     let ours = uri.clone();
     grovesrc::register(Arc::new(move |wanted| {
         if wanted == ours {
@@ -112,19 +159,19 @@ pub(super) async fn play(
                 &json!({ "event": "position", "at": seen.at.as_secs_f64(), "in_ad": false, "waiting": waiting }),
             );
         }
-        let state = silence.wait_for_data(torrent, waiting, &line);
+        let state = source.waits(waiting, &mut silence, &line);
         let state = if player.is_paused() {
             Some("paused".to_owned())
         } else {
             state
         };
-        let stats = torrent.stats();
+        let (have, total, peers) = source.here();
         line.show(&Status {
             at: seen.at.since(ContentTime::ZERO),
             duration: seen.duration.unwrap_or_default(),
-            have: stats.have_bytes,
-            total: stats.total_bytes,
-            peers: stats.peers,
+            have,
+            total,
+            peers,
             state,
             muted,
             ad: None,

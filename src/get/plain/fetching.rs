@@ -32,7 +32,7 @@ const KEEP: Duration = Duration::from_secs(1);
 const WAITING: usize = 16;
 
 /// Where it goes while it comes.
-pub(super) enum Out {
+pub(crate) enum Out {
     Kept(Partial),
     /// Read by somebody at once: nothing of it can be taken back.
     Stdout {
@@ -115,23 +115,27 @@ enum Part {
 
 /// How far it is.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) have: u64,
-    pub(super) kept: u64,
-    pub(super) total: Option<u64>,
+pub(crate) struct Seen {
+    pub(crate) have: u64,
+    pub(crate) kept: u64,
+    pub(crate) total: Option<u64>,
+    /// Whether the server has said in this run which version it has: before, what is here may be of another one.
+    pub(crate) is_known: bool,
+    /// How often a version was begun: what was read of the one before is of no use.
+    pub(crate) begun: u64,
     /// Bytes that came in this run, those included that came again.
-    pub(super) came: u64,
+    pub(crate) came: u64,
     /// Bytes that were thrown away.
-    pub(super) wasted: u64,
+    pub(crate) wasted: u64,
     /// When something new came last.
-    pub(super) since: Instant,
+    pub(crate) since: Instant,
     /// Why nothing comes, and when it is given up.
-    pub(super) trouble: Option<(String, Instant)>,
+    pub(crate) trouble: Option<(String, Instant)>,
 }
 
 /// How asking ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     Whole,
     Interrupted,
 }
@@ -143,11 +147,11 @@ enum Broke {
     Failed(anyhow::Error),
 }
 
-pub(super) struct Fetching<'a> {
+pub(crate) struct Fetching<'a> {
     context: &'a Context,
     url: &'a Url,
     out: Arc<Mutex<Out>>,
-    seen: Arc<Mutex<Seen>>,
+    seen: watch::Sender<Seen>,
     paused: watch::Receiver<bool>,
     down: Bucket,
     waiting: Waiting,
@@ -162,12 +166,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'a> Fetching<'a> {
-    pub(super) fn new(context: &'a Context, url: &'a Url, out: Out, paused: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(context: &'a Context, url: &'a Url, out: Out, paused: watch::Receiver<bool>) -> Self {
         let now = Instant::now();
         let seen = Seen {
             have: out.have(),
             kept: out.kept(),
             total: out.total(),
+            is_known: false,
+            begun: 0,
             came: 0,
             wasted: 0,
             since: now,
@@ -179,7 +185,7 @@ impl<'a> Fetching<'a> {
             is_stdout: matches!(out, Out::Stdout { .. }),
             waiting: Waiting::new(out.have(), context.patience, now),
             out: Arc::new(Mutex::new(out)),
-            seen: Arc::new(Mutex::new(seen)),
+            seen: watch::Sender::new(seen),
             paused,
             down: Bucket::new(context.net.down),
             has_ranges: true,
@@ -188,16 +194,17 @@ impl<'a> Fetching<'a> {
     }
 
     /// Where it goes; a writer may have it as long as an answer comes.
-    pub(super) fn out(&self) -> Arc<Mutex<Out>> {
+    pub(crate) fn out(&self) -> Arc<Mutex<Out>> {
         Arc::clone(&self.out)
     }
 
-    pub(super) fn seen(&self) -> Arc<Mutex<Seen>> {
-        Arc::clone(&self.seen)
+    /// How far it is, until it ends.
+    pub(crate) fn seen(&self) -> watch::Receiver<Seen> {
+        self.seen.subscribe()
     }
 
     /// Asks until all of it is here.
-    pub(super) async fn all(mut self) -> anyhow::Result<Ended> {
+    pub(crate) async fn all(mut self) -> anyhow::Result<Ended> {
         loop {
             let broke = match self.once().await {
                 Ok(true) => return Ok(Ended::Whole),
@@ -311,9 +318,10 @@ impl<'a> Fetching<'a> {
             )));
         }
         eprintln!("note: {shown} is begun anew, and the {here} that are here are not used: {why}");
-        let mut seen = locked(&self.seen);
-        seen.wasted += have;
-        seen.have = 0;
+        self.seen.send_modify(|seen| {
+            seen.wasted += have;
+            seen.have = 0;
+        });
         Ok(())
     }
 
@@ -325,7 +333,7 @@ impl<'a> Fetching<'a> {
         (at, end): (u64, Option<u64>),
     ) -> Result<(), Broke> {
         let (sender, parts) = mpsc::channel(WAITING);
-        let (out, seen) = (Arc::clone(&self.out), Arc::clone(&self.seen));
+        let (out, seen) = (Arc::clone(&self.out), self.seen.clone());
         let writing = tokio::task::spawn_blocking(move || pour(&out, parts, &seen));
         let came = self.receive(&mut response, first, (at, end), &sender).await;
         drop(sender);
@@ -383,14 +391,14 @@ impl<'a> Fetching<'a> {
                     "cannot fetch {shown}: the server sends more than it said"
                 )));
             }
-            {
-                let mut seen = locked(&self.seen);
+            let is_new = self.waiting.have(at, Instant::now());
+            self.seen.send_modify(|seen| {
                 seen.came += bytes;
-                if self.waiting.have(at, Instant::now()) {
+                if is_new {
                     seen.since = Instant::now();
                     seen.trouble = None;
                 }
-            }
+            });
             let handed = async {
                 self.down.take(bytes).await;
                 to.send(Part::Bytes(chunk)).await
@@ -415,7 +423,7 @@ impl<'a> Fetching<'a> {
             () = interrupted() => return Err(Broke::Interrupted),
         }
         self.waiting.was_paused(Instant::now());
-        locked(&self.seen).since = Instant::now();
+        self.seen.send_modify(|seen| seen.since = Instant::now());
         Ok(())
     }
 
@@ -434,7 +442,8 @@ impl<'a> Fetching<'a> {
                 (until - now).as_secs_f64().ceil()
             );
         }
-        locked(&self.seen).trouble = Some((trouble.to_string(), until));
+        let why = (trouble.to_string(), until);
+        self.seen.send_modify(|seen| seen.trouble = Some(why));
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
             () = interrupted() => Err(Broke::Interrupted),
@@ -460,16 +469,22 @@ impl<'a> Fetching<'a> {
 }
 
 /// Writes what one answer brings, to its end.
-fn pour(out: &Mutex<Out>, mut parts: mpsc::Receiver<Part>, seen: &Mutex<Seen>) -> anyhow::Result<()> {
+fn pour(out: &Mutex<Out>, mut parts: mpsc::Receiver<Part>, seen: &watch::Sender<Seen>) -> anyhow::Result<()> {
     let mut out = locked(out);
     loop {
         let part = parts.blocking_recv();
         let is_end = part.is_none();
+        let (begins, is_head) = match part {
+            Some(Part::Begin(..)) => (1, true),
+            Some(Part::Total(_)) => (0, true),
+            _ => (0, false),
+        };
         out.take(part.unwrap_or(Part::Keep))?;
-        {
-            let mut seen = locked(seen);
+        seen.send_modify(|seen| {
             (seen.have, seen.kept, seen.total) = (out.have(), out.kept(), out.total());
-        }
+            seen.begun += begins;
+            seen.is_known |= is_head;
+        });
         if is_end {
             return Ok(());
         }
