@@ -9,6 +9,7 @@
 //! timestamp subtracted (§9.6).
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -34,7 +35,7 @@ pub(super) const HEARTBEAT: &str = "a splice_null (a heartbeat)";
 const MOST_DESCRIPTORS: usize = 64;
 
 /// What a message does to a break.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Meaning {
     /// It opens a break: this much content is replaced, if it says so.
     Out {
@@ -50,7 +51,7 @@ pub(super) enum Meaning {
 }
 
 /// What events are counted of: each kind has its own numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Insert,
     Segmentation,
@@ -285,15 +286,43 @@ fn content_time(pts: u64, first: u64) -> Option<ContentTime> {
     (after < WRAP / 2).then(|| ContentTime::from(ticks(after)))
 }
 
-/// Reads messages, one a line; `#` begins a comment.
+/// What was said of an event since it was last taken back.
+#[derive(Debug, Default)]
+struct Said {
+    is_cancelled: bool,
+    all: HashSet<(Meaning, Option<u64>)>,
+}
+
+impl Said {
+    /// Whether a message of this event says again what was said: broadcasters repeat each several times.
+    fn is_repeat(&mut self, message: &Message) -> bool {
+        match message.meaning {
+            Meaning::Other(_) => false,
+            Meaning::Cancel(_) => {
+                self.all.clear();
+                std::mem::replace(&mut self.is_cancelled, true)
+            }
+            Meaning::Out { .. } | Meaning::In => {
+                self.is_cancelled = false;
+                !self.all.insert((message.meaning, message.pts))
+            }
+        }
+    }
+}
+
+/// Reads messages, one a line; `#` begins a comment. Repeats are passed over.
 pub(super) fn parse(text: &str, first_pts: u64) -> Result<Marks, MarksError> {
     let mut breaks = Breaks::default();
+    let mut said: HashMap<Event, Said> = HashMap::new();
     for (number, line) in text.lines().enumerate() {
         let (number, line) = (number + 1, line.trim());
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let message = message(line).map_err(|reason| MarksError::Line { line: number, reason })?;
+        if said.entry(message.event).or_default().is_repeat(&message) {
+            continue;
+        }
         let before = breaks.marks.len();
         breaks.add(&format!("line {number}"), message, first_pts);
         // More cue points than there may be are refused anyway.
@@ -566,7 +595,7 @@ mod tests {
 
     #[test]
     fn two_messages_that_open_a_break_at_one_time_are_refused() {
-        let text = format!("{START}\n{INSERT}\n{INSERT}");
+        let text = format!("{START}\n{FOUR}\n{FIVE}");
         let error = parse(&text, 0).expect_err("twice").to_string();
         assert!(
             error.starts_with("line 3: there are two cue points at "),
@@ -574,11 +603,33 @@ mod tests {
         );
     }
 
+    /// splice_insert of event 4 at 20 s for 5 s, its cancelling, and event 5 at the same time.
+    const FOUR: &str = "/DAlAAAAAAAAAP/wFAUAAAAEf+/+ABt3QP4ABt3QAAEAAAAAPqp8IA==";
+    const CANCEL_FOUR: &str = "/DAWAAAAAAAAAP/wBQUAAAAE/wAAFXBVJA==";
+    const FIVE: &str = "/DAlAAAAAAAAAP/wFAUAAAAFf+/+ABt3QP4ABt3QAAEAAAAANLH0eQ==";
+
+    #[test]
+    fn what_is_said_again_of_an_event_is_one_cue() {
+        let titles = |lines: &[&str]| {
+            let read = parse(&lines.join("\n"), 0).expect("messages");
+            let titles: Vec<String> = read.marks.into_iter().map(|mark| mark.title).collect();
+            (titles, read.notes.len())
+        };
+        let four = || vec!["event 4".to_owned()];
+        assert_eq!(titles(&[FOUR, FOUR, FOUR]), (four(), 0));
+        assert_eq!(titles(&[FOUR, START, FOUR]).0.len(), 2);
+        // A cancelling is said again too, and what comes after it is new.
+        let again = [FOUR, FOUR, CANCEL_FOUR, CANCEL_FOUR];
+        assert_eq!(titles(&again), (Vec::new(), 1));
+        assert_eq!(titles(&[&again[..], &[FOUR, FOUR]].concat()), (four(), 1));
+        let taken_back_twice = [&again[..], &[FOUR, CANCEL_FOUR]].concat();
+        assert_eq!(titles(&taken_back_twice), (Vec::new(), 2));
+    }
+
     #[test]
     fn what_is_cancelled_is_no_cue() {
-        // splice_insert of event 4 at 20 s for 5 s, its cancelling, and event 9 at 30 s for 5 s.
-        let four = "/DAlAAAAAAAAAP/wFAUAAAAEf+/+ABt3QP4ABt3QAAEAAAAAPqp8IA==";
-        let cancel = "/DAWAAAAAAAAAP/wBQUAAAAE/wAAFXBVJA==";
+        let (four, cancel) = (FOUR, CANCEL_FOUR);
+        // Event 9 at 30 s for 5 s.
         let nine = "/DAlAAAAAAAAAP/wFAUAAAAJf+/+ACky4P4ABt3QAAEAAAAA6lBy1A==";
         for order in [[four, cancel, nine], [nine, four, cancel]] {
             let read = parse(&order.join("\n"), 0).expect("three lines");
