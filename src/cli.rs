@@ -186,8 +186,8 @@ pub(crate) struct MarkArgs {
     /// Labels and chapters whose title matches are cue points (a regular expression; case does not matter) [default: ^(ad|break)\b]
     #[arg(long = "match", value_name = "REGEX")]
     pub(crate) pattern: Option<String>,
-    /// The first timestamp of the stream that SCTE-35 messages belong to, in 90 kHz ticks
-    #[arg(long, value_name = "TICKS", default_value_t = 0)]
+    /// The first timestamp of the stream that SCTE-35 messages belong to, in 90 kHz ticks (33 bits)
+    #[arg(long, value_name = "TICKS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 33))]
     pub(crate) first_pts: u64,
 }
 

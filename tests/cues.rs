@@ -93,6 +93,15 @@ fn what_cannot_be_read_is_named_with_its_line() {
         .run()
         .expect(2)
         .says("missing.txt");
+    // Timestamps have 33 bits.
+    std::fs::write(folder.path().join("f.txt"), "1\t2\tad\n").expect("a file");
+    let with_first = |ticks: u64| {
+        grove(folder.path(), ["cues", "f.txt", "--first-pts"])
+            .arg(ticks.to_string())
+            .run()
+    };
+    with_first((1 << 33) - 1).expect(0);
+    with_first(1 << 33).expect(2).says("--first-pts");
 }
 
 /// What ffprobe says of a file.
