@@ -64,7 +64,7 @@ fn of_webm(bytes: &[u8]) -> Option<Duration> {
         }
         let end = at.checked_add(usize::try_from(head.size?).ok()?)?;
         if head.id == ebml::INFO {
-            let info = Node::parse(ebml::INFO, bytes.get(at..end)?)?;
+            let info = Node::parse(ebml::INFO, bytes.get(at..end)?).ok()?;
             let scale = info.unsigned(ebml::TIMESTAMP_SCALE).unwrap_or(1_000_000);
             let units = match info.bytes(ebml::DURATION)? {
                 bytes @ [_, _, _, _] => f32::from_be_bytes(bytes.try_into().ok()?).into(),

@@ -12,7 +12,7 @@ use super::{CueSource, Position};
 use crate::content::Content;
 use crate::frames::webm::{Webm, texts};
 use crate::frames::{id3v2, mp4, vorbis_comment};
-use crate::splice;
+use crate::splice::{self, SpliceError};
 use crate::time::{ContentTime, PresentationTime};
 use crate::timecode;
 
@@ -133,7 +133,7 @@ pub(super) fn of_tag(tag: &[u8], options: &Options) -> Result<Marks, MarksError>
 /// Takes the chapters in the tags of sound: Vorbis comments, or an ID3v2 tag in WAV. Those of comments last until the next.
 pub(super) fn of_sound(content: &dyn Content, options: &Options) -> Result<Marks, MarksError> {
     let reading = splice::Options::default();
-    let unreadable = |error: splice::SpliceError| MarksError::Media(error.to_string());
+    let unreadable = |error: SpliceError| MarksError::Media(error.to_string());
     // As they are written: a result would have none beyond its end.
     let stated = {
         let head = splice::format::recognise(content, &reading).map_err(unreadable)?;
@@ -169,7 +169,14 @@ pub(super) fn of_mp4(content: &dyn Content, options: &Options) -> Result<Marks, 
 
 /// Takes the chapters of a Matroska or WebM file.
 pub(super) fn of_matroska(content: &dyn Content, options: &Options) -> Result<Marks, MarksError> {
-    let file = Webm::read(content, Duration::ZERO).map_err(|error| MarksError::Media(error.to_string()))?;
+    let file = Webm::read(content, Duration::ZERO).map_err(|error| {
+        MarksError::Media(match error {
+            SpliceError::Corrupt { offset } => {
+                format!("the Matroska file is damaged: at byte {offset} there is no whole element")
+            }
+            other => other.to_string(),
+        })
+    })?;
     let found = file.as_ref().map(texts::chapters).unwrap_or_default();
     let chapters = found.into_iter().map(|chapter| {
         let start = ContentTime::from_nanos(chapter.start);
@@ -301,6 +308,29 @@ mod tests {
             .expect_err("it is cut")
             .to_string();
         assert!(error.contains("at byte 33, is not whole"), "{error}");
+    }
+
+    #[test]
+    fn chapters_of_matroska_that_are_damaged_are_named_with_their_byte() {
+        use crate::frames::webm::ebml::{self, element};
+        let atom = element(ebml::CHAPTER_ATOM, &element(ebml::CHAPTER_START, &[0]));
+        let chapters = element(ebml::CHAPTERS, &element(ebml::EDITION_ENTRY, &atom));
+        let head = element(ebml::EBML, &[]);
+        let mut file = [
+            &head[..],
+            &element(ebml::SEGMENT, &[&chapters[..], &[0; 40]].concat()),
+        ]
+        .concat();
+        // The length of the atom, which then goes beyond the edition.
+        let begins = file.len() - 40 - atom.len();
+        file[begins + 1] += 1;
+        let error = of_matroska(&file, &Options::default())
+            .expect_err("damaged")
+            .to_string();
+        let wanted = format!(
+            "its chapters cannot be read: the Matroska file is damaged: at byte {begins} there is no whole"
+        );
+        assert!(error.starts_with(&wanted), "{error}");
     }
 
     #[test]

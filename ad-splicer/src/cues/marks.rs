@@ -266,9 +266,12 @@ pub fn parse(bytes: &[u8], options: &Options) -> Result<Marks, MarksError> {
     let marks = match first {
         None => return Err(MarksError::Unknown("it is empty")),
         Some(line) if line.starts_with('<') => of_vmap(vmap::parse(text)?),
-        Some(line) if line.starts_with('{') => chapters::of_json(text, options)?,
+        // No label begins so: whatever is wrong with it is said of what it is meant to be.
+        Some(line) if line.starts_with(['{', '[']) => chapters::of_json(text, options)?,
         Some(line) if line.starts_with("#EXTM3U") => hls::parse(text)?,
-        Some(line) if scte35::looks_like(line) => scte35::parse(text, options.first_pts)?,
+        Some(line) if line.starts_with("0x") || line.starts_with("0X") || scte35::looks_like(line) => {
+            scte35::parse(text, options.first_pts)?
+        }
         Some(_) => labels::parse(text, options)?,
     };
     limited(marks)
@@ -387,7 +390,10 @@ mod tests {
             ("", "empty"),
             ("  \n\n", "empty"),
             ("\u{1}\u{2}", "no text"),
-            ("hello", "line 1"),
+            ("hello", "line 1: a label is"),
+            ("[]", "the JSON chapters cannot be read: "),
+            ("0xFC302FZZ", "line 1: the message is no hex"),
+            ("0XFC302F", "line 1: the message is damaged"),
         ] {
             let error = format(text).expect_err(text).to_string();
             assert!(error.contains(reason), "{text:?}: {error}");

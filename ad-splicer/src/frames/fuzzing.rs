@@ -183,7 +183,7 @@ pub fn webm(bytes: &[u8]) {
         let written = node.write();
         let head = webm::ebml::Head::parse(&written).expect("what was written has a head");
         let again = webm::ebml::Node::parse(head.id, &written[head.len..]);
-        assert_eq!(again.as_ref(), Some(node));
+        assert_eq!(again.as_ref(), Ok(node));
     }
     let Ok(index) = index else { return };
     for (i, block) in index.blocks.iter().enumerate() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::boxes::{Atom, read_tree, top_level};
 use super::edits::edit_list;
 use super::fragments::track_id;
-use super::tables::{MOST_SAMPLES, Samples, damaged, full_duration, nero_chapters, word};
+use super::tables::{MOST_SAMPLES, Samples, damaged, full_duration, nero_chapters, nero_damage, word};
 use crate::content::Content;
 use crate::splice::{self, SpliceError};
 use crate::time::ContentTime;
@@ -24,12 +24,20 @@ pub(crate) fn chapters(
     deadline: Duration,
 ) -> Result<Vec<(ContentTime, String)>, SpliceError> {
     let boxes = top_level(content, deadline)?.unwrap_or_default();
-    let moov = boxes.iter().find(|one| &one.kind == b"moov");
-    let moov = read_tree(
-        content,
-        moov.ok_or_else(|| damaged("it has no movie box"))?,
-        deadline,
-    )?;
+    let movie = boxes.iter().find(|one| &one.kind == b"moov");
+    let movie = movie.ok_or_else(|| damaged("it has no movie box"))?;
+    let moov = read_tree(content, movie, deadline)?;
+    if let Some((list, cut)) = nero_damage(&moov) {
+        let all = splice::read(content, movie.body, (movie.end - movie.body) as usize, deadline)?;
+        let wanted = [b"chpl", list].concat();
+        let begins = all.windows(wanted.len()).position(|bytes| bytes == wanted);
+        // It was read from there.
+        let byte = movie.body + (begins.unwrap_or(0) + 4 + cut.at) as u64;
+        return Err(damaged(&format!(
+            "its list names {} chapters and has {}: at byte {byte} there is no whole one",
+            cut.said, cut.has
+        )));
+    }
     let listed = nero_chapters(&moov);
     if !listed.is_empty() {
         let nanos = |time: u64| ContentTime::from_nanos(time.saturating_mul(100));
@@ -136,6 +144,29 @@ fn title(sample: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_that_is_cut_short_is_named_with_its_byte() {
+        fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+            [&(body.len() as u32 + 8).to_be_bytes()[..], kind, body].concat()
+        }
+        let file = |said: u8, rest: &[u8]| {
+            let entry = [&0_u64.to_be_bytes()[..], b"\x05Intro"].concat();
+            let chpl = [&[1, 0, 0, 0, 0, 0, 0, 0, said][..], &entry, rest].concat();
+            let moov = boxed(b"moov", &boxed(b"udta", &boxed(b"chpl", &chpl)));
+            [boxed(b"ftyp", b"M4A \0\0\0\0"), moov].concat()
+        };
+        let read = |said, rest: &[u8]| chapters(&file(said, rest), Duration::ZERO);
+        assert_eq!(read(1, b"").expect("a chapter").len(), 1);
+        assert_eq!(read(1, b"rest").expect("a chapter").len(), 1);
+        // Where the file ends.
+        let byte = file(1, b"").len();
+        for rest in [&b""[..], b"\0\0\0\0\0\0\0\x01\x05In"] {
+            let error = read(2, rest).expect_err("one is missing").to_string();
+            let wanted = format!("names 2 chapters and has 1: at byte {byte} there is no whole one");
+            assert!(error.contains(&wanted), "{error}");
+        }
+    }
 
     #[test]
     fn titles_are_text_of_either_kind() {

@@ -677,29 +677,45 @@ pub(crate) fn edit_chapters(moov: &mut Atom, chapters: &[(u64, String)], padding
     }
 }
 
-fn each_chapter(chpl: &[u8], mut found: impl FnMut(usize, u64, &[u8])) {
+/// How a list of chapters ends before it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CutShort {
+    /// Chapters that it says that it has, and that it has.
+    pub(super) said: u8,
+    pub(super) has: u8,
+    /// Where in the list the next one should be.
+    pub(super) at: usize,
+}
+
+fn each_chapter(chpl: &[u8], mut found: impl FnMut(usize, u64, &[u8])) -> Result<(), CutShort> {
     let mut at = if chpl.first() == Some(&1) { 8 } else { 4 };
-    let Some(count) = chpl.get(at).copied() else {
-        return;
+    let Some(said) = chpl.get(at).copied() else {
+        return Ok(());
     };
     at += 1;
-    for _ in 0..count {
-        let (Some(time), Some(len)) = (long(chpl, at), chpl.get(at + 8)) else {
-            return;
-        };
-        let Some(title) = chpl.get(at + 9..at + 9 + usize::from(*len)) else {
-            return;
-        };
+    for has in 0..said {
+        let entry = long(chpl, at)
+            .zip(chpl.get(at + 8))
+            .and_then(|(time, len)| Some((time, chpl.get(at + 9..at + 9 + usize::from(*len))?)));
+        let (time, title) = entry.ok_or(CutShort { said, has, at })?;
         found(at, time, title);
         at += 9 + title.len();
     }
+    Ok(())
+}
+
+/// Nero's list of chapters, and how it is cut short, if it is.
+pub(super) fn nero_damage(moov: &Atom) -> Option<(&[u8], CutShort)> {
+    let chpl = moov.bytes(&[b"udta", b"chpl"])?;
+    Some((chpl, each_chapter(chpl, |_, _, _| {}).err()?))
 }
 
 /// Nero's chapters: beginning in 100 ns, title.
 pub(crate) fn nero_chapters(moov: &Atom) -> Vec<(u64, String)> {
     let mut chapters = Vec::new();
     if let Some(chpl) = moov.bytes(&[b"udta", b"chpl"]) {
-        each_chapter(chpl, |_, time, title| {
+        // Whoever splices keeps those that are there.
+        let _ = each_chapter(chpl, |_, time, title| {
             chapters.push((time, String::from_utf8_lossy(title).into_owned()));
         });
     }

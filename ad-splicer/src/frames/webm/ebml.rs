@@ -207,35 +207,43 @@ pub(crate) enum Body {
 }
 
 impl Node {
-    /// Reads what is in an element; `None` when it is damaged. Padding and checksums are left out, since they are not right any more when something is changed.
-    pub(crate) fn parse(id: u32, body: &[u8]) -> Option<Self> {
+    /// Reads what is in an element; `Err` says where it is damaged. Padding and checksums are left out, since they are not right any more when something is changed.
+    pub(crate) fn parse(id: u32, body: &[u8]) -> Result<Self, usize> {
         let mut left = MOST_NODES;
         Self::parse_within(id, body, MOST_DEPTH, &mut left)
     }
 
-    fn parse_within(id: u32, body: &[u8], depth: usize, left: &mut usize) -> Option<Self> {
-        *left = left.checked_sub(1)?;
+    fn parse_within(id: u32, body: &[u8], depth: usize, left: &mut usize) -> Result<Self, usize> {
+        *left = left.checked_sub(1).ok_or(0_usize)?;
         if !is_list(id) {
-            return Some(Self {
+            return Ok(Self {
                 id,
                 body: Body::Bytes(body.to_vec()),
             });
         }
-        let depth = depth.checked_sub(1)?;
+        let depth = depth.checked_sub(1).ok_or(0_usize)?;
         let (mut children, mut rest) = (Vec::new(), body);
         while !rest.is_empty() {
-            let head = Head::parse(rest)?;
-            let size = usize::try_from(head.size?).ok()?;
-            let (within, after) = rest[head.len..].split_at_checked(size)?;
+            let at = body.len() - rest.len();
+            let (head, within, after) = Self::first_of(rest).ok_or(at)?;
             if !matches!(head.id, VOID | CRC) {
-                children.push(Self::parse_within(head.id, within, depth, left)?);
+                let child = Self::parse_within(head.id, within, depth, left);
+                children.push(child.map_err(|damage| at + head.len + damage)?);
             }
             rest = after;
         }
-        Some(Self {
+        Ok(Self {
             id,
             body: Body::Children(children),
         })
+    }
+
+    /// The first element's head, what is in it, and what follows it.
+    fn first_of(bytes: &[u8]) -> Option<(Head, &[u8], &[u8])> {
+        let head = Head::parse(bytes)?;
+        let size = usize::try_from(head.size?).ok()?;
+        let (within, after) = bytes[head.len..].split_at_checked(size)?;
+        Some((head, within, after))
     }
 
     pub(crate) fn children(&self) -> &[Self] {
@@ -335,7 +343,13 @@ mod tests {
         node.set(DURATION, &[2]);
         assert_eq!(node.unsigned(DURATION), Some(2));
         assert_eq!(node.text(0x7BA9).as_deref(), Some("Ep"));
-        assert_eq!(Node::parse(INFO, &info[..info.len() - 1]), None);
+        assert_eq!(Node::parse(INFO, &info[..info.len() - 1]), Err(27));
+        let inner = element(TRACK_ENTRY, &[0xD7]);
+        assert_eq!(
+            Node::parse(TRACKS, &[title, inner].concat()),
+            Err(7),
+            "of what is within it"
+        );
     }
 
     proptest! {

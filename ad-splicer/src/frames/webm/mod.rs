@@ -281,7 +281,9 @@ fn node_at(
         .checked_sub(len)
         .ok_or_else(|| SpliceError::Unsupported("the tags of the WebM file are longer than 16 MiB".into()))?;
     let bytes = splice::read(content, body.start, len as usize, deadline)?;
-    Node::parse(id, &bytes).ok_or(SpliceError::Corrupt { offset: body.start })
+    Node::parse(id, &bytes).map_err(|damage| SpliceError::Corrupt {
+        offset: body.start + damage as u64,
+    })
 }
 
 #[cfg(test)]
