@@ -16,7 +16,9 @@ use std::sync::{LazyLock, Mutex, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use ad_splicer::beacons::{OpenError, QueueError};
 use ad_splicer::splice::SpliceError;
+use engine::library::LibraryError;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -233,6 +235,7 @@ pub(crate) fn report_error(error: &anyhow::Error, json: bool) -> ExitStatus {
     }
     let said = sentence(error);
     let hint = failures(error).find_map(|failure| failure.hint.clone());
+    let hint = hint.or_else(|| is_full(error).then(|| ROOM.to_owned()));
     if json {
         print_error(&said, hint.as_deref(), status);
     }
@@ -241,6 +244,16 @@ pub(crate) fn report_error(error: &anyhow::Error, json: bool) -> ExitStatus {
         eprintln!("hint: {hint}");
     }
     status
+}
+
+/// What there is to do about a full disk, whatever it kept from being done.
+const ROOM: &str = "make room on that disk; then the same command goes on";
+
+fn is_full(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    cause::<io::Error>(error).is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+        || matches!(cause(error), Some(LibraryError::Full { .. }))
+        || matches!(cause(error), Some(QueueError::Open(OpenError::Full { .. })))
 }
 
 fn print_error(said: &str, hint: Option<&str>, status: ExitStatus) {

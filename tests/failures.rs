@@ -443,21 +443,20 @@ fn a_full_disk_is_said_and_the_download_resumes() {
     let data = folder.path().join("data");
     let out = folder.path().join("out.mp3");
     std::fs::create_dir(&data).expect("a folder");
-    let words = |size: &str| {
-        vec![
-            "unshare".to_owned(),
-            "--map-root-user".into(),
-            "--mount".into(),
-            "sh".into(),
-            "-c".into(),
-            // A file system of its own that is too small; what it held is copied out, as a disk would keep it.
-            format!(
-                "mount -t tmpfs -o size={size} none '{d}' && {{ \"$0\" \"$@\"; s=$?; mkdir -p '{k}' && cp -a '{d}/.' '{k}/'; exit $s; }}",
-                d = data.display(),
-                k = folder.path().join("kept").display()
-            ),
-        ]
-    };
+    // A file system of its own that is too small; the second command finds it full to the last page. What it held is copied out, as a disk
+    // would keep it.
+    let script = format!(
+        "mount -t tmpfs -o size=1500k none '{d}' || exit
+        \"$0\" \"$@\" 2>'{first}'; echo $? >>'{first}'
+        cat /dev/zero >'{d}/fill'
+        \"$0\" \"$@\"; status=$?
+        rm '{d}/fill'; mkdir '{kept}' && cp -a '{d}/.' '{kept}/'
+        exit $status",
+        d = data.display(),
+        first = folder.path().join("first").display(),
+        kept = folder.path().join("kept").display()
+    );
+    let words = ["unshare", "--map-root-user", "--mount", "sh", "-c", &script];
     let command = |data: &Path| {
         grove(
             folder.path(),
@@ -475,11 +474,18 @@ fn a_full_disk_is_said_and_the_download_resumes() {
         .arg("-o")
         .arg(&out)
     };
-    command(&data)
-        .through(words("1500k"))
-        .run()
-        .expect(1)
-        .says("disk");
+    let again = command(&data).through(words).run().expect(1);
+    let first = std::fs::read_to_string(folder.path().join("first")).expect("what the first one said");
+    assert!(
+        first.contains("the disk is full") && first.ends_with("\n1\n"),
+        "{first}"
+    );
+    let refused = again.event("error");
+    let (error, hint) = (refused["error"].as_str(), refused["hint"].as_str());
+    let is_named =
+        |error: &str| error.contains("the disk is full") && error.contains(&*data.to_string_lossy());
+    assert!(error.is_some_and(is_named), "{refused}");
+    assert!(hint.is_some_and(|hint| hint.contains("make room")), "{refused}");
     // What is under the final name is whole, or nothing is.
     assert!(!out.exists() || sha256(&out) == sha256(&episode()));
 

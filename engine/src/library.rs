@@ -7,6 +7,7 @@
 use crate::metainfo::InfoHash;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, SqlitePool};
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +30,16 @@ pub enum LibraryError {
         /// The file.
         path: PathBuf,
         /// Why.
+        source: sqlx::Error,
+    },
+    /// There is no room for what the database needs, if only to be read.
+    #[error("{doing} in {}: the disk is full ({source})", path.display())]
+    Full {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// How the database said it.
         source: sqlx::Error,
     },
     /// The database is of another version of the program.
@@ -68,6 +79,8 @@ pub struct Library {
     path: PathBuf,
 }
 
+const OPENING: &str = "opening the library";
+
 impl Library {
     /// Opens or creates `library.db` in the data folder, and brings it up to date.
     pub async fn open(data: &Path) -> Result<Self, LibraryError> {
@@ -86,17 +99,18 @@ impl Library {
             .max_connections(2)
             .connect_with(options)
             .await
-            .map_err(|source| LibraryError::Database {
-                doing: "opening the library",
-                path: path.clone(),
-                source,
-            })?;
+            .map_err(|source| failed(OPENING, &path, source))?;
         let mut tries = 0;
         // Two processes that open a new file at once both try to make the tables: the loser looks again.
         while let Err(source) = sqlx::migrate!().run(&pool).await {
             tries += 1;
             if tries == 5 {
-                return Err(LibraryError::Migrate { path, source });
+                return Err(if is_full(data) {
+                    let (doing, source) = (OPENING, source.into());
+                    LibraryError::Full { doing, path, source }
+                } else {
+                    LibraryError::Migrate { path, source }
+                });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -105,7 +119,7 @@ impl Library {
 
     fn failed(&self, doing: &'static str) -> impl FnOnce(sqlx::Error) -> LibraryError + use<> {
         let path = self.path.clone();
-        move |source| LibraryError::Database { doing, path, source }
+        move |source| failed(doing, &path, source)
     }
 
     /// The key that is pinned for a content.
@@ -172,6 +186,22 @@ impl Library {
     pub async fn close(self) {
         self.pool.close().await;
     }
+}
+
+fn failed(doing: &'static str, path: &Path, source: sqlx::Error) -> LibraryError {
+    let path = path.to_owned();
+    if path.parent().is_some_and(is_full) {
+        LibraryError::Full { doing, path, source }
+    } else {
+        LibraryError::Database { doing, path, source }
+    }
+}
+
+/// Whether there is no room left in a folder for what SQLite puts beside a database. Of the file of 32 KiB that its processes share, without
+/// which nothing can be read, it says no more than "disk I/O error".
+fn is_full(folder: &Path) -> bool {
+    let filled = tempfile::tempfile_in(folder).and_then(|mut file| file.write_all(&vec![0; 64 << 10]));
+    filled.is_err_and(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
 #[cfg(test)]
