@@ -603,8 +603,20 @@ pub(crate) struct TrackerArgs {
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) udp: Vec<SocketAddr>,
     /// Let peers behind routers meet over QUIC on this UDP address (repeat for IPv4 and IPv6); port 0 takes a free one
-    #[arg(long, value_name = "IP:PORT")]
-    pub(crate) quic: Vec<SocketAddr>,
+    #[arg(long, visible_alias = "quic", value_name = "IP:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Folder for state, as other commands have it: a tracker keeps all that it knows in memory, and nothing there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// As for other commands: a tracker dials nobody, so that there is nothing to accept
+    #[arg(long)]
+    pub(crate) allow_private: bool,
+    /// As --relay-rate, if that is more: what is carried goes out as fast as it comes in
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) up: Option<u64>,
+    /// The same
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) down: Option<u64>,
     /// How often peers shall announce again
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_span)]
     pub(crate) interval: Duration,
@@ -664,6 +676,32 @@ mod tests {
         ] {
             let why = parse_peer(wrong).expect_err(wrong);
             assert!(why.contains("host:port"), "{why}");
+        }
+    }
+
+    #[test]
+    fn every_command_with_a_socket_takes_the_same_options() {
+        let mut all = Cli::command();
+        all.build();
+        for path in [
+            &["publish"][..],
+            &["inspect"],
+            &["get"],
+            &["play"],
+            &["send"],
+            &["seed"],
+            &["node"],
+            &["tracker"],
+            &["ads", "resolve"],
+        ] {
+            let command = path
+                .iter()
+                .try_fold(&all, |command, name| command.find_subcommand(name))
+                .unwrap_or_else(|| panic!("there is no {path:?}"));
+            for option in ["listen", "data", "allow-private", "up", "down"] {
+                let has_it = command.get_arguments().any(|arg| arg.get_long() == Some(option));
+                assert!(has_it, "{path:?} does not take --{option}");
+            }
         }
     }
 

@@ -25,6 +25,17 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
     let address = listener
         .local_addr()
         .context("asking for the tracker's own address")?;
+    for (is_given, what) in [
+        (
+            args.data.is_some(),
+            "--data: it keeps all that it knows in memory",
+        ),
+        (args.allow_private, "--allow-private: it dials nobody"),
+    ] {
+        if is_given {
+            eprintln!("note: a tracker makes no use of {what}");
+        }
+    }
     let stop = watch::Sender::new(false);
     let stopped = || {
         let mut stop = stop.subscribe();
@@ -35,10 +46,10 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
     };
     let mut meetings = JoinSet::new();
     let (mut ports, mut quic) = (MeetingPorts::default(), Vec::new());
-    for wanted in &args.quic {
+    for wanted in &args.listen {
         let meeting = Meeting::bind(*wanted, meeting::Limits::default())
             .with_context(|| format!("cannot listen on {wanted} (UDP)"))
-            .hint(|| "choose another address with --quic; port 0 takes a free one".into())?;
+            .hint(|| "choose another address with --listen; port 0 takes a free one".into())?;
         let bound = meeting
             .local_addr()
             .context("asking for the tracker's own address")?;
@@ -62,7 +73,7 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
             limits: Limits {
                 sessions: args.relay_sessions,
                 bytes: args.relay_bytes,
-                rate: Some(args.relay_rate),
+                rate: relay_rate(args),
                 idle: args.relay_idle,
             },
             ip: args.http.ip(),
@@ -144,4 +155,36 @@ pub(crate) async fn run(args: &TrackerArgs, json: bool) -> Outcome {
         }));
     }
     Ok(ExitStatus::Done)
+}
+
+/// What it carries in a second for those who cannot reach each other: no more than may come in, or go out.
+fn relay_rate(args: &TrackerArgs) -> Option<u64> {
+    [Some(args.relay_rate), args.up, args.down]
+        .into_iter()
+        .flatten()
+        .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::relay_rate;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn a_relay_carries_no_more_than_may_come_in_or_go_out() {
+        for (more, rate) in [
+            (&[] as &[&str], 4_000_000),
+            (&["--up", "1M"], 1_000_000),
+            (&["--up", "5M", "--down", "3M"], 3_000_000),
+        ] {
+            let words = ["grove", "tracker", "--relay", "--relay-rate", "4M"];
+            let cli = Cli::try_parse_from(words.iter().chain(more)).expect("it can be written");
+            let Command::Tracker(args) = cli.command else {
+                panic!("another command");
+            };
+            assert_eq!(relay_rate(&args), Some(rate), "{more:?}");
+        }
+    }
 }

@@ -619,6 +619,23 @@ fn nothing_dies_of_a_signal_that_it_does_not_heed() {
 }
 
 #[test]
+fn a_tracker_takes_the_options_of_all_that_open_sockets() {
+    let place = tempfile::tempdir().expect("a folder");
+    for listen in ["--listen", "--quic"] {
+        let mut tracker = grove(place.path(), ["tracker", "--json", "--http", "127.0.0.1:0"])
+            .args([listen, "127.0.0.1:0", "--data", "tracker", "--allow-private"])
+            .args(["--up", "1M", "--down", "1M"])
+            .start();
+        let listening = tracker.wait_for("listening");
+        let quic = listening["quic"].as_array().map(Vec::len);
+        assert_eq!(quic, Some(1), "{listening}");
+        let (status, said) = tracker.end();
+        assert_eq!(status, Some(0), "{said}");
+        assert!(said.contains("makes no use of --data"), "{said}");
+    }
+}
+
+#[test]
 fn without_peers_everything_comes_from_the_origin_and_without_both_nobody_is_asked() {
     let held = Held::publish();
     held.open();

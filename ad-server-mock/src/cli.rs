@@ -33,9 +33,12 @@ use crate::traffic::rate::Limits;
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Database: a path, sqlite:PATH, or postgres://USER:PASSWORD@HOST/NAME [default: adserver.db in the platform's data folder]
+    /// Database: a path, sqlite:PATH, or postgres://USER:PASSWORD@HOST/NAME [default: adserver.db in the data folder]
     #[arg(long, global = true, value_name = "URL|PATH")]
     db: Option<String>,
+    /// Data folder, for the database and what is uploaded, unless --db names another place [default: the platform's]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// One JSON object (or one a line) on stdout, nothing else
     #[arg(long, global = true)]
     json: bool,
@@ -46,7 +49,12 @@ enum Command {
     /// Answer for ads, serve creatives, take beacons, until stopped
     Serve {
         /// Address to listen on; port 0 takes a free one
-        #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8090")]
+        #[arg(
+            long,
+            visible_alias = "listen",
+            value_name = "IP:PORT",
+            default_value = "127.0.0.1:8090"
+        )]
         http: SocketAddr,
         /// TOML file to load first; may be repeated
         #[arg(long, value_name = "FILE.toml")]
@@ -161,7 +169,7 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
 pub async fn execute(args: Args) -> anyhow::Result<Ended> {
     let db = match args.db {
         Some(db) => db,
-        None => default_db()?,
+        None => default_db(args.data)?,
     };
     match args.command {
         Command::Serve {
@@ -256,10 +264,15 @@ async fn open(db: &str) -> Result<Db, Error> {
     Ok(Db::open(&Location::parse(db)?).await?)
 }
 
-fn default_db() -> anyhow::Result<String> {
-    let folders = directories::ProjectDirs::from("", "", "grove")
-        .context("cannot find this platform's data folder: give --db PATH")?;
-    let path = folders.data_dir().join("adserver.db");
+fn default_db(data: Option<PathBuf>) -> anyhow::Result<String> {
+    let data = match data {
+        Some(data) => data,
+        None => directories::ProjectDirs::from("", "", "grove")
+            .context("cannot find this platform's data folder: give --data DIR or --db PATH")?
+            .data_dir()
+            .to_owned(),
+    };
+    let path = data.join("adserver.db");
     Ok(path
         .to_str()
         .context("the data folder's path is not UTF-8: give --db PATH")?

@@ -38,7 +38,7 @@ impl Server {
     /// Starts on a free port; its URL is in the first line that it prints.
     fn start(dir: &Path) -> (Self, String) {
         let mut child = command(dir)
-            .args(["--json", "serve", "--http", "127.0.0.1:0", "--load", "ads.toml"])
+            .args(["--json", "serve", "--listen", "127.0.0.1:0", "--load", "ads.toml"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -115,6 +115,22 @@ async fn what_was_acknowledged_survives_a_kill() {
     let mut rest = String::new();
     server.0.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "");
+}
+
+#[test]
+fn a_data_folder_has_the_database_unless_another_place_is_named() {
+    let dir = folder();
+    let load = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ad-server-mock"));
+        let command = command
+            .current_dir(dir.path())
+            .args(["load", "ads.toml", "--data", "data"]);
+        let (code, _, err) = text(&command.args(more).output().unwrap());
+        assert_eq!(code, Some(0), "{err}");
+        ["data/adserver.db", "other.db"].map(|name| dir.path().join(name).exists())
+    };
+    assert_eq!(load(&["--db", "other.db"]), [false, true]);
+    assert_eq!(load(&[]), [true, true]);
 }
 
 #[test]
