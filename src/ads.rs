@@ -22,7 +22,7 @@ use url::Url;
 use crate::beacons::USER_AGENT;
 use crate::cli::{AdMedia, AdsArgs, AdsCommand, ResolveArgs};
 use crate::context::Context;
-use crate::output::{ExitStatus, Explain, Outcome, print_json};
+use crate::output::{ExitStatus, Explain, Outcome, bad_input, print_json};
 
 /// What the command comes to.
 pub(crate) enum Resolved {
@@ -45,6 +45,13 @@ pub(crate) async fn run(args: &AdsArgs, json: bool) -> Outcome {
 
 async fn resolve(args: &ResolveArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
+    if args.duration.is_none() && matches!(args.at, Position::End | Position::Percent(_)) {
+        return Err(bad_input(format!(
+            "--at {} is a part of the content, and nothing says how long that is",
+            args.at
+        )))
+        .hint(|| "say it with --duration".into());
+    }
     let asking = asking(args);
     let (resolved, status) = match as_url(&args.source) {
         Some(url) => {
@@ -104,7 +111,7 @@ fn asking(args: &ResolveArgs) -> decide::Context {
     let (width, height) = args.size;
     let bitrate = args.bitrate;
     decide::Context {
-        content_duration: args.duration.map_or(ContentTime::ZERO, content_time),
+        content_duration: args.duration.map_or(ContentTime::ZERO, ContentTime::from),
         now: UnixMillis::now(),
         seed: rand::random(),
         user_agent: Some(USER_AGENT.to_owned()),
@@ -121,13 +128,12 @@ fn asking(args: &ResolveArgs) -> decide::Context {
     }
 }
 
-fn content_time(time: Duration) -> ContentTime {
-    ContentTime::from_nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-}
-
 /// A place in the content, for the macros of a single VAST document's requests.
 fn cue(args: &ResolveArgs, source: AdSource) -> (CuePoint, ContentTime) {
-    let at = content_time(args.at);
+    let at = match (args.at, args.duration) {
+        (Position::Time(at), _) => at,
+        (position, duration) => position.resolve(duration.map_or(ContentTime::ZERO, ContentTime::from)),
+    };
     let mut cue = CuePoint::new("break-1", Position::Time(at), CueSource::CommandLine);
     cue.ads = Some(source);
     (cue, at)

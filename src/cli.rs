@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ad_splicer::cues::BreakLoudness;
+use ad_splicer::cues::{BreakLoudness, Position};
+use ad_splicer::time::ContentTime;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use engine::cue_sheet::Budget;
@@ -329,9 +330,9 @@ pub(crate) struct PlayArgs {
     pub(crate) episode: EpisodeArgs,
     #[command(flatten)]
     pub(crate) swarm: SwarmArgs,
-    /// Where to begin, in the content's own time, whatever ads stand before it
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = crate::units::parse_time)]
-    pub(crate) start: Duration,
+    /// Where to begin, in the content's own time, whatever ads stand before it: SS, MM:SS, HH:MM:SS, start, end or n%
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = crate::units::parse_position)]
+    pub(crate) start: Position,
     /// Begin where it was left the last time
     #[arg(long, conflicts_with = "start")]
     pub(crate) resume: bool,
@@ -343,6 +344,16 @@ pub(crate) struct PlayArgs {
     pub(crate) freeze: Duration,
     #[command(flatten)]
     pub(crate) net: NetArgs,
+}
+
+impl PlayArgs {
+    /// The time at which to begin, where one is named.
+    pub(crate) fn start_time(&self) -> Duration {
+        match self.start {
+            Position::Time(time) => time.since(ContentTime::ZERO),
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 /// How long a sender stays.
@@ -536,9 +547,9 @@ pub(crate) struct ResolveArgs {
     /// A VAST or VMAP document: a file, - for standard input, or a URL, whose macros are filled
     #[arg(value_name = "URL|FILE")]
     pub(crate) source: String,
-    /// The content time of the break, for macros
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = crate::units::parse_time)]
-    pub(crate) at: Duration,
+    /// The content time of the break, for macros; end and n% are of --duration
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = crate::units::parse_position)]
+    pub(crate) at: Position,
     /// How long the content is, for `end` and percentages in VMAP
     #[arg(long, value_name = "TIME", value_parser = crate::units::parse_time)]
     pub(crate) duration: Option<Duration>,

@@ -266,11 +266,11 @@ impl Listening<'_> {
         let content = self.content_duration();
         if !args.resume
             && self.from.since(ContentTime::ZERO) >= content
-            && args.start > Duration::ZERO
+            && args.start_time() > Duration::ZERO
             && self.is_measured()
         {
             self.leave().await;
-            return Err(starts_after(args.start, content));
+            return Err(starts_after(args.start_time(), content));
         }
         let start = self.start();
         let finding = self.growing.clone();
@@ -411,8 +411,9 @@ impl Listening<'_> {
         self.leave().await;
         let finished = matches!(outcome, Ended::Finished);
         let lasted = at.since(PresentationTime::ZERO);
-        if finished && !args.resume && !self.is_measured() && !lasted.is_zero() && lasted < args.start {
-            return Err(starts_after(args.start, lasted));
+        if finished && !args.resume && !self.is_measured() && !lasted.is_zero() && lasted < args.start_time()
+        {
+            return Err(starts_after(args.start_time(), lasted));
         }
         match outcome {
             Ended::Finished => self.bookmark.remove()?,

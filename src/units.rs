@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use ad_splicer::cues::Position;
+use ad_splicer::time::ContentTime;
 use engine::cue_sheet::Budget;
 
 /// A size in bytes, or a rate in bytes per second: `800k`, `1.5M`, `64KiB`, `4096`.
@@ -138,6 +140,18 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     Ok(Duration::new(seconds, nanos as u32))
 }
 
+/// A place in content: a time, `start`, `end` or `n%`.
+pub(crate) fn parse_position(text: &str) -> Result<Position, String> {
+    match text.trim() {
+        place if matches!(place, "start" | "end") || place.ends_with('%') => {
+            place.parse().map_err(|why| format!("{why}"))
+        }
+        _ => parse_time(text)
+            .map(|time| Position::Time(ContentTime::from(time)))
+            .map_err(|why| format!("{why}, or `start`, `end` or `n%`")),
+    }
+}
+
 /// A time span with a unit (`10m`, `2h`, `1d`), or as [`parse_time`] has it.
 pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     let factor = match text.chars().last() {
@@ -251,6 +265,17 @@ mod tests {
             let ok = parse_time(text);
             // A point without digits after it is a whole number.
             assert_eq!(ok.is_ok(), text == "1.", "{text}");
+        }
+        for (text, position) in [
+            ("start", Position::Start),
+            ("end", Position::End),
+            ("1:30s", Position::Time(ContentTime::from_nanos(90_000_000_000))),
+            ("12.5%", "12.5%".parse().expect("a position")),
+        ] {
+            assert_eq!(parse_position(text), Ok(position), "{text}");
+        }
+        for text in ["101%", "%", "middle", "-1", ""] {
+            assert!(parse_position(text).is_err(), "{text}");
         }
         assert_eq!(parse_span("10m"), Ok(Duration::from_secs(600)));
         assert_eq!(parse_span("45"), Ok(Duration::from_secs(45)));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use common::{Finished, grove};
+use common::{Finished, Server, grove};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -299,4 +299,24 @@ fn a_private_address_in_a_response_is_refused_unless_allowed() {
     let answer = one(&finished);
     assert_eq!(answer["problems"][0]["code"], 301, "{answer}");
     assert_eq!(answer["pod"], json!([]));
+}
+
+#[test]
+fn a_break_may_be_at_a_part_of_the_content() {
+    let server = Server::start(Router::new().route("/vast", get(|| async { "<VAST version='4.2'/>" })));
+    let tag = server.url("vast?at=[CONTENTPLAYHEAD]");
+    resolve(&tag, &["--at", "50%"])
+        .expect(2)
+        .says("--at 50%")
+        .says("hint: say it with --duration");
+    resolve(&tag, &["--at", "middle"]).expect(2).says("`n%`");
+    for at in ["50%", "end", "start", "2:00"] {
+        resolve(&tag, &["--at", at, "--duration", "3:00"]).expect(0);
+    }
+    let asked = server.asked().join(" ").replace("%3A", ":");
+    let asked: Vec<&str> = asked.split("at=").skip(1).map(|at| &at[..12]).collect();
+    assert_eq!(
+        asked,
+        ["00:01:30.000", "00:03:00.000", "00:00:00.000", "00:02:00.000"]
+    );
 }

@@ -218,6 +218,52 @@ fn nothing_begins_after_the_end() {
     }
 }
 
+#[test]
+fn a_place_to_begin_may_be_a_part_of_the_content_or_its_end() {
+    for (name, coding) in [("c.mp3", "-b:a 96k"), ("c.ogg", "-c:a libvorbis")] {
+        for (start, first) in [("75%", 2.9..3.9), ("end", 3.9..5.2)] {
+            let content = |path: &Path| make(path, 4.0, false, coding);
+            let ad = |path: &Path| make(path, AD, false, "");
+            let finished = play_with(name, content, ("end", "ad.wav"), ad, &["--start", start]).expect(0);
+            let seen = finished.json();
+            let mut positions = seen.iter().filter(|line| line["event"] == "position");
+            let at = positions.find_map(|line| line["at"].as_f64());
+            assert!(at.is_some_and(|at| first.contains(&at)), "{name}: {seen:?}");
+            // What stands behind the end is heard.
+            assert!(
+                seen.iter().any(|line| line["event"] == "complete"),
+                "{name}: {seen:?}"
+            );
+        }
+    }
+}
+
+/// The same of what nothing can be spliced into.
+#[test]
+fn a_part_of_what_takes_no_ads_is_a_place_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    make(&folder.path().join("c.mkv"), 4.0, true, "-c:v libx264 -c:a aac");
+    let files = tower_http::services::ServeDir::new(folder.path());
+    let server = Server::start(Router::new().fallback_service(files));
+    grove(folder.path(), ["publish", "c.mkv", "--allow-private"])
+        .args(["--data", "publisher", "--origin", &server.url("c.mkv")])
+        .run()
+        .expect(0);
+    for (start, first) in [("75%", 2.9..4.1), ("end", 3.9..4.1)] {
+        let finished = grove(folder.path(), ["play", "--json", "--sink", "null"])
+            .args(["--allow-private", "--listen", "127.0.0.1:0", "--data", "viewer"])
+            .args(["--start", start, &server.url("c.mkv.torrent")])
+            .run()
+            .expect(0);
+        let seen = finished.json();
+        let mut told = seen
+            .iter()
+            .filter(|line| line["event"] == "position" || line["event"] == "done");
+        let at = told.find_map(|line| line["at"].as_f64());
+        assert!(at.is_some_and(|at| first.contains(&at)), "{start}: {seen:?}");
+    }
+}
+
 /// Chapters that were taken over from a file of a minute.
 fn with_long_chapters(path: &Path) {
     let chapters = path.with_extension("chapters");

@@ -4,8 +4,8 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use ad_splicer::cues::Position;
 use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
 use engine::metainfo::InfoHash;
@@ -46,11 +46,11 @@ impl Bookmark {
     }
 
     /// Where to begin: where it was left, or at `start`.
-    pub(super) fn beginning(&self, resume: bool, start: Duration) -> anyhow::Result<ContentTime> {
+    pub(super) fn beginning(&self, resume: bool, start: Position) -> anyhow::Result<Position> {
         if resume {
-            Ok(self.load()?.unwrap_or(ContentTime::ZERO))
+            Ok(Position::Time(self.load()?.unwrap_or(ContentTime::ZERO)))
         } else {
-            Ok(ContentTime::from(start))
+            Ok(start)
         }
     }
 

@@ -111,7 +111,7 @@ pub(super) async fn play(
     let mut ticks = tokio::time::interval(TICK);
     let mut muted = false;
     let mut seen = Progress {
-        at: from,
+        at: player.begun(),
         duration: None,
         ended: false,
     };
@@ -147,11 +147,11 @@ pub(super) async fn play(
             }
         }
         if !args.resume
-            && args.start > Duration::ZERO
+            && args.start_time() > Duration::ZERO
             && let Some(content) = seen.duration
-            && args.start >= content
+            && args.start_time() >= content
         {
-            return Err(starts_after(args.start, content));
+            return Err(starts_after(args.start_time(), content));
         }
         let waiting = seen.at == before && !player.is_paused() && !seen.ended;
         if json {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use ad_splicer::beacons::Queue;
 use ad_splicer::content::Content;
+use ad_splicer::cues::Position;
 use ad_splicer::play::{Growing, Timeline};
+use ad_splicer::splice;
 use ad_splicer::time::ContentTime;
 use anyhow::Context as _;
 use engine::node::Torrent;
@@ -37,9 +39,9 @@ impl<'a> Listening<'a> {
         let info_hash = found.metainfo.info_hash_v2();
         let playback = Playback::new(&info_hash.to_string());
         let bookmark = Bookmark::of(context, &info_hash);
-        let wished = bookmark.beginning(args.resume, args.start)?;
-        let mut from = wished;
         let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
+        let wished = place(bookmark.beginning(args.resume, args.start)?, &content).await?;
+        let mut from = wished;
         let mut proofs = None;
         let mut prepared = Prepared::default();
         let mut preparer = None;
@@ -165,4 +167,26 @@ impl<'a> Listening<'a> {
         let deadline = tokio::time::Instant::now() + args.freeze;
         Ok(Preparer::new(context, &found.metainfo, &sheet, content, &asking, deadline).await)
     }
+}
+
+/// Which content time a position is. What counts from the end needs to know where that is, as well as the content's head can say it; the end
+/// itself is its last moment, so that what stands behind it is heard.
+async fn place(position: Position, content: &Arc<dyn Content>) -> anyhow::Result<ContentTime> {
+    match position {
+        Position::Time(time) => return Ok(time),
+        Position::Start => return Ok(ContentTime::ZERO),
+        Position::End | Position::Percent(_) => {}
+    }
+    let content = Arc::clone(content);
+    let probing = tokio::task::spawn_blocking(move || {
+        if position == Position::End {
+            return splice::probe_length(content.as_ref(), &rendition::PLAYED);
+        }
+        match splice::probe(content.as_ref(), &rendition::PLAYED)? {
+            format if format.duration > ContentTime::ZERO => Ok(format),
+            _ => splice::probe_length(content.as_ref(), &rendition::PLAYED),
+        }
+    });
+    let duration = probing.await.context("looking at the content")??.duration;
+    Ok(position.resolve(duration).min(just_before(duration)))
 }

@@ -9,6 +9,7 @@ use gstreamer::prelude::*;
 
 use super::pipeline::make;
 use super::{PlayError, Sink, outputs};
+use crate::cues::Position;
 use crate::time::ContentTime;
 
 /// A playback. Dropping it stops it.
@@ -17,6 +18,8 @@ pub struct Plain {
     playbin: gst::Element,
     bus: gst::Bus,
     paused: bool,
+    /// Where it began.
+    begun: ContentTime,
     /// Why there is no output for a kind of stream.
     missing: Vec<(gst::StreamType, PlayError)>,
 }
@@ -24,7 +27,7 @@ pub struct Plain {
 /// Where a playback is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// The position; zero until something plays.
+    /// The position; where it began until something plays.
     pub at: ContentTime,
     /// How long the content is, when that is known.
     pub duration: Option<Duration>,
@@ -36,8 +39,8 @@ impl Plain {
     /// Starts playing `uri` at `from`; whoever opens it is to be registered before ([`super::grovesrc::register`]).
     ///
     /// # Errors
-    /// [`PlayError::Missing`], and [`PlayError::Pipeline`] when it does not start.
-    pub fn start(uri: &str, from: ContentTime, sink: Sink) -> Result<Self, PlayError> {
+    /// [`PlayError::Missing`], and [`PlayError::Pipeline`] when it does not start, or is to start at a part of what nobody says the length of.
+    pub fn start(uri: &str, from: Position, sink: Sink) -> Result<Self, PlayError> {
         gst::init().map_err(|error| PlayError::Pipeline {
             reason: error.to_string(),
         })?;
@@ -66,13 +69,25 @@ impl Plain {
             playbin,
             bus,
             paused: false,
+            begun: ContentTime::ZERO,
             missing,
         };
-        if from > ContentTime::ZERO {
+        if !matches!(from, Position::Start | Position::Time(ContentTime::ZERO)) {
             plain.set_state(gst::State::Paused)?;
             // Until the first frame is there nothing can be sought; errors come on the bus.
             let _ = plain.playbin.state(gst::ClockTime::from_seconds(60));
-            plain.seek(from);
+            plain.begun = match (from, plain.duration()) {
+                (Position::Time(time), _) => time,
+                (_, Some(duration)) => from.resolve(ContentTime::from(duration)),
+                (_, None) => {
+                    // What the bus says is better.
+                    plain.hear()?;
+                    let reason =
+                        format!("it says nothing of how long it is, so that it cannot begin at {from}");
+                    return Err(PlayError::Pipeline { reason });
+                }
+            };
+            plain.seek(plain.begun);
         }
         plain.set_state(gst::State::Playing)?;
         Ok(plain)
@@ -112,14 +127,22 @@ impl Plain {
     /// [`PlayError::Pipeline`] when it cannot go on.
     pub fn poll(&mut self) -> Result<Progress, PlayError> {
         let ended = self.hear()?;
-        let nanos = |time: gst::ClockTime| time.nseconds();
-        let at = self.playbin.query_position::<gst::ClockTime>().map_or(0, nanos);
-        let duration = self.playbin.query_duration::<gst::ClockTime>().map(nanos);
+        let at = self.playbin.query_position::<gst::ClockTime>();
         Ok(Progress {
-            at: ContentTime::from_nanos(at),
-            duration: duration.map(Duration::from_nanos),
+            at: at.map_or(self.begun, |at| ContentTime::from_nanos(at.nseconds())),
+            duration: self.duration(),
             ended,
         })
+    }
+
+    fn duration(&self) -> Option<Duration> {
+        let duration = self.playbin.query_duration::<gst::ClockTime>()?;
+        Some(Duration::from_nanos(duration.nseconds()))
+    }
+
+    /// Where it began.
+    pub fn begun(&self) -> ContentTime {
+        self.begun
     }
 
     /// Stands still, or goes on.
