@@ -9,6 +9,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use ad_splicer::content::no_file;
@@ -258,6 +259,12 @@ pub(crate) fn check_regular(path: &Path, doing: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Whether it is a pipe by the name that the system gives to what is open here.
+pub(crate) fn is_open_pipe(path: &Path) -> bool {
+    let is_pipe = std::fs::metadata(path).is_ok_and(|about| about.file_type().is_fifo());
+    is_pipe && matches!(follow(path), Ok(Followed::System))
+}
+
 /// Where links lead.
 enum Followed {
     To(PathBuf),
@@ -398,8 +405,6 @@ mod tests {
 
     #[test]
     fn what_is_no_file_is_not_replaced() {
-        use std::os::unix::fs::FileTypeExt as _;
-
         let folder = tempfile::tempdir().expect("a folder");
         let (socket, link) = (folder.path().join("socket"), folder.path().join("link"));
         let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");

@@ -26,6 +26,7 @@ use crate::asking;
 use crate::context::{Context, with_suffix};
 use crate::documents::{self, Answer};
 use crate::feed;
+use crate::files::{check_regular, is_open_pipe};
 use crate::output::{ExitStatus, Explain, bad_input, status_of, stopped, with_hint};
 use crate::quiet::Quiet;
 
@@ -249,7 +250,12 @@ fn no_scheme(text: &str, url: &Url) -> anyhow::Error {
 }
 
 fn read_file(text: &str) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(text)
+    let path = Path::new(text);
+    // What is open already (`/dev/stdin`, `<(…)` of a shell) somebody writes into.
+    if !is_open_pipe(path) {
+        check_regular(path, "read")?;
+    }
+    std::fs::read(path)
         .or_bad_input(|| format!("cannot read {text}"))
         .hint(|| "a source is a .torrent file, an http or https URL, or a magnet link".into())
 }

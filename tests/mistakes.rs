@@ -78,6 +78,18 @@ fn a_mistake_is_told_once_and_by_its_name() {
             "error: cannot seed pipe: it is a pipe, not a file",
         ),
         (
+            &["get", "pipe", "-o", "o.mp3"],
+            "error: cannot read pipe: it is a pipe, not a file",
+        ),
+        (
+            &["inspect", "pipe"],
+            "error: cannot read pipe: it is a pipe, not a file",
+        ),
+        (
+            &["inspect", "/dev/zero"],
+            "error: cannot read /dev/zero: it is a device, not a file",
+        ),
+        (
             &["publish", "a/talk.mp3", "b/talk.mp3", origin, "--out", "out"],
             "error: a/talk.mp3 and b/talk.mp3 would both be uploaded to http://127.0.0.1:9/talk.mp3: give one of them another name",
         ),
@@ -95,6 +107,19 @@ fn a_mistake_is_told_once_and_by_its_name() {
         assert_eq!(told.join("\n"), said, "{args:?}");
     }
     assert!(!path("o.mp3").exists() && !path("out").exists());
+}
+
+/// What a shell has opened for a command comes to an end with who writes it.
+#[test]
+fn a_source_may_come_through_a_pipe_that_is_open() {
+    let published = common::publish::<&str>([]);
+    let torrent = published.torrent.display();
+    let script = format!("cat '{torrent}' | \"$0\" \"$@\"");
+    let shown = grove(published.folder.path(), ["inspect", "/dev/stdin", "--json"])
+        .through(["sh", "-c", &script])
+        .run()
+        .expect(0);
+    assert_eq!(shown.json()[0]["name"], "episode.mp3");
 }
 
 #[test]
