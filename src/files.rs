@@ -16,9 +16,11 @@ use ad_splicer::content::no_file;
 use anyhow::Context as _;
 use engine::node::Torrent;
 
+use crate::placing::Placing;
+
 /// Writes these bytes.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    write_file(path, |out| {
+    write_file(path, &Placing::default(), |out| {
         out.write_all(bytes)?;
         Ok(bytes.len() as u64)
     })
@@ -28,12 +30,13 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// Writes what `fill` gives; the folder is made if it is not there. Gives what `fill` gave: the number of bytes.
 pub(crate) fn write_file(
     path: &Path,
+    placing: &Placing,
     fill: impl FnOnce(&mut std::fs::File) -> anyhow::Result<u64>,
 ) -> anyhow::Result<u64> {
     let mut whole = Whole::begin(path)?;
     let bytes = fill(whole.file());
     let bytes = bytes.with_context(|| whole.doing())?;
-    whole.finish()?;
+    whole.finish(placing)?;
     Ok(bytes)
 }
 
@@ -65,9 +68,9 @@ impl<'a> Whole<'a> {
     }
 
     /// Puts it in its place.
-    pub(crate) fn finish(self) -> anyhow::Result<()> {
+    pub(crate) fn finish(self, placing: &Placing) -> anyhow::Result<()> {
         let doing = self.doing();
-        persist(self.file, &self.place).context(doing)
+        persist(self.file, &self.place, placing).context(doing)
     }
 }
 
@@ -93,14 +96,14 @@ pub(crate) fn can_write(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Copies a file in place of whatever stands at `to`. Where the file system can, both share their blocks.
-pub(crate) fn copy_file(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub(crate) fn copy_file(from: &Path, to: &Path, placing: &Placing) -> anyhow::Result<()> {
     let doing = || format!("cannot copy {} to {}", from.display(), to.display());
     let mut source = std::fs::File::open(from).with_context(doing)?;
     let place = room_for(to).with_context(doing)?;
     let mut file = beside(&place).with_context(doing)?;
     // Between files the standard library has the kernel copy, which reflinks where it can.
     std::io::copy(&mut source, file.as_file_mut()).with_context(doing)?;
-    persist(file, &place).with_context(doing)
+    persist(file, &place, placing).with_context(doing)
 }
 
 /// Content that is kept somewhere else, and can have other names.
@@ -134,10 +137,10 @@ impl Kept for (&Torrent, usize) {
 }
 
 /// Puts content that is kept elsewhere in place of whatever stands at `to`: by another name, where that can be, or else as a copy.
-pub(crate) fn place_file(kept: &impl Kept, to: &Path) -> anyhow::Result<()> {
+pub(crate) fn place_file(kept: &impl Kept, to: &Path, placing: &Placing) -> anyhow::Result<()> {
     let from = &kept.path();
     if is_same_file(from, to) {
-        return Ok(());
+        return Ok(placing.begin()?);
     }
     let place = room_for(to).with_context(|| format!("cannot write {}", to.display()))?;
     let linked = tempfile::Builder::new()
@@ -145,6 +148,7 @@ pub(crate) fn place_file(kept: &impl Kept, to: &Path) -> anyhow::Result<()> {
         .suffix(SUFFIX)
         .make_in(folder_of(&place), |path| kept.link(path))
         .and_then(|linked| {
+            placing.begin()?;
             let (mut linked, mut placed) = (Some(linked), Ok(()));
             kept.touch(&mut || {
                 if let Some(linked) = linked.take() {
@@ -157,7 +161,7 @@ pub(crate) fn place_file(kept: &impl Kept, to: &Path) -> anyhow::Result<()> {
         Ok(()) => Ok(()),
         Err(error) => {
             tracing::debug!(from = %from.display(), "no link: {error}");
-            copy_file(from, to)
+            copy_file(from, to, placing)
         }
     }
 }
@@ -171,7 +175,7 @@ pub(crate) fn move_file(from: &Path, to: &Path) -> anyhow::Result<()> {
     };
     let moved = moving().with_context(|| format!("cannot write {}", to.display()))?;
     if moved.is_err() {
-        copy_file(from, to)?;
+        copy_file(from, to, &Placing::default())?;
         // What is left of it is in nobody's way.
         let _ = std::fs::remove_file(from);
     }
@@ -376,9 +380,10 @@ fn set_mode(file: &std::fs::File) -> std::io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
-fn persist(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
+fn persist(file: tempfile::NamedTempFile, path: &Path, placing: &Placing) -> std::io::Result<()> {
     file.as_file().sync_all()?;
     set_mode(file.as_file())?;
+    placing.begin()?;
     file.persist(path).map(drop).map_err(|error| error.error)
 }
 
@@ -415,8 +420,8 @@ mod tests {
             let tries = [
                 write_whole(place, b"all of it"),
                 can_write(place),
-                copy_file(&whole, place),
-                place_file(&There(whole.clone()), place),
+                copy_file(&whole, place, &Placing::default()),
+                place_file(&There(whole.clone()), place, &Placing::default()),
                 move_file(&whole, place),
             ];
             for tried in tries {
@@ -451,8 +456,8 @@ mod tests {
         let whole = at("whole");
         let ways: [Way<'_>; 4] = [
             &|to| write_whole(to, b"whole"),
-            &|to| copy_file(&whole, to),
-            &|to| place_file(&There(whole.clone()), to),
+            &|to| copy_file(&whole, to, &Placing::default()),
+            &|to| place_file(&There(whole.clone()), to, &Placing::default()),
             &|to| {
                 std::fs::write(at("own"), "whole")?;
                 move_file(&at("own"), to)

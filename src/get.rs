@@ -10,6 +10,7 @@ pub(crate) mod plain;
 mod report;
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,7 @@ use crate::output::{
     report_error, status_of,
 };
 use crate::pausing::{Pausing, Running};
+use crate::placing::Placing;
 use crate::quiet::{Quiet, RelayTold};
 use crate::rendition::{self, Arriving, Destination, Made};
 use crate::results::{Results, check_name};
@@ -246,21 +248,28 @@ impl Job<'_> {
             self.json || matches!(destination, Destination::Stdout),
         );
 
-        let work = async {
-            if let Some(folder) = &folder {
-                return folder.deliver(&torrent).await;
+        let placing = Placing::default();
+        let ended = {
+            let mut work = pin!(async {
+                if let Some(folder) = &folder {
+                    return folder.deliver(&torrent, &placing).await;
+                }
+                let made = self.deliver(found, &torrent, &destination, &placing).await?;
+                let is_program = metainfo.files().first().is_some_and(File::is_executable);
+                if let (true, Destination::File(path)) = (is_program, &destination) {
+                    tokio::task::block_in_place(|| (&torrent, 0).touch(&mut || make_executable(path)));
+                }
+                Ok(made)
+            });
+            tokio::select! {
+                made = &mut work => made.map(Some),
+                never = self.show(&torrent, &progress, &info_hash) => match never {},
+                () = interrupted() => if placing.stop() {
+                    Ok(None)
+                } else {
+                    work.await.map(Some)
+                },
             }
-            let made = self.deliver(found, &torrent, &destination).await?;
-            let is_program = metainfo.files().first().is_some_and(File::is_executable);
-            if let (true, Destination::File(path)) = (is_program, &destination) {
-                tokio::task::block_in_place(|| (&torrent, 0).touch(&mut || make_executable(path)));
-            }
-            Ok(made)
-        };
-        let ended = tokio::select! {
-            made = work => made.map(Some),
-            never = self.show(&torrent, &progress, &info_hash) => match never {},
-            () = interrupted() => Ok(None),
         };
         progress.finish();
         let made = match ended {
@@ -381,6 +390,7 @@ impl Job<'_> {
         found: &source::Torrent,
         torrent: &Torrent,
         destination: &Destination,
+        placing: &Placing,
     ) -> anyhow::Result<Made> {
         let (mut prepared, decided) = decide(Wish {
             context: self.context,
@@ -397,12 +407,13 @@ impl Job<'_> {
         let decided = unused.insert(decided);
         let made = match destination {
             Destination::File(path) if prepared.ready.is_empty() => {
-                without_ads(torrent, prepared, path).await?
+                without_ads(torrent, prepared, path, placing).await?
             }
             _ => {
-                let (content, to) = (Arriving::new(torrent), destination.clone());
-                let content: Arc<dyn Content> = Arc::new(content);
-                let writing = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to));
+                let content: Arc<dyn Content> = Arc::new(Arriving::new(torrent));
+                let (to, placing) = (destination.clone(), placing.clone());
+                let writing =
+                    tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to, &placing));
                 written(torrent, writing).await?
             }
         };
@@ -538,17 +549,22 @@ pub(crate) async fn enough(torrent: &Torrent, length: u64, ratio: Option<f64>) {
 }
 
 /// The content as it is, at this place: another name for what is kept, or else a copy that is written as it comes.
-async fn without_ads(torrent: &Torrent, prepared: breaks::Prepared, to: &Path) -> anyhow::Result<Made> {
-    let place = to.to_owned();
+async fn without_ads(
+    torrent: &Torrent,
+    prepared: breaks::Prepared,
+    to: &Path,
+    placing: &Placing,
+) -> anyhow::Result<Made> {
+    let (place, placing) = (to.to_owned(), placing.clone());
     if is_on_one_disk(torrent.content_path(), to) {
         let bytes = torrent.completed().await?.total_bytes;
         let torrent = torrent.clone();
-        let placing = tokio::task::spawn_blocking(move || place_file(&(&torrent, 0), &place));
+        let placing = tokio::task::spawn_blocking(move || place_file(&(&torrent, 0), &place, &placing));
         placing.await.context("writing the result")??;
         return Ok(Made::plain(bytes, prepared));
     }
     let content = Arriving::new(torrent);
-    let writing = tokio::task::spawn_blocking(move || rendition::copy(&content, prepared, &place));
+    let writing = tokio::task::spawn_blocking(move || rendition::copy(&content, prepared, &place, &placing));
     written(torrent, writing).await
 }
 

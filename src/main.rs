@@ -37,6 +37,7 @@ mod output;
 mod partial;
 mod pausing;
 mod placeable;
+mod placing;
 mod plain;
 mod play;
 mod publish;

@@ -27,6 +27,7 @@ use serde::Serialize;
 use crate::breaks::{Failure, Prepared, Ready, Skipped, Spot};
 use crate::files::{Whole, write_file};
 use crate::output::reader_gone;
+use crate::placing::Placing;
 
 /// Where the result goes.
 #[derive(Clone, Debug)]
@@ -349,6 +350,7 @@ pub(crate) fn write(
     content: &Arc<dyn Content>,
     prepared: Prepared,
     destination: &Destination,
+    placing: &Placing,
 ) -> anyhow::Result<Made> {
     match destination {
         Destination::File(path) => {
@@ -367,13 +369,14 @@ pub(crate) fn write(
                 let poured = poured.and_then(|()| pour(content.as_ref(), None, file));
                 poured.with_context(|| whole.doing())?
             };
-            whole.finish()?;
+            whole.finish(placing)?;
             Ok(found.made(bytes))
         }
         Destination::Stdout => {
             let mut found = Found::new(content.as_ref(), prepared, None)?;
             let mut out = io::stdout().lock();
             let bytes = pour(content.as_ref(), found.spliced(), &mut out).map_err(reader_gone)?;
+            placing.begin()?;
             found.lose();
             Ok(found.made(bytes))
         }
@@ -461,8 +464,13 @@ fn tell_unlisted(rendition: &Rendition) {
 
 /// Writes content into a file as it comes, in any order, so that hardly anything is left to do when the last of it is
 /// here: what is not spliced needs no order.
-pub(crate) fn copy(content: &Arriving, prepared: Prepared, path: &Path) -> anyhow::Result<Made> {
-    let bytes = write_file(path, |file| {
+pub(crate) fn copy(
+    content: &Arriving,
+    prepared: Prepared,
+    path: &Path,
+    placing: &Placing,
+) -> anyhow::Result<Made> {
+    let bytes = write_file(path, placing, |file| {
         let mut left: VecDeque<u64> = (0..content.reader.len())
             .step_by(COPIED_AT_ONCE as usize)
             .collect();

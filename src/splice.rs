@@ -29,6 +29,7 @@ use crate::files::{can_write, is_same_file, tell_new_folder};
 use crate::media_type;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
 use crate::placeable;
+use crate::placing::Placing;
 use crate::rendition::{self, Destination, Made, PATIENT};
 use crate::scratch::Scratch;
 use crate::snap::{self, Moved};
@@ -39,15 +40,20 @@ const HEARD: f64 = -70.0;
 
 /// Splices the creatives in, in the order of their cues. Who interrupts it finds nothing left of it.
 pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
-    let spliced = Box::pin(splice_in(args, json));
+    let placing = Placing::default();
+    let mut spliced = Box::pin(splice_in(args, &placing, json));
     tokio::select! {
         biased;
-        () = interrupted() => Ok(ExitStatus::Interrupted),
-        outcome = spliced => outcome,
+        () = interrupted() => {}
+        outcome = &mut spliced => return outcome,
     }
+    if placing.stop() {
+        return Ok(ExitStatus::Interrupted);
+    }
+    spliced.await
 }
 
-async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
+async fn splice_in(args: &SpliceArgs, placing: &Placing, json: bool) -> Outcome {
     let to_stdout = args.output.as_os_str() == "-";
     if to_stdout && json {
         return Err(bad_input(
@@ -155,9 +161,9 @@ async fn splice_in(args: &SpliceArgs, json: bool) -> Outcome {
     } else {
         Destination::File(args.output.clone())
     };
-    let to = destination.clone();
+    let (to, placing) = (destination.clone(), placing.clone());
     let began = std::time::Instant::now();
-    let made = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to))
+    let made = tokio::task::spawn_blocking(move || rendition::write(&content, prepared, &to, &placing))
         .await
         .context("splicing")?
         .with_context(|| format!("cannot splice into {}", args.content.display()))?;

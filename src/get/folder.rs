@@ -12,8 +12,9 @@ use engine::node::Torrent;
 use serde::Serialize;
 
 use crate::breaks;
-use crate::files::{Kept as _, can_write, make_executable, place_file, write_whole};
+use crate::files::{Kept as _, can_write, make_executable, place_file, write_file};
 use crate::output::{Explain, bad_input};
+use crate::placing::Placing;
 use crate::rendition::{self, Arriving, Destination, Made};
 
 /// A file that was written.
@@ -77,11 +78,17 @@ impl Folder {
     }
 
     /// Waits until everything is verified, then writes it.
-    pub(crate) async fn deliver(&self, torrent: &Torrent) -> anyhow::Result<Made> {
+    pub(crate) async fn deliver(&self, torrent: &Torrent, placing: &Placing) -> anyhow::Result<Made> {
+        let placing = placing.clone();
         if let (Destination::Stdout, [only]) = (&self.to, self.files.as_slice()) {
             let content: Arc<dyn Content> = Arc::new(Arriving::of(torrent, only.number - 1));
             let writing = tokio::task::spawn_blocking(move || {
-                rendition::write(&content, breaks::Prepared::default(), &Destination::Stdout)
+                rendition::write(
+                    &content,
+                    breaks::Prepared::default(),
+                    &Destination::Stdout,
+                    &placing,
+                )
             });
             return super::written(torrent, writing).await;
         }
@@ -89,18 +96,24 @@ impl Folder {
         let (files, torrent) = (self.files.clone(), torrent.clone());
         let placing = tokio::task::spawn_blocking(move || {
             let all = torrent.metainfo().files();
-            files.iter().try_for_each(|Written { number, path, bytes }| {
+            for (place, Written { number, path, bytes }) in files.iter().enumerate() {
                 let file = number - 1;
                 let kept = (&torrent, file);
+                // With the last one all of it is there.
+                let placing = if place + 1 == files.len() {
+                    placing.clone()
+                } else {
+                    Placing::default()
+                };
                 match bytes {
-                    0 => write_whole(path, &[]),
-                    _ => place_file(&kept, path),
+                    0 => write_file(path, &placing, |_| Ok(0)).map(drop),
+                    _ => place_file(&kept, path, &placing),
                 }?;
                 if all.get(file).is_some_and(File::is_executable) {
                     kept.touch(&mut || make_executable(path));
                 }
-                anyhow::Ok(())
-            })
+            }
+            anyhow::Ok(())
         });
         placing.await.context("writing the result")??;
         Ok(Made {
