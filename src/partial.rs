@@ -2,14 +2,16 @@
 //!
 //! In `plain/` of the data folder, one folder for each URL under the URL's SHA-256 (an address may hold a secret): `content`; `about`, which
 //! version of the file it is of, and how much of it is on the disk for certain; and `lock`. Parts of two versions are never in one `content`:
-//! `about` speaks of a new version, of which nothing is here, before the old one goes, and what nobody says a version of is begun anew.
+//! `about` speaks of a new version, of which nothing is here, before the old one goes, and what nobody says a version of is begun anew. What nobody
+//! went on with for two weeks goes when another file is begun: where addresses are signed, the same one never comes again.
 //!
 //! Not for: asking for the rest (`get::plain`); content that can be verified, which is in the store.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirEntry, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use engine::store::StoreError;
@@ -22,6 +24,8 @@ use crate::validator::Validator;
 
 /// So often others may remove the folder that is to be locked.
 const TRIES: usize = 100;
+/// For so long what nobody goes on with is kept.
+const KEPT_FOR: Duration = Duration::from_secs(14 * 86_400);
 
 /// See the module documentation. Nobody else has it.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ impl Partial {
     pub(crate) fn open(data: &Path, url: &Url) -> anyhow::Result<Self> {
         let folder = folder(data, url);
         let lock = lock(&folder)?;
+        sweep(&all(data), SystemTime::now());
         let doing = || format!("cannot keep what is fetched in {}", folder.display());
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
@@ -184,7 +189,11 @@ fn folder(data: &Path, url: &Url) -> PathBuf {
     // What stands behind `#` is the reader's own.
     let mut url = url.clone();
     url.set_fragment(None);
-    data.join("plain").join(hex::encode(Sha256::digest(url.as_str())))
+    all(data).join(hex::encode(Sha256::digest(url.as_str())))
+}
+
+fn all(data: &Path) -> PathBuf {
+    data.join("plain")
 }
 
 fn content_of(folder: &Path) -> PathBuf {
@@ -238,6 +247,38 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
 fn is_at(file: &File, path: &Path) -> bool {
     let which = |about: &std::fs::Metadata| (about.dev(), about.ino());
     matches!((file.metadata(), std::fs::metadata(path)), (Ok(one), Ok(other)) if which(&one) == which(&other))
+}
+
+/// Removes what nobody went on with for long. A courtesy: what cannot be looked at stays, and so does what somebody has.
+fn sweep(all: &Path, now: SystemTime) {
+    for folder in std::fs::read_dir(all).into_iter().flatten().flatten() {
+        let folder = folder.path();
+        let path = folder.join("lock");
+        // One that is made here is a fresh one.
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        // Where nothing can be locked, nothing is removed either.
+        if let Ok(lock) = lock
+            && lock.try_lock().is_ok()
+            && is_at(&lock, &path)
+            && is_left(&folder, now)
+        {
+            clear(&folder);
+        }
+    }
+}
+
+/// Whether nothing in a folder was touched for long.
+fn is_left(folder: &Path, now: SystemTime) -> bool {
+    let is_old = |entry: io::Result<DirEntry>| {
+        let modified = entry?.metadata()?.modified()?;
+        // What is of the future is not old.
+        io::Result::Ok(now.duration_since(modified).is_ok_and(|age| age > KEPT_FOR))
+    };
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(|entry| is_old(entry).unwrap_or(false)))
 }
 
 /// Removes a locked folder: the lock last, since from then on another command may begin there. A courtesy: what stays is found by the next one.
@@ -345,6 +386,41 @@ mod tests {
         assert_eq!(partial.kept(), 0);
         partial.leave().expect("room");
         assert!(place.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_goes_on_with_for_two_weeks_is_swept() {
+        let place = Place::new();
+        let now = SystemTime::now();
+        let url = |name: &str| place.url.join(name).expect("a URL");
+        let leave = |name: &str, days: u64| {
+            let mut partial = Partial::open(place.data.path(), &url(name)).expect("nobody has it");
+            partial.begin(Some(version("a")), None).expect("room");
+            partial.append(b"abcd").expect("room");
+            partial.leave().expect("room");
+            for entry in std::fs::read_dir(&partial.folder).expect("it is there") {
+                let file = OpenOptions::new()
+                    .write(true)
+                    .open(entry.expect("an entry").path());
+                let then = now - Duration::from_secs(days * 86_400);
+                file.and_then(|file| file.set_modified(then)).expect("it is ours");
+            }
+            partial
+        };
+        let is_here = |name: &str| folder(place.data.path(), &url(name)).exists();
+        let held = leave("held", 99);
+        drop((leave("old", 15), leave("new", 13)));
+        // Who comes back for it finds it, whenever.
+        let again = Partial::open(place.data.path(), &url("other"));
+        drop(again);
+        assert_eq!(
+            ["held", "old", "new"].map(is_here),
+            [true, false, true],
+            "another file was begun"
+        );
+        drop(held);
+        let back = Partial::open(place.data.path(), &url("held")).expect("nobody has it");
+        assert_eq!(back.have(), 4);
     }
 
     #[test]
