@@ -2,6 +2,7 @@
 //!
 //! A command that does not exist yet is not here, so that the help tells the truth.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -156,7 +157,7 @@ pub(crate) struct PublishArgs {
     pub(crate) ads: Option<String>,
     /// A creative at a cue, with no ad server: TIME=FILE or TIME=URL
     #[arg(long, value_name = "TIME=CREATIVE")]
-    pub(crate) ad: Vec<String>,
+    pub(crate) ad: Vec<OsString>,
     /// How loud ads are to be where their cue point does not say: LUFS, `as-is` (reads that were mixed with the programme), or
     /// `content` [default: content, as loud as what is around the cue]
     #[arg(long, value_name = "LUFS", allow_hyphen_values = true)]
@@ -467,7 +468,7 @@ pub(crate) struct SpliceArgs {
     pub(crate) content: PathBuf,
     /// A creative and its place: TIME=FILE (repeat for more)
     #[arg(long, required = true, value_name = "TIME=CREATIVE")]
-    pub(crate) ad: Vec<String>,
+    pub(crate) ad: Vec<OsString>,
     /// Write only so much content on both sides of each break, with about half a second of silence between breaks
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "10", value_parser = crate::units::parse_time)]
     pub(crate) preview: Option<Duration>,

@@ -65,7 +65,9 @@ fn suggest(path: &Path, count: Option<usize>, json: bool) -> Outcome {
                 })
             })
             .collect();
-        print_json(&json!({ "event": "suggestions", "file": path, "suggestions": suggestions }));
+        print_json(
+            &json!({ "event": "suggestions", "file": path.to_string_lossy(), "suggestions": suggestions }),
+        );
         return Ok(ExitStatus::Done);
     }
     print_line(&format!(

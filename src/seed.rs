@@ -88,7 +88,7 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
         let stats = torrent.stop().await;
         if json {
             print_json(
-                &json!({ "event": "done", "path": path, "info_hash": torrent.info_hash().to_string(), "uploaded": stats.uploaded, "peers": stats.peers_seen, "ways": stats.ways }),
+                &json!({ "event": "done", "path": path.to_string_lossy(), "info_hash": torrent.info_hash().to_string(), "uploaded": stats.uploaded, "peers": stats.peers_seen, "ways": stats.ways }),
             );
         } else {
             eprintln!(
@@ -154,7 +154,7 @@ async fn add(
     }
     if json {
         print_json(
-            &json!({ "event": "seeding", "path": path, "info_hash": torrent.info_hash().to_string(), "bytes": stats.total_bytes }),
+            &json!({ "event": "seeding", "path": path.to_string_lossy(), "info_hash": torrent.info_hash().to_string(), "bytes": stats.total_bytes }),
         );
     } else {
         eprintln!("seeding {} ({})", path.display(), human_bytes(stats.total_bytes));

@@ -3,7 +3,7 @@
 //! The same conditioning, loudness and splicing as a download has; the result has the bytes that a viewer would get, or with `--preview` what they are around the breaks.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,16 +60,16 @@ async fn splice_in(args: &SpliceArgs, placing: &Placing, json: bool) -> Outcome 
             "with -o - the file itself goes to stdout, so there is no room for --json",
         ));
     }
-    let mut wanted: Vec<(CuePoint, String)> = Vec::new();
+    let mut wanted: Vec<(CuePoint, PathBuf)> = Vec::new();
     for text in &args.ad {
-        let argument: AdArgument = text.parse().or_bad_input(|| format!("--ad {text}"))?;
+        let argument = AdArgument::parse(text).or_bad_input(|| format!("--ad {}", text.display()))?;
         // Ads at one place make one break, in the order given.
         wanted.push((
             argument.cue.into_cue(format!("cue-{}", wanted.len() + 1)),
-            argument.creative,
+            argument.creative.into(),
         ));
     }
-    let creatives = wanted.iter().map(|(_, creative)| Path::new(creative));
+    let creatives = wanted.iter().map(|(_, creative)| creative.as_path());
     for from in creatives.chain([args.content.as_path()]) {
         if is_same_file(from, &args.output) {
             return Err(bad_input(format!(
@@ -127,26 +127,27 @@ async fn splice_in(args: &SpliceArgs, placing: &Placing, json: bool) -> Outcome 
     let hearing = hear(&content, format.codec, &prepared.spots);
     // Each is read and conditioned once, however often it is named; all are read while there is still something else to wait for.
     let mut originals = HashMap::new();
-    for creative in wanted.iter().map(|(_, creative)| creative.as_str()) {
+    for creative in wanted.iter().map(|(_, creative)| creative.as_path()) {
         if !originals.contains_key(creative) {
             originals.insert(creative, import(&cache, creative)?);
         }
     }
-    let mut conditioned: HashMap<&str, (Creative, Option<Arc<Picture>>)> = HashMap::new();
+    let mut conditioned: HashMap<&Path, (Creative, Option<Arc<Picture>>)> = HashMap::new();
     for (index, placed) in placed.into_iter().enumerate() {
-        let Some((_, name)) = wanted.iter().find(|(cue, _)| cue.id == placed.cue.id) else {
+        let Some((_, path)) = wanted.iter().find(|(cue, _)| cue.id == placed.cue.id) else {
             continue;
         };
-        let original = &originals[name.as_str()];
-        if !conditioned.contains_key(name.as_str()) {
+        let (path, name) = (path.as_path(), &path.display().to_string());
+        let original = &originals[path];
+        if !conditioned.contains_key(path) {
             let fitted = condition(&cache, &conditioner, (profile, format.picture), name, original);
             let fitted = fitted.await?;
             tell_cut_short(name, original, &fitted.0, format.picture.is_some());
             tell_silent(name, &fitted.0, profile);
-            conditioned.insert(name, fitted);
+            conditioned.insert(path, fitted);
         }
-        fits(placed.cue, name, &conditioned[name.as_str()].0)?;
-        let (creative, picture) = conditioned[name.as_str()].clone();
+        fits(placed.cue, name, &conditioned[path].0)?;
+        let (creative, picture) = conditioned[path].clone();
         let (sha256, lasts) = (original.sha256, duration);
         prepared
             .ready
@@ -193,14 +194,15 @@ fn hear(content: &Arc<dyn Content>, codec: Codec, spots: &[Spot]) -> JoinHandle<
 }
 
 /// Takes in the creative that a person named.
-fn import(cache: &Cache, creative: &str) -> anyhow::Result<Original> {
-    if creative.starts_with("http://") || creative.starts_with("https://") {
-        return Err(bad_input(format!("the creative {creative} is a URL")))
+fn import(cache: &Cache, creative: &Path) -> anyhow::Result<Original> {
+    let name = creative.display().to_string();
+    if name.starts_with("http://") || name.starts_with("https://") {
+        return Err(bad_input(format!("the creative {name} is a URL")))
             .hint(|| "`grove splice` works on local files, without a network: fetch it first".into());
     }
     cache
-        .import(Path::new(creative), FetchLimits::default())
-        .map_err(|error| unusable(creative, &error.reason()))
+        .import(creative, FetchLimits::default())
+        .map_err(|error| unusable(&name, &error.reason()))
 }
 
 async fn condition(
@@ -308,7 +310,7 @@ fn tell(made: &Made, moved: &[Moved], args: &SpliceArgs, took: Duration, json: b
     if json {
         print_json(&json!({
             "event": "complete",
-            "path": output,
+            "path": output.to_string_lossy(),
             "bytes": made.bytes,
             "duration": made.duration.map(|duration| duration.as_secs_f64()),
             "preview": args.preview.map(|around| around.as_secs_f64()),

@@ -39,6 +39,45 @@ fn creatives_decode_with_a_fresh_plugin_registry_and_with_the_one_it_left() {
 }
 
 #[test]
+fn names_need_not_be_unicode() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (creative, out) = (
+        OsStr::from_bytes(b"ad-\xff.wav"),
+        OsStr::from_bytes(b"out-\xff.wav"),
+    );
+    let boots = fixtures().join("boots.wav");
+    std::fs::copy(&boots, folder.path().join(creative)).expect("space on the disk");
+    let argument = |time: &[u8]| [OsStr::from_bytes(time), creative].join(OsStr::new("="));
+    let spliced = grove(folder.path(), ["splice", "--json", "-o"])
+        .arg(out)
+        .arg(&boots)
+        .arg("--ad")
+        .arg(argument(b"1"))
+        .run()
+        .expect(0);
+    assert_eq!(spliced.event("complete")["path"], "out-\u{fffd}.wav");
+    let with = std::fs::metadata(folder.path().join(out)).expect("a result");
+    assert!(with.len() > std::fs::metadata(&boots).expect("content").len());
+    grove(folder.path(), ["splice", "-o", "out.wav"])
+        .arg(&boots)
+        .arg("--ad")
+        .arg(argument(b"\xff"))
+        .run()
+        .expect(2)
+        .says("is not a time");
+    // Viewers would be told its name in a URL.
+    grove(folder.path(), ["publish", "--origin", "http://127.0.0.1:9/"])
+        .arg(&boots)
+        .arg("--ad")
+        .arg(argument(b"1"))
+        .run()
+        .expect(2)
+        .says("its name is no UTF-8");
+}
+
+#[test]
 fn a_creative_of_which_much_is_missing_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();

@@ -1,10 +1,10 @@
 //! What `grove get` says: lines while it runs, and at its end where everything came from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use engine::node::{PieceSource, State, Stats, Ways};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::folder;
 use crate::breaks::Skipped;
@@ -12,10 +12,17 @@ use crate::quiet::goes_on;
 use crate::rendition::{Made, PlacedAd};
 use crate::units::{human_bytes, human_time};
 
+/// JSON is Unicode: what of a path is not is shown as U+FFFD, as in text.
+#[allow(clippy::ref_option, reason = "as serde calls it")]
+fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_deref().map(Path::to_string_lossy).serialize(serializer)
+}
+
 /// The `complete` and `done` objects.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) event: &'static str,
+    #[serde(serialize_with = "lossy")]
     pub(crate) path: Option<PathBuf>,
     pub(crate) info_hash: Option<String>,
     pub(crate) bytes: u64,

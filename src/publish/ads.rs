@@ -69,13 +69,18 @@ pub(super) async fn cues(
         cues.points.push(cue);
     }
     for text in &args.ad {
-        let mut argument: AdArgument = text.parse().or_bad_input(|| format!("--ad {text}"))?;
+        let given = || format!("--ad {}", text.display());
+        let mut argument = AdArgument::parse(text).or_bad_input(given)?;
         argument.cue.loudness = argument.cue.loudness.or(args.loudness);
         let id = format!("cue-{}", cues.points.len() + 1);
-        let (vast, upload) = inline(context, &argument.creative, media_url).await?;
+        let creative = argument.creative.to_str().ok_or_else(|| {
+            let why = "its name is no UTF-8, and viewers are told it in a URL";
+            unusable(&argument.creative.display().to_string(), why)
+        })?;
+        let (vast, upload) = inline(context, creative, media_url).await?;
         let mut cue = argument.cue.into_cue(id);
         cue.ads = Some(AdSource::Inline(vast));
-        origins.insert(cue.id.clone(), format!("--ad {text}"));
+        origins.insert(cue.id.clone(), given());
         cues.points.push(cue);
         cues.uploads.extend(upload);
     }

@@ -2,7 +2,12 @@
 //!
 //! Pure parsing with one clear sentence for each mistake; whether the creative exists is not looked at here.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt as _,
+    str::FromStr,
+    time::Duration,
+};
 
 use super::loudness::BreakLoudnessError;
 use super::{Action, BreakLoudness, CuePoint, CueSource, Position};
@@ -122,35 +127,47 @@ impl FromStr for CueArgument {
 pub struct AdArgument {
     /// Where; the same forms as `--cue`.
     pub cue: CueArgument,
-    /// A file's path or URL, as given.
-    pub creative: String,
+    /// A file's path, which may be any, or a URL, as given.
+    pub creative: OsString,
+}
+
+impl AdArgument {
+    /// Reads it as the command line has it.
+    ///
+    /// # Errors
+    /// [`CueArgumentError`]
+    pub fn parse(text: &OsStr) -> Result<Self, CueArgumentError> {
+        let bytes = text.as_bytes();
+        // Options hold "=" too: the creative begins after the first "=" that no option owns.
+        let mut from = 0;
+        while let Some(found) = bytes[from..].iter().position(|byte| *byte == b'=') {
+            let at = from + found;
+            let before = &bytes[..at];
+            if ![&b",max"[..], b",ads", b",loudness"]
+                .iter()
+                .any(|option| before.ends_with(option))
+            {
+                let creative = OsStr::from_bytes(&bytes[at + 1..]);
+                if creative.is_empty() {
+                    break;
+                }
+                return Ok(Self {
+                    // What is no UTF-8 is no time, and is named in the error.
+                    cue: String::from_utf8_lossy(before).parse()?,
+                    creative: creative.to_owned(),
+                });
+            }
+            from = at + 1;
+        }
+        Err(CueArgumentError::NoCreative(text.to_string_lossy().into_owned()))
+    }
 }
 
 impl FromStr for AdArgument {
     type Err = CueArgumentError;
 
     fn from_str(text: &str) -> Result<Self, CueArgumentError> {
-        // Options hold "=" too: the creative begins after the first "=" that no option owns.
-        let mut from = 0;
-        while let Some(found) = text[from..].find('=') {
-            let at = from + found;
-            let before = &text[..at];
-            if ![",max", ",ads", ",loudness"]
-                .iter()
-                .any(|option| before.ends_with(option))
-            {
-                let creative = &text[at + 1..];
-                if creative.is_empty() {
-                    break;
-                }
-                return Ok(Self {
-                    cue: before.parse()?,
-                    creative: creative.to_owned(),
-                });
-            }
-            from = at + 1;
-        }
-        Err(CueArgumentError::NoCreative(text.to_owned()))
+        Self::parse(OsStr::new(text))
     }
 }
 
@@ -200,9 +217,14 @@ mod tests {
         assert_eq!(ad.cue.position, "45".parse().expect("45"));
         let ad: AdArgument = "45,max=30=b.wav".parse().expect("ad");
         assert_eq!(
-            (ad.creative.as_str(), ad.cue.max_duration),
-            ("b.wav", Some(Duration::from_secs(30)))
+            (ad.creative.to_str(), ad.cue.max_duration),
+            (Some("b.wav"), Some(Duration::from_secs(30)))
         );
+        let path = OsStr::from_bytes(b"a=\xff.wav");
+        let ad = AdArgument::parse(&[OsStr::new("45="), path].join(OsStr::new(""))).expect("ad");
+        assert_eq!(ad.creative, path);
+        let wrong = AdArgument::parse(OsStr::from_bytes(b"\xff=a.wav")).expect_err("no time");
+        assert!(wrong.to_string().contains("is not a time"), "{wrong}");
         for text in ["45", "45=", "45,max=30", "=a.mp3", "x=a.mp3"] {
             assert!(text.parse::<AdArgument>().is_err(), "{text}");
         }
