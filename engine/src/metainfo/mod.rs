@@ -29,6 +29,7 @@ use crate::merkle::{BLOCK, Hash, PieceTree, Shape};
 pub use build::{BuildError, Builder, is_program, piece_length_for};
 pub use folder::Listing;
 pub use gather::{GatherError, Gathering, MAX_INFO, Part};
+pub use parse::check_name;
 
 /// Web seeds and trackers that are used of each; more are left alone in the bytes.
 pub const MAX_SOURCES: usize = 8;

@@ -81,8 +81,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
     })
 }
 
-/// A name that is safe as a path component, or why not.
-pub(super) fn check_name(name: &[u8]) -> Result<&str, MetainfoError> {
+/// A name that is safe as a path component: text of 1 to 255 bytes that is neither `.` nor `..`, without separators and control characters.
+///
+/// # Errors
+/// [`MetainfoError::UnsafeName`]
+pub fn check_name(name: &[u8]) -> Result<&str, MetainfoError> {
     let refused = || MetainfoError::UnsafeName(String::from_utf8_lossy(name).into_owned());
     let text = std::str::from_utf8(name).map_err(|_| refused())?;
     let unsafe_char = |c: char| c == '/' || c == '\\' || c.is_control();

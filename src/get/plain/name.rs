@@ -2,11 +2,10 @@
 //!
 //! The rules are those for names in torrents: one part of a path, without control characters. Not for: names that are hidden (`results`).
 
+use engine::metainfo::check_name;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-/// The longest name that file systems take, in bytes.
-const MOST: usize = 255;
 /// Where the URL says none.
 const UNNAMED: &str = "download";
 
@@ -17,13 +16,9 @@ pub(super) fn name_of(url: &Url) -> String {
         .and_then(|mut parts| parts.next_back())
         .unwrap_or_default();
     let read = percent_decode_str(written).decode_utf8().unwrap_or_default();
-    let name = [&*read, written].into_iter().find(|name| is_name(name));
+    let mut names = [&*read, written].into_iter();
+    let name = names.find(|name| check_name(name.as_bytes()).is_ok());
     name.unwrap_or(UNNAMED).to_owned()
-}
-
-fn is_name(text: &str) -> bool {
-    let is_unsafe = |char: char| matches!(char, '/' | '\\') || char.is_control();
-    !matches!(text, "" | "." | "..") && text.len() <= MOST && !text.contains(is_unsafe)
 }
 
 #[cfg(test)]
