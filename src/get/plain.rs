@@ -1,10 +1,11 @@
 //! `grove get` of what has no `.torrent`: fetched as any program would, with nothing to verify it by.
 //!
-//! Not for: asking the server (`fetching`), and what is kept of what is not whole (`partial`).
+//! Not for: asking the server (`fetching`), where its bytes go (`out`), and what is kept of what is not whole (`partial`).
 
 mod answer;
 pub(crate) mod fetching;
 mod name;
+mod out;
 mod waiting;
 
 use std::convert::Infallible;
@@ -30,8 +31,9 @@ use crate::rendition::Destination;
 use crate::results::{Results, check_name};
 use crate::source::Bare;
 use crate::units::human_bytes;
-use fetching::{Ended, Fetching, Out, Seen};
+use fetching::{Ended, Fetching, Seen};
 use name::name_of;
+use out::Out;
 
 /// Fetches a media URL.
 pub(super) async fn plain(

@@ -3,26 +3,24 @@
 //!
 //! One task asks and reads; for each answer one thread writes what comes. What both say of it is in [`Seen`].
 //!
-//! Not for: what an answer means (`answer`), for how long it is asked (`waiting`), or telling of it (`get::plain`).
+//! Not for: where it goes (`out`), what an answer means (`answer`), for how long it is asked (`waiting`), or telling of it (`get::plain`).
 
-use std::io::Write as _;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use engine::rate::Bucket;
 use gate::{Response, Url, header};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::answer::{Asked, Comes, Head, comes};
+use super::out::{Out, Part};
 use super::waiting::Waiting;
 use crate::asking::NoAnswer;
 use crate::context::Context;
-use crate::output::{interrupted, reader_gone};
-use crate::partial::Partial;
+use crate::output::interrupted;
 use crate::units::human_bytes;
 use crate::validator::Validator;
 
@@ -30,88 +28,6 @@ use crate::validator::Validator;
 const KEEP: Duration = Duration::from_secs(1);
 /// Pieces of a body that wait to be written.
 const WAITING: usize = 16;
-
-/// Where it goes while it comes.
-pub(crate) enum Out {
-    Kept(Partial),
-    /// Read by somebody at once: nothing of it can be taken back.
-    Stdout {
-        bytes: u64,
-        total: Option<u64>,
-        validator: Option<Validator>,
-    },
-}
-
-impl Out {
-    pub(super) fn have(&self) -> u64 {
-        match self {
-            Out::Kept(partial) => partial.have(),
-            Out::Stdout { bytes, .. } => *bytes,
-        }
-    }
-
-    pub(super) fn total(&self) -> Option<u64> {
-        match self {
-            Out::Kept(partial) => partial.total(),
-            Out::Stdout { total, .. } => *total,
-        }
-    }
-
-    fn validator(&self) -> Option<&Validator> {
-        match self {
-            Out::Kept(partial) => partial.validator(),
-            Out::Stdout { validator, .. } => validator.as_ref(),
-        }
-    }
-
-    /// What the same command goes on from; of what goes to stdout what was written.
-    fn kept(&self) -> u64 {
-        match self {
-            Out::Kept(partial) => partial.kept(),
-            Out::Stdout { bytes, .. } => *bytes,
-        }
-    }
-
-    fn take(&mut self, part: Part) -> anyhow::Result<()> {
-        match (self, part) {
-            (Out::Kept(partial), Part::Begin(version, total)) => partial.begin(version, total),
-            (Out::Kept(partial), Part::Total(total)) => {
-                partial.set_total(total);
-                Ok(())
-            }
-            (Out::Kept(partial), Part::Bytes(bytes)) => partial.append(&bytes),
-            (Out::Kept(partial), Part::Keep) => partial.keep(),
-            (Out::Stdout { validator, total, .. }, Part::Begin(version, all)) => {
-                *validator = version;
-                *total = all;
-                Ok(())
-            }
-            (Out::Stdout { total, .. }, Part::Total(all)) => {
-                *total = Some(all);
-                Ok(())
-            }
-            (Out::Stdout { bytes, .. }, Part::Bytes(more)) => {
-                let written = std::io::stdout().lock().write_all(&more);
-                *bytes += more.len() as u64;
-                written.context("cannot write the result").map_err(reader_gone)
-            }
-            (Out::Stdout { .. }, Part::Keep) => {
-                let written = std::io::stdout().lock().flush();
-                written.context("cannot write the result").map_err(reader_gone)
-            }
-        }
-    }
-}
-
-/// What the writer of an answer is told, in order.
-enum Part {
-    /// All of a version follows.
-    Begin(Option<Validator>, Option<u64>),
-    /// So long it is.
-    Total(u64),
-    Bytes(Bytes),
-    Keep,
-}
 
 /// How far it is.
 #[derive(Clone, Debug)]
