@@ -74,7 +74,6 @@ pub(crate) struct Fetching<'a> {
     /// Whether the server's parts fitted so far.
     has_ranges: bool,
     is_trouble_told: bool,
-    is_stdout: bool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -98,7 +97,6 @@ impl<'a> Fetching<'a> {
         Self {
             context,
             url,
-            is_stdout: matches!(out, Out::Stdout { .. }),
             waiting: Waiting::new(out.have(), context.patience, now),
             out: Arc::new(Mutex::new(out)),
             seen: watch::Sender::new(seen),
@@ -228,7 +226,7 @@ impl<'a> Fetching<'a> {
             "the parts that its server gives do not fit"
         };
         let (shown, here) = (gate::shown(self.url), human_bytes(have));
-        if self.is_stdout {
+        if locked(&self.out).is_stdout() {
             return Err(Broke::Failed(anyhow::anyhow!(
                 "{shown} broke off after {here}, and cannot be gone on with: {why}"
             )));
@@ -248,6 +246,8 @@ impl<'a> Fetching<'a> {
         first: Part,
         (at, end): (u64, Option<u64>),
     ) -> Result<(), Broke> {
+        // From here on the writer has it.
+        let is_stdout = locked(&self.out).is_stdout();
         let (sender, parts) = mpsc::channel(WAITING);
         let (out, seen) = (Arc::clone(&self.out), self.seen.clone());
         let writing = tokio::task::spawn_blocking(move || pour(&out, parts, &seen));
@@ -255,7 +255,7 @@ impl<'a> Fetching<'a> {
         drop(sender);
         // A pipe that nobody reads would be waited for without end.
         if let Err(Broke::Interrupted) = came
-            && self.is_stdout
+            && is_stdout
         {
             return came;
         }

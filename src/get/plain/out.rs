@@ -23,6 +23,10 @@ pub(crate) enum Out {
 }
 
 impl Out {
+    pub(super) fn is_stdout(&self) -> bool {
+        matches!(self, Out::Stdout { .. })
+    }
+
     pub(super) fn have(&self) -> u64 {
         match self {
             Out::Kept(partial) => partial.have(),
