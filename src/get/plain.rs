@@ -5,7 +5,7 @@
 mod answer;
 pub(crate) mod fetching;
 mod name;
-mod out;
+pub(crate) mod out;
 mod waiting;
 
 use std::convert::Infallible;

@@ -14,6 +14,7 @@ pub mod http;
 pub mod spaces;
 pub mod terminal;
 pub mod tools;
+pub mod web;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read as _};
