@@ -1,8 +1,10 @@
 //! Files that were touched, and perhaps edited: when they are hashed again, what goes on meanwhile, and what comes of it.
 
+use super::backing::FileSystem;
 use super::crash_tests::{CONTENT, Case, LENGTH};
-use super::faults::FaultDisk;
+use super::faults::{FaultDisk, Halting};
 use super::tests::{PIECE, content, on_disk};
+use super::writer::Home;
 use super::*;
 use crate::metainfo::{Builder, Listing, Metainfo};
 use crate::verify::Verifier;
@@ -127,6 +129,127 @@ async fn others_go_on_while_a_file_is_hashed_and_what_is_touched_meanwhile_is_ha
     assert_eq!(read(&store, first).await.unwrap(), case.bytes(first));
     assert_eq!(disk.read_bytes() - before, 2 * length + 4 * BLOCK);
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_block_that_arrives_while_its_file_is_hashed_is_not_judged_by_what_was_there_before() {
+    let case = Case::file();
+    // Before and after its piece, the third, was read.
+    for pieces in 0..6 {
+        let disk = FaultDisk::default();
+        let (store, mut events) = whole(&case, &disk).await;
+        let late = 9;
+        store.shared.lose(vec![late]);
+        disk.edit(Path::new(CONTENT), late as usize * BLOCK + 5);
+        // The block itself is read first.
+        disk.let_read(Some(1 + pieces));
+        let reading = tokio::spawn({
+            let store = store.clone();
+            async move { read(&store, 0).await }
+        });
+        while !disk.is_halted() {
+            tokio::task::yield_now().await;
+        }
+        case.put(&store, &store.shared.verifier, late).await.unwrap();
+        store.flush().await.unwrap();
+        disk.let_read(None);
+        assert_eq!(reading.await.unwrap().unwrap(), case.bytes(0), "{pieces} pieces");
+        store.shared.held().recent.clear();
+        for block in 0..22 {
+            assert_eq!(
+                read(&store, block).await.unwrap(),
+                case.bytes(block),
+                "{pieces} pieces"
+            );
+        }
+        assert!(
+            store.is_complete() && events.try_recv().is_err(),
+            "{pieces} pieces"
+        );
+        drop(events);
+        store.close().await;
+    }
+}
+
+/// A store of the case's file on a real disk, all of which a person has another name of, and where reads wait.
+async fn linked(case: &Case, place: &Path) -> (Store, mpsc::Receiver<StoreEvent>, FaultDisk, PathBuf) {
+    let (home, gate, theirs) = (place.join("home"), FaultDisk::default(), place.join("theirs"));
+    std::fs::create_dir(&home).unwrap();
+    let home = Home {
+        disk: Arc::new(Halting(FileSystem { home: home.clone() }, gate.clone())),
+        folder: home,
+        gather: std::time::Duration::ZERO,
+        rests: std::time::Duration::ZERO,
+        _lock: tempfile::tempfile().unwrap(),
+    };
+    let verifier = case.verifier();
+    let (store, events) = Store::at_home(home, &case.metainfo, verifier.clone(), false).unwrap();
+    for block in 0..22 {
+        case.put(&store, &verifier, block).await.unwrap();
+    }
+    store.flush().await.unwrap();
+    store.link(FileIndex(0), Path::new(""), &theirs).unwrap();
+    store.flush().await.unwrap();
+    (store, events, gate, theirs)
+}
+
+/// A person changes a byte, or gives the file other permissions, so that nothing but the change time shows it.
+fn change(theirs: &Path, at: Option<usize>) {
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+    let look = || std::fs::metadata(theirs).unwrap();
+    let before = look();
+    while (look().ctime(), look().ctime_nsec()) == (before.ctime(), before.ctime_nsec()) {
+        std::fs::set_permissions(theirs, std::fs::Permissions::from_mode(0o600)).unwrap();
+        if let Some(at) = at {
+            let file = std::fs::OpenOptions::new().write(true).open(theirs).unwrap();
+            file.write_all_at(b"!", at as u64).unwrap();
+            file.set_modified(before.modified().unwrap()).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_person_has_another_name_of_is_judged_although_a_block_arrives_meanwhile() {
+    let case = Case::file();
+    for edited in [None, Some(13)] {
+        let place = tempfile::tempdir().unwrap();
+        let (store, mut events, gate, theirs) = linked(&case, place.path()).await;
+        store.shared.lose(vec![9]);
+        change(&theirs, edited.map(|block| block * BLOCK + 5));
+        let kept = std::fs::read(&theirs).unwrap();
+        // The block, and the first piece.
+        gate.let_read(Some(2));
+        let reading = tokio::spawn({
+            let store = store.clone();
+            async move { read(&store, 0).await }
+        });
+        while !gate.is_halted() {
+            tokio::task::yield_now().await;
+        }
+        // The store's name gets a copy now.
+        case.put(&store, &store.shared.verifier, 9).await.unwrap();
+        store.flush().await.unwrap();
+        gate.let_read(None);
+        let came = reading.await.unwrap();
+        if edited.is_some() {
+            let error = came.unwrap_err();
+            assert!(matches!(error, StoreError::Broken(_)), "{error}");
+            assert!(matches!(events.recv().await, Some(StoreEvent::Failed(_))));
+        } else {
+            assert_eq!(came.unwrap(), case.bytes(0));
+            store.shared.held().recent.clear();
+            for block in 0..22 {
+                assert_eq!(read(&store, block).await.unwrap(), case.bytes(block), "{block}");
+            }
+            assert!(events.try_recv().is_err(), "nothing was wrong");
+        }
+        assert!(
+            std::fs::read(&theirs).unwrap() == kept,
+            "theirs is as they left it"
+        );
+        drop(events);
+        store.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,6 +61,10 @@ pub(crate) trait Backing: Send + Sync {
     }
     /// Size and times now of a file; `None` when it is not there.
     fn stamp(&self, file: usize) -> io::Result<Option<Stamp>>;
+    /// Offsets of what could not be read when a file was copied, and was not written since.
+    fn unread(&self) -> Vec<Range<u64>> {
+        Vec::new()
+    }
     /// One stamp for all files, each of which has its own.
     fn together(&self, all: &[Option<Stamp>]) -> Stamp {
         all.first().copied().flatten().unwrap_or_default()

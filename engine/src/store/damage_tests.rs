@@ -86,3 +86,47 @@ async fn a_disk_that_gives_nothing_is_no_reason_to_forget_what_it_holds() {
     assert!(store.has_block(9));
     store.close().await;
 }
+
+#[tokio::test]
+async fn what_a_copy_lacks_is_fetched_again_and_the_rest_is_kept() {
+    for case in [Case::file(), Case::folder()] {
+        let disk = FaultDisk::default();
+        let flushed = case.run(&disk).await;
+        let (store, mut events) = case.open(&disk, &case.verifier()).unwrap();
+        let missing = (0..22).find(|block| !store.has_block(*block)).unwrap();
+        let (file, _) = case.place(missing);
+        let lost = flushed.iter().copied().find(|&block| case.place(block).0 == file);
+        let lost = lost.unwrap();
+        let verifier = store.shared.verifier.clone();
+        let (path, at) = (&case.files[file].0, case.place(lost).1);
+        disk.copy_without(path, at..at + case.bytes(lost).len());
+        case.put(&store, &verifier, missing).await.unwrap();
+        store.flush().await.unwrap();
+        let Some(StoreEvent::Lost(runs)) = events.recv().await else {
+            panic!("it is told that something is lost")
+        };
+        let gone: Vec<u32> = runs.into_iter().flat_map(|run| verifier.span(run)).collect();
+        // Its piece goes with it where the hashes of single blocks are not known any more.
+        let piece = verifier.piece_blocks(verifier.piece_of(lost));
+        assert!(
+            gone.contains(&lost) && gone.iter().all(|block| piece.contains(block)),
+            "{gone:?}"
+        );
+        for &block in &flushed {
+            assert_eq!(store.has_block(block), !gone.contains(&block), "{block}");
+        }
+        case.check(
+            &disk.after_kill(),
+            &BTreeSet::from([missing]),
+            "without what the copy lacks",
+        )
+        .await;
+        for block in gone.into_iter().rev() {
+            case.put(&store, &verifier, block).await.unwrap();
+            store.flush().await.unwrap();
+        }
+        assert!(store.has_block(lost) && events.try_recv().is_err(), "it goes on");
+        drop(events);
+        store.close().await;
+    }
+}

@@ -4,7 +4,7 @@
 //! the second is an unknown mixture: [`FaultDisk::after_power_cut`] draws one, sector by sector and name by name.
 //! [`FaultDisk::after_kill`] is the first: a killed process takes nothing with it but what it had not written.
 
-use super::backing::{Backing, Disk, Stamp};
+use super::backing::{Backing, Disk, FileSystem, Stamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
@@ -57,6 +57,8 @@ struct Node {
     dirty: Vec<Range<usize>>,
     /// Bytes that cannot be read until something else is written there.
     bad: Vec<usize>,
+    /// What was lost when it was copied.
+    unread: Vec<Range<u64>>,
 }
 
 impl Node {
@@ -148,6 +150,9 @@ impl State {
         node.modified = self.clock;
         node.dirty.push(start..end);
         node.bad.retain(|at| !(start..end).contains(at));
+        let written = start as u64..end as u64;
+        node.unread
+            .retain(|part| part.start < written.start || written.end < part.end);
     }
 }
 
@@ -211,6 +216,14 @@ impl FaultDisk {
         self.1.notify_all();
     }
 
+    fn may_read(&self) -> MutexGuard<'_, State> {
+        let halted = |state: &mut State| state.reads_left == Some(0);
+        let waited = self.1.wait_while(self.state(), halted);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.reads_left = state.reads_left.map(|left| left - 1);
+        state
+    }
+
     /// Whether a read waits, or the next one would.
     pub(super) fn is_halted(&self) -> bool {
         self.state().reads_left == Some(0)
@@ -224,11 +237,22 @@ impl FaultDisk {
         }
     }
 
+    /// A file is replaced by a copy of which a part is missing: this process knows that.
+    pub(super) fn copy_without(&self, path: &Path, part: Range<usize>) {
+        let mut state = self.state();
+        if let Some(&node) = state.names.get(path) {
+            let node = &mut state.nodes[node];
+            node.data[part.clone()].fill(0);
+            node.unread.push(part.start as u64..part.end as u64);
+        }
+    }
+
     /// The same disk for the next process.
     pub(super) fn after_kill(&self) -> Self {
         let mut state = self.state().clone();
         state.plan = Plan::default();
         state.operations = 0;
+        state.nodes.iter_mut().for_each(|node| node.unread.clear());
         Self(Arc::new(Mutex::new(state)), Arc::default())
     }
 
@@ -377,16 +401,13 @@ impl Backing for FaultFile {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         // No operation: reading changes nothing.
-        let state = self.disk.state();
-        let halted = |state: &mut State| state.reads_left == Some(0);
-        let waited = self.disk.1.wait_while(state, halted);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        state.reads_left = state.reads_left.map(|left| left - 1);
+        let mut state = self.disk.may_read();
         state.read += buffer.len();
         let start = offset as usize;
         let node = &state.nodes[self.node];
         let end = start + buffer.len();
-        if node.bad.iter().any(|at| (start..end).contains(at)) {
+        let is_unread = |part: &Range<u64>| part.start < end as u64 && offset < part.end;
+        if node.bad.iter().any(|at| (start..end).contains(at)) || node.unread.iter().any(is_unread) {
             return Err(io::Error::from_raw_os_error(5));
         }
         let data = node.data.get(start..end);
@@ -432,5 +453,63 @@ impl Backing for FaultFile {
 
     fn stamp(&self, _file: usize) -> io::Result<Option<Stamp>> {
         Ok(Some(self.disk.state().nodes[self.node].stamp()))
+    }
+
+    fn unread(&self) -> Vec<Range<u64>> {
+        self.disk.state().nodes[self.node].unread.clone()
+    }
+}
+
+/// The real disk, on which reads wait for the test as they do on this one.
+pub(super) struct Halting(pub(super) FileSystem, pub(super) FaultDisk);
+
+impl Disk for Halting {
+    fn create_folders(&self, folder: &Path) -> io::Result<()> {
+        self.0.create_folders(folder)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Backing>> {
+        Ok(Box::new(HaltingFile(self.0.open(path)?, self.1.clone())))
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {
+        self.0.stamp(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.0.sync_folder(folder)
+    }
+}
+
+struct HaltingFile(Box<dyn Backing>, FaultDisk);
+
+impl Backing for HaltingFile {
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        drop(self.1.may_read());
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
+    fn stamp(&self, file: usize) -> io::Result<Option<Stamp>> {
+        self.0.stamp(file)
     }
 }

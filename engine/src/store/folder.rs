@@ -102,10 +102,15 @@ impl Folder {
         let file: Arc<dyn Backing> = self.disk.open(path)?.into();
         let mut open = self.open();
         open.renewed.extend(renewed.map(Path::to_owned));
-        if open.files.len() >= MAX_OPEN
-            && let Some(&other) = open.files.keys().find(|&&other| other != index)
-        {
-            open.files.remove(&other);
+        if open.files.len() >= MAX_OPEN {
+            // What is not whole is known as long as it is open.
+            let mut others = open
+                .files
+                .iter()
+                .filter(|(other, file)| **other != index && file.unread().is_empty());
+            if let Some(other) = others.next().map(|(other, _)| *other) {
+                open.files.remove(&other);
+            }
         }
         open.files.insert(index, file.clone());
         Ok(file)
@@ -191,6 +196,16 @@ impl Backing for Folder {
 
     fn stamp(&self, file: usize) -> io::Result<Option<Stamp>> {
         self.disk.stamp(&self.places[file].path)
+    }
+
+    fn unread(&self) -> Vec<Range<u64>> {
+        let open = self.open();
+        let all = open.files.iter().flat_map(|(&index, file)| {
+            let start = self.places[index].start;
+            let parts = file.unread().into_iter();
+            parts.map(move |part| start + part.start..start + part.end)
+        });
+        all.collect()
     }
 
     /// The sum of the sizes, and a digest of all sizes and times in place of the times.

@@ -162,8 +162,10 @@ pub(super) fn runs(verifier: &Verifier, blocks: impl IntoIterator<Item = u32>) -
     runs
 }
 
+/// EIO, which has no kind of its own.
+pub(super) const DAMAGE: i32 = 5;
+
 /// Whether an error says that the bytes are not there, and not that they cannot be had now.
 pub(super) fn is_damage(error: &io::Error) -> bool {
-    // EIO, which has no kind of its own.
-    matches!(error.kind(), io::ErrorKind::UnexpectedEof) || error.raw_os_error() == Some(5)
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof) || error.raw_os_error() == Some(DAMAGE)
 }

@@ -318,6 +318,34 @@ impl Writer {
         self.tell_lost(runs);
     }
 
+    /// Forgets what the disk could not read when a file was copied: the whole piece, where nothing else tells its other blocks apart. What
+    /// waits to be written is in memory.
+    fn lose_unread(&mut self) {
+        let unread = self.shared.backing.unread();
+        let verifier = &self.shared.verifier;
+        let mut blocks = Vec::new();
+        {
+            let held = self.shared.held();
+            let is_on_disk = |block: &u32| held.bits.get(*block) && !held.pending.contains_key(block);
+            for part in unread {
+                let block = (part.start / u64::from(BLOCK_SIZE)) as u32;
+                if !is_on_disk(&block) {
+                    continue;
+                }
+                if verifier.proof(verifier.layout().run(block..block + 1)).is_some() {
+                    blocks.push(block);
+                } else {
+                    let all = verifier.piece_blocks(verifier.piece_of(block));
+                    blocks.extend(all.filter(is_on_disk));
+                }
+            }
+        }
+        if !blocks.is_empty() {
+            tracing::warn!(path = %self.shared.path.display(), "a place that cannot be read is fetched again");
+            self.lose(blocks);
+        }
+    }
+
     fn take_back(&mut self, blocks: Vec<u32>) -> Vec<BlockRun> {
         for &block in &blocks {
             self.safe.set(block, false);
@@ -348,6 +376,7 @@ impl Writer {
             return Ok(());
         };
         let path = home.folder.join("state");
+        self.lose_unread();
         if !self.unsynced.is_empty() {
             let blocks = std::mem::take(&mut self.unsynced);
             self.unsynced_bytes = 0;
