@@ -1,7 +1,7 @@
 //! Reads from the disk, of files that somebody else may have a name of: what is given was there while the file was what was checked.
 //!
 //! Where a file may have been edited ([`Seen::Touched`]) it is hashed again, one at a time and without the lock of what is known: whoever
-//! reads it waits for that, and nobody else. What cannot be read of it is lost, as in any other read.
+//! reads it, or is about to write to it, waits for that, and nobody else. What cannot be read of it is lost, as in any other read.
 
 use super::StoreError;
 use super::checked::Seen;
@@ -28,14 +28,20 @@ pub(super) struct Read {
     pub(super) is_renewed: bool,
 }
 
-impl Shared {
-    /// Reads blocks, which all are held.
-    pub(super) fn read(&self, blocks: &Range<u32>) -> Read {
-        let mut read = Read {
+impl Read {
+    fn new() -> Self {
+        Self {
             blocks: Ok(Vec::new()),
             lost: Vec::new(),
             is_renewed: false,
-        };
+        }
+    }
+}
+
+impl Shared {
+    /// Reads blocks, which all are held.
+    pub(super) fn read(&self, blocks: &Range<u32>) -> Read {
+        let mut read = Read::new();
         read.blocks = self.read_into(blocks, &mut read);
         read
     }
@@ -65,8 +71,26 @@ impl Shared {
                 }
             }
         }
+        Err(self.busy())
+    }
+
+    fn busy(&self) -> StoreError {
         let why = io::Error::new(io::ErrorKind::ResourceBusy, "somebody changes it all the time");
-        Err(StoreError::io("reading", &self.path, why))
+        StoreError::io("reading", &self.path, why)
+    }
+
+    /// Judges what others may have done to the files of these blocks, which the store is about to write to: afterwards nothing would show it.
+    /// Gives what is lost of them.
+    pub(super) fn settle(&self, blocks: &Range<u32>) -> Result<Vec<u32>, StoreError> {
+        let mut read = Read::new();
+        for _ in 0..TRIES {
+            match self.look(blocks)? {
+                Seen::Same => return Ok(read.lost),
+                Seen::Changed => return Err(self.different("it was changed while it was being written")),
+                Seen::Touched(_) => self.hash_again(blocks, &mut read)?,
+            }
+        }
+        Err(self.busy())
     }
 
     /// What it means that these blocks cannot be read. Of a file that is served where it lies the end may have been cut off, and

@@ -151,7 +151,6 @@ async fn a_block_that_arrives_while_its_file_is_hashed_is_not_judged_by_what_was
             tokio::task::yield_now().await;
         }
         case.put(&store, &store.shared.verifier, late).await.unwrap();
-        store.flush().await.unwrap();
         disk.let_read(None);
         assert_eq!(reading.await.unwrap().unwrap(), case.bytes(0), "{pieces} pieces");
         store.shared.held().recent.clear();
@@ -171,10 +170,10 @@ async fn a_block_that_arrives_while_its_file_is_hashed_is_not_judged_by_what_was
     }
 }
 
-/// A store of the case's file on a real disk, all of which a person has another name of, and where reads wait.
-async fn linked(case: &Case, place: &Path) -> (Store, mpsc::Receiver<StoreEvent>, FaultDisk, PathBuf) {
-    let (home, gate, theirs) = (place.join("home"), FaultDisk::default(), place.join("theirs"));
-    std::fs::create_dir(&home).unwrap();
+/// A store on a real disk, where reads wait.
+fn halting(case: &Case, place: &Path, gate: &FaultDisk) -> (Store, mpsc::Receiver<StoreEvent>) {
+    let home = place.join("home");
+    std::fs::create_dir_all(&home).unwrap();
     let home = Home {
         disk: Arc::new(Halting(FileSystem { home: home.clone() }, gate.clone())),
         folder: home,
@@ -182,8 +181,14 @@ async fn linked(case: &Case, place: &Path) -> (Store, mpsc::Receiver<StoreEvent>
         rests: std::time::Duration::ZERO,
         _lock: tempfile::tempfile().unwrap(),
     };
-    let verifier = case.verifier();
-    let (store, events) = Store::at_home(home, &case.metainfo, verifier.clone(), false).unwrap();
+    Store::at_home(home, &case.metainfo, case.verifier(), false).unwrap()
+}
+
+/// The same with all of the case's file, of which a person has another name.
+async fn linked(case: &Case, place: &Path) -> (Store, mpsc::Receiver<StoreEvent>, FaultDisk, PathBuf) {
+    let (gate, theirs) = (FaultDisk::default(), place.join("theirs"));
+    let (store, events) = halting(case, place, &gate);
+    let verifier = store.shared.verifier.clone();
     for block in 0..22 {
         case.put(&store, &verifier, block).await.unwrap();
     }
@@ -208,6 +213,11 @@ fn change(theirs: &Path, at: Option<usize>) {
     }
 }
 
+/// What cannot be written then is told to be lost.
+async fn until_failed(events: &mut mpsc::Receiver<StoreEvent>) {
+    while !matches!(events.recv().await.expect("it fails"), StoreEvent::Failed(_)) {}
+}
+
 #[tokio::test]
 async fn what_a_person_has_another_name_of_is_judged_although_a_block_arrives_meanwhile() {
     let case = Case::file();
@@ -226,17 +236,17 @@ async fn what_a_person_has_another_name_of_is_judged_although_a_block_arrives_me
         while !gate.is_halted() {
             tokio::task::yield_now().await;
         }
-        // The store's name gets a copy now.
+        // It is written when that is over, into a copy of the store's own.
         case.put(&store, &store.shared.verifier, 9).await.unwrap();
-        store.flush().await.unwrap();
         gate.let_read(None);
         let came = reading.await.unwrap();
         if edited.is_some() {
             let error = came.unwrap_err();
             assert!(matches!(error, StoreError::Broken(_)), "{error}");
-            assert!(matches!(events.recv().await, Some(StoreEvent::Failed(_))));
+            until_failed(&mut events).await;
         } else {
             assert_eq!(came.unwrap(), case.bytes(0));
+            store.flush().await.unwrap();
             store.shared.held().recent.clear();
             for block in 0..22 {
                 assert_eq!(read(&store, block).await.unwrap(), case.bytes(block), "{block}");
@@ -249,7 +259,32 @@ async fn what_a_person_has_another_name_of_is_judged_although_a_block_arrives_me
         );
         drop(events);
         store.close().await;
+        // Nor is the edit believed later.
+        let (store, _events) = halting(&case, place.path(), &gate);
+        // The blocks of a piece stand or fall together now.
+        for block in (0..22).filter(|block| *block != 9 && !(12..16).contains(block)) {
+            assert!(store.has_block(block), "{block}");
+        }
+        assert_eq!(store.has_block(13), edited.is_none());
+        store.close().await;
     }
+}
+
+#[tokio::test]
+async fn an_edit_that_nobody_read_is_seen_before_the_store_writes_beside_it() {
+    let (case, place) = (Case::file(), tempfile::tempdir().unwrap());
+    let (store, mut events, gate, theirs) = linked(&case, place.path()).await;
+    store.shared.lose(vec![9]);
+    change(&theirs, Some(13 * BLOCK + 5));
+    case.put(&store, &store.shared.verifier, 9).await.unwrap();
+    store.flush().await.unwrap_err();
+    until_failed(&mut events).await;
+    drop(events);
+    store.close().await;
+    let (store, _events) = halting(&case, place.path(), &gate);
+    assert!(!store.has_block(13), "what a person wrote is no content");
+    assert_eq!(read(&store, 16).await.unwrap(), case.bytes(16));
+    store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

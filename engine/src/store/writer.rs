@@ -287,6 +287,11 @@ impl Writer {
         };
         let offset = u64::from(first) * u64::from(BLOCK_SIZE);
         let end = offset + blocks.len() as u64 * u64::from(BLOCK_SIZE);
+        let lost = self.shared.settle(&(first..first + blocks.len() as u32));
+        let lost = lost.map_err(Arc::new)?;
+        if !lost.is_empty() {
+            self.lose(lost);
+        }
         let backing = self.shared.backing.as_ref();
         self.shared.checked().writing(backing, offset..end);
         let written = if blocks.len() == 1 {
