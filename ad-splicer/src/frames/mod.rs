@@ -15,6 +15,7 @@ pub(crate) mod mp4;
 pub(crate) mod ogg;
 pub(crate) mod opus;
 pub(crate) mod padding;
+pub(crate) mod tail;
 pub(crate) mod vorbis;
 pub(crate) mod vorbis_comment;
 pub(crate) mod vp9;

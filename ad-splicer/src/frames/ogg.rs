@@ -12,6 +12,7 @@ use std::time::Duration;
 pub(crate) use self::parted::{Parted, Span};
 
 use crate::content::Content;
+use crate::frames::tail;
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
@@ -293,6 +294,39 @@ pub(crate) fn headers(
     }
 }
 
+/// Whether a page may begin, or go on, somewhere in these bytes.
+pub(crate) fn holds_page(bytes: &[u8]) -> bool {
+    next_page(bytes) < bytes.len()
+}
+
+/// Sees that nothing of a stream is behind its last page: tags, zeros, line ends, and behind what says that it is the last page anything that is no page.
+fn ends_at(window: &mut Window<'_>, offset: u64, last: Option<&Page>) -> Result<(), SpliceError> {
+    let mut at = offset;
+    while at < window.len() {
+        let bytes = window.at_least(at, MARK.len())?;
+        if next_page(bytes) == 0 && at == offset {
+            return Err(window.truncated(offset));
+        }
+        let goes_on = bytes.windows(MARK.len()).any(|bytes| bytes == MARK);
+        if goes_on {
+            return Err(SpliceError::Corrupt { offset });
+        }
+        // The mark may stand across both.
+        at += (bytes.len() + 1).saturating_sub(MARK.len()).max(1) as u64;
+    }
+    let Some(last) = last else { return Ok(()) };
+    if last.header.flags & ENDS == 0 && !tail::is_tail(window, offset)? {
+        return Err(SpliceError::Corrupt { offset });
+    }
+    let head = last.header.len();
+    let page = window.get(last.offset, head + last.header.body())?;
+    if page.len() < head || last.header.write(&page[head..]) != page[..head] {
+        // What stands behind took the place of its end.
+        return Err(window.truncated(last.offset));
+    }
+    Ok(())
+}
+
 fn broken(content: &dyn Content, bytes: &[u8], offset: u64) -> SpliceError {
     if bytes.len() < HEADER_LEN || bytes.starts_with(MARK) {
         SpliceError::truncated(content, offset, None)
@@ -313,7 +347,7 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// Reads every page to the end of the content once; `look` sees the beginning of each packet (at least two bytes when it has as many, and what of it is in its first page).
+    /// Reads every page to the end of the stream once; `look` sees the beginning of each packet (at least two bytes when it has as many, and what of it is in its first page).
     pub(crate) fn scan(
         content: &dyn Content,
         headers: &Headers,
@@ -326,7 +360,10 @@ impl Pages {
         let mut sequence = headers.first.sequence.wrapping_add(headers.pages);
         while offset < content.len() {
             let bytes = window.get(offset, MOST_PAGE)?;
-            let header = Header::parse(bytes).ok_or_else(|| broken(content, bytes, offset))?;
+            let Some(header) = Header::parse(bytes) else {
+                ends_at(&mut window, offset, pages.last())?;
+                break;
+            };
             if header.flags & BEGINS != 0 || header.serial != headers.first.serial {
                 return Err(SpliceError::Unsupported(format!(
                     "another stream begins at byte {offset} of the Ogg file, and ads can be put into those with one"

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::content::Content;
+use crate::frames::tail;
 use crate::frames::window::Window;
 use crate::splice::SpliceError;
 
@@ -200,12 +201,19 @@ impl Wav {
             return Err(damaged("its chunks after the samples are too long"));
         }
         let mut window = Window::new(content, deadline);
+        if len > 0 && tail::tags_at(&mut window)? < self.offset(self.samples) {
+            // A tag took the place of its end.
+            return Err(SpliceError::truncated(content, self.start, None));
+        }
         let bytes = window.get(self.after, len as usize)?;
         let (mut rest, mut chunks) = (bytes, Vec::new());
         while let Some((head, tail)) = rest.split_first_chunk::<8>() {
             let size = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
             // What is cut short, or is no chunk at all, is left out.
-            let Some(data) = tail.get(..size) else { break };
+            let is_named = head[..4].iter().all(|byte| (b' '..=b'~').contains(byte));
+            let Some(data) = tail.get(..size).filter(|_| is_named) else {
+                break;
+            };
             chunks.push(Chunk {
                 id: [head[0], head[1], head[2], head[3]],
                 data: data.to_vec(),

@@ -253,7 +253,7 @@ impl format::Track for Track<'_> {
     }
 
     fn left_over(&self) -> Result<u64, SpliceError> {
-        self.index.left_over()
+        Ok(self.index.left_over())
     }
 
     fn frames(&self) -> Frames {
@@ -309,8 +309,8 @@ impl format::Track for Track<'_> {
                 }
             }
         }
-        let end = self.file.content.len() - index.left_over()?;
-        runs.content(index.offset(index.frames())?, end);
+        let tail = index.offset(index.frames())? + index.left_over();
+        runs.content(tail, self.file.content.len());
         Ok(Spliced {
             runs: runs.into_runs(),
             left,

@@ -186,7 +186,7 @@ impl format::Track for Track<'_> {
     }
 
     fn left_over(&self) -> Result<u64, SpliceError> {
-        self.index.left_over()
+        Ok(self.index.left_over())
     }
 
     fn frames(&self) -> Frames {

@@ -1,4 +1,4 @@
-//! Where every ADTS frame of a file is: by reading all of their headers, or counted from the marks of an index ([`crate::frame_index`]). A last frame that is incomplete is none.
+//! Where every ADTS frame of a file is: by reading all of their headers, or counted from the marks of an index ([`crate::frame_index`]). A last frame that is incomplete is none, and what holds no two frames that follow each other is none of the sound.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use super::{Config, HEADER_LEN, Head, Header, unsupported};
 use crate::content::Content;
 use crate::frame_index::FrameIndex;
 use crate::frames::marked::{Counted, Frames, Marked};
+use crate::frames::tail;
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
@@ -14,8 +15,8 @@ use crate::splice::{self, SpliceError};
 pub(crate) struct Index<'a> {
     file: File<'a>,
     offsets: Counted,
-    /// Whether an incomplete frame is all that comes after the last one.
-    is_cut: bool,
+    /// Bytes of an incomplete frame after the last one.
+    left_over: u64,
 }
 
 struct File<'a> {
@@ -24,19 +25,39 @@ struct File<'a> {
     deadline: Duration,
 }
 
-/// Whether a tag begins here, which ends the audio.
-fn is_tag(bytes: &[u8]) -> bool {
-    [&b"TAG"[..], b"APETAGEX", b"ID3"]
-        .iter()
-        .any(|tag| bytes.starts_with(tag))
+/// How many bytes of an incomplete frame begin at `offset`; 0 where none does.
+fn incomplete(window: &mut Window<'_>, config: Config, offset: u64) -> Result<u64, SpliceError> {
+    let until = match tail::tags_at(window)? {
+        until if until > offset => until,
+        _ => window.len(),
+    };
+    let left = until.saturating_sub(offset);
+    let is_cut = match Header::parse(window.get(offset, HEADER_LEN)?) {
+        Some(header) => header.config == Some(config) && header.len as u64 > left,
+        None => left < HEADER_LEN as u64 && !tail::is_tail(window, offset)?,
+    };
+    Ok(if is_cut { left } else { 0 })
 }
 
-/// Whether `rest`, which begins with these bytes, is all of the content from here on, and not all of a frame.
-fn is_cut(begins: &[u8], config: Config, rest: u64) -> bool {
-    match Header::parse(begins) {
-        Some(header) => header.config == Some(config) && header.len as u64 > rest,
-        None => rest > 0 && rest < HEADER_LEN as u64 && !is_tag(begins),
+/// Whether two frames of one stream follow each other at or after `offset`; bytes that only look like a frame are none.
+fn goes_on(window: &mut Window<'_>, offset: u64) -> Result<bool, SpliceError> {
+    let mut at = offset;
+    while at < window.len() {
+        let bytes = window.at_least(at, 1)?;
+        let Some(skipped) = bytes.iter().position(|byte| *byte == 0xFF) else {
+            at += bytes.len() as u64;
+            continue;
+        };
+        at += skipped as u64;
+        if let Some(first) = Header::parse(window.get(at, HEADER_LEN)?)
+            && let Some(next) = Header::parse(window.get(at + first.len as u64, HEADER_LEN)?)
+            && (next.config, next.profile) == (first.config, first.profile)
+        {
+            return Ok(true);
+        }
+        at += 1;
     }
+    Ok(false)
 }
 
 impl<'a> Index<'a> {
@@ -49,29 +70,40 @@ impl<'a> Index<'a> {
         let mut window = Window::new(content, deadline);
         let mut offset = head.start;
         let mut offsets = vec![offset];
-        let mut is_cut_there = false;
+        let mut left_over = 0;
         while offset < content.len() {
-            let bytes = window.get(offset, 16)?;
-            is_cut_there = is_cut(bytes, head.config, content.len() - offset);
-            if is_cut_there || is_tag(bytes) {
+            let header = Header::parse(window.get(offset, HEADER_LEN)?);
+            let fits = header.is_some_and(|header| header.is_of(head.config));
+            let next = offset + header.map_or(0, |header| header.len as u64);
+            if fits && next <= content.len() {
+                offset = next;
+                offsets.push(offset);
+                continue;
+            }
+            left_over = incomplete(&mut window, head.config, offset)?;
+            let (rest, _) = tail::behind(&mut window, offset)?;
+            if left_over > 0 || !goes_on(&mut window, rest)? {
                 break;
             }
-            let Some(header) = Header::parse(bytes) else {
-                return Err(SpliceError::Corrupt { offset });
-            };
-            if header.config != Some(head.config) || header.profile != 1 {
-                return Err(SpliceError::Unsupported(format!(
-                    "the sample rate or the number of channels changes at byte {offset}"
-                )));
-            }
-            if !header.is_of(head.config) {
-                return Err(unsupported("the content has several AAC blocks in an ADTS frame"));
-            }
-            offset += header.len as u64;
-            offsets.push(offset);
+            return Err(match header {
+                Some(header) if header.config != Some(head.config) || header.profile != 1 => {
+                    SpliceError::Unsupported(format!(
+                        "the sample rate or the number of channels changes at byte {offset}"
+                    ))
+                }
+                Some(_) => unsupported("the content has several AAC blocks in an ADTS frame"),
+                None => SpliceError::Corrupt { offset },
+            });
+        }
+        // A tag that begins within the last frame took the place of its end.
+        if let [.., last, end] = offsets[..]
+            && (last..end).contains(&tail::tags_at(&mut window)?)
+        {
+            offsets.pop();
+            left_over = incomplete(&mut window, head.config, last)?;
         }
         if offsets.len() == 1 {
-            return Err(window.truncated(offset));
+            return Err(window.truncated(head.start));
         }
         Ok(Self {
             file: File {
@@ -80,7 +112,7 @@ impl<'a> Index<'a> {
                 deadline,
             },
             offsets: Counted::Read(offsets),
-            is_cut: is_cut_there,
+            left_over,
         })
     }
 
@@ -97,9 +129,11 @@ impl<'a> Index<'a> {
         if index.start() != head.start || end > content.len() {
             return Ok(None);
         }
-        let after = Window::new(content, deadline).get(end, 16)?.to_vec();
-        let is_cut = is_cut(&after, head.config, content.len() - end);
-        if !after.is_empty() && !is_tag(&after) && !is_cut {
+        let mut window = Window::new(content, deadline);
+        let left_over = incomplete(&mut window, head.config, end)?;
+        let (rest, _) = tail::behind(&mut window, end)?;
+        let is_frame = Header::parse(window.get(end, HEADER_LEN)?).is_some();
+        if left_over == 0 && (is_frame || goes_on(&mut window, rest)?) {
             return Ok(None);
         }
         let last = index.frames() - 1;
@@ -113,7 +147,7 @@ impl<'a> Index<'a> {
             Ok(_) => Ok(Some(Self {
                 file,
                 offsets: Counted::Marked(marked),
-                is_cut,
+                left_over,
             })),
             Err(SpliceError::Corrupt { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -135,12 +169,9 @@ impl<'a> Index<'a> {
         self.file.head.start
     }
 
-    /// How many bytes of an incomplete frame are at the end of the content.
-    pub(crate) fn left_over(&self) -> Result<u64, SpliceError> {
-        if !self.is_cut {
-            return Ok(0);
-        }
-        Ok(self.file.content.len() - self.offset(self.frames())?)
+    /// How many bytes of an incomplete frame follow the last one.
+    pub(crate) fn left_over(&self) -> u64 {
+        self.left_over
     }
 
     /// Offset of a frame; past the last one, of the end of the audio. With an index, the frames around it may be read for it.

@@ -1,16 +1,18 @@
 //! Where every frame of a file is.
 //!
-//! A frame says how many samples it holds and not how many bytes, so its end is where its CRC-16 is right and the next frame begins, whose own header must pass its CRC-8 and have the number that is due.
+//! A frame says how many samples it holds and not how many bytes, so its end is where its CRC-16 is right and the next frame begins, whose own header must pass its CRC-8 and have the number that is due. The last ends where its samples do; what holds no frames behind it is none of the sound.
 
 use std::time::Duration;
 
 use super::FrameError;
 use super::crc::step16;
+use super::decode::decode;
 use super::header::{Header, MAX_LEN, Numbering};
 use super::metadata::Metadata;
 use super::parted::Parted;
 use crate::content::Content;
 use crate::frames::id3v2;
+use crate::frames::tail;
 use crate::frames::window::Window;
 use crate::splice::SpliceError;
 
@@ -20,6 +22,8 @@ pub(crate) const MAX_TAGS: usize = 8;
 const MOST_TAG_BYTES: u64 = 64 << 20;
 /// More bytes than any frame: eight channels of 65,535 samples of 24 bits, stored as they are.
 const MOST_FRAME_BYTES: u64 = 2 << 20;
+/// Places where the last frame may end that are looked at.
+const MOST_ENDS: usize = 64;
 
 /// The beginning of a FLAC file.
 #[derive(Clone, Debug)]
@@ -143,7 +147,7 @@ impl Index {
                 starts.push(samples);
             }
             samples += u64::from(header.block_size);
-            let Some((end, next)) = end_of(&mut window, content.len(), offset, &header)? else {
+            let Some((end, next)) = end_of(&mut window, content.len(), offset, &header, info.bits)? else {
                 return Err(if content.len() - offset < MOST_FRAME_BYTES {
                     window.truncated(offset)
                 } else {
@@ -162,6 +166,7 @@ impl Index {
             (header, offset) = (next, end);
         }
         starts.push(samples);
+        ends_at(&mut window, offsets[offsets.len() - 1], &header)?;
         Ok(Self {
             head: head.clone(),
             first,
@@ -244,18 +249,20 @@ impl Index {
     }
 }
 
-/// Where the frame at `offset` ends, not after `len`, and the header of the one after it; `None` when it does not.
+/// Where the frame at `offset` ends, not after `len`, and the header of the one after it; `None` when it does not. `bits` are STREAMINFO's bits a sample.
 pub(crate) fn end_of(
     window: &mut Window<'_>,
     len: u64,
     offset: u64,
     header: &Header,
+    bits: u32,
 ) -> Result<Option<(u64, Option<Header>)>, SpliceError> {
     let mut crc = 0;
     // The shortest frame has a constant of a few bits for each channel, and its CRC.
     let shortest = offset + (header.len + header.channel_count() + 2) as u64;
     let mut at = offset;
-    let mut found = None;
+    // Where it may end if it is the last.
+    let mut ends = Vec::new();
     while at < len && at - offset < MOST_FRAME_BYTES {
         // Enough that a header after the last byte looked at can be read.
         let bytes = window.at_least(at, 4 * MAX_LEN)?;
@@ -281,25 +288,51 @@ pub(crate) fn end_of(
                 {
                     return Ok(Some((here, Some(next))));
                 }
-                if is_tail(&bytes[i..]) {
-                    found = Some(here);
+                if ends.len() < MOST_ENDS {
+                    ends.push(here);
                 }
             }
             crc = step16(crc, bytes[i]);
         }
         at += usable as u64;
     }
-    if at == len && crc == 0 && at >= shortest {
-        found = found.or(Some(at));
+    for end in ends {
+        let frame = window.get(offset, (end - offset) as usize)?;
+        if decode(frame, bits).is_ok() {
+            return Ok(Some((end, None)));
+        }
     }
-    Ok(found.map(|end| (end, None)))
+    let is_whole = at == len && crc == 0 && at >= shortest;
+    Ok(is_whole.then_some((at, None)))
 }
 
-/// Whether what follows the frames is a tag.
-fn is_tail(bytes: &[u8]) -> bool {
-    [&b"TAG"[..], b"APETAGEX", b"ID3"]
-        .iter()
-        .any(|tag| bytes.starts_with(tag))
+/// Sees that no frame of the stream begins behind its last one, which has this header.
+fn ends_at(window: &mut Window<'_>, offset: u64, last: &Header) -> Result<(), SpliceError> {
+    let (mut at, _) = tail::behind(window, offset)?;
+    while at < window.len() {
+        let bytes = window.at_least(at, MAX_LEN)?;
+        let Some(skipped) = bytes.iter().position(|byte| *byte == 0xFF) else {
+            at += bytes.len() as u64;
+            continue;
+        };
+        at += skipped as u64;
+        let is_later = |header: &Header| {
+            header.numbering == last.numbering
+                && header.number > last.number
+                && header.channel_count() == last.channel_count()
+                && (header.bits, header.rate) == (last.bits, last.rate)
+        };
+        if Header::parse(window.get(at, MAX_LEN)?).is_ok_and(|header| is_later(&header)) {
+            return Err(SpliceError::Corrupt { offset });
+        }
+        at += 1;
+    }
+    let sync = window.get(offset, 2)?;
+    if sync.first() == Some(&0xFF) && sync.get(1).is_none_or(|byte| byte & 0xFE == 0xF8) {
+        // Of another one there is less than its header.
+        return Err(window.truncated(offset));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ const MOST_WRONG: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Parted {
     first: Header,
+    /// STREAMINFO's bits a sample.
+    bits: u32,
     pub(super) frames: u64,
     pub(super) samples: u64,
     /// The end of the last frame.
@@ -141,6 +143,7 @@ impl Parted {
         };
         Ok(Some(Self {
             first: *first,
+            bits: info.bits,
             frames,
             samples: info.samples,
             end,
@@ -204,7 +207,7 @@ impl Parted {
             let Some(header) = header else {
                 return Err(corrupt);
             };
-            let Some((end, _)) = end_of(&mut window, above.1, at, &header)? else {
+            let Some((end, _)) = end_of(&mut window, above.1, at, &header, self.bits)? else {
                 return Err(corrupt);
             };
             (number, at) = (number + 1, end);
@@ -233,10 +236,12 @@ fn last_frame(
             let Some(header) = header else { continue };
             let mut window = Window::new(content, deadline);
             let offset = from + at as u64;
-            return Ok(match end_of(&mut window, len, offset, &header)? {
-                Some((end, None)) => Some((offset, end)),
-                _ => None,
-            });
+            return Ok(
+                match end_of(&mut window, len, offset, &header, head.metadata.info.bits)? {
+                    Some((end, None)) => Some((offset, end)),
+                    _ => None,
+                },
+            );
         }
         if from == head.audio {
             break;

@@ -1,6 +1,6 @@
 //! Where every frame of a file is.
 //!
-//! Where each frame of a file of one bit rate is follows from where the first ones and the last ones are ([`super::even`]), and with an index of the file ([`crate::frame_index`]) frames are counted from its marks: most of such files need not be read. A file is: ID3v2 tags, perhaps some junk, an information frame (see [`super::Xing`]), audio frames, tags. The audio is taken only if it is without gaps to the tags at the end; a last frame that is incomplete is no part of it, and an error if the information frame counts it.
+//! Where each frame of a file of one bit rate is follows from where the first ones and the last ones are ([`super::even`]), and with an index of the file ([`crate::frame_index`]) frames are counted from its marks: most of such files need not be read. A file is: ID3v2 tags, perhaps some junk, an information frame (see [`super::Xing`]), audio frames, tags. The audio is taken only if it is without gaps up to where nothing is heard any more (tags, zeros, line ends, and whatever else holds no two frames that follow each other); a last frame that is incomplete is no part of it, and an error if the information frame counts it.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use crate::content::Content;
 use crate::frame_index::{self, FEW_FRAMES, FrameIndex};
 use crate::frames::id3v2;
 use crate::frames::marked::{Counted, Frames, Marked};
+use crate::frames::tail;
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
@@ -20,8 +21,6 @@ use crate::splice::{self, SpliceError};
 const SEARCH: usize = 64 * 1024;
 /// How many ID3v2 tags in a row are stepped over.
 const MAX_TAGS: usize = 8;
-/// Bytes of an ID3v1 tag.
-const ID3V1_LEN: u64 = 128;
 
 /// Longest tags before the audio, in bytes: a splice holds them in memory.
 const MOST_TAG_BYTES: u64 = 64 << 20;
@@ -62,7 +61,7 @@ impl Head {
             return Ok(false);
         };
         let end = self.start + u64::from(bytes);
-        Ok(end <= content.len() && ends_at(&mut Window::new(content, deadline), end)?)
+        Ok(end <= content.len() && tail::is_tail(&mut Window::new(content, deadline), end)?)
     }
 
     /// Whether the information frame says that there is more than so many audio frames in so many bytes of the file.
@@ -138,7 +137,7 @@ pub fn find_head(content: &dyn Content, deadline: Duration) -> Result<Option<Hea
         let next = offset + header.frame_len() as u64;
         let follows = match header_at(&mut window, header, next)? {
             Ok(second) => second.same_stream(header),
-            Err(_) => next <= content.len() && is_tail(window.get(next, 16)?),
+            Err(_) => next <= content.len() && tail::is_tail(&mut window, next)?,
         };
         if follows {
             // A tag too, although not one that is edited.
@@ -168,64 +167,50 @@ fn head_of(content: &dyn Content, deadline: Duration) -> Result<Head, SpliceErro
         .ok_or_else(|| SpliceError::NotAudio("the content holds no audio frames".into()))
 }
 
-/// Whether what follows the audio is a tag, zeros or nothing.
-fn is_tail(bytes: &[u8]) -> bool {
-    [&b"TAG"[..], b"APETAGEX", b"LYRICS", b"ID3", b"3DI"]
-        .iter()
-        .any(|tag| bytes.starts_with(tag))
-        || bytes.iter().all(|byte| *byte == 0)
-}
-
-/// Where what follows the audio begins, behind zeros, which some writers pad it with.
-fn tail_at(window: &mut Window<'_>, offset: u64) -> Result<u64, SpliceError> {
-    let mut tail = offset;
-    while window.get(tail, 1)? == [0] {
-        tail += 1;
-    }
-    Ok(tail)
-}
-
-/// Whether the audio can end at `offset`: zeros and tags may follow.
-fn ends_at(window: &mut Window<'_>, offset: u64) -> Result<bool, SpliceError> {
-    let tail = tail_at(window, offset)?;
-    Ok(is_tail(window.get(tail, 16)?))
-}
-
-/// Where audio goes on behind tags that seem to end it at `offset`: files that were put one behind the other look so.
-fn goes_on_behind(window: &mut Window<'_>, like: Header, offset: u64) -> Result<Option<u64>, SpliceError> {
-    let mut at = tail_at(window, offset)?;
-    let begins = at;
-    for _ in 0..MAX_TAGS {
-        let head = window.get(at, 32)?;
-        let len = match id3v2::tag_len(head) {
-            Some(len) => len,
-            None if head.starts_with(b"TAG") => ID3V1_LEN,
-            // Of those that begin with a header, its size counts what follows that (APEv2).
-            None if head.starts_with(b"APETAGEX") => {
-                let size = head.get(12..16).and_then(|size| size.try_into().ok());
-                32 + size.map_or(0, |size| u64::from(u32::from_le_bytes(size)))
+/// Where two frames of one stream follow each other, at or after `offset`; bytes that only look like a frame are none.
+fn goes_on_at(window: &mut Window<'_>, like: Header, offset: u64) -> Result<Option<u64>, SpliceError> {
+    let mut at = offset;
+    loop {
+        let bytes = window.at_least(at, 1)?;
+        let Some(skipped) = bytes.iter().position(|byte| *byte == 0xFF) else {
+            at += bytes.len() as u64;
+            if at >= window.len() {
+                return Ok(None);
             }
-            None => break,
+            continue;
         };
-        at = at.saturating_add(len);
+        at += skipped as u64;
+        if let Ok(first) = next_header(window, like, at)?
+            && next_header(window, first, at + first.frame_len() as u64)?
+                .is_ok_and(|next| next.same_stream(first))
+        {
+            return Ok(Some(at));
+        }
+        at += 1;
     }
-    if at == begins || at >= window.len() {
-        return Ok(None);
-    }
-    let Ok(first) = header_at(window, like, at)? else {
-        return Ok(None);
-    };
-    let next = header_at(window, like, at + first.frame_len() as u64)?;
-    Ok(next.is_ok_and(|next| next.same_stream(first)).then_some(at))
 }
 
-/// Whether the content ends within a frame that begins at `offset`.
-fn is_cut_at(window: &mut Window<'_>, like: Header, offset: u64) -> Result<bool, SpliceError> {
-    let left = window.len().saturating_sub(offset);
+/// The header at an offset that is not the first of its stream.
+fn next_header(
+    window: &mut Window<'_>,
+    like: Header,
+    offset: u64,
+) -> Result<Result<Header, HeaderError>, SpliceError> {
+    let bytes = window.get(offset, 4)?;
+    Ok(if like.is_free() {
+        like.of_next(bytes)
+    } else {
+        Header::of(bytes)
+    })
+}
+
+/// Whether what there is of the sound, up to `until`, ends within a frame that begins at `offset`.
+fn is_cut_at(window: &mut Window<'_>, like: Header, offset: u64, until: u64) -> Result<bool, SpliceError> {
+    let left = until.saturating_sub(offset);
     Ok(match header_at(window, like, offset)? {
         Ok(header) => header.same_stream(like) && header.frame_len() as u64 > left,
         // Shorter than a header.
-        Err(_) => left < 4,
+        Err(_) => left < 4 && !tail::is_tail(window, offset)?,
     })
 }
 
@@ -239,8 +224,8 @@ pub struct Index<'a> {
     like: Header,
     offsets: Offsets,
     constant: bool,
-    /// Whether an incomplete frame is all that comes after the last one.
-    is_cut: bool,
+    /// Bytes of an incomplete frame after the last one.
+    left_over: u64,
 }
 
 impl std::fmt::Debug for Index<'_> {
@@ -264,27 +249,32 @@ impl<'a> Index<'a> {
     pub fn scan(content: &'a dyn Content, deadline: Duration) -> Result<Self, SpliceError> {
         let head = head_of(content, deadline)?;
         let mut window = Window::new(content, deadline);
+        let tags = tail::tags_at(&mut window)?;
         let mut offset = head.audio();
         let mut offsets = vec![offset];
         let mut first = None;
         let mut like = head.header;
         let mut constant = true;
+        let mut changes = false;
         while offset < content.len() {
             let Ok(header) = header_at(&mut window, like, offset)? else {
                 break;
             };
+            changes = !header.same_stream(head.header);
+            if changes {
+                break;
+            }
             if header.is_free() {
                 like = header;
             }
             let first = *first.get_or_insert(header);
-            if !header.same_stream(head.header) {
-                return Err(SpliceError::Unsupported(format!(
-                    "the sample rate or the number of channels changes at byte {offset}"
-                )));
-            }
             constant &= header.bit_rate() == first.bit_rate();
             let next = offset + header.frame_len() as u64;
             if next > content.len() {
+                break;
+            }
+            // A tag that begins within the last frame took the place of its end. Where frames go on, it is none.
+            if (offset..next).contains(&tags) && header_at(&mut window, like, next)?.is_err() {
                 break;
             }
             offset = next;
@@ -293,20 +283,36 @@ impl<'a> Index<'a> {
         let Some(first) = first else {
             return Err(SpliceError::NotAudio("the content holds no audio frames".into()));
         };
-        if let Some(on) = goes_on_behind(&mut window, like, offset)? {
-            return Err(SpliceError::Unsupported(format!(
-                "tags at byte {offset} stand in the middle of the audio, which goes on at byte {on}: several files were put one behind the other, and players do not agree on how long that is (`ffmpeg -i FILE -c copy` makes one of it)"
-            )));
-        }
-        let is_cut = !ends_at(&mut window, offset)?;
-        if is_cut {
-            if !is_cut_at(&mut window, like, offset)? {
-                return Err(SpliceError::Corrupt { offset });
-            }
-            if head.says_more(offsets.len() as u64 - 1, content.len()) {
+        let counted = offsets.len() as u64 - 1;
+        let until = if offset < tags { tags } else { content.len() };
+        let left_over = if !changes && is_cut_at(&mut window, like, offset, until)? {
+            if head.says_more(counted, content.len()) {
                 return Err(head.truncated(content, offset));
             }
-        }
+            until - offset
+        } else {
+            let (rest, is_tagged) = tail::behind(&mut window, offset)?;
+            match goes_on_at(&mut window, like, rest)? {
+                Some(on) if is_tagged => {
+                    return Err(SpliceError::Unsupported(format!(
+                        "tags at byte {offset} stand in the middle of the audio, which goes on at byte {on}: several files were put one behind the other, and players do not agree on how long that is (`ffmpeg -i FILE -c copy` makes one of it)"
+                    )));
+                }
+                Some(_) if changes => {
+                    return Err(SpliceError::Unsupported(format!(
+                        "the sample rate or the number of channels changes at byte {offset}"
+                    )));
+                }
+                Some(_) => return Err(SpliceError::Corrupt { offset }),
+                None => {}
+            }
+            // Zeros may stand where a download has not come to. The information frame may be counted among the others.
+            let is_tagged = is_tagged || tags < content.len();
+            if offset < content.len() && !is_tagged && head.says_more(counted + 1, content.len()) {
+                return Err(head.truncated(content, offset));
+            }
+            0
+        };
         let index = Self {
             content,
             deadline,
@@ -315,7 +321,7 @@ impl<'a> Index<'a> {
             like,
             offsets: Offsets::Counted(Counted::Read(offsets)),
             constant,
-            is_cut,
+            left_over,
         };
         if index.samples() == 0 {
             return Err(SpliceError::NotAudio("the content holds no audio samples".into()));
@@ -369,10 +375,11 @@ impl<'a> Index<'a> {
                 return Ok(None);
             }
         }
-        // More frames than were claimed, or something else than tags.
-        if header_at(&mut window, first, end)?.is_ok()
-            || !ends_at(&mut window, end)?
-            || goes_on_behind(&mut window, first, end)?.is_some()
+        // A tag took the place of the end, there are more frames than were claimed, or they go on behind tags.
+        let (rest, _) = tail::behind(&mut window, end)?;
+        if tail::tags_at(&mut window)? < end
+            || header_at(&mut window, first, end)?.is_ok()
+            || goes_on_at(&mut window, first, rest)?.is_some()
         {
             return Ok(None);
         }
@@ -384,7 +391,7 @@ impl<'a> Index<'a> {
             like: first,
             offsets: Offsets::Even(even),
             constant: true,
-            is_cut: false,
+            left_over: 0,
         };
         Ok((index.samples() > 0).then_some(index))
     }
@@ -405,8 +412,23 @@ impl<'a> Index<'a> {
             return Ok(None);
         };
         let (end, last) = (index.end(), index.frames() - 1);
-        let ends = ends_at(&mut window, end)?;
-        let is_cut = !ends && is_cut_at(&mut window, first, end)? && !head.says_more(last + 1, content.len());
+        let until = tail::tags_at(&mut window)?;
+        if until < end {
+            return Ok(None);
+        }
+        let left_over = if is_cut_at(&mut window, first, end, until)? {
+            if head.says_more(last + 1, content.len()) {
+                return Ok(None);
+            }
+            until - end
+        } else {
+            let (rest, _) = tail::behind(&mut window, end)?;
+            if header_at(&mut window, first, end)?.is_ok() || goes_on_at(&mut window, first, rest)?.is_some()
+            {
+                return Ok(None);
+            }
+            0
+        };
         let index = Self {
             content,
             deadline,
@@ -415,13 +437,13 @@ impl<'a> Index<'a> {
             like: first,
             offsets: Offsets::Counted(Counted::Marked(Marked::new(index.clone()))),
             constant: false,
-            is_cut,
+            left_over,
         };
         let Offsets::Counted(Counted::Marked(marked)) = &index.offsets else {
             return Ok(None);
         };
         let holds = match marked.stretch(last, &index) {
-            Ok(_) => is_cut || (ends && header_at(&mut window, first, end)?.is_err()),
+            Ok(_) => true,
             Err(SpliceError::Corrupt { .. }) => false,
             Err(error) => return Err(error),
         };
@@ -459,12 +481,9 @@ impl<'a> Index<'a> {
         self.constant.then(|| self.first.bit_rate())
     }
 
-    /// How many bytes of an incomplete frame are at the end of the content.
-    pub fn left_over(&self) -> Result<u64, SpliceError> {
-        if !self.is_cut {
-            return Ok(0);
-        }
-        Ok(self.content.len() - self.offset(self.frames())?)
+    /// How many bytes of an incomplete frame follow the last one.
+    pub fn left_over(&self) -> u64 {
+        self.left_over
     }
 
     /// Offset of audio frame `frame`; past the last one, of the end of the audio. With an index, the frames around it may be read for it.
@@ -695,13 +714,46 @@ mod tests {
         ] {
             let bytes = [&whole[..], &frames(1)[..left]].concat();
             let index = Index::scan(&bytes, DEADLINE).unwrap();
-            assert_eq!((index.frames(), index.left_over().unwrap()), (5, left as u64));
+            assert_eq!((index.frames(), index.left_over()), (5, left as u64));
             assert_eq!(index.offset(5).unwrap(), whole.len() as u64);
         }
-        // Not what is of another stream, or no frame.
-        let other = [&frames(5)[..], &[0xFF, 0xFB, 0x94, 0x64, 0, 0]].concat();
-        assert!(Index::scan(&other, DEADLINE).is_err());
-        assert!(Index::scan(&[&frames(5)[..], &[1; 6]].concat(), DEADLINE).is_err());
+        // What is of another stream, or no frame, is none of the sound.
+        for other in [&[0xFF, 0xFB, 0x94, 0x64, 0, 0][..], &[1; 6]] {
+            let bytes = [&frames(5)[..], other].concat();
+            let index = Index::scan(&bytes, DEADLINE).unwrap();
+            assert_eq!((index.frames(), index.left_over()), (5, 0));
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_frame_is_none_of_the_sound() {
+        let html = b"<p>\xFF\xFB\x90\x64 is how a frame begins".repeat(30);
+        let known = tail::tests::tails().into_iter();
+        for (name, tail) in known.chain([("rubbish", html)]) {
+            let whole = [informed(5), frames(5)].concat();
+            let with_tail = |whole: &[u8]| [whole, &tail].concat();
+            let bytes = with_tail(&whole);
+            let index = Index::scan(&bytes, DEADLINE).unwrap();
+            let found = (index.frames(), index.offset(5).unwrap(), index.left_over());
+            assert_eq!((found, name), ((5, whole.len() as u64, 0), name));
+            // Of which a part is missing.
+            let short = with_tail(&[informed(9), frames(5)].concat());
+            let said = Index::scan(&short, DEADLINE).map(|index| index.frames());
+            let is_tag = name.contains('v');
+            assert_eq!(said.is_ok(), is_tag, "{name}: {said:?}");
+            // An incomplete frame before it, and two whole ones behind it.
+            if name.starts_with("APEv2") || name == "ID3v1" {
+                let cut = with_tail(&[&frames(5)[..], &frames(1)[..400]].concat());
+                let index = Index::scan(&cut, DEADLINE).unwrap();
+                assert_eq!((index.frames(), index.left_over(), name), (5, 400, name));
+            }
+            let on = [&whole[..], &tail, &frames(2)].concat();
+            let error = Index::scan(&on, DEADLINE).unwrap_err();
+            assert!(
+                matches!(error, SpliceError::Corrupt { .. } | SpliceError::Unsupported(_)),
+                "{name}: {error}"
+            );
+        }
     }
 
     #[test]

@@ -6,12 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::content::Content;
+use crate::frames::tail;
+use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
 /// Longest `moov` that is held in memory, in bytes.
 const MOST_MOOV: u64 = 64 << 20;
 /// Bytes of boxes that are read at once: there are many short ones in fragments.
 const AT_ONCE: u64 = 1 << 20;
+/// Bytes of the head of a box, at least.
+const SHORTEST: u64 = 8;
 /// How many boxes there may be in a file, or beside each other in the tree.
 const MOST_BOXES: usize = 200_000;
 /// What is longer than this in a box is not copied when its bytes are taken apart.
@@ -19,6 +23,12 @@ const LONG: usize = 4096;
 /// Boxes that hold boxes.
 const NESTED: [&[u8; 4]; 9] = [
     b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"udta", b"mvex", b"traf",
+];
+
+/// Kinds of boxes that stand beside each other in files: what cannot be all of a box, and is of no such kind, is none.
+const KINDS: [&[u8; 4]; 20] = [
+    b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"free", b"skip", b"wide", b"sidx", b"ssix",
+    b"pdin", b"meta", b"meco", b"uuid", b"emsg", b"prft", b"udta", b"pnot", b"imda",
 ];
 
 /// A box of the file.
@@ -44,16 +54,23 @@ pub(crate) enum Body {
     Nested(Vec<Atom>),
 }
 
-/// The boxes of the file, in order; `None` when it does not begin like MP4.
+/// The boxes of the file, in order; `None` when it does not begin like MP4. What stands behind them and is no box is left out.
 pub(crate) fn top_level(
     content: &dyn Content,
     deadline: Duration,
 ) -> Result<Option<Vec<TopBox>>, SpliceError> {
     let (found, cut) = whole_boxes(content, deadline)?;
-    match cut {
-        Some(cut) if !found.is_empty() => Err(SpliceError::truncated(content, cut.start, Some(cut.end))),
-        _ => Ok((!found.is_empty()).then_some(found)),
+    let Some(last) = found.last() else {
+        return Ok(None);
+    };
+    if let Some(cut) = cut {
+        return Err(SpliceError::truncated(content, cut.start, Some(cut.end)));
     }
+    if last.end < content.len() && tail::tags_at(&mut Window::new(content, deadline))? < last.end {
+        // A tag took the place of its end.
+        return Err(SpliceError::truncated(content, last.start, None));
+    }
+    Ok(Some(found))
 }
 
 /// The boxes of the file that are whole, in order, none when it does not begin like MP4; and where the one would be that is not whole.
@@ -67,14 +84,25 @@ pub(crate) fn whole_boxes(
         let len = (content.len() - at).min(16) as usize;
         let head = splice::read(content, at, len, deadline)?;
         let Some((kind, own, len)) = box_head(&head, content.len() - at) else {
+            // No table tells how many fragments there should be.
+            let in_fragments = found.iter().any(|found: &TopBox| &found.kind == b"moof");
+            let begins = |kind: &&[u8; 4]| kind.starts_with(head.get(4..).unwrap_or_default());
+            let is_cut = in_fragments && head[0] == 0 && KINDS.iter().any(begins);
+            if is_cut && !tail::is_tail(&mut Window::new(content, deadline), at)? {
+                return Ok((found, Some(at..at + SHORTEST)));
+            }
             break;
         };
         if found.is_empty() && !matches!(&kind, b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip") {
             break;
         }
-        let end = at.checked_add(len).filter(|_| len >= own);
+        // Zeros are no box of which nobody knows how long it is.
+        let end = at.checked_add(len).filter(|_| len >= own && kind != [0; 4]);
         let Some(end) = end else { break };
         if end > content.len() {
+            if !KINDS.contains(&&kind) {
+                break;
+            }
             return Ok((found, Some(at..end)));
         }
         found.push(TopBox {

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{ENDS, Found, Header, Headers, MOST_PAGE, NO_GRANULE, Page, find_page, search};
+use super::{ENDS, Found, Header, Headers, MOST_PAGE, NO_GRANULE, Page, find_page, holds_page, search};
 use crate::content::Content;
 use crate::splice::{self, SpliceError};
 
@@ -131,6 +131,7 @@ impl<'a> Parted<'a> {
             last = Some((from + (at + begin) as u64, header));
             at += end;
         }
+        let rest = &bytes[at..];
         let (Some((offset, last)), Some((_, before))) = (last, before) else {
             return Ok(None);
         };
@@ -145,10 +146,12 @@ impl<'a> Parted<'a> {
         };
         // Each packet has a byte at least, that of its length.
         let fit = page.ended() <= self.content.len();
-        let whole = fit && page.header.lacing.last() != Some(&255) && page.end() == self.content.len();
+        let whole = fit && page.header.lacing.last() != Some(&255);
+        let ends = rest.is_empty() || page.header.flags & ENDS != 0 && !holds_page(rest);
         let granule = page.header.granule;
         let all = self.granule(page.ended());
-        if !whole || page.header.serial != self.serial || granule <= before.granule || granule > all {
+        if !whole || !ends || page.header.serial != self.serial || granule <= before.granule || granule > all
+        {
             return Ok(None);
         }
         self.packets = page.ended();

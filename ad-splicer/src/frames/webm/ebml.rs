@@ -74,6 +74,40 @@ pub(crate) const DISCARD_PADDING: u32 = 0x75A2;
 pub(crate) const VOID: u32 = 0xEC;
 pub(crate) const CRC: u32 = 0xBF;
 
+/// The elements that stand in a segment or in a cluster.
+const OUTER: [u32; 16] = [
+    SEEK_HEAD,
+    INFO,
+    TRACKS,
+    CHAPTERS,
+    TAGS,
+    ATTACHMENTS,
+    CUES,
+    CLUSTER,
+    TIMESTAMP,
+    POSITION,
+    PREVIOUS_SIZE,
+    SIMPLE_BLOCK,
+    BLOCK_GROUP,
+    VOID,
+    CRC,
+    EBML,
+];
+
+/// Whether an element is one of those that stand in a segment or in a cluster, or begins another file.
+pub(crate) fn is_known(id: u32) -> bool {
+    OUTER.contains(&id)
+}
+
+/// Whether such an element may begin with these bytes, of which there are too few for its head.
+pub(crate) fn may_begin(bytes: &[u8]) -> bool {
+    OUTER.iter().any(|id| {
+        let id = id.to_be_bytes();
+        let id = &id[id.iter().take_while(|byte| **byte == 0).count()..];
+        id.starts_with(bytes) || bytes.starts_with(id)
+    })
+}
+
 /// The lists of elements that are read into trees.
 fn is_list(id: u32) -> bool {
     matches!(

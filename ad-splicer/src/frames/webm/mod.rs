@@ -19,6 +19,7 @@ use self::ebml::{Head, MOST_HEAD, Node};
 pub(crate) use self::scan::{Block, Cluster, Gap, Index, read};
 pub(crate) use self::video::Display;
 use crate::content::Content;
+use crate::frames::tail;
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
@@ -36,6 +37,8 @@ pub(crate) struct Webm {
     pub(crate) ebml: Range<u64>,
     /// What is in the segment.
     pub(crate) segment: Range<u64>,
+    /// Whether it does not say where it ends, so that what stands behind it seems to be in it.
+    open: bool,
     /// Where the first cluster is.
     pub(crate) first: u64,
     /// About the whole, with where each stands: information, tracks, chapters, tags.
@@ -113,9 +116,14 @@ impl Webm {
         if end > content.len() {
             return Err(SpliceError::truncated(content, start, Some(end)));
         }
+        if end < content.len() && tail::tags_at(&mut window)? < end {
+            // A tag took the place of its end.
+            return Err(window.truncated(start));
+        }
         let mut webm = Self {
             ebml: 0..start,
             segment: data..end,
+            open: head.size.is_none(),
             first: end,
             nodes: Vec::new(),
             attachments: Vec::new(),
@@ -245,6 +253,34 @@ fn seeks(list: &Node, is_wanted: impl Fn(u32) -> bool) -> Vec<u64> {
         })
         .filter_map(|seek| seek.unsigned(ebml::SEEK_POSITION))
         .collect()
+}
+
+/// Whether nothing more of a segment that does not say where it ends begins at an offset: tags, zeros and line ends do, or what makes no sense and has no cluster behind it.
+fn is_over(window: &mut Window<'_>, offset: u64) -> Result<bool, SpliceError> {
+    let bytes = window.get(offset, MOST_HEAD)?;
+    let is_known = |bytes: &[u8]| Head::parse(bytes).is_some_and(|head| ebml::is_known(head.id));
+    let may_be_known = bytes.len() < MOST_HEAD && ebml::may_begin(bytes);
+    if is_known(bytes) || may_be_known {
+        return Ok(false);
+    }
+    if tail::is_tail(window, offset)? {
+        return Ok(true);
+    }
+    let head = Head::parse(window.get(offset, MOST_HEAD)?);
+    let end = head.and_then(|head| offset.checked_add(head.len as u64)?.checked_add(head.size?));
+    if end.is_some_and(|end| end <= window.len()) {
+        // An element that nobody knows.
+        return Ok(false);
+    }
+    let (mut at, cluster) = (offset, ebml::CLUSTER.to_be_bytes());
+    while at < window.len() {
+        let bytes = window.at_least(at, cluster.len())?;
+        if bytes.windows(cluster.len()).any(|bytes| bytes == cluster) {
+            return Ok(false);
+        }
+        at += (bytes.len() + 1).saturating_sub(cluster.len()).max(1) as u64;
+    }
+    Ok(true)
 }
 
 /// The head of the element at an offset.

@@ -7,8 +7,9 @@ use super::beginning::{self, Beginning};
 use super::cues::Cue;
 use super::ebml::{self, Head};
 use super::lacing::laced;
-use super::{Webm, body_of, damaged, head_at, is_taken_in};
+use super::{Webm, body_of, damaged, head_at, is_over, is_taken_in};
 use crate::content::Content;
+use crate::frames::tail;
 use crate::frames::window::Window;
 use crate::splice::{self, SpliceError};
 
@@ -130,7 +131,7 @@ impl Index {
     ) -> Result<Self, SpliceError> {
         let (mut at, end) = (webm.first, webm.segment.end);
         let mut scan = Scan::new(webm, content, deadline, look);
-        while at < end && scan.index.blocks.len() < count {
+        while at < end && scan.index.blocks.len() < count && !scan.is_over(at)? {
             let head = head_at(&mut scan.window, at)?;
             at = if head.id == ebml::CLUSTER {
                 scan.cluster(at, head)?
@@ -208,10 +209,27 @@ impl Index {
         deadline: Duration,
         look: &mut Look<'_>,
     ) -> Result<Self, SpliceError> {
+        if webm.open {
+            webm.segment.end = tail::tags_at(&mut Window::new(content, deadline))?;
+        }
+        let (first, is_tagged) = (webm.first, webm.open && webm.segment.end < content.len());
+        Self::scan_all(webm, content, deadline, look).map_err(|error| match error {
+            // A tag took the place of the end of what goes on up to behind where it begins.
+            SpliceError::Corrupt { .. } if is_tagged => SpliceError::truncated(content, first, None),
+            other => other,
+        })
+    }
+
+    fn scan_all(
+        webm: &mut Webm,
+        content: &dyn Content,
+        deadline: Duration,
+        look: &mut Look<'_>,
+    ) -> Result<Self, SpliceError> {
         let (mut at, end) = (webm.first, webm.segment.end);
         let mut later = Vec::new();
         let mut scan = Scan::new(webm, content, deadline, look);
-        while at < end {
+        while at < end && !scan.is_over(at)? {
             let head = head_at(&mut scan.window, at)?;
             if head.id == ebml::CLUSTER {
                 at = scan.cluster(at, head)?;
@@ -295,6 +313,11 @@ impl<'a, 'b> Scan<'a, 'b> {
         }
     }
 
+    /// See [`is_over`].
+    fn is_over(&mut self, at: u64) -> Result<bool, SpliceError> {
+        Ok(self.webm.open && is_over(&mut self.window, at)?)
+    }
+
     fn has_enough(&self) -> bool {
         let last = self.index.blocks.last();
         self.until
@@ -312,6 +335,9 @@ impl<'a, 'b> Scan<'a, 'b> {
         let beginning = Beginning::parse(self.window.get(start, beginning::LOOKED_AT)?);
         let mut time = None;
         while at < end && !self.has_enough() {
+            if head.size.is_none() && self.is_over(at)? {
+                return Ok(at);
+            }
             let inner = head_at(&mut self.window, at)?;
             if head.size.is_none() && is_top_level(inner.id) {
                 return Ok(at);

@@ -125,7 +125,8 @@ impl Renumbered {
                 let Some(header) = header.filter(as_due) else {
                     return Ok(None);
                 };
-                let Some((next, _)) = end_of(&mut window, end, offset, &header)? else {
+                // The last of them ends with the run.
+                let Some((next, _)) = end_of(&mut window, end, offset, &header, 0)? else {
                     return Ok(None);
                 };
                 let bytes = window.get(offset, (next - offset) as usize)?;

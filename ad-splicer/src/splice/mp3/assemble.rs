@@ -80,8 +80,8 @@ pub(super) fn assemble(
             }
         }
     }
-    let end = track.content.len() - index.left_over()?;
-    runs.content(index.offset(index.frames())?, end);
+    let tail = index.offset(index.frames())? + index.left_over();
+    runs.content(tail, track.content.len());
     Ok(Spliced {
         runs: runs.into_runs(),
         seams: Vec::new(),

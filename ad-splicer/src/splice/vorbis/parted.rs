@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::{Gap, Track, Vorbis};
-use crate::frames::ogg::{ENDS, HEADER_LEN, Header, MOST_PAGE, NO_GRANULE, Page, Pages, find_page, search};
+use crate::frames::ogg::{
+    ENDS, HEADER_LEN, Header, MOST_PAGE, NO_GRANULE, Page, Pages, find_page, holds_page, search,
+};
 use crate::plan::{SplicePlan, Steps};
 use crate::splice::format::{self, Frames, Place, Spliced, Stream};
 use crate::splice::layout::Layout;
@@ -151,8 +153,10 @@ impl<'a> Parted<'a> {
             });
             at += found.end;
         }
-        let whole = at == bytes.len();
-        Ok(if whole { pages } else { Vec::new() })
+        let rest = &bytes[at..];
+        let is_last = pages.last().is_some_and(|page| page.header.flags & ENDS != 0);
+        let ends = rest.is_empty() || is_last && !holds_page(rest);
+        Ok(if ends { pages } else { Vec::new() })
     }
 
     /// The decoded sample that the stream has come to where a page ends; `None` when it does not say, or is of something else.

@@ -12,7 +12,9 @@ use super::blocks::{Part, late};
 use super::gaps::{MOST_CLUSTERS, are_gone_through};
 use super::{Gathered, Track, WebmOpus, end_of, units};
 use crate::frames::opus::RATE;
+use crate::frames::tail;
 use crate::frames::webm::{Block, Cue, Index, Webm};
+use crate::frames::window::Window;
 use crate::plan::Steps;
 use crate::splice::SpliceError;
 use crate::splice::format::{self, Frames, Place, Spliced, Stream};
@@ -73,7 +75,8 @@ impl<'a> Parted<'a> {
     /// `None` when only reading all can tell: the file is short, or lists no places.
     pub(super) fn open(file: &'a WebmOpus<'a>) -> Result<Option<Self>, SpliceError> {
         let (webm, content, deadline) = (&file.webm, file.content, file.options.read_deadline);
-        if content.len() - webm.first < SHORT || webm.segment.end < content.len() {
+        let short = content.len() - webm.first < SHORT;
+        if short || !tail::is_tail(&mut Window::new(content, deadline), webm.segment.end)? {
             return Ok(None);
         }
         let track = file.pictures.map_or(file.sound, |(track, _)| track);
