@@ -11,6 +11,7 @@ use ad_splicer::splice::{At, SpliceError, notes};
 use anyhow::Context as _;
 
 use crate::rendition::PATIENT;
+use crate::splice::failed_in;
 
 /// The content with ads at these places, or what it became: what was coded is in files without names, which are gone when nobody reads them any more.
 pub(crate) async fn ready(
@@ -46,7 +47,9 @@ async fn coded(
     eprintln!("note: {found}: {}", found.what());
     let target = found.target(content.as_ref())?;
     let name = path.display().to_string();
-    let part = tempfile::tempfile().context("cannot make a temporary file")?;
+    let folder = std::env::temp_dir();
+    let no_good = |error| failed_in(&folder, &format!("{name} cannot be coded again"), error);
+    let part = tempfile::tempfile().map_err(|error| no_good(error.into()))?;
     let of = content.clone();
     let apart = tokio::task::spawn_blocking(move || {
         Ok::<_, SpliceError>((again::part(found, of.as_ref(), &part)?, part))
@@ -54,16 +57,16 @@ async fn coded(
     let input = match apart.await.context("taking out what is encoded")? {
         Ok((true, part)) => part,
         Ok((false, _)) => File::open(path).with_context(|| format!("cannot read {name}"))?,
-        Err(error) => return Err(error).with_context(|| format!("{name} cannot be coded again")),
+        Err(error) => return Err(no_good(error.into())),
     };
-    let coded = tempfile::tempfile().context("cannot make a temporary file")?;
+    let coded = tempfile::tempfile().map_err(|error| no_good(error.into()))?;
     conditioner
         .code_again(&input, &name, target, &coded)
         .await
-        .with_context(|| format!("{name} cannot be coded again"))?;
+        .map_err(|error| no_good(error.into()))?;
     let finished = tokio::task::spawn_blocking(move || again::finish(coded, found, target, content));
     finished
         .await
         .context("finishing it")?
-        .with_context(|| format!("{name} cannot be coded again"))
+        .map_err(|error| no_good(error.into()))
 }

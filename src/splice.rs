@@ -3,11 +3,12 @@
 //! The same conditioning, loudness and splicing as a download has; the result has the bytes that a viewer would get, or with `--preview` what they are around the breaks.
 
 use std::collections::HashMap;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ad_splicer::conditioning::{Conditioner, Standing};
+use ad_splicer::conditioning::{ConditionError, Conditioner, Standing};
 use ad_splicer::content::{Content, FileContent};
 use ad_splicer::creatives::{Cache, ContentHash, Creative, FetchLimits, Original, Profile};
 use ad_splicer::cues::{AdArgument, CuePoint, PlacedCue, in_order};
@@ -27,7 +28,7 @@ use crate::breaks::{Prepared, Ready, Spot, place, spot};
 use crate::cli::SpliceArgs;
 use crate::files::{can_write, is_same_file, tell_new_folder};
 use crate::media_type;
-use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json};
+use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json, with_hint};
 use crate::placeable;
 use crate::placing::Placing;
 use crate::rendition::{self, Destination, Made, PATIENT};
@@ -202,7 +203,7 @@ fn import(cache: &Cache, creative: &Path) -> anyhow::Result<Original> {
     }
     cache
         .import(creative, FetchLimits::default())
-        .map_err(|error| unusable(&name, &error.reason()))
+        .map_err(|error| unready(&name, cache.dir(), error.into()))
 }
 
 async fn condition(
@@ -218,7 +219,7 @@ async fn condition(
         name: &stem.to_string_lossy(),
     };
     let conditioned = conditioner.condition_for(cache, original, wanted, standing).await;
-    conditioned.map_err(|error| unusable(name, &error.reason()))
+    conditioned.map_err(|error| unready(name, cache.dir(), error))
 }
 
 /// Refuses what viewers would leave out: a break that states how long it may be takes no ad that is longer.
@@ -289,6 +290,39 @@ fn ready(
         creative,
         picture,
     }
+}
+
+/// The creative that a person named cannot be made ready: it is no good, or there is something amiss here, with the folder where it is kept perhaps.
+pub(crate) fn unready(creative: &str, folder: &Path, error: ConditionError) -> anyhow::Error {
+    if error.is_of_creative() {
+        return unusable(creative, &error.reason());
+    }
+    failed_in(
+        folder,
+        &format!("cannot make the creative {creative} ready"),
+        error.into(),
+    )
+}
+
+/// What could not be done, as something failed that may have to do with how much room there is in this folder.
+pub(crate) fn failed_in(folder: &Path, doing: &str, error: anyhow::Error) -> anyhow::Error {
+    if !is_full(&error) {
+        return error.context(doing.to_owned());
+    }
+    let folder = folder.display();
+    let full = anyhow::anyhow!("{doing}: the disk with the folder {folder} is full");
+    with_hint(
+        full,
+        "make room there, or name a folder on another disk (TMPDIR for `grove splice`, --data otherwise)",
+    )
+}
+
+/// Whether there was no room for something that was to be written.
+fn is_full(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
 /// The creative that a person named is no good.

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use common::{Finished, Server, episode, grove, publish, publish_at, sha256};
+use common::{Finished, Server, episode, fixtures, grove, publish, publish_at, sha256};
 use tempfile::TempDir;
 
 /// A viewer's folder and command line for a published episode.
@@ -497,6 +497,45 @@ fn a_full_disk_is_said_and_the_download_resumes() {
         complete["from_origin"].as_u64() < Some(length),
         "nothing was kept: {complete}"
     );
+}
+
+#[test]
+fn a_full_folder_for_temporary_files_is_no_fault_of_what_was_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let scratch = folder.path().join("scratch");
+    std::fs::create_dir(&scratch).expect("a folder");
+    let whole = folder.path().join("vorbis.webm");
+    let made = std::process::Command::new("ffmpeg")
+        .args("-v error -f lavfi -i anoisesrc=c=pink:a=0.2:r=48000:d=30 -c:a libvorbis".split(' '))
+        .arg(&whole)
+        .status();
+    assert!(made.expect("ffmpeg runs (`make setup` installs it)").success());
+    let kettle = format!("--ad=10={}", fixtures().join("kettle.mp3").display());
+    let bank = format!("--ad=10={}", fixtures().join("bank.m4a").display());
+    // There is no room for the creative, for its samples, for its packets by themselves, or for content that is coded again.
+    for (size, content, ad, what) in [
+        ("100k", episode(), &kettle, "kettle.mp3"),
+        ("2m", episode(), &kettle, "kettle.mp3"),
+        ("300k", episode(), &bank, "bank.m4a"),
+        ("100k", whole, &kettle, "vorbis.webm"),
+    ] {
+        let mount = format!(
+            "mount -t tmpfs -o size={size} none '{}' && exec \"$0\" \"$@\"",
+            scratch.display()
+        );
+        let finished = grove(folder.path(), ["splice", "-o", "out", ad])
+            .arg(&content)
+            .env("TMPDIR", &scratch)
+            .through(["unshare", "--map-root-user", "--mount", "sh", "-c", &mount])
+            .run()
+            .expect(1)
+            .says(what)
+            .says(&format!("the disk with the folder {}", scratch.display()))
+            .says("is full")
+            .says("TMPDIR");
+        assert!(!finished.stderr.contains("cannot be used"), "{}", finished.stderr);
+        assert!(!folder.path().join("out").exists());
+    }
 }
 
 #[test]

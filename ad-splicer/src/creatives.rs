@@ -273,6 +273,11 @@ impl FetchError {
         }
     }
 
+    /// Whether it is the creative, or what was said of it, that is wrong, and not the folder where it is kept.
+    pub fn is_of_creative(&self) -> bool {
+        !matches!(self, Self::Io { .. })
+    }
+
     /// The VAST error code to report (VAST 4.2 §2.3.6.3): 401 not found or refused, 402 timeout, 405 undecodable,
     /// 400 anything else.
     pub fn vast_code(&self) -> u16 {

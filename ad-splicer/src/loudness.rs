@@ -264,7 +264,7 @@ pub fn conditioned(
 #[derive(Debug, thiserror::Error)]
 pub enum ConditionedError {
     /// The samples could not be read, or what was made of them not be kept.
-    #[error("cannot read the conditioned creative: {0}")]
+    #[error("cannot read or keep the samples of the creative: {0}")]
     Io(#[from] std::io::Error),
     /// They could not be measured.
     #[error(transparent)]

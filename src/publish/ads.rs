@@ -28,7 +28,7 @@ use crate::context::Context;
 use crate::output::{Explain, bad_input};
 use crate::placeable::{self, shown};
 use crate::snap::{self, Moved};
-use crate::splice::{tell_cut_short, unusable};
+use crate::splice::{tell_cut_short, unready, unusable};
 
 /// The cue points of one file, and the creatives that must be uploaded for them.
 #[derive(Debug, Default)]
@@ -298,7 +298,7 @@ async fn inline(
             url.set_query(None);
             let original = cache
                 .import(&path, FetchLimits::default())
-                .map_err(|error| unusable(creative, &error.reason()))?;
+                .map_err(|error| unready(creative, cache.dir(), error.into()))?;
             (original, url.clone(), Some((path, url)))
         }
     };
@@ -310,7 +310,7 @@ async fn inline(
     let conditioned = Conditioner::new(ad_splicer::this_program()?)
         .condition(&cache, &original, profile)
         .await
-        .map_err(|error| unusable(creative, &error.reason()))?;
+        .map_err(|error| unready(creative, cache.dir(), error))?;
     tell_cut_short(creative, &original, &conditioned, false);
     let duration = conditioned.duration();
     let name = url

@@ -112,7 +112,13 @@ impl Recoding {
             let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
             let message = bus.timed_pop_filtered(LOOK, &kinds);
             match message.as_ref().map(|message| message.view()) {
-                Some(gst::MessageView::Error(error)) => return undecodable(error.error().to_string()),
+                Some(gst::MessageView::Error(error)) => {
+                    let error = error.error();
+                    return match error.kind::<gst::ResourceError>() {
+                        Some(gst::ResourceError::NoSpaceLeft) => Report::Full,
+                        _ => undecodable(error.to_string()),
+                    };
+                }
                 Some(_) => break,
                 None => {
                     let written = self.output.metadata().map_or(0, |file| file.len());

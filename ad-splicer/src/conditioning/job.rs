@@ -88,6 +88,8 @@ pub(super) enum Report {
     Undecodable {
         reason: String,
     },
+    /// There is no room for what is written.
+    Full,
     /// Not the creative's fault.
     Setup {
         reason: String,

@@ -13,6 +13,7 @@
 //! Not for: loudness (see `loudness`; samples are kept as they were mixed).
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use crate::frames::mp3::{DECODER_DELAY, find_head};
 use crate::loudness::{LoudnessError, Measured, Meter};
 use crate::pcm::read_sample;
 use crate::picture::CardError;
+use crate::splice::SpliceError;
 use crate::this_program;
 
 mod again;
@@ -161,6 +163,21 @@ impl ConditionError {
             Self::Crashed { how, .. } => format!("its decoder was stopped ({how})"),
             Self::Cache(error) => error.reason(),
             Self::Profile(_) | Self::Io { .. } | Self::Card(_) => self.to_string(),
+        }
+    }
+
+    /// Whether it is the creative that is wrong: otherwise it may be good where there is room for its samples, say.
+    pub fn is_of_creative(&self) -> bool {
+        match self {
+            Self::Undecodable { .. }
+            | Self::Unsupported { .. }
+            | Self::NoAudio { .. }
+            | Self::NoPicture { .. }
+            | Self::TooLong { .. }
+            | Self::TimedOut { .. }
+            | Self::Crashed { .. } => true,
+            Self::Cache(error) => error.is_of_creative(),
+            Self::Profile(_) | Self::Io { .. } | Self::Card(_) => false,
         }
     }
 
@@ -393,6 +410,7 @@ impl Conditioner {
                 limit: self.limits.duration,
             }),
             Some(Report::Undecodable { reason }) => Err(ConditionError::Undecodable { creative, reason }),
+            Some(Report::Full) => Err(io("write what is made")(ErrorKind::StorageFull.into())),
             Some(Report::Setup { reason }) => Err(ConditionError::Io {
                 doing: "set up the decoder",
                 source: std::io::Error::other(reason),
@@ -419,20 +437,24 @@ async fn source_of(cache: &Cache, original: &Original) -> Result<DecodedFrom, Co
     let aside = cache.aside()?.into_file();
     let found = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
         let content = FileContent::new(whole.try_clone()?)?;
-        // What makes no sense is left to the demuxer.
-        if let Ok(Some(heard)) = aac_alone(&content, &aside) {
-            let Heard {
-                rate,
-                skip,
-                keep,
-                later,
-            } = heard;
-            let keep = Some(keep);
-            return Ok(DecodedFrom {
-                file: aside,
-                trim: Some(Trim { rate, skip, keep }),
-                later: Some(later),
-            });
+        match aac_alone(&content, &aside) {
+            Ok(Some(heard)) => {
+                let Heard {
+                    rate,
+                    skip,
+                    keep,
+                    later,
+                } = heard;
+                let keep = Some(keep);
+                return Ok(DecodedFrom {
+                    file: aside,
+                    trim: Some(Trim { rate, skip, keep }),
+                    later: Some(later),
+                });
+            }
+            Err(SpliceError::Write(error)) => return Err(error),
+            // What makes no sense is left to the demuxer.
+            Ok(None) | Err(_) => {}
         }
         let trim = trim_of(&whole);
         Ok(DecodedFrom {
