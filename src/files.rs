@@ -2,15 +2,18 @@
 //!
 //! Links at a place stay: the file that they lead to is replaced. What the system has in `/dev` and `/proc` is never replaced.
 //!
-//! What is being written is locked. So what a killed command left is known by nobody holding it, and the next one that writes there removes it.
+//! What is being written is locked. So what a killed command left is known by nobody holding it, and the next one that writes there removes it. What is still being
+//! written when a command ends (threads that cannot be stopped may be at it) is removed then ([`abandon`]).
 //!
 //! Not for: state that is changed often; that is in databases.
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ad_splicer::content::no_file;
 use anyhow::Context as _;
@@ -45,7 +48,7 @@ pub(crate) struct Whole<'a> {
     path: &'a Path,
     /// Where it will really be.
     place: PathBuf,
-    file: tempfile::NamedTempFile,
+    file: Beside,
 }
 
 impl<'a> Whole<'a> {
@@ -59,7 +62,7 @@ impl<'a> Whole<'a> {
 
     /// What is written into.
     pub(crate) fn file(&mut self) -> &mut std::fs::File {
-        self.file.as_file_mut()
+        self.file.file.as_file_mut()
     }
 
     /// What did not succeed when something about it failed.
@@ -102,7 +105,7 @@ pub(crate) fn copy_file(from: &Path, to: &Path, placing: &Placing) -> anyhow::Re
     let place = room_for(to).with_context(doing)?;
     let mut file = beside(&place).with_context(doing)?;
     // Between files the standard library has the kernel copy, which reflinks where it can.
-    std::io::copy(&mut source, file.as_file_mut()).with_context(doing)?;
+    std::io::copy(&mut source, file.file.as_file_mut()).with_context(doing)?;
     persist(file, &place, placing).with_context(doing)
 }
 
@@ -336,8 +339,48 @@ fn room_for(path: &Path) -> std::io::Result<PathBuf> {
     Ok(place)
 }
 
+/// What is being written; nothing more is begun once that was abandoned.
+static BEING_WRITTEN: Mutex<Option<BTreeSet<PathBuf>>> = Mutex::new(Some(BTreeSet::new()));
+
+fn being_written() -> MutexGuard<'static, Option<BTreeSet<PathBuf>>> {
+    BEING_WRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what is still being written: the command ends, and nobody will put it in its place.
+pub(crate) fn abandon() {
+    for path in being_written().take().into_iter().flatten() {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// A file in the folder of what it is to become.
-fn beside(place: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+struct Beside {
+    file: tempfile::NamedTempFile,
+    _known: Known,
+}
+
+/// The name of what is being written, until it is not any more.
+struct Known(PathBuf);
+
+impl Known {
+    fn new(path: &Path) -> std::io::Result<Self> {
+        let mut all = being_written();
+        let all = all.as_mut();
+        let all = all.ok_or_else(|| std::io::Error::other("the command is at its end"))?;
+        all.insert(path.to_owned());
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        if let Some(all) = being_written().as_mut() {
+            all.remove(&self.0);
+        }
+    }
+}
+
+fn beside(place: &Path) -> std::io::Result<Beside> {
     let folder = folder_of(place);
     remove_left_behind(folder);
     loop {
@@ -349,7 +392,8 @@ fn beside(place: &Path) -> std::io::Result<tempfile::NamedTempFile> {
         let locked = file.as_file().try_lock();
         // Another command may have taken it for one that was left behind, before it was locked.
         if !matches!(locked, Err(TryLockError::WouldBlock)) && file.path().exists() {
-            return Ok(file);
+            let known = Known::new(file.path())?;
+            return Ok(Beside { file, _known: known });
         }
     }
 }
@@ -380,7 +424,8 @@ fn set_mode(file: &std::fs::File) -> std::io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
-fn persist(file: tempfile::NamedTempFile, path: &Path, placing: &Placing) -> std::io::Result<()> {
+fn persist(beside: Beside, path: &Path, placing: &Placing) -> std::io::Result<()> {
+    let Beside { file, _known } = beside;
     file.as_file().sync_all()?;
     set_mode(file.as_file())?;
     placing.begin()?;
@@ -519,7 +564,7 @@ mod tests {
         let other = beside(&folder.path().join("other")).expect("a file");
         assert!(!left.exists());
         write_whole(&folder.path().join("whole"), b"all of it").expect("it can be written");
-        assert!(other.path().exists() && theirs.exists());
+        assert!(other.file.path().exists() && theirs.exists());
         drop(other);
         let mut names: Vec<_> = std::fs::read_dir(folder.path())
             .expect("the folder")

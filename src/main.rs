@@ -138,6 +138,7 @@ fn main() -> ExitCode {
     });
     // Who still writes into a pipe that nobody reads, or works something out, may never end: that holds nobody up.
     runtime.shutdown_timeout(LAST_WORK);
+    files::abandon();
     status
 }
 

@@ -26,6 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use crate::files::abandon;
 use crate::plain::{Logged, plain};
 
 /// A progress bar; sizes in powers of 1000, as everywhere.
@@ -376,6 +377,7 @@ pub(crate) fn interrupted() -> impl Future<Output = ()> {
             ASKED.send_replace(true);
             tokio::time::sleep(SAME_WISH).await;
             Signals::listen().next().await;
+            abandon();
             std::process::exit(130);
         });
         watch::Sender::new(false)

@@ -225,6 +225,33 @@ fn who_interrupts_it_finds_nothing_left() {
 }
 
 #[test]
+fn who_interrupts_the_writing_of_it_finds_nothing_beside_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inputs = ["testsrc2=s=640x360:r=25:d=30", "sine=300:d=30"].map(str::to_owned);
+    // All pictures are coded again for a cue among them, since only the first is a key frame.
+    let coding = "-c:v libx264 -preset ultrafast -g 9999 -sc_threshold 0 -c:a aac";
+    generate(&folder.path().join("content.mp4"), &inputs, coding);
+    let beside = || {
+        let entries = std::fs::read_dir(folder.path()).expect("the folder").flatten();
+        let names = entries.map(|entry| entry.file_name());
+        names
+            .filter(|name| name.to_string_lossy().starts_with(".grove-"))
+            .count()
+    };
+    let ad = format!("--ad=15={}", fixtures().join("boots.wav").display());
+    let running = grove(folder.path(), ["splice", "content.mp4", "-o", "out.mp4", &ad]).start();
+    let begin = std::time::Instant::now();
+    while beside() == 0 {
+        assert!(begin.elapsed() < PATIENCE, "nothing was written");
+        std::thread::yield_now();
+    }
+    let (status, said) = running.end();
+    assert_eq!(status, Some(130), "{said}");
+    assert_eq!(beside(), 0, "{said}");
+    assert!(!folder.path().join("out.mp4").exists(), "{said}");
+}
+
+#[test]
 fn what_a_killed_one_leaves_the_next_one_removes() {
     let folder = tempfile::tempdir().expect("a folder");
     let scratch = tempfile::tempdir().expect("a folder");
