@@ -324,6 +324,9 @@ struct PcmFacts {
     bytes: u64,
     /// In nanoseconds.
     later: u64,
+    /// Whether sound that is too short to be gated was measured all the same, as earlier versions did not.
+    #[serde(default)]
+    ungated: bool,
 }
 
 /// What is known of samples that were written.
@@ -544,8 +547,8 @@ impl Cache {
         if file.metadata().ok()?.len() != facts.samples.checked_mul(profile.bytes_per_frame())? {
             return None;
         }
-        if is_short(profile, facts.samples) && facts.loudness.is_none() && facts.true_peak.is_some() {
-            // Earlier versions did not measure it.
+        let is_unknown = facts.loudness.is_none() && facts.true_peak.is_some() && !facts.ungated;
+        if is_unknown && is_short(profile, facts.samples) {
             return None;
         }
         touch(&file);
@@ -583,6 +586,7 @@ impl Cache {
             true_peak: true_peak.is_finite().then_some(true_peak),
             bytes: original.bytes,
             later: u64::try_from(later.as_nanos()).unwrap_or(u64::MAX),
+            ungated: true,
         };
         let json = serde_json::to_vec(&facts).map_err(|e| io_error("write", &facts_path)(e.into()))?;
         // The PCM first: facts without PCM would be refused, PCM without facts is not looked at.
@@ -827,5 +831,42 @@ mod tests {
         let mut read = String::new();
         std::io::Read::read_to_string(&mut file, &mut read).expect("it can be read");
         assert_eq!(read, "an ad");
+    }
+
+    #[test]
+    fn what_is_too_short_and_too_quiet_to_be_measured_is_conditioned_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let source = dir.path().join("ad");
+        std::fs::write(&source, "an ad").expect("space on the disk");
+        let cache = Cache::open(dir.path().join("cache"), Cache::DEFAULT_MAX_BYTES).expect("a cache");
+        let ad = cache.import(&source, FetchLimits::default()).expect("the ad");
+        let profile = Profile {
+            sample_rate: 8_000,
+            channels: 1,
+        };
+        let mut aside = cache.aside().expect("a file");
+        aside.write_all(&[0; 4 * 100]).expect("space on the disk");
+        let told = Told {
+            samples: 100,
+            loudness: None,
+            true_peak: -80.0,
+            later: Duration::ZERO,
+        };
+        let kept = cache
+            .keep_conditioned(&ad, profile, aside, told)
+            .expect("space on the disk");
+        let found = cache.conditioned(ad.sha256, profile).expect("it is there");
+        assert_eq!(
+            (found.samples, found.loudness, found.true_peak),
+            (100, None, -80.0)
+        );
+        // What earlier versions left is measured once more.
+        let (_, facts) = cache.pcm_paths(ad.sha256, profile);
+        let mut told: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&facts).expect("facts")).expect("JSON");
+        told.as_object_mut().expect("an object").remove("ungated");
+        std::fs::write(&facts, told.to_string()).expect("space on the disk");
+        assert!(cache.conditioned(ad.sha256, profile).is_none());
+        assert_eq!(kept.samples, 100);
     }
 }

@@ -156,3 +156,181 @@ fn measured(
     }
     Ok((loudness.loudness(), peak.true_peak()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::creatives::{Cache, Creative, FetchLimits, Told};
+    use crate::cues::BreakLoudness;
+    use crate::loudness::{CEILING, measure};
+    use crate::plan::Steps;
+    use crate::splice::format::{Frames, Place, Spliced, Stream, Track};
+    use crate::splice::{At, Break, Codec};
+
+    const RATE: u32 = 48_000;
+    const PROFILE: Profile = Profile {
+        sample_rate: RATE,
+        channels: 1,
+    };
+
+    /// Ten seconds of silence that can be cut anywhere.
+    struct Silence;
+
+    impl Track for Silence {
+        fn stream(&self) -> Stream {
+            Stream {
+                codec: Codec::Mp3,
+                sample_rate: RATE,
+                channels: 1,
+                samples: u64::from(10 * RATE),
+            }
+        }
+
+        fn frames(&self) -> Frames {
+            Frames {
+                count: u64::from(10 * RATE),
+                steps: Steps::ANY,
+                start: 0,
+                bit_rate: None,
+            }
+        }
+
+        fn place(&self, sample: u64) -> Result<Place, SpliceError> {
+            Ok(Place {
+                frame: sample,
+                offset: sample,
+            })
+        }
+
+        fn decode(&self, range: Range<u64>) -> Result<Vec<f32>, SpliceError> {
+            Ok(vec![0.0; (range.end - range.start) as usize])
+        }
+
+        fn splice(&self, _: &Layout<'_>) -> Result<Spliced, SpliceError> {
+            Err(SpliceError::Unsupported("nothing is spliced here".into()))
+        }
+    }
+
+    /// Four seconds of a tone of -20 dBFS, in the second half with a short peak of about -1 now and then.
+    fn creative(cache: &Cache) -> Creative {
+        let sound: Vec<f32> = (0..4 * RATE)
+            .map(|i| {
+                let tone = 0.1 * (i as f32 * 0.05).sin();
+                let peak = if i > 2 * RATE && i % 12_000 < 40 {
+                    0.8 * (i as f32 * 0.4).sin()
+                } else {
+                    0.0
+                };
+                tone + peak
+            })
+            .collect();
+        let source = cache.dir().join("source");
+        std::fs::write(&source, "an ad").unwrap();
+        let original = cache.import(&source, FetchLimits::default()).unwrap();
+        let mut aside = cache.aside().unwrap();
+        for sample in &sound {
+            aside.write_all(&sample.to_le_bytes()).unwrap();
+        }
+        let measured = measure(&sound, PROFILE).unwrap();
+        let told = Told {
+            samples: sound.len() as u64,
+            loudness: measured.loudness,
+            true_peak: measured.true_peak,
+            later: Duration::ZERO,
+        };
+        cache.keep_conditioned(&original, PROFILE, aside, told).unwrap()
+    }
+
+    /// What a coder makes that puts a click into the middle.
+    struct Clicked {
+        places: Places,
+        samples: Vec<f32>,
+    }
+
+    impl Coded for Clicked {
+        fn places(&self) -> &Places {
+            &self.places
+        }
+
+        fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError> {
+            Ok(self.samples[range].to_vec())
+        }
+    }
+
+    /// Has such a coder code the ad; how high its click is follows from how loud the tone is. Gives what came of it, the peak of what was coded last in dBTP, and how often it was coded.
+    fn coded(click: impl Fn(f32) -> f32) -> (crate::loudness::Applied, f64, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), Cache::DEFAULT_MAX_BYTES).unwrap();
+        let leveled = Leveled::new(creative(&cache), BreakLoudness::AsIs, None);
+        leveled.level(None, CEILING).unwrap();
+        let breaks = [Break {
+            at: At::Start,
+            replace: Duration::ZERO,
+            ads: vec![Ad {
+                id: "ad".into(),
+                pcm: leveled.clone().into(),
+                picture: None,
+            }],
+        }];
+        let layout = Layout::new(&breaks, &Silence, Duration::ZERO).unwrap();
+        let times = Cell::new(0);
+        let made = below_the_limit(&layout, &layout.spots, |spots| {
+            times.set(times.get() + 1);
+            let mut samples = spots[0].ads[0].pcm.samples().unwrap().into_owned();
+            let tone = samples[2_000..10_000]
+                .iter()
+                .fold(0.0_f32, |most, sample| most.max(sample.abs()));
+            let middle = samples.len() / 2 + 6_000;
+            samples[middle] = click(tone);
+            Ok(Clicked {
+                places: vec![vec![0..samples.len()]],
+                samples,
+            })
+        });
+        let made = made.unwrap();
+        let mut peak = PeakMeter::above(PROFILE, LIMIT);
+        peak.add(&made.samples);
+        (leveled.applied().unwrap(), peak.true_peak(), times.get())
+    }
+
+    #[test]
+    fn what_a_lower_ceiling_does_not_help_is_turned_down_after_three_tries() {
+        // A limiter hardly touches the tone, and so not the click.
+        let (applied, peak, times) = coded(|tone| tone * 9.8);
+        println!("{applied:?}, {peak:.2} dBTP, coded {times} times");
+        assert!(peak <= MAX_TRUE_PEAK, "{peak}");
+        assert!(
+            (1 + TRIES + 1..=1 + TRIES + MORE_TRIES).contains(&times),
+            "{times}"
+        );
+        assert!(
+            applied.gain_db < -0.5 && applied.shortfall_lu > 0.5,
+            "{applied:?}"
+        );
+        assert!((applied.true_peak - peak).abs() < 0.01, "{applied:?}");
+    }
+
+    #[test]
+    fn what_nothing_helps_is_given_up_and_reported() {
+        let (applied, peak, times) = coded(|_| 1.2);
+        assert_eq!(times, 1 + TRIES + MORE_TRIES);
+        assert!(
+            peak > 1.0 && (applied.true_peak - peak).abs() < 0.01,
+            "{applied:?}, {peak}"
+        );
+    }
+
+    #[test]
+    fn what_coding_leaves_below_the_limit_is_coded_once() {
+        let (applied, peak, times) = coded(|tone| tone);
+        assert_eq!(times, 1);
+        assert!(
+            peak <= MAX_TRUE_PEAK && applied.gain_db.abs() < 1.0,
+            "{applied:?}, {peak}"
+        );
+    }
+}

@@ -40,12 +40,13 @@ impl Decoder<'_> {
         let Some(Clip {
             start: at,
             frames: clip,
+            ..
         }) = self.clip(first.saturating_sub(UNSETTLED - 1), last)?
         else {
             return Ok(out);
         };
         let samples = bridge::decode(&[clip]).map_err(|error| error.at(0))?.remove(0);
-        // At the beginning of the file there is nothing to be wrong.
+        // At the beginning of the file nothing better is to be had.
         let (begin, skip) = if at == 0 {
             (0, 0)
         } else {
@@ -71,6 +72,7 @@ impl Decoder<'_> {
         let mut found = clip(self.index.header(), &frames, (wanted - from) as usize);
         if let Some(clip) = &mut found {
             clip.start += from;
+            clip.settled += from;
         }
         Ok(found)
     }
@@ -80,6 +82,8 @@ impl Decoder<'_> {
 pub(super) struct Clip {
     /// Index of the first frame in its stream; a carrier stands where the frame before the first real one would.
     pub(super) start: u64,
+    /// Index of the first frame that decodes to what it should: at the beginning of the stream there is nothing to be wrong.
+    pub(super) settled: u64,
     pub(super) frames: Vec<Vec<u8>>,
 }
 
@@ -91,6 +95,7 @@ pub(super) fn clip(header: Header, frames: &[Vec<u8>], wanted: usize) -> Option<
         if at == 0 {
             return Some(Clip {
                 start: 0,
+                settled: 0,
                 frames: frames.to_vec(),
             });
         }
@@ -100,6 +105,7 @@ pub(super) fn clip(header: Header, frames: &[Vec<u8>], wanted: usize) -> Option<
             .collect();
         Some(Clip {
             start: at as u64 - 1,
+            settled: at as u64 - 1 + UNSETTLED,
             frames,
         })
     })
