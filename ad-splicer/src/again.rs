@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::laid::Laid;
-pub(crate) use self::movie::Heard;
+pub(crate) use self::movie::{Heard, Pause};
 use crate::content::{Content, FileContent};
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4;

@@ -3,6 +3,8 @@
 //! Every creative is made here, by ffmpeg, in a temporary folder. Run one test by giving a part of its name.
 
 mod children;
+#[path = "common/edits.rs"]
+mod edits;
 
 use std::path::Path;
 use std::time::Duration;
@@ -51,6 +53,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "sound_and_pictures_begin_as_far_apart_as_they_did",
         sound_and_pictures_begin_as_far_apart_as_they_did,
+    ),
+    (
+        "where_an_edit_list_pauses_there_is_silence",
+        where_an_edit_list_pauses_there_is_silence,
     ),
 ];
 
@@ -477,6 +483,47 @@ fn sound_and_pictures_begin_as_far_apart_as_they_did() {
             assert!((0.46..0.53).contains(&begins), "{ending}: it begins at {begins}");
         }
     }
+}
+
+fn where_an_edit_list_pauses_there_is_silence() {
+    const SECOND: usize = 44_100;
+    let bench = Bench::new();
+    let tone = "aevalsrc='0.3*sin(2000*t)+0.2*sin(9000*t*t)':s=44100:d=3";
+    let made = bench.make(
+        "tone.m4a",
+        &["-f", "lavfi", "-i", tone, "-c:a", "aac", "-ac", "1"],
+    );
+    let made = std::fs::read(made).expect("a readable file");
+    // After 1,024 samples of priming; milliseconds of what is heard, or of nothing.
+    let heard = |name: &str, edits: &[(u32, i32)]| {
+        let path = bench.path(name);
+        std::fs::write(&path, edits::with_edits(made.clone(), edits)).expect("a writable folder");
+        let creative = bench.condition(&path, MONO).expect(name);
+        creative.pcm(1.0).samples().expect("samples").into_owned()
+    };
+    let plain = heard("plain.m4a", &[(2_000, 1_024)]);
+    assert_eq!(plain.len(), 2 * SECOND);
+    let paused = heard(
+        "paused.m4a",
+        &[
+            (1_000, 1_024),
+            (500, -1),
+            (250, 1_024 + 44_100),
+            (100, -1),
+            (750, 1_024 + 55_125),
+        ],
+    );
+    let expected = [
+        &plain[..SECOND],
+        &vec![0.0; SECOND / 2],
+        &plain[SECOND..SECOND + SECOND / 4],
+        &vec![0.0; SECOND / 10],
+        &plain[SECOND + SECOND / 4..],
+    ]
+    .concat();
+    assert_eq!(paused.len(), expected.len());
+    let other = (0..expected.len()).find(|at| (paused[*at] - expected[*at]).abs() > 1e-6);
+    assert_eq!(other, None);
 }
 
 fn wav_header() -> Vec<u8> {

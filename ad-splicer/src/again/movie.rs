@@ -6,13 +6,16 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::pictures::{Taken, failed};
 use super::{DEADLINE, PRIMING};
 use crate::content::Content;
 use crate::frames::aac::SAMPLES;
 use crate::frames::mp4::{
-    self, Atom, Chunks, Edit, Samples, Tables, TopBox, avc_config, edit_list, full_duration, move_chunks,
-    priming, put_edit, remove_tables, set_avc_config, set_description, set_durations, set_tables,
+    self, Atom, Chunks, Edit, Samples, Tables, TopBox, avc_config, edit_list, edit_with_pauses,
+    full_duration, move_chunks, priming, put_edit, remove_tables, set_avc_config, set_description,
+    set_durations, set_tables,
 };
 use crate::splice::SpliceError;
 use crate::splice::format::Runs;
@@ -163,7 +166,7 @@ fn sound_of(movie: &Movie, track: &Atom, samples: &Samples) -> Result<Runs, Spli
 }
 
 /// Which samples of a track are heard: the others are its encoder's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heard {
     /// Samples a second, as they are counted here.
     pub(crate) rate: u32,
@@ -171,9 +174,23 @@ pub(crate) struct Heard {
     pub(crate) skip: u64,
     /// To keep after that.
     pub(crate) keep: u64,
+    /// Where nothing is heard for a while within that.
+    pub(crate) pauses: Vec<Pause>,
     /// How much later than pictures, if there are any, what is kept begins.
     pub(crate) later: Duration,
 }
+
+/// Samples of silence within what is kept of a track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pause {
+    /// How many samples are kept before it.
+    pub(crate) at: u64,
+    pub(crate) lasts: u64,
+}
+
+/// Longest pause that is believed, in seconds, and how many there may be.
+const LONGEST_PAUSE: u64 = 30;
+const MOST_PAUSES: usize = 100;
 
 /// The only track of sound alone, with all packets and no edit list, and what its edit list (or iTunes' tag) has heard of it; `None` when it is not AAC, or stops for a while.
 pub(super) fn aac_alone(content: &dyn Content) -> Result<Option<(Runs, Heard)>, SpliceError> {
@@ -186,7 +203,17 @@ pub(super) fn aac_alone(content: &dyn Content) -> Result<Option<(Runs, Heard)>, 
     if stops(&samples.durations, rate) {
         return Ok(None);
     }
-    let edit = edit_list(track, movie.scale)?;
+    let (edit, pauses) = edit_with_pauses(track, movie.scale)?;
+    let is_long = |pause: &mp4::Pause| pause.lasts > LONGEST_PAUSE * u64::from(movie.scale);
+    if pauses.len() > MOST_PAUSES || pauses.iter().any(is_long) {
+        return Ok(None);
+    }
+    let samples_in = |time: u64| u128::from(time) * u128::from(rate) / u128::from(movie.scale);
+    let pauses = pauses.iter().map(|pause| Pause {
+        at: u64::try_from(samples_in(pause.at)).unwrap_or(u64::MAX),
+        lasts: samples_in(pause.lasts) as u64,
+    });
+    let pauses = pauses.collect();
     let declared = priming(&movie.moov).filter(|_| edit.is_none());
     let zero = edit
         .map(|edit| edit.media_time)
@@ -195,7 +222,7 @@ pub(super) fn aac_alone(content: &dyn Content) -> Result<Option<(Runs, Heard)>, 
     let rest = total(&samples.durations).saturating_sub(skip);
     let keep = match (edit, declared) {
         (Some(edit), _) if edit.duration > 0 => {
-            let wanted = u128::from(edit.duration) * u128::from(rate) / u128::from(movie.scale);
+            let wanted = samples_in(edit.duration);
             // Movie time is often milliseconds: what is that near to the end is meant to be it.
             let unit = u128::from(rate / movie.scale) + 1;
             u64::try_from(wanted + unit)
@@ -213,6 +240,7 @@ pub(super) fn aac_alone(content: &dyn Content) -> Result<Option<(Runs, Heard)>, 
             rate,
             skip,
             keep,
+            pauses,
             later: later_than_pictures(&movie, edit),
         },
     )))

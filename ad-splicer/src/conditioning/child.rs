@@ -25,6 +25,7 @@ use super::allowed::{self, Wanted};
 use super::begins::Begins;
 use super::gaps;
 use super::job::{Job, Report, Trim};
+use super::pauses;
 use super::unusable::{self, Lacking};
 use crate::bridge::pictures;
 use crate::content::FileContent;
@@ -148,7 +149,10 @@ impl Prepared {
             .static_pad("sink")
             .ok_or("capsfilter has no sink pad")?;
         match job.trim {
-            Some(trim) => cut(&whole, trim),
+            Some(trim) => {
+                cut(&whole, trim);
+                pauses::insert(&whole, trim.rate, job.pauses.clone());
+            }
             // What is trimmed has no times of its own.
             None => gaps::fill(&whole),
         }

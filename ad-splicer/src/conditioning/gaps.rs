@@ -2,7 +2,7 @@
 //! follows stays with the pictures.
 //!
 //! Times are running times, which count on over segments. What goes back, or leaps further than anybody would pause, is another clock: from
-//! there on that one counts. Not seen here: empty time in the middle of an edit list.
+//! there on that one counts. Not seen here: empty time in the middle of an edit list (of AAC see [`super::pauses`]; of other sound in MP4 it is not heard).
 
 use std::sync::{Mutex, PoisonError};
 

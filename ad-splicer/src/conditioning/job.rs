@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use serde::{Deserialize, Serialize};
 
 use super::MARK;
-use crate::again::Target;
+use crate::again::{Pause, Target};
 use crate::creatives::Profile;
 use crate::picture::PictureFormat;
 use crate::sandbox::Bounds;
@@ -39,6 +39,8 @@ pub(super) struct Job {
     /// The most samples of each channel, or pictures, that are written.
     pub(super) max_samples: u64,
     pub(super) trim: Option<Trim>,
+    /// Silence within what is kept, in samples as those are counted.
+    pub(super) pauses: Vec<Pause>,
     pub(super) memory: u64,
     pub(super) cpu_seconds: u64,
     pub(super) open_files: u64,

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 
-use crate::again::{Heard, Target, aac_alone};
+use crate::again::{Heard, Pause, Target, aac_alone};
 use crate::content::FileContent;
 use crate::creatives::{Cache, Creative, FetchError, Original, Profile, Told};
 use crate::frames::mp3::{DECODER_DELAY, find_head};
@@ -40,6 +40,7 @@ mod begins;
 mod child;
 mod gaps;
 mod job;
+mod pauses;
 mod pictures;
 mod unusable;
 
@@ -282,11 +283,17 @@ impl Conditioner {
     /// Runs a child that writes the samples of `original` to `output`, from what it is decoded from. Gives how much later than its pictures its sound begins.
     async fn decode(
         &self,
-        DecodedFrom { file, trim, later }: DecodedFrom,
+        source: DecodedFrom,
         original: &Original,
         profile: Profile,
         output: &File,
     ) -> Result<Duration, ConditionError> {
+        let DecodedFrom {
+            file,
+            trim,
+            pauses,
+            later,
+        } = source;
         let creative = original.sha256.to_string();
         let max_samples = self.limits.duration.as_secs() * u64::from(profile.sample_rate);
         let job = Job {
@@ -297,6 +304,7 @@ impl Conditioner {
             again: None,
             max_samples,
             trim,
+            pauses,
             memory: self.limits.memory,
             cpu_seconds: self.limits.cpu.as_secs().max(1),
             open_files: self.limits.open_files,
@@ -344,6 +352,7 @@ impl Conditioner {
             again,
             max_samples: u64::MAX,
             trim: None,
+            pauses: Vec::new(),
             memory: self.limits.memory,
             cpu_seconds: MOST_OF_CONTENT.as_secs(),
             open_files: self.limits.open_files,
@@ -428,6 +437,8 @@ struct DecodedFrom {
     file: File,
     /// Which of them are the ad's.
     trim: Option<Trim>,
+    /// Silence within that.
+    pauses: Vec<Pause>,
     /// How much later than pictures they begin, where who decodes them cannot see it.
     later: Option<Duration>,
 }
@@ -443,12 +454,14 @@ async fn source_of(cache: &Cache, original: &Original) -> Result<DecodedFrom, Co
                     rate,
                     skip,
                     keep,
+                    pauses,
                     later,
                 } = heard;
                 let keep = Some(keep);
                 return Ok(DecodedFrom {
                     file: aside,
                     trim: Some(Trim { rate, skip, keep }),
+                    pauses,
                     later: Some(later),
                 });
             }
@@ -460,6 +473,7 @@ async fn source_of(cache: &Cache, original: &Original) -> Result<DecodedFrom, Co
         Ok(DecodedFrom {
             file: whole,
             trim,
+            pauses: Vec::new(),
             later: None,
         })
     });

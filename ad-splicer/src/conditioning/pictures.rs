@@ -96,6 +96,7 @@ impl Conditioner {
             again: None,
             max_samples: most,
             trim: None,
+            pauses: Vec::new(),
             memory: self.limits.memory,
             cpu_seconds: COST * self.limits.cpu.as_secs().max(1),
             open_files: self.limits.open_files,

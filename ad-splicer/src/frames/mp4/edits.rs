@@ -17,6 +17,14 @@ pub(crate) struct Edit {
     pub(crate) media_time: u64,
 }
 
+/// Empty time within a presentation, in the movie's time scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pause {
+    /// How much of the track is shown before it.
+    pub(crate) at: u64,
+    pub(crate) lasts: u64,
+}
+
 /// More entries than any file has that shows a track in one piece.
 const MOST: u32 = 4096;
 /// Shown as fast as it is.
@@ -24,23 +32,37 @@ const USUAL_RATE: u32 = 0x0001_0000;
 
 /// The edit list of a track in a movie of this time scale; `None` when there is none.
 pub(crate) fn edit_list(track: &Atom, movie_scale: u32) -> Result<Option<Edit>, SpliceError> {
+    let (edit, pauses) = edit_with_pauses(track, movie_scale)?;
+    if pauses.is_empty() {
+        Ok(edit)
+    } else {
+        Err(several())
+    }
+}
+
+fn several() -> SpliceError {
+    SpliceError::Unsupported(
+        "the MP4 file's edit list leaves out a part in the middle, or shows one twice or at another speed: ads can be put into files that show their tracks in one piece"
+            .into(),
+    )
+}
+
+/// The same of a track that may pause, and its pauses. The duration is that of what is shown.
+pub(crate) fn edit_with_pauses(
+    track: &Atom,
+    movie_scale: u32,
+) -> Result<(Option<Edit>, Vec<Pause>), SpliceError> {
     let Some(elst) = track.bytes(&[b"edts", b"elst"]) else {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     };
     let bad = || damaged("a track's edit list makes no sense");
-    let several = || {
-        SpliceError::Unsupported(
-            "the MP4 file's edit list leaves out a part in the middle, or shows one twice or at another speed: ads can be put into files that show their tracks in one piece"
-                .into(),
-        )
-    };
     let media = track
         .bytes(&[b"mdia", b"mdhd"])
         .and_then(full_duration)
         .ok_or_else(bad)?;
     let (wide, count) = (elst.first() == Some(&1), word(elst, 4).ok_or_else(bad)?);
     let (mut lead, mut found): (u64, Option<Edit>) = (0, None);
-    let mut is_over = false;
+    let mut pauses: Vec<Pause> = Vec::new();
     for i in 0..count.min(MOST) as usize {
         let at = 8 + if wide { 20 } else { 12 } * i;
         let entry = if wide {
@@ -57,9 +79,14 @@ pub(crate) fn edit_list(track: &Atom, movie_scale: u32) -> Result<Option<Edit>, 
         let ((duration, media_time), rate) = entry.ok_or_else(bad)?;
         match (u64::try_from(media_time), &mut found) {
             (Err(_), None) => lead = lead.checked_add(duration).ok_or_else(bad)?,
-            // Nothing is shown at the end.
-            (Err(_), Some(_)) => is_over = true,
-            (Ok(_), _) if is_over || rate != USUAL_RATE || count > MOST => return Err(several()),
+            (Err(_), Some(edit)) => match pauses.last_mut().filter(|last| last.at == edit.duration) {
+                Some(last) => last.lasts = last.lasts.checked_add(duration).ok_or_else(bad)?,
+                None => pauses.push(Pause {
+                    at: edit.duration,
+                    lasts: duration,
+                }),
+            },
+            (Ok(_), _) if rate != USUAL_RATE || count > MOST => return Err(several()),
             (Ok(media_time), None) => {
                 found = Some(Edit {
                     lead,
@@ -81,7 +108,10 @@ pub(crate) fn edit_list(track: &Atom, movie_scale: u32) -> Result<Option<Edit>, 
             }
         }
     }
-    Ok(found)
+    // Nothing is shown at the end.
+    let shown = found.map_or(0, |edit| edit.duration);
+    pauses.retain(|pause| pause.lasts > 0 && pause.at < shown);
+    Ok((found, pauses))
 }
 
 /// Gives a track's edit list its new length, and its entries in their plainest form; a track without one keeps none.
@@ -190,6 +220,10 @@ mod tests {
             // Movie time is milliseconds: a tick of it off.
             (&[(1000, 1024, ONE), (4000, 49_070, ONE)], edit(0, 5000, 1024)),
             (&[(5000, 0, ONE), (300, -1, ONE)], edit(0, 5000, 0)),
+            (
+                &[(1000, 0, ONE), (0, -1, ONE), (4000, 48_000, ONE)],
+                edit(0, 5000, 0),
+            ),
             (&[], None),
         ] {
             let mut track = track(entries);
@@ -218,6 +252,19 @@ mod tests {
             let error = edit_list(&track(entries), 1000).unwrap_err();
             assert!(error.to_string().contains("one piece"), "{error}");
         }
+        // Where pauses are heard as such they are told.
+        let entries = [
+            (70, -1, ONE),
+            (1000, 0, ONE),
+            (400, -1, ONE),
+            (100, -1, ONE),
+            (2000, 48_000, ONE),
+            (9, -1, ONE),
+        ];
+        let (edit, pauses) = edit_with_pauses(&track(&entries), 1000).unwrap();
+        let edit = edit.unwrap();
+        assert_eq!((edit.lead, edit.duration, edit.media_time), (70, 3000, 0));
+        assert_eq!(pauses, [Pause { at: 1000, lasts: 500 }]);
         let mut cut = track(&[(1000, 0, ONE)]);
         cut.bytes_mut(&[b"edts", b"elst"]).unwrap().truncate(12);
         assert!(edit_list(&cut, 1000).unwrap_err().to_string().contains("damaged"));

@@ -13,7 +13,7 @@ mod whole;
 
 pub(crate) use boxes::{Atom, TopBox, read_tree, top_level};
 pub(crate) use chapters::{blank, chapters, sample_of, titles};
-pub(crate) use edits::{Edit, edit_list, put_edit, replace_edit, set_edit};
+pub(crate) use edits::{Edit, Pause, edit_list, edit_with_pauses, put_edit, replace_edit, set_edit};
 pub(crate) use fragments::{gather, track_id};
 pub(crate) use length::{stated_length, true_length};
 pub(crate) use streamed::{Part, Sample, beginning, fragment};
