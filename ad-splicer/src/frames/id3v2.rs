@@ -1,10 +1,11 @@
-//! ID3v2 tags whose times move with the audio (ID3v2.3, ID3v2.4, and the chapter frame addendum 1.0).
+//! ID3v2 tags whose times move with the audio (ID3v2.2 to 2.4, and the chapter frame addendum 1.0).
 //!
 //! Only what depends on time is touched: CHAP frames get new times (and no byte offsets), so do the texts of SYLT and the events of ETCO where they are counted in milliseconds, TLEN gets the new length; MLLT and ASPI, which map times to bytes, are dropped. Every other frame is copied as it is,
-//! known or not; that is why the tag is edited here and not through a library that reads it into a model and writes it anew. ID3v2.2 has no chapters and is copied.
+//! known or not; that is why the tag is edited here and not through a library that reads it into a model and writes it anew. ID3v2.2 has no chapters (`short`).
 //! What cannot be made sense of is copied too: a bad tag never stops a splice.
 
 mod add;
+mod short;
 
 pub(crate) use add::add_chapters;
 
@@ -452,7 +453,7 @@ fn with_body(tag: &[u8], mut out: Vec<u8>, rest: &[u8]) -> Option<Vec<u8>> {
     out.extend_from_slice(rest);
     let mut header = tag[..HEADER_LEN].to_vec();
     header[5] &= !(EXTENDED | FOOTER);
-    if version == 3 {
+    if version <= 3 {
         header[5] &= !UNSYNCHRONISED;
     }
     header[6..].copy_from_slice(&to_syncsafe(size as u32));
@@ -467,6 +468,9 @@ fn edit_tag(
     length: u64,
 ) -> Option<Vec<u8>> {
     let version = tag[3];
+    if version == 2 {
+        return short::edit_tag(tag, moved, length);
+    }
     if !(3..=4).contains(&version) {
         return None;
     }
