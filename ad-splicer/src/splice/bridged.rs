@@ -147,6 +147,10 @@ impl Coded for Run<'_> {
         &self.gathered.places
     }
 
+    fn given(&self) -> &[f32] {
+        &self.gathered.pcm
+    }
+
     fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError> {
         let (size, channels) = (self.coding.grid().size as usize, self.coding.channels());
         let late = self.coding.delay() as usize;

@@ -3,7 +3,7 @@
 //! How much coding adds depends on the sound (up to 7 dB, to noise that was clipped), so what came out is decoded and measured. An ad that is too high is made from its creative once more, under a ceiling that is lower by the excess;
 //! where that does not do after [`TRIES`], what was made is turned down. All of it follows from the ads and the coding: whoever codes a bridge, and however often, gets the same. What came of it stands in the report.
 //!
-//! Not for: ads that were given as samples, which stay as they are; the content that fades under an ad's ends, which is as loud as it is.
+//! Not for: ads that were given as samples, which stay as they are. Where content fades under an ad's ends, what is too high before it is coded is the content's, and left.
 
 use std::ops::Range;
 
@@ -33,6 +33,9 @@ pub(super) type Places = Vec<Vec<Range<usize>>>;
 pub(super) trait Coded {
     /// See [`Places`].
     fn places(&self) -> &Places;
+
+    /// The samples that it was coded from.
+    fn given(&self) -> &[f32];
 
     /// What these of the samples became; fewer where there are no more.
     fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError>;
@@ -129,7 +132,7 @@ pub(super) fn below_the_limit<T: Coded>(
     }
 }
 
-/// Loudness, if it is asked for, and true peak of what an ad became. Its ends, in which content fades, are not looked at for peaks.
+/// Loudness, if it is asked for, and true peak of what an ad became. At its ends, in which content fades, only what coding made too high counts.
 fn measured(
     coded: &impl Coded,
     place: &Range<usize>,
@@ -139,7 +142,13 @@ fn measured(
     let failed = |error: LoudnessError| SpliceError::Unsupported(error.to_string());
     let channels = usize::from(profile.channels);
     let mut loudness = Meter::of_loudness(profile).map_err(failed)?;
-    let mut peak = PeakMeter::above(profile, LIMIT);
+    let fade = fade.min(place.len() / 2);
+    let parts = [
+        place.start..place.start + fade,
+        place.start + fade..place.end - fade,
+        place.end - fade..place.end,
+    ];
+    let mut peaks = [(); 3].map(|()| PeakMeter::above(profile, LIMIT));
     let mut at = place.start;
     while at < place.end {
         let end = (at + AT_ONCE / channels).min(place.end);
@@ -147,14 +156,27 @@ fn measured(
         if asks_loudness {
             loudness.add(&samples);
         }
-        let within = at.max(place.start + fade)..end.min(place.end.saturating_sub(fade));
-        if !within.is_empty() {
-            let part = (within.start - at) * channels..((within.end - at) * channels).min(samples.len());
-            peak.add(samples.get(part).unwrap_or_default());
+        for (part, peak) in parts.iter().zip(&mut peaks) {
+            let within = at.max(part.start)..end.min(part.end);
+            if !within.is_empty() {
+                let within =
+                    (within.start - at) * channels..((within.end - at) * channels).min(samples.len());
+                peak.add(samples.get(within).unwrap_or_default());
+            }
         }
         at = end;
     }
-    Ok((loudness.loudness(), peak.true_peak()))
+    let is_contents = |part: &Range<usize>| {
+        let mut peak = PeakMeter::above(profile, LIMIT);
+        let given = part.start * channels..part.end * channels;
+        peak.add(coded.given().get(given).unwrap_or_default());
+        peak.true_peak() > LIMIT
+    };
+    let [head, inner, tail] = [0, 1, 2].map(|part| (peaks[part].true_peak(), &parts[part]));
+    let ends = [head, tail].into_iter();
+    let ends = ends.filter(|(peak, part)| *peak > LIMIT && !is_contents(part));
+    let peak = ends.map(|(peak, _)| peak).fold(inner.0, f64::max);
+    Ok((loudness.loudness(), peak))
 }
 
 #[cfg(test)]
@@ -248,6 +270,7 @@ mod tests {
     /// What a coder makes that puts a click into the middle.
     struct Clicked {
         places: Places,
+        given: Vec<f32>,
         samples: Vec<f32>,
     }
 
@@ -256,13 +279,28 @@ mod tests {
             &self.places
         }
 
+        fn given(&self) -> &[f32] {
+            &self.given
+        }
+
         fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError> {
             Ok(self.samples[range].to_vec())
         }
     }
 
+    /// Samples of a fade.
+    const FADE: usize = 240;
+
     /// Has such a coder code the ad; how high its click is follows from how loud the tone is. Gives what came of it, the peak of what was coded last in dBTP, and how often it was coded.
     fn coded(click: impl Fn(f32) -> f32) -> (crate::loudness::Applied, f64, usize) {
+        coded_with(None, click)
+    }
+
+    /// The same with the click in the ad's last fade, where content of this amplitude fades in.
+    fn coded_with(
+        content: Option<f32>,
+        click: impl Fn(f32) -> f32,
+    ) -> (crate::loudness::Applied, f64, usize) {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path(), Cache::DEFAULT_MAX_BYTES).unwrap();
         let leveled = Leveled::new(creative(&cache), BreakLoudness::AsIs, None);
@@ -276,7 +314,8 @@ mod tests {
                 picture: None,
             }],
         }];
-        let layout = Layout::new(&breaks, &Silence, Duration::ZERO).unwrap();
+        let fade = Duration::from_millis(1_000 * FADE as u64 / u64::from(RATE));
+        let layout = Layout::new(&breaks, &Silence, fade).unwrap();
         let times = Cell::new(0);
         let made = below_the_limit(&layout, &layout.spots, |spots| {
             times.set(times.get() + 1);
@@ -284,10 +323,14 @@ mod tests {
             let tone = samples[2_000..10_000]
                 .iter()
                 .fold(0.0_f32, |most, sample| most.max(sample.abs()));
-            let middle = samples.len() / 2 + 6_000;
-            samples[middle] = click(tone);
+            let all = samples.len();
+            let at = content.map_or(all / 2 + 6_000, |_| all - FADE / 2);
+            samples[at] = content.unwrap_or(samples[at]);
+            let given = samples.clone();
+            samples[at] = click(tone);
             Ok(Clicked {
-                places: vec![vec![0..samples.len()]],
+                places: vec![vec![0..all]],
+                given,
                 samples,
             })
         });
@@ -332,5 +375,16 @@ mod tests {
             peak <= MAX_TRUE_PEAK && applied.gain_db.abs() < 1.0,
             "{applied:?}, {peak}"
         );
+    }
+
+    #[test]
+    fn in_a_fade_only_what_coding_adds_counts() {
+        let (applied, peak, times) = coded_with(Some(0.3), |tone| tone * 11.2);
+        assert!(times > 1 && peak <= MAX_TRUE_PEAK, "{times}, {peak}");
+        assert!(applied.gain_db < -0.5, "{applied:?}");
+        // Loud content is as loud as it is.
+        let (applied, _, times) = coded_with(Some(1.1), |_| 1.2);
+        assert_eq!(times, 1);
+        assert!(applied.gain_db.abs() < 1.0, "{applied:?}");
     }
 }

@@ -73,6 +73,7 @@ impl Bridge {
 struct Run {
     bridge: Bridge,
     header: Header,
+    pcm: Vec<f32>,
     places: Places,
     /// Sample `n` of what it was made of is decoded sample `n + late` of its frames.
     late: i64,
@@ -81,6 +82,10 @@ struct Run {
 impl Coded for Run {
     fn places(&self) -> &Places {
         &self.places
+    }
+
+    fn given(&self) -> &[f32] {
+        &self.pcm
     }
 
     fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError> {
@@ -259,6 +264,7 @@ impl Maker<'_> {
         Ok(Run {
             header: self.header,
             late: first_sample - bridge.entry as i64 * size,
+            pcm,
             places,
             bridge,
         })
@@ -404,6 +410,7 @@ mod tests {
                     exit_db: FLOOR_DB,
                 },
                 header,
+                pcm: Vec::new(),
                 places: Vec::new(),
                 late: 0,
             };

@@ -12,6 +12,7 @@ use crate::frames::vorbis::Head;
 use crate::splice::SpliceError;
 use crate::splice::gathered::add_ads;
 use crate::splice::layout::Layout;
+use crate::splice::peaks::{self, Places, below_the_limit};
 use crate::splice::sound::{FLOOR_DB, worst_block};
 
 /// Samples of content that are coded before a break's stream, and not used: about so many, and at most.
@@ -43,6 +44,8 @@ struct Sound {
     /// The content before and after the stream.
     before: Vec<f32>,
     after: Vec<f32>,
+    /// Where the ads are.
+    places: Places,
 }
 
 impl Sound {
@@ -73,6 +76,7 @@ impl Sound {
             after: all(&self.after, after),
             head: self.head.clone(),
             tail: self.tail.clone(),
+            places: self.places.clone(),
         }
     }
 }
@@ -88,6 +92,32 @@ fn louder(samples: &[f32], became: &[f32]) -> f64 {
         (product(samples, became) / power).clamp(1.0 - MOST_QUIETER, 1.0 + MOST_QUIETER)
     } else {
         1.0
+    }
+}
+
+/// A stream that was made, what it was made of, and what that became.
+struct Run {
+    made: Made,
+    pcm: Vec<f32>,
+    places: Places,
+    became: Vec<f32>,
+    /// How far the content before the ads and after them is from the original, in dB.
+    errors: (f64, f64),
+    channels: usize,
+}
+
+impl peaks::Coded for Run {
+    fn places(&self) -> &Places {
+        &self.places
+    }
+
+    fn given(&self) -> &[f32] {
+        &self.pcm
+    }
+
+    fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError> {
+        let [start, end] = [range.start, range.end].map(|at| (at * self.channels).min(self.became.len()));
+        Ok(self.became[start..end].to_vec())
     }
 }
 
@@ -117,9 +147,11 @@ impl Track<'_> {
             _ => self.decoded(start.saturating_sub(MOST_LEAD)..start)?,
         };
         let (mut position, mut pcm, mut head) = (start, Vec::new(), None);
+        let mut places = Vec::new();
         for spot in join.spots {
             pcm.extend(self.decoded(position..spot.span.start + self.skip)?);
             head.get_or_insert(pcm.len());
+            places.push(spot.places(pcm.len() / channels));
             add_ads(&mut pcm, self, layout, spot, channels)?;
             position = spot.span.end + self.skip;
         }
@@ -132,6 +164,7 @@ impl Track<'_> {
             after: self.decoded(end..self.end.min(end + MOST_LEAD))?,
             before,
             pcm,
+            places,
         })
     }
 
@@ -228,8 +261,16 @@ impl Track<'_> {
         Ok(())
     }
 
-    /// Codes samples, and decodes them again to see what became of the content in them: the errors before the ads and after them.
+    /// Makes the stream of a join, with the errors of the content before the ads and after them.
     pub(super) fn make(&self, join: &Join<'_>, layout: &Layout<'_>) -> Result<(Made, f64, f64), SpliceError> {
+        let run = below_the_limit(layout, join.spots, |spots| {
+            self.of(&Join { spots, ..*join }, layout)
+        })?;
+        Ok((run.made, run.errors.0, run.errors.1))
+    }
+
+    /// Codes samples, and decodes them again to see what became of the ads and of the content in them.
+    fn of(&self, join: &Join<'_>, layout: &Layout<'_>) -> Result<Run, SpliceError> {
         let break_index = join.spots[0].index;
         let failed = Vorbis::failed(break_index);
         let (rate, channels) = (self.file.head.rate, usize::from(self.file.head.channels));
@@ -261,6 +302,116 @@ impl Track<'_> {
             ends,
             samples,
         };
-        Ok((made, errors.0, errors.1))
+        Ok(Run {
+            made,
+            pcm: sound.pcm,
+            places: sound.places,
+            became: decoded,
+            errors,
+            channels,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::creatives::{Cache, FetchLimits, Profile, Told};
+    use crate::cues::BreakLoudness;
+    use crate::frames::ogg::{BEGINS, ENDS, Header, lacing, paginate};
+    use crate::loudness::{Leveled, MAX_TRUE_PEAK, measure};
+    use crate::splice::{self, Ad, At, Break, Options};
+    use crate::time::ContentTime;
+
+    const PROFILE: Profile = Profile {
+        sample_rate: 44_100,
+        channels: 1,
+    };
+
+    fn tone(seconds: u32, amplitude: f32) -> Vec<f32> {
+        (0..seconds * PROFILE.sample_rate)
+            .map(|i| amplitude * (i as f32 * 0.06).sin())
+            .collect()
+    }
+
+    /// Samples as a file.
+    fn file(pcm: &[f32]) -> Vec<u8> {
+        let packets = bridge::encode(pcm, PROFILE.sample_rate, 1).unwrap();
+        let head = Head::parse(&packets[0], &packets[2]).unwrap().unwrap();
+        let mut ends = Ends::default();
+        packets[3..]
+            .iter()
+            .for_each(|packet| ends.push(head.block(packet).unwrap()));
+        let mut out = Vec::new();
+        let mut sequence = 0;
+        let mut page = |flags, granule, lacing, body: &[u8]| {
+            let header = Header {
+                flags,
+                granule,
+                serial: 7,
+                sequence,
+                checksum: 0,
+                lacing,
+            };
+            sequence += 1;
+            out.extend(header.write(body));
+            out.extend(body);
+        };
+        page(BEGINS, 0, lacing(packets[0].len()).collect(), &packets[0]);
+        for (flags, values, body) in paginate(&packets[1..3], usize::MAX) {
+            page(flags, 0, values, &body);
+        }
+        let pages = paginate(&packets[3..], 10);
+        let (mut ended, last) = (0, pages.len() - 1);
+        for (i, (flags, values, body)) in pages.into_iter().enumerate() {
+            ended += values.iter().filter(|value| **value < 255).count();
+            let ends_stream = if i == last { ENDS } else { 0 };
+            page(flags | ends_stream, ends.ends[ended - 1] as i64, values, &body);
+        }
+        out
+    }
+
+    #[test]
+    fn what_came_out_too_high_is_made_again_from_less() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), Cache::DEFAULT_MAX_BYTES).unwrap();
+        let source = folder.path().join("source");
+        std::fs::write(&source, "an ad").unwrap();
+        let original = cache.import(&source, FetchLimits::default()).unwrap();
+        let sound = tone(2, 0.999);
+        let mut aside = cache.aside().unwrap();
+        for sample in &sound {
+            aside.write_all(&sample.to_le_bytes()).unwrap();
+        }
+        let measured = measure(&sound, PROFILE).unwrap();
+        let told = Told {
+            samples: sound.len() as u64,
+            loudness: measured.loudness,
+            true_peak: measured.true_peak,
+            later: Duration::ZERO,
+        };
+        let creative = cache.keep_conditioned(&original, PROFILE, aside, told).unwrap();
+        let leveled = Leveled::new(creative, BreakLoudness::AsIs, None);
+        // Higher than anybody asks for, as if coding had added that.
+        leveled.level(None, 0.5).unwrap();
+        assert!(leveled.applied().unwrap().true_peak > MAX_TRUE_PEAK + 0.9);
+        let breaks = [Break {
+            at: At::Time(ContentTime::from_millis(1_500)),
+            replace: Duration::ZERO,
+            ads: vec![Ad {
+                id: "ad".into(),
+                pcm: leveled.clone().into(),
+                picture: None,
+            }],
+        }];
+        let content = file(&tone(4, 0.1));
+        let mut out = Vec::new();
+        splice::splice(&content, &breaks, &Options::default(), &mut out).unwrap();
+        let applied = leveled.applied().unwrap();
+        assert!(applied.true_peak <= MAX_TRUE_PEAK, "{applied:?}");
+        assert!(applied.true_peak > MAX_TRUE_PEAK - 0.5, "{applied:?}");
     }
 }
