@@ -2,13 +2,14 @@
 //!
 //! [`prepare`] reads what it must (the surroundings of the cues, and where the frames do not follow from less, every frame's header), makes the bridges and freezes the rendition: from then on its length and each of its bytes are
 //! determined, as runs of content bytes and of bytes made here. Writing is copying; any range can be asked for. The same content, breaks and ads give the same bytes, wherever they go.
-//! Not here: which ad plays where (`decide`), making ads fit (`conditioning`), network.
+//! Here: what is given and what is told of it, and how it becomes a [`Rendition`] (`rendition`). Not here: which ad plays where (`decide`), making ads fit (`conditioning`), network.
 
 mod ad_chapters;
 mod adts;
 mod bridged;
 mod clock;
 pub(crate) mod clusters;
+mod error;
 mod filed;
 pub(crate) mod flac;
 pub(crate) mod format;
@@ -27,6 +28,7 @@ mod peaks;
 mod pictures;
 pub mod preview;
 mod regions;
+mod rendition;
 mod resume;
 mod run;
 pub(crate) mod sound;
@@ -35,24 +37,23 @@ mod wav;
 mod webm;
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::ops::Range;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::Duration;
 
-use crate::again::Again;
 use crate::content::Content;
 use crate::facts;
 use crate::pcm::Pcm;
 use crate::picture::{Picture, PictureFormat};
-use crate::plan::{AdIndex, PlanError, SplicePlan, Steps};
+use crate::plan::{AdIndex, SplicePlan, Steps};
+pub use crate::splice::error::SpliceError;
 pub use crate::splice::flac::moved::Renumbered;
 use crate::splice::format::Track;
 use crate::splice::later::Later;
 use crate::splice::layout::Layout;
 pub use crate::splice::ogg::moved::Moved;
+pub use crate::splice::rendition::Rendition;
 pub use crate::splice::run::{Run, Source};
 pub use crate::splice::webm::moved::Shifted;
 use crate::time::{ContentTime, PresentationTime};
@@ -200,75 +201,6 @@ impl Default for Options {
     }
 }
 
-/// Why content could not be spliced.
-#[derive(Debug, thiserror::Error)]
-pub enum SpliceError {
-    /// The content is not of a kind that can be spliced.
-    #[error("{0}")]
-    NotAudio(String),
-    /// The content ends before it should: not all of it was copied, or written.
-    #[error("the content is not whole: it ends after {len} {}", missing(*offset, *len, *due))]
-    Truncated {
-        /// Where what is cut off begins.
-        offset: u64,
-        /// How many bytes there are.
-        len: u64,
-        /// How many there should be at least, when it is known.
-        due: Option<u64>,
-    },
-    /// Something that is not audio lies within the audio.
-    #[error("no audio frame at byte {offset}, within the audio")]
-    Corrupt {
-        /// Where a frame was due.
-        offset: u64,
-    },
-    /// The content is fine, but not something that this code handles.
-    #[error("{0}")]
-    Unsupported(String),
-    /// The content has to be coded again as a whole before anything is put in.
-    #[error("{0}")]
-    Again(Again),
-    /// The breaks do not fit the content or each other.
-    #[error("cannot lay out the ads: {0}")]
-    Plan(#[from] PlanError),
-    /// Making or checking a bridge failed.
-    #[error("cannot make the bridge at break {break_index}: {reason}")]
-    Bridge {
-        /// The (first) break of the bridge.
-        break_index: usize,
-        /// What failed.
-        reason: String,
-    },
-    /// What decodes or encodes did not come to an end of its own, whatever it was given.
-    #[error("cannot make the bridge at break {break_index}: {reason}")]
-    Process {
-        /// The (first) break that it was for.
-        break_index: usize,
-        /// What happened.
-        reason: String,
-    },
-    /// The content could not be read.
-    #[error("cannot read the content at byte {offset}: {source}")]
-    Read {
-        /// Where.
-        offset: u64,
-        /// Why.
-        source: io::Error,
-    },
-    /// The result could not be written.
-    #[error("cannot write the spliced audio: {0}")]
-    Write(#[source] io::Error),
-}
-
-/// What is said of content that ends after so many.
-fn missing(offset: u64, len: u64, due: Option<u64>) -> String {
-    match due {
-        Some(due) => format!("of at least {due} bytes"),
-        None if offset < len => format!("bytes, within what begins at byte {offset}"),
-        None => "bytes".into(),
-    }
-}
-
 /// `len` bytes of content at `start`.
 pub(crate) fn read(
     content: &dyn Content,
@@ -284,51 +216,6 @@ pub(crate) fn read(
             source,
         })?;
     Ok(bytes)
-}
-
-impl SpliceError {
-    /// The content ends within what begins at `offset`, and goes on up to `due` at least, when that is known.
-    pub(crate) fn truncated(content: &dyn Content, offset: u64, due: Option<u64>) -> Self {
-        let len = content.len();
-        let due = due.filter(|due| *due > len);
-        Self::Truncated { offset, len, due }
-    }
-
-    /// Whether it is the content, or what was asked for, that is wrong, and nothing failed on the way.
-    pub fn is_of_input(&self) -> bool {
-        match self {
-            Self::NotAudio(_)
-            | Self::Truncated { .. }
-            | Self::Corrupt { .. }
-            | Self::Unsupported(_)
-            | Self::Again(_)
-            | Self::Plan(_) => true,
-            Self::Bridge { .. } | Self::Process { .. } | Self::Read { .. } | Self::Write(_) => false,
-        }
-    }
-
-    /// The break that is at fault, as an index into those given; `None` when it is the content or the result.
-    pub fn break_index(&self) -> Option<usize> {
-        match self {
-            Self::Plan(PlanError::Overlap(index, _) | PlanError::Outside(index))
-            | Self::Bridge {
-                break_index: index, ..
-            }
-            | Self::Process {
-                break_index: index, ..
-            } => Some(*index),
-            _ => None,
-        }
-    }
-
-    /// The same error, of this break.
-    pub(crate) fn at_break(self, break_index: usize) -> Self {
-        match self {
-            Self::Bridge { reason, .. } => Self::Bridge { break_index, reason },
-            Self::Process { reason, .. } => Self::Process { break_index, reason },
-            other => other,
-        }
-    }
 }
 
 /// One ad as it was spliced in.
@@ -426,184 +313,6 @@ pub struct SeekPoint {
     pub offset: u64,
     /// What is decoded there, as a sample of the presentation. What comes before the first sample has numbers below zero.
     pub sample: i64,
-}
-
-/// A frozen rendition: every byte of it is determined.
-#[derive(Clone, Debug)]
-pub struct Rendition {
-    codec: Codec,
-    runs: Vec<Run>,
-    plan: SplicePlan,
-    report: Report,
-    audio: Option<Range<u64>>,
-    points: Arc<[SeekPoint]>,
-    zero: Option<Duration>,
-    later: Option<Arc<Later>>,
-}
-
-impl Rendition {
-    /// Length in bytes.
-    pub fn len(&self) -> u64 {
-        self.report.bytes
-    }
-
-    /// Whether there are no bytes at all.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How it is coded: as the content is.
-    pub fn codec(&self) -> Codec {
-        self.codec
-    }
-
-    /// The runs in order, without gaps.
-    pub fn runs(&self) -> &[Run] {
-        &self.runs
-    }
-
-    /// Which of its bytes are audio: those before them describe the whole. `None` when audio cannot be told apart like that.
-    pub fn audio(&self) -> Option<Range<u64>> {
-        self.audio.clone()
-    }
-
-    /// Places about a second apart where decoding can begin, in order. None in formats whose readers find their place themselves, and in content without ads ([`seek_points`] finds those).
-    pub fn points(&self) -> &[SeekPoint] {
-        &self.points
-    }
-
-    /// The time that is written where the presentation begins, in what a player reads once, in order, and nobody else ([`Options::growing`]); `None` of everything else.
-    pub fn zero(&self) -> Option<Duration> {
-        self.zero
-    }
-
-    /// What plays when.
-    pub fn plan(&self) -> &SplicePlan {
-        &self.plan
-    }
-
-    /// What the rendition holds.
-    pub fn report(&self) -> &Report {
-        &self.report
-    }
-
-    /// When a chapter that begins (or ends) at this time of the content does so in the result, both as players count. Less than a millisecond before a cue means at it: after the ads.
-    pub fn chapter(&self, time: ContentTime) -> PresentationTime {
-        let late = self.late(time);
-        let time = ContentTime::from_nanos(time.as_nanos().saturating_sub(late));
-        PresentationTime::from_nanos(layout::moved(&self.plan, time, self.millisecond()).as_nanos() + late)
-    }
-
-    /// Whether nothing is left of a chapter that lasts from one time of the content, as players count, to another, or to its end: ads take the place of all of it.
-    pub fn leaves_out(&self, start: ContentTime, end: Option<ContentTime>) -> bool {
-        let sound =
-            |time: ContentTime| ContentTime::from_nanos(time.as_nanos().saturating_sub(self.late(time)));
-        let whole = || ContentTime::from_samples(self.plan.content_samples(), self.plan.sample_rate());
-        let chapter = sound(start)..end.map_or_else(whole, sound);
-        layout::is_replaced(&self.plan, &chapter, self.millisecond())
-    }
-
-    /// Samples of a millisecond.
-    fn millisecond(&self) -> u64 {
-        self.plan.sample_rate().div_ceil(1000).into()
-    }
-
-    /// By how many nanoseconds this time of players is later than in the plan, which counts what sounds: the ads tell.
-    fn late(&self, time: ContentTime) -> u64 {
-        let near = time.saturating_add(Duration::from_millis(1));
-        let before = self.report.ads.iter().rfind(|ad| ad.content <= near);
-        before.map_or(0, |ad| {
-            let start = self.plan.ad(ad.index).map_or(0, |(start, _)| start);
-            let start = PresentationTime::from_samples(start, self.plan.sample_rate());
-            ad.presentation.as_nanos().saturating_sub(start.as_nanos())
-        })
-    }
-
-    /// Reads some bytes of the rendition at `offset`, and says how many: 0 only at the end or for an empty buffer. `content` must be what it was prepared from.
-    ///
-    /// # Errors
-    /// Those of [`Content::read_at`].
-    pub fn read_at(
-        &self,
-        content: &dyn Content,
-        offset: u64,
-        buffer: &mut [u8],
-        deadline: Duration,
-    ) -> io::Result<usize> {
-        let next = self.runs.partition_point(|run| run.start <= offset);
-        let Some(run) = next.checked_sub(1).and_then(|index| self.runs.get(index)) else {
-            return Ok(0);
-        };
-        let within = offset - run.start;
-        let Source::Bridge { number, from } = run.source else {
-            return Ok(run.read_at(content, within, buffer, deadline)?.unwrap_or(0));
-        };
-        let count = run.at_most(within, buffer.len());
-        if count == 0 {
-            return Ok(0);
-        }
-        let later = self.later.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let bytes = later.bytes(number, content, deadline)?;
-        buffer[..count].copy_from_slice(&bytes[(from + within) as usize..][..count]);
-        Ok(count)
-    }
-
-    /// Makes the bridges that are left to be made, some at a time, ahead of who reads meanwhile: for a thread of its own. `content` must be what it was prepared from.
-    pub fn make_ahead(&self, content: &dyn Content, deadline: Duration) {
-        if let Some(later) = &self.later {
-            later.make_ahead(content, deadline);
-        }
-    }
-
-    /// The ads in whose place there is silence, as turned out when they were read ([`Options::later`]): nobody hears them.
-    pub fn lost(&self) -> Vec<LostAd> {
-        let lost = self.later.as_ref().map(|later| later.lost()).unwrap_or_default();
-        let ads = self.report.ads.iter().filter_map(|ad| {
-            let (_, reason) = lost.iter().find(|(index, _)| *index == ad.index.break_index)?;
-            Some(LostAd {
-                id: ad.id.clone(),
-                reason: reason.clone(),
-            })
-        });
-        ads.collect()
-    }
-
-    /// Writes the whole rendition, in order. `content` must be what it was prepared from.
-    pub fn write_to(
-        &self,
-        content: &dyn Content,
-        out: &mut dyn Write,
-        options: &Options,
-    ) -> Result<(), SpliceError> {
-        if self.later.is_none() {
-            return self.write_in_order(content, out, options);
-        }
-        thread::scope(|scope| {
-            scope.spawn(|| self.make_ahead(content, options.read_deadline));
-            self.write_in_order(content, out, options)
-        })
-    }
-
-    fn write_in_order(
-        &self,
-        content: &dyn Content,
-        out: &mut dyn Write,
-        options: &Options,
-    ) -> Result<(), SpliceError> {
-        let mut buffer = vec![0; 256 * 1024];
-        let mut offset = 0;
-        loop {
-            match self.read_at(content, offset, &mut buffer, options.read_deadline) {
-                Ok(0) => return out.flush().map_err(SpliceError::Write),
-                Ok(count) => {
-                    out.write_all(&buffer[..count]).map_err(SpliceError::Write)?;
-                    offset += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(SpliceError::Read { offset, source }),
-            }
-        }
-    }
 }
 
 /// Reads the head of the content and says what ads for it must be like.
