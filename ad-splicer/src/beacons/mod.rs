@@ -13,6 +13,7 @@
 
 pub mod events;
 pub mod queue;
+mod sending;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
