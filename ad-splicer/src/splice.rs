@@ -394,9 +394,10 @@ fn lay_out(
             runs.content(0, content.len());
             (runs, head.audio(), None)
         };
-        let (bytes, runs) = (runs.len(), runs.into_runs());
+        let (bytes, mut runs) = (runs.len(), runs.into_runs());
         if let Some(out) = out {
-            filed::copy(content, runs.clone(), options, out, &AtomicBool::default())?;
+            let written = std::mem::take(&mut runs);
+            filed::copy(content, written, options, out, &AtomicBool::default())?;
         }
         let report = Report {
             bytes,

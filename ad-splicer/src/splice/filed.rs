@@ -216,6 +216,8 @@ mod tests {
             assert!(found == expected, "{} bytes, {}", found.len(), expected.len());
             assert_eq!(written.report(), rendition.report());
             assert!(written.runs().is_empty(), "what was written is not held");
+            let (plain, _) = write_what_fits(&content, &[], &options, &file).unwrap();
+            assert!(plain.runs().is_empty() && plain.len() == content.len() as u64);
             let indices = [&left_out, &also_left_out].map(|left| left[0].0);
             assert_eq!((left_out.len(), also_left_out.len(), indices), (1, 1, [1, 1]));
         }
