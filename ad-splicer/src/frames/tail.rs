@@ -97,7 +97,7 @@ fn tag_before(window: &mut Window<'_>, end: u64) -> Result<Option<u64>, SpliceEr
         let has_head = foot[23] & 0x80 != 0;
         ape_size(foot).map(|size| size + if has_head { APE_LEN } else { 0 })
     } else if let Some(digits) = bytes.strip_suffix(LYRICS_END) {
-        let digits = digits.last_chunk::<6>().map(|digits| digits.as_slice());
+        let digits = digits.last_chunk::<6>().map(<[u8; 6]>::as_slice);
         let size: Option<u64> = digits
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| digits.parse().ok());

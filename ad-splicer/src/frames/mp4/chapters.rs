@@ -147,14 +147,14 @@ mod tests {
 
     #[test]
     fn a_list_that_is_cut_short_is_named_with_its_byte() {
-        fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
-            [&(body.len() as u32 + 8).to_be_bytes()[..], kind, body].concat()
+        fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
+            [&(body.len() as u32 + 8).to_be_bytes()[..], &kind, body].concat()
         }
         let file = |said: u8, rest: &[u8]| {
             let entry = [&0_u64.to_be_bytes()[..], b"\x05Intro"].concat();
             let chpl = [&[1, 0, 0, 0, 0, 0, 0, 0, said][..], &entry, rest].concat();
-            let moov = boxed(b"moov", &boxed(b"udta", &boxed(b"chpl", &chpl)));
-            [boxed(b"ftyp", b"M4A \0\0\0\0"), moov].concat()
+            let moov = boxed(*b"moov", &boxed(*b"udta", &boxed(*b"chpl", &chpl)));
+            [boxed(*b"ftyp", b"M4A \0\0\0\0"), moov].concat()
         };
         let read = |said, rest: &[u8]| chapters(&file(said, rest), Duration::ZERO);
         assert_eq!(read(1, b"").expect("a chapter").len(), 1);
