@@ -103,7 +103,7 @@ fn a_tail_that_nobody_hears_is_kept_or_dropped_and_never_refused() {
 fn what_is_cut_short_is_said_to_be_whatever_stands_behind() {
     for (name, rate, coding, _) in FORMATS {
         // Nothing in ADTS says how much there should be: an incomplete frame at its end is left out.
-        if name.ends_with(".aac") {
+        if name == "content.aac" {
             continue;
         }
         let whole = std::fs::read(fixture(name, rate, coding).content).unwrap();

@@ -533,7 +533,7 @@ async fn what_ails_a_web_seed_is_told_whatever_a_tracker_says_after_it() {
     let tracker = format!("http://{}/announce", closed.local_addr().unwrap());
     drop(closed);
     let metainfo = metainfo(&content(9_000, 26), &[url], &[tracker]);
-    let torrent = node.add(metainfo, options(6)).await.unwrap();
+    let torrent = node.add(metainfo, AddOptions::default()).await.unwrap();
     let (seed, tracker) = ("asks to come again in 3600 s", "announcing to a tracker");
     until(&torrent, |stats| {
         let has = |what: &str| stats.problems.iter().any(|problem| problem.contains(what));
