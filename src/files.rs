@@ -162,6 +162,7 @@ pub(crate) fn place_file(kept: &impl Kept, to: &Path, placing: &Placing) -> anyh
         });
     match linked {
         Ok(()) => Ok(()),
+        Err(error) if placing.is_stopped() => Err(error.into()),
         Err(error) => {
             tracing::debug!(from = %from.display(), "no link: {error}");
             copy_file(from, to, placing)

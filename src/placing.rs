@@ -20,6 +20,11 @@ impl Placing {
         }
     }
 
+    /// Whether it was stopped before: then nothing more need be made for it.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.get() == Some(&false)
+    }
+
     /// For whoever is told to stop: whether there will be no result.
     pub(crate) fn stop(&self) -> bool {
         !*self.0.get_or_init(|| false)
@@ -33,13 +38,15 @@ mod tests {
     #[test]
     fn who_is_first_decides() {
         let placed = Placing::default();
+        assert!(!placed.is_stopped(), "nobody has said anything");
         // A link that cannot be made is followed by a copy.
         for _ in 0..2 {
             placed.clone().begin().expect("nobody stopped it");
         }
-        assert!(!placed.stop());
+        assert!(!placed.stop() && !placed.is_stopped());
         let stopped = Placing::default();
         assert!(stopped.clone().stop() && stopped.stop());
+        assert!(stopped.is_stopped());
         stopped.begin().expect_err("it was stopped");
     }
 }

@@ -290,8 +290,8 @@ fn an_ad_server_that_never_answers_holds_nothing_up() {
 /// The first sound waits neither for it nor for its freeze time, and it is in time all the same.
 #[test]
 fn a_creative_that_is_late_for_a_break_ahead_does_not_hold_the_beginning() {
-    // The nearest that is not waited for.
-    let scene = Scene::new("9", "vast?id=ahead&media=held");
+    // Nearer than what would be read of a file whose length is not known.
+    let scene = Scene::new("13", "vast?id=ahead&media=held");
     let mut player = scene
         .viewer("play")
         .args(["--sink", "null", "--freeze", "600"])

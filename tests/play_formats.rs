@@ -221,8 +221,8 @@ fn nothing_begins_after_the_end() {
 #[test]
 fn a_place_to_begin_may_be_a_part_of_the_content_or_its_end() {
     for (name, coding) in [("c.mp3", "-b:a 96k"), ("c.ogg", "-c:a libvorbis")] {
-        for (start, first) in [("75%", 2.9..3.9), ("end", 3.9..5.2)] {
-            let content = |path: &Path| make(path, 4.0, false, coding);
+        for (start, first) in [("75%", 5.9..7.9), ("end", 7.9..9.2)] {
+            let content = |path: &Path| make(path, 8.0, false, coding);
             let ad = |path: &Path| make(path, AD, false, "");
             let finished = play_with(name, content, ("end", "ad.wav"), ad, &["--start", start]).expect(0);
             let seen = finished.json();

@@ -227,7 +227,7 @@ fn who_interrupts_it_finds_nothing_left() {
 #[test]
 fn who_interrupts_the_writing_of_it_finds_nothing_beside_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let inputs = ["testsrc2=s=640x360:r=25:d=30", "sine=300:d=30"].map(str::to_owned);
+    let inputs = ["testsrc2=s=1280x720:r=25:d=60", "sine=300:d=60"].map(str::to_owned);
     // All pictures are coded again for a cue among them, since only the first is a key frame.
     let coding = "-c:v libx264 -preset ultrafast -g 9999 -sc_threshold 0 -c:a aac";
     generate(&folder.path().join("content.mp4"), &inputs, coding);

@@ -97,6 +97,7 @@ impl Folder {
         let placing = tokio::task::spawn_blocking(move || {
             let all = torrent.metainfo().files();
             for (place, Written { number, path, bytes }) in files.iter().enumerate() {
+                anyhow::ensure!(!placing.is_stopped(), "it was stopped");
                 let file = number - 1;
                 let kept = (&torrent, file);
                 // With the last one all of it is there.

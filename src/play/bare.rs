@@ -71,12 +71,19 @@ async fn through(
     let seen = fetching.seen();
     let mut coming = pin!(fetching.all());
     let mut ended = None;
-    // Without a length it cannot be played before all of it is here.
     let mut first = seen.clone();
     tokio::select! {
         fetched = &mut coming => ended = Some(fetched),
-        _ = first.wait_for(|seen| seen.is_known && seen.total.is_some()) => {}
+        _ = first.wait_for(|seen| seen.is_known) => {}
         status = left(&mut keys) => return Ok(status),
+    }
+    if ended.is_none() && seen.borrow().total.is_none() {
+        line.say("note: its server does not say how long it is, so it is played when all of it is here");
+        tokio::select! {
+            fetched = &mut coming => ended = Some(fetched),
+            _ = first.wait_for(|seen| seen.total.is_some()) => {}
+            status = left(&mut keys) => return Ok(status),
+        }
     }
     match ended {
         Some(Err(error)) => return Err(error),

@@ -119,7 +119,9 @@ impl Reader {
                 ));
             }
             "#EXT-X-CUE-IN" => self.back(),
-            "#EXT-OATCLS-SCTE35" | "#EXT-X-SPLICEPOINT-SCTE35" => self.message(number, value)?,
+            "#EXT-OATCLS-SCTE35" | "#EXT-X-SPLICEPOINT-SCTE35" => {
+                self.message(number, value)?;
+            }
             "#EXT-X-SCTE35" => self.scte35(number, value)?,
             "#EXT-X-DATERANGE" => self.date_range(number, value)?,
             _ => {}
@@ -138,24 +140,33 @@ impl Reader {
             // The break goes on; or a segment of it begins that is nearer to its end.
             (Some("CONT"), ..) => {}
             (_, Some("YES"), _) => self.back(),
-            (_, _, Some(message)) => self.message(number, message)?,
+            (out, _, Some(message)) => {
+                let opened = self.message(number, message)?;
+                // The tag says so, whatever the message leaves open.
+                if out == Some("YES") && !opened {
+                    self.out(None, "");
+                }
+            }
             (Some("YES"), ..) => self.out(None, ""),
             _ => return Err("an EXT-X-SCTE35 has no CUE".into()),
         }
         Ok(())
     }
 
-    /// What a SCTE-35 message says of this place.
-    fn message(&mut self, number: usize, text: &str) -> Result<(), String> {
+    /// What a SCTE-35 message says of this place; and whether it opens a break here.
+    fn message(&mut self, number: usize, text: &str) -> Result<bool, String> {
         match scte35::message(text)?.meaning {
-            Meaning::Out { duration } => self.out(duration, "SCTE-35"),
+            Meaning::Out { duration } => {
+                self.out(duration, "SCTE-35");
+                return Ok(true);
+            }
             Meaning::In => self.back(),
             Meaning::Other(what) | Meaning::Cancel(what) => {
                 self.notes
                     .push(format!("line {number} is {what}: it is left aside"));
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The content goes on here. A duration that was said is what was sold; the mark of its end only ends what said none.

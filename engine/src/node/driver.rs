@@ -83,7 +83,7 @@ pub(super) struct Driver {
     /// Blocks of each piece by source: disk, peers, origin.
     pub(super) sources: Vec<[u32; 3]>,
     pub(super) problems: VecDeque<String>,
-    /// The latest one of a web seed.
+    /// The latest one of a web seed, if nothing came from one since.
     pub(super) origin_problem: Option<String>,
     /// Why a relay does not carry this transfer, or no further.
     pub(super) relay_refuses: Option<String>,

@@ -188,6 +188,9 @@ impl Driver {
                     self.trickle
                         .verified(self.ground.counters.lost.load(Ordering::Relaxed));
                     self.count_source(run, source, true);
+                    if matches!(source, Source::Origin) {
+                        self.origin_problem = None;
+                    }
                     self.input(Input::Verified { run, source });
                 }
             }

@@ -132,7 +132,7 @@ pub struct Stats {
     pub gives_up: Option<Duration>,
     /// The latest troubles, oldest first, at most 16: web seeds, trackers, peers. For people to read.
     pub problems: Vec<String>,
-    /// The latest trouble of a web seed, however many of others came since.
+    /// The latest trouble of a web seed, if nothing came from one since, however many of others did.
     pub origin_problem: Option<String>,
 }
 
