@@ -53,7 +53,7 @@ impl Rendition {
         self.audio.clone()
     }
 
-    /// Places about a second apart where decoding can begin, in order. None in formats whose readers find their place themselves, and in content without ads ([`seek_points`] finds those).
+    /// Places about a second apart where decoding can begin, in order. None in formats whose readers find their place themselves, and in content without ads ([`seek_points`](super::seek_points) finds those).
     pub fn points(&self) -> &[SeekPoint] {
         &self.points
     }
