@@ -6,6 +6,8 @@
 //!   once, unless that was less than 1 KiB and a quarter of it, which is a failure;
 //! - `200`: it ignores ranges. When its length is right and no other seed is better, the file is taken from the
 //!   beginning, passed on as it comes and never buffered; one such stream runs at a time;
+//! - `200` with a web page (HTML) in the file's place, told by a length that is not the file's, by a coding, or by how it begins where no length
+//!   is stated: a captive portal or maintenance, trouble as 5xx is;
 //! - a body in gzip or another coding, although it is asked for the file as it is: not asked for this file again;
 //! - a length that differs anywhere: the file was changed; this seed is not asked for it again;
 //! - 404 and 403, and a name that leads to a private address as behind the portal of a hotel: not counted on, and asked
@@ -41,6 +43,7 @@ mod asking;
 mod begun;
 mod exchange;
 mod headers;
+mod page;
 mod places;
 mod seed;
 

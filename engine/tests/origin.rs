@@ -114,6 +114,41 @@ async fn trouble_that_passes_is_waited_for() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_in_place_of_the_file_is_trouble_that_passes_and_is_named() {
+    let data = content(700_000, 27);
+    for states_length in [true, false] {
+        let mut tasks = JoinSet::new();
+        let folder = tempfile::tempdir().unwrap();
+        let (origin, url) = origin(&mut tasks, &data, Vice::PageFor(1, states_length)).await;
+        let node = node(folder.path()).await;
+        let metainfo = metainfo(&data, std::slice::from_ref(&url), &[]);
+        let torrent = node.add(metainfo.clone(), alone()).await.unwrap();
+        let stats = completed(&torrent).await;
+        assert_eq!(stored(&torrent), data);
+        let named = |text: &str| text.contains(&url) && text.contains("a web page instead of the file");
+        assert!(
+            stats.problems.iter().any(|problem| named(problem)),
+            "{:?}",
+            stats.problems
+        );
+        assert_eq!(stats.wasted, 0, "it is asked for ranges still");
+        torrent.stop().await;
+        // One that stays is not waited for without end.
+        *origin.vice.lock().unwrap() = Vice::PageFor(usize::MAX, states_length);
+        let options = AddOptions {
+            give_up: Some(Duration::from_secs(1)),
+            ..alone()
+        };
+        let elsewhere = tempfile::tempdir().unwrap();
+        let other = common::node(elsewhere.path()).await;
+        let error = fails(&other.add(metainfo, options).await.unwrap()).await;
+        assert!(named(&error), "{error}");
+        other.stop().await;
+        node.stop().await;
+    }
+}
+
 /// Wants all, and keeps nothing.
 struct Wanting;
 

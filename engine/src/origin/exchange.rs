@@ -6,8 +6,10 @@
 use super::asking::{Asking, GivenUp};
 use super::begun::{Progress, is_little};
 use super::headers::content_range;
+use super::page::{begins_with_markup, is_named_page, is_page};
 use super::{Origin, Sink};
 use crate::swarm::BLOCK_SIZE;
+use bytes::Bytes;
 use gate::{StatusCode, Url, header};
 use std::ops::Range;
 use std::time::Duration;
@@ -60,6 +62,7 @@ impl Origin {
         let block_size = u64::from(BLOCK_SIZE);
         let first = u64::from(progress.next) * block_size + progress.begun.len();
         let wanted = first..(u64::from(progress.end) * block_size).min(total_length);
+        let is_page_itself = is_named_page(url.path());
         // From here on as it may be shown.
         let (request, url) = (self.gate.get(url.clone()), gate::shown(url));
         let mut request = request.header_text(header::ACCEPT_ENCODING, "identity");
@@ -101,6 +104,30 @@ impl Origin {
                 "the file at {url} was changed: it has {found} bytes, not {total_length}; it has to be published again"
             ))
         };
+        let mut first = None;
+        if status == StatusCode::OK && is_page(response.header(header::CONTENT_TYPE)) {
+            let is_coded = response.encoding().is_some();
+            let is_instead = match response.content_length() {
+                // Compressed, it has another length, and it begins as any page does.
+                _ if is_page_itself && is_coded => false,
+                Some(length) => length != total_length,
+                None if is_page_itself => false,
+                None if is_coded => true,
+                None => {
+                    match asking.wait(response.chunk()).await {
+                        Ok(Ok(chunk)) => first = chunk,
+                        Ok(Err(e)) => return Attempt::later(e.to_string()),
+                        Err(why) => return given_up(why),
+                    }
+                    first.as_deref().is_some_and(begins_with_markup)
+                }
+            };
+            if is_instead {
+                return Attempt::later(format!(
+                    "the web seed {url} answered with a web page instead of the file, as a captive portal or a server in maintenance does"
+                ));
+            }
+        }
         if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
             && let Some(encoding) = response.encoding()
         {
@@ -188,7 +215,7 @@ impl Origin {
         let read = self.read_body(
             (seed, file),
             (&url, &mut asking),
-            &mut response,
+            (first, &mut response),
             start..stop,
             progress,
             sink,
@@ -205,12 +232,13 @@ impl Origin {
         }
     }
 
-    /// Reads the bytes `range` of the file, block by block: [`Attempt::Part`] when they are all here, [`Attempt::Done`] when the sink wants no more.
+    /// Reads the bytes `range` of the file, block by block, of which `first` was read already: [`Attempt::Part`] when they are all here,
+    /// [`Attempt::Done`] when the sink wants no more.
     async fn read_body(
         &self,
         (seed, file): (usize, usize),
         (url, asking): (&str, &mut Asking<'_>),
-        response: &mut gate::Response,
+        (mut first, response): (Option<Bytes>, &mut gate::Response),
         range: Range<u64>,
         progress: &mut Progress,
         sink: &mut impl Sink,
@@ -219,7 +247,11 @@ impl Origin {
         let mut block = (range.start / u64::from(BLOCK_SIZE)) as u32;
         let mut left = range.end - range.start;
         while left > 0 {
-            let chunk = match asking.wait(response.chunk()).await? {
+            let chunk = match first.take() {
+                Some(chunk) => Ok(Some(chunk)),
+                None => asking.wait(response.chunk()).await?,
+            };
+            let chunk = match chunk {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
                     let why = format!("the web seed {url} ended {left} bytes early");

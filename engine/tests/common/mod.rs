@@ -60,6 +60,8 @@ pub enum Vice {
     Status(u16),
     /// Answers 503 with this `Retry-After`, so many times; then well.
     BusyFor(usize, u64),
+    /// Answers 200 with a web page, whose length it states or not, so many times; then well.
+    PageFor(usize, bool),
     /// The file grew by this many bytes.
     Longer(u64),
     /// The file is shorter.
@@ -158,6 +160,18 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
                 .status(503)
                 .header(header::RETRY_AFTER, seconds.to_string())
                 .body(Body::empty())
+                .unwrap();
+        }
+        Vice::PageFor(times, states_length) if count < times => {
+            let page = bytes::Bytes::from(format!("<!doctype html>{}", " ".repeat(100_000)));
+            let body = if states_length {
+                Body::from(page)
+            } else {
+                Body::from_stream(futures_util::stream::iter([Ok::<_, std::io::Error>(page)]))
+            };
+            return Response::builder()
+                .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
+                .body(body)
                 .unwrap();
         }
         Vice::WrongBytes => data.iter_mut().step_by(16_384).for_each(|b| *b ^= 1),
