@@ -481,6 +481,33 @@ fn that_the_rest_has_changed_or_cannot_be_had_is_said() {
 }
 
 #[test]
+fn a_broadcast_is_refused_at_once_and_media_of_unknown_length_is_not() {
+    let unmeasured = |headers: &str| Act {
+        states: None,
+        ranges: false,
+        headers: headers.to_owned(),
+        ..sound(LENGTH)
+    };
+    let web = Web::new([Act {
+        holds: true,
+        ..unmeasured("icy-name: Radio\r\nicy-br: 128\r\n").cut(LENGTH / 2)
+    }]);
+    let played = web.command("play").args(["--sink", "null", "--json"]).run();
+    played
+        .expect(2)
+        .says("it is a broadcast (internet radio), and what is played here has an end")
+        .says("hint: `grove get URL -o -` gives what comes to a player");
+    assert_eq!(web.kept(), 0);
+    web.acts([unmeasured("")]);
+    let mut player = web
+        .command("play")
+        .args(["--sink", "null", "--json", "--start", "6"])
+        .start();
+    player.wait_for("done");
+    assert_eq!(player.finish().0, Some(0));
+}
+
+#[test]
 fn play_goes_on_with_what_get_has_not_finished() {
     let web = Web::new([Act {
         holds: true,

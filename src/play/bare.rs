@@ -25,9 +25,13 @@ use crate::cli::PlayArgs;
 use crate::context::Context;
 use crate::get::plain::fetching::{Ended, Fetching, Seen};
 use crate::get::plain::out::Out;
-use crate::output::{ExitStatus, Outcome, bad_input};
+use crate::output::{ExitStatus, Outcome, bad_input, with_hint};
 use crate::partial::Partial;
 use crate::source::Bare;
+use crate::units::human_bytes;
+
+/// So many bytes of what does not say how long it is are taken, so that a stream without an end does not fill the disk.
+const MOST_UNMEASURED: u64 = 2_000_000_000;
 
 /// Plays it to its end, or until the person leaves.
 pub(super) async fn play(
@@ -78,10 +82,16 @@ async fn through(
         status = left(&mut keys) => return Ok(status),
     }
     if ended.is_none() && seen.borrow().total.is_none() {
+        if seen.borrow().is_broadcast {
+            return Err(endless(bare, "it is a broadcast (internet radio)"));
+        }
         line.say("note: its server does not say how long it is, so it is played when all of it is here");
         tokio::select! {
             fetched = &mut coming => ended = Some(fetched),
-            _ = first.wait_for(|seen| seen.total.is_some()) => {}
+            is_too_long = is_too_long(&mut first, MOST_UNMEASURED) => if is_too_long {
+                let why = format!("{} of it came without an end", human_bytes(MOST_UNMEASURED));
+                return Err(endless(bare, &why));
+            },
             status = left(&mut keys) => return Ok(status),
         }
     }
@@ -121,6 +131,25 @@ async fn through(
             }
         }
     }
+}
+
+/// Waits until it is known how long it is (false), or so much came that it may have no end.
+async fn is_too_long(seen: &mut watch::Receiver<Seen>, most: u64) -> bool {
+    let known = seen.wait_for(|seen| seen.total.is_some() || seen.have > most).await;
+    match known {
+        Ok(seen) => seen.total.is_none(),
+        // Fetching is over, which tells by itself how.
+        Err(_closed) => std::future::pending().await,
+    }
+}
+
+/// What has no end is never all here.
+fn endless(bare: &Bare, why: &str) -> anyhow::Error {
+    let url = gate::shown(&bare.url);
+    with_hint(
+        bad_input(format!("cannot play {url}: {why}, and what is played here has an end")),
+        "`grove get URL -o -` gives what comes to a player that reads it from a pipe",
+    )
 }
 
 /// Keeps what came for the next time. Where that fails it is fetched again.
@@ -190,5 +219,31 @@ impl Content for Coming {
             return Err(Self::changed());
         }
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test]
+    async fn what_has_no_end_is_not_waited_for() {
+        let (tell, mut seen) = watch::channel(Seen {
+            have: 0,
+            kept: 0,
+            total: None,
+            is_known: true,
+            is_broadcast: false,
+            begun: 1,
+            came: 0,
+            wasted: 0,
+            since: Instant::now(),
+            trouble: None,
+        });
+        tell.send_modify(|seen| seen.have = 11);
+        assert!(is_too_long(&mut seen, 10).await);
+        tell.send_modify(|seen| (seen.have, seen.total) = (10, Some(20)));
+        assert!(!is_too_long(&mut seen, 10).await);
     }
 }

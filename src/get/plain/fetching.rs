@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) total: Option<u64>,
     /// Whether the server has said in this run which version it has: before, what is here may be of another one.
     pub(crate) is_known: bool,
+    /// Whether it says that it is a broadcast, which has no end.
+    pub(crate) is_broadcast: bool,
     /// How often a version was begun: what was read of the one before is of no use.
     pub(crate) begun: u64,
     /// Bytes that came in this run, those included that came again.
@@ -88,6 +90,7 @@ impl<'a> Fetching<'a> {
             kept: out.kept(),
             total: out.total(),
             is_known: false,
+            is_broadcast: false,
             begun: 0,
             came: 0,
             wasted: 0,
@@ -192,6 +195,8 @@ impl<'a> Fetching<'a> {
                 if have > 0 {
                     self.begin_anew(have, validator.is_some())?;
                 }
+                let is_broadcast = total.is_none() && is_broadcast(&response);
+                self.seen.send_modify(|seen| seen.is_broadcast = is_broadcast);
                 let begin = Part::Begin(version, total);
                 self.body(response, begin, (0, total)).await?;
                 Ok(true)
@@ -382,6 +387,12 @@ impl<'a> Fetching<'a> {
             None => error.context(format!("only {} are here", human_bytes(have))),
         }
     }
+}
+
+/// Whether an answer is one of internet radio: servers of it (Icecast, SHOUTcast) name the station, its genre and rate in headers of their own.
+fn is_broadcast(response: &Response) -> bool {
+    let mut names = response.headers().keys();
+    names.any(|name| name.as_str().starts_with("icy-"))
 }
 
 /// Writes what one answer brings, to its end.
