@@ -381,7 +381,7 @@ pub(crate) struct SendArgs {
     /// The file or folder
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
-    /// Stay until one receiver has all of it, or for so long
+    /// Stay until one receiver has all of it, or for so long (exit status 1 if nobody has all of it then)
     #[arg(long, value_name = "delivered|TIME", default_value = "delivered", value_parser = parse_until)]
     pub(crate) until: Until,
     /// A tracker where both sides find each other (repeat, or separate with commas in GROVE_TRACKER)

@@ -117,7 +117,7 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
             crate::get::of_ways(stats.ways)
         );
     } else if over {
-        eprintln!("not delivered: nobody came, and this link is spent");
+        eprintln!("not delivered in that time, and this link is spent");
     } else if changed {
         eprintln!(
             "not delivered; {} was changed meanwhile and must be sent anew: the same command gives a new link for it as it is now",
@@ -131,7 +131,11 @@ pub(crate) async fn run(args: &SendArgs, json: bool) -> Outcome {
     } else {
         eprintln!("not delivered; the same command gives the same link and goes on from there");
     }
-    outcome
+    match outcome? {
+        // Its time is over, and nobody has it.
+        ExitStatus::Done if stats.delivered == 0 => Ok(ExitStatus::Failed),
+        status => Ok(status),
+    }
 }
 
 /// Length and time of the last change of each file; a file that is gone has none.

@@ -285,6 +285,11 @@ fn until_a_time_the_sender_stays_for_whoever_comes_and_then_ends() {
         (&0.into(), &0.into()),
         "{done}"
     );
+    assert_eq!(sender.finish().0, Some(1), "what is not delivered is not done");
+    // When its time is over and somebody has it, it is.
+    let (mut sender, link) = send(at, "thing.bin", &["--listen", "127.0.0.1:0", "--until", "3"]);
+    get_as("first", at, &link, "first.bin").run().expect(0);
+    sender.wait_for("delivered");
     assert_eq!(sender.finish().0, Some(0));
     // With an hour left, one receiver does not end it.
     let (mut sender, link) = send(at, "thing.bin", &["--listen", "127.0.0.1:0", "--until", "1h"]);
