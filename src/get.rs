@@ -443,6 +443,7 @@ impl Job<'_> {
                     event: "progress",
                     info_hash: Some(info_hash),
                     have_bytes: stats.have_bytes,
+                    kept_bytes: None,
                     content_bytes: stats.total_bytes,
                     from_origin: stats.from_origin,
                     from_peers: stats.from_peers,

@@ -22,7 +22,7 @@ fn signal(running: &Running, signal: Signal) {
 /// Waits until so much is kept.
 fn until_kept(get: &mut Running, bytes: usize) {
     get.wait_until("it is kept", |line| {
-        line["event"] == "progress" && line["have_bytes"].as_u64() >= Some(bytes as u64)
+        line["event"] == "progress" && line["kept_bytes"].as_u64() >= Some(bytes as u64)
     });
 }
 
@@ -279,6 +279,22 @@ fn what_is_kept_is_said_and_can_be_removed() {
     let gave_up = web.get().expect(1);
     assert!(!gave_up.stderr.contains("the same command"), "{}", gave_up.stderr);
     assert_eq!(web.kept(), 0);
+    web.open();
+}
+
+#[test]
+fn what_is_here_is_told_apart_from_what_is_kept() {
+    let web = Web::new([Act {
+        headers: String::new(),
+        holds: true,
+        ..Act::well("").cut(1_000_000)
+    }]);
+    let mut get = web.start();
+    let progress = get.wait_until("it is here", |line| {
+        line["event"] == "progress" && line["have_bytes"].as_u64() >= Some(1_000_000)
+    });
+    assert_eq!(progress["kept_bytes"], 0, "nothing says which version it is: {progress}");
+    get.kill();
     web.open();
 }
 

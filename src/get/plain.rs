@@ -216,8 +216,8 @@ impl Shown<'_> {
                 print_json(&ProgressLine {
                     event: "progress",
                     info_hash: None,
-                    // What a killed command leaves.
-                    have_bytes: seen.kept,
+                    have_bytes: seen.have,
+                    kept_bytes: Some(seen.kept),
                     content_bytes: seen.total.unwrap_or(0),
                     from_origin: seen.came,
                     from_peers: 0,

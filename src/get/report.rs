@@ -52,6 +52,9 @@ pub(super) struct ProgressLine<'a> {
     pub(super) event: &'static str,
     pub(super) info_hash: Option<&'a str>,
     pub(super) have_bytes: u64,
+    /// Of those, what a killed command leaves to the next, where that is not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kept_bytes: Option<u64>,
     pub(super) content_bytes: u64,
     pub(super) from_origin: u64,
     pub(super) from_peers: u64,
