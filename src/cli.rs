@@ -15,7 +15,7 @@ use engine::cue_sheet::Budget;
 use engine::magnet::{MagnetError, PeerAddress};
 use url::Url;
 
-use crate::units::{parse_budget, parse_rate, parse_ratio, parse_span};
+use crate::units::{parse_budget, parse_rate, parse_ratio, parse_span, parse_validity};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -176,7 +176,7 @@ pub(crate) struct PublishArgs {
     #[arg(long, value_name = "BYTES[,REQUESTS]", value_parser = parse_budget)]
     pub(crate) origin_budget: Option<Budget>,
     /// How long the cue sheet is valid
-    #[arg(long, value_name = "TIME", default_value = "365d", value_parser = parse_span)]
+    #[arg(long, value_name = "TIME", default_value = "365d", value_parser = parse_validity)]
     pub(crate) valid_for: Duration,
     #[command(flatten)]
     pub(crate) net: NetArgs,

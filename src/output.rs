@@ -237,6 +237,7 @@ pub(crate) fn report_error(error: &anyhow::Error, json: bool) -> ExitStatus {
     let said = sentence(error);
     let hint = failures(error).find_map(|failure| failure.hint.clone());
     let hint = hint.or_else(|| is_full(error).then(|| ROOM.to_owned()));
+    let hint = hint.or_else(|| is_unwritable(error).then(|| WRITABLE.to_owned()));
     if json {
         print_error(&said, hint.as_deref(), status);
     }
@@ -255,6 +256,14 @@ fn is_full(error: &anyhow::Error) -> bool {
     cause::<io::Error>(error).is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
         || matches!(cause(error), Some(LibraryError::Full { .. }))
         || matches!(cause(error), Some(QueueError::Open(OpenError::Full { .. })))
+}
+
+/// What there is to do about a data folder that is closed.
+const WRITABLE: &str = "make it writable, or name another folder with --data DIR";
+
+fn is_unwritable(error: &anyhow::Error) -> bool {
+    matches!(cause(error), Some(LibraryError::Unwritable { .. }))
+        || matches!(cause(error), Some(QueueError::Open(OpenError::Unwritable { .. })))
 }
 
 fn print_error(said: &str, hint: Option<&str>, status: ExitStatus) {

@@ -170,6 +170,14 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// For how long something is valid: a time span of a second at least.
+pub(crate) fn parse_validity(text: &str) -> Result<Duration, String> {
+    match parse_span(text)? {
+        span if span.as_secs() == 0 => Err("what is valid for less than a second is of use to nobody".into()),
+        span => Ok(span),
+    }
+}
+
 /// `3.1 MB`.
 pub(crate) fn human_bytes(bytes: u64) -> String {
     let value = bytes as f64;

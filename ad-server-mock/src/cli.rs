@@ -109,6 +109,11 @@ enum Command {
     },
 }
 
+/// What was given to a command is of no use.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct BadInput(String);
+
 /// How a command ended when it did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -145,7 +150,7 @@ pub async fn run(args: Args) -> ExitCode {
 pub fn status(error: &anyhow::Error) -> ExitCode {
     let bad_input = match error.downcast_ref::<Error>() {
         Some(Error::Load(_) | Error::PublicUrl(_) | Error::Store(StoreError::Kind(_))) => true,
-        _ => matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Kind(_))),
+        _ => error.is::<BadInput>() || matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Kind(_))),
     };
     ExitCode::from(if bad_input { 2 } else { 1 })
 }
@@ -187,9 +192,9 @@ pub async fn execute(args: Args) -> anyhow::Result<Ended> {
                 None => Networks::default(),
                 Some(path) => {
                     let text = std::fs::read_to_string(&path)
-                        .with_context(|| format!("cannot read {}", path.display()))?;
+                        .map_err(|e| BadInput(format!("cannot read {}: {e}", path.display())))?;
                     Networks::parse(&text)
-                        .map_err(|e| anyhow::anyhow!("cannot use {}: {e}", path.display()))?
+                        .map_err(|e| BadInput(format!("cannot use {}: {e}", path.display())))?
                 }
             };
             let expires = Duration::from_secs(expires.into());
@@ -240,11 +245,10 @@ pub async fn execute(args: Args) -> anyhow::Result<Ended> {
         }
         Command::Report { csv } => {
             if let Location::Sqlite(path) = Location::parse(&db)? {
-                anyhow::ensure!(
-                    path.exists(),
-                    "cannot report: there is no database at {}",
-                    path.display()
-                );
+                if !path.exists() {
+                    let why = format!("cannot report: there is no database at {}", path.display());
+                    return Err(BadInput(why).into());
+                }
             }
             let store = open(&db).await?;
             let report = store.report(&Filter::default(), SystemClock.now()).await?;

@@ -157,6 +157,20 @@ fn bad_input_exits_2_and_says_where_and_why() {
         .output()
         .unwrap();
     assert_eq!(text(&wrong).0, Some(2), "{wrong:?}");
+    write(&dir.path().join("networks.txt"), "192.0.2.0/99\n");
+    for (args, said) in [
+        (&["serve", "--data-centres", "networks.txt"][..], "error: cannot use networks.txt: "),
+        (&["serve", "--data-centres", "none.txt"], "error: cannot read none.txt: "),
+        (&["report", "--db", "none.db"], "error: cannot report: there is no database at none.db"),
+    ] {
+        let wrong = Command::new(env!("CARGO_BIN_EXE_ad-server-mock"))
+            .current_dir(dir.path())
+            .args(args)
+            .output();
+        let (code, _, err) = text(&wrong.unwrap());
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.starts_with(said), "{err}");
+    }
     // What was refused left nothing behind.
     let (_, out, _) = text(&command(dir.path()).args(["report", "--json"]).output().unwrap());
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();

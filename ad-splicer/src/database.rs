@@ -5,7 +5,7 @@
 
 use std::{
     io::{ErrorKind, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -33,6 +33,16 @@ pub enum OpenError {
         /// How the database said it.
         source: sqlx::Error,
     },
+    /// Nothing can be written where it is.
+    #[error("cannot open the database of ads {path}: {what} cannot be written to: {source}")]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// The file or its folder, whichever it is.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Its tables could not be made or brought up to date.
     #[error("cannot prepare the database of ads {path}: {source}")]
     Migrate {
@@ -52,30 +62,28 @@ pub(crate) async fn open(path: &Path) -> Result<SqlitePool, OpenError> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(10));
     let named = || path.display().to_string();
-    let full = || path.parent().is_some_and(is_full);
     let pool = SqlitePoolOptions::new()
         .max_connections(2)
         .connect_with(options)
         .await
-        .map_err(|source| {
-            let path = named();
-            if full() {
-                OpenError::Full { path, source }
-            } else {
-                OpenError::Open { path, source }
-            }
+        .map_err(|source| match unwritable(path) {
+            Some(why) => why.into_error(named(), source),
+            None => OpenError::Open {
+                path: named(),
+                source,
+            },
         })?;
     let mut tries = 0;
     // Two processes that open a new file at once both try to make the tables: the loser looks again.
     while let Err(source) = sqlx::migrate!("./migrations").run(&pool).await {
         tries += 1;
         if tries == 5 {
-            let path = named();
-            return Err(if full() {
-                let source = source.into();
-                OpenError::Full { path, source }
-            } else {
-                OpenError::Migrate { path, source }
+            return Err(match unwritable(path) {
+                Some(why) => why.into_error(named(), source.into()),
+                None => OpenError::Migrate {
+                    path: named(),
+                    source,
+                },
             });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -83,9 +91,47 @@ pub(crate) async fn open(path: &Path) -> Result<SqlitePool, OpenError> {
     Ok(pool)
 }
 
-/// Whether there is no room left in a folder for what SQLite puts beside a database. Of the file of 32 KiB that its processes share, without
-/// which nothing can be read, it says no more than "disk I/O error".
-fn is_full(folder: &Path) -> bool {
+/// What keeps a database from being used: the file or the folder that cannot be written to, and why.
+struct Unwritable(PathBuf, std::io::Error);
+
+impl Unwritable {
+    fn into_error(self, path: String, said: sqlx::Error) -> OpenError {
+        let Self(what, source) = self;
+        if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            return OpenError::Full { path, source: said };
+        }
+        OpenError::Unwritable {
+            path,
+            what: what.display().to_string(),
+            source,
+        }
+    }
+}
+
+/// Whether a database, or what SQLite puts beside it, cannot be written. Of a full disk it says no more than "disk I/O error" (where there is no
+/// room for the file of 32 KiB that its processes share, without which nothing can be read), and of a folder that is closed "unable to open".
+fn unwritable(path: &Path) -> Option<Unwritable> {
+    let folder = path.parent()?;
+    let opened = std::fs::OpenOptions::new().write(true).open(path);
+    if let Err(why) = opened
+        && why.kind() != ErrorKind::NotFound
+    {
+        return Some(Unwritable(path.to_owned(), why));
+    }
     let filled = tempfile::tempfile_in(folder).and_then(|mut file| file.write_all(&vec![0; 64 << 10]));
-    filled.is_err_and(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+    filled.err().map(|why| Unwritable(folder.to_owned(), why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_written_to_is_named() {
+        // Nobody can make files there.
+        let refused = open(Path::new("/sys/kernel/ads.db")).await;
+        let error = refused.expect_err("there is no room for files").to_string();
+        let says = "cannot open the database of ads /sys/kernel/ads.db: /sys/kernel cannot be written to: ";
+        assert!(error.starts_with(says), "{error}");
+    }
 }

@@ -42,6 +42,18 @@ pub enum LibraryError {
         /// How the database said it.
         source: sqlx::Error,
     },
+    /// Nothing can be written where it is.
+    #[error("{doing} in {}: {} cannot be written to: {source}", path.display(), what.display())]
+    Unwritable {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The file or its folder, whichever it is.
+        what: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The database is of another version of the program.
     #[error("bringing {} up to date: {source}", path.display())]
     Migrate {
@@ -105,11 +117,9 @@ impl Library {
         while let Err(source) = sqlx::migrate!().run(&pool).await {
             tries += 1;
             if tries == 5 {
-                return Err(if is_full(data) {
-                    let (doing, source) = (OPENING, source.into());
-                    LibraryError::Full { doing, path, source }
-                } else {
-                    LibraryError::Migrate { path, source }
+                return Err(match unwritable(&path) {
+                    Some(why) => why.into_error(OPENING, path, source.into()),
+                    None => LibraryError::Migrate { path, source },
                 });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -190,18 +200,46 @@ impl Library {
 
 fn failed(doing: &'static str, path: &Path, source: sqlx::Error) -> LibraryError {
     let path = path.to_owned();
-    if path.parent().is_some_and(is_full) {
-        LibraryError::Full { doing, path, source }
-    } else {
-        LibraryError::Database { doing, path, source }
+    match unwritable(&path) {
+        Some(why) => why.into_error(doing, path, source),
+        None => LibraryError::Database { doing, path, source },
     }
 }
 
-/// Whether there is no room left in a folder for what SQLite puts beside a database. Of the file of 32 KiB that its processes share, without
-/// which nothing can be read, it says no more than "disk I/O error".
-fn is_full(folder: &Path) -> bool {
+/// What keeps a database from being used: the file or the folder that cannot be written to, and why.
+struct Unwritable(PathBuf, std::io::Error);
+
+impl Unwritable {
+    fn into_error(self, doing: &'static str, path: PathBuf, said: sqlx::Error) -> LibraryError {
+        let Self(what, source) = self;
+        if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            return LibraryError::Full {
+                doing,
+                path,
+                source: said,
+            };
+        }
+        LibraryError::Unwritable {
+            doing,
+            path,
+            what,
+            source,
+        }
+    }
+}
+
+/// Whether a database, or what SQLite puts beside it, cannot be written. Of a full disk it says no more than "disk I/O error" (where there is no
+/// room for the file of 32 KiB that its processes share, without which nothing can be read), and of a folder that is closed "unable to open".
+fn unwritable(path: &Path) -> Option<Unwritable> {
+    let folder = path.parent()?;
+    let opened = std::fs::OpenOptions::new().write(true).open(path);
+    if let Err(why) = opened
+        && why.kind() != ErrorKind::NotFound
+    {
+        return Some(Unwritable(path.to_owned(), why));
+    }
     let filled = tempfile::tempfile_in(folder).and_then(|mut file| file.write_all(&vec![0; 64 << 10]));
-    filled.is_err_and(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+    filled.err().map(|why| Unwritable(folder.to_owned(), why))
 }
 
 #[cfg(test)]
@@ -245,6 +283,15 @@ mod tests {
         assert_eq!(library.sheet(content).await.unwrap(), Some(sheet(11, b"d4")));
         assert_eq!(library.pin(content).await.unwrap(), Some(pin(5)));
         library.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_written_to_is_named() {
+        // Nobody can make files there.
+        let refused = Library::open(Path::new("/sys/kernel")).await;
+        let error = refused.expect_err("there is no room for files").to_string();
+        let says = "opening the library in /sys/kernel/library.db: /sys/kernel cannot be written to: ";
+        assert!(error.starts_with(says), "{error}");
     }
 
     #[tokio::test]
