@@ -2,13 +2,14 @@
 //!
 //! Not for: what is reported and how often (`ad_splicer::beacons`).
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use ad_splicer::beacons::{
-    Basis, Beacon, Drained, Event, Occurrence, Queue, Session, UnixMillis, break_events, delivered, played,
-    problems,
+    Basis, Beacon, Drained, Event, Occurrence, Queue, QueueError, Session, UnixMillis, break_events,
+    delivered, played, problems,
 };
 use ad_splicer::cues::{BreakEvent, CuePoint};
 use ad_splicer::decide::{Ad, BreakPlace, limits};
@@ -210,28 +211,40 @@ async fn store(context: &Context, beacons: &[Beacon]) {
 
 /// Sends what waits, for about three seconds. Trouble is logged: it is no reason for a download to fail, and the queue keeps what it has.
 pub(crate) async fn drain(context: &Context) {
-    drain_until(context, &AtomicBool::new(false)).await;
+    tell(drain_until(context, DRAIN, &AtomicBool::new(false)).await);
 }
 
-/// What became of it; `None` when it is not known.
-async fn drain_until(context: &Context, stop: &AtomicBool) -> Option<Drained> {
-    if !context.ads_db().exists() {
-        return Some(Drained::default());
+fn tell(drained: Result<Drained, QueueError>) {
+    if let Err(error) = drained {
+        tracing::warn!(%error, "beacons were not sent; a later command tries again");
     }
-    let drained = async {
-        let queue = Queue::open(&context.ads_db()).await?;
-        let now = UnixMillis::now();
-        queue.drain_until(&context.gate, now, DRAIN, stop).await
-    };
-    match drained.await {
-        Ok(drained) => {
-            tracing::debug!(?drained, "beacons");
-            Some(drained)
+}
+
+/// What became of it.
+async fn drain_until(context: &Context, budget: Duration, stop: &AtomicBool) -> Result<Drained, QueueError> {
+    if !context.ads_db().exists() {
+        return Ok(Drained::default());
+    }
+    let queue = Queue::open(&context.ads_db()).await?;
+    let now = UnixMillis::now();
+    let drained = queue.drain_until(&context.gate, now, budget, stop).await?;
+    tracing::debug!(?drained, "beacons");
+    Ok(drained)
+}
+
+/// Which troubles were told since there was none.
+#[derive(Debug, Default)]
+struct Told(HashSet<String>);
+
+impl Told {
+    /// What was not told yet.
+    fn new_in(&mut self, drained: Result<Drained, QueueError>) -> Result<Drained, QueueError> {
+        match &drained {
+            Ok(_) => self.0.clear(),
+            Err(error) if !self.0.insert(error.to_string()) => return Ok(Drained::default()),
+            Err(_) => {}
         }
-        Err(error) => {
-            tracing::warn!(%error, "beacons were not sent; a later command tries again");
-            None
-        }
+        drained
     }
 }
 
@@ -247,7 +260,7 @@ impl Draining {
         let stop = Arc::new(AtomicBool::new(false));
         let (context, stopped) = (context.clone(), Arc::clone(&stop));
         let task = tokio::spawn(async move {
-            drain_until(&context, &stopped).await;
+            tell(drain_until(&context, DRAIN, &stopped).await);
         });
         Draining { task, stop }
     }
@@ -272,28 +285,41 @@ pub(crate) struct Sending {
     task: JoinHandle<()>,
     stored: Arc<Notify>,
     stop: Arc<AtomicBool>,
+    /// When it was told to end.
+    ending: Arc<OnceLock<Instant>>,
 }
 
 impl Sending {
     /// Begins with what waits already.
     pub(crate) fn begin(context: &Context) -> Self {
-        let (stored, stop) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
-        let (context, wake, stopped) = (context.clone(), Arc::clone(&stored), Arc::clone(&stop));
+        let (stored, stop, ending) = <(Arc<Notify>, Arc<AtomicBool>, Arc<OnceLock<Instant>>)>::default();
+        let (context, wake) = (context.clone(), Arc::clone(&stored));
+        let (stopped, ended) = (Arc::clone(&stop), Arc::clone(&ending));
         let task = tokio::spawn(async move {
+            let mut told = Told::default();
             loop {
-                let drained = drain_until(&context, &stopped).await;
+                let drained = drain_until(&context, DRAIN, &stopped).await;
+                let waits = drained.as_ref().map_or(true, |drained| drained.waiting > 0);
+                tell(told.new_in(drained));
                 if stopped.load(Ordering::Relaxed) {
                     break;
                 }
-                let waits = drained.is_none_or(|drained| drained.waiting > 0);
                 tokio::select! {
                     () = wake.notified() => {}
                     () = tokio::time::sleep(AGAIN), if waits => {}
                 }
             }
-            drain(&context).await;
+            // Those that were under way were waited for already.
+            let waited = ended.get().map(Instant::elapsed).unwrap_or_default();
+            let drained = drain_until(&context, DRAIN.saturating_sub(waited), &AtomicBool::new(false)).await;
+            tell(told.new_in(drained));
         });
-        Sending { task, stored, stop }
+        Sending {
+            task,
+            stored,
+            stop,
+            ending,
+        }
     }
 
     /// Beacons were stored. Nobody waits for them to be sent.
@@ -301,8 +327,10 @@ impl Sending {
         self.stored.notify_one();
     }
 
-    /// Waits for those under way, and sends what is left for about three seconds.
+    /// Waits for those under way, and begins to send what is left, for about three seconds together.
     pub(crate) async fn end(mut self) {
+        // The only one who sets it.
+        let _ = self.ending.set(Instant::now());
         self.stop.store(true, Ordering::Relaxed);
         self.stored.notify_one();
         if let Err(error) = (&mut self.task).await {
@@ -314,5 +342,84 @@ impl Sending {
 impl Drop for Sending {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ad_splicer::beacons::{BeaconKey, OpenError, Receiver};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::cli::NetArgs;
+
+    /// Beacons that are sent at a time.
+    const AT_ONCE: usize = 8;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_leaves_waits_for_a_silent_server_once() -> anyhow::Result<()> {
+        gate::install_crypto_provider();
+        let folder = tempfile::tempdir()?;
+        let context = Context::new(&NetArgs {
+            listen: Vec::new(),
+            data: Some(folder.path().to_owned()),
+            allow_private: true,
+            up: None,
+            down: None,
+            dht: Vec::new(),
+            no_discovery: true,
+        })?;
+        let silent = TcpListener::bind("127.0.0.1:0").await?;
+        let address = silent.local_addr()?;
+        let beacons: Vec<Beacon> = (0..3 * AT_ONCE)
+            .map(|n| {
+                let url = format!("http://{address}/{n}");
+                Beacon {
+                    key: BeaconKey::new("playback", "ad", "start", &url),
+                    event: "start".to_owned(),
+                    url,
+                    receiver: Receiver::ThirdParty,
+                    at: UnixMillis::now(),
+                    body: None,
+                }
+            })
+            .collect();
+        let queue = Queue::open(&context.ads_db()).await?;
+        queue.store(&beacons).await?;
+        let sending = Sending::begin(&context);
+        let mut asked = Vec::new();
+        while asked.len() < AT_ONCE {
+            asked.push(silent.accept().await?);
+        }
+        // Those that are under way last longer than anybody is to wait.
+        sending.end().await;
+        assert_eq!(queue.waiting().await?, 2 * AT_ONCE as u64, "no others were begun");
+        Ok(())
+    }
+
+    #[test]
+    fn a_trouble_is_told_once_until_it_is_gone() {
+        let mut told = Told::default();
+        let mut is_told = |drained| told.new_in(drained).is_err();
+        let failed = |what: &str| {
+            Err(QueueError::Open(OpenError::Unwritable {
+                path: "ads.db".to_owned(),
+                what: what.to_owned(),
+                source: std::io::ErrorKind::PermissionDenied.into(),
+            }))
+        };
+        let gone = || Ok(Drained::default());
+        assert_eq!(
+            [
+                failed("a"),
+                failed("a"),
+                failed("b"),
+                failed("a"),
+                gone(),
+                failed("a")
+            ]
+            .map(&mut is_told),
+            [true, false, true, false, false, true]
+        );
     }
 }

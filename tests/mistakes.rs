@@ -130,7 +130,14 @@ fn wrong_arguments_are_an_error_event_too() {
         &["get", "a.torrent", "--json", "--up", "fast"],
         &["seed", "a.torrent", "--json", "--peer", "nobody"],
         &["walk", "--json"],
-        &["publish", "a.mp3", "--json", "--origin=http://127.0.0.1:9/", "--valid-for", "0.9"],
+        &[
+            "publish",
+            "a.mp3",
+            "--json",
+            "--origin=http://127.0.0.1:9/",
+            "--valid-for",
+            "0.9",
+        ],
     ] {
         let ended = grove(folder.path(), args).run().expect(2).says("error: ");
         let told = ended.json();

@@ -293,7 +293,10 @@ fn what_is_here_is_told_apart_from_what_is_kept() {
     let progress = get.wait_until("it is here", |line| {
         line["event"] == "progress" && line["have_bytes"].as_u64() >= Some(1_000_000)
     });
-    assert_eq!(progress["kept_bytes"], 0, "nothing says which version it is: {progress}");
+    assert_eq!(
+        progress["kept_bytes"], 0,
+        "nothing says which version it is: {progress}"
+    );
     get.kill();
     web.open();
 }

@@ -150,7 +150,9 @@ pub async fn run(args: Args) -> ExitCode {
 pub fn status(error: &anyhow::Error) -> ExitCode {
     let bad_input = match error.downcast_ref::<Error>() {
         Some(Error::Load(_) | Error::PublicUrl(_) | Error::Store(StoreError::Kind(_))) => true,
-        _ => error.is::<BadInput>() || matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Kind(_))),
+        _ => {
+            error.is::<BadInput>() || matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Kind(_)))
+        }
     };
     ExitCode::from(if bad_input { 2 } else { 1 })
 }

@@ -159,9 +159,18 @@ fn bad_input_exits_2_and_says_where_and_why() {
     assert_eq!(text(&wrong).0, Some(2), "{wrong:?}");
     write(&dir.path().join("networks.txt"), "192.0.2.0/99\n");
     for (args, said) in [
-        (&["serve", "--data-centres", "networks.txt"][..], "error: cannot use networks.txt: "),
-        (&["serve", "--data-centres", "none.txt"], "error: cannot read none.txt: "),
-        (&["report", "--db", "none.db"], "error: cannot report: there is no database at none.db"),
+        (
+            &["serve", "--data-centres", "networks.txt"][..],
+            "error: cannot use networks.txt: ",
+        ),
+        (
+            &["serve", "--data-centres", "none.txt"],
+            "error: cannot read none.txt: ",
+        ),
+        (
+            &["report", "--db", "none.db"],
+            "error: cannot report: there is no database at none.db",
+        ),
     ] {
         let wrong = Command::new(env!("CARGO_BIN_EXE_ad-server-mock"))
             .current_dir(dir.path())

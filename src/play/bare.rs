@@ -135,7 +135,9 @@ async fn through(
 
 /// Waits until it is known how long it is (false), or so much came that it may have no end.
 async fn is_too_long(seen: &mut watch::Receiver<Seen>, most: u64) -> bool {
-    let known = seen.wait_for(|seen| seen.total.is_some() || seen.have > most).await;
+    let known = seen
+        .wait_for(|seen| seen.total.is_some() || seen.have > most)
+        .await;
     match known {
         Ok(seen) => seen.total.is_none(),
         // Fetching is over, which tells by itself how.
@@ -147,7 +149,9 @@ async fn is_too_long(seen: &mut watch::Receiver<Seen>, most: u64) -> bool {
 fn endless(bare: &Bare, why: &str) -> anyhow::Error {
     let url = gate::shown(&bare.url);
     with_hint(
-        bad_input(format!("cannot play {url}: {why}, and what is played here has an end")),
+        bad_input(format!(
+            "cannot play {url}: {why}, and what is played here has an end"
+        )),
         "`grove get URL -o -` gives what comes to a player that reads it from a pipe",
     )
 }

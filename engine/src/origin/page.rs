@@ -43,8 +43,16 @@ mod tests {
         assert!(pages.into_iter().map(Some).all(is_page));
         let others = ["audio/mpeg", "text/plain", "text/htmlx", "", "; text/html"];
         assert!(!others.into_iter().map(Some).chain([None]).any(is_page));
-        assert!(["/a/index.html", "/b.HTM", "/c.v2.xhtml"].into_iter().all(is_named_page));
-        assert!(!["/ep1.mp3", "/html", "/", "/a.html/b"].into_iter().any(is_named_page));
+        assert!(
+            ["/a/index.html", "/b.HTM", "/c.v2.xhtml"]
+                .into_iter()
+                .all(is_named_page)
+        );
+        assert!(
+            !["/ep1.mp3", "/html", "/", "/a.html/b"]
+                .into_iter()
+                .any(is_named_page)
+        );
         let begins: [&[u8]; 3] = [b"<!doctype html>", b"\r\n <html>", b"\xef\xbb\xbf<p>"];
         assert!(begins.into_iter().all(begins_with_markup));
         let files: [&[u8]; 4] = [b"ID3\x04", b"\xff\xfb<", b"", b"  "];
