@@ -36,6 +36,12 @@ impl Pace {
         self.paid_until = Some(start + cost);
         start.max(now)
     }
+
+    /// [`Pace::reserve`] for bytes that have come already, however many at once: the instant at which all of them will have passed.
+    pub fn pass(&mut self, bytes: u64, now: Instant) -> Instant {
+        let begins = self.reserve(bytes, now);
+        self.paid_until.unwrap_or(begins).max(now)
+    }
 }
 
 /// A limit on bytes a second, shared by all who move bytes in one direction.
@@ -54,12 +60,18 @@ impl Bucket {
 
     /// Waits until `bytes` may pass.
     pub async fn take(&self, bytes: u64) {
+        self.wait(|pace, now| pace.reserve(bytes, now)).await;
+    }
+
+    /// Waits until `bytes` that have come already may have passed.
+    pub async fn pass(&self, bytes: u64) {
+        self.wait(|pace, now| pace.pass(bytes, now)).await;
+    }
+
+    async fn wait(&self, until: impl FnOnce(&mut Pace, Instant) -> Instant) {
         let Some(pace) = &self.pace else { return };
         let now = Instant::now();
-        let at = pace
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .reserve(bytes, now);
+        let at = until(&mut pace.lock().unwrap_or_else(PoisonError::into_inner), now);
         // A sleep lasts for a millisecond at least: one for each datagram would be the rate.
         if at > now {
             tokio::time::sleep_until(at.into()).await;
@@ -118,6 +130,17 @@ mod tests {
                     "{rate} bytes/s, {askers} askers: {share}"
                 );
             }
+        }
+    }
+
+    /// As much as a socket had, however long that takes at the rate.
+    #[test]
+    fn what_came_at_once_is_waited_for_to_its_last_byte() {
+        for chunk in [10_000, 500_000] {
+            let start = Instant::now();
+            let mut pace = Pace::new(1_000_000);
+            let took = (0..3_000_000 / chunk).fold(start, |now, _| pace.pass(chunk, now)) - start;
+            assert!((2.95..=3.0).contains(&took.as_secs_f64()), "{chunk}: {took:?}");
         }
     }
 

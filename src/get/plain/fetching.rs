@@ -26,8 +26,9 @@ use crate::validator::Validator;
 
 /// So often what came is made to last.
 const KEEP: Duration = Duration::from_secs(1);
-/// Pieces of a body that wait to be written.
+/// Pieces of a body that wait to be written, and how long each is at most: a socket may have had more for long.
 const WAITING: usize = 16;
+const TURN: usize = 64 << 10;
 
 /// How far it is.
 #[derive(Clone, Debug)]
@@ -321,8 +322,13 @@ impl<'a> Fetching<'a> {
                 }
             });
             let handed = async {
-                self.down.take(bytes).await;
-                to.send(Part::Bytes(chunk)).await
+                let mut rest = chunk;
+                while !rest.is_empty() {
+                    let next = rest.split_to(rest.len().min(TURN));
+                    self.down.pass(next.len() as u64).await;
+                    to.send(Part::Bytes(next)).await?;
+                }
+                Ok::<_, mpsc::error::SendError<Part>>(())
             };
             tokio::select! {
                 handed = handed => if handed.is_err() {
