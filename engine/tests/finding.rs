@@ -50,10 +50,7 @@ async fn a_udp_tracker_brings_peers_together_when_the_tiers_before_it_are_dead()
         }
     });
     // One refuses connections; one takes datagrams and never says a word.
-    let refusing = {
-        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}/announce", gone.local_addr().unwrap())
-    };
+    let refusing = format!("http://{}/announce", closed_port());
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mute = format!("udp://{}/announce", silent.local_addr().unwrap());
     let data = content(1_000_000, 21);

@@ -563,10 +563,7 @@ async fn what_ails_a_web_seed_is_told_whatever_a_tracker_says_after_it() {
     let (mut tasks, folder) = (JoinSet::new(), tempfile::tempdir().unwrap());
     let node = node(folder.path()).await;
     let (_origin, url) = origin(&mut tasks, &content(9_000, 26), Vice::BusyFor(9, 3_600)).await;
-    // Nobody listens there any more.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let tracker = format!("http://{}/announce", closed.local_addr().unwrap());
-    drop(closed);
+    let tracker = format!("http://{}/announce", closed_port());
     let metainfo = metainfo(&content(9_000, 26), &[url], &[tracker]);
     let torrent = node.add(metainfo, AddOptions::default()).await.unwrap();
     let (seed, tracker) = ("asks to come again in 3600 s", "announcing to a tracker");
@@ -744,9 +741,7 @@ async fn what_waits_for_a_place_says_so_and_a_mirror_that_is_away_hides_no_place
     let mut tasks = JoinSet::new();
     let data = content(4 * BLOCK_SIZE as usize, 15);
     let (server, good) = vicious_gated_origin(&mut tasks, &data, Vice::OneAtATime).await;
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let away = format!("http://{}/episode.bin", closed.local_addr().unwrap());
-    drop(closed);
+    let away = format!("http://{}/episode.bin", closed_port());
     let down = Arc::new(Bucket::new(None));
     let origin = Arc::new(Origin::new(open_gate(), &[good, away], data.len() as u64, down));
     let (noting, mut noted) = mpsc::unbounded_channel();

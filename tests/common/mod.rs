@@ -450,10 +450,15 @@ async fn remember(State(asked): State<Arc<Mutex<Vec<String>>>>, request: Request
     next.run(request).await
 }
 
-/// A port of loopback where nobody listens.
+/// A port of loopback where nobody listens, which no other process takes as long as this one lives.
 pub fn closed_port() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound address")
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket
+        .bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+        .expect("a free port");
+    let address = socket.local_addr().expect("a bound address");
+    std::mem::forget(socket);
+    address
 }
 
 /// A published episode: a folder with the file and its `.torrent`.

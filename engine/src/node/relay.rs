@@ -264,9 +264,10 @@ mod tests {
             );
         }
         assert_eq!(pauses(429, at).await, [Some(5), Some(10), Some(20)]);
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        // Bound, so that nobody else takes it, and not listened at.
+        let closed = tokio::net::TcpSocket::new_v4().unwrap();
+        closed.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let nobody = closed.local_addr().unwrap();
-        drop(closed);
         assert_eq!(
             pauses(200, nobody).await,
             [Some(5), Some(10), Some(60)],

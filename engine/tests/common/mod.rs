@@ -47,6 +47,15 @@ pub fn metainfo(data: &[u8], web_seeds: &[String], trackers: &[String]) -> Arc<M
     Arc::new(builder.hash(data, data.len() as u64, |_| {}).unwrap())
 }
 
+/// An address where nobody listens, which no other process takes as long as this one lives.
+pub fn closed_port() -> SocketAddr {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    address
+}
+
 /// How an origin behaves.
 #[derive(Clone, Debug, Default)]
 pub enum Vice {
