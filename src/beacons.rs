@@ -351,7 +351,6 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::cli::NetArgs;
 
     /// Beacons that are sent at a time.
     const AT_ONCE: usize = 8;
@@ -360,15 +359,7 @@ mod tests {
     async fn who_leaves_waits_for_a_silent_server_once() -> anyhow::Result<()> {
         gate::install_crypto_provider();
         let folder = tempfile::tempdir()?;
-        let context = Context::new(&NetArgs {
-            listen: Vec::new(),
-            data: Some(folder.path().to_owned()),
-            allow_private: true,
-            up: None,
-            down: None,
-            dht: Vec::new(),
-            no_discovery: true,
-        })?;
+        let context = Context::at(folder.path())?;
         let silent = TcpListener::bind("127.0.0.1:0").await?;
         let address = silent.local_addr()?;
         let beacons: Vec<Beacon> = (0..3 * AT_ONCE)

@@ -58,6 +58,20 @@ impl Context {
         })
     }
 
+    /// For tests: everything in this folder, and loopback allowed.
+    #[cfg(test)]
+    pub(crate) fn at(data: &std::path::Path) -> anyhow::Result<Self> {
+        Self::new(&NetArgs {
+            listen: Vec::new(),
+            data: Some(data.to_owned()),
+            allow_private: true,
+            up: None,
+            down: None,
+            dht: Vec::new(),
+            no_discovery: true,
+        })
+    }
+
     /// Where the publisher's key is, unless `--key` says so.
     pub(crate) fn publisher_key(&self) -> PathBuf {
         self.data.join("publisher.key")

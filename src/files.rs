@@ -8,8 +8,8 @@
 //! Not for: state that is changed often; that is in databases.
 
 use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use ad_splicer::content::no_file;
 use anyhow::Context as _;
 use engine::node::Torrent;
 
+use crate::output::Explain as _;
 use crate::placing::Placing;
 
 /// Writes these bytes.
@@ -258,13 +259,30 @@ pub(crate) fn or_stdout(path: PathBuf) -> PathBuf {
 /// Refuses to do something with a device, a pipe or a socket, which may be read for ever. What is not there is not judged.
 pub(crate) fn check_regular(path: &Path, doing: &str) -> anyhow::Result<()> {
     let kind = std::fs::metadata(path).map(|about| about.file_type());
-    match kind.ok().and_then(no_file) {
-        Some(what) => Err(crate::output::bad_input(format!(
+    let refused = |what: &str| {
+        crate::output::bad_input(format!(
             "cannot {doing} {}: it is {what}, not a file",
             path.display()
-        ))),
+        ))
+    };
+    match kind.ok().and_then(no_file) {
+        // As stdin is when nothing is written into it.
+        Some(_) if is_terminal(path) => Err(refused("a terminal")).hint(|| {
+            let path = path.display();
+            format!("let another command write into it, as in `cat FILE | grove … {path}`")
+        }),
+        Some(what) => Err(refused(what)),
         None => Ok(()),
     }
+}
+
+fn is_terminal(path: &Path) -> bool {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let is_device = std::fs::metadata(path).is_ok_and(|about| about.file_type().is_char_device());
+    let mut options = OpenOptions::new();
+    // Not to become the one that we are stopped from.
+    let options = options.read(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
+    is_device && options.open(path).is_ok_and(|open| open.is_terminal())
 }
 
 /// Whether it is a pipe by the name that the system gives to what is open here.

@@ -254,6 +254,10 @@ fn sweep(all: &Path, now: SystemTime) {
     for folder in std::fs::read_dir(all).into_iter().flatten().flatten() {
         let folder = folder.path();
         let path = folder.join("lock");
+        // Somebody may be about to go on with any other, and is not to find it locked.
+        if !is_left(&folder, now) {
+            continue;
+        }
         // One that is made here is a fresh one.
         let lock = OpenOptions::new()
             .write(true)
@@ -410,6 +414,8 @@ mod tests {
         let is_here = |name: &str| folder(place.data.path(), &url(name)).exists();
         let held = leave("held", 99);
         drop((leave("old", 15), leave("new", 13)));
+        let untouched = folder(place.data.path(), &url("new")).join("lock");
+        std::fs::remove_file(&untouched).expect("it is there");
         // Who comes back for it finds it, whenever.
         let again = Partial::open(place.data.path(), &url("other"));
         drop(again);
@@ -418,6 +424,7 @@ mod tests {
             [true, false, true],
             "another file was begun"
         );
+        assert!(!untouched.exists(), "nobody went on with it");
         drop(held);
         let back = Partial::open(place.data.path(), &url("held")).expect("nobody has it");
         assert_eq!(back.have(), 4);

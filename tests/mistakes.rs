@@ -123,6 +123,15 @@ fn a_source_may_come_through_a_pipe_that_is_open() {
 }
 
 #[test]
+fn a_terminal_that_nothing_is_written_into_is_called_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shown = grove(folder.path(), ["inspect", "/dev/stdin"]).at_terminal();
+    shown.wait_for("error: cannot read /dev/stdin: it is a terminal, not a file");
+    shown.wait_for("hint: let another command write into it, as in `cat FILE | grove … /dev/stdin`");
+    assert_eq!(shown.finish(), Some(2));
+}
+
+#[test]
 fn wrong_arguments_are_an_error_event_too() {
     let folder = tempfile::tempdir().expect("a folder");
     for args in [

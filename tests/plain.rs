@@ -286,10 +286,15 @@ fn what_is_kept_is_said_and_can_be_removed() {
 fn a_rate_is_kept_to_in_transfers_of_seconds_too() {
     const RATE: f64 = 2e6;
     let web = Web::new([Act::well(TAG)]);
-    let command = web.command("get").args(["--json", "-o", "out.bin", "--down", "2M"]);
+    let command = web
+        .command("get")
+        .args(["--json", "-o", "out.bin", "--down", "2M"]);
     let complete = command.run().expect(0).event("complete");
     let least = LENGTH as f64 / RATE / 1.05;
-    assert!(complete["seconds"].as_f64() > Some(least), "{complete}, {least} s");
+    assert!(
+        complete["seconds"].as_f64() > Some(least),
+        "{complete}, {least} s"
+    );
 }
 
 #[test]

@@ -27,6 +27,9 @@ impl Bookmark {
 
     /// That of media without a `.torrent`, by its URL, which may hold a secret.
     pub(super) fn of_url(context: &Context, url: &Url) -> Self {
+        // What stands behind `#` is the reader's own.
+        let mut url = url.clone();
+        url.set_fragment(None);
         let name = hex::encode(Sha256::digest(url.as_str()));
         Bookmark(context.bookmarks().join(name))
     }
@@ -70,5 +73,24 @@ impl Bookmark {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_one_place_whatever_stands_behind_its_hash() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let context = Context::at(folder.path())?;
+        let of = |url: &str| anyhow::Ok(Bookmark::of_url(&context, &Url::parse(url)?));
+        of("http://x.example/a.mp3#t=10")?.save(ContentTime::from_nanos(7))?;
+        assert_eq!(
+            of("http://x.example/a.mp3")?.load()?,
+            Some(ContentTime::from_nanos(7))
+        );
+        assert_eq!(of("http://x.example/a.mp3?t=10")?.load()?, None);
+        Ok(())
     }
 }

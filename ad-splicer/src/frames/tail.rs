@@ -72,6 +72,27 @@ fn ape_size(bytes: &[u8]) -> Option<u64> {
     Some(u32::from_le_bytes(*size).into())
 }
 
+/// How long the APEv2 tag is that ends at `end`: as it says, where it begins there as such tags do, and else its foot alone, since what it says would
+/// be the end of the sound.
+fn ape_before(window: &mut Window<'_>, end: u64, said: u64, has_head: bool) -> Result<u64, SpliceError> {
+    let Some(start) = end.checked_sub(said).filter(|_| said > APE_LEN) else {
+        return Ok(APE_LEN);
+    };
+    let begins = window.get(start, 12)?;
+    let is_so = if has_head {
+        begins.starts_with(b"APETAGEX")
+    } else {
+        // An item: the length of its value, flags of which three are used, and the first letters of its name.
+        let [a, b, c, d, _, _, _, flags, name @ ..] = begins else {
+            return Ok(APE_LEN);
+        };
+        u64::from(u32::from_le_bytes([*a, *b, *c, *d])) < said
+            && flags & 0x1F == 0
+            && name.iter().take(2).all(|letter| (b' '..=b'~').contains(letter))
+    };
+    Ok(if is_so { said } else { APE_LEN })
+}
+
 /// Where the tags begin that the content ends with. What goes on up to behind that place has lost its end.
 pub(crate) fn tags_at(window: &mut Window<'_>) -> Result<u64, SpliceError> {
     let mut end = window.len();
@@ -95,7 +116,8 @@ fn tag_before(window: &mut Window<'_>, end: u64) -> Result<Option<u64>, SpliceEr
         Some(if is_enhanced { both } else { ID3V1_LEN })
     } else if let Some(foot) = last(APE_LEN).filter(|foot| foot.starts_with(b"APETAGEX")) {
         let has_head = foot[23] & 0x80 != 0;
-        ape_size(foot).map(|size| size + if has_head { APE_LEN } else { 0 })
+        let said = ape_size(foot).map(|size| size + if has_head { APE_LEN } else { 0 });
+        return ape_before(window, end, said.unwrap_or(0), has_head).map(Some);
     } else if let Some(digits) = bytes.strip_suffix(LYRICS_END) {
         let digits = digits.last_chunk::<6>().map(<[u8; 6]>::as_slice);
         let size: Option<u64> = digits
@@ -170,6 +192,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_tag_that_says_a_wrong_length_does_not_end_the_sound() {
+        const SOUND: usize = 1_000;
+        let tags = tails();
+        for name in ["APEv2", "APEv2 without a head"] {
+            let (_, tag) = tags.iter().find(|(tag, _)| *tag == name).unwrap();
+            let foot = tag.len() - APE_LEN as usize;
+            for said in [0_u32, 33, 60, 500, u32::MAX] {
+                let mut file = [&vec![0xA5; SOUND][..], tag].concat();
+                file[SOUND + foot + 12..][..4].copy_from_slice(&said.to_le_bytes());
+                let tags = tags_at(&mut Window::new(&file, Duration::ZERO)).unwrap();
+                assert_eq!(tags, (SOUND + foot) as u64, "{name}, {said}");
+            }
+        }
+    }
+
+    #[test]
     fn nothing_that_a_tag_says_leads_out_of_the_file() {
         let foot = [&b"APETAGEX\xD0\x07\0\0\xFF\xFF\xFF\xFF"[..], &[0; 16]].concat();
         for file in [
@@ -182,7 +220,7 @@ pub(crate) mod tests {
         ] {
             let len = file.len() as u64;
             let mut window = Window::new(&file, Duration::ZERO);
-            assert_eq!(tags_at(&mut window).unwrap(), len);
+            assert!(tags_at(&mut window).unwrap() <= len);
             assert!(behind(&mut window, 0).unwrap().0 <= len);
         }
     }
