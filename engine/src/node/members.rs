@@ -163,8 +163,14 @@ impl Driver {
     }
 
     pub(super) fn message(&mut self, peer: Peer, message: Message) {
-        if !self.peers.contains_key(&peer) {
+        let now = self.began.elapsed();
+        let Some(state) = self.peers.get_mut(&peer) else {
             return;
+        };
+        let is_turn = matches!(message, Message::Choke | Message::Unchoke);
+        if is_turn && !state.conduct.turns.take(now) {
+            self.ban(peer, "it changes again and again whether we may ask it");
+            return self.drain();
         }
         match message {
             Message::Have(runs) => self.input(Input::PeerHave { peer, runs }),
