@@ -11,7 +11,7 @@ use engine::net::{
     Connection, ControlWriter, Endpoint, Identity, Incoming, accept_stream, open_control, open_request,
 };
 use engine::node::{AddOptions, Location, Node, NodeConfig, Wanted};
-use engine::swarm::{BlockRun, Claim, FileIndex, PieceIndex, RefuseReason};
+use engine::swarm::{BlockRun, Claim, FileIndex, PieceIndex, RefuseReason, Urgency};
 use engine::wire::{Message, MetadataKind, ReplyStatus, Request};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +81,61 @@ async fn a_peer_that_promises_everything_and_sends_nothing_holds_up_nobody() {
     let stats = completed(&torrent).await;
     assert_eq!(stored(&torrent), data);
     assert_eq!((stats.from_peers, stats.from_origin), (0, data.len() as u64));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_changes_again_and_again_whether_it_may_be_asked_is_banned() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(1_000_000, 33);
+    let metainfo = metainfo(&data, &[], &[]);
+    let node = node(folder.path()).await;
+    let _torrent = node.add(metainfo.clone(), only_peers(&[])).await.unwrap();
+    let (_endpoint, connection, mut writer, _reader) = greet(&node, &metainfo, 0).await;
+    writer
+        .send(&Message::Have(vec![everything(&metainfo)]))
+        .await
+        .unwrap();
+    for _ in 0..1_000 {
+        // It may be closed already.
+        let _ = writer.send(&Message::Unchoke).await;
+        let _ = writer.send(&Message::Choke).await;
+    }
+    let why = within("the ban", connection.closed()).await.to_string();
+    assert!(why.contains("whether we may ask it"), "{why}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_takes_not_even_the_beginning_of_replies_keeps_no_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(1_000_000, 32);
+    let metainfo = metainfo(&data, &[], &[]);
+    let (node, _torrent) = seed(folder.path(), &metainfo, &data).await;
+    gate::install_crypto_provider();
+    let deaf = Endpoint::bind_deaf(LOCAL, &Identity::generate().unwrap()).unwrap();
+    let connection = within("a dial", deaf.connect(node.local_addrs()[0], None)).await;
+    let connection = connection.unwrap();
+    let (mut writer, mut reader) = open_control(&connection).await.unwrap();
+    writer.send(&hello(&metainfo)).await.unwrap();
+    within("a hello", reader.hello()).await.unwrap();
+    while !matches!(
+        within("a place", reader.next()).await.unwrap(),
+        Some(Message::Unchoke)
+    ) {}
+    // More than are served at a time. Nothing is read of the replies.
+    let mut replies = Vec::new();
+    for piece in 0..14 {
+        let run = BlockRun::new(0, 4 * piece, 4);
+        let asked = Request {
+            run,
+            urgency: Urgency::Far,
+            ..request(&metainfo, 0)
+        };
+        replies.push(open_request(&connection, &asked).await.unwrap());
+    }
+    viewer_completes(&metainfo, &data, address(&node)).await;
+    drop((replies, reader, writer));
     node.stop().await;
 }
 

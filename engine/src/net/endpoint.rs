@@ -121,6 +121,14 @@ impl Endpoint {
         Ok(endpoint)
     }
 
+    /// The same for an endpoint that takes a few bytes at a time: for tests of what hostile peers may do.
+    #[doc(hidden)]
+    pub fn bind_deaf(address: SocketAddr, identity: &Identity) -> io::Result<Self> {
+        let mut endpoint = Self::bind(address, identity)?;
+        endpoint.windows = Windows { stream: 32, ..NODE };
+        Ok(endpoint)
+    }
+
     /// The same, driven by a thread of its own. In the `background` what it sends gives way to others, but for what is
     /// urgent ([`Connection::hurry`]).
     pub fn bind_to(

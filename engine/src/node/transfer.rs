@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 /// Blocks sent in one turn of the uplink: 64 KiB keep the packets of one peer together.
 const TURN: usize = 4;
 
-/// A peer that takes no block of an upload for so long loses it: others wait for the place.
+/// A peer that takes neither the beginning of an upload nor a block of it for so long loses it: others wait for the place.
 const UPLOAD_STALL: Duration = Duration::from_secs(20);
 /// Nor does one keep it that takes fewer bytes a second than this.
 const UPLOAD_TRICKLE: u64 = 4_096;
@@ -326,21 +326,21 @@ pub(super) async fn refuse(mut send: SendStream, status: ReplyStatus) {
 
 async fn serve(ground: &Ground, run: BlockRun, send: &mut SendStream) -> Result<u64, StreamError> {
     let known = ground.store.ensure_leaves(run).await;
-    let Some(proof) = ground.verifier.proof(run).filter(|_| known) else {
-        net::send_reply_header(
-            send,
-            &ReplyHeader::no(ReplyStatus::Refused(RefuseReason::NotHeld)),
-        )
-        .await?;
+    let proof = ground.verifier.proof(run).filter(|_| known);
+    let header = match &proof {
+        Some(proof) => ReplyHeader {
+            status: ReplyStatus::Ok,
+            leaves: proof.leaves.iter().map(|h| h.0).collect(),
+            uncles: proof.uncles.iter().map(|h| h.0).collect(),
+        },
+        None => ReplyHeader::no(ReplyStatus::Refused(RefuseReason::NotHeld)),
+    };
+    let begun = tokio::time::timeout(UPLOAD_STALL, net::send_reply_header(send, &header)).await;
+    begun.map_err(|_| StreamError::Short)??;
+    if proof.is_none() {
         let _ = send.finish();
         return Ok(0);
-    };
-    let header = ReplyHeader {
-        status: ReplyStatus::Ok,
-        leaves: proof.leaves.iter().map(|h| h.0).collect(),
-        uncles: proof.uncles.iter().map(|h| h.0).collect(),
-    };
-    net::send_reply_header(send, &header).await?;
+    }
     let Ok(blocks) = ground.store.read_run(run).await else {
         return Err(StreamError::Short);
     };
