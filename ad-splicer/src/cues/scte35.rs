@@ -85,7 +85,7 @@ pub(super) fn looks_like(line: &str) -> bool {
 }
 
 /// The bytes of a message in base64 (padded or not) or hex (with or without `0x`).
-fn bytes_of(text: &str) -> Result<Vec<u8>, String> {
+pub(super) fn bytes_of(text: &str) -> Result<Vec<u8>, String> {
     let text = text.trim();
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let bare = text
@@ -288,14 +288,14 @@ fn content_time(pts: u64, first: u64) -> Option<ContentTime> {
 
 /// What was said of an event since it was last taken back.
 #[derive(Debug, Default)]
-struct Said {
+pub(super) struct Said {
     is_cancelled: bool,
     all: HashSet<(Meaning, Option<u64>)>,
 }
 
 impl Said {
     /// Whether a message of this event says again what was said: broadcasters repeat each several times.
-    fn is_repeat(&mut self, message: &Message) -> bool {
+    pub(super) fn is_repeat(&mut self, message: &Message) -> bool {
         match message.meaning {
             Meaning::Other(_) => false,
             Meaning::Cancel(_) => {
@@ -304,7 +304,10 @@ impl Said {
             }
             Meaning::Out { .. } | Meaning::In => {
                 self.is_cancelled = false;
-                !self.all.insert((message.meaning, message.pts))
+                // What splices at once has no time to be told by.
+                let same = |(meaning, _): &(Meaning, Option<u64>)| *meaning == message.meaning;
+                let is_known = message.pts.is_none() && self.all.iter().any(same);
+                !self.all.insert((message.meaning, message.pts)) || is_known
             }
         }
     }
@@ -453,7 +456,7 @@ pub(super) fn close(mark: &mut Mark, end: ContentTime) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// SCTE 35 §14.2: splice_insert, out of network, 60.293 s, at 0x072bd0050.
@@ -604,8 +607,8 @@ mod tests {
     }
 
     /// splice_insert of event 4 at 20 s for 5 s, its cancelling, and event 5 at the same time.
-    const FOUR: &str = "/DAlAAAAAAAAAP/wFAUAAAAEf+/+ABt3QP4ABt3QAAEAAAAAPqp8IA==";
-    const CANCEL_FOUR: &str = "/DAWAAAAAAAAAP/wBQUAAAAE/wAAFXBVJA==";
+    pub(in crate::cues) const FOUR: &str = "/DAlAAAAAAAAAP/wFAUAAAAEf+/+ABt3QP4ABt3QAAEAAAAAPqp8IA==";
+    pub(in crate::cues) const CANCEL_FOUR: &str = "/DAWAAAAAAAAAP/wBQUAAAAE/wAAFXBVJA==";
     const FIVE: &str = "/DAlAAAAAAAAAP/wFAUAAAAFf+/+ABt3QP4ABt3QAAEAAAAANLH0eQ==";
 
     #[test]

@@ -7,7 +7,7 @@
 //! The file is read once, in bounded memory.
 #![allow(unreachable_pub)] // the macro that makes the filter makes it `pub`, so its parts must be
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 
 use mpeg2ts_reader::demultiplex::{
@@ -24,7 +24,7 @@ use mpeg2ts_reader::{StreamType, packet_filter_switch};
 
 use super::MOST_CUES;
 use super::marks::{Marks, MarksError, MarksFormat};
-use super::scte35::{self, Breaks, Meaning, Message, WRAP};
+use super::scte35::{self, Breaks, Event, Meaning, Message, Said, WRAP};
 
 /// Bytes that [`looks_like`] wants: two packets' first bytes.
 pub(super) const HEAD: usize = Packet::SIZE + 1;
@@ -91,6 +91,8 @@ pub struct Found {
     byte: u64,
     programmes: BTreeMap<u16, Programme>,
     messages: Vec<Placed>,
+    /// What the messages of each programme said of its events.
+    said: HashMap<(u16, Event), Said>,
     /// Whether the stream says that it carries messages.
     announced: bool,
     error: Option<MarksError>,
@@ -115,24 +117,24 @@ impl Found {
                 return;
             }
         };
-        let is_immediate =
-            message.pts.is_none() && matches!(message.meaning, Meaning::Out { .. } | Meaning::In);
-        if is_immediate {
+        let is_repeat = match message.meaning {
+            Meaning::Other(_) => self
+                .messages
+                .iter()
+                .any(|other| other.programme == programme && other.message == message),
+            Meaning::Out { .. } | Meaning::In | Meaning::Cancel(_) => {
+                let event = (programme.into(), message.event);
+                self.said.entry(event).or_default().is_repeat(&message)
+            }
+        };
+        if is_repeat {
+            return;
+        }
+        if message.pts.is_none() && matches!(message.meaning, Meaning::Out { .. } | Meaning::In) {
             message.pts = self
                 .programmes
                 .get(&programme.into())
                 .and_then(|programme| programme.now);
-        }
-        let is_repeat = self
-            .messages
-            .iter()
-            .filter(|other| other.programme == programme)
-            .any(|other| {
-                let same = (other.message.event, other.message.meaning) == (message.event, message.meaning);
-                same && (is_immediate || other.message.pts == message.pts)
-            });
-        if is_repeat {
-            return;
         }
         if self.messages.len() == MOST_MESSAGES {
             self.error.get_or_insert(MarksError::TooMany);
@@ -272,4 +274,34 @@ impl ElementaryStreamConsumer<Found> for Timestamps {
     fn end_packet(&mut self, _found: &mut Found) {}
 
     fn continuity_error(&mut self, _found: &mut Found) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scte35::tests::{CANCEL_FOUR, FOUR};
+    use super::*;
+
+    #[test]
+    fn what_is_opened_again_after_it_was_taken_back_is_open() {
+        let programme = Pid::new(0x100);
+        let read = |messages: &[&str]| {
+            let mut found = Found {
+                announced: true,
+                ..Found::default()
+            };
+            found.timestamp(programme, 0, true);
+            for message in messages {
+                let bytes = scte35::bytes_of(message).expect("a message");
+                found.section(programme, &bytes);
+            }
+            assert!(found.error.is_none(), "{:?}", found.error);
+            let marks = found.into_marks();
+            (marks.cues().count(), marks.notes.len())
+        };
+        // Each is sent several times.
+        let taken_back = [FOUR, FOUR, CANCEL_FOUR, CANCEL_FOUR];
+        assert_eq!(read(&taken_back), (0, 1));
+        assert_eq!(read(&[&taken_back[..], &[FOUR, FOUR]].concat()), (1, 1));
+        assert_eq!(read(&[&taken_back[..], &[FOUR], &taken_back].concat()), (0, 2));
+    }
 }
