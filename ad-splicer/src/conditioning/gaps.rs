@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use gstreamer_audio::AudioInfo;
+
+use super::decoded::{change, lasting, silence};
 
 /// Nobody sees that sound is so much early or late; times that are rounded, or a recorder's, are off by less.
 const JITTER: gst::ClockTime = gst::ClockTime::from_mseconds(40);
@@ -18,28 +19,19 @@ const LONGEST: gst::ClockTime = gst::ClockTime::from_seconds(30);
 /// Puts silence where it is due into the decoded, interleaved audio that goes into `pad`.
 pub(super) fn fill(pad: &gst::Pad) {
     let due = Mutex::new(None::<gst::ClockTime>);
-    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        let audio = pad
-            .current_caps()
-            .and_then(|caps| AudioInfo::from_caps(&caps).ok());
-        let (Some(audio), Some(gst::PadProbeData::Buffer(buffer))) = (audio, info.data.as_mut()) else {
-            return gst::PadProbeReturn::Ok;
-        };
-        let lasts = |frames: u64| gst::ClockTime::SECOND.mul_div_floor(frames, audio.rate().into());
+    change(pad, move |pad, audio, buffer| {
         let frame = u64::from(audio.bpf());
-        let own = lasts(buffer.size() as u64 / frame).unwrap_or_default();
+        let own = lasting(audio, buffer.size() as u64 / frame).unwrap_or_default();
         let mut due = due.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(time) = running(pad, buffer) else {
             // It follows what was before it.
             *due = due.map(|due| due + own);
-            return gst::PadProbeReturn::Ok;
+            return;
         };
         let gap = due.and_then(|due| time.checked_sub(due)).unwrap_or_default();
         if (JITTER..=LONGEST).contains(&gap) {
             let frames = u128::from(gap.nseconds()) * u128::from(audio.rate()) / 1_000_000_000;
-            let mut silence = vec![0; frames as usize * frame as usize];
-            audio.format_info().fill_silence(&mut silence);
-            let mut longer = gst::Buffer::from_mut_slice(silence);
+            let mut longer = silence(audio, frames as u64);
             if let Some(longer) = longer.get_mut() {
                 longer.set_pts(buffer.pts().map(|pts| pts.saturating_sub(gap)));
             }
@@ -48,10 +40,9 @@ pub(super) fn fill(pad: &gst::Pad) {
         } else if due.is_some_and(|due| time.absdiff(due) < JITTER) {
             // Small differences must not be forgotten: they may add up.
             *due = due.map(|due| due + own);
-            return gst::PadProbeReturn::Ok;
+            return;
         }
         *due = Some(time + own);
-        gst::PadProbeReturn::Ok
     });
 }
 

@@ -38,6 +38,7 @@ mod again;
 mod allowed;
 mod begins;
 mod child;
+mod decoded;
 mod gaps;
 mod job;
 mod pauses;

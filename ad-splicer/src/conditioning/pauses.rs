@@ -5,9 +5,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use gstreamer as gst;
-use gstreamer::prelude::*;
-use gstreamer_audio::AudioInfo;
 
+use super::decoded::{change, lasting, silence};
 use crate::again::Pause;
 
 /// Puts the pauses, counted at this rate, into the decoded, interleaved audio that goes into `pad`.
@@ -17,23 +16,19 @@ pub(super) fn insert(pad: &gst::Pad, rate: u32, pauses: Vec<Pause>) {
     }
     // Frames that came, frames of silence that were added, and pauses to come.
     let state = Mutex::new((0_u64, 0_u64, pauses.into_iter().peekable()));
-    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        let audio = pad
-            .current_caps()
-            .and_then(|caps| AudioInfo::from_caps(&caps).ok());
-        let (Some(audio), Some(gst::PadProbeData::Buffer(buffer))) = (audio, info.data.as_mut()) else {
-            return gst::PadProbeReturn::Ok;
-        };
+    change(pad, move |_, audio, buffer| {
         let frame = audio.bpf() as usize;
         let own = |samples: u64| {
             let own = u128::from(samples) * u128::from(audio.rate()) / u128::from(rate.max(1));
             u64::try_from(own).unwrap_or(u64::MAX)
         };
-        let lasts = |frames: u64| gst::ClockTime::SECOND.mul_div_floor(frames, audio.rate().into());
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let (came, added, pauses) = &mut *state;
         let (start, end) = (*came, *came + (buffer.size() / frame) as u64);
-        let pts = buffer.pts().zip(lasts(*added)).map(|(pts, added)| pts + added);
+        let pts = buffer
+            .pts()
+            .zip(lasting(audio, *added))
+            .map(|(pts, added)| pts + added);
         let mut longer: Option<gst::Buffer> = None;
         let mut taken = start;
         let part = |buffer: &gst::Buffer, from: u64, to: u64| {
@@ -52,9 +47,7 @@ pub(super) fn insert(pad: &gst::Pad, rate: u32, pauses: Vec<Pause>) {
                 append(&mut longer, part);
             }
             taken = at;
-            let mut silence = vec![0; own(pause.lasts) as usize * frame];
-            audio.format_info().fill_silence(&mut silence);
-            append(&mut longer, gst::Buffer::from_mut_slice(silence));
+            append(&mut longer, silence(audio, own(pause.lasts)));
             *added += own(pause.lasts);
         }
         if let Some(mut longer) = longer {
@@ -65,6 +58,5 @@ pub(super) fn insert(pad: &gst::Pad, rate: u32, pauses: Vec<Pause>) {
         }
         *came = end;
         buffer.make_mut().set_pts(pts);
-        gst::PadProbeReturn::Ok
     });
 }
