@@ -141,7 +141,7 @@ pub(crate) struct PublishArgs {
     /// A tracker's announce URL
     #[arg(long, value_name = "URL")]
     pub(crate) tracker: Vec<Url>,
-    /// A cue point: `TIME[+REPLACE][,max=SEC][,ads=N][,loudness=LUFS]`, where TIME is SS, MM:SS, HH:MM:SS, start, end or n%
+    /// A cue point: `TIME[+REPLACE][,max=SEC][,ads=N][,loudness=LUFS]`, where TIME is SS, MM:SS, HH:MM:SS, start, end or n% (repeat for more, in any order)
     #[arg(long, value_name = "CUE")]
     pub(crate) cue: Vec<String>,
     /// A file whose marks become cue points (repeat for more): VMAP, labels, chapters, HLS, SCTE-35, as `grove cues` lists them;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, Order, cue, once};
+use super::marks::{Mark, Marks, MarksError, MarksFormat, Options, Order, cue, in_turn, once};
 use super::{CueSource, Position};
 use crate::content::Content;
 use crate::frames::webm::{Webm, texts};
@@ -148,7 +148,7 @@ pub(super) fn of_sound(content: &dyn Content, options: &Options) -> Result<Marks
             .into_iter()
             .flatten()
             .map(|(start, title)| (start, None, title));
-        return of_media(MarksFormat::Tags, chapters, options);
+        return of_media(MarksFormat::Tags, chapters, in_turn, options);
     }
     let found = splice::prepare(content, &[], &reading).map_err(unreadable)?;
     let time = |time: PresentationTime| ContentTime::from_nanos(time.as_nanos());
@@ -156,7 +156,7 @@ pub(super) fn of_sound(content: &dyn Content, options: &Options) -> Result<Marks
         let (start, end) = (time(chapter.start), time(chapter.end));
         (start, (end > start).then_some(end), chapter.title.clone())
     });
-    of_media(MarksFormat::Tags, chapters, options)
+    of_media(MarksFormat::Tags, chapters, once, options)
 }
 
 /// Takes the chapters of an MP4 file.
@@ -164,7 +164,7 @@ pub(super) fn of_mp4(content: &dyn Content, options: &Options) -> Result<Marks, 
     let found =
         mp4::chapters(content, Duration::ZERO).map_err(|error| MarksError::Media(error.to_string()))?;
     let chapters = found.into_iter().map(|(start, title)| (start, None, title));
-    of_media(MarksFormat::Mp4Chapters, chapters, options)
+    of_media(MarksFormat::Mp4Chapters, chapters, in_turn, options)
 }
 
 /// Takes the chapters of a Matroska or WebM file.
@@ -183,12 +183,13 @@ pub(super) fn of_matroska(content: &dyn Content, options: &Options) -> Result<Ma
         let end = chapter.end.map(ContentTime::from_nanos);
         (start, end.filter(|end| *end > start), chapter.title)
     });
-    of_media(MarksFormat::MatroskaChapters, chapters, options)
+    of_media(MarksFormat::MatroskaChapters, chapters, in_turn, options)
 }
 
 fn of_media(
     format: MarksFormat,
     chapters: impl Iterator<Item = (ContentTime, Option<ContentTime>, String)>,
+    check: fn(&[Mark]) -> Result<(), MarksError>,
     options: &Options,
 ) -> Result<Marks, MarksError> {
     let marks: Vec<Mark> = chapters
@@ -197,7 +198,7 @@ fn of_media(
             mark(format!("chapter-{}", index + 1), start, end, title, options)
         })
         .collect();
-    once(&marks)?;
+    check(&marks)?;
     let notes = if marks.is_empty() {
         vec!["it has no chapters".to_owned()]
     } else {
@@ -334,20 +335,30 @@ mod tests {
     }
 
     #[test]
-    fn two_chapters_of_media_that_make_one_cue_point_are_named() {
-        let read = |titles: [&str; 3]| {
+    fn chapters_of_media_whose_cue_points_come_twice_or_out_of_order_are_named() {
+        let read = |titles: [&str; 3], check| {
             let times = [9, 4, 9].map(ContentTime::from_millis);
             let chapters = times
                 .into_iter()
                 .zip(titles)
                 .map(|(at, title)| (at, None, title.to_owned()));
-            of_media(MarksFormat::Tags, chapters, &Options::default())
+            of_media(MarksFormat::Tags, chapters, check, &Options::default())
         };
-        assert!(read(["Ad", "Ad", "News"]).is_ok());
-        let error = read(["Ad", "News", "Ad"]).expect_err("two").to_string();
+        for check in [once, in_turn] {
+            assert!(read(["Ad", "News", "News"], check).is_ok());
+            let error = read(["Ad", "News", "Ad"], check).expect_err("two").to_string();
+            assert_eq!(
+                error,
+                "chapter 3 makes a second cue point: there are two cue points at 00:00:00.009"
+            );
+        }
+        // Frames of ID3 have no order.
+        let unsorted = ["Ad", "Ad", "News"];
+        assert!(read(unsorted, once).is_ok());
+        let error = read(unsorted, in_turn).expect_err("it goes back").to_string();
         assert_eq!(
             error,
-            "chapter 3 makes a second cue point: there are two cue points at 00:00:00.009"
+            "chapter 2 is out of order: the cue point at 00:00:00.004 comes after the one at 00:00:00.009"
         );
     }
 

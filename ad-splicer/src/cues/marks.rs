@@ -132,6 +132,16 @@ pub struct Mark {
     pub cue: Option<CuePoint>,
 }
 
+impl Mark {
+    /// When the cue point is that it makes, if it makes one whose time is known.
+    fn time(&self) -> Option<ContentTime> {
+        match (self.position, &self.cue) {
+            (Position::Time(at), Some(_)) => Some(at),
+            _ => None,
+        }
+    }
+}
+
 /// All marks of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marks {
@@ -312,9 +322,14 @@ impl Order {
         if at == last {
             return Err(twice(at));
         }
-        let (at, last) = (Position::Time(at), Position::Time(last));
-        Err(format!("the cue point at {at} comes after the one at {last}"))
+        Err(goes_back(at, last))
     }
+}
+
+/// What is wrong with a cue point that is listed behind a later one.
+fn goes_back(at: ContentTime, last: ContentTime) -> String {
+    let (at, last) = (Position::Time(at), Position::Time(last));
+    format!("the cue point at {at} comes after the one at {last}")
 }
 
 /// What is wrong with a cue point where another one is already.
@@ -322,20 +337,43 @@ pub(super) fn twice(at: ContentTime) -> String {
     format!("there are two cue points at {}", Position::Time(at))
 }
 
-/// Refuses chapters of media, in whatever order they stand, of which two make a cue point at one time.
+/// Refuses chapters that have no order, as those of ID3, of which two make a cue point at one time.
 pub(super) fn once(marks: &[Mark]) -> Result<(), MarksError> {
     let mut seen = HashSet::new();
+    marks
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, mark)| match mark.time() {
+            Some(at) if !seen.insert(at) => Err(second(index, at)),
+            _ => Ok(()),
+        })
+}
+
+/// Refuses chapters that have an order of which one makes a cue point at or before the last one's.
+pub(super) fn in_turn(marks: &[Mark]) -> Result<(), MarksError> {
+    let mut last: Option<ContentTime> = None;
     for (index, mark) in marks.iter().enumerate() {
-        if let (Position::Time(at), Some(_)) = (mark.position, &mark.cue)
-            && !seen.insert(at)
-        {
-            return Err(MarksError::Chapter {
-                number: index + 1,
-                reason: format!("makes a second cue point: {}", twice(at)),
-            });
+        let Some(at) = mark.time() else { continue };
+        match last.replace(at) {
+            Some(last) if at == last => return Err(second(index, at)),
+            Some(last) if at < last => {
+                return Err(MarksError::Chapter {
+                    number: index + 1,
+                    reason: format!("is out of order: {}", goes_back(at, last)),
+                });
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// Says of a chapter that a cue point is already where it makes one.
+fn second(index: usize, at: ContentTime) -> MarksError {
+    MarksError::Chapter {
+        number: index + 1,
+        reason: format!("makes a second cue point: {}", twice(at)),
+    }
 }
 
 /// The cue point of a mark that replaces this much content, or inserts when it is nothing.
