@@ -131,14 +131,15 @@ struct Fixture {
 
 impl Fixture {
     fn new(rate: usize, channels: usize, coding: &[&str]) -> Self {
+        Self::of(&content(rate, channels), rate, channels, coding)
+    }
+
+    fn of(pcm: &[f32], rate: usize, channels: usize, coding: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let content_path = dir.path().join("content.mp3");
         let metadata = dir.path().join("metadata");
         std::fs::write(&metadata, METADATA).unwrap();
-        let pcm: Vec<u8> = content(rate, channels)
-            .iter()
-            .flat_map(|sample| sample.to_le_bytes())
-            .collect();
+        let pcm: Vec<u8> = pcm.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         let (rate_text, channels_text) = (rate.to_string(), channels.to_string());
         let mut args = vec![
             "-v",
@@ -565,6 +566,42 @@ fn mid_rolls_in_a_constant_bit_rate() {
     }
     assert_eq!(offset, rendition.len());
     assert_eq!(bytes[bytes.len() - 128..][..3], *b"TAG");
+}
+
+#[test]
+fn content_without_short_blocks_is_joined_where_there_are_attacks() {
+    for (channels, rate) in [(2, 44_100), (1, 44_100), (2, 32_000)] {
+        // A string is plucked forty times a second: wherever LAME may begin and end, it would use short blocks, which Shine has not.
+        let pcm: Vec<f32> = (0..12 * rate)
+            .flat_map(|i| {
+                let since = (i as f32 * 40.0 / rate as f32).fract() * rate as f32 / 40.0;
+                let tones = [0.011, 0.05, 0.13, 0.31].map(|f| (TAU * f * since).sin());
+                let value = 0.05 * tones.iter().sum::<f32>() * (-300.0 * since / rate as f32).exp();
+                [value, 0.8 * value].into_iter().take(channels)
+            })
+            .collect();
+        let fixture = Fixture::of(&pcm, rate, channels, &["-c:a", "libshine", "-b:a", "128k"]);
+        let tone = || vec![ad(rate, channels, rate / 2, 500.0)];
+        let (path, report) = fixture.splice("shine.mp3", &[at(3_000, tone()), at(7_013, tone())]);
+        assert_eq!(report.seams.len(), 4);
+        for seam in &report.seams {
+            println!("{channels} channels at {rate} Hz: {seam:?}");
+        }
+        seams_are_good("long blocks", &report, &[(0, -55.0), (1, -55.0)]);
+        // What hides the attacks from LAME is not heard, where the ad has begun and it still goes on.
+        let decoded = Fixture::decode(&path);
+        let begun = report.ads[0].presentation.to_samples(rate as u32) as usize + 300;
+        let heard = decoded[begun * channels..].iter().take(1_500 * channels);
+        let heard = heard.step_by(channels);
+        let heard: Vec<f32> = heard.copied().collect();
+        let high = rms_db(
+            heard
+                .windows(3)
+                .map(|three| (three[2] - 2.0 * three[1] + three[0]) / 4.0),
+        );
+        println!("at half of the sample rate: {high:.1} dBFS");
+        assert!(high < -55.0, "{high:.1} dBFS");
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! MP3 by Symphonia and LAME. The decoder is fed frames of which the first stands alone (see [`crate::frames::mp3::carrier`]), so that it has no reservoir to miss; it is Rust and needs no pipeline, so that a
 //! little of an episode is decoded as soon as it is asked for. The encoder writes no information frame.
 
+use std::f32::consts::PI;
+use std::ops::Range;
+
 use gstreamer as gst;
 use symphonia_bundle_mp3::MpaDecoder;
 use symphonia_core::audio::{Audio, GenericAudioBufferRef};
@@ -92,18 +95,46 @@ fn lame_scale(bit_rate: u32) -> f32 {
     }
 }
 
-/// Encodes interleaved samples at `bit_rate` kb/s into frames of the stream that `header` belongs to. Decoded sample n + 1105 of the result is input sample n. `pcm` is followed by enough silence that all of it comes out.
-pub(crate) fn encode(header: Header, bit_rate: u32, pcm: &[f32]) -> Result<Vec<Vec<u8>>, BridgeError> {
+/// The level of the tone that hides attacks, of full scale.
+const TONE: f32 = 0.5;
+/// Samples in which it comes and goes.
+const TONE_FADE: usize = 2304;
+
+/// The tone that has LAME use long blocks in parts of its input: at half of the sample rate, where it codes nothing at any rate. LAME uses short blocks where what is above a quarter of the sample rate becomes several times as loud at once, which beside this tone it does not.
+fn tone(long: &[Range<usize>], n: usize) -> f32 {
+    let level = long.iter().map(|part| {
+        let away = part.start.saturating_sub(n).max((n + 1).saturating_sub(part.end));
+        let near = 1.0 - away.min(TONE_FADE) as f32 / TONE_FADE as f32;
+        0.5 - 0.5 * (PI * near).cos()
+    });
+    let level = TONE * level.fold(0.0, f32::max);
+    if n.is_multiple_of(2) { level } else { -level }
+}
+
+/// Encodes interleaved samples at `bit_rate` kb/s into frames of the stream that `header` belongs to, in the parts `long` (counted in frames of all channels) with long blocks only. Decoded sample n + 1105 of the result is input sample n. `pcm` is followed by enough silence that all of it comes out.
+pub(crate) fn encode(
+    header: Header,
+    bit_rate: u32,
+    pcm: &[f32],
+    long: &[Range<usize>],
+) -> Result<Vec<Vec<u8>>, BridgeError> {
     // What LAME takes away is given back, and its sixteen bits are used: the samples get as loud as they can be without clipping, and each frame is made quieter (or louder) again by exact steps.
     let scale = lame_scale(bit_rate);
     let peak = pcm.iter().fold(0_f32, |peak, sample| peak.max(sample.abs()));
-    let steps = (4.0 * (0.99 * scale / peak.clamp(1e-3, 1.5)).log2())
+    let room = if long.is_empty() { 0.99 } else { 0.99 - TONE };
+    let steps = (4.0 * (room * scale / peak.clamp(1e-3, 1.5)).log2())
         .floor()
         .min(MOST_STEPS);
     let before = (steps / 4.0).exp2() / scale;
+    let channels = usize::from(header.channels());
     let quantized: Vec<i16> = pcm
         .iter()
-        .map(|sample| ((sample * before).clamp(-1.0, 1.0) * 32767.0).round() as i16)
+        .enumerate()
+        .map(|(i, sample)| {
+            // Half as much in the second channel: then it is in the middle and in the side, which LAME judges too.
+            let tone = tone(long, i / channels) / (1 + i % channels) as f32;
+            ((sample * before + tone).clamp(-1.0, 1.0) * 32767.0).round() as i16
+        })
         .collect();
     let lame = |samples: &[i16]| lame(header, bit_rate, samples);
     let mut frames = if bit_rate >= IN_PARTS {
@@ -167,8 +198,12 @@ fn lame(header: Header, bit_rate: u32, pcm: &[i16]) -> Result<Vec<Vec<u8>>, Brid
 
 #[cfg(test)]
 mod tests {
+    use std::f32::consts::TAU;
+    use std::slice;
+
     use super::*;
-    use crate::frames::mp3::{LAME_TOTAL_DELAY, Xing, carrier, reservoir};
+    use crate::frames::mp3::{LAME_TOTAL_DELAY, Xing, carrier, has_short_blocks, reservoir};
+    use crate::splice::sound::worst_block;
 
     fn tone(rate: u32, channels: usize, samples: usize) -> Vec<f32> {
         (0..samples)
@@ -184,6 +219,53 @@ mod tests {
     }
 
     #[test]
+    fn attacks_get_short_blocks_but_where_long_ones_are_asked_for() {
+        for (head, channels) in [
+            ([0xFF, 0xFB, 0x90, 0x64], 2),
+            ([0xFF, 0xFB, 0x94, 0xC4], 1),
+            ([0xFF, 0xF3, 0x80, 0x44], 2),
+            ([0xFF, 0xE3, 0x38, 0xC4], 1),
+        ] {
+            let header = Header::parse(head).unwrap();
+            let (rate, size) = (header.sample_rate() as usize, header.samples() as usize);
+            // A string is plucked forty times a second.
+            let pcm: Vec<f32> = (0..2 * rate)
+                .flat_map(|i| {
+                    let since = (i as f32 * 40.0 / rate as f32).fract() * rate as f32 / 40.0;
+                    let tones = [0.011, 0.05, 0.13, 0.31].map(|f| (TAU * f * since).sin());
+                    let value = 0.2 * tones.iter().sum::<f32>() * (-300.0 * since / rate as f32).exp();
+                    [value, 0.8 * value].into_iter().take(channels)
+                })
+                .collect();
+            let bit_rate = bridge_bit_rates(header)[0];
+            // The second half, and what the coder looks ahead to.
+            let half = rate..2 * rate;
+            let [free, long] =
+                [&[][..], slice::from_ref(&half)].map(|long| encode(header, bit_rate, &pcm, long).unwrap());
+            let short = |frames: &[Vec<u8>]| {
+                let short = |frame: &&Vec<u8>| has_short_blocks(Header::of(frame).unwrap(), frame);
+                frames.iter().filter(short).count()
+            };
+            let asked = half.start / size + 4..half.end / size;
+            assert!(short(&free[asked.clone()]) > asked.len() / 2, "{rate} Hz");
+            assert_eq!(short(&long[asked.clone()]), 0, "{rate} Hz");
+            assert!(short(&long[..half.start / size - 4]) > 0, "{rate} Hz");
+            // It is the same sound.
+            let [free, long] = [free, long].map(|frames| decode(&[frames]).unwrap().remove(0));
+            let [free, long] = [free, long].map(|samples| {
+                let late = LAME_TOTAL_DELAY as usize * channels;
+                let of_half = asked.start * size * channels..(asked.end - 4) * size * channels;
+                worst_block(&samples[late..][of_half.clone()], &pcm[of_half], channels)
+            });
+            println!("{rate} Hz: {free:.1} dB as LAME likes, {long:.1} dB in long blocks");
+            assert!(
+                long < free.max(-60.0) + 6.0,
+                "{rate} Hz: {free:.1} dB, {long:.1} dB"
+            );
+        }
+    }
+
+    #[test]
     fn what_goes_in_comes_out_at_the_declared_delay() {
         for (head, rate, channels) in [
             ([0xFF, 0xFB, 0x90, 0x64], 44_100, 2),
@@ -194,7 +276,7 @@ mod tests {
             let header = Header::parse(head).unwrap();
             assert_eq!(header.sample_rate(), rate);
             let pcm = tone(rate, channels, 2 * rate as usize);
-            let frames = encode(header, bridge_bit_rates(header)[1], &pcm).unwrap();
+            let frames = encode(header, bridge_bit_rates(header)[1], &pcm, &[]).unwrap();
             assert_eq!(Xing::parse(Header::of(&frames[0]).unwrap(), &frames[0]), None);
             let decoded = decode(std::slice::from_ref(&frames)).unwrap().remove(0);
             // The best alignment is at the delay, to the sample.
@@ -210,7 +292,7 @@ mod tests {
             assert_eq!(best, delay, "{rate} Hz");
 
             for bit_rate in bridge_bit_rates(header) {
-                let frames = encode(header, bit_rate, &pcm).unwrap();
+                let frames = encode(header, bit_rate, &pcm, &[]).unwrap();
                 let decoded = decode(&[frames]).unwrap().remove(0);
                 let pairs = (rate as usize / 2..rate as usize).map(|i| {
                     let (a, b) = (pcm[i * channels], decoded[(i + delay) * channels]);

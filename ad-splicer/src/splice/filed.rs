@@ -182,7 +182,7 @@ mod tests {
         let config = Config::lc(44_100, 2).unwrap();
         let packets = aac::encode(config, aac::Coder::Exact, &pcm).unwrap();
         let contents = [
-            mp3::encode(header, 128, &pcm).unwrap().concat(),
+            mp3::encode(header, 128, &pcm, &[]).unwrap().concat(),
             packets.iter().flat_map(|packet| config.adts(packet)).collect(),
         ];
         let given = |at: u64, pcm: Pcm| Break {

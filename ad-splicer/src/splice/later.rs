@@ -161,7 +161,7 @@ mod tests {
         let config = Config::lc(44_100, 2).unwrap();
         let packets = aac::encode(config, aac::Coder::Exact, &pcm).unwrap();
         let contents = [
-            (mp3::encode(header, 128, &pcm).unwrap().concat(), 1152),
+            (mp3::encode(header, 128, &pcm, &[]).unwrap().concat(), 1152),
             (
                 packets.iter().flat_map(|packet| config.adts(packet)).collect(),
                 1024,

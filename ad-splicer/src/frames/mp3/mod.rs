@@ -16,6 +16,8 @@ pub use free::stated;
 pub use header::{Header, HeaderError, Version};
 pub use index::{Head, Index, InfoFrame, find_head};
 pub use repack::{RepackError, carrier, hand_over, repack, reservoir};
+#[cfg(test)]
+pub(crate) use side_info::has_short_blocks;
 pub use side_info::{SideInfo, change_gain};
 pub use slots::{lay_in_slots, silent, slot_len};
 pub use xing::{Gapless, Xing, XingPlan};

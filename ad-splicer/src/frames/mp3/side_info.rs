@@ -66,6 +66,18 @@ pub fn change_gain(header: Header, frame: &mut [u8], steps: i32) {
     set_crc(header, frame);
 }
 
+/// Whether a granule of a whole frame has a block of another type than the long one.
+#[cfg(test)]
+pub(crate) fn has_short_blocks(header: Header, frame: &[u8]) -> bool {
+    let side = frame
+        .get(header.side_info_start()..header.main_data_start())
+        .unwrap_or_default();
+    let (first, size, granules) = granules(header);
+    // `window_switching_flag` comes after `part2_3_length`, `big_values`, `global_gain` and `scalefac_compress` (4 bits, or 9).
+    let flag = if header.version() == Version::V1 { 33 } else { 38 };
+    (0..granules * usize::from(header.channels())).any(|i| bits(side, first + i * size + flag, 1) == 1)
+}
+
 /// Where the first granule begins in the side information, how many bits each has for each channel, and how many granules there are.
 fn granules(header: Header) -> (usize, usize, usize) {
     let mono = header.channels() == 1;

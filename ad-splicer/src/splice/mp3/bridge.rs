@@ -181,8 +181,7 @@ impl Maker<'_> {
     /// The same, whatever the peaks of its ads.
     fn of(&self, join: &Join, exits: Option<&[Exit]>, spots: &[Spot<'_>]) -> Result<Run, SpliceError> {
         let size = self.grid.size as i64;
-        let origin = *join.entries.start() as i64 - PREROLL;
-        let first_sample = origin * size + i64::from(LAME_TOTAL_DELAY);
+        let first_sample = self.first_sample(join);
         let break_index = spots[0].index;
 
         let last = spots.last().map_or(0, |spot| self.cut(spot).end);
@@ -191,13 +190,7 @@ impl Maker<'_> {
             None if last < self.grid.end => self.grid.frames * self.grid.size,
             None => last,
         };
-        let Gathered {
-            pcm,
-            places,
-            before,
-            after,
-            resumed,
-        } = gather(
+        let gathered = gather(
             (self.track, self.layout),
             spots,
             first_sample..end as i64,
@@ -205,57 +198,34 @@ impl Maker<'_> {
             self.channels,
             |range| self.decoder.decode(range),
         )?;
-        let shift = self.shift(spots);
+        let frames = |samples: &[f32]| samples.len() / self.channels;
+        let all = frames(&gathered.pcm);
+        let (before, after) = (0..frames(&gathered.before), all - frames(&gathered.after)..all);
 
         let mut best: Option<Bridge> = None;
-        // Whether there is an entry is seen in the first frames already.
-        let first_frames = (*join.entries.end() as i64 - origin) as u64 + LEAD + LOOK_AHEAD;
-        let beginning = &pcm[..pcm
-            .len()
-            .min((first_frames * self.grid.size) as usize * self.channels)];
-        for bit_rate in bridge::bridge_bit_rates(self.header) {
-            let encoded =
-                bridge::encode(self.header, bit_rate, beginning).map_err(|error| error.at(break_index))?;
-            let entry = self.best_entry(join, origin, &encoded, &before, first_sample)?;
-            if entry.is_none() {
-                continue;
-            }
-            let encoded =
-                bridge::encode(self.header, bit_rate, &pcm).map_err(|error| error.at(break_index))?;
-            let Some((Entry { frame: entry, first }, entry_db, entry_free)) =
-                self.best_entry(join, origin, &encoded, &before, first_sample)?
-            else {
-                continue;
-            };
-            let (exit, exit_free) = match exits {
-                Some(exits) => {
-                    let Some((exit, db, free)) =
-                        self.best_exit(exits, origin - shift, &encoded, &after, resumed)?
-                    else {
-                        continue;
-                    };
-                    (Some((exit, db)), free)
-                }
-                None => (None, true),
-            };
-            let used = (entry as i64 - origin) as usize;
-            let frames = std::iter::once(first)
-                .chain(encoded.into_iter().skip(used + 1))
-                .collect();
-            let (exit, exit_db) = exit.map_or((None, FLOOR_DB), |(exit, db)| (Some(exit), db));
-            let made = Bridge {
-                entry,
-                exit,
-                frames,
-                entry_db,
-                exit_db,
-            };
+        let mut keep = |made: Bridge| {
             if best.as_ref().is_none_or(|best| made.worst() < best.worst()) {
                 best = Some(made);
             }
+            best.as_ref().is_some_and(|best| best.worst() <= GOOD_DB)
+        };
+        for bit_rate in bridge::bridge_bit_rates(self.header) {
+            let coded = |long: &[Range<usize>]| self.coded(join, exits, spots, &gathered, (bit_rate, long));
+            let Some((made, free)) = coded(&[])? else { continue };
+            // Overlapping halves of two blocks cancel only when both are long or both short, and another coder than LAME may have used long ones where LAME sees attacks.
+            let sides = [(made.entry_db, before.clone()), (made.exit_db, after.clone())];
+            let long: Vec<Range<usize>> = sides
+                .into_iter()
+                .filter_map(|(db, side)| (db > GOOD_DB).then_some(side))
+                .collect();
+            let mut is_good = keep(made);
+            if !long.is_empty()
+                && let Some((made, _)) = coded(&long)?
+            {
+                is_good = keep(made);
+            }
             // At a high rate few frames have room for a repack: where only a bad place was left, a lower rate may have a good one.
-            let free = entry_free && exit_free;
-            if best.as_ref().is_some_and(|best| free || best.worst() <= GOOD_DB) {
+            if free || is_good {
                 break;
             }
         }
@@ -264,10 +234,80 @@ impl Maker<'_> {
         Ok(Run {
             header: self.header,
             late: first_sample - bridge.entry as i64 * size,
-            pcm,
-            places,
+            pcm: gathered.pcm,
+            places: gathered.places,
             bridge,
         })
+    }
+
+    /// The content frame in whose place a bridge's first frame would stand, whether that is used or not.
+    fn origin(join: &Join) -> i64 {
+        *join.entries.start() as i64 - PREROLL
+    }
+
+    /// The decoded sample that a bridge is coded from.
+    fn first_sample(&self, join: &Join) -> i64 {
+        Self::origin(join) * self.grid.size as i64 + i64::from(LAME_TOTAL_DELAY)
+    }
+
+    /// What was gathered, coded at a bit rate in kb/s with long blocks only in parts of it, and joined where that is best; and whether all places could be had. `None` when there is none.
+    fn coded(
+        &self,
+        join: &Join,
+        exits: Option<&[Exit]>,
+        spots: &[Spot<'_>],
+        gathered: &Gathered,
+        (bit_rate, long): (u32, &[Range<usize>]),
+    ) -> Result<Option<(Bridge, bool)>, SpliceError> {
+        let (origin, first_sample) = (Self::origin(join), self.first_sample(join));
+        let Gathered {
+            pcm,
+            before,
+            after,
+            resumed,
+            ..
+        } = gathered;
+        let encode = |pcm: &[f32]| {
+            bridge::encode(self.header, bit_rate, pcm, long).map_err(|error| error.at(spots[0].index))
+        };
+        // Whether there is an entry is seen in the first frames already.
+        let first_frames = (*join.entries.end() as i64 - origin) as u64 + LEAD + LOOK_AHEAD;
+        let first_samples = (first_frames * self.grid.size) as usize * self.channels;
+        let beginning = encode(&pcm[..pcm.len().min(first_samples)])?;
+        if self
+            .best_entry(join, origin, &beginning, before, first_sample)?
+            .is_none()
+        {
+            return Ok(None);
+        }
+        let encoded = encode(pcm)?;
+        let Some((Entry { frame: entry, first }, entry_db, entry_free)) =
+            self.best_entry(join, origin, &encoded, before, first_sample)?
+        else {
+            return Ok(None);
+        };
+        let (exit, exit_db, exit_free) = match exits {
+            Some(exits) => {
+                let origin = origin - self.shift(spots);
+                let Some((exit, db, free)) = self.best_exit(exits, origin, &encoded, after, *resumed)? else {
+                    return Ok(None);
+                };
+                (Some(exit), db, free)
+            }
+            None => (None, FLOOR_DB, true),
+        };
+        let used = (entry as i64 - origin) as usize;
+        let frames = std::iter::once(first)
+            .chain(encoded.into_iter().skip(used + 1))
+            .collect();
+        let made = Bridge {
+            entry,
+            exit,
+            frames,
+            entry_db,
+            exit_db,
+        };
+        Ok(Some((made, entry_free && exit_free)))
     }
 
     /// The entry whose join differs least from the original before the cue, its error, and whether all of them could be had.
@@ -397,7 +437,7 @@ mod tests {
         let pcm: Vec<f32> = (0..60 * SIZE)
             .map(|i| 0.3 * (i as f32 * 0.05).sin() + 0.2 * (i as f32 * i as f32 * 1e-5).sin())
             .collect();
-        let frames = bridge::encode(header, 128, &pcm).unwrap();
+        let frames = bridge::encode(header, 128, &pcm, &[]).unwrap();
         let whole = bridge::decode(std::slice::from_ref(&frames)).unwrap().remove(0);
         // From the beginning, and from frames on whose reservoir is missing.
         for cut in [0, 5, 9] {
