@@ -6,7 +6,7 @@ mod live;
 
 use std::time::Duration;
 
-use ad_splicer::cues::{Action, AdSource, CuePoint, vmap};
+use ad_splicer::cues::{Action, AdSource, BreakLoudness, CuePoint, vmap};
 use ad_splicer::facts::{CueFacts, Facts};
 use ad_splicer::time::ContentTime;
 use engine::cue_sheet::SignedCueSheet;
@@ -136,6 +136,7 @@ fn as_json(metainfo: &Metainfo, judged: Option<&Judged>, cues: &[CuePoint]) -> V
                     "max_duration": cue.max_duration.map(|most| most.as_secs_f64()),
                     "max_ads": cue.max_ads,
                     "repeat_after": cue.repeat_after.map(|step| step.as_secs_f64()),
+                    "loudness": cue.loudness.to_string(),
                     "impressions_on": cue.impressions_on,
                     "ads": match &cue.ads {
                         Some(AdSource::Tag(url)) => json!({ "tag": url }),
@@ -277,6 +278,11 @@ fn what_it_does(cue: &CuePoint) -> String {
         cue.repeat_after
             .map(|step| format!("again every {}", human_time(step))),
     );
+    parts.extend(match cue.loudness {
+        BreakLoudness::Content => None,
+        BreakLoudness::Target(_) => Some(format!("ads at {} LUFS", cue.loudness)),
+        BreakLoudness::AsIs => Some("ads as loud as they are".to_owned()),
+    });
     parts.join(", ")
 }
 

@@ -164,6 +164,18 @@ fn as_the_publisher_says() {
     let args = ["--loudness", "-22", "--ad", ads[0], "--ad", ads[1]];
     scene.publish("e.mp3", &args);
     let folder = scene.folder.path();
+    let inspect = || {
+        let url = scene.server.url("e.mp3");
+        grove(folder, ["inspect", &url, "--allow-private", "--data", "looked"])
+    };
+    let seen = inspect().arg("--json").run().expect(0).event("inspected");
+    let cues = seen["cue_sheet"]["cues"].as_array().expect("cues");
+    let asked: Vec<_> = cues.iter().map(|cue| &cue["loudness"]).collect();
+    assert_eq!(asked, ["-22.00", "as-is"]);
+    let text = String::from_utf8(inspect().run().expect(0).stdout).expect("text");
+    for said in ["ads at -22.00 LUFS", "ads as loud as they are"] {
+        assert!(text.contains(said), "{text}");
+    }
     let finished = grove(folder, ["get", &scene.server.url("e.mp3"), "--allow-private"])
         .args(["--json", "--data", "viewer", "--freeze", "60", "-o", "out.mp3"])
         .run()
