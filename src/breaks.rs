@@ -260,6 +260,7 @@ impl Preparer {
         let cache = Cache::open(context.creatives(), Cache::DEFAULT_MAX_BYTES)
             .map_err(|error| nothing(error.to_string()))?
             .knowing(Arc::clone(&context.recent));
+        ad_splicer::bridge::keep_in(cache.clone());
         let program = ad_splicer::this_program().map_err(|error| {
             nothing(format!(
                 "cannot find this program to condition creatives with: {error}"

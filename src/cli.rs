@@ -477,6 +477,9 @@ pub(crate) struct SpliceArgs {
     pub(crate) ad_chapters: bool,
     #[command(flatten)]
     pub(crate) snap: SnapArgs,
+    /// Folder for state: creatives that were made ready, for the next time
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
     /// Where to write; `-` for stdout
     #[arg(short, long, value_name = "OUT", value_parser = output_parser())]
     pub(crate) output: PathBuf,

@@ -1,6 +1,6 @@
 //! What commands with a socket share: the data folder and its files, and the gate with what the person typed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -32,13 +32,7 @@ pub(crate) struct Context {
 impl Context {
     /// Finds or makes the data folder, and makes the gate.
     pub(crate) fn new(net: &NetArgs) -> anyhow::Result<Self> {
-        let data = match &net.data {
-            Some(dir) => dir.clone(),
-            None => directories::ProjectDirs::from("", "", "grove")
-                .map(|dirs| dirs.data_dir().to_owned())
-                .context("cannot find the platform's data folder")
-                .hint(|| "name a folder with --data DIR".into())?,
-        };
+        let data = data_folder(net.data.as_deref())?;
         std::fs::create_dir_all(&data)
             .with_context(|| format!("cannot make the data folder {}", data.display()))?;
         tell_proxies();
@@ -94,8 +88,24 @@ impl Context {
 
     /// The cache of creatives.
     pub(crate) fn creatives(&self) -> PathBuf {
-        self.data.join("creatives")
+        creatives_in(&self.data)
     }
+}
+
+/// The folder for state that was named, or the platform's.
+pub(crate) fn data_folder(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match named {
+        Some(dir) => Ok(dir.to_owned()),
+        None => directories::ProjectDirs::from("", "", "grove")
+            .map(|dirs| dirs.data_dir().to_owned())
+            .context("cannot find the platform's data folder")
+            .hint(|| "name a folder with --data DIR".into()),
+    }
+}
+
+/// Where in a data folder the cache of creatives is.
+pub(crate) fn creatives_in(data: &Path) -> PathBuf {
+    data.join("creatives")
 }
 
 /// Proxies of the environment, which are not heeded: where they lead to, a server's name would be looked up again, past the gate.

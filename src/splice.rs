@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ad_splicer::bridge;
 use ad_splicer::conditioning::{ConditionError, Conditioner, Standing};
 use ad_splicer::content::{Content, FileContent};
 use ad_splicer::creatives::{Cache, ContentHash, Creative, FetchLimits, Original, Profile};
@@ -26,6 +27,7 @@ use crate::again;
 use crate::beforehand;
 use crate::breaks::{Prepared, Ready, Spot, place, spot};
 use crate::cli::SpliceArgs;
+use crate::context::{creatives_in, data_folder};
 use crate::files::{can_write, is_same_file, tell_new_folder};
 use crate::media_type;
 use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json, with_hint};
@@ -94,7 +96,7 @@ async fn splice_in(args: &SpliceArgs, placing: &Placing, json: bool) -> Outcome 
     let places = cues.iter().map(|cue| place(cue.position)).collect();
     let content = again::ready(Arc::new(content), &args.content, &conditioner, places).await?;
     let format = probe(&content, &args.content.display().to_string()).await?;
-    ad_splicer::bridge::get_ready(format.codec);
+    bridge::get_ready(format.codec);
     if !to_stdout {
         tell_new_folder(&args.output);
         media_type::tell_misnamed(&args.output, media_type::of_codec(format.codec));
@@ -110,8 +112,9 @@ async fn splice_in(args: &SpliceArgs, placing: &Placing, json: bool) -> Outcome 
         channels: format.channels,
     };
 
-    let scratch = Scratch::new().context("cannot make a temporary folder")?;
-    let cache = Cache::open(scratch.path(), Cache::DEFAULT_MAX_BYTES)?;
+    // The folder is there as long as it is needed.
+    let (cache, _scratch) = cache(args.data.as_deref())?;
+    bridge::keep_in(cache.clone());
     let mut prepared = Prepared {
         preview: args.preview,
         all_or_nothing: true,
@@ -172,6 +175,32 @@ async fn splice_in(args: &SpliceArgs, placing: &Placing, json: bool) -> Outcome 
     let took = began.elapsed();
     tell(&made, &moved, args, took, json);
     Ok(ExitStatus::Done)
+}
+
+/// The cache of creatives that other commands have too; where nobody named a folder for it and the platform's cannot be written, one that goes away with the command.
+fn cache(data: Option<&Path>) -> anyhow::Result<(Cache, Option<Scratch>)> {
+    let kept = data_folder(data).and_then(|folder| kept_in(&folder));
+    match kept {
+        Ok(cache) => Ok((cache, None)),
+        Err(error) if data.is_some() => Err(error),
+        Err(error) => {
+            tracing::debug!(
+                error = format!("{error:#}"),
+                "creatives are not kept for the next time"
+            );
+            let scratch = Scratch::new().context("cannot make a temporary folder")?;
+            let cache = Cache::open(scratch.path(), Cache::DEFAULT_MAX_BYTES)?;
+            Ok((cache, Some(scratch)))
+        }
+    }
+}
+
+/// The cache in this data folder, which can be written.
+fn kept_in(data: &Path) -> anyhow::Result<Cache> {
+    let cache = Cache::open(creatives_in(data), Cache::DEFAULT_MAX_BYTES)?;
+    tempfile::tempfile_in(cache.dir())
+        .with_context(|| format!("cannot write into {}", cache.dir().display()))?;
+    Ok(cache)
 }
 
 async fn probe(content: &Arc<dyn Content>, name: &str) -> anyhow::Result<splice::StreamFormat> {
@@ -313,7 +342,7 @@ pub(crate) fn failed_in(folder: &Path, doing: &str, error: anyhow::Error) -> any
     let full = anyhow::anyhow!("{doing}: the disk with the folder {folder} is full");
     with_hint(
         full,
-        "make room there, or name a folder on another disk (TMPDIR for `grove splice`, --data otherwise)",
+        "make room there, or name a folder on another disk with --data DIR (with TMPDIR, when it is the one for temporary files)",
     )
 }
 

@@ -526,6 +526,7 @@ fn a_full_folder_for_temporary_files_is_no_fault_of_what_was_given() {
         let finished = grove(folder.path(), ["splice", "-o", "out", ad])
             .arg(&content)
             .env("TMPDIR", &scratch)
+            .env("XDG_DATA_HOME", "/dev/null")
             .through(["unshare", "--map-root-user", "--mount", "sh", "-c", &mount])
             .run()
             .expect(1)

@@ -15,6 +15,9 @@ fn creatives_decode_with_a_fresh_plugin_registry_and_with_the_one_it_left() {
         let mut command = grove(folder.path(), ["splice"])
             .arg(episode())
             .env("XDG_CACHE_HOME", folder.path().join("cache"))
+            // Each makes its own creatives ready.
+            .arg("--data")
+            .arg(folder.path().join(result).with_extension("data"))
             .arg("-o")
             .arg(result);
         for (at, creative) in [
@@ -197,6 +200,49 @@ fn content_that_is_quieter_or_louder_than_ads_are_made_is_said() {
 }
 
 #[test]
+fn what_was_made_ready_and_coded_once_is_used_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    generate(
+        &folder.path().join("content.m4a"),
+        &["anoisesrc=c=pink:a=0.2:d=20:seed=3:r=44100".to_owned()],
+        "-c:a aac -b:a 96k",
+    );
+    let creatives = folder.path().join("data/creatives");
+    let files = || -> Vec<(std::ffi::OsString, std::time::SystemTime)> {
+        let entries = std::fs::read_dir(&creatives).expect("the folder").flatten();
+        let used = |entry: &std::fs::DirEntry| entry.metadata().expect("a file").modified().expect("a time");
+        let mut files: Vec<_> = entries.map(|entry| (entry.file_name(), used(&entry))).collect();
+        files.sort();
+        files
+    };
+    let splice = |out: &str, at: u32| {
+        let ad = format!("--ad={at}={}", fixtures().join("kettle.mp3").display());
+        let args = ["splice", "content.m4a", "--data", "data", &ad, "-o", out];
+        grove(folder.path(), args).run().expect(0);
+        sha256(&folder.path().join(out))
+    };
+    let is_coded = |name: &std::ffi::OsString| name.to_string_lossy().contains(".coded-");
+    let first = splice("first.m4a", 7);
+    let made = files();
+    let coded = made.iter().filter(|(name, _)| is_coded(name)).count();
+    assert!(coded > 0, "{made:?}");
+    assert_eq!(splice("again.m4a", 7), first);
+    let used = files();
+    assert!(
+        used.iter()
+            .map(|(name, _)| name)
+            .eq(made.iter().map(|(name, _)| name))
+    );
+    for ((name, before), (_, after)) in made.iter().zip(&used).filter(|((name, _), _)| is_coded(name)) {
+        assert!(before < after, "{} was not used again", name.display());
+    }
+    // Elsewhere the same ad begins elsewhere within a packet.
+    splice("elsewhere.m4a", 8);
+    let all = files().into_iter().filter(|(name, _)| is_coded(name)).count();
+    assert!(all > coded, "{all} results");
+}
+
+#[test]
 fn who_interrupts_it_finds_nothing_left() {
     let folder = tempfile::tempdir().expect("a folder");
     let scratch = tempfile::tempdir().expect("a folder");
@@ -212,6 +258,8 @@ fn who_interrupts_it_finds_nothing_left() {
         .args(ads)
         .arg(episode())
         .env("TMPDIR", scratch.path())
+        // Where nothing can be kept for the next time.
+        .env("XDG_DATA_HOME", "/dev/null")
         .start();
     let begin = std::time::Instant::now();
     while left() == 0 {
@@ -262,6 +310,7 @@ fn what_a_killed_one_leaves_the_next_one_removes() {
             .arg(ad)
             .arg(episode())
             .env("TMPDIR", scratch.path())
+            .env("XDG_DATA_HOME", "/dev/null")
     };
     let begin = std::time::Instant::now();
     // It may be done just before.

@@ -18,6 +18,7 @@ use crate::time::ContentTime;
 pub(crate) mod aac;
 mod apart;
 mod child;
+mod kept;
 pub(crate) mod mp3;
 pub(crate) mod opus;
 pub(crate) mod pictures;
@@ -29,6 +30,7 @@ mod wire;
 pub(crate) use apart::MARK;
 pub use apart::{get_ready, in_children_of};
 pub(crate) use child::main as child_main;
+pub use kept::keep_in;
 
 /// How long a run through a pipeline may go without giving anything.
 const STALL: Duration = Duration::from_secs(60);

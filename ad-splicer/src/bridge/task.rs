@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::kept::Place;
 use super::wire::Most;
 use super::{BridgeError, aac, apart, opus, pictures, vorbis};
 use crate::frames::aac::{Config, SAMPLES};
@@ -166,12 +167,34 @@ impl Task {
         }
     }
 
-    /// Has it done: in a process of its own, where the program said which one that is.
+    /// Whether it codes, and so much that its result is found sooner than made.
+    pub(super) fn is_long_coding(&self, media: &Media<'_>) -> bool {
+        // Samples of each channel.
+        const LONG: u64 = 1 << 16;
+        let channels = match self {
+            Self::AacEncode { config, .. } => usize::from(config.channels),
+            Self::OpusEncode { head, .. } => usize::from(head.channels),
+            Self::VorbisEncode { channels, .. } => *channels,
+            Self::Recode { .. } | Self::Still { .. } => return true,
+            Self::AacDecode { .. } | Self::OpusDecode { .. } | Self::VorbisDecode { .. } => return false,
+        };
+        media.count() >= LONG * channels as u64
+    }
+
+    /// Has it done, unless the result of the same is kept: in a process of its own, where the program said which one that is.
     pub(super) fn done(&self, media: Media<'_>) -> Result<Media<'static>, BridgeError> {
-        match apart::children() {
+        let place = Place::of(self, &media);
+        if let Some(found) = place.as_ref().and_then(|place| place.found(self.most(&media))) {
+            return Ok(found);
+        }
+        let made = match apart::children() {
             Some(children) => children.ask(self, &media),
             None => self.run(media),
+        };
+        if let (Some(place), Ok(made)) = (place, &made) {
+            place.keep(made);
         }
+        made
     }
 
     /// Does it in this process.

@@ -1,0 +1,155 @@
+//! What was coded before, kept in the folder of creatives: coding the same samples again gives the same packets, so an ad that comes again at the same place (the next request, the next preview) costs no
+//! coding. What is long alone is kept: a few packets are coded sooner than found.
+//!
+//! A file is named by the SHA-256 of the task and all that went in, and holds what came out behind its own SHA-256: damaged ones count as none. It comes from where it would come from now, a child that is believed
+//! nothing, and so is read within the same bounds.
+
+use std::io::{self, Write};
+use std::sync::OnceLock;
+
+use sha2::{Digest, Sha256};
+
+use super::task::{Media, Task};
+use super::wire;
+use crate::creatives::{Cache, ContentHash};
+
+static KEPT: OnceLock<Cache> = OnceLock::new();
+
+/// What files are called behind the hash of what they were made of. Another number where what is made changes: other encoders' settings, another layout.
+const KEY: &str = "coded-1";
+/// Bytes of a hash.
+const HASH: usize = 32;
+
+/// From now on what is coded is kept in this cache, and taken from there. Without it, everything is coded anew.
+pub fn keep_in(cache: Cache) {
+    // Who said so first said the same.
+    let _ = KEPT.set(cache);
+}
+
+/// Where the result of a task is kept.
+pub(super) struct Place<'a> {
+    cache: &'a Cache,
+    name: ContentHash,
+}
+
+impl Place<'static> {
+    /// The place of this task, when there is a cache and it is worth it.
+    pub(super) fn of(task: &Task, media: &Media<'_>) -> Option<Self> {
+        Place::within(KEPT.get()?, task, media)
+    }
+}
+
+impl<'a> Place<'a> {
+    fn within(cache: &'a Cache, task: &Task, media: &Media<'_>) -> Option<Self> {
+        if !task.is_long_coding(media) {
+            return None;
+        }
+        let mut hashing = Hashing(Sha256::new());
+        wire::write(&mut hashing, 0, task, Some(media)).ok()?;
+        let name = ContentHash(hashing.0.finalize().into());
+        Some(Self { cache, name })
+    }
+
+    /// What came of it before.
+    pub(super) fn found(&self, most: wire::Most) -> Option<Media<'static>> {
+        let bytes = self.cache.kept(self.name, KEY)?;
+        let (hash, mut message) = bytes.split_at_checked(HASH)?;
+        if ContentHash::of(message).0 != *hash {
+            return None;
+        }
+        let (_, (), media) = wire::read(&mut message, |_| Some(most)).ok()??;
+        media
+    }
+
+    /// Keeps what came of it; what cannot be kept is coded again.
+    pub(super) fn keep(&self, media: &Media<'_>) {
+        let kept = || -> io::Result<()> {
+            let mut message = Vec::new();
+            wire::write(&mut message, 0, &(), Some(media))?;
+            let mut aside = self.cache.aside().map_err(io::Error::other)?;
+            aside.write_all(&ContentHash::of(&message).0)?;
+            aside.write_all(&message)?;
+            self.cache.keep(self.name, KEY, aside).map_err(io::Error::other)
+        };
+        if let Err(error) = kept() {
+            tracing::debug!(%error, "what was coded is not kept");
+        }
+    }
+}
+
+/// Hashes what is written.
+struct Hashing(Sha256);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+    use crate::frames::opus::Head;
+
+    fn coding(resumes: usize) -> Task {
+        let head = Head {
+            channels: 1,
+            pre_skip: 0,
+            gain: 0,
+        };
+        Task::OpusEncode {
+            head,
+            size: 960,
+            resumes,
+        }
+    }
+
+    #[test]
+    fn what_was_coded_is_found_until_it_is_damaged_and_by_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), Cache::DEFAULT_MAX_BYTES).unwrap();
+        let long: Vec<f32> = (0..100_000).map(|i| (i as f32 / 30.0).sin()).collect();
+        let (task, media) = (coding(9), Media::clip(&long));
+        let packets = [vec![1, 2, 3], vec![], vec![4; 5_000]];
+        let (made, most) = (Media::of(&packets), task.most(&media));
+        let place = |task: &Task, media: &Media<'_>| Place::within(&cache, task, media);
+        let found = |task: &Task, media: &Media<'_>| place(task, media).unwrap().found(most);
+
+        assert!(found(&task, &media).is_none(), "nothing was coded yet");
+        place(&task, &media).unwrap().keep(&made);
+        assert_eq!(found(&task, &media).as_ref(), Some(&made));
+        assert!(found(&coding(8), &media).is_none(), "another task");
+        let mut other = long.clone();
+        other[50_000] += 1e-6;
+        assert!(found(&task, &Media::clip(&other)).is_none(), "other samples");
+        assert!(place(&task, &Media::clip(&long[..9_000])).is_none(), "so short");
+        let decoding = Task::OpusDecode {
+            head: Head {
+                channels: 1,
+                pre_skip: 0,
+                gain: 0,
+            },
+            clips: vec![3],
+        };
+        assert!(place(&decoding, &made).is_none(), "samples are too large");
+
+        let few = wire::Most { parts: 2, ..most };
+        assert!(
+            place(&task, &media).unwrap().found(few).is_none(),
+            "out of bounds"
+        );
+        let mut files = std::fs::read_dir(dir.path()).unwrap();
+        let file = files.next().unwrap().unwrap().path();
+        assert!(files.next().is_none(), "one file, and nothing beside it");
+        let file = std::fs::File::options().write(true).open(file).unwrap();
+        file.write_at(b"?", 600).unwrap();
+        assert!(found(&task, &media).is_none(), "damaged");
+    }
+}
