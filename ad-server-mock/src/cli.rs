@@ -246,11 +246,11 @@ pub async fn execute(args: Args) -> anyhow::Result<Ended> {
             Ok(Ended::Done)
         }
         Command::Report { csv } => {
-            if let Location::Sqlite(path) = Location::parse(&db)? {
-                if !path.exists() {
-                    let why = format!("cannot report: there is no database at {}", path.display());
-                    return Err(BadInput(why).into());
-                }
+            if let Location::Sqlite(path) = Location::parse(&db)?
+                && !path.exists()
+            {
+                let why = format!("cannot report: there is no database at {}", path.display());
+                return Err(BadInput(why).into());
             }
             let store = open(&db).await?;
             let report = store.report(&Filter::default(), SystemClock.now()).await?;

@@ -82,12 +82,12 @@ fn ape_before(window: &mut Window<'_>, end: u64, said: u64, has_head: bool) -> R
     let is_so = if has_head {
         begins.starts_with(b"APETAGEX")
     } else {
-        // An item: the length of its value, flags of which three are used, and the first letters of its name.
+        // An item: the length of its value, flags (of the last byte the upper three bits), and the first letters of its name.
         let [a, b, c, d, _, _, _, flags, name @ ..] = begins else {
             return Ok(APE_LEN);
         };
         u64::from(u32::from_le_bytes([*a, *b, *c, *d])) < said
-            && flags & 0x1F == 0
+            && flags << 3 == 0
             && name.iter().take(2).all(|letter| (b' '..=b'~').contains(letter))
     };
     Ok(if is_so { said } else { APE_LEN })
