@@ -66,7 +66,7 @@ pub(crate) enum BridgeError {
 
 impl BridgeError {
     /// Whether it is nothing that follows from what was to be decoded or encoded: where it happened, it may do otherwise next time.
-    fn is_process(&self) -> bool {
+    pub(crate) fn is_process(&self) -> bool {
         matches!(
             self,
             Self::Stalled { .. } | Self::Child(_) | Self::Crashed(_) | Self::Late
@@ -301,11 +301,20 @@ fn raw_caps(format: &str, rate: u32, channels: usize) -> gst::Caps {
 
 /// Buffers of samples for an encoder, the first of which has this number.
 fn floats(pcm: &[f32], rate: u32, channels: usize, first: usize) -> impl Iterator<Item = gst::Buffer> + '_ {
-    pcm.chunks(ENCODE_CHUNK * channels)
-        .enumerate()
-        .map(move |(i, chunk)| {
-            let bytes: Vec<u8> = chunk.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-            let count = (chunk.len() / channels) as u64;
-            stamped(bytes, (first + i * ENCODE_CHUNK) as u64, count, rate)
-        })
+    floats_of(ENCODE_CHUNK, pcm, rate, channels, first)
+}
+
+/// The same, each of so many samples.
+fn floats_of(
+    size: usize,
+    pcm: &[f32],
+    rate: u32,
+    channels: usize,
+    first: usize,
+) -> impl Iterator<Item = gst::Buffer> + '_ {
+    pcm.chunks(size * channels).enumerate().map(move |(i, chunk)| {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        let count = (chunk.len() / channels) as u64;
+        stamped(bytes, (first + i * size) as u64, count, rate)
+    })
 }

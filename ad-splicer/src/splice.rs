@@ -32,6 +32,7 @@ mod rendition;
 mod resume;
 mod run;
 pub(crate) mod sound;
+mod speech;
 pub(crate) mod vorbis;
 mod wav;
 mod webm;

@@ -1,21 +1,50 @@
 //! Opus by libopus, in both directions. Packets are bare; samples are as coded, without the stream's output gain.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use gstreamer as gst;
+use gstreamer::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::task::{Media, Task};
-use super::{BridgeError, element, floats, init, raw_caps, run, split_clips, stamped};
-use crate::frames::opus::{Head, RATE, samples};
+use super::{BridgeError, ENCODE_CHUNK, element, floats_of, init, raw_caps, run, split_clips, stamped};
+use crate::frames::opus::{Bandwidth, Head, RATE, samples, speech};
 
 /// Samples between the encoder's input and the decoder's output: input sample `n` is decoded sample `n + DELAY`.
 pub(crate) const DELAY: u32 = 312;
 
 /// Decodes clips, each a run of packets of one stream. Gives for each clip its interleaved samples, as many as its packets hold; the first packets' are touched by what was decoded before.
 pub(crate) fn decode(head: Head, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError> {
+    let is_speech = clips.iter().flatten().any(|packet| speech(packet).is_some());
+    // libopus' samples are of 16 bits here.
+    let by = if is_speech {
+        Decoder::Libopus
+    } else {
+        Decoder::Libav
+    };
+    decode_by(by, head, clips)
+}
+
+/// Who decodes. Music is the same by all. libav gives speech two samples later than libopus, which most players have, and another sound where content changes between music and speech.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Decoder {
+    Libav,
+    Libopus,
+}
+
+/// The same by one of them.
+pub(crate) fn decode_by(
+    by: Decoder,
+    head: Head,
+    clips: &[Vec<Vec<u8>>],
+) -> Result<Vec<Vec<f32>>, BridgeError> {
     let lengths = lengths(clips.iter().map(Vec::as_slice));
     if lengths.iter().all(|length| *length == 0) {
         return Ok(clips.iter().map(|_| Vec::new()).collect());
     }
     let task = Task::OpusDecode {
+        by,
         head,
         clips: clips.iter().map(Vec::len).collect(),
     };
@@ -31,6 +60,7 @@ fn lengths<'a>(clips: impl Iterator<Item = &'a [Vec<u8>]>) -> Vec<usize> {
 
 /// The same in this process, of clips of so many packets.
 pub(super) fn decode_here(
+    by: Decoder,
     head: Head,
     clips: &[usize],
     packets: Vec<Vec<u8>>,
@@ -51,7 +81,11 @@ pub(super) fn decode_here(
         .field("channels", channels as i32)
         .field("codec_data", gst::Buffer::from_slice(head.plain()))
         .build();
-    let elements = [element("avdec_opus")?, element("audioconvert")?];
+    let decoder = match by {
+        Decoder::Libav => "avdec_opus",
+        Decoder::Libopus => "opusdec",
+    };
+    let elements = [element(decoder)?, element("audioconvert")?];
     let mut position = 0;
     let input = packets.into_iter().map(move |packet| {
         let count = u64::from(samples(&packet).unwrap_or(0));
@@ -99,10 +133,60 @@ pub(crate) fn encode(
     size: u32,
     pcm: &[f32],
     resumes: usize,
+    beside: Option<Speech>,
 ) -> Result<Vec<Vec<u8>>, BridgeError> {
-    let task = Task::OpusEncode { head, size, resumes };
+    let task = Task::OpusEncode {
+        head,
+        size,
+        resumes,
+        beside,
+    };
     task.done(Media::clip(pcm))?.into_packets()
 }
+
+/// Packets that stand beside content that is coded as speech. All of them can be decoded whatever came before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Speech {
+    /// That of the content.
+    pub(crate) bandwidth: Bandwidth,
+    /// Those that are speech too, and so is the one behind them, in which libopus goes over to music.
+    pub(crate) packets: Range<usize>,
+}
+
+impl Speech {
+    /// Sets the encoder up for a packet. What decides whether it is speech is how many bits there are, unless packets may be lost and are to hold what was in those before: then it is, however many. More than 9 % is taken for that of any sound.
+    fn set(&self, encoder: &gst::Element, packet: usize, channels: usize) {
+        let is_speech = self.packets.contains(&packet);
+        let becomes_music = !self.packets.is_empty() && self.packets.end == packet;
+        let (bit_rate, bandwidth, loss) = if is_speech || becomes_music {
+            // A good part of it is for what was in packets before. A frame of 20 ms takes 510 kbit/s at most.
+            (SPEECH_BIT_RATE * channels as i32, self.bandwidth, 10)
+        } else {
+            // Energies are coded without those of the packet before when all are said to be lost.
+            (BIT_RATE * channels as i32, Bandwidth::Full, 100)
+        };
+        // What comes right behind content owes nothing to the filters before it either, which from 4 on are gone over from.
+        encoder.set_property("complexity", if becomes_music { 3 } else { 10 });
+        encoder.set_property("bitrate", bit_rate.min(500_000));
+        encoder.set_property_from_str(
+            "bandwidth",
+            match bandwidth {
+                Bandwidth::Narrow => "narrowband",
+                Bandwidth::Medium => "mediumband",
+                Bandwidth::Wide => "wideband",
+                Bandwidth::SuperWide => "superwideband",
+                Bandwidth::Full => "fullband",
+            },
+        );
+        encoder.set_property("packet-loss-percentage", loss);
+        encoder.set_property("inband-fec", is_speech);
+    }
+}
+
+/// Bits a second and channel: high, so that what is coded twice loses next to nothing.
+const BIT_RATE: i32 = 160_000;
+/// The same of what is coded as speech.
+const SPEECH_BIT_RATE: i32 = 400_000;
 
 /// The same in this process.
 pub(super) fn encode_here(
@@ -110,6 +194,7 @@ pub(super) fn encode_here(
     size: u32,
     pcm: &[f32],
     resumes: usize,
+    beside: Option<Speech>,
 ) -> Result<Vec<Vec<u8>>, BridgeError> {
     const DOING: &str = "encoding";
     init(DOING)?;
@@ -124,13 +209,27 @@ pub(super) fn encode_here(
         _ => return Err(BridgeError::WrongStream(format!("packets of {size} samples"))),
     };
     let builder = gst::ElementFactory::make("opusenc")
-        // High, so that what is coded twice loses next to nothing.
-        .property("bitrate", 160_000 * channels as i32)
+        .property("bitrate", BIT_RATE * channels as i32)
         .property_from_str("bitrate-type", "vbr")
         .property_from_str("frame-size", frame);
     let encoder = builder
         .build()
         .map_err(|_| BridgeError::MissingElement { element: "opusenc" })?;
+    let chunk = if beside.is_some() {
+        size as usize
+    } else {
+        ENCODE_CHUNK
+    };
+    if let (Some(beside), Some(pad)) = (beside, encoder.static_pad("sink")) {
+        // A buffer is a packet, and is coded before the next one comes.
+        let packet = AtomicUsize::new(0);
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, _| {
+            if let Some(encoder) = pad.parent_element() {
+                beside.set(&encoder, packet.fetch_add(1, Ordering::Relaxed), channels);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
     let silence = vec![0.0; 4 * size.max(480) as usize * channels];
     let padded = [before_dc_rejection(pcm, channels, resumes), silence].concat();
     let convert = gst::ElementFactory::make("audioconvert")
@@ -145,7 +244,7 @@ pub(super) fn encode_here(
         &raw_caps("F32LE", RATE, channels),
         &[convert, encoder],
         None,
-        floats(&padded, RATE, channels, 0),
+        floats_of(chunk, &padded, RATE, channels, 0),
     )
 }
 
@@ -176,7 +275,7 @@ mod tests {
                     std::iter::repeat_n(value, usize::from(channels))
                 })
                 .collect();
-            let packets = encode(head, size, &pcm, pcm.len()).unwrap();
+            let packets = encode(head, size, &pcm, pcm.len(), None).unwrap();
             assert!(packets.iter().all(|packet| samples(packet) == Some(size)));
             assert!(packets.len() * size as usize >= RATE as usize * 2 + DELAY as usize);
             let decoded = decode(head, &[packets]).unwrap().remove(0);
@@ -213,7 +312,7 @@ mod tests {
                     }
             })
             .collect();
-        let packets = encode(head, 960, &pcm, resumes).unwrap();
+        let packets = encode(head, 960, &pcm, resumes, None).unwrap();
         let decoded = decode(head, &[packets]).unwrap().remove(0);
         let from = resumes + 960;
         let offset = |samples: &[f32]| samples.iter().sum::<f32>() / samples.len() as f32;

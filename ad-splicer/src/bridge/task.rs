@@ -24,6 +24,7 @@ pub(super) enum Task {
         coder: aac::Coder,
     },
     OpusDecode {
+        by: opus::Decoder,
         head: Head,
         clips: Vec<usize>,
     },
@@ -31,6 +32,7 @@ pub(super) enum Task {
         head: Head,
         size: u32,
         resumes: usize,
+        beside: Option<opus::Speech>,
     },
     /// The first three packets are the stream's headers.
     VorbisDecode {
@@ -80,7 +82,7 @@ impl Kind {
     pub(super) fn elements(self) -> &'static [&'static str] {
         match self {
             Self::Aac => &["avdec_aac", "avenc_aac", "audioconvert"],
-            Self::Opus => &["avdec_opus", "opusenc", "audioconvert"],
+            Self::Opus => &["avdec_opus", "opusdec", "opusenc", "audioconvert"],
             Self::Vorbis => &["vorbisdec", "vorbisenc", "audioconvert"],
             Self::H264 => &["avdec_h264", "x264enc", "videoconvert", "capsfilter"],
             Self::Vp9 => &["vp9dec", "vp9enc", "videoconvert", "capsfilter"],
@@ -145,7 +147,9 @@ impl Task {
                 of(given / channels / u64::from(SAMPLES) + MORE, channels << 13)
             }
             // A packet holds 120 ms at most.
-            Self::OpusDecode { head, clips: counts } => clips(
+            Self::OpusDecode {
+                head, clips: counts, ..
+            } => clips(
                 counts.len(),
                 given.saturating_mul(5_760 * u64::from(head.channels)),
             ),
@@ -208,12 +212,22 @@ impl Task {
             Self::AacEncode { config, coder } => {
                 Media::packets(aac::encode_here(*config, *coder, &media.into_samples()?)?)
             }
-            Self::OpusDecode { head, clips: counts } => {
-                clips(opus::decode_here(*head, counts, media.into_packets()?)?)
+            Self::OpusDecode {
+                by,
+                head,
+                clips: counts,
+            } => {
+                let packets = media.into_packets()?;
+                clips(opus::decode_here(*by, *head, counts, packets)?)
             }
-            Self::OpusEncode { head, size, resumes } => {
+            Self::OpusEncode {
+                head,
+                size,
+                resumes,
+                beside,
+            } => {
                 let pcm = media.into_samples()?;
-                Media::packets(opus::encode_here(*head, *size, &pcm, *resumes)?)
+                Media::packets(opus::encode_here(*head, *size, &pcm, *resumes, beside.clone())?)
             }
             Self::VorbisDecode {
                 rate,

@@ -82,6 +82,28 @@ impl Head {
     }
 }
 
+/// How much of the sound a packet holds (§2.1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Bandwidth {
+    Narrow,
+    Medium,
+    Wide,
+    SuperWide,
+    Full,
+}
+
+/// The bandwidth of a packet that is coded as speech: by SILK, or by SILK and CELT (§3.1). `None` of one that CELT alone coded.
+pub(crate) fn speech(packet: &[u8]) -> Option<Bandwidth> {
+    match packet.first()? >> 3 {
+        0..=3 => Some(Bandwidth::Narrow),
+        4..=7 => Some(Bandwidth::Medium),
+        8..=11 => Some(Bandwidth::Wide),
+        12..=13 => Some(Bandwidth::SuperWide),
+        14..=15 => Some(Bandwidth::Full),
+        _ => None,
+    }
+}
+
 /// How many samples a packet decodes to (§3.1, §3.2); `None` when it is none. Its first two bytes are enough.
 pub(crate) fn samples(packet: &[u8]) -> Option<u32> {
     let toc = *packet.first()?;
@@ -120,6 +142,22 @@ mod tests {
             (&[], None),
         ] {
             assert_eq!(samples(packet), length, "{packet:x?}");
+        }
+    }
+
+    #[test]
+    fn packets_say_whether_they_are_speech() {
+        for (packet, bandwidth) in [
+            (&[0x08][..], Some(Bandwidth::Narrow)),
+            (&[0x38], Some(Bandwidth::Medium)),
+            (&[0x5B, 2], Some(Bandwidth::Wide)),
+            (&[0x68], Some(Bandwidth::SuperWide)),
+            (&[0x7C], Some(Bandwidth::Full)),
+            (&[0x80], None),
+            (&[0xFC], None),
+            (&[], None),
+        ] {
+            assert_eq!(speech(packet), bandwidth, "{packet:x?}");
         }
     }
 

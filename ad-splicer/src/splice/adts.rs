@@ -235,6 +235,7 @@ impl Coding for Track<'_> {
         pcm: &[f32],
         _: &Range<usize>,
         inner: &[Range<usize>],
+        _: &[Vec<u8>],
     ) -> Result<Vec<Vec<u8>>, BridgeError> {
         bridge::encode_in_parts(self.file.head.config, pcm, inner)
     }

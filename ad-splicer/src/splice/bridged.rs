@@ -13,6 +13,7 @@ use super::layout::{Layout, Spot};
 use super::peaks::{Coded, Places, below_the_limit};
 use super::resume::resume;
 use super::sound::{BLOCK, FLOOR_DB, worst_block};
+use super::speech::Given;
 use super::{Seam, SeamKind, SpliceError};
 use crate::bridge::BridgeError;
 use crate::plan::Segment;
@@ -23,6 +24,9 @@ use crate::time::PresentationTime;
 const AROUND: u64 = 6;
 /// From so many packets on, those within ads are coded otherwise.
 const WORTH: u64 = 64;
+
+/// Where decoders differ, what is off by less by one of them is not weighed against what is off by another.
+const UNHEARD_DB: f64 = -75.0;
 
 /// Packets of one content stream, and how to code more of them. Positions are *decoded samples*: packet `f` gives samples `f * size ..`.
 pub(crate) trait Coding: Sync {
@@ -50,32 +54,106 @@ pub(crate) trait Coding: Sync {
     /// Decodes runs of packets, each from nothing.
     fn decode(&self, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError>;
 
-    /// Encodes samples; silence follows, so that all of them come out. Before and after those of `ads` they are content. In the packets of `inner` there are ads alone.
+    /// The same by another decoder that players have, where it makes a difference which one it is; `None` where it makes none, or where that one fails.
+    fn decode_otherwise(&self, _clips: &[Vec<Vec<u8>>]) -> Result<Option<Vec<Vec<f32>>>, BridgeError> {
+        Ok(None)
+    }
+
+    /// Encodes samples; silence follows, so that all of them come out. Before and after those of `ads` they are content, of which `beside` are the packets that may meet these. In the packets of `inner` there are ads alone.
     fn encode(
         &self,
         pcm: &[f32],
         ads: &Range<usize>,
         inner: &[Range<usize>],
+        beside: &[Vec<u8>],
     ) -> Result<Vec<Vec<u8>>, BridgeError>;
 
-    /// The same in ways that take more care of what is near silence, and are less exact elsewhere, if there are any.
+    /// Packets that may stand in the place of some of those that became of what was `given`, behind content: packet `from + i` follows the content's `last[i]`.
+    fn leaving(
+        &self,
+        _given: &Given<'_>,
+        _from: usize,
+        _last: &[Vec<u8>],
+    ) -> Result<Vec<Instead>, BridgeError> {
+        Ok(Vec::new())
+    }
+
+    /// The same ahead of content, whose `next[i]` stands where packet `from + i` would.
+    fn returning(
+        &self,
+        _given: &Given<'_>,
+        _from: usize,
+        _next: &[Vec<u8>],
+    ) -> Result<Vec<Instead>, BridgeError> {
+        Ok(Vec::new())
+    }
+
+    /// Encodes in ways that take more care of what is near silence, and are less exact elsewhere, if there are any.
     fn encode_carefully(&self, _pcm: &[f32]) -> Result<Vec<Vec<Vec<u8>>>, BridgeError> {
         Ok(Vec::new())
     }
 }
 
+/// Packets for the place of some of a bridge, where it meets content.
+#[derive(Debug)]
+pub(super) struct Instead {
+    /// The packet of the bridge that comes behind content, or that content takes the place of.
+    pub(super) meets: usize,
+    /// The first whose place they take.
+    pub(super) at: usize,
+    pub(super) packets: Vec<Vec<u8>>,
+}
+
+impl Instead {
+    /// Packets of a bridge with these, if any, among them.
+    fn among<'p>(
+        this: Option<&'p Self>,
+        packets: &'p [Vec<u8>],
+        range: Range<usize>,
+    ) -> impl Iterator<Item = &'p Vec<u8>> {
+        range.map_while(move |i| {
+            let other = this.and_then(|this| this.packets.get(i.checked_sub(this.at)?));
+            other.or_else(|| packets.get(i))
+        })
+    }
+
+    /// Which packets these are.
+    fn places(&self) -> Range<usize> {
+        self.at..self.at + self.packets.len()
+    }
+
+    /// Puts them in their place.
+    fn put(self, packets: &mut [Vec<u8>]) {
+        let own = packets.iter_mut().skip(self.at);
+        own.zip(self.packets).for_each(|(own, other)| *own = other);
+    }
+}
+
 /// Interleaved samples of a range of decoded samples; silence where there is no content.
 pub(crate) fn decoded(coding: &dyn Coding, range: Range<i64>) -> Result<Vec<f32>, SpliceError> {
+    let samples = decoded_by(coding, range, |clips| coding.decode(clips).map(Some))?;
+    Ok(samples.unwrap_or_default())
+}
+
+/// The same by a decoder that may not be there.
+fn decoded_by(
+    coding: &dyn Coding,
+    range: Range<i64>,
+    decode: impl Fn(&[Vec<Vec<u8>>]) -> Result<Option<Vec<Vec<f32>>>, BridgeError>,
+) -> Result<Option<Vec<f32>>, SpliceError> {
     let (grid, channels) = (coding.grid(), coding.channels());
     let mut out = vec![0.0; (range.end - range.start).max(0) as usize * channels];
     let (start, end) = (range.start.max(0) as u64, range.end.max(0) as u64);
     let (first, last) = (start / grid.size, end.div_ceil(grid.size).min(grid.frames));
     if first >= last {
-        return Ok(out);
+        return Ok(Some(out));
     }
     let from = first.saturating_sub(coding.unsettled());
     let clip = coding.read(from..last)?;
-    let samples = coding.decode(&[clip]).map_err(|error| error.at(0))?.remove(0);
+    let Some(mut clips) = decode(&[clip]).map_err(|error| error.at(0))? else {
+        return Ok(None);
+    };
+    let samples = clips.remove(0);
     let begin = (from * grid.size) as i64;
     let into = (begin - range.start).max(0) as usize * channels;
     let skip = (range.start - begin).max(0) as usize * channels;
@@ -83,7 +161,7 @@ pub(crate) fn decoded(coding: &dyn Coding, range: Range<i64>) -> Result<Vec<f32>
         let count = into.len().min(samples.len());
         into[..count].copy_from_slice(&samples[..count]);
     }
-    Ok(out)
+    Ok(Some(out))
 }
 
 pub(super) fn failed(break_index: usize, reason: &dyn std::fmt::Display) -> SpliceError {
@@ -270,8 +348,17 @@ impl<'a> Maker<'a> {
         let inner: Vec<_> = inner
             .map(|inner| inner.start as usize + preroll..inner.end as usize + preroll)
             .collect();
+        let mut beside = Vec::new();
+        if *join.entries.end() > 0 {
+            beside.extend(self.coding.read(last_before(join)..*join.entries.end())?);
+        }
+        if let Some(exits) = &join.exits {
+            beside.extend(self.coding.read(*exits.start()..exits.end() + 1)?);
+        }
         let Run {
-            gathered, packets, ..
+            gathered,
+            mut packets,
+            ..
         } = below_the_limit(self.layout, spots, |spots| {
             let gathered = gather(
                 (self.track, self.layout),
@@ -287,7 +374,7 @@ impl<'a> Maker<'a> {
             let at = (pcm.len() - after.len()) / channels;
             let mut packets = self
                 .coding
-                .encode(pcm, &(before.len() / channels..at), &inner)
+                .encode(pcm, &(before.len() / channels..at), &inner, &beside)
                 .map_err(|error| error.at(break_index))?;
             if join.exits.is_some() {
                 resume(self.coding, &mut packets, pcm, at, self.layout.fade)?;
@@ -299,21 +386,40 @@ impl<'a> Maker<'a> {
             })
         })?;
         let Gathered {
+            pcm,
             before,
             after,
             resumed,
             ..
         } = gathered;
+        let ads = before.len() / channels..(pcm.len() - after.len()) / channels;
+        let given = Given { pcm: &pcm, ads: &ads };
 
-        let entry = self
-            .entry(join, origin, &packets, &before, first_sample)?
+        let (entry, instead) = self
+            .entry(join, origin, &given, &packets, &before)?
             .ok_or_else(|| failed(break_index, &"the content before it cannot be decoded"))?;
+        // What is before this place stays as it was tried.
+        let settled = instead.as_ref().map_or(0, |instead| instead.places().end);
+        if let Some(instead) = instead {
+            instead.put(&mut packets);
+        }
         let shift = self.shift(spots);
         let exit = match &join.exits {
-            Some(exits) => Some(
-                self.exit(exits.clone(), origin - shift, &packets, &after, resumed)?
-                    .ok_or_else(|| failed(break_index, &"the content after it cannot be decoded"))?,
-            ),
+            Some(exits) => {
+                let (exit, instead) = self
+                    .exit(
+                        exits.clone(),
+                        origin - shift,
+                        &given,
+                        (&packets, settled),
+                        (&after, resumed),
+                    )?
+                    .ok_or_else(|| failed(break_index, &"the content after it cannot be decoded"))?;
+                if let Some(instead) = instead {
+                    instead.put(&mut packets);
+                }
+                Some(exit)
+            }
             None => None,
         };
         let used = (entry.0 as i64 - origin) as usize;
@@ -324,83 +430,164 @@ impl<'a> Maker<'a> {
         })
     }
 
-    /// The entry whose join differs least from the original before the cue.
+    /// How far each clip is from the original, which begins with decoded sample `begins`: each from a sample of its own on, which is given with that of the original. `None` where there is none.
+    fn errors(
+        &self,
+        clips: &[Vec<Vec<u8>>],
+        spans: &[(u64, u64)],
+        original: &[f32],
+        begins: i64,
+    ) -> Result<Vec<Option<Off>>, SpliceError> {
+        let channels = self.coding.channels();
+        let errors = |decoded: &[Vec<f32>], original: &[f32]| -> Vec<Option<f64>> {
+            let spans = spans.iter().zip(decoded);
+            let error = |((from, own), samples): (&(u64, u64), &Vec<f32>)| {
+                let a = samples.get(*from as usize * channels..)?;
+                let b = original.get(*own as usize * channels..)?;
+                Some(worst_block(a, b, channels))
+            };
+            spans.map(error).collect()
+        };
+        let decoded = self.coding.decode(clips).map_err(|error| error.at(0))?;
+        let usual = errors(&decoded, original);
+        let otherwise = |clips: &[Vec<Vec<u8>>]| self.coding.decode_otherwise(clips);
+        let other = match otherwise(clips).map_err(|error| error.at(0))? {
+            Some(decoded) => {
+                let ends = begins + (original.len() / channels) as i64;
+                let original = decoded_by(self.coding, begins..ends, otherwise)?;
+                original.map(|original| errors(&decoded, &original))
+            }
+            None => None,
+        };
+        Ok(usual
+            .into_iter()
+            .enumerate()
+            .map(|(i, usual)| {
+                let (usual, other) = (usual?, other.as_ref().and_then(|other| other[i]));
+                let Some(other) = other else {
+                    let (db, weight) = (usual, usual);
+                    return Some(Off { db, weight });
+                };
+                let db = usual.max(other);
+                let weight = db.max(UNHEARD_DB) + 0.5 * usual.min(other).max(UNHEARD_DB);
+                Some(Off { db, weight })
+            })
+            .collect())
+    }
+
+    /// The entry whose join differs least from the original before the cue, and what makes it so.
     fn entry(
         &self,
         join: &Join,
         origin: i64,
+        given: &Given<'_>,
         packets: &[Vec<u8>],
         before: &[f32],
-        first_sample: i64,
-    ) -> Result<Option<Tried>, SpliceError> {
-        let (size, channels) = (self.grid.size, self.coding.channels());
-        if *join.entries.end() == 0 {
-            return Ok(Some((0, FLOOR_DB)));
+    ) -> Result<Option<(Tried, Option<Instead>)>, SpliceError> {
+        let size = self.grid.size;
+        let (first, last) = (*join.entries.start(), *join.entries.end());
+        if last == 0 {
+            return Ok(Some(((0, FLOOR_DB), None)));
         }
+        let at = |entry: u64| (entry as i64 - origin) as usize;
+        let offered = self.coding.read(last_before(join)..last).and_then(|last| {
+            let offered = self.coding.leaving(given, at(first), &last);
+            offered.map_err(|error| error.at(0))
+        })?;
         let (mut clips, mut places) = (Vec::new(), Vec::new());
         for entry in join.entries.clone() {
-            let at = (entry as i64 - origin) as usize;
             let start = entry.saturating_sub(self.coding.unsettled() + 1);
-            let mut clip = self.coding.read(start..entry)?;
-            clip.extend(
-                packets
-                    .iter()
-                    .skip(at)
-                    .take(self.grid.checked as usize + 4)
-                    .cloned(),
-            );
-            clips.push(clip);
-            places.push((entry, start));
+            let content = self.coding.read(start..entry)?;
+            let made = at(entry)..at(entry) + self.grid.checked as usize + 4;
+            for instead in ways(&offered, at(entry)) {
+                let made = Instead::among(instead.map(|i| &offered[i]), packets, made.clone());
+                clips.push(content.iter().chain(made).cloned().collect());
+                places.push((entry, start, instead));
+            }
         }
-        let decoded = self.coding.decode(&clips).map_err(|error| error.at(0))?;
-        let tried = places
-            .into_iter()
-            .zip(decoded)
-            .filter_map(|((entry, start), samples)| {
-                let from = (entry * size) as i64;
-                let a = samples.get((from - (start * size) as i64) as usize * channels..)?;
-                let b = before.get((from - first_sample).max(0) as usize * channels..)?;
-                Some((entry, worst_block(a, b, channels)))
-            });
-        Ok(tried.min_by(|a, b| a.1.total_cmp(&b.1)))
+        let begins = origin * size as i64 + self.coding.delay() as i64;
+        let spans = places.iter().map(|(entry, start, _)| {
+            let from = entry * size;
+            (from - start * size, (from as i64 - begins).max(0) as u64)
+        });
+        let errors = self.errors(&clips, &spans.collect::<Vec<_>>(), before, begins)?;
+        let tried = places.into_iter().map(|(entry, _, instead)| (entry, instead));
+        Ok(best(tried.zip(errors), offered))
     }
 
-    /// The exit whose join differs least from the original after it. Content packet `f` stands where bridge packet `f - origin` does.
+    /// The exit whose join differs least from the original after it, and what makes it so. Content packet `f` stands where bridge packet `f - origin` does. Nothing but `packets` from the second of the pair on may change.
     fn exit(
         &self,
         exits: std::ops::RangeInclusive<u64>,
         origin: i64,
-        packets: &[Vec<u8>],
-        original: &[f32],
-        original_start: i64,
-    ) -> Result<Option<Tried>, SpliceError> {
-        let (size, channels) = (self.grid.size, self.coding.channels());
+        given: &Given<'_>,
+        (packets, settled): (&[Vec<u8>], usize),
+        (original, original_start): (&[f32], i64),
+    ) -> Result<Option<(Tried, Option<Instead>)>, SpliceError> {
+        let size = self.grid.size;
+        let at = |exit: u64| (exit as i64 - origin) as usize;
+        let (first, last) = (*exits.start(), *exits.end());
+        let mut offered = self.coding.read(first..last + 1).and_then(|next| {
+            let offered = self.coding.returning(given, at(first), &next);
+            offered.map_err(|error| error.at(0))
+        })?;
+        offered.retain(|instead| instead.at >= settled);
         let (mut clips, mut places) = (Vec::new(), Vec::new());
         for exit in exits {
-            let at = (exit as i64 - origin) as usize;
-            let from = at.saturating_sub(self.coding.unsettled() as usize + 1);
-            let Some(lead) = packets.get(from..at) else {
+            let from = at(exit).saturating_sub(self.coding.unsettled() as usize + 1);
+            if at(exit) > packets.len() {
                 continue;
-            };
-            let mut clip = lead.to_vec();
-            clip.extend(self.coding.read(exit..exit + self.grid.checked)?);
-            clips.push(clip);
-            places.push((exit, (at - from) as u64));
+            }
+            let content = self.coding.read(exit..exit + self.grid.checked)?;
+            for instead in ways(&offered, at(exit)) {
+                let lead = Instead::among(instead.map(|i| &offered[i]), packets, from..at(exit));
+                clips.push(lead.chain(&content).cloned().collect());
+                places.push((exit, from, instead));
+            }
         }
-        let decoded = self.coding.decode(&clips).map_err(|error| error.at(0))?;
-        let tried = places
-            .into_iter()
-            .zip(decoded)
-            .filter_map(|((exit, lead), samples)| {
-                // What is before the join was encoded from the original: a little of it is heard too.
-                let join = (exit * size) as i64;
-                let from = (join - BLOCK as i64).max(original_start);
-                let a = samples.get(((lead * size) as i64 - (join - from)) as usize * channels..)?;
-                let b = original.get((from - original_start) as usize * channels..)?;
-                Some((exit, worst_block(a, b, channels)))
-            });
-        Ok(tried.min_by(|a, b| a.1.total_cmp(&b.1)))
+        let spans = places.iter().map(|(exit, lead, _)| {
+            // What is before the join was encoded from the original: a little of it is heard too, and all of it where it was in several ways.
+            let join = (exit * size) as i64;
+            let heard = if offered.is_empty() { BLOCK as i64 } else { join };
+            let from = (join - heard).max(original_start);
+            let begins = (*lead as i64 + origin) * size as i64;
+            ((from - begins) as u64, (from - original_start) as u64)
+        });
+        let errors = self.errors(&clips, &spans.collect::<Vec<_>>(), original, original_start)?;
+        let tried = places.into_iter().map(|(exit, _, instead)| (exit, instead));
+        Ok(best(tried.zip(errors), offered))
     }
+}
+
+/// The content packet before the first that an entry may take the place of.
+fn last_before(join: &Join) -> u64 {
+    join.entries.start().saturating_sub(1)
+}
+
+/// How far a join is from the original, in dB.
+#[derive(Clone, Copy, Debug)]
+struct Off {
+    /// By the decoder by which it is furthest.
+    db: f64,
+    /// The lower the better by all of them, and most of all by that one.
+    weight: f64,
+}
+
+/// The ways to meet content at a packet: as it is, and by each of those that are offered.
+fn ways(offered: &[Instead], meets: usize) -> impl Iterator<Item = Option<usize>> {
+    let others = offered.iter().enumerate();
+    let others = others.filter(move |(_, instead)| instead.meets == meets);
+    std::iter::once(None).chain(others.map(|(i, _)| Some(i)))
+}
+
+/// The best of those that were tried.
+fn best(
+    tried: impl Iterator<Item = ((u64, Option<usize>), Option<Off>)>,
+    mut offered: Vec<Instead>,
+) -> Option<(Tried, Option<Instead>)> {
+    let tried = tried.filter_map(|(place, off)| Some((place, off?)));
+    let ((place, instead), off) = tried.min_by(|(_, a), (_, b)| a.weight.total_cmp(&b.weight))?;
+    Some(((place, off.db), instead.map(|i| offered.swap_remove(i))))
 }
 
 /// Makes the packets of the rendition that is laid out.

@@ -481,6 +481,7 @@ impl Coding for Track<'_> {
         pcm: &[f32],
         _: &Range<usize>,
         inner: &[Range<usize>],
+        _: &[Vec<u8>],
     ) -> Result<Vec<Vec<u8>>, BridgeError> {
         bridge::encode_in_parts(self.0.config, pcm, inner)
     }

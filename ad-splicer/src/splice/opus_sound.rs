@@ -3,10 +3,12 @@
 use std::ops::Range;
 
 use super::SpliceError;
-use super::bridged::Coding;
+use super::bridged::{Coding, Instead};
 use super::joins::Grid;
-use crate::bridge::{BridgeError, opus as bridge};
-use crate::frames::opus::{Head, samples};
+use super::speech::Given;
+use crate::bridge::BridgeError;
+use crate::bridge::opus::{self as bridge, Decoder, Speech};
+use crate::frames::opus::{Head, samples, speech};
 
 /// How many decoded samples it takes until nothing is heard of where decoding began: 240 ms.
 const SETTLING: u64 = 11_520;
@@ -83,7 +85,8 @@ impl<P: Packets> Coding for Sound<P> {
             frames: self.packets.count(),
             end: self.end,
             fade: 0,
-            overlap: size,
+            // Where an entry is at the packet that holds the cue, only what is before it is content.
+            overlap: 0,
             checked: CHECKED.div_ceil(size),
             reach: 0,
         }
@@ -114,12 +117,19 @@ impl<P: Packets> Coding for Sound<P> {
     }
 
     fn decode(&self, clips: &[Vec<Vec<u8>>]) -> Result<Vec<Vec<f32>>, BridgeError> {
-        let mut decoded = bridge::decode(self.head, clips)?;
-        let factor = self.head.factor();
-        if self.head.gain != 0 {
-            decoded.iter_mut().flatten().for_each(|sample| *sample *= factor);
+        Ok(self.played(bridge::decode(self.head, clips)?))
+    }
+
+    fn decode_otherwise(&self, clips: &[Vec<Vec<u8>>]) -> Result<Option<Vec<Vec<f32>>>, BridgeError> {
+        if !clips.iter().flatten().any(|packet| speech(packet).is_some()) {
+            return Ok(None);
         }
-        Ok(decoded)
+        match bridge::decode_by(Decoder::Libav, self.head, clips) {
+            Ok(decoded) => Ok(Some(self.played(decoded))),
+            Err(error) if error.is_process() => Err(error),
+            // It knows less than libopus.
+            Err(_) => Ok(None),
+        }
     }
 
     fn encode(
@@ -127,9 +137,49 @@ impl<P: Packets> Coding for Sound<P> {
         pcm: &[f32],
         ads: &Range<usize>,
         _: &[Range<usize>],
+        beside: &[Vec<u8>],
+    ) -> Result<Vec<Vec<u8>>, BridgeError> {
+        let bandwidth = beside.iter().find_map(|packet| speech(packet));
+        let music = bandwidth.map(|bandwidth| Speech {
+            bandwidth,
+            packets: 0..0,
+        });
+        self.encoded(pcm, ads.end, music)
+    }
+
+    fn leaving(&self, given: &Given<'_>, from: usize, last: &[Vec<u8>]) -> Result<Vec<Instead>, BridgeError> {
+        Sound::leaving(self, given, from, last)
+    }
+
+    fn returning(
+        &self,
+        given: &Given<'_>,
+        from: usize,
+        next: &[Vec<u8>],
+    ) -> Result<Vec<Instead>, BridgeError> {
+        Sound::returning(self, given, from, next)
+    }
+}
+
+impl<P> Sound<P> {
+    /// Samples as loud as players make them.
+    fn played(&self, mut decoded: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+        let factor = self.head.factor();
+        if self.head.gain != 0 {
+            decoded.iter_mut().flatten().for_each(|sample| *sample *= factor);
+        }
+        decoded
+    }
+
+    /// Encodes samples, which are content alone from sample `resumes` on.
+    pub(super) fn encoded(
+        &self,
+        pcm: &[f32],
+        resumes: usize,
+        beside: Option<Speech>,
     ) -> Result<Vec<Vec<u8>>, BridgeError> {
         let factor = self.head.factor();
         let scaled: Vec<f32> = pcm.iter().map(|sample| sample / factor).collect();
-        bridge::encode(self.head, self.size, &scaled, ads.end)
+        bridge::encode(self.head, self.size, &scaled, resumes, beside)
     }
 }

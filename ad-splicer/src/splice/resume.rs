@@ -155,6 +155,7 @@ mod tests {
             _: &[f32],
             _: &Range<usize>,
             _: &[Range<usize>],
+            _: &[Vec<u8>],
         ) -> Result<Vec<Vec<u8>>, BridgeError> {
             Ok(Vec::new())
         }
