@@ -197,12 +197,17 @@ fn failures(error: &anyhow::Error) -> impl Iterator<Item = &Failure> {
     })
 }
 
-/// The cause of this kind, also behind a hint.
+/// The first cause of this kind, also behind a hint.
 pub(crate) fn cause<T: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&T> {
+    causes(error).next()
+}
+
+/// The causes of this kind, also behind a hint.
+fn causes<T: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> impl Iterator<Item = &T> {
     let behind = failures(error).filter_map(|failure| failure.source.as_ref());
     let all = std::iter::once(error).chain(behind);
     all.flat_map(anyhow::Error::chain)
-        .find_map(|cause| cause.downcast_ref())
+        .filter_map(|cause| cause.downcast_ref())
 }
 
 /// One sentence: the causes in order, without those that the sentence before already tells.
@@ -248,12 +253,12 @@ pub(crate) fn report_error(error: &anyhow::Error, json: bool) -> ExitStatus {
     status
 }
 
-/// What there is to do about a full disk, whatever it kept from being done.
-const ROOM: &str = "make room on that disk; then the same command goes on";
+/// What there is to do about a full disk, where whoever failed knows no more: not every command goes on where it stopped.
+const ROOM: &str = "make room on that disk, then run the same command again";
 
-fn is_full(error: &anyhow::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    cause::<io::Error>(error).is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+/// Whether there was no room for something that was to be written.
+pub(crate) fn is_full(error: &anyhow::Error) -> bool {
+    causes(error).any(disk::is_full)
         || matches!(cause(error), Some(LibraryError::Full { .. }))
         || matches!(cause(error), Some(QueueError::Open(OpenError::Full { .. })))
 }

@@ -3,7 +3,6 @@
 //! The same conditioning, loudness and splicing as a download has; the result has the bytes that a viewer would get, or with `--preview` what they are around the breaks.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +29,7 @@ use crate::cli::SpliceArgs;
 use crate::context::{creatives_in, data_folder};
 use crate::files::{can_write, is_same_file, tell_new_folder};
 use crate::media_type;
-use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, print_json, with_hint};
+use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, is_full, print_json, with_hint};
 use crate::placeable;
 use crate::placing::Placing;
 use crate::rendition::{self, Destination, Made, PATIENT};
@@ -344,14 +343,6 @@ pub(crate) fn failed_in(folder: &Path, doing: &str, error: anyhow::Error) -> any
         full,
         "make room there, or name a folder on another disk with --data DIR (with TMPDIR, when it is the one for temporary files)",
     )
-}
-
-/// Whether there was no room for something that was to be written.
-fn is_full(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
 /// The creative that a person named is no good.

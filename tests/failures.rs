@@ -540,6 +540,25 @@ fn a_full_folder_for_temporary_files_is_no_fault_of_what_was_given() {
 }
 
 #[test]
+fn no_result_that_did_not_fit_is_said_to_be_gone_on_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let small = folder.path().join("small");
+    std::fs::create_dir(&small).expect("a folder");
+    let mount = format!(
+        "mount -t tmpfs -o size=100k none '{}' && exec \"$0\" \"$@\"",
+        small.display()
+    );
+    let finished = grove(folder.path(), ["splice", "-o", "small/out.mp3"])
+        .arg(format!("--ad=10={}", fixtures().join("kettle.mp3").display()))
+        .arg(episode())
+        .through(["unshare", "--map-root-user", "--mount", "sh", "-c", &mount])
+        .run()
+        .expect(1)
+        .says("hint: make room on that disk, then run the same command again");
+    assert!(!finished.stderr.contains("goes on"), "{}", finished.stderr);
+}
+
+#[test]
 fn rubbish_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("bad.torrent"), b"d8:announce3:xyz").expect("a file");

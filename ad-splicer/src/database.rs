@@ -3,12 +3,9 @@
 //! SQLite in WAL mode with `synchronous = FULL`, so that what was stored survives a crash; a busy timeout, so that several
 //! processes can have it open; one set of migrations.
 
-use std::{
-    io::{ErrorKind, Write as _},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
+use disk::{Unwritable, unwritable};
 use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -67,7 +64,7 @@ pub(crate) async fn open(path: &Path) -> Result<SqlitePool, OpenError> {
         .connect_with(options)
         .await
         .map_err(|source| match unwritable(path) {
-            Some(why) => why.into_error(named(), source),
+            Some(why) => into_error(why, named(), source),
             None => OpenError::Open {
                 path: named(),
                 source,
@@ -79,7 +76,7 @@ pub(crate) async fn open(path: &Path) -> Result<SqlitePool, OpenError> {
         tries += 1;
         if tries == 5 {
             return Err(match unwritable(path) {
-                Some(why) => why.into_error(named(), source.into()),
+                Some(why) => into_error(why, named(), source.into()),
                 None => OpenError::Migrate {
                     path: named(),
                     source,
@@ -91,35 +88,16 @@ pub(crate) async fn open(path: &Path) -> Result<SqlitePool, OpenError> {
     Ok(pool)
 }
 
-/// What keeps a database from being used: the file or the folder that cannot be written to, and why.
-struct Unwritable(PathBuf, std::io::Error);
-
-impl Unwritable {
-    fn into_error(self, path: String, said: sqlx::Error) -> OpenError {
-        let Self(what, source) = self;
-        if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
-            return OpenError::Full { path, source: said };
-        }
-        OpenError::Unwritable {
-            path,
-            what: what.display().to_string(),
-            source,
-        }
+fn into_error(why: Unwritable, path: String, said: sqlx::Error) -> OpenError {
+    let Unwritable { what, source } = why;
+    if disk::is_full(&source) {
+        return OpenError::Full { path, source: said };
     }
-}
-
-/// Whether a database, or what SQLite puts beside it, cannot be written. Of a full disk it says no more than "disk I/O error" (where there is no
-/// room for the file of 32 KiB that its processes share, without which nothing can be read), and of a folder that is closed "unable to open".
-fn unwritable(path: &Path) -> Option<Unwritable> {
-    let folder = path.parent()?;
-    let opened = std::fs::OpenOptions::new().write(true).open(path);
-    if let Err(why) = opened
-        && why.kind() != ErrorKind::NotFound
-    {
-        return Some(Unwritable(path.to_owned(), why));
+    OpenError::Unwritable {
+        path,
+        what: what.display().to_string(),
+        source,
     }
-    let filled = tempfile::tempfile_in(folder).and_then(|mut file| file.write_all(&vec![0; 64 << 10]));
-    filled.err().map(|why| Unwritable(folder.to_owned(), why))
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 //! lives in this file.
 
 use crate::metainfo::InfoHash;
+use disk::{Unwritable, unwritable};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, SqlitePool};
-use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ impl Library {
             tries += 1;
             if tries == 5 {
                 return Err(match unwritable(&path) {
-                    Some(why) => why.into_error(OPENING, path, source.into()),
+                    Some(why) => into_error(why, OPENING, path, source.into()),
                     None => LibraryError::Migrate { path, source },
                 });
             }
@@ -201,45 +201,26 @@ impl Library {
 fn failed(doing: &'static str, path: &Path, source: sqlx::Error) -> LibraryError {
     let path = path.to_owned();
     match unwritable(&path) {
-        Some(why) => why.into_error(doing, path, source),
+        Some(why) => into_error(why, doing, path, source),
         None => LibraryError::Database { doing, path, source },
     }
 }
 
-/// What keeps a database from being used: the file or the folder that cannot be written to, and why.
-struct Unwritable(PathBuf, std::io::Error);
-
-impl Unwritable {
-    fn into_error(self, doing: &'static str, path: PathBuf, said: sqlx::Error) -> LibraryError {
-        let Self(what, source) = self;
-        if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
-            return LibraryError::Full {
-                doing,
-                path,
-                source: said,
-            };
-        }
-        LibraryError::Unwritable {
+fn into_error(why: Unwritable, doing: &'static str, path: PathBuf, said: sqlx::Error) -> LibraryError {
+    let Unwritable { what, source } = why;
+    if disk::is_full(&source) {
+        return LibraryError::Full {
             doing,
             path,
-            what,
-            source,
-        }
+            source: said,
+        };
     }
-}
-
-/// Whether a database, or what SQLite puts beside it, cannot be written. Of a full disk it says no more than "disk I/O error" (where there is no
-/// room for the file of 32 KiB that its processes share, without which nothing can be read), and of a folder that is closed "unable to open".
-fn unwritable(path: &Path) -> Option<Unwritable> {
-    let folder = path.parent()?;
-    let opened = std::fs::OpenOptions::new().write(true).open(path);
-    if let Err(why) = opened
-        && why.kind() != ErrorKind::NotFound
-    {
-        return Some(Unwritable(path.to_owned(), why));
+    LibraryError::Unwritable {
+        doing,
+        path,
+        what,
+        source,
     }
-    let filled = tempfile::tempfile_in(folder).and_then(|mut file| file.write_all(&vec![0; 64 << 10]));
-    filled.err().map(|why| Unwritable(folder.to_owned(), why))
 }
 
 #[cfg(test)]

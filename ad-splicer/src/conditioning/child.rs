@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
@@ -362,7 +362,7 @@ impl Prepared {
                 self.output.write_all(&map)
             };
             if let Err(error) = written {
-                if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+                if disk::is_full(&error) {
                     return Report::Full;
                 }
                 return Report::Setup {

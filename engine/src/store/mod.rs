@@ -112,10 +112,7 @@ fn holder(pid: Option<u32>) -> String {
 impl StoreError {
     fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        if matches!(
-            source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ) {
+        if disk::is_full(&source) {
             Self::Full { path, source }
         } else {
             Self::Io { doing, path, source }
