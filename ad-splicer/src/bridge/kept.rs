@@ -108,6 +108,7 @@ mod tests {
             head,
             size: 960,
             resumes,
+            beside: None,
         }
     }
 
@@ -131,6 +132,7 @@ mod tests {
         assert!(found(&task, &Media::clip(&other)).is_none(), "other samples");
         assert!(place(&task, &Media::clip(&long[..9_000])).is_none(), "so short");
         let decoding = Task::OpusDecode {
+            by: crate::bridge::opus::Decoder::Libav,
             head: Head {
                 channels: 1,
                 pre_skip: 0,
