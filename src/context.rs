@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::asking;
 use crate::cli::NetArgs;
-use crate::output::Explain;
+use crate::output::{Explain, WRITABLE};
 
 /// The state folder and the gate of one run.
 #[derive(Clone, Debug)]
@@ -34,7 +34,8 @@ impl Context {
     pub(crate) fn new(net: &NetArgs) -> anyhow::Result<Self> {
         let data = data_folder(net.data.as_deref())?;
         std::fs::create_dir_all(&data)
-            .with_context(|| format!("cannot make the data folder {}", data.display()))?;
+            .with_context(|| format!("cannot make the data folder {}", data.display()))
+            .hint(|| WRITABLE.into())?;
         tell_proxies();
         let policy = Policy {
             allow_private: net.allow_private,

@@ -8,7 +8,7 @@
 //! Not for: state that is changed often; that is in databases.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
@@ -266,8 +266,7 @@ pub(crate) fn check_regular(path: &Path, doing: &str) -> anyhow::Result<()> {
         ))
     };
     match kind.ok().and_then(no_file) {
-        // As stdin is when nothing is written into it.
-        Some(_) if is_terminal(path) => Err(refused("a terminal")).hint(|| {
+        Some(_) if is_terminal_as_stdin(path) => Err(refused("a terminal")).hint(|| {
             let path = path.display();
             format!("let another command write into it, as in `cat FILE | grove … {path}`")
         }),
@@ -276,13 +275,10 @@ pub(crate) fn check_regular(path: &Path, doing: &str) -> anyhow::Result<()> {
     }
 }
 
-fn is_terminal(path: &Path) -> bool {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let is_device = std::fs::metadata(path).is_ok_and(|about| about.file_type().is_char_device());
-    let mut options = OpenOptions::new();
-    // Not to become the one that we are stopped from.
-    let options = options.read(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
-    is_device && options.open(path).is_ok_and(|open| open.is_terminal())
+/// Whether it is stdin by one of its names, into which nothing is written.
+fn is_terminal_as_stdin(path: &Path) -> bool {
+    let names = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+    names.iter().any(|name| path == Path::new(name)) && std::io::stdin().is_terminal()
 }
 
 /// Whether it is a pipe by the name that the system gives to what is open here.

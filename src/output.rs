@@ -264,7 +264,7 @@ pub(crate) fn is_full(error: &anyhow::Error) -> bool {
 }
 
 /// What there is to do about a data folder that is closed.
-const WRITABLE: &str = "make it writable, or name another folder with --data DIR";
+pub(crate) const WRITABLE: &str = "make it writable, or name another folder with --data DIR";
 
 fn is_unwritable(error: &anyhow::Error) -> bool {
     matches!(cause(error), Some(LibraryError::Unwritable { .. }))

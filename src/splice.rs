@@ -29,7 +29,9 @@ use crate::cli::SpliceArgs;
 use crate::context::{creatives_in, data_folder};
 use crate::files::{can_write, is_same_file, tell_new_folder};
 use crate::media_type;
-use crate::output::{ExitStatus, Explain, Outcome, bad_input, interrupted, is_full, print_json, with_hint};
+use crate::output::{
+    ExitStatus, Explain, Outcome, WRITABLE, bad_input, interrupted, is_full, print_json, with_hint,
+};
 use crate::placeable;
 use crate::placing::Placing;
 use crate::rendition::{self, Destination, Made, PATIENT};
@@ -40,7 +42,7 @@ use crate::units::{human_bytes, human_time};
 /// Below this true peak, in dBTP, nothing is heard.
 const HEARD: f64 = -70.0;
 
-/// Splices the creatives in, in the order of their cues. Who interrupts it finds nothing left of it.
+/// Splices the creatives in, in the order of their cues. Who interrupts it finds nothing of the result.
 pub(crate) async fn run(args: &SpliceArgs, json: bool) -> Outcome {
     let placing = Placing::default();
     let mut spliced = Box::pin(splice_in(args, &placing, json));
@@ -181,7 +183,8 @@ fn cache(data: Option<&Path>) -> anyhow::Result<(Cache, Option<Scratch>)> {
     let kept = data_folder(data).and_then(|folder| kept_in(&folder));
     match kept {
         Ok(cache) => Ok((cache, None)),
-        Err(error) if data.is_some() => Err(error),
+        Err(error) if data.is_some() && is_full(&error) => Err(error),
+        Err(error) if data.is_some() => Err(with_hint(error, WRITABLE)),
         Err(error) => {
             tracing::debug!(
                 error = format!("{error:#}"),
@@ -197,8 +200,7 @@ fn cache(data: Option<&Path>) -> anyhow::Result<(Cache, Option<Scratch>)> {
 /// The cache in this data folder, which can be written.
 fn kept_in(data: &Path) -> anyhow::Result<Cache> {
     let cache = Cache::open(creatives_in(data), Cache::DEFAULT_MAX_BYTES)?;
-    tempfile::tempfile_in(cache.dir())
-        .with_context(|| format!("cannot write into {}", cache.dir().display()))?;
+    disk::takes_files(cache.dir()).with_context(|| format!("cannot write into {}", cache.dir().display()))?;
     Ok(cache)
 }
 

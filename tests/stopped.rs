@@ -87,6 +87,8 @@ fn get_is_done_when_its_result_is_there_and_knows_it_again() {
 #[test]
 fn what_is_stopped_before_leaves_no_result() {
     let folder = tempfile::tempdir().expect("a folder");
+    // Creatives that were made ready stay there.
+    let state = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out.wav");
     let boots = fixtures().join("boots.wav");
     let names = || {
@@ -98,6 +100,7 @@ fn what_is_stopped_before_leaves_no_result() {
             .arg(&boots)
             .arg("--ad")
             .arg(format!("1={}", boots.display()))
+            .env("XDG_DATA_HOME", state.path())
             .start();
         until(&mut running, || names().count() > 0);
         interrupt(&running);

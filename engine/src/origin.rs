@@ -6,7 +6,7 @@
 //!   once, unless that was less than 1 KiB and a quarter of it, which is a failure;
 //! - `200`: it ignores ranges. When its length is right and no other seed is better, the file is taken from the
 //!   beginning, passed on as it comes and never buffered; one such stream runs at a time;
-//! - `200` with a web page (HTML) in the file's place, told by a length that is not the file's, by a coding, or by how it begins where no length
+//! - `200` with a web page (HTML) in the place of a file that is none, told by a length that is not the file's, by a coding, or by how it begins where no length
 //!   is stated: a captive portal or maintenance, trouble as 5xx is;
 //! - a body in gzip or another coding, although it is asked for the file as it is: not asked for this file again;
 //! - a length that differs anywhere: the file was changed; this seed is not asked for it again;

@@ -1,12 +1,14 @@
 //! What was coded before, kept in the folder of creatives: coding the same samples again gives the same packets, so an ad that comes again at the same place (the next request, the next preview) costs no
-//! coding. What is long alone is kept: a few packets are coded sooner than found.
+//! coding. Of sound only what is long is kept: a few packets are coded sooner than found. Pictures always are: those of a group that a cue is in, or of an image.
 //!
 //! A file is named by the SHA-256 of the task and all that went in, and holds what came out behind its own SHA-256: damaged ones count as none. It comes from where it would come from now, a child that is believed
-//! nothing, and so is read within the same bounds.
+//! nothing, and so is read within the same bounds; who takes a child over can answer for other ads of this viewer too, and what it answered stays until it is trimmed.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gstreamer as gst;
 use sha2::{Digest, Sha256};
 
 use super::task::{Media, Task};
@@ -17,6 +19,8 @@ static KEPT: OnceLock<Cache> = OnceLock::new();
 
 /// What files are called behind the hash of what they were made of. Another number where what is made changes: other encoders' settings, another layout.
 const KEY: &str = "coded-1";
+/// After so many more the folder is brought below its limit again.
+const TRIMMED_AFTER: usize = 32;
 /// Bytes of a hash.
 const HASH: usize = 32;
 
@@ -45,6 +49,9 @@ impl<'a> Place<'a> {
             return None;
         }
         let mut hashing = Hashing(Sha256::new());
+        // Other versions may code otherwise.
+        let versions = [env!("CARGO_PKG_VERSION"), &gst::version_string()].join("\n");
+        hashing.0.update(ContentHash::of(versions.as_bytes()).0);
         wire::write(&mut hashing, 0, task, Some(media)).ok()?;
         let name = ContentHash(hashing.0.finalize().into());
         Some(Self { cache, name })
@@ -69,10 +76,16 @@ impl<'a> Place<'a> {
             let mut aside = self.cache.aside().map_err(io::Error::other)?;
             aside.write_all(&ContentHash::of(&message).0)?;
             aside.write_all(&message)?;
-            self.cache.keep(self.name, KEY, aside).map_err(io::Error::other)
+            self.cache.put(self.name, KEY, aside).map_err(io::Error::other)
         };
+        static COUNT: AtomicUsize = AtomicUsize::new(1);
         if let Err(error) = kept() {
             tracing::debug!(%error, "what was coded is not kept");
+        } else if COUNT
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(TRIMMED_AFTER)
+        {
+            self.cache.trim();
         }
     }
 }

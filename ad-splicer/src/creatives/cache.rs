@@ -257,7 +257,12 @@ impl Cache {
     /// The creative in `profile`, when it was conditioned before.
     pub fn conditioned(&self, hash: ContentHash, profile: Profile) -> Option<Creative> {
         let (pcm, facts) = self.pcm_paths(hash, profile);
-        let facts: PcmFacts = serde_json::from_slice(&std::fs::read(facts).ok()?).ok()?;
+        let mut told = Vec::new();
+        let facts = File::open(facts).ok()?;
+        (&facts).read_to_end(&mut told).ok()?;
+        // Who is used lately stays, and one is of no use without the other.
+        touch(&facts);
+        let facts: PcmFacts = serde_json::from_slice(&told).ok()?;
         let file = File::open(&pcm).ok()?;
         if file.metadata().ok()?.len() != facts.samples.checked_mul(profile.bytes_per_frame())? {
             return None;
@@ -409,6 +414,17 @@ impl Cache {
         Some(bytes)
     }
 
+    /// The same as [`Self::keep`], for what is small and comes often: whoever does so trims now and then.
+    pub(crate) fn put(
+        &self,
+        hash: ContentHash,
+        key: &str,
+        aside: tempfile::NamedTempFile,
+    ) -> Result<(), FetchError> {
+        persist(aside, &self.dir.join(format!("{hash}.{key}")))?;
+        Ok(())
+    }
+
     /// Keeps what was made of an original under a key.
     pub(crate) fn keep(
         &self,
@@ -416,7 +432,7 @@ impl Cache {
         key: &str,
         aside: tempfile::NamedTempFile,
     ) -> Result<(), FetchError> {
-        persist(aside, &self.dir.join(format!("{hash}.{key}")))?;
+        self.put(hash, key, aside)?;
         self.trim();
         Ok(())
     }
@@ -470,7 +486,7 @@ impl Cache {
 
     /// Removes least recently used files until the limit holds, and what killed processes left behind. Failures are
     /// left to the next time: a cache that is too large is not a reason to fail.
-    fn trim(&self) {
+    pub(crate) fn trim(&self) {
         let Ok(entries) = std::fs::read_dir(&self.dir) else {
             return;
         };

@@ -400,6 +400,7 @@ impl<'a> Maker<'a> {
             .ok_or_else(|| failed(break_index, &"the content before it cannot be decoded"))?;
         // What is before this place stays as it was tried.
         let settled = instead.as_ref().map_or(0, |instead| instead.places().end);
+        let settled = settled.max((entry.0 as i64 - origin) as usize + 1);
         if let Some(instead) = instead {
             instead.put(&mut packets);
         }
@@ -534,7 +535,9 @@ impl<'a> Maker<'a> {
         offered.retain(|instead| instead.at >= settled);
         let (mut clips, mut places) = (Vec::new(), Vec::new());
         for exit in exits {
-            let from = at(exit).saturating_sub(self.coding.unsettled() as usize + 1);
+            // Where all of it is compared, it is from the first place on.
+            let begin = if offered.is_empty() { exit } else { first };
+            let from = at(begin).saturating_sub(self.coding.unsettled() as usize + 1);
             if at(exit) > packets.len() {
                 continue;
             }
@@ -549,8 +552,8 @@ impl<'a> Maker<'a> {
             // What is before the join was encoded from the original: a little of it is heard too, and all of it where it was in several ways.
             let join = (exit * size) as i64;
             let heard = if offered.is_empty() { BLOCK as i64 } else { join };
-            let from = (join - heard).max(original_start);
             let begins = (*lead as i64 + origin) * size as i64;
+            let from = (join - heard).max(original_start).max(begins);
             ((from - begins) as u64, (from - original_start) as u64)
         });
         let errors = self.errors(&clips, &spans.collect::<Vec<_>>(), original, original_start)?;

@@ -53,7 +53,10 @@ impl<P: Packets> Sound<P> {
                 continue;
             };
             let begin = first.saturating_sub(WARMING);
-            let packets = even.coded(begin..at + 1 + FOLLOWING, bandwidth, first..at, at + 1)?;
+            let packets = even.coded(begin..at + 1 + FOLLOWING, bandwidth, first..at, at + 1);
+            let Some(packets) = optional(packets)? else {
+                continue;
+            };
             offered.push(Instead {
                 meets: at,
                 at,
@@ -82,7 +85,10 @@ impl<P: Packets> Sound<P> {
                 continue;
             };
             let begin = first.saturating_sub(WARMING);
-            let packets = even.coded(begin..meets.end, bandwidth, first..meets.end, meets.end)?;
+            let packets = even.coded(begin..meets.end, bandwidth, first..meets.end, meets.end);
+            let Some(packets) = optional(packets)? else {
+                continue;
+            };
             // What is above what SILK codes is CELT's, which needs no time.
             let alike = |other: Bandwidth| other.min(Bandwidth::Wide) == bandwidth.min(Bandwidth::Wide);
             for meets in meets.filter(|meets| spoken[meets - from].is_some_and(alike)) {
@@ -130,6 +136,15 @@ impl<P: Packets> Sound<P> {
     }
 }
 
+/// What is only offered is no reason to fail, unless it would come out next time.
+fn optional<T>(made: Result<T, BridgeError>) -> Result<Option<T>, BridgeError> {
+    match made {
+        Ok(made) => Ok(Some(made)),
+        Err(error) if error.is_process() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Codes as speech what was made ready for it.
 struct Evened<'a, P> {
     sound: &'a Sound<P>,
@@ -164,8 +179,12 @@ impl<'a, P: Packets> Evened<'a, P> {
         let till = (end * step).min(pcm.len());
         let part = (spoken.start * step).min(till)..till;
         let given = self.given.pcm;
-        let evened = filtered(given, part.clone(), self.filter(bandwidth)?, channels);
-        pcm[part].copy_from_slice(&evened);
+        let filter = self.filter(bandwidth)?;
+        // Content that is silent tells nothing of what coding does.
+        if filter.iter().any(|tap| *tap != 0.0) {
+            let evened = filtered(given, part.clone(), filter, channels);
+            pcm[part].copy_from_slice(&evened);
+        }
         self.sound.coded(&pcm, self.given, range, bandwidth, spoken)
     }
 

@@ -2,9 +2,10 @@
 //!
 //! Not for: what there is to do about it, which depends on what was to be written.
 
-use std::fs::OpenOptions;
 use std::io::{Error, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
 
 /// Bytes that are tried: SQLite wants 32 KiB beside a database for what its processes share.
 const TRIED: usize = 64 << 10;
@@ -33,12 +34,17 @@ pub fn unwritable(database: &Path) -> Option<Unwritable> {
         })
     };
     let folder = database.parent()?;
-    match OpenOptions::new().write(true).open(database) {
+    // It is not opened: to close a file takes all locks off it that this process has by other ways, and so those of SQLite.
+    match access(database, Access::WRITE_OK).map_err(Error::from) {
         Err(error) if error.kind() != ErrorKind::NotFound => return because(database, error),
         _ => {}
     }
-    let filled = tempfile::tempfile_in(folder).and_then(|mut file| file.write_all(&vec![0; TRIED]));
-    filled.err().and_then(|error| because(folder, error))
+    takes_files(folder).err().and_then(|error| because(folder, error))
+}
+
+/// Whether files can be made in a folder and written, by making one that goes away.
+pub fn takes_files(folder: &Path) -> Result<(), Error> {
+    tempfile::tempfile_in(folder)?.write_all(&vec![0; TRIED])
 }
 
 #[cfg(test)]
@@ -70,9 +76,23 @@ mod tests {
             (&found.what, found.source.kind()),
             (&missing, ErrorKind::NotFound)
         );
-        // A folder cannot be opened for writing.
-        let found = unwritable(folder.path()).expect("no file");
-        assert_eq!(found.what, folder.path());
         assert!(!is_full(&found.source));
+        assert!(takes_files(folder.path()).is_ok());
+        assert!(takes_files(&file).is_err(), "a file");
+    }
+
+    #[test]
+    fn locks_on_what_is_looked_at_stay() {
+        use rustix::fs::{FlockOperation, fcntl_lock};
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.db");
+        let file = std::fs::File::create(&path).expect("a file");
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody has it");
+        assert!(unwritable(&path).is_none());
+        let locks = std::fs::read_to_string("/proc/locks").expect("Linux");
+        let own = format!(" {} ", std::process::id());
+        let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().expect("a file"));
+        let is_own = |line: &str| line.contains(&own) && line.contains(&format!(":{inode} "));
+        assert!(locks.lines().any(is_own), "{locks}");
     }
 }

@@ -104,22 +104,23 @@ impl Origin {
                 "the file at {url} was changed: it has {found} bytes, not {total_length}; it has to be published again"
             ))
         };
-        let mut first = None;
+        let mut opening = None;
         if status == StatusCode::OK && is_page(response.header(header::CONTENT_TYPE)) {
             let is_coded = response.encoding().is_some();
             let is_instead = match response.content_length() {
                 // Compressed, it has another length, and it begins as any page does.
                 _ if is_page_itself && is_coded => false,
-                Some(length) => length != total_length,
+                // A page that is longer or shorter than it was is one that was changed.
+                Some(length) => length != total_length && !is_page_itself,
                 None if is_page_itself => false,
                 None if is_coded => true,
                 None => {
                     match asking.wait(response.chunk()).await {
-                        Ok(Ok(chunk)) => first = chunk,
+                        Ok(Ok(chunk)) => opening = chunk,
                         Ok(Err(e)) => return Attempt::later(e.to_string()),
                         Err(why) => return given_up(why),
                     }
-                    first.as_deref().is_some_and(begins_with_markup)
+                    opening.as_deref().is_some_and(begins_with_markup)
                 }
             };
             if is_instead {
@@ -215,7 +216,7 @@ impl Origin {
         let read = self.read_body(
             (seed, file),
             (&url, &mut asking),
-            (first, &mut response),
+            (opening, &mut response),
             start..stop,
             progress,
             sink,
