@@ -16,6 +16,8 @@ use super::wire;
 use crate::creatives::{Cache, ContentHash};
 
 static KEPT: OnceLock<Cache> = OnceLock::new();
+/// How often this process kept something, and one.
+static KEEPS: AtomicUsize = AtomicUsize::new(1);
 
 /// What files are called behind the hash of what they were made of. Another number where what is made changes: other encoders' settings, another layout.
 const KEY: &str = "coded-1";
@@ -78,10 +80,9 @@ impl<'a> Place<'a> {
             aside.write_all(&message)?;
             self.cache.put(self.name, KEY, aside).map_err(io::Error::other)
         };
-        static COUNT: AtomicUsize = AtomicUsize::new(1);
         if let Err(error) = kept() {
             tracing::debug!(%error, "what was coded is not kept");
-        } else if COUNT
+        } else if KEEPS
             .fetch_add(1, Ordering::Relaxed)
             .is_multiple_of(TRIMMED_AFTER)
         {
