@@ -84,8 +84,9 @@ pub(crate) async fn run(args: &SeedArgs, json: bool) -> Outcome {
     if torrents.iter().any(|(_, torrent)| has_failed(torrent)) {
         worst = worst.max(ExitStatus::Failed);
     }
-    for (path, torrent) in &torrents {
-        let stats = torrent.stop().await;
+    // At once: each may wait for trackers that do not answer.
+    let stopped = join_all(torrents.iter().map(|(_, torrent)| torrent.stop())).await;
+    for ((path, torrent), stats) in torrents.iter().zip(stopped) {
         if json {
             print_json(
                 &json!({ "event": "done", "path": path.to_string_lossy(), "info_hash": torrent.info_hash().to_string(), "uploaded": stats.uploaded, "peers": stats.peers_seen, "ways": stats.ways }),

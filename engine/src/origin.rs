@@ -14,6 +14,7 @@
 //!   again after 5 min, doubled each time; after an hour of that not any more. But 404 and 403 of a file of which it sent some within the
 //!   last minute, or that another request may still be given, are trouble as 5xx is (so are the first two later on): a name may
 //!   stand for several machines, and a signed address expire;
+//! - a redirect in circles, or to nowhere, as of a portal that misses its cookie: trouble as 5xx is;
 //! - 410, 416, 401 and other 4xx: not asked for this file again; 429, 5xx and network trouble: asked again after
 //!   `Retry-After`, or after 1 s, doubled at each failure up to 60 s; an answer that ends early and brought 1 KiB or a quarter at least
 //!   is asked for the rest at once, from the very byte on where it ended, which is neither a failure nor a success: that is what whole pieces are that were right;
@@ -255,12 +256,13 @@ impl Origin {
         paused.map(|seed| seed.not_before = None).count() > 0
     }
 
-    /// Tells that this seed's bytes of a piece were wrong.
-    pub fn wrong_piece(&self, seed: usize, piece: u32) {
+    /// Tells that this seed's bytes of a piece were wrong; `is_mixed` when they may have been right, and those of another in the same piece wrong.
+    pub fn wrong_piece(&self, seed: usize, piece: u32, is_mixed: bool) {
         let text = {
             let mut seeds = self.seeds();
             let Some(seed) = seeds.get_mut(seed) else { return };
-            seed.wrong_pieces += 1;
+            // Whoever is preferred brings the next one alone, which tells.
+            seed.wrong_pieces += u32::from(!is_mixed);
             let url = seed
                 .urls
                 .iter()
@@ -275,8 +277,7 @@ impl Origin {
                     "{text}, and is not asked again: its file is not the published one"
                 ));
             } else {
-                seed.not_before = Some(Instant::now() + BACKOFF.0);
-                seed.asked = false;
+                seed.rests(Instant::now());
             }
             seed.dropped.clone().unwrap_or(text)
         };
@@ -446,8 +447,7 @@ impl Origin {
             let seed = &mut seeds[index];
             match attempt {
                 Attempt::Done => {
-                    seed.failures = 0;
-                    seed.not_before = None;
+                    seed.succeeds(Instant::now());
                     seed.refused.remove(&file);
                     return Ok(());
                 }
@@ -599,6 +599,33 @@ mod tests {
         assert!(origin.end_pauses() && !origin.end_pauses());
         assert!(matches!(origin.choose(0, &[], None, Instant::now()), Ok((1, ..))));
         assert!(origin.choose(0, &[1], None, Instant::now()).is_err());
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_request_ends_no_pause_that_a_server_named() {
+        let urls = ["https://a.example/"].map(str::to_owned);
+        let origin = Origin::new(Gate::default(), &urls, 5, Arc::new(Bucket::new(None)));
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let may_be_asked = |seconds| origin.choose(0, &[], None, at(seconds)).is_ok();
+        origin.seeds()[0].fails(Some(Duration::from_secs(60)), began, began);
+        origin.seeds()[0].succeeds(at(1));
+        origin.seeds()[0].rests(at(1));
+        assert!(!may_be_asked(2) && may_be_asked(61));
+        origin.seeds()[0].fails(None, at(61), at(61));
+        assert!(!may_be_asked(61));
+        origin.seeds()[0].succeeds(at(61));
+        assert!(may_be_asked(61));
+    }
+
+    #[test]
+    fn a_piece_of_several_seeds_tells_of_none_of_them() {
+        let urls = ["https://a.example/"].map(str::to_owned);
+        let origin = Origin::new(Gate::default(), &urls, 5, Arc::new(Bucket::new(None)));
+        (0..10).for_each(|piece| origin.wrong_piece(0, piece, true));
+        assert!(origin.seeds()[0].dropped.is_none());
+        (0..MAX_WRONG_PIECES).for_each(|piece| origin.wrong_piece(0, piece, false));
+        assert!(origin.seeds()[0].dropped.is_some());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use common::*;
 use engine::cue_sheet::{Budget, CueSheet, SecretKey, SignedCueSheet};
 use engine::metainfo::{Builder, InfoHash, Metainfo};
-use engine::node::{AddOptions, Location, Node, NodeConfig, Torrent, Wanted};
+use engine::node::{AddOptions, Location, Node, NodeConfig, State, Torrent, Wanted};
 use engine::personal::Secret;
 use engine::tracker::Event;
 use engine::tracker::client::{AnnounceRequest, announce};
@@ -17,7 +17,7 @@ use mainline::Testnet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -361,6 +361,72 @@ async fn a_tracker_that_names_only_the_dead_does_not_hide_the_living_of_the_next
     assert!(knows_the_living.announces() >= 2);
     other.stop().await;
     one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_pause_trackers_hear_of_its_end_last() {
+    let mut tasks = JoinSet::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/announce", listener.local_addr().unwrap());
+    let (heard, mut answered) = watch::channel(Vec::new());
+    let answer = move |uri: axum::http::Uri| async move {
+        let stops = uri.query().is_some_and(|query| query.contains("event=stopped"));
+        if stops {
+            // It takes its time to forget somebody.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        heard.send_modify(|all: &mut Vec<bool>| all.push(stops));
+        &b"d8:intervali60e5:peers0:e"[..]
+    };
+    let app = axum::Router::new().route("/announce", axum::routing::get(answer));
+    tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let data = content(100_000, 33);
+    let folder = tempfile::tempdir().unwrap();
+    let node = node(folder.path()).await;
+    let torrent = node
+        .add(metainfo(&data, &[], &[url]), only_peers(&[]))
+        .await
+        .unwrap();
+    answered.wait_for(|all| !all.is_empty()).await.unwrap();
+    torrent.pause();
+    until(&torrent, |stats| matches!(stats.state, State::Paused(_))).await;
+    torrent.go_on();
+    answered
+        .wait_for(|all| all.len() > 2 && all.contains(&true))
+        .await
+        .unwrap();
+    assert_eq!(answered.borrow().last(), Some(&false), "{:?}", answered.borrow());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tracker_that_takes_no_goodbye_holds_up_the_end_of_a_node_once() {
+    let mut tasks = JoinSet::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/announce", listener.local_addr().unwrap());
+    let (heard, mut asked) = watch::channel(0);
+    let answer = move |uri: axum::http::Uri| async move {
+        if uri.query().is_some_and(|query| query.contains("event=stopped")) {
+            std::future::pending::<()>().await;
+        }
+        heard.send_modify(|times: &mut usize| *times += 1);
+        &b"d8:intervali60e5:peers0:e"[..]
+    };
+    let app = axum::Router::new().route("/announce", axum::routing::get(answer));
+    tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let folder = tempfile::tempdir().unwrap();
+    let node = node(folder.path()).await;
+    for seed in 40..44 {
+        let metainfo = metainfo(&content(100_000, seed), &[], std::slice::from_ref(&url));
+        node.add(metainfo, only_peers(&[])).await.unwrap();
+    }
+    let all = tokio::time::timeout(PATIENCE, asked.wait_for(|times| *times >= 4));
+    all.await.expect("the tracker is told of each").unwrap();
+    let began = Instant::now();
+    node.stop().await;
+    // Each is waited for for two seconds.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(6), "{took:?}");
 }
 
 /// What a tracker is asked: the info hash, and whether somebody stops.

@@ -8,7 +8,8 @@ use common::raw::*;
 use common::*;
 use engine::metainfo::Metainfo;
 use engine::net::{
-    Connection, ControlWriter, Endpoint, Identity, Incoming, accept_stream, open_control, open_request,
+    Connection, ControlReader, ControlWriter, Endpoint, Identity, Incoming, StreamError, accept_stream,
+    open_control, open_request,
 };
 use engine::node::{AddOptions, Location, Node, NodeConfig, Wanted};
 use engine::swarm::{BlockRun, Claim, FileIndex, PieceIndex, RefuseReason, Urgency};
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
@@ -106,23 +108,34 @@ async fn who_changes_again_and_again_whether_it_may_be_asked_is_banned() {
     node.stop().await;
 }
 
+/// A peer that takes a few bytes of a stream at a time, and its connection to the node.
+async fn deaf(node: &Node) -> (Endpoint, Connection) {
+    gate::install_crypto_provider();
+    let deaf = Endpoint::bind_deaf(LOCAL, &Identity::generate().unwrap()).unwrap();
+    let connection = within("a dial", deaf.connect(node.local_addrs()[0], None)).await;
+    (deaf, connection.unwrap())
+}
+
+/// Opens a control stream, and waits until the node may be asked.
+async fn place(connection: &Connection, metainfo: &Metainfo) -> (ControlWriter, ControlReader) {
+    let (mut writer, mut reader) = open_control(connection).await.unwrap();
+    writer.send(&hello(metainfo)).await.unwrap();
+    within("a hello", reader.hello()).await.unwrap();
+    while !matches!(
+        within("a place", reader.next()).await.unwrap(),
+        Some(Message::Unchoke)
+    ) {}
+    (writer, reader)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_takes_not_even_the_beginning_of_replies_keeps_no_place() {
     let folder = tempfile::tempdir().unwrap();
     let data = content(1_000_000, 32);
     let metainfo = metainfo(&data, &[], &[]);
     let (node, _torrent) = seed(folder.path(), &metainfo, &data).await;
-    gate::install_crypto_provider();
-    let deaf = Endpoint::bind_deaf(LOCAL, &Identity::generate().unwrap()).unwrap();
-    let connection = within("a dial", deaf.connect(node.local_addrs()[0], None)).await;
-    let connection = connection.unwrap();
-    let (mut writer, mut reader) = open_control(&connection).await.unwrap();
-    writer.send(&hello(&metainfo)).await.unwrap();
-    within("a hello", reader.hello()).await.unwrap();
-    while !matches!(
-        within("a place", reader.next()).await.unwrap(),
-        Some(Message::Unchoke)
-    ) {}
+    let (_deaf, connection) = deaf(&node).await;
+    let control = place(&connection, &metainfo).await;
     // More than are served at a time. Nothing is read of the replies.
     let mut replies = Vec::new();
     for piece in 0..14 {
@@ -135,7 +148,40 @@ async fn a_peer_that_takes_not_even_the_beginning_of_replies_keeps_no_place() {
         replies.push(open_request(&connection, &asked).await.unwrap());
     }
     viewer_completes(&metainfo, &data, address(&node)).await;
-    drop((replies, reader, writer));
+    drop((replies, control));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_being_sent_ends_when_another_control_stream_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(1_000_000, 42);
+    let metainfo = metainfo(&data, &[], &[]);
+    let (node, _torrent) = seed(folder.path(), &metainfo, &data).await;
+    let (_deaf, connection) = deaf(&node).await;
+    let first = place(&connection, &metainfo).await;
+    let mut replies = Vec::new();
+    for piece in 0..8 {
+        let run = BlockRun::new(0, 4 * piece, 4);
+        let asked = Request {
+            run,
+            urgency: Urgency::Far,
+            ..request(&metainfo, 0)
+        };
+        let mut reply = open_request(&connection, &asked).await.unwrap();
+        // What has begun has a place, and waits to be read.
+        let header = within("a reply", reply.header(4)).await.unwrap();
+        assert_eq!(header.status, ReplyStatus::Ok);
+        replies.push(reply);
+    }
+    let second = place(&connection, &metainfo).await;
+    for mut reply in replies {
+        let block = tokio::time::timeout(Duration::from_secs(5), reply.block(16_384)).await;
+        let end = block.map(|block| block.map(|block| block.len()));
+        let reset = matches!(end, Ok(Err(StreamError::Read(quinn::ReadError::Reset(_)))));
+        assert!(reset, "{end:?}");
+    }
+    drop((first, second));
     node.stop().await;
 }
 

@@ -149,6 +149,67 @@ async fn a_page_in_place_of_the_file_is_trouble_that_passes_and_is_named() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redirects_in_circles_are_trouble_that_passes_and_are_named() {
+    let data = content(700_000, 28);
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    // All that the first request is led through.
+    let (origin, url) = origin(&mut tasks, &data, Vice::CirclesFor(11)).await;
+    let node = node(folder.path()).await;
+    let metainfo = metainfo(&data, &[url], &[]);
+    let torrent = node.add(metainfo.clone(), alone()).await.unwrap();
+    completed(&torrent).await;
+    assert_eq!(stored(&torrent), data);
+    *origin.vice.lock().unwrap() = Vice::CirclesFor(usize::MAX);
+    let options = AddOptions {
+        give_up: Some(Duration::from_secs(1)),
+        ..alone()
+    };
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = common::node(elsewhere.path()).await;
+    let error = fails(&other.add(metainfo, options).await.unwrap()).await;
+    assert!(error.contains("redirects"), "{error}");
+    other.stop().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_stored_any_more_is_not_fetched_again_and_again() {
+    let mut tasks = JoinSet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let data = content(4 << 20, 29);
+    let (origin, url) = gated_origin(&mut tasks, &data).await;
+    let node = node(folder.path()).await;
+    let options = AddOptions {
+        give_up: None,
+        ..alone()
+    };
+    let metainfo = metainfo(&data, &[url], &[]);
+    let torrent = node.add(metainfo.clone(), options.clone()).await.unwrap();
+    let permits = origin.gate.as_ref().unwrap();
+    permits.add_permits(16);
+    until(&torrent, |stats| stats.have_bytes >= 512 << 10).await;
+    // Now all of it is on the disk.
+    torrent.stop().await;
+    let torrent = node.add(metainfo, options).await.unwrap();
+    // Somebody empties the file.
+    let file = std::fs::File::options()
+        .write(true)
+        .open(torrent.content_path())
+        .unwrap();
+    file.set_len(5).unwrap();
+    permits.add_permits(100_000);
+    fails(&torrent).await;
+    let asked = || origin.requests.load(Ordering::SeqCst);
+    let before = asked();
+    // Those that were under way may still come.
+    let more = until(&torrent, |_| asked() > before + 8);
+    assert!(tokio::time::timeout(Duration::from_secs(3), more).await.is_err());
+    assert!(matches!(torrent.stats().state, State::Failed(_)));
+    node.stop().await;
+}
+
 /// Wants all, and keeps nothing.
 struct Wanting;
 

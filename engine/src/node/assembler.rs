@@ -30,6 +30,8 @@ pub(super) struct Judged {
     pub(super) right_seeds: Vec<usize>,
     pub(super) wrong_seeds: Vec<usize>,
     pub(super) wrong_bytes: u64,
+    /// It was of several seeds, and which of them sent something wrong is not known.
+    pub(super) is_mixed: bool,
 }
 
 impl Assembler {
@@ -112,9 +114,11 @@ impl Assembler {
                         note(&mut judged.right_seeds, *seed);
                     }
                 }
-                Err(_) => ready
-                    .values()
-                    .for_each(|(seed, data)| judged.blame(*seed, data.len())),
+                Err(_) => {
+                    let parts = ready.values();
+                    parts.for_each(|(seed, data)| judged.blame(*seed, data.len()));
+                    judged.is_mixed = judged.wrong_seeds.len() > 1;
+                }
             }
         }
         judged

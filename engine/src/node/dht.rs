@@ -1,8 +1,9 @@
 //! Finding peers through the mainline DHT (BEP 5), for public torrents only.
 //!
 //! One DHT node (crate `mainline`, with a thread and a socket of its own) serves all torrents of the process; it is
-//! started when the first public torrent wants it. It speaks from the IP that was asked for with `listen`, IPv4 only,
-//! and its first contacts are judged by the gate. What it names are addresses to try, like a tracker's.
+//! started when the first public torrent wants it, and tried again while it cannot be, as without a network. It speaks
+//! from the IP that was asked for with `listen`, IPv4 only, and its first contacts are judged by the gate. What it names
+//! are addresses to try, like a tracker's.
 
 use super::candidates::Heard;
 use super::inbox::Msg;
@@ -21,23 +22,28 @@ pub const DHT_BOOTSTRAP: [&str; 4] = mainline::DEFAULT_BOOTSTRAP_NODES;
 
 /// First contacts that are used.
 const MAX_CONTACTS: usize = 16;
-/// Time between look-ups while nobody is found, and otherwise.
+/// Time between look-ups while nobody is found (or the DHT cannot be joined), and otherwise.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15 * 60));
 /// Longest time that one look-up or announcement may take.
 const LOOK_UP: Duration = Duration::from_secs(60);
 /// Addresses that are taken of one look-up.
 const MAX_FOUND: usize = 200;
 
-/// Starts a DHT node. `None` when there is no IPv4 socket, or no first contact.
-pub(super) async fn start(gate: &Gate, bootstrap: &[String], local: &[SocketAddr]) -> Option<AsyncDht> {
-    let local = ipv4(local)?;
+/// Starts a DHT node. An error says why there is none now.
+pub(super) async fn start(
+    gate: &Gate,
+    bootstrap: &[String],
+    local: &[SocketAddr],
+) -> Result<AsyncDht, String> {
+    let local = ipv4(local).ok_or("there is no IPv4 socket")?;
     let mut contacts = Vec::new();
     for name in bootstrap.iter().take(MAX_CONTACTS) {
         let Some((host, port)) = name
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host, port.parse().ok()?)))
         else {
-            tracing::warn!("the DHT's first contact {name:?} is not host:port");
+            // Whoever takes it from a person says so.
+            tracing::debug!("the DHT's first contact {name:?} is not host:port");
             continue;
         };
         match gate.resolve(host, port).await {
@@ -46,8 +52,7 @@ pub(super) async fn start(gate: &Gate, bootstrap: &[String], local: &[SocketAddr
         }
     }
     if contacts.is_empty() {
-        tracing::info!("no first contact of the DHT can be reached");
-        return None;
+        return Err("no first contact can be reached".to_owned());
     }
     let building = tokio::task::spawn_blocking(move || {
         Dht::builder()
@@ -56,12 +61,10 @@ pub(super) async fn start(gate: &Gate, bootstrap: &[String], local: &[SocketAddr
             .bootstrap(&contacts)
             .build()
     });
-    match building.await.ok()? {
-        Ok(dht) => Some(dht.as_async()),
-        Err(e) => {
-            tracing::warn!("the DHT cannot be joined: {e}");
-            None
-        }
+    match building.await {
+        Ok(Ok(dht)) => Ok(dht.as_async()),
+        Ok(Err(e)) => Err(e.to_string()),
+        Err(e) => Err(e.to_string()),
     }
 }
 
@@ -79,11 +82,26 @@ pub(super) async fn run(registry: Arc<Registry>, key: [u8; 20], driver: mpsc::Se
         addresses,
         first_look_over,
     };
-    let (Some(dht), Ok(id)) = (registry.dht().await, mainline::Id::from_bytes(key)) else {
+    let local = ipv4(&registry.config().listen);
+    let (Some(_), Ok(id)) = (local, mainline::Id::from_bytes(key)) else {
         let _ = driver.send(found(Vec::new(), true)).await;
         return;
     };
     let mut first = true;
+    let dht = loop {
+        // Others may be trying before: a queue of them is not waited for.
+        if let Ok(Some(dht)) = tokio::time::timeout(LOOK_UP, registry.dht()).await {
+            break dht;
+        }
+        // Nobody is to wait for what may come when there is a network again.
+        if std::mem::take(&mut first) && driver.send(found(Vec::new(), true)).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSES.0) => {}
+            () = driver.closed() => return,
+        }
+    };
     loop {
         let mut others = 0;
         let mut answers = dht.get_peers(id);

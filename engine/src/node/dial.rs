@@ -14,23 +14,26 @@ use crate::net::Connection;
 use crate::swarm::neighbours;
 use crate::swarm::{Input, PeerId};
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{Barrier, mpsc};
 
 /// Who has not answered for so long may be behind a router.
 const SLOW: Duration = Duration::from_millis(400);
+/// Pauses before a name is looked up again that could not be: the first, and the longest; each is twice the one before.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
 impl Driver {
     /// Looks up the peers that were named.
     pub(super) fn begin_resolving(&mut self) {
-        for name in self.options.peers.clone() {
-            self.resolving += 1;
+        let names = self.options.peers.clone();
+        self.resolving += names.len();
+        let all_tried = Arc::new(Barrier::new(names.len()));
+        for name in names {
             let (gate, driver) = (self.registry.gate().clone(), self.ground.driver.clone());
-            self.tasks.spawn(async move {
-                let _ = driver.send(resolve(&gate, &name).await).await;
-            });
+            let all_tried = all_tried.clone();
+            self.tasks.spawn(look_up(gate, name, all_tried, driver));
         }
     }
 
@@ -194,6 +197,54 @@ pub(super) async fn reach(
     let _ = driver.send(Msg::Dialed { address, result }).await;
 }
 
+/// Looks up a peer that was named, again and again while that fails: there may be no network yet.
+///
+/// The first answer for each name ends the wait for that name. An answer that comes later must not end the wait for
+/// another one, and so comes after all of the first.
+async fn look_up(gate: gate::Gate, name: String, all_tried: Arc<Barrier>, driver: mpsc::Sender<Msg>) {
+    let first = resolve(&gate, &name).await;
+    let again = !is_resolved(&first) && is_host_name(&name);
+    if driver.send(first).await.is_err() {
+        return;
+    }
+    all_tried.wait().await;
+    if !again {
+        return;
+    }
+    let mut pause = PAUSES.0;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = driver.closed() => return,
+        }
+        // Why not was said the first time.
+        let later = resolve(&gate, &name).await;
+        if is_resolved(&later) {
+            let _ = driver.send(later).await;
+            return;
+        }
+        pause = PAUSES.1.min(pause * 2);
+    }
+}
+
+fn is_resolved(msg: &Msg) -> bool {
+    matches!(msg, Msg::Resolved { problem: None, .. })
+}
+
+/// Host and port of a peer that was named.
+fn parts(name: &str) -> Option<(&str, u16)> {
+    let (host, port) = name.rsplit_once(':')?;
+    Some((host, port.parse().ok()?))
+}
+
+/// Whether a look-up may give something else another time: an address stays what it is.
+fn is_host_name(name: &str) -> bool {
+    parts(name).is_some_and(|(host, _)| {
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        !host.is_empty() && inner.unwrap_or(host).parse::<IpAddr>().is_err()
+    })
+}
+
 /// Looks up a peer that was named.
 pub(super) async fn resolve(gate: &gate::Gate, name: &str) -> Msg {
     let failed = |problem: String| Msg::Resolved {
@@ -201,10 +252,7 @@ pub(super) async fn resolve(gate: &gate::Gate, name: &str) -> Msg {
         addresses: Vec::new(),
         problem: Some(problem),
     };
-    let parts = name
-        .rsplit_once(':')
-        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
-    let Some((host, port)) = parts else {
+    let Some((host, port)) = parts(name) else {
         return failed(format!("the peer {name:?} is not host:port"));
     };
     match gate.resolve(host, port).await {
@@ -214,5 +262,25 @@ pub(super) async fn resolve(gate: &gate::Gate, name: &str) -> Msg {
             problem: None,
         },
         Err(e) => failed(format!("the peer {name}: {e}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_host_name;
+
+    #[test]
+    fn only_names_are_looked_up_again() {
+        let names = ["seed.example.org:7000", "localhost:1"];
+        assert!(names.into_iter().all(is_host_name));
+        let others = [
+            "192.0.2.1:7000",
+            "[2001:db8::1]:7000",
+            "seed.example.org",
+            "seed:x",
+            ":7000",
+            "",
+        ];
+        assert!(!others.into_iter().any(is_host_name));
     }
 }

@@ -34,6 +34,8 @@ use tokio::task::{AbortHandle, JoinSet};
 
 /// How often figures are published and dials considered.
 const TICK: Duration = Duration::from_millis(200);
+/// How long trackers are waited for that are told of an end.
+const GOODBYES: Duration = Duration::from_secs(2);
 /// The same while it only waits for somebody to come: a process may seed hundreds of torrents.
 const IDLE_TICK: Duration = Duration::from_secs(5);
 /// Trackers that are used.
@@ -91,6 +93,8 @@ pub(super) struct Driver {
     /// What a core is made with, and whether it is set aside.
     pub(super) core: swarm::Config,
     pub(super) paused: bool,
+    /// The store takes nothing any more.
+    pub(super) broken: bool,
     pub(super) flushing: bool,
     pub(super) discovering: bool,
     pub(super) trackers_to_answer: usize,
@@ -197,6 +201,7 @@ impl Driver {
             state: State::Downloading,
             core,
             paused: false,
+            broken: false,
             flushing: false,
             discovering: true,
             trackers_to_answer: 0,
@@ -369,7 +374,15 @@ impl Driver {
             ground: self.ground.clone(),
             stats: self.stats.subscribe(),
         };
-        self.announcing.spawn(announce::run(about, phase.subscribe()));
+        // What a task before a pause has still to say must not come after this: trackers would forget us.
+        let (mut before, ours) = (std::mem::take(&mut self.announcing), phase.subscribe());
+        self.announcing.spawn(async move {
+            let told = async { while before.join_next().await.is_some() {} };
+            // One that does not answer must not hold us up.
+            let _ = tokio::time::timeout(GOODBYES, told).await;
+            before.shutdown().await;
+            announce::run(about, ours).await;
+        });
         self.announcer = Some(phase);
     }
 
@@ -443,7 +456,7 @@ impl Driver {
             announcer.send_replace(announce::Phase::Stopped);
             let told = async { while self.announcing.join_next().await.is_some() {} };
             // A tracker that does not answer must not hold up the end.
-            let _ = tokio::time::timeout(Duration::from_secs(2), told).await;
+            let _ = tokio::time::timeout(GOODBYES, told).await;
             self.announcing.shutdown().await;
         }
         // Nobody looks at what it still has to say; it must not wait for us.

@@ -337,6 +337,8 @@ impl Driver {
                     self.input(Input::Lost { run });
                 }
             }
+            // It is over, whatever becomes of its record.
+            StoreEvent::Full(_) if self.broken => {}
             StoreEvent::Full(error) => {
                 self.problem(error.to_string());
                 self.last_progress = Instant::now();
@@ -350,7 +352,12 @@ impl Driver {
                 }
                 self.publish();
             }
-            StoreEvent::Failed(error) => self.fail(error.to_string()),
+            StoreEvent::Failed(error) => {
+                self.fail(error.to_string());
+                // Whatever came now would be lost again, and asked for again.
+                self.broken = true;
+                self.pause();
+            }
         }
     }
 

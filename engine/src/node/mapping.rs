@@ -64,6 +64,8 @@ pub(super) async fn run(registry: Arc<Registry>, config: MappingConfig) {
         registry.set_mapped(granted.as_ref().and_then(|(_, port)| *port));
         let stop = tokio::select! {
             () = tokio::time::sleep(pause) => false,
+            // Another router may be ours now.
+            () = registry.moves.notified() => false,
             _ = stopping.wait_for(|s| *s) => true,
         };
         if stop {

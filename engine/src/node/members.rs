@@ -14,7 +14,7 @@ use quinn::SendStream;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Instant;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Banned peers that are counted; the registry knows whom it refuses.
 const MAX_BANNED: usize = 10_000;
@@ -33,6 +33,8 @@ pub(super) struct PeerState {
     /// Those of whom it told.
     pub(super) named: Named,
     pub(super) conduct: Conduct,
+    /// What is being sent to it ends with this.
+    pub(super) life: watch::Sender<()>,
 }
 
 impl Driver {
@@ -131,6 +133,7 @@ impl Driver {
                 told: HashSet::new(),
                 named: Named::default(),
                 conduct,
+                life: watch::Sender::new(()),
             },
         );
         self.by_id.insert(id, peer);
@@ -212,7 +215,7 @@ impl Driver {
             id,
             request.run,
             send,
-            decision,
+            (decision, state.life.subscribe()),
         ));
         self.uploads.insert(id, (peer, decide));
         self.input(Input::PeerRequest {

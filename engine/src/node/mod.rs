@@ -67,6 +67,7 @@ use crate::store::Store;
 use crate::swarm::{self, FileIndex, PeerId};
 use crate::verify::Verifier;
 use driver::{Driver, Parts};
+use futures_util::future::join_all;
 use hashing::Hasher;
 use registry::Registry;
 use std::net::SocketAddr;
@@ -250,9 +251,8 @@ impl Node {
     /// Stops every torrent in order, then closes the sockets.
     pub async fn stop(&self) {
         let torrents = std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
-        for torrent in torrents {
-            torrent.stop().await;
-        }
+        // Each may wait for trackers that do not answer.
+        join_all(torrents.iter().map(Torrent::stop)).await;
         self.registry.say_goodbye().await;
         self.registry.abort();
         // Peers that do not answer must not hold up the end.

@@ -48,15 +48,25 @@ fn addresses() -> Option<HashSet<IpAddr>> {
     Some(interfaces.iter().map(if_addrs::Interface::ip).collect())
 }
 
+/// Those that tell where it is: link-local ones come and go with each container that starts or ends.
+fn of_place(addresses: &HashSet<IpAddr>) -> HashSet<IpAddr> {
+    let tells = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+    };
+    addresses.iter().copied().filter(tells).collect()
+}
+
 /// Ends connections that came to an address which is gone, until it is aborted.
 pub(super) async fn watch(registry: Arc<Registry>) {
-    let mut before = addresses().unwrap_or_default();
+    let mut before = of_place(&addresses().unwrap_or_default());
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         let Some(now) = addresses() else { continue };
-        if now == before {
+        let place = of_place(&now);
+        if place == before {
             continue;
         }
         tracing::info!("this machine's addresses have changed");
@@ -67,7 +77,7 @@ pub(super) async fn watch(registry: Arc<Registry>) {
             }
         }
         registry.has_moved();
-        before = now;
+        before = place;
     }
 }
 
@@ -81,11 +91,25 @@ pub(super) async fn is_dead(old: &Connection, new: &Connection) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Lost;
+    use super::{Lost, of_place};
     use crate::node::registry::DialError;
     use crate::node::{Node, NodeConfig};
     use gate::Gate;
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::collections::HashSet;
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+    #[test]
+    fn what_containers_bring_is_no_move() {
+        let set = |texts: &[&str]| -> HashSet<IpAddr> {
+            let parsed = texts.iter().map(|text| text.parse::<IpAddr>().unwrap());
+            parsed.collect()
+        };
+        let here = ["192.168.1.2", "2001:db8::2", "fd00::2"];
+        let more = ["127.0.0.1", "::1", "169.254.3.4", "fe80::1", "febf::5"];
+        let all = [&here[..], &more[..]].concat();
+        assert_eq!(of_place(&set(&all)), set(&here));
+        assert_eq!(of_place(&set(&more)), HashSet::new());
+    }
 
     #[tokio::test]
     async fn a_peer_that_was_lost_is_dialled_on_our_own_networks_alone() {

@@ -12,7 +12,7 @@ use std::time::Instant;
 impl Driver {
     /// Begins or ends a pause.
     pub(super) fn set_paused(&mut self, paused: bool) {
-        if paused == self.paused {
+        if paused == self.paused || self.broken {
             return;
         }
         if paused {
@@ -22,7 +22,7 @@ impl Driver {
         }
     }
 
-    fn pause(&mut self) {
+    pub(super) fn pause(&mut self) {
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.forget_peer(peer);
         }

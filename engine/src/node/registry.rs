@@ -29,7 +29,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, mpsc, watch};
+use tokio::sync::{Notify, OnceCell, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Handshakes at a time beyond which strangers must first prove their address.
@@ -48,6 +48,8 @@ const PUNCHED: (Duration, usize) = (Duration::from_secs(15), 256);
 const MAX_LOST: usize = 256;
 /// Why we have nothing to do any more with who asks again and again for what it does not get.
 pub(super) const FLOOD: &str = "it floods us with requests that are refused";
+/// For so long nobody tries again to join the DHT when that has failed: many torrents may want it at once.
+const DHT_PAUSE: Duration = Duration::from_secs(5);
 /// Streams of one connection whose first bytes are being read.
 const MAX_OPENING: usize = 128;
 
@@ -117,7 +119,11 @@ pub(crate) struct Registry {
     /// The IPv4 port that a router forwards to ours.
     mapped: Mutex<Option<u16>>,
     mapping: Mutex<Option<JoinHandle<()>>>,
-    dht: OnceCell<Option<AsyncDht>>,
+    /// Wakes who asks the router: it may be another one now.
+    pub(super) moves: Notify,
+    dht: OnceCell<AsyncDht>,
+    /// When it could not be joined the last time.
+    dht_failed: Mutex<Option<Instant>>,
     lan: OnceLock<Option<Lan>>,
     /// Becomes true once, when the node is to stop.
     stopping: watch::Sender<bool>,
@@ -156,7 +162,9 @@ impl Registry {
             punched: Mutex::default(),
             mapped: Mutex::default(),
             mapping: Mutex::default(),
+            moves: Notify::new(),
             dht: OnceCell::new(),
+            dht_failed: Mutex::default(),
             lan: OnceLock::new(),
             stopping: watch::Sender::new(false),
             arrivals: watch::Sender::new(0),
@@ -300,9 +308,11 @@ impl Registry {
         lock(&self.connections).values().cloned().collect()
     }
 
-    /// This machine has other addresses than before: trackers are told, and what others saw counts no more.
+    /// This machine has other addresses than before: trackers are told, and what others saw and a router forwards counts no more.
     pub(super) fn has_moved(&self) {
         *lock(&self.observed) = Default::default();
+        *lock(&self.mapped) = None;
+        self.moves.notify_one();
         self.check_port();
         self.public_port.send_modify(|_| {});
     }
@@ -320,10 +330,24 @@ impl Registry {
         self.stopping.subscribe()
     }
 
-    /// The DHT node, which starts when it is first wanted; `None` when there is none.
+    /// The DHT node, which starts when it is first wanted; `None` when it cannot be joined now.
     pub(super) async fn dht(&self) -> Option<AsyncDht> {
-        let starting = || dht::start(&self.config.gate, &self.config.dht, &self.config.listen);
-        self.dht.get_or_init(starting).await.clone()
+        let joined = self.dht.get_or_try_init(|| self.join_dht()).await;
+        joined.ok().cloned()
+    }
+
+    async fn join_dht(&self) -> Result<AsyncDht, ()> {
+        // Who waited for another torrent's attempt does not make the same again.
+        if lock(&self.dht_failed).is_some_and(|at| at.elapsed() < DHT_PAUSE) {
+            return Err(());
+        }
+        let started = dht::start(&self.config.gate, &self.config.dht, &self.config.listen).await;
+        started.map_err(|why| {
+            let before = lock(&self.dht_failed).replace(Instant::now());
+            if before.is_none() {
+                tracing::info!("the DHT cannot be joined now, and is tried again: {why}");
+            }
+        })
     }
 
     /// Who speaks to the local network, when somebody does.
@@ -757,5 +781,57 @@ async fn route(registry: &Registry, connection: Connection, incoming: Incoming) 
                 refuse(send, ReplyStatus::UnknownSwarm).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lock;
+    use crate::node::{Node, NodeConfig};
+    use futures_util::FutureExt as _;
+    use gate::Gate;
+    use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+    use std::path::Path;
+
+    /// On loopback, where nothing moves by itself.
+    async fn node(data: &Path, dht: Vec<String>) -> Node {
+        let config = NodeConfig {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            dht,
+            ..NodeConfig::new(data, Gate::default())
+        };
+        Node::start(config).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn after_a_move_the_router_of_before_counts_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = node(folder.path(), Vec::new()).await;
+        let (registry, local) = (&node.registry, node.local_addrs()[0].port());
+        let ports = || (registry.port_for(true), *registry.public_port().borrow());
+        registry.set_mapped(Some(9));
+        assert_eq!(ports(), (9, 9));
+        assert!(registry.moves.notified().now_or_never().is_none());
+        registry.has_moved();
+        assert_eq!(ports(), (local, local));
+        let woken = registry.moves.notified().now_or_never();
+        assert!(woken.is_some(), "the new router is asked");
+        node.stop().await;
+    }
+
+    #[tokio::test]
+    async fn the_dht_is_joined_later_where_it_could_not_be_at_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let contact = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = contact.local_addr().unwrap();
+        let node = node(folder.path(), vec![address.to_string()]).await;
+        let registry = &node.registry;
+        // The gate refuses loopback.
+        assert!(registry.dht().await.is_none());
+        registry.gate().trust("127.0.0.1", address.port());
+        assert!(registry.dht().await.is_none(), "it was tried just now");
+        *lock(&registry.dht_failed) = None;
+        assert!(registry.dht().await.is_some());
+        node.stop().await;
     }
 }

@@ -23,7 +23,7 @@ use quinn::SendStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Blocks sent in one turn of the uplink: 64 KiB keep the packets of one peer together.
 const TURN: usize = 4;
@@ -139,7 +139,7 @@ impl Ground {
             self.origin.right_piece(seed);
         }
         for seed in judged.wrong_seeds {
-            self.origin.wrong_piece(seed, piece);
+            self.origin.wrong_piece(seed, piece, judged.is_mixed);
         }
         self.keep(judged.right, Source::Origin).await
     }
@@ -273,7 +273,8 @@ pub(super) enum Decision {
     Refuse(RefuseReason),
 }
 
-/// Waits for the decision, then answers.
+/// Waits for the decision, then answers. What is sent ends with the `life` of the neighbour that asked: its place is
+/// another's then.
 pub(super) async fn upload(
     ground: Arc<Ground>,
     connection: Connection,
@@ -281,7 +282,7 @@ pub(super) async fn upload(
     id: UploadId,
     run: BlockRun,
     mut send: SendStream,
-    decision: oneshot::Receiver<Decision>,
+    (decision, mut life): (oneshot::Receiver<Decision>, watch::Receiver<()>),
 ) {
     let decision = tokio::select! {
         decision = decision => decision,
@@ -295,8 +296,13 @@ pub(super) async fn upload(
             let _ = send.set_priority(priority(urgency));
             let hurries = urgency == Urgency::Urgent;
             let _hurry = hurries.then(|| connection.hurry(run.count)).flatten();
-            let bytes = serve(&ground, run, &mut send).await.unwrap_or_else(|_| {
-                // Stopped, or gone: the core only needs to know that it is over.
+            let served = tokio::select! {
+                served = serve(&ground, run, &mut send) => served,
+                // It can only fail: the peer was forgotten.
+                _ = life.changed() => Err(StreamError::Short),
+            };
+            let bytes = served.unwrap_or_else(|_| {
+                // Stopped, forgotten, or gone: the core only needs to know that it is over.
                 let _ = send.reset(quinn::VarInt::from_u32(1));
                 0
             });
@@ -316,12 +322,16 @@ pub(super) async fn upload(
     }
 }
 
-/// Says no to a request.
+/// Says no to a request. Who does not even take that loses it, as an upload is lost.
 pub(super) async fn refuse(mut send: SendStream, status: ReplyStatus) {
     let header = ReplyHeader::no(status);
-    if net::send_reply_header(&mut send, &header).await.is_ok() {
-        let _ = send.finish();
-    }
+    let said = tokio::time::timeout(UPLOAD_STALL, net::send_reply_header(&mut send, &header)).await;
+    // Either only fails on a stream that is over.
+    let _ = match said {
+        Ok(Ok(())) => send.finish(),
+        Ok(Err(_)) => Ok(()),
+        Err(_) => send.reset(quinn::VarInt::from_u32(1)),
+    };
 }
 
 async fn serve(ground: &Ground, run: BlockRun, send: &mut SendStream) -> Result<u64, StreamError> {

@@ -48,6 +48,14 @@ impl Attempt {
     }
 }
 
+/// As a captive portal does that misses its cookie.
+fn leads_nowhere(error: &gate::Error) -> bool {
+    matches!(
+        error,
+        gate::Error::TooManyRedirects { .. } | gate::Error::Location { .. }
+    )
+}
+
 impl Origin {
     /// One request to one seed, which goes on where `progress` is.
     pub(super) async fn attempt(
@@ -84,7 +92,7 @@ impl Origin {
         };
         let mut response = match sent {
             Ok(response) => response,
-            Err(e) if e.is_transient() => {
+            Err(e) if e.is_transient() || leads_nowhere(&e) => {
                 return Attempt::later(e.to_string());
             }
             Err(e @ gate::Error::Forbidden(_)) => {

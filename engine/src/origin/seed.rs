@@ -130,6 +130,27 @@ impl Seed {
         self.failed.is_some_and(|failed| failed >= asked)
     }
 
+    /// All that it was asked for came. A pause that it named is for every request: an answer to an earlier one does not end it.
+    pub(super) fn succeeds(&mut self, now: Instant) {
+        self.failures = 0;
+        if !self.is_held(now) {
+            self.not_before = None;
+        }
+    }
+
+    /// It rests for a moment, unless it named a pause itself.
+    pub(super) fn rests(&mut self, now: Instant) {
+        if !self.is_held(now) {
+            self.not_before = Some(now + BACKOFF.0);
+            self.asked = false;
+        }
+    }
+
+    /// Whether a pause goes on that it named itself.
+    fn is_held(&self, now: Instant) -> bool {
+        self.asked && self.not_before.is_some_and(|until| until > now)
+    }
+
     /// An answer was of use, though it ended early: others are asked first. It was no success either: what came may be no whole piece.
     pub(super) fn ends_early(&mut self) {
         self.failures = self.failures.max(1);

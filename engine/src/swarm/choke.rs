@@ -5,10 +5,12 @@
 //! places (a stream with a full buffer does not); every five seconds those who wait longest change places with those
 //! who had theirs longest, so nobody starves, and a newcomer that finds a free place has it at once. A slow uplink has
 //! fewer places and runs fewer uploads: what is asked of it must not wait so long that it is taken for silent, and a
-//! deadline never waits behind half a minute of others' blocks.
+//! deadline never waits behind half a minute of others' blocks. How long an upload runs is in its reader's hands:
+//! whoever came first does not keep others from an equal share of the uploads.
 //!
 //! Invariants: a request is answered exactly once, by serving or refusing it, unless the peer withdraws it; what is
-//! queued is bounded for each peer. Not here: the uplink's rate (the driver's), what is held.
+//! queued is bounded for each peer; of what runs there is twice the slots at most, and half of them again for what is
+//! urgent. Not here: the uplink's rate (the driver's), what is held.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -324,25 +326,30 @@ impl Uploads {
         self.rotate_at = None;
     }
 
-    /// Allows uploads while there are slots, and half as many again for what is urgent.
+    /// Allows uploads while there are slots, half as many again for what is urgent, and to each who asks an equal share
+    /// of the slots, although somebody else has more of them.
     fn pump(&mut self, now: Instant, out: &mut impl Extend<Output>) {
         let slots = self.slots();
-        while self.active < slots + slots / 2 {
+        let busy = |c: &&Customer| !c.queue.is_empty() || !c.active.is_empty();
+        let share = slots / self.peers.values().filter(busy).count().max(1);
+        loop {
+            let active = self.active;
+            let urgent = |c: &Customer| c.active.iter().filter(|&&(_, blocks)| blocks > 0).count();
+            let hurried: usize = self.peers.values().map(urgent).sum();
+            // What somebody got as a share takes nothing of what is there for deadlines.
+            let hurries = active < slots + slots / 2 || hurried < slots / 2;
             let next = self
                 .peers
                 .iter()
                 .filter_map(|(&peer, c)| {
                     let first = |(_, q): &(usize, &Queued)| (q.urgency, !q.sole);
                     let (place, queued) = c.queue.iter().enumerate().min_by_key(first)?;
-                    Some((queued.urgency, !queued.sole, c.served, peer, place))
+                    let lacks = active < 2 * slots && c.active.len() < share;
+                    let may = active < slots || lacks || (hurries && queued.urgency == Urgency::Urgent);
+                    may.then_some((queued.urgency, !queued.sole, c.served, peer, place))
                 })
                 .min();
-            let Some((urgency, _, _, peer, place)) = next else {
-                return;
-            };
-            if self.active >= slots && urgency != Urgency::Urgent {
-                return;
-            }
+            let Some((.., peer, place)) = next else { return };
             let Some(customer) = self.peers.get_mut(&peer) else {
                 return;
             };
@@ -428,6 +435,34 @@ mod tests {
         }
         let order: Vec<u64> = order.into_iter().map(|(_, request)| request).collect();
         assert_eq!(order, [10, 13, 20, 30, 11, 21, 12]);
+    }
+
+    #[test]
+    fn who_came_first_keeps_from_others_neither_their_share_nor_their_deadlines() {
+        let now = Instant::now();
+        let mut uploads = Uploads::new(8, 80, now);
+        for peer in 1..=5 {
+            uploads.connected(Peer(peer), now, &mut Vec::new());
+        }
+        let mut request = 0;
+        let mut gets = |peer: u64, asked: u64, urgency: Urgency| -> usize {
+            let one = |_| {
+                request += 1;
+                served(&ask(&mut uploads, peer, request, urgency)).len()
+            };
+            (0..asked).map(one).sum()
+        };
+        assert_eq!(gets(1, 20, Urgency::Far), 8);
+        assert_eq!(gets(2, 6, Urgency::Far), 4);
+        assert_eq!(gets(3, 4, Urgency::Far), 2);
+        assert_eq!(gets(4, 4, Urgency::Far), 2);
+        assert_eq!(gets(5, 4, Urgency::Far), 0, "twice the slots are taken");
+        assert_eq!(gets(2, 6, Urgency::Urgent), 4, "no deadline waits for them");
+        let mut next = Vec::new();
+        for request in 1..=5 {
+            uploads.ended(Peer(1), UploadId(request), 0, now, &mut next);
+        }
+        assert_eq!(served(&next), [35], "only the last one has less than a share");
     }
 
     #[test]

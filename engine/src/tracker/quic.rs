@@ -33,8 +33,10 @@ const HANDSHAKES: (usize, usize) = (50, 512);
 const MAX_ROOMS: usize = 32;
 /// Messages that may wait for a slow guest.
 const OUTBOX: usize = 64;
-/// Longest wait for a hello.
+/// Longest wait for a hello, and for a no to be taken.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection on which no room is named for so long is closed: our own signs of life would keep it for ever.
+const UNUSED: Duration = Duration::from_secs(10);
 
 /// Why there is no endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -158,10 +160,21 @@ impl Drop for Visit {
 
 async fn serve_connection(visit: Visit, connection: Connection) {
     let mut streams = JoinSet::new();
+    let mut unused_since = Instant::now();
+    let mut look = tokio::time::interval(UNUSED / 2);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let stream = tokio::select! {
             stream = accept_stream(&connection), if streams.len() < MAX_ROOMS => stream,
             Some(_) = streams.join_next(), if !streams.is_empty() => continue,
+            _ = look.tick() => {
+                if connection.is_used() {
+                    unused_since = Instant::now();
+                } else if unused_since.elapsed() >= UNUSED {
+                    connection.close("no room was named");
+                }
+                continue;
+            }
         };
         let Ok(reading) = stream else { return };
         let (inner, connection) = (visit.inner.clone(), connection.clone());
@@ -176,10 +189,13 @@ async fn serve_connection(visit: Visit, connection: Connection) {
                 }
                 Ok(Ok(Some(Incoming::Request(_, mut send)))) => {
                     let no = ReplyHeader::no(ReplyStatus::UnknownSwarm);
-                    if send_reply_header(&mut send, &no).await.is_ok() {
-                        // It only fails when it is finished already.
-                        let _ = send.finish();
-                    }
+                    let said = tokio::time::timeout(HELLO_TIMEOUT, send_reply_header(&mut send, &no)).await;
+                    // Either only fails on a stream that is over.
+                    let _ = match said {
+                        Ok(Ok(())) => send.finish(),
+                        Ok(Err(_)) => Ok(()),
+                        Err(_) => send.reset(quinn::VarInt::from_u32(1)),
+                    };
                 }
                 Ok(Err(e)) if e.is_protocol() => connection.close("broken request"),
                 _ => {}
@@ -233,6 +249,7 @@ async fn serve_guest(
         state.outboxes.insert((room, id), outbox.clone());
         others
     };
+    let _in_use = connection.use_it();
     let _presence = Presence {
         inner,
         room,

@@ -71,6 +71,8 @@ pub enum Vice {
     BusyFor(usize, u64),
     /// Answers 200 with a web page, whose length it states or not, so many times; then well.
     PageFor(usize, bool),
+    /// Redirects to itself, so many times; then answers well.
+    CirclesFor(usize),
     /// The file grew by this many bytes.
     Longer(u64),
     /// The file is shorter.
@@ -181,6 +183,13 @@ async fn answer(State(origin): State<Arc<Origin>>, headers: HeaderMap) -> Respon
             return Response::builder()
                 .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
                 .body(body)
+                .unwrap();
+        }
+        Vice::CirclesFor(times) if count < times => {
+            return Response::builder()
+                .status(302)
+                .header(header::LOCATION, "/episode.bin")
+                .body(Body::empty())
                 .unwrap();
         }
         Vice::WrongBytes => data.iter_mut().step_by(16_384).for_each(|b| *b ^= 1),
