@@ -350,8 +350,8 @@ pub(super) struct Breaks {
     /// How many breaks were opened.
     opened: usize,
     notes: Vec<String>,
-    /// The break that is open: the index of its mark.
-    open: Option<usize>,
+    /// The breaks that are open: the indices of their marks.
+    open: Vec<usize>,
 }
 
 impl Breaks {
@@ -369,8 +369,16 @@ impl Breaks {
             )),
             (Meaning::Out { duration }, Some(Some(time))) => self.open(time, duration, message.event),
             (Meaning::In, Some(Some(time))) => {
-                if let Some(mark) = self.open.take().and_then(|index| self.marks.get_mut(index)) {
-                    close(mark, time);
+                let own = self
+                    .open
+                    .iter()
+                    .rposition(|index| self.events[*index] == message.event);
+                // Some number the end anew: one of an event that opened nothing ends what was opened last.
+                let is_new = !self.events.contains(&message.event);
+                let last = self.open.len().checked_sub(1).filter(|_| is_new);
+                if let Some(which) = own.or(last) {
+                    let index = self.open.remove(which);
+                    close(&mut self.marks[index], time);
                 }
             }
         }
@@ -388,11 +396,9 @@ impl Breaks {
             found = true;
             self.events.remove(index);
             let at = self.marks.remove(index).position;
-            self.open = match self.open {
-                Some(open) if open == index => None,
-                Some(open) if open > index => Some(open - 1),
-                other => other,
-            };
+            self.open.retain(|open| *open != index);
+            let later = self.open.iter_mut().filter(|open| **open > index);
+            later.for_each(|open| *open -= 1);
             self.note(format!(
                 "{place} is {what}: event {} at {at} is no cue point",
                 event.1
@@ -409,7 +415,9 @@ impl Breaks {
     fn open(&mut self, time: ContentTime, duration: Option<Duration>, event: Event) {
         self.opened += 1;
         self.events.push(event);
-        self.open = duration.is_none().then_some(self.marks.len());
+        if duration.is_none() {
+            self.open.push(self.marks.len());
+        }
         let position = Position::Time(time);
         self.marks.push(Mark {
             position,
@@ -465,6 +473,45 @@ pub(super) mod tests {
     const START: &str = "/DA0AAAAAAAA///wBQb+cr0AUAAeAhxDVUVJSAAAjn/PAAGlmbAICAAAAAAsoKGKNAIAmsnRfg==";
     /// §14.3: its end.
     const END: &str = "/DAvAAAAAAAA///wBQb+dGKQoAAZAhdDVUVJSAAAjn+fCAgAAAAALKChijUCAKnMZ1g=";
+
+    #[test]
+    fn an_end_closes_the_break_of_its_event() {
+        let ends = |said: &[(u64, u32, Option<u64>, bool)]| {
+            let mut breaks = Breaks::default();
+            for (seconds, event, lasts, opens) in said {
+                let meaning = if *opens {
+                    Meaning::Out {
+                        duration: lasts.map(Duration::from_secs),
+                    }
+                } else {
+                    Meaning::In
+                };
+                let message = Message {
+                    pts: Some(seconds * 90_000),
+                    meaning,
+                    event: (Kind::Segmentation, *event),
+                };
+                breaks.add("a line", message, 0);
+            }
+            let marks = breaks.into_marks(MarksFormat::Scte35).marks;
+            let ends = marks.iter().map(|mark| mark.end.map(|end| end.as_secs_f64()));
+            ends.collect::<Vec<_>>()
+        };
+        // An ad within a break: with a length of its own, and without.
+        let (start, end) = ((60, 1, None, true), (120, 1, None, false));
+        let ad_end = (91, 2, None, false);
+        assert_eq!(
+            ends(&[start, (61, 2, Some(30), true), ad_end, end]),
+            [Some(120.0), Some(91.0)]
+        );
+        assert_eq!(
+            ends(&[start, (61, 2, None, true), ad_end, end]),
+            [Some(120.0), Some(91.0)]
+        );
+        // Who numbers the end anew ends what is open.
+        assert_eq!(ends(&[start, (120, 9, None, false)]), [Some(120.0)]);
+        assert_eq!(ends(&[start, end, (130, 9, None, false)]), [Some(120.0)]);
+    }
 
     #[test]
     fn the_standards_samples_are_read() {

@@ -264,21 +264,23 @@ pub(crate) fn size_within(head: &[u8]) -> Option<(u32, u32)> {
     Some((told.width, told.height))
 }
 
-/// Whether a sample of the content holds an IDR picture. `head` may end before the sample does.
-pub(crate) fn is_idr(head: &[u8], length_size: u8) -> bool {
-    let mut at = head;
+/// Whether the picture that a sample holds from here on is an IDR picture. `Err` says how many bytes on the next unit is, when `head` ends before a slice is seen.
+pub(crate) fn is_idr(head: &[u8], length_size: u8) -> Result<bool, u64> {
+    let (mut at, mut passed) = (head, 0);
     let size = usize::from(length_size);
     while let Some((len, rest)) = at.split_at_checked(size) {
         match rest.first().map(|byte| byte & 0x1F) {
-            Some(IDR) => return true,
-            Some(SLICE) | None => return false,
+            Some(IDR) => return Ok(true),
+            Some(SLICE) => return Ok(false),
+            None => break,
             Some(_) => {
                 let len = len.iter().fold(0, |len, byte| len << 8 | usize::from(*byte));
+                passed += (size + len) as u64;
                 at = rest.get(len..).unwrap_or_default();
             }
         }
     }
-    false
+    Err(passed)
 }
 
 /// Appends of an access unit with lengths of four bytes its slices alone, and says whether they are an IDR picture's. `None` when there is anything in it that is neither slices nor known to be needless.
@@ -364,9 +366,13 @@ mod tests {
         assert_eq!(kept(&unit(&[9])), None);
         assert_eq!(kept(&unit(&[0x74])), None);
         assert_eq!(kept(&unit(&[0x41])[..5]), None);
-        assert!(is_idr(&unit(&[9, 6, 0x65]), 4));
-        assert!(is_idr(&unit(&[9, 0x65])[..11], 4));
-        assert!(!is_idr(&unit(&[6, 0x41]), 4));
+        assert_eq!(is_idr(&unit(&[9, 6, 0x65]), 4), Ok(true));
+        assert_eq!(is_idr(&unit(&[9, 0x65])[..11], 4), Ok(true));
+        assert_eq!(is_idr(&unit(&[6, 0x41]), 4), Ok(false));
+        // A unit that is longer than what was read.
+        let long = [&[0, 0, 0x13, 0x88, 6][..], &[0; 4999], &[0, 0, 0, 2, 0x65, 7]].concat();
+        assert_eq!(is_idr(&long[..4096], 4), Err(5004));
+        assert_eq!(is_idr(&long[5004..], 4), Ok(true));
     }
 
     proptest! {

@@ -53,6 +53,11 @@ fn other(
     room: &mut u64,
 ) -> Result<Other, SpliceError> {
     let samples = file.tables[child].clone().unwrap_or_default();
+    if samples.several {
+        return Err(unsupported(
+            "a track of the MP4 file other than sound and pictures has several descriptions, which would be mixed up",
+        ));
+    }
     let bytes: u64 = samples.sizes.iter().map(|size| u64::from(*size)).sum();
     *room = room
         .checked_sub(bytes)

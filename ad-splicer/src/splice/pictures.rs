@@ -240,7 +240,9 @@ pub(super) fn first_not(range: Range<usize>, holds: impl Fn(usize) -> bool) -> u
 /// `count` of one scale in another, to the nearest.
 pub(super) fn rescaled(count: i64, to: impl Into<u64>, from: impl Into<u64>) -> i64 {
     let (to, from) = (i128::from(to.into()), i128::from(from.into().max(1)));
-    (i128::from(count) * to + from / 2).div_euclid(from) as i64
+    let there = (i128::from(count) * to + from / 2).div_euclid(from);
+    // Far beyond any time, and room to add to it.
+    there.clamp((i64::MIN / 4).into(), (i64::MAX / 4).into()) as i64
 }
 
 /// How long a picture lasts, of a scale.

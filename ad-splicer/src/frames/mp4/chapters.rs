@@ -62,7 +62,12 @@ pub(crate) fn chapters(
         .bytes(&[b"mvhd"])
         .and_then(full_duration)
         .ok_or_else(|| damaged("it does not say how long it is"))?;
-    let skipped = edit_list(titles, movie.timescale)?.map_or(0, |edit| edit.media_time);
+    let edit = edit_list(titles, movie.timescale)?;
+    let skipped = edit.map_or(0, |edit| edit.media_time);
+    let lead = edit.map_or(0, |edit| {
+        let lead = u128::from(edit.lead) * u128::from(scale) / u128::from(movie.timescale.max(1));
+        u64::try_from(lead).unwrap_or(u64::MAX)
+    });
     let samples = Samples::parse(titles, MOST_SAMPLES, content.len())?;
     let (mut time, mut found) = (0_u64, Vec::new());
     let mut durations = samples
@@ -72,7 +77,7 @@ pub(crate) fn chapters(
     for (offset, size) in samples.offsets.iter().zip(&samples.sizes).take(MOST) {
         let bytes = splice::read(content, offset, (*size).min(LONGEST_TITLE) as usize, deadline)?;
         found.push((
-            ContentTime::from_samples(time.saturating_sub(skipped), scale),
+            ContentTime::from_samples(time.saturating_add(lead).saturating_sub(skipped), scale),
             title(&bytes),
         ));
         time += u64::from(durations.next().unwrap_or(0));
@@ -166,6 +171,41 @@ mod tests {
             let wanted = format!("names 2 chapters and has 1: at byte {byte} there is no whole one");
             assert!(error.contains(&wanted), "{error}");
         }
+    }
+
+    #[test]
+    fn titles_that_begin_late_are_where_they_are_shown() {
+        let words = |words: &[u32]| {
+            words
+                .iter()
+                .flat_map(|word| word.to_be_bytes())
+                .collect::<Vec<u8>>()
+        };
+        let boxed =
+            |kind: &[u8; 4], body: &[u8]| [&(body.len() as u32 + 8).to_be_bytes()[..], kind, body].concat();
+        // Version and flags, two dates, the scale, the length.
+        let header = |kind: &[u8; 4]| boxed(kind, &words(&[0, 0, 0, 1000, 60_000, 0]));
+        let known = |id: u32| boxed(b"tkhd", &words(&[0, 0, 0, id, 0, 0]));
+        let sound = [known(1), boxed(b"tref", &boxed(b"chap", &words(&[2])))].concat();
+        let tables = [
+            boxed(b"stsz", &words(&[0, 0, 2, 4, 4])),
+            boxed(b"stco", &words(&[0, 1, 8])),
+            boxed(b"stsc", &words(&[0, 1, 1, 2, 1])),
+            boxed(b"stts", &words(&[0, 2, 1, 30_000, 1, 20_000])),
+        ]
+        .concat();
+        let minf = boxed(b"minf", &boxed(b"stbl", &tables));
+        let mdia = boxed(b"mdia", &[header(b"mdhd"), minf].concat());
+        let elst = words(&[0, 2, 10_000, u32::MAX, 0x1_0000, 50_000, 0, 0x1_0000]);
+        let titles = [known(2), boxed(b"edts", &boxed(b"elst", &elst)), mdia].concat();
+        let moov = [header(b"mvhd"), boxed(b"trak", &sound), boxed(b"trak", &titles)].concat();
+        let file = [boxed(b"mdat", b"\0\x02In\0\x02Ad"), boxed(b"moov", &moov)].concat();
+        let found = chapters(&file, Duration::ZERO).expect("chapters");
+        let found: Vec<_> = found
+            .iter()
+            .map(|(at, title)| (at.as_secs_f64(), title.as_str()))
+            .collect();
+        assert_eq!(found, [(10.0, "In"), (40.0, "Ad")]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(crate) struct Pause {
     pub(crate) lasts: u64,
 }
 
+/// Longer than any time that is meant: a hundred days in nanoseconds.
+const LONGEST: u64 = 1 << 53;
 /// More entries than any file has that shows a track in one piece.
 const MOST: u32 = 4096;
 /// Shown as fast as it is.
@@ -62,7 +64,7 @@ pub(crate) fn edit_with_pauses(
         .ok_or_else(bad)?;
     let (wide, count) = (elst.first() == Some(&1), word(elst, 4).ok_or_else(bad)?);
     let (mut lead, mut found): (u64, Option<Edit>) = (0, None);
-    let mut pauses: Vec<Pause> = Vec::new();
+    let (mut pauses, mut total): (Vec<Pause>, u64) = (Vec::new(), 0);
     for i in 0..count.min(MOST) as usize {
         let at = 8 + if wide { 20 } else { 12 } * i;
         let entry = if wide {
@@ -77,6 +79,12 @@ pub(crate) fn edit_with_pauses(
                 .zip(word(elst, at + 8))
         };
         let ((duration, media_time), rate) = entry.ok_or_else(bad)?;
+        // All ones stand for a length that is not known: until the end.
+        let duration = if wide && duration == u64::MAX { 0 } else { duration };
+        total = total.saturating_add(duration);
+        if total > LONGEST || media_time > LONGEST as i64 {
+            return Err(bad());
+        }
         match (u64::try_from(media_time), &mut found) {
             (Err(_), None) => lead = lead.checked_add(duration).ok_or_else(bad)?,
             (Err(_), Some(edit)) => match pauses.last_mut().filter(|last| last.at == edit.duration) {
@@ -197,6 +205,36 @@ mod tests {
                 parent(b"mdia", Atom::raw(*b"mdhd", mdhd)),
             ]),
         }
+    }
+
+    #[test]
+    fn no_time_is_longer_than_any_that_is_meant() {
+        // Of version 1, with 64 bits.
+        let wide = |entries: &[(u64, i64)]| {
+            let mut track = track(&[]);
+            let mut elst = vec![1, 0, 0, 0];
+            elst.extend((entries.len() as u32).to_be_bytes());
+            for (duration, time) in entries {
+                elst.extend(duration.to_be_bytes());
+                elst.extend(time.to_be_bytes());
+                elst.extend(ONE.to_be_bytes());
+            }
+            if let Body::Nested(children) = &mut track.body {
+                children[0].body = Body::Nested(vec![Atom::raw(*b"elst", elst)]);
+            }
+            edit_list(&track, 48_000)
+        };
+        let most = i64::MAX as u64;
+        for entries in [
+            &[(most, -1), (1000, 0)][..],
+            &[(most, 1024)],
+            &[(1000, i64::MAX)],
+            &[(LONGEST, -1), (1, -1), (1000, 0)],
+        ] {
+            wide(entries).expect_err("so long a time");
+        }
+        // Which is how a length that is not known is written.
+        assert_eq!(wide(&[(u64::MAX, 1024)]).unwrap().unwrap().duration, 0);
     }
 
     const ONE: u32 = USUAL_RATE;

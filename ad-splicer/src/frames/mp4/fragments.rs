@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::boxes::{Atom, TopBox, read_tree};
-use super::tables::{MOST_SAMPLES, Samples, damaged, long, word};
+use super::tables::{MOST_SAMPLES, Samples, damaged, full_duration, long, word};
 use crate::content::Content;
 use crate::splice::SpliceError;
 
@@ -88,10 +88,35 @@ pub(crate) fn gather(
             }
         }
     }
+    align(moov, &mut tables).ok_or_else(|| damaged("its tracks begin at times that make no sense"))?;
     for samples in tables.iter_mut().flatten() {
         samples.settle();
     }
     Ok(tables)
+}
+
+/// The file begins when the first of its tracks does, which a recording that was begun in the middle says is late; what begins after that stays so much later.
+fn align(moov: &Atom, tables: &mut [Option<Samples>]) -> Option<()> {
+    const NANOS: u128 = 1_000_000_000;
+    let scales = moov.children().iter().map(|child| {
+        let media = child.bytes(&[b"mdia", b"mdhd"]).and_then(full_duration);
+        u128::from(media.map_or(1, |media| media.timescale.max(1)))
+    });
+    let mut tracks: Vec<_> = tables
+        .iter_mut()
+        .zip(scales)
+        .filter_map(|(samples, scale)| Some((samples.as_mut()?, scale)))
+        .filter(|(samples, _)| !samples.sizes.is_empty())
+        .collect();
+    let begins = tracks
+        .iter()
+        .map(|(samples, scale)| u128::from(samples.begins) * NANOS / scale);
+    let first = begins.min().unwrap_or(0);
+    for (samples, scale) in &mut tracks {
+        let base = u64::try_from((first * *scale).div_ceil(NANOS)).ok()?;
+        samples.begin_later(samples.begins.saturating_sub(base))?;
+    }
+    Some(())
 }
 
 /// Where a fragment's data is counted from, and its defaults.
@@ -193,6 +218,44 @@ mod tests {
         ];
         let stbl = nested(b"stbl", tables);
         nested(b"trak", vec![nested(b"mdia", vec![nested(b"minf", vec![stbl])])])
+    }
+
+    #[test]
+    fn a_recording_that_was_begun_in_the_middle_begins_with_its_first_track() {
+        let scaled = |timescale: u32| {
+            let mut mdhd = vec![0; 24];
+            mdhd[12..16].copy_from_slice(&timescale.to_be_bytes());
+            let nested = |kind: &[u8; 4], child| Atom {
+                kind: *kind,
+                body: Body::Nested(vec![child]),
+            };
+            nested(b"trak", nested(b"mdia", Atom::raw(*b"mdhd", mdhd)))
+        };
+        let moov = Atom {
+            kind: *b"moov",
+            body: Body::Nested(vec![scaled(90_000), scaled(48_000)]),
+        };
+        // Two fragments of two samples each, the second track's half a second after the first's.
+        let samples = |first: u64, lasts: u32| {
+            let mut samples = Samples::default();
+            for fragment in 0..2 {
+                samples
+                    .last_until(first + fragment * 2 * u64::from(lasts))
+                    .unwrap();
+                for _ in 0..2 {
+                    samples.push(0, 1, lasts, 0, true);
+                }
+            }
+            samples
+        };
+        let mut tables = [
+            Some(samples(18 * 90_000, 3_000)),
+            Some(samples(18 * 48_000 + 24_000, 1_024)),
+        ];
+        align(&moov, &mut tables).unwrap();
+        let durations = tables.map(|samples| samples.unwrap().durations);
+        assert_eq!(durations[0], [(4, 3_000)]);
+        assert_eq!(durations[1], [(1, 25_024), (3, 1_024)]);
     }
 
     #[test]

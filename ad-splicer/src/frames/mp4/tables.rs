@@ -56,6 +56,10 @@ pub(crate) struct Samples {
     pub(crate) sync: Option<Vec<u32>>,
     /// How long all samples are together.
     total: u64,
+    /// When the first sample begins that is in a fragment.
+    pub(super) begins: u64,
+    /// Whether any is of another description than the track's first.
+    pub(crate) several: bool,
 }
 
 impl Samples {
@@ -138,6 +142,9 @@ impl Samples {
             }
             None => None,
         };
+        let several = runs
+            .iter()
+            .any(|run| word(run, 8).is_some_and(|description| description > 1));
         if offsets.len() != sizes.len() || timed != sizes.len() as u64 {
             return None;
         }
@@ -152,6 +159,8 @@ impl Samples {
             compositions,
             sync,
             total,
+            begins: 0,
+            several,
         })
     }
 
@@ -193,8 +202,13 @@ impl Samples {
         }
     }
 
-    /// The next sample begins at this time: the last one ends there, when that leaves it a length.
+    /// The next sample begins at this time: the last one ends there, when that leaves it a length. The first one begins the track's time.
     pub(super) fn last_until(&mut self, time: u64) -> Option<()> {
+        if self.sizes.is_empty() {
+            self.begins = time;
+            return Some(());
+        }
+        let time = time.checked_sub(self.begins)?;
         let Some((count, duration)) = self.durations.last().copied().filter(|_| self.total != time) else {
             return Some(());
         };
@@ -206,6 +220,22 @@ impl Samples {
         }
         self.durations.push((1, lasts));
         self.total = time;
+        Some(())
+    }
+
+    /// All but the first sample begin so much later: that one lasts until then.
+    pub(super) fn begin_later(&mut self, by: u64) -> Option<()> {
+        if by == 0 {
+            return Some(());
+        }
+        let first = self.durations.first_mut()?;
+        let lasts = u32::try_from(u64::from(first.1).checked_add(by)?).ok()?;
+        first.0 -= 1;
+        if first.0 == 0 {
+            self.durations.remove(0);
+        }
+        self.durations.insert(0, (1, lasts));
+        self.total += by;
         Some(())
     }
 

@@ -15,6 +15,8 @@ const LONG: Duration = Duration::from_secs(10);
 pub(in crate::splice) const MOST_RECODED: u64 = 64 << 20;
 /// How much of a sample is read to see what it is.
 pub(super) const LOOKED_INTO: u64 = 4096;
+/// How often a unit may end behind that.
+const LOOKED_FOR: usize = 64;
 
 /// Why there is no cut.
 enum Uncut {
@@ -60,14 +62,21 @@ impl Video {
             // Each key frame is one.
             return Ok(true);
         }
-        let size = u64::from(self.samples.sizes[index]);
-        let head = splice::read(
-            content,
+        let (start, size) = (
             self.samples.offsets.at(index),
-            size.min(LOOKED_INTO) as usize,
-            deadline,
-        )?;
-        Ok(h264::is_idr(&head, 4))
+            u64::from(self.samples.sizes[index]),
+        );
+        let mut passed = 0;
+        for _ in 0..LOOKED_FOR {
+            let len = size.saturating_sub(passed).min(LOOKED_INTO) as usize;
+            match h264::is_idr(&splice::read(content, start + passed, len, deadline)?, 4) {
+                Ok(found) => return Ok(found),
+                // Nothing whole is left.
+                Err(0) => break,
+                Err(further) => passed += further,
+            }
+        }
+        Ok(false)
     }
 
     /// When the IDR picture is shown that is shown nearest to a time and at most `within` from it, all in samples of `sound` a second.
