@@ -150,13 +150,16 @@ def race(grove, work, content, creative, ready, cues, length):
     at_first = json.loads(run(command).stdout)["seconds"]
     rows = []
     for _ in range(3):
-        copy = f"{work}/copy{ending}"
+        copy, joined, out = (f"{work}/{name}{ending}" for name in ("copy", "concat", "out"))
+        for file in (copy, joined, out):
+            if os.path.exists(file):
+                os.unlink(file)
         cp, _ = timed(["cp", content, copy])
         began = time.monotonic()
         with open(copy, "rb") as file:
             os.fsync(file.fileno())
         synced = cp + time.monotonic() - began
-        concat, _ = timed(["ffmpeg", "-nostdin", "-y", "-v", "error", "-f", "concat", "-safe", "0", "-i", f"{work}/list.txt", "-c", "copy", f"{work}/concat{ending}"])
+        concat, _ = timed(["ffmpeg", "-nostdin", "-y", "-v", "error", "-f", "concat", "-safe", "0", "-i", f"{work}/list.txt", "-c", "copy", joined])
         began = time.monotonic()
         done = run(command)
         whole = time.monotonic() - began
@@ -168,7 +171,7 @@ def race(grove, work, content, creative, ready, cues, length):
         rows.append((json.loads(done.stdout)["seconds"], whole, cp, synced, concat, first, *memory))
     spliced, whole, cp, synced, concat, first, resident, anonymous = (min(column) for column in zip(*rows))
     name = os.path.basename(content)
-    print(f"  splice {spliced:.2f} s ({at_first:.2f} s at first, when its ads are coded; with starting: {whole:.2f} s); cp {cp:.3f} s; cp and fsync, which splice does too, {synced:.3f} s; ffmpeg concat -c copy {concat:.2f} s")
+    print(f"  splice {spliced:.2f} s ({at_first:.2f} s at first, when its ads are coded; with starting: {whole:.2f} s); cp {cp:.3f} s; cp and fsync, as splice does where it replaces a file, {synced:.3f} s; ffmpeg concat -c copy {concat:.2f} s")
     goal(f"{name}: memory without what codes in its children, in MB ({anonymous:.0f} of it no file's)", resident, 64)
     goal(f"{name}: first byte after the creatives are there, in s", first, 0.05)
     return spliced, cp, concat

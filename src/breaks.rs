@@ -38,6 +38,7 @@ use self::one::OneBreak;
 pub(crate) use self::swarm::Swarm;
 use crate::beacons::{Playback, USER_AGENT};
 use crate::context::Context;
+use crate::files::Synced;
 use crate::rendition::PATIENT;
 
 /// A break that stays empty, or an ad that was left out.
@@ -135,6 +136,7 @@ pub(crate) struct Prepared {
     pub(crate) preview: Option<Duration>,
     /// Nothing is written when an ad is missing.
     pub(crate) all_or_nothing: bool,
+    pub(crate) synced: Synced,
     /// The breaks are to stand in the list of chapters.
     pub(crate) ad_chapters: bool,
     /// Ads that were not ready in time, each with its break: see [`Preparer::ready_later`].

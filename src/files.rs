@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all: beside their place, synced, then renamed.
+//! Files that are written whole or not at all: beside their place, synced, then renamed. Only what can be made again is not synced, unless it takes another's place: as after `cp`, a power cut may lose it.
 //!
 //! Links at a place stay: the file that they lead to is replaced. What the system has in `/dev` and `/proc` is never replaced.
 //!
@@ -40,8 +40,17 @@ pub(crate) fn write_file(
     let mut whole = Whole::begin(path)?;
     let bytes = fill(whole.file());
     let bytes = bytes.with_context(|| whole.doing())?;
-    whole.finish(placing)?;
+    whole.finish(placing, Synced::Always)?;
     Ok(bytes)
+}
+
+/// Whether a file is on the disk when it gets its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Synced {
+    #[default]
+    Always,
+    /// Only when it takes another's place: for what can be made again from files that stay.
+    Replacing,
 }
 
 /// A file that is being written, beside its place until it is whole. Without [`Whole::finish`] nothing is left of it.
@@ -72,9 +81,9 @@ impl<'a> Whole<'a> {
     }
 
     /// Puts it in its place.
-    pub(crate) fn finish(self, placing: &Placing) -> anyhow::Result<()> {
+    pub(crate) fn finish(self, placing: &Placing, synced: Synced) -> anyhow::Result<()> {
         let doing = self.doing();
-        persist(self.file, &self.place, placing).context(doing)
+        persist(self.file, &self.place, placing, synced).context(doing)
     }
 }
 
@@ -107,7 +116,7 @@ pub(crate) fn copy_file(from: &Path, to: &Path, placing: &Placing) -> anyhow::Re
     let mut file = beside(&place).with_context(doing)?;
     // Between files the standard library has the kernel copy, which reflinks where it can.
     std::io::copy(&mut source, file.file.as_file_mut()).with_context(doing)?;
-    persist(file, &place, placing).with_context(doing)
+    persist(file, &place, placing, Synced::Always).with_context(doing)
 }
 
 /// Content that is kept somewhere else, and can have other names.
@@ -439,9 +448,11 @@ fn set_mode(file: &std::fs::File) -> std::io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
-fn persist(beside: Beside, path: &Path, placing: &Placing) -> std::io::Result<()> {
+fn persist(beside: Beside, path: &Path, placing: &Placing, synced: Synced) -> std::io::Result<()> {
     let Beside { file, _known } = beside;
-    file.as_file().sync_all()?;
+    if synced == Synced::Always || path.exists() {
+        file.as_file().sync_all()?;
+    }
     set_mode(file.as_file())?;
     placing.begin()?;
     file.persist(path).map(drop).map_err(|error| error.error)

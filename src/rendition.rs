@@ -220,6 +220,7 @@ fn freeze_into(
         failures,
         preview,
         all_or_nothing,
+        synced: _,
         ad_chapters: _,
         late: _,
     } = prepared;
@@ -355,6 +356,7 @@ pub(crate) fn write(
     match destination {
         Destination::File(path) => {
             let mut whole = Whole::begin(path)?;
+            let synced = prepared.synced;
             let found = Found::new(content.as_ref(), prepared, Some(whole.file()));
             let found = found.map_err(|error| match error.downcast_ref() {
                 Some(SpliceError::Write(_)) => error.context(whole.doing()),
@@ -369,7 +371,7 @@ pub(crate) fn write(
                 let poured = poured.and_then(|()| pour(content.as_ref(), None, file));
                 poured.with_context(|| whole.doing())?
             };
-            whole.finish(placing)?;
+            whole.finish(placing, synced)?;
             Ok(found.made(bytes))
         }
         Destination::Stdout => {

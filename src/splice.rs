@@ -27,7 +27,7 @@ use crate::beforehand;
 use crate::breaks::{Prepared, Ready, Spot, place, spot};
 use crate::cli::SpliceArgs;
 use crate::context::{creatives_in, data_folder};
-use crate::files::{can_write, is_same_file, tell_new_folder};
+use crate::files::{Synced, can_write, is_same_file, tell_new_folder};
 use crate::media_type;
 use crate::output::{
     ExitStatus, Explain, Outcome, WRITABLE, bad_input, interrupted, is_full, print_json, with_hint,
@@ -119,6 +119,7 @@ async fn splice_in(args: &SpliceArgs, placing: &Placing, json: bool) -> Outcome 
     let mut prepared = Prepared {
         preview: args.preview,
         all_or_nothing: true,
+        synced: Synced::Replacing,
         ad_chapters: args.ad_chapters,
         ..Prepared::default()
     };

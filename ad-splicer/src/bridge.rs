@@ -31,6 +31,7 @@ pub(crate) use apart::MARK;
 pub use apart::{get_ready, in_children_of};
 pub(crate) use child::main as child_main;
 pub use kept::keep_in;
+pub(crate) use kept::or_found;
 
 /// How long a run through a pipeline may go without giving anything.
 const STALL: Duration = Duration::from_secs(60);

@@ -9,10 +9,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gstreamer as gst;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::task::{Media, Task};
-use super::wire;
+use super::BridgeError;
+use super::task::Media;
+use super::wire::{self, Most};
 use crate::creatives::{Cache, ContentHash};
 
 static KEPT: OnceLock<Cache> = OnceLock::new();
@@ -33,48 +36,77 @@ pub fn keep_in(cache: Cache) {
 }
 
 /// Where the result of a task is kept.
-pub(super) struct Place<'a> {
+struct Place<'a> {
     cache: &'a Cache,
     name: ContentHash,
 }
 
-impl Place<'static> {
-    /// The place of this task, when there is a cache and it is worth it.
-    pub(super) fn of(task: &Task, media: &Media<'_>) -> Option<Self> {
-        Place::within(KEPT.get()?, task, media)
+/// What was made of these samples or packets before, and else what `make` makes of them now, which is kept when there is a cache.
+pub(super) fn or_made(
+    task: &impl Serialize,
+    most: Most,
+    media: Media<'_>,
+    make: impl FnOnce(Media<'_>) -> Result<Media<'static>, BridgeError>,
+) -> Result<Media<'static>, BridgeError> {
+    let place = KEPT.get().and_then(|cache| Place::within(cache, task, &[&media]));
+    if let Some(((), Some(found))) = place.as_ref().and_then(|place| place.found(most)) {
+        return Ok(found);
     }
+    let made = make(media)?;
+    if let Some(place) = place {
+        place.keep(&(), Some(&made));
+    }
+    Ok(made)
+}
+
+/// What was found out before about these packets, made of these samples, and else what `find` finds out now, which is kept when there is a cache. `T` has no floating point numbers: JSON does not keep them to the last bit.
+pub(crate) fn or_found<T: Serialize + DeserializeOwned, E>(
+    about: &impl Serialize,
+    packets: &[Vec<u8>],
+    samples: &[f32],
+    find: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let given = [&Media::of(packets), &Media::clip(samples)];
+    let place = KEPT.get().and_then(|cache| Place::within(cache, about, &given));
+    if let Some((found, None)) = place.as_ref().and_then(|place| place.found(Most::NOTHING)) {
+        return Ok(found);
+    }
+    let found = find()?;
+    if let Some(place) = place {
+        place.keep(&found, None);
+    }
+    Ok(found)
 }
 
 impl<'a> Place<'a> {
-    fn within(cache: &'a Cache, task: &Task, media: &Media<'_>) -> Option<Self> {
-        if !task.is_long_coding(media) {
-            return None;
-        }
+    fn within(cache: &'a Cache, task: &impl Serialize, given: &[&Media<'_>]) -> Option<Self> {
         let mut hashing = Hashing(Sha256::new());
         // Other versions may code otherwise.
         let versions = [env!("CARGO_PKG_VERSION"), &gst::version_string()].join("\n");
         hashing.0.update(ContentHash::of(versions.as_bytes()).0);
-        wire::write(&mut hashing, 0, task, Some(media)).ok()?;
+        for (number, media) in given.iter().enumerate() {
+            wire::write(&mut hashing, number as u64, task, Some(media)).ok()?;
+        }
         let name = ContentHash(hashing.0.finalize().into());
         Some(Self { cache, name })
     }
 
     /// What came of it before.
-    pub(super) fn found(&self, most: wire::Most) -> Option<Media<'static>> {
+    fn found<T: DeserializeOwned>(&self, most: Most) -> Option<(T, Option<Media<'static>>)> {
         let bytes = self.cache.kept(self.name, KEY)?;
         let (hash, mut message) = bytes.split_at_checked(HASH)?;
         if ContentHash::of(message).0 != *hash {
             return None;
         }
-        let (_, (), media) = wire::read(&mut message, |_| Some(most)).ok()??;
-        media
+        let (_, what, media) = wire::read(&mut message, |_| Some(most)).ok()??;
+        Some((what, media))
     }
 
     /// Keeps what came of it; what cannot be kept is coded again.
-    pub(super) fn keep(&self, media: &Media<'_>) {
+    fn keep(&self, what: &impl Serialize, media: Option<&Media<'_>>) {
         let kept = || -> io::Result<()> {
             let mut message = Vec::new();
-            wire::write(&mut message, 0, &(), Some(media))?;
+            wire::write(&mut message, 0, what, media)?;
             let mut aside = self.cache.aside().map_err(io::Error::other)?;
             aside.write_all(&ContentHash::of(&message).0)?;
             aside.write_all(&message)?;
@@ -110,6 +142,7 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
 
     use super::*;
+    use crate::bridge::task::Task;
     use crate::frames::opus::Head;
 
     fn coding(resumes: usize) -> Task {
@@ -134,33 +167,23 @@ mod tests {
         let (task, media) = (coding(9), Media::clip(&long));
         let packets = [vec![1, 2, 3], vec![], vec![4; 5_000]];
         let (made, most) = (Media::of(&packets), task.most(&media));
-        let place = |task: &Task, media: &Media<'_>| Place::within(&cache, task, media);
-        let found = |task: &Task, media: &Media<'_>| place(task, media).unwrap().found(most);
+        let place = |task: &Task, media: &Media<'_>| Place::within(&cache, task, &[media]);
+        let found = |task: &Task, media: &Media<'_>| {
+            let ((), media) = place(task, media).unwrap().found(most)?;
+            media
+        };
 
         assert!(found(&task, &media).is_none(), "nothing was coded yet");
-        place(&task, &media).unwrap().keep(&made);
+        place(&task, &media).unwrap().keep(&(), Some(&made));
         assert_eq!(found(&task, &media).as_ref(), Some(&made));
         assert!(found(&coding(8), &media).is_none(), "another task");
         let mut other = long.clone();
         other[50_000] += 1e-6;
         assert!(found(&task, &Media::clip(&other)).is_none(), "other samples");
-        assert!(place(&task, &Media::clip(&long[..9_000])).is_none(), "so short");
-        let decoding = Task::OpusDecode {
-            by: crate::bridge::opus::Decoder::Libav,
-            head: Head {
-                channels: 1,
-                pre_skip: 0,
-                gain: 0,
-            },
-            clips: vec![3],
-        };
-        assert!(place(&decoding, &made).is_none(), "samples are too large");
 
-        let few = wire::Most { parts: 2, ..most };
-        assert!(
-            place(&task, &media).unwrap().found(few).is_none(),
-            "out of bounds"
-        );
+        let few = Most { parts: 2, ..most };
+        let out_of_bounds = place(&task, &media).unwrap().found::<()>(few);
+        assert!(out_of_bounds.is_none());
         let mut files = std::fs::read_dir(dir.path()).unwrap();
         let file = files.next().unwrap().unwrap().path();
         assert!(files.next().is_none(), "one file, and nothing beside it");

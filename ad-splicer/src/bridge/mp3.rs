@@ -5,6 +5,7 @@ use std::f32::consts::PI;
 use std::ops::Range;
 
 use gstreamer as gst;
+use serde::Serialize;
 use symphonia_bundle_mp3::MpaDecoder;
 use symphonia_core::audio::{Audio, GenericAudioBufferRef};
 use symphonia_core::codecs::audio::well_known::CODEC_ID_MP3;
@@ -12,7 +13,9 @@ use symphonia_core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDec
 use symphonia_core::packet::PacketRef;
 use symphonia_core::units::{Duration, Timestamp};
 
-use super::{BridgeError, ENCODE_CHUNK, init, raw_caps, run, stamped};
+use super::task::Media;
+use super::wire::Most;
+use super::{BridgeError, ENCODE_CHUNK, init, kept, raw_caps, run, stamped};
 use crate::frames::mp3::{Header, Version, change_gain, stated};
 
 mod in_parts;
@@ -95,6 +98,11 @@ fn lame_scale(bit_rate: u32) -> f32 {
     }
 }
 
+/// More frames than come out after what went in.
+const FRAMES_AFTER: u64 = 64;
+/// Bytes of the longest frame: 320 kb/s at 32 kHz.
+const MOST_OF_A_FRAME: u64 = 1_441;
+
 /// The level of the tone that hides attacks, of full scale.
 const TONE: f32 = 0.5;
 /// Samples in which it comes and goes.
@@ -113,6 +121,41 @@ fn tone(long: &[Range<usize>], n: usize) -> f32 {
 
 /// Encodes interleaved samples at `bit_rate` kb/s into frames of the stream that `header` belongs to, in the parts `long` (counted in frames of all channels) with long blocks only. Decoded sample n + 1105 of the result is input sample n. `pcm` is followed by enough silence that all of it comes out.
 pub(crate) fn encode(
+    header: Header,
+    bit_rate: u32,
+    pcm: &[f32],
+    long: &[Range<usize>],
+) -> Result<Vec<Vec<u8>>, BridgeError> {
+    let channels = usize::from(header.channels());
+    let media = Media::clip(pcm);
+    if !media.is_long(channels) {
+        return encode_here(header, bit_rate, pcm, long);
+    }
+    let coding = Coding {
+        mp3_at: bit_rate,
+        sample_rate: header.sample_rate(),
+        channels,
+        long,
+    };
+    let frames = (pcm.len() / channels) as u64 / u64::from(header.samples()) + FRAMES_AFTER;
+    let most = Most {
+        parts: frames,
+        bytes: frames * MOST_OF_A_FRAME,
+    };
+    let make = |_: Media<'_>| encode_here(header, bit_rate, pcm, long).map(Media::packets);
+    kept::or_made(&coding, most, media, make)?.into_packets()
+}
+
+/// What is coded, beside the samples.
+#[derive(Serialize)]
+struct Coding<'a> {
+    mp3_at: u32,
+    sample_rate: u32,
+    channels: usize,
+    long: &'a [Range<usize>],
+}
+
+fn encode_here(
     header: Header,
     bit_rate: u32,
     pcm: &[f32],

@@ -5,9 +5,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::kept::Place;
 use super::wire::Most;
-use super::{BridgeError, aac, apart, opus, pictures, vorbis};
+use super::{BridgeError, aac, apart, kept, opus, pictures, vorbis};
 use crate::frames::aac::{Config, SAMPLES};
 use crate::frames::opus::Head;
 use crate::picture::{PictureCoding, PictureFormat};
@@ -172,9 +171,7 @@ impl Task {
     }
 
     /// Whether it codes, and so much that its result is found sooner than made.
-    pub(super) fn is_long_coding(&self, media: &Media<'_>) -> bool {
-        // Samples of each channel.
-        const LONG: u64 = 1 << 16;
+    fn is_long_coding(&self, media: &Media<'_>) -> bool {
         let channels = match self {
             Self::AacEncode { config, .. } => usize::from(config.channels),
             Self::OpusEncode { head, .. } => usize::from(head.channels),
@@ -182,23 +179,20 @@ impl Task {
             Self::Recode { .. } | Self::Still { .. } => return true,
             Self::AacDecode { .. } | Self::OpusDecode { .. } | Self::VorbisDecode { .. } => return false,
         };
-        media.count() >= LONG * channels as u64
+        media.is_long(channels)
     }
 
     /// Has it done, unless the result of the same is kept: in a process of its own, where the program said which one that is.
     pub(super) fn done(&self, media: Media<'_>) -> Result<Media<'static>, BridgeError> {
-        let place = Place::of(self, &media);
-        if let Some(found) = place.as_ref().and_then(|place| place.found(self.most(&media))) {
-            return Ok(found);
-        }
-        let made = match apart::children() {
+        let make = |media: Media<'_>| match apart::children() {
             Some(children) => children.ask(self, &media),
             None => self.run(media),
         };
-        if let (Some(place), Ok(made)) = (place, &made) {
-            place.keep(made);
+        if self.is_long_coding(&media) {
+            kept::or_made(self, self.most(&media), media, make)
+        } else {
+            make(media)
         }
-        made
     }
 
     /// Does it in this process.
@@ -262,7 +256,14 @@ impl Media<'_> {
         }
     }
 
-    fn packets(packets: Vec<Vec<u8>>) -> Media<'static> {
+    /// Whether coding samples of so many channels takes longer than finding what came of them before.
+    pub(super) fn is_long(&self, channels: usize) -> bool {
+        // Samples of each channel.
+        const LONG: u64 = 1 << 16;
+        self.count() >= LONG * channels as u64
+    }
+
+    pub(super) fn packets(packets: Vec<Vec<u8>>) -> Media<'static> {
         Media::Packets(packets.into_iter().map(Cow::Owned).collect())
     }
 

@@ -229,6 +229,10 @@ impl Coded for Run<'_> {
         &self.gathered.pcm
     }
 
+    fn packets(&self) -> &[Vec<u8>] {
+        &self.packets
+    }
+
     fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError> {
         let (size, channels) = (self.coding.grid().size as usize, self.coding.channels());
         let late = self.coding.delay() as usize;

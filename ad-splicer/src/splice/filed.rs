@@ -1,6 +1,6 @@
 //! Renditions that go into a file: its parts are written where they belong, in whatever order they are made, so that what is copied does not wait for the bridges, nor they for it.
 //!
-//! Its room is taken first, and what was copied goes to the disk while the rest is: whoever syncs the file at the end has little to wait for.
+//! Its room is taken first.
 //!
 //! What was written is not held any more: tables of MP4 are as long as the file is.
 //!
@@ -8,13 +8,12 @@
 
 use std::fs::File;
 use std::io;
-use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use rustix::fs::{Advice, FallocateFlags, copy_file_range, fadvise, fallocate};
+use rustix::fs::{FallocateFlags, copy_file_range, fallocate};
 use rustix::io::Errno;
 
 use super::format::{self, Spliced, Track};
@@ -30,8 +29,6 @@ const AT_ONCE: usize = 256 * 1024;
 const BY_KERNEL: usize = 1 << 20;
 /// Bridges that are made at a time: each holds the samples of its ads, and its coding has parts that keep processors busy.
 const BRIDGES: usize = 2;
-/// After so many bytes the disk is set to work.
-const SOON: u64 = 8 << 20;
 
 /// Makes all bridges of a layout and writes everything, from the beginning of the file on: takes the runs.
 pub(super) fn write(
@@ -92,7 +89,6 @@ pub(super) fn copy(
     is_over: &AtomicBool,
 ) -> Result<(), SpliceError> {
     let mut buffer = vec![0; AT_ONCE];
-    let mut begun = 0;
     for run in runs {
         if let Source::Made(bytes) = &run.source {
             out.write_all_at(bytes, run.start).map_err(SpliceError::Write)?;
@@ -113,12 +109,6 @@ pub(super) fn copy(
                             .map_err(SpliceError::Write)?;
                     }
                     done += count as u64;
-                    let until = run.start + done;
-                    if until - begun >= SOON {
-                        // It begins to be written; of what is not on the disk yet nothing is forgotten. Where it has no effect, syncing does it all.
-                        let _ = fadvise(out, begun, NonZero::new(until - begun), Advice::DontNeed);
-                        begun = until;
-                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {

@@ -88,6 +88,10 @@ impl Coded for Run {
         &self.pcm
     }
 
+    fn packets(&self) -> &[Vec<u8>] {
+        &self.bridge.frames
+    }
+
     fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError> {
         let (frames, header) = (&self.bridge.frames, self.header);
         let (size, channels) = (header.samples() as usize, usize::from(header.channels()));

@@ -115,6 +115,11 @@ impl peaks::Coded for Run {
         &self.pcm
     }
 
+    /// It is decoded already.
+    fn packets(&self) -> &[Vec<u8>] {
+        &[]
+    }
+
     fn became(&self, range: Range<usize>) -> Result<Vec<f32>, SpliceError> {
         let [start, end] = [range.start, range.end].map(|at| (at * self.channels).min(self.became.len()));
         Ok(self.became[start..end].to_vec())
