@@ -50,6 +50,14 @@ pub(crate) enum NoAnswer {
     },
     #[error("the server sends it in {0} (Content-Encoding), which was not asked for")]
     Encoded(String),
+    #[error(
+        "the server answered with a web page instead of the file, as a captive portal or a server in maintenance does{}",
+        asked_to_wait(*after)
+    )]
+    Page {
+        /// Its `Retry-After`.
+        after: Option<Duration>,
+    },
     #[error("it broke off after {have} of {of} bytes")]
     Short { have: u64, of: u64 },
     #[error("{0}")]
@@ -69,7 +77,7 @@ impl NoAnswer {
         match self {
             NoAnswer::Status { status, .. } => gate::may_pass(*status),
             NoAnswer::Encoded(_) => false,
-            NoAnswer::Short { .. } => true,
+            NoAnswer::Page { .. } | NoAnswer::Short { .. } => true,
             NoAnswer::Failed(error) => error.is_transient(),
         }
     }
@@ -87,7 +95,7 @@ impl NoAnswer {
     /// Its `Retry-After`.
     pub(crate) fn after(&self) -> Option<Duration> {
         match self {
-            NoAnswer::Status { after, .. } => *after,
+            NoAnswer::Status { after, .. } | NoAnswer::Page { after } => *after,
             _ => None,
         }
     }

@@ -432,6 +432,8 @@ pub(crate) struct NodeArgs {
     /// What to fetch whole and give to others (repeat for more); players can open anything else too
     #[arg(value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
+    #[command(flatten)]
+    pub(crate) episode: EpisodeArgs,
     /// Port, or address, for players and podcast apps; port 0 takes a free one. Others than loopback are open to whoever reaches them
     #[arg(long, value_name = "[IP:]PORT", default_value = "127.0.0.1:4768", value_parser = parse_http)]
     pub(crate) http: SocketAddr,
@@ -456,6 +458,8 @@ pub(crate) struct RemoveArgs {
     /// What to forget: a source, or a v2 info hash (repeat for more)
     #[arg(required = true, value_name = "SOURCE")]
     pub(crate) sources: Vec<String>,
+    #[command(flatten)]
+    pub(crate) episode: EpisodeArgs,
     #[command(flatten)]
     pub(crate) net: NetArgs,
 }

@@ -9,6 +9,11 @@ pub(crate) fn of_name(name: &str) -> &'static str {
     ad_splicer::decide::select::of_name(name).unwrap_or("application/octet-stream")
 }
 
+/// Whether a name's ending says that it is media.
+pub(crate) fn is_named_media(name: &str) -> bool {
+    ad_splicer::decide::select::of_name(name).is_some()
+}
+
 /// By the coding.
 pub(crate) fn of_codec(codec: Codec) -> &'static str {
     match codec {

@@ -64,6 +64,7 @@ pub(crate) async fn run(args: &NodeArgs, json: bool) -> Outcome {
         context: &context,
         node: &node,
         torrents: &torrents,
+        episode: args.episode.episode.as_deref(),
         json,
     };
     let joining = async {

@@ -22,9 +22,14 @@ use crate::units::human_bytes;
 pub(crate) async fn run(args: &RemoveArgs, json: bool) -> Outcome {
     let context = Context::new(&args.net)?;
     for text in &args.sources {
-        let part = part(&context, text).await?;
-        let info_hash = match info_hash(&context, text).await {
-            Ok(info_hash) => info_hash,
+        let mut part = removed_part(&context, text).await?;
+        let info_hash = match meant(&context, text, args.episode.episode.as_deref()).await {
+            Ok(Meant::Content(info_hash)) => Some(info_hash),
+            Ok(Meant::Bare(url)) => {
+                // The media of a feed's episode is elsewhere.
+                part = part.or(removed_part(&context, url.as_str()).await?);
+                None
+            }
             // What it leads to besides need not be known any more.
             Err(error) if part.is_some() => {
                 tracing::info!("nothing else is removed: {error:#}");
@@ -50,7 +55,7 @@ pub(crate) async fn run(args: &RemoveArgs, json: bool) -> Outcome {
 }
 
 /// Removes what came so far of media without a `.torrent`.
-async fn part(context: &Context, text: &str) -> anyhow::Result<Option<u64>> {
+async fn removed_part(context: &Context, text: &str) -> anyhow::Result<Option<u64>> {
     let Some(url) = Url::parse(text.trim()).ok().filter(Url::has_host) else {
         return Ok(None);
     };
@@ -74,18 +79,26 @@ async fn content(context: &Context, info_hash: InfoHash) -> anyhow::Result<Optio
     Ok(removed)
 }
 
-/// The v2 info hash of a source, from the source itself where it says it; `None` of media without a `.torrent`.
-async fn info_hash(context: &Context, text: &str) -> anyhow::Result<Option<InfoHash>> {
+/// What a source is.
+enum Meant {
+    /// What has this v2 info hash.
+    Content(InfoHash),
+    /// Media without a `.torrent`.
+    Bare(Url),
+}
+
+/// Finds out what a source is, from the source itself where it says it.
+async fn meant(context: &Context, text: &str, episode: Option<&str>) -> anyhow::Result<Meant> {
     if let Ok(info_hash) = text.parse() {
-        return Ok(Some(info_hash));
+        return Ok(Meant::Content(info_hash));
     }
     if let Ok(magnet) = text.parse::<Magnet>()
         && let Some(info_hash) = magnet.info_hash
     {
-        return Ok(Some(info_hash));
+        return Ok(Meant::Content(info_hash));
     }
-    match resolve(context, None, &[], text, None).await? {
-        Resolved::Torrent(found) => Ok(Some(found.metainfo.info_hash_v2())),
-        Resolved::Plain(_) => Ok(None),
+    match resolve(context, None, &[], text, episode).await? {
+        Resolved::Torrent(found) => Ok(Meant::Content(found.metainfo.info_hash_v2())),
+        Resolved::Plain(bare) => Ok(Meant::Bare(bare.url)),
     }
 }

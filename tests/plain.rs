@@ -174,6 +174,58 @@ fn parts_of_two_versions_are_never_joined() {
 }
 
 #[test]
+fn a_page_in_place_of_the_file_is_waited_out_and_nothing_is_given_up_for_it() {
+    let half = LENGTH / 2;
+    let page = |headers: &str| Act {
+        headers: format!("Content-Type: Text/HTML; charset=utf-8\r\n{headers}"),
+        ranges: false,
+        states: Some(700),
+        ..Act::well("").cut(700)
+    };
+    let web = Web::new([Act::well(TAG).cut(half), page(""), Act::well(TAG)]);
+    // The name that is asked for tells that it is media.
+    let place = web.url();
+    let sent_on = move || std::future::ready(axum::response::Redirect::temporary(&place));
+    let named = Server::start(Router::new().route("/thing.mp3", axum::routing::get(sent_on)));
+    let fetch = || {
+        let more = ["--json", "-o", "out.bin"];
+        get(web.folder.path(), &named.url("thing.mp3"), &more)
+    };
+    let got = fetch().expect(0);
+    assert!(!got.stderr.contains("begun anew"), "{}", got.stderr);
+    assert_eq!(got.event("complete")["wasted"], 0);
+    web.is_out(0);
+    assert_eq!(web.froms(), [None, Some(half), Some(half)]);
+
+    // It stays.
+    web.acts([Act::well(TAG).cut(half), page("Retry-After: 3600\r\n")]);
+    let gave_up = fetch().expect(1).says("only 1.50 MB of 3.00 MB are here");
+    let gave_up = gave_up.says("the server answered with a web page instead of the file");
+    gave_up.says("what was fetched is kept: the same command goes on from there");
+    web.nothing_is_out();
+    assert_eq!(web.kept(), 1);
+    web.acts([Act::well(TAG)]);
+    fetch().expect(0);
+    web.is_out(0);
+    assert_eq!(web.froms().pop(), Some(Some(half)));
+
+    // From the beginning too.
+    web.acts([page("Retry-After: 3600\r\n")]);
+    fetch()
+        .expect(1)
+        .says("web page instead of the file, as a captive portal");
+    web.nothing_is_out();
+    assert_eq!(web.kept(), 0);
+    // Where the name does not tell what it is, a page may be what is asked for.
+    web.acts([Act {
+        headers: format!("ETag: {TAG}\r\nContent-Type: text/html\r\n"),
+        ..Act::well("")
+    }]);
+    web.get().expect(0);
+    web.is_out(0);
+}
+
+#[test]
 fn a_killed_download_goes_on_and_is_begun_anew_when_the_file_changed() {
     let held = |version: u64, tag: &str, gives| Act {
         version,
@@ -695,4 +747,12 @@ fn an_episode_without_media_is_said_and_is_not_the_latest() {
         std::fs::read(folder.path().join("thing.bin")).expect("the result"),
         b"media"
     );
+    let remove = |more: &[&str]| {
+        let words = ["remove", &feed, "--allow-private", "--data", "data"];
+        grove(folder.path(), words).args(more).run()
+    };
+    remove(&["--episode", "latest"])
+        .expect(0)
+        .says("nothing is kept of");
+    remove(&[]).expect(2).says("--episode latest");
 }

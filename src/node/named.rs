@@ -20,6 +20,8 @@ pub(super) struct Named<'a> {
     pub(super) context: &'a Context,
     pub(super) node: &'a Node,
     pub(super) torrents: &'a Torrents,
+    /// Which item is meant, when the sources are feeds.
+    pub(super) episode: Option<&'a str>,
     pub(super) json: bool,
 }
 
@@ -39,7 +41,7 @@ impl Named<'_> {
     }
 
     async fn once(&self, source: &str) -> anyhow::Result<Joined> {
-        let found = match resolve(self.context, Some(self.node), &[], source, None).await? {
+        let found = match resolve(self.context, Some(self.node), &[], source, self.episode).await? {
             Resolved::Torrent(found) => found,
             Resolved::Plain(bare) => anyhow::bail!("{bare}"),
         };

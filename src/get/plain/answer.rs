@@ -1,10 +1,11 @@
 //! What an answer to a request for a file, or for the rest of one, means (RFC 9110 §14 and §15.3). Pure.
 //!
-//! Invariant: what is here is gone on with only where the answer states the very place, the length and the version. Not for: answers that
+//! Invariant: what is here is gone on with only where the answer states the very place, the length and the version. Not for: statuses that
 //! are trouble which may pass.
 
 use gate::StatusCode;
 
+use crate::media_type::is_named_media;
 use crate::validator::Validator;
 
 /// What is known of an answer before its body comes.
@@ -48,6 +49,24 @@ pub(super) fn comes(head: &Head<'_>, asked: Option<Asked<'_>>) -> Comes {
         (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => Comes::Anew,
         _ => Comes::Nothing,
     }
+}
+
+/// Bytes that no page is longer than.
+const LONGEST_PAGE: u64 = 1 << 20;
+
+/// Whether a web page stands where the path names media: the sign-in of a captive portal (a hotel's network), or a server's notice of
+/// maintenance. Not for paths that name nothing: those may well be of a page; nor for what is longer than pages are, whose type is wrong.
+pub(super) fn is_page_instead(
+    status: StatusCode,
+    content_type: Option<&str>,
+    length: Option<u64>,
+    path: &str,
+) -> bool {
+    let essence = content_type.and_then(|text| text.split(';').next());
+    let is = |page: &str| essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(page));
+    let is_page = is("text/html") || is("application/xhtml+xml");
+    let is_short = length.is_none_or(|length| length <= LONGEST_PAGE);
+    status == StatusCode::OK && is_page && is_short && is_named_media(path)
 }
 
 fn more(head: &Head<'_>, asked: Asked<'_>) -> Option<Comes> {
@@ -126,6 +145,25 @@ mod tests {
             ..head(200, None)
         };
         assert_eq!(comes(&whole, Some(asked)), Comes::All { total: Some(12) });
+    }
+
+    #[test]
+    fn a_page_is_not_taken_for_media_and_is_one_where_nothing_else_is_named() {
+        let is_page = |content_type, path| is_page_instead(StatusCode::OK, content_type, None, path);
+        for page in ["text/html", "Text/HTML ;a=b", "application/xhtml+xml"] {
+            assert!(is_page(Some(page), "/a/ep1.MP3"), "{page}");
+            assert!(is_page(Some(page), "/v1.2/film.webm"), "{page}");
+            for path in ["/", "/thing.bin", "/index.html", "/a.mp3/b", "/mp3"] {
+                assert!(!is_page(Some(page), path), "{page} {path}");
+            }
+        }
+        for other in [None, Some("audio/mpeg"), Some("text/htmlx"), Some("")] {
+            assert!(!is_page(other, "/ep1.mp3"), "{other:?}");
+        }
+        let part = StatusCode::PARTIAL_CONTENT;
+        assert!(!is_page_instead(part, Some("text/html"), None, "/ep1.mp3"));
+        let of_length = |length| is_page_instead(StatusCode::OK, Some("text/html"), Some(length), "/ep1.mp3");
+        assert!(of_length(90_000) && !of_length(30_000_000));
     }
 
     #[test]

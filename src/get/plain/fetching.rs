@@ -15,7 +15,7 @@ use gate::{Response, Url, header};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::answer::{Asked, Comes, Head, comes};
+use super::answer::{Asked, Comes, Head, comes, is_page_instead};
 use super::out::{Out, Part};
 use super::waiting::Waiting;
 use crate::asking::NoAnswer;
@@ -166,6 +166,12 @@ impl<'a> Fetching<'a> {
         if gate::may_pass(status) {
             let after = response.retry_after();
             return Err(Broke::Trouble(NoAnswer::Status { status, after }));
+        }
+        // Before anything is made of its length or coding: what is here must not be given up for it.
+        let (content_type, length) = (response.header(header::CONTENT_TYPE), response.content_length());
+        if is_page_instead(status, content_type, length, self.url.path()) {
+            let after = response.retry_after();
+            return Err(Broke::Trouble(NoAnswer::Page { after }));
         }
         let shown = gate::shown(self.url);
         if let Some(encoding) = response.encoding().filter(|_| status.is_success()) {
