@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from harness import programs, table
-from harness.content import Content
+from harness.content import Content, touch
 from harness.goals import Goals
 from harness.net import Local, Network
 from harness.programs import Grove, Libtorrent, Program
@@ -36,6 +36,7 @@ def run(program, place, sources, size, folder):
         viewer_host, *seed_hosts = hosts(net, place, sources + 1)
         # Nobody answers at the tracker and the web seed: peers are named.
         content = Content(folder, size, programs.GROVE, "http://127.0.0.1:9/announce", "http://127.0.0.1:9/content.bin")
+        touch(folder, (sources + 2) * size)
         seeds, viewer, events = [], None, queue.Queue()
         try:
             for i, host in enumerate(seed_hosts):

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from harness import programs, table
-from harness.content import Content
+from harness.content import Content, touch
 from harness.goals import Goals
 from harness.net import Network
 from harness.process import Process
@@ -62,6 +62,7 @@ def run(program, web, count, size, folder, traced):
         hosts = [net.host(f"v{i}", VIEWER) for i in range(count)]
         address = f"http://{hub.address}:6969"
         content = Content(folder, size, programs.GROVE, f"{address}/announce", f"http://{origin.address}/content.bin")
+        touch(folder, (count + 2) * size)
         tracker = Process(hub, [programs.GROVE, "tracker", "--http", f"{hub.address}:6969", "--json"], folder / "tracker.log")
         tracker.wait_for("listening")
         viewers, events, seed = [], queue.Queue(), None

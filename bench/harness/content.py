@@ -21,6 +21,15 @@ def bencode(value):
     raise TypeError(value)
 
 
+def touch(folder, size):
+    """Writes so many bytes and removes them again. A virtual machine gets its memory from the host page by page, when it is first used, which takes longer than writing it: whoever runs first would pay for all."""
+    path, part = Path(folder) / "touched", bytes(1 << 20)
+    with open(path, "wb") as file:
+        for _ in range(0, size, len(part)):
+            file.write(part)
+    path.unlink()
+
+
 class Content:
     """A file `content.bin` in a folder of its own, and two torrents of it beside the folder."""
 
