@@ -79,7 +79,7 @@ enum Command {
         /// Tracker where viewers find others who have a creative that was uploaded; may be repeated
         #[arg(long, value_name = "URL")]
         tracker: Vec<url::Url>,
-        /// Folder of uploaded creatives; servers on one database share it [default: beside the SQLite file]
+        /// Folder of uploaded creatives; servers on one database share it [default: beside the SQLite file; with PostgreSQL in the temporary folder]
         #[arg(long, value_name = "DIR")]
         uploads: Option<PathBuf>,
     },
