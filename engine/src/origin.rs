@@ -44,7 +44,7 @@ mod asking;
 mod begun;
 mod exchange;
 mod headers;
-mod page;
+pub mod page;
 mod places;
 mod seed;
 
@@ -270,7 +270,13 @@ impl Origin {
                 .next()
                 .map(gate::shown)
                 .unwrap_or_default();
-            let text = format!("the web seed {url} sent wrong data for piece {piece}");
+            let text = if is_mixed {
+                format!(
+                    "piece {piece}, of which the web seed {url} sent a part, is wrong; whose part is, is not known"
+                )
+            } else {
+                format!("the web seed {url} sent wrong data for piece {piece}")
+            };
             seed.last_error = Some(text.clone());
             if seed.wrong_pieces >= MAX_WRONG_PIECES && seed.dropped.is_none() {
                 seed.dropped = Some(format!(

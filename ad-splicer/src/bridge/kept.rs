@@ -1,8 +1,8 @@
 //! What was coded before, kept in the folder of creatives: coding the same samples again gives the same packets, so an ad that comes again at the same place (the next request, the next preview) costs no
-//! coding. Of sound only what is long is kept: a few packets are coded sooner than found. Pictures always are: those of a group that a cue is in, or of an image.
+//! coding. Of sound only what is long is kept: a few packets are coded sooner than found. Pictures always are: those of a group that a cue is in, or of an image. What was measured of a coded ad is kept too, since all of it is decoded for that.
 //!
-//! A file is named by the SHA-256 of the task and all that went in, and holds what came out behind its own SHA-256: damaged ones count as none. It comes from where it would come from now, a child that is believed
-//! nothing, and so is read within the same bounds; who takes a child over can answer for other ads of this viewer too, and what it answered stays until it is trimmed.
+//! A file is named by the SHA-256 of the task and all that went in, and holds what came out behind its own SHA-256: damaged ones count as none. Most come from a child that is believed
+//! nothing, and so all are read within the same bounds; who takes a child over can answer for other ads of this viewer too, and what it answered stays until it is trimmed.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;

@@ -61,6 +61,8 @@ pub struct Cache {
     recent: Arc<Recent>,
 }
 
+/// Bytes that the smallest file takes.
+const LEAST: u64 = 4096;
 /// A file of the folder younger than this stays, whatever the limit: somebody may be between writing and opening it.
 const FRESH: Duration = Duration::from_secs(60);
 /// What a file that is being written starts with; left-overs of killed processes are removed after [`ABANDONED`].
@@ -509,8 +511,9 @@ impl Cache {
                 }
                 continue;
             }
-            total += meta.len();
-            files.push((age, meta.len(), entry.path()));
+            let len = meta.len().max(LEAST);
+            total += len;
+            files.push((age, len, entry.path()));
         }
         files.sort_by_key(|(age, _, _)| std::cmp::Reverse(*age));
         for (age, len, path) in files {

@@ -373,9 +373,10 @@ impl Breaks {
                     .open
                     .iter()
                     .rposition(|index| self.events[*index] == message.event);
-                // Some number the end anew: one of an event that opened nothing ends what was opened last.
+                // Some number the end anew: one of an event that opened nothing ends what was opened last, if that is open.
                 let is_new = !self.events.contains(&message.event);
-                let last = self.open.len().checked_sub(1).filter(|_| is_new);
+                let last = self.open.len().checked_sub(1);
+                let last = last.filter(|last| is_new && self.open[*last] + 1 == self.marks.len());
                 if let Some(which) = own.or(last) {
                     let index = self.open.remove(which);
                     close(&mut self.marks[index], time);
@@ -511,6 +512,12 @@ pub(super) mod tests {
         // Who numbers the end anew ends what is open.
         assert_eq!(ends(&[start, (120, 9, None, false)]), [Some(120.0)]);
         assert_eq!(ends(&[start, end, (130, 9, None, false)]), [Some(120.0)]);
+        // But not one that was left open long ago.
+        let (second, over) = ((600, 2, None, true), (660, 2, None, false));
+        assert_eq!(
+            ends(&[start, second, over, (1200, 3, None, false)]),
+            [None, Some(660.0)]
+        );
     }
 
     #[test]

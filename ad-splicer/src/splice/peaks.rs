@@ -147,7 +147,11 @@ fn measured(
         return measure(coded, place, profile, asked);
     }
     let about = ("peaks", place, (profile.sample_rate, profile.channels), asked);
-    let (loudness, true_peak) = or_found(&about, coded.packets(), coded.given(), || {
+    // Of what it was coded from no more is looked at.
+    let channels = usize::from(profile.channels);
+    let given = coded.given().get(place.start * channels..place.end * channels);
+    let given = given.unwrap_or(coded.given());
+    let (loudness, true_peak) = or_found(&about, coded.packets(), given, || {
         let (loudness, true_peak) = measure(coded, place, profile, asked)?;
         Ok::<_, SpliceError>((loudness.map(f64::to_bits), true_peak.to_bits()))
     })?;

@@ -158,6 +158,7 @@ impl Request {
                         url,
                         deadline,
                         read_timeout,
+                        peeked: None,
                     });
                 }
             };
@@ -224,6 +225,8 @@ pub struct Response {
     url: Url,
     deadline: Option<(Instant, Duration)>,
     read_timeout: Duration,
+    /// What was looked at before.
+    peeked: Option<Bytes>,
 }
 
 impl Response {
@@ -270,6 +273,9 @@ impl Response {
 
     /// The next part of the body; `None` at its end. Nothing is buffered ahead of the caller beyond the socket.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if let Some(peeked) = self.peeked.take().filter(|peeked| !peeked.is_empty()) {
+            return Ok(Some(peeked));
+        }
         let next = limit(
             self.deadline,
             Some(self.read_timeout),
@@ -281,6 +287,15 @@ impl Response {
             url: shown(&self.url),
             cause: source.without_url(),
         })
+    }
+
+    /// How the body begins, as far as it came at once, which [`Self::chunk`] gives again; empty where there is none.
+    pub async fn peek(&mut self) -> Result<&[u8], Error> {
+        if self.peeked.is_none() {
+            let first = self.chunk().await?;
+            self.peeked = Some(first.unwrap_or_default());
+        }
+        Ok(self.peeked.as_deref().unwrap_or_default())
     }
 
     /// The whole body, refused as soon as it is longer than `max` bytes.

@@ -55,6 +55,8 @@ pub(super) struct About {
     pub(super) tiers: Tiers,
     pub(super) swarm_key: [u8; 20],
     pub(super) ground: Arc<Ground>,
+    /// Whether everything was here at the start: then nothing is completed.
+    pub(super) was_complete: bool,
     /// Whether anybody is connected.
     pub(super) stats: watch::Receiver<Stats>,
 }
@@ -273,8 +275,6 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
     let mut ports = about.registry.public_port();
     let mut changes = Allowance::new(PORT_CHANGES.0, PORT_CHANGES.1, Duration::ZERO);
     let mut told = about.registry.take_told(about.swarm_key);
-    // Who had everything at the start completes nothing.
-    let was_complete = about.ground.store.is_complete();
     let mut first = true;
     let mut answer = Answer::MayCome;
     let mut why = Why::News;
@@ -303,7 +303,7 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
             }
         }
 
-        let complete = now == Phase::Completed && !was_complete;
+        let complete = now == Phase::Completed && !about.was_complete;
         let urls = about.tiers.to_ask(why, began.elapsed());
         let Round {
             answered,
@@ -349,7 +349,7 @@ pub(super) async fn run(mut about: About, mut phase: watch::Receiver<Phase>) {
             let told = told.entry(url.clone()).or_default();
             told.port = port;
             told.answered = true;
-            told.completed = complete || was_complete;
+            told.completed = complete || about.was_complete;
             told.tracker_id = answer.tracker_id.or(told.tracker_id.take());
             let counts = answer.complete.zip(answer.incomplete);
             let count = counts.map(|(a, b)| u32::try_from(a.saturating_add(b)).unwrap_or(u32::MAX));

@@ -34,10 +34,10 @@ use tokio::task::{AbortHandle, JoinSet};
 
 /// How often figures are published and dials considered.
 const TICK: Duration = Duration::from_millis(200);
-/// How long trackers are waited for that are told of an end.
-const GOODBYES: Duration = Duration::from_secs(2);
 /// The same while it only waits for somebody to come: a process may seed hundreds of torrents.
 const IDLE_TICK: Duration = Duration::from_secs(5);
+/// How long trackers are waited for that are told of an end.
+const GOODBYES: Duration = Duration::from_secs(2);
 /// Trackers that are used.
 const MAX_TRACKERS: usize = 8;
 /// Troubles that are kept for people to read.
@@ -372,6 +372,7 @@ impl Driver {
             tiers,
             swarm_key: self.shared.membership.key,
             ground: self.ground.clone(),
+            was_complete: self.shared.store.is_complete(),
             stats: self.stats.subscribe(),
         };
         // What a task before a pause has still to say must not come after this: trackers would forget us.

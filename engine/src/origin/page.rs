@@ -4,7 +4,7 @@
 //! A page is told by its type. Where its length is not stated, it is told from a file that a script sends as a page by what it begins with.
 
 /// Whether `Content-Type` says that the body is a page (RFC 9110 §8.3).
-pub(super) fn is_page(content_type: Option<&str>) -> bool {
+pub fn is_page(content_type: Option<&str>) -> bool {
     let essence = content_type.and_then(|text| text.split(';').next());
     essence.is_some_and(|essence| {
         let essence = essence.trim();
@@ -15,7 +15,7 @@ pub(super) fn is_page(content_type: Option<&str>) -> bool {
 }
 
 /// Whether a file of this path is a page itself.
-pub(super) fn is_named_page(path: &str) -> bool {
+pub fn is_named_page(path: &str) -> bool {
     let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
     ["html", "htm", "xhtml"]
         .iter()
@@ -23,7 +23,7 @@ pub(super) fn is_named_page(path: &str) -> bool {
 }
 
 /// Whether a body begins as pages do: with markup.
-pub(super) fn begins_with_markup(body: &[u8]) -> bool {
+pub fn begins_with_markup(body: &[u8]) -> bool {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     body.trim_ascii_start().starts_with(b"<")
 }

@@ -6,7 +6,7 @@
 //! who had theirs longest, so nobody starves, and a newcomer that finds a free place has it at once. A slow uplink has
 //! fewer places and runs fewer uploads: what is asked of it must not wait so long that it is taken for silent, and a
 //! deadline never waits behind half a minute of others' blocks. How long an upload runs is in its reader's hands:
-//! whoever came first does not keep others from an equal share of the uploads.
+//! where none has ended for five seconds, whoever came first does not keep others from an equal share of the uploads.
 //!
 //! Invariants: a request is answered exactly once, by serving or refusing it, unless the peer withdraws it; what is
 //! queued is bounded for each peer; of what runs there is twice the slots at most, and half of them again for what is
@@ -26,6 +26,8 @@ const ROTATION: Duration = Duration::from_secs(5);
 /// So many changes in a row spare a peer that asks for something urgent. A player's trouble is over by then; whoever
 /// calls everything urgent would keep its place for ever.
 const SPARED: u32 = 3;
+/// When no upload has ended for so long, those who came first are slow, or read slowly on purpose.
+const HELD: Duration = Duration::from_secs(5);
 /// Who may ask and did not for so long takes no place.
 const IDLE: Duration = Duration::from_secs(2);
 /// A usual upload: the turn of 64 KiB.
@@ -94,6 +96,10 @@ pub(super) struct Uploads {
     line: Score,
     turn: u64,
     rotate_at: Option<Instant>,
+    /// When an upload last ended, or the first of those began that run.
+    moved: Instant,
+    /// When others get their share of what is held, if none ends before.
+    share_at: Option<Instant>,
 }
 
 impl Uploads {
@@ -107,6 +113,8 @@ impl Uploads {
             line: Score::new(now),
             turn: 0,
             rotate_at: None,
+            moved: now,
+            share_at: None,
         }
     }
 
@@ -231,6 +239,7 @@ impl Uploads {
             customer.active.swap_remove(at);
             customer.last_served = Some(now);
             self.active -= 1;
+            self.moved = now;
             if bytes > 0 {
                 self.line
                     .delivered(bytes.next_multiple_of(BLOCK_SIZE.into()), now);
@@ -252,12 +261,15 @@ impl Uploads {
 
     /// When [`Self::rotate`] has something to do.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.rotate_at
+        self.rotate_at.into_iter().chain(self.share_at).min()
     }
 
-    /// Changes places, if it is time.
+    /// Changes places, if it is time, and gives shares of what is held.
     pub(super) fn rotate(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.rotate_at.is_none_or(|at| at > now) {
+            if self.share_at.is_some_and(|at| at <= now) {
+                self.pump(now, out);
+            }
             return;
         }
         let waiting = self.peers.values().filter(|c| c.choked && c.interested).count();
@@ -326,10 +338,14 @@ impl Uploads {
         self.rotate_at = None;
     }
 
-    /// Allows uploads while there are slots, half as many again for what is urgent, and to each who asks an equal share
-    /// of the slots, although somebody else has more of them.
+    /// Allows uploads while there are slots, half as many again for what is urgent, and while none ends to each who asks an
+    /// equal share of the slots, although somebody else has more of them.
     fn pump(&mut self, now: Instant, out: &mut impl Extend<Output>) {
         let slots = self.slots();
+        if self.active == 0 {
+            self.moved = now;
+        }
+        let is_held = now.saturating_duration_since(self.moved) >= HELD;
         let busy = |c: &&Customer| !c.queue.is_empty() || !c.active.is_empty();
         let share = slots / self.peers.values().filter(busy).count().max(1);
         loop {
@@ -344,12 +360,16 @@ impl Uploads {
                 .filter_map(|(&peer, c)| {
                     let first = |(_, q): &(usize, &Queued)| (q.urgency, !q.sole);
                     let (place, queued) = c.queue.iter().enumerate().min_by_key(first)?;
-                    let lacks = active < 2 * slots && c.active.len() < share;
+                    let lacks = is_held && active < 2 * slots && c.active.len() < share;
                     let may = active < slots || lacks || (hurries && queued.urgency == Urgency::Urgent);
                     may.then_some((queued.urgency, !queued.sole, c.served, peer, place))
                 })
                 .min();
-            let Some((.., peer, place)) = next else { return };
+            let Some((.., peer, place)) = next else {
+                let waits = self.peers.values().any(|c| !c.queue.is_empty());
+                self.share_at = (waits && !is_held).then(|| self.moved + HELD);
+                return;
+            };
             let Some(customer) = self.peers.get_mut(&peer) else {
                 return;
             };
@@ -385,6 +405,10 @@ mod tests {
     use super::*;
 
     fn ask(uploads: &mut Uploads, peer: u64, request: u64, urgency: Urgency) -> Vec<Output> {
+        ask_at(uploads, peer, request, urgency, Instant::now())
+    }
+
+    fn ask_at(uploads: &mut Uploads, peer: u64, request: u64, urgency: Urgency, now: Instant) -> Vec<Output> {
         let mut out = Vec::new();
         uploads.request(
             Peer(peer),
@@ -396,7 +420,7 @@ mod tests {
                 spread: false,
             },
             Ok(()),
-            Instant::now(),
+            now,
             &mut out,
         );
         out
@@ -445,24 +469,43 @@ mod tests {
             uploads.connected(Peer(peer), now, &mut Vec::new());
         }
         let mut request = 0;
-        let mut gets = |peer: u64, asked: u64, urgency: Urgency| -> usize {
-            let one = |_| {
-                request += 1;
-                served(&ask(&mut uploads, peer, request, urgency)).len()
+        let mut asks =
+            |uploads: &mut Uploads, peer: u64, asked: u64, urgency: Urgency, at: Instant| -> usize {
+                let one = |_| {
+                    request += 1;
+                    served(&ask_at(uploads, peer, request, urgency, at)).len()
+                };
+                (0..asked).map(one).sum()
             };
-            (0..asked).map(one).sum()
-        };
-        assert_eq!(gets(1, 20, Urgency::Far), 8);
-        assert_eq!(gets(2, 6, Urgency::Far), 4);
-        assert_eq!(gets(3, 4, Urgency::Far), 2);
-        assert_eq!(gets(4, 4, Urgency::Far), 2);
-        assert_eq!(gets(5, 4, Urgency::Far), 0, "twice the slots are taken");
-        assert_eq!(gets(2, 6, Urgency::Urgent), 4, "no deadline waits for them");
+        assert_eq!(asks(&mut uploads, 1, 20, Urgency::Far, now), 8);
+        assert_eq!(
+            asks(&mut uploads, 2, 6, Urgency::Far, now),
+            0,
+            "some may end at once"
+        );
+        let later = uploads.next_timeout().expect("somebody waits");
+        assert_eq!(later, now + HELD);
+        let mut shared = Vec::new();
+        uploads.rotate(later, &mut shared);
+        assert_eq!(served(&shared).len(), 4, "half of the slots");
+        assert_eq!(uploads.next_timeout(), None, "nothing more comes of waiting");
+        assert_eq!(asks(&mut uploads, 3, 4, Urgency::Far, later), 2);
+        assert_eq!(asks(&mut uploads, 4, 4, Urgency::Far, later), 2);
+        assert_eq!(
+            asks(&mut uploads, 5, 4, Urgency::Far, later),
+            0,
+            "twice the slots are taken"
+        );
+        assert_eq!(
+            asks(&mut uploads, 2, 6, Urgency::Urgent, later),
+            4,
+            "no deadline waits for them"
+        );
         let mut next = Vec::new();
-        for request in 1..=5 {
-            uploads.ended(Peer(1), UploadId(request), 0, now, &mut next);
+        for request in 1..=8 {
+            uploads.ended(Peer(1), UploadId(request), 0, later, &mut next);
         }
-        assert_eq!(served(&next), [35], "only the last one has less than a share");
+        assert!(served(&next).is_empty(), "more than the slots run, and they end");
     }
 
     #[test]

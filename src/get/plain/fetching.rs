@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use engine::origin::page::begins_with_markup;
 use engine::rate::Bucket;
 use gate::{Response, Url, header};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::answer::{Asked, Comes, Head, comes, is_page_instead};
+use super::answer::{Asked, Comes, Head, comes, may_be_page};
 use super::out::{Out, Part};
 use super::waiting::Waiting;
 use crate::asking::NoAnswer;
@@ -161,17 +162,29 @@ impl<'a> Fetching<'a> {
             sent = request.send() => sent,
             () = interrupted() => return Err(Broke::Interrupted),
         };
-        let response = sent.map_err(|error| Broke::Trouble(NoAnswer::Failed(error)))?;
+        let mut response = sent.map_err(|error| Broke::Trouble(NoAnswer::Failed(error)))?;
         let status = response.status();
         if gate::may_pass(status) {
             let after = response.retry_after();
             return Err(Broke::Trouble(NoAnswer::Status { status, after }));
         }
+        let content_type = response.header(header::CONTENT_TYPE);
+        let head = Head {
+            status,
+            length: response.content_length(),
+            ..Head::default()
+        };
         // Before anything is made of its length or coding: what is here must not be given up for it.
-        let (content_type, length) = (response.header(header::CONTENT_TYPE), response.content_length());
-        if is_page_instead(status, content_type, length, self.url.path()) {
-            let after = response.retry_after();
-            return Err(Broke::Trouble(NoAnswer::Page { after }));
+        if may_be_page(&head, content_type, self.url.path()) {
+            let (after, is_coded) = (response.retry_after(), response.encoding().is_some());
+            let begins = tokio::select! {
+                begins = response.peek() => begins,
+                () = interrupted() => return Err(Broke::Interrupted),
+            };
+            let begins = begins.map_err(|error| Broke::Trouble(NoAnswer::Failed(error)))?;
+            if is_coded || begins_with_markup(begins) {
+                return Err(Broke::Trouble(NoAnswer::Page { after }));
+            }
         }
         let shown = gate::shown(self.url);
         if let Some(encoding) = response.encoding().filter(|_| status.is_success()) {

@@ -77,7 +77,7 @@ pub(crate) fn chapters(
     for (offset, size) in samples.offsets.iter().zip(&samples.sizes).take(MOST) {
         let bytes = splice::read(content, offset, (*size).min(LONGEST_TITLE) as usize, deadline)?;
         found.push((
-            ContentTime::from_samples(time.saturating_add(lead).saturating_sub(skipped), scale),
+            ContentTime::from_samples(time.saturating_sub(skipped).saturating_add(lead), scale),
             title(&bytes),
         ));
         time += u64::from(durations.next().unwrap_or(0));

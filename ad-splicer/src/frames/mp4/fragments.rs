@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::boxes::{Atom, TopBox, read_tree};
+use super::edits::{Edit, edit_list};
 use super::tables::{MOST_SAMPLES, Samples, damaged, full_duration, long, word};
 use crate::content::Content;
 use crate::splice::SpliceError;
@@ -88,7 +89,7 @@ pub(crate) fn gather(
             }
         }
     }
-    align(moov, &mut tables).ok_or_else(|| damaged("its tracks begin at times that make no sense"))?;
+    align(moov, &mut tables)?;
     for samples in tables.iter_mut().flatten() {
         samples.settle();
     }
@@ -96,27 +97,39 @@ pub(crate) fn gather(
 }
 
 /// The file begins when the first of its tracks does, which a recording that was begun in the middle says is late; what begins after that stays so much later.
-fn align(moov: &Atom, tables: &mut [Option<Samples>]) -> Option<()> {
+fn align(moov: &Atom, tables: &mut [Option<Samples>]) -> Result<(), SpliceError> {
     const NANOS: u128 = 1_000_000_000;
+    let bad = || damaged("its tracks begin at times that make no sense");
+    let movie = moov.bytes(&[b"mvhd"]).and_then(full_duration);
+    let movie_scale = movie.map_or(1, |movie| movie.timescale);
     let scales = moov.children().iter().map(|child| {
         let media = child.bytes(&[b"mdia", b"mdhd"]).and_then(full_duration);
-        u128::from(media.map_or(1, |media| media.timescale.max(1)))
+        (child, u128::from(media.map_or(1, |media| media.timescale.max(1))))
     });
     let mut tracks: Vec<_> = tables
         .iter_mut()
         .zip(scales)
-        .filter_map(|(samples, scale)| Some((samples.as_mut()?, scale)))
-        .filter(|(samples, _)| !samples.sizes.is_empty())
+        .filter_map(|(samples, (track, scale))| Some((samples.as_mut()?, track, scale)))
+        .filter(|(samples, ..)| !samples.sizes.is_empty())
         .collect();
     let begins = tracks
         .iter()
-        .map(|(samples, scale)| u128::from(samples.begins) * NANOS / scale);
+        .map(|(samples, _, scale)| u128::from(samples.begins) * NANOS / scale);
     let first = begins.min().unwrap_or(0);
-    for (samples, scale) in &mut tracks {
-        let base = u64::try_from((first * *scale).div_ceil(NANOS)).ok()?;
-        samples.begin_later(samples.begins.saturating_sub(base))?;
+    for (samples, track, scale) in &mut tracks {
+        let base = u64::try_from((first * *scale).div_ceil(NANOS)).map_err(|_| bad())?;
+        // An edit list may count in the time that is taken away.
+        let counts = |edit: Edit| edit.media_time >= base;
+        if base > 0 && edit_list(track, movie_scale)?.is_some_and(counts) {
+            return Err(SpliceError::Unsupported(
+                "the MP4 file's edit list begins where its first fragment does, late: ads can be put into it when it was copied by ffmpeg"
+                    .into(),
+            ));
+        }
+        let later = samples.begins.saturating_sub(base);
+        samples.begin_later(later).ok_or_else(bad)?;
     }
-    Some(())
+    Ok(())
 }
 
 /// Where a fragment's data is counted from, and its defaults.
