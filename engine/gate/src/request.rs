@@ -154,6 +154,7 @@ impl Request {
                 Some(location) if follow && is_redirect(response.status()) => location,
                 _ => {
                     return Ok(Response {
+                        content_length: response.content_length(),
                         inner: response,
                         url,
                         deadline,
@@ -225,6 +226,8 @@ pub struct Response {
     url: Url,
     deadline: Option<(Instant, Duration)>,
     read_timeout: Duration,
+    /// Of all of the body: what is left of it is less, later on.
+    content_length: Option<u64>,
     /// What was looked at before.
     peeked: Option<Bytes>,
 }
@@ -268,7 +271,7 @@ impl Response {
 
     /// The length that the server promised, in bytes.
     pub fn content_length(&self) -> Option<u64> {
-        self.inner.content_length()
+        self.content_length
     }
 
     /// The next part of the body; `None` at its end. Nothing is buffered ahead of the caller beyond the socket.

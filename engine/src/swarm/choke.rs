@@ -5,12 +5,10 @@
 //! places (a stream with a full buffer does not); every five seconds those who wait longest change places with those
 //! who had theirs longest, so nobody starves, and a newcomer that finds a free place has it at once. A slow uplink has
 //! fewer places and runs fewer uploads: what is asked of it must not wait so long that it is taken for silent, and a
-//! deadline never waits behind half a minute of others' blocks. How long an upload runs is in its reader's hands:
-//! where none has ended for five seconds, whoever came first does not keep others from an equal share of the uploads.
+//! deadline never waits behind half a minute of others' blocks.
 //!
 //! Invariants: a request is answered exactly once, by serving or refusing it, unless the peer withdraws it; what is
-//! queued is bounded for each peer; of what runs there is twice the slots at most, and half of them again for what is
-//! urgent. Not here: the uplink's rate (the driver's), what is held.
+//! queued is bounded for each peer. Not here: the uplink's rate (the driver's), what is held.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -26,8 +24,6 @@ const ROTATION: Duration = Duration::from_secs(5);
 /// So many changes in a row spare a peer that asks for something urgent. A player's trouble is over by then; whoever
 /// calls everything urgent would keep its place for ever.
 const SPARED: u32 = 3;
-/// When no upload has ended for so long, those who came first are slow, or read slowly on purpose.
-const HELD: Duration = Duration::from_secs(5);
 /// Who may ask and did not for so long takes no place.
 const IDLE: Duration = Duration::from_secs(2);
 /// A usual upload: the turn of 64 KiB.
@@ -96,10 +92,6 @@ pub(super) struct Uploads {
     line: Score,
     turn: u64,
     rotate_at: Option<Instant>,
-    /// When an upload last ended, or the first of those began that run.
-    moved: Instant,
-    /// When others get their share of what is held, if none ends before.
-    share_at: Option<Instant>,
 }
 
 impl Uploads {
@@ -113,8 +105,6 @@ impl Uploads {
             line: Score::new(now),
             turn: 0,
             rotate_at: None,
-            moved: now,
-            share_at: None,
         }
     }
 
@@ -239,7 +229,6 @@ impl Uploads {
             customer.active.swap_remove(at);
             customer.last_served = Some(now);
             self.active -= 1;
-            self.moved = now;
             if bytes > 0 {
                 self.line
                     .delivered(bytes.next_multiple_of(BLOCK_SIZE.into()), now);
@@ -261,15 +250,12 @@ impl Uploads {
 
     /// When [`Self::rotate`] has something to do.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.rotate_at.into_iter().chain(self.share_at).min()
+        self.rotate_at
     }
 
-    /// Changes places, if it is time, and gives shares of what is held.
+    /// Changes places, if it is time.
     pub(super) fn rotate(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.rotate_at.is_none_or(|at| at > now) {
-            if self.share_at.is_some_and(|at| at <= now) {
-                self.pump(now, out);
-            }
             return;
         }
         let waiting = self.peers.values().filter(|c| c.choked && c.interested).count();
@@ -338,38 +324,25 @@ impl Uploads {
         self.rotate_at = None;
     }
 
-    /// Allows uploads while there are slots, half as many again for what is urgent, and while none ends to each who asks an
-    /// equal share of the slots, although somebody else has more of them.
+    /// Allows uploads while there are slots, and half as many again for what is urgent.
     fn pump(&mut self, now: Instant, out: &mut impl Extend<Output>) {
         let slots = self.slots();
-        if self.active == 0 {
-            self.moved = now;
-        }
-        let is_held = now.saturating_duration_since(self.moved) >= HELD;
-        let busy = |c: &&Customer| !c.queue.is_empty() || !c.active.is_empty();
-        let share = slots / self.peers.values().filter(busy).count().max(1);
-        loop {
-            let active = self.active;
-            let urgent = |c: &Customer| c.active.iter().filter(|&&(_, blocks)| blocks > 0).count();
-            let hurried: usize = self.peers.values().map(urgent).sum();
-            // What somebody got as a share takes nothing of what is there for deadlines.
-            let hurries = active < slots + slots / 2 || hurried < slots / 2;
+        while self.active < slots + slots / 2 {
             let next = self
                 .peers
                 .iter()
                 .filter_map(|(&peer, c)| {
                     let first = |(_, q): &(usize, &Queued)| (q.urgency, !q.sole);
                     let (place, queued) = c.queue.iter().enumerate().min_by_key(first)?;
-                    let lacks = is_held && active < 2 * slots && c.active.len() < share;
-                    let may = active < slots || lacks || (hurries && queued.urgency == Urgency::Urgent);
-                    may.then_some((queued.urgency, !queued.sole, c.served, peer, place))
+                    Some((queued.urgency, !queued.sole, c.served, peer, place))
                 })
                 .min();
-            let Some((.., peer, place)) = next else {
-                let waits = self.peers.values().any(|c| !c.queue.is_empty());
-                self.share_at = (waits && !is_held).then(|| self.moved + HELD);
+            let Some((urgency, _, _, peer, place)) = next else {
                 return;
             };
+            if self.active >= slots && urgency != Urgency::Urgent {
+                return;
+            }
             let Some(customer) = self.peers.get_mut(&peer) else {
                 return;
             };
@@ -405,10 +378,6 @@ mod tests {
     use super::*;
 
     fn ask(uploads: &mut Uploads, peer: u64, request: u64, urgency: Urgency) -> Vec<Output> {
-        ask_at(uploads, peer, request, urgency, Instant::now())
-    }
-
-    fn ask_at(uploads: &mut Uploads, peer: u64, request: u64, urgency: Urgency, now: Instant) -> Vec<Output> {
         let mut out = Vec::new();
         uploads.request(
             Peer(peer),
@@ -420,7 +389,7 @@ mod tests {
                 spread: false,
             },
             Ok(()),
-            now,
+            Instant::now(),
             &mut out,
         );
         out
@@ -459,53 +428,6 @@ mod tests {
         }
         let order: Vec<u64> = order.into_iter().map(|(_, request)| request).collect();
         assert_eq!(order, [10, 13, 20, 30, 11, 21, 12]);
-    }
-
-    #[test]
-    fn who_came_first_keeps_from_others_neither_their_share_nor_their_deadlines() {
-        let now = Instant::now();
-        let mut uploads = Uploads::new(8, 80, now);
-        for peer in 1..=5 {
-            uploads.connected(Peer(peer), now, &mut Vec::new());
-        }
-        let mut request = 0;
-        let mut asks =
-            |uploads: &mut Uploads, peer: u64, asked: u64, urgency: Urgency, at: Instant| -> usize {
-                let one = |_| {
-                    request += 1;
-                    served(&ask_at(uploads, peer, request, urgency, at)).len()
-                };
-                (0..asked).map(one).sum()
-            };
-        assert_eq!(asks(&mut uploads, 1, 20, Urgency::Far, now), 8);
-        assert_eq!(
-            asks(&mut uploads, 2, 6, Urgency::Far, now),
-            0,
-            "some may end at once"
-        );
-        let later = uploads.next_timeout().expect("somebody waits");
-        assert_eq!(later, now + HELD);
-        let mut shared = Vec::new();
-        uploads.rotate(later, &mut shared);
-        assert_eq!(served(&shared).len(), 4, "half of the slots");
-        assert_eq!(uploads.next_timeout(), None, "nothing more comes of waiting");
-        assert_eq!(asks(&mut uploads, 3, 4, Urgency::Far, later), 2);
-        assert_eq!(asks(&mut uploads, 4, 4, Urgency::Far, later), 2);
-        assert_eq!(
-            asks(&mut uploads, 5, 4, Urgency::Far, later),
-            0,
-            "twice the slots are taken"
-        );
-        assert_eq!(
-            asks(&mut uploads, 2, 6, Urgency::Urgent, later),
-            4,
-            "no deadline waits for them"
-        );
-        let mut next = Vec::new();
-        for request in 1..=8 {
-            uploads.ended(Peer(1), UploadId(request), 0, later, &mut next);
-        }
-        assert!(served(&next).is_empty(), "more than the slots run, and they end");
     }
 
     #[test]

@@ -489,7 +489,7 @@ pub struct Config {
     pub whole_file: bool,
     /// How long nothing that has no deadline is drawn from the origin while peers are looked for.
     pub discovery_grace: Duration,
-    /// Uploads that run at a time, at least 1; half as many again for what is urgent, and while none ends up to twice as many where somebody lacks a share.
+    /// Uploads that run at a time, at least 1.
     pub upload_slots: usize,
     /// Peers that may request at a time, at least 2.
     pub unchoked_peers: usize,
