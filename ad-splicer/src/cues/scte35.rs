@@ -495,7 +495,7 @@ pub(super) mod tests {
                 breaks.add("a line", message, 0);
             }
             let marks = breaks.into_marks(MarksFormat::Scte35).marks;
-            let ends = marks.iter().map(|mark| mark.end.map(|end| end.as_secs_f64()));
+            let ends = marks.iter().map(|mark| mark.end.map(ContentTime::as_secs_f64));
             ends.collect::<Vec<_>>()
         };
         // An ad within a break: with a length of its own, and without.

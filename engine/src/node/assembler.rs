@@ -107,18 +107,15 @@ impl Assembler {
                 .collect();
             judged.right.clear();
             judged.right_seeds.clear();
-            match self.verifier.check_piece(piece, &parts) {
-                Ok(right) => {
-                    judged.right = right;
-                    for (seed, _) in ready.values() {
-                        note(&mut judged.right_seeds, *seed);
-                    }
+            if let Ok(right) = self.verifier.check_piece(piece, &parts) {
+                judged.right = right;
+                for (seed, _) in ready.values() {
+                    note(&mut judged.right_seeds, *seed);
                 }
-                Err(_) => {
-                    let parts = ready.values();
-                    parts.for_each(|(seed, data)| judged.blame(*seed, data.len()));
-                    judged.is_mixed = judged.wrong_seeds.len() > 1;
-                }
+            } else {
+                let parts = ready.values();
+                parts.for_each(|(seed, data)| judged.blame(*seed, data.len()));
+                judged.is_mixed = judged.wrong_seeds.len() > 1;
             }
         }
         judged
